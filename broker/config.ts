@@ -1,0 +1,144 @@
+// The one reader of the environment for the gateway process. `.env.example` lists every variable; a test holds the two equal.
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { DefaasError } from './errors.ts';
+
+/** A value that must not reach logs, errors or replies: it prints as `[secret]`. */
+export class Secret {
+  readonly #value: string;
+
+  constructor(value: string) {
+    this.#value = value;
+  }
+
+  reveal(): string {
+    return this.#value;
+  }
+
+  toString(): string {
+    return '[secret]';
+  }
+
+  toJSON(): string {
+    return '[secret]';
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return '[secret]';
+  }
+}
+
+export interface Config {
+  /** Folder that holds all state. */
+  readonly home: string;
+  readonly host: string;
+  /** 0 = any free port. */
+  readonly port: number;
+  readonly logLevel: string;
+  readonly chainRpcUrls: readonly string[];
+  /** JSON file with the contracts' addresses, as `contracts/deploy.ts` returns them. */
+  readonly contractsFile: string;
+  readonly chainConfirmations: number;
+  /** The head is stale when no RPC has answered for this long. */
+  readonly chainStaleMs: number;
+  /** Set in the local house: the chain mines on demand, and block hashes are trusted from this block on. */
+  readonly chainLocalFromBlock: number | undefined;
+  /** Account of the gateway, which here is the provider too. */
+  readonly gatewayKey: Secret;
+  /** Signs receipt groups and payouts. */
+  readonly operatorKey: Secret;
+  /** Sends settlements. */
+  readonly settlerKey: Secret;
+  /** JSON file with the emulators' endpoints; unset = the real clouds through their own variables. */
+  readonly emulatorsFile: string | undefined;
+  /** `any`, or the addresses that may deploy on this gateway's cloud accounts, lower-case. */
+  readonly publishers: 'any' | readonly string[];
+  /** Origin of functions, when it is not the gateway's own; then their cookies pass. */
+  readonly functionsOrigin: string | undefined;
+  readonly bodyMaxBytes: number;
+  readonly artifactMaxBytes: number;
+  /** Calls under way at once, the rest is refused with OVERLOADED. */
+  readonly invocationsMax: number;
+  /** What sponsored calls may cost a publisher per UTC day, base units. */
+  readonly sponsorDailyUnits: bigint;
+  /** A lane is served only while it is open for two of these. */
+  readonly settlementCycleSec: number;
+}
+
+/**
+ * Reads and checks everything at once.
+ * @throws DefaasError CONFIG_INVALID naming every variable that is wrong, and its form
+ */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const faults: string[] = [];
+  const text = (name: string, fallback?: string): string => {
+    const value = env[name] ?? fallback;
+    if (value === undefined || value === '') faults.push(`${name} is required`);
+    return value ?? '';
+  };
+  const whole = (name: string, fallback: number, least = 0): number => {
+    const value = Number(env[name] ?? fallback);
+    if (!Number.isSafeInteger(value) || value < least) {
+      faults.push(`${name} must be a whole number of at least ${least}`);
+    }
+    return value;
+  };
+  const keyFrom = (name: string): Secret => {
+    const file = text(name);
+    try {
+      return new Secret(privateKeyIn(file));
+    } catch {
+      if (file !== '') faults.push(`${name} must name a JSON file with a privateKey`);
+      return new Secret('');
+    }
+  };
+  const home = resolve(env['DEFAAS_HOME'] ?? '.defaas');
+  const config: Config = {
+    home,
+    host: env['DEFAAS_LISTEN_HOST'] ?? '127.0.0.1',
+    port: whole('DEFAAS_PORT', 8080),
+    logLevel: env['DEFAAS_LOG_LEVEL'] ?? 'info',
+    chainRpcUrls: text('DEFAAS_CHAIN_RPC_URL').split(',').filter(Boolean),
+    contractsFile: env['DEFAAS_CHAIN_CONTRACTS_FILE'] ?? `${home}/contracts.json`,
+    chainConfirmations: whole('DEFAAS_CHAIN_CONFIRMATIONS_BLOCKS', 0),
+    chainStaleMs: whole('DEFAAS_CHAIN_STALE_MS', 15_000, 1),
+    chainLocalFromBlock:
+      env['DEFAAS_CHAIN_LOCAL_FROM_BLOCK'] === undefined
+        ? undefined
+        : whole('DEFAAS_CHAIN_LOCAL_FROM_BLOCK', 0),
+    gatewayKey: keyFrom('DEFAAS_KEYS_GATEWAY_FILE'),
+    operatorKey: keyFrom('DEFAAS_KEYS_OPERATOR_FILE'),
+    settlerKey: keyFrom('DEFAAS_KEYS_SETTLER_FILE'),
+    emulatorsFile: env['DEFAAS_EMULATORS_FILE'],
+    publishers: publishersFrom(env['DEFAAS_PUBLISHERS'] ?? 'none', faults),
+    functionsOrigin: env['DEFAAS_FUNCTIONS_ORIGIN'],
+    bodyMaxBytes: whole('DEFAAS_BODY_MAX_BYTES', 6 * 1024 * 1024, 65_536),
+    artifactMaxBytes: whole('DEFAAS_ARTIFACT_MAX_BYTES', 64 * 1024 * 1024, 65_536),
+    invocationsMax: whole('DEFAAS_INVOCATIONS_MAX_COUNT', 1024, 1),
+    sponsorDailyUnits: BigInt(whole('DEFAAS_SPONSOR_DAILY_UNITS', 1_000_000)),
+    settlementCycleSec: whole('DEFAAS_SETTLEMENT_CYCLE_SEC', 21_600, 1),
+  };
+  if (faults.length > 0) {
+    throw new DefaasError('CONFIG_INVALID', `${faults.join('; ')}, see .env.example`);
+  }
+  return Object.freeze(config);
+}
+
+function publishersFrom(value: string, faults: string[]): 'any' | readonly string[] {
+  if (value === 'any') return 'any';
+  if (value === 'none') return [];
+  const addresses = value.toLowerCase().split(',');
+  if (addresses.some((address) => !/^0x[0-9a-f]{40}$/.test(address))) {
+    faults.push('DEFAAS_PUBLISHERS must be any, none, or addresses with commas between');
+  }
+  return addresses;
+}
+
+function privateKeyIn(file: string): string {
+  const parsed: unknown = JSON.parse(readFileSync(file, 'utf8'));
+  if (typeof parsed === 'object' && parsed !== null && 'privateKey' in parsed) {
+    const { privateKey } = parsed;
+    if (typeof privateKey === 'string' && /^0x[0-9a-f]{64}$/i.test(privateKey)) return privateKey;
+  }
+  throw new Error('no privateKey');
+}

@@ -1,0 +1,210 @@
+// The one catalogue of error codes: what a caller of the gateway, a user of the command line and the README's table see.
+
+interface ErrorEntry {
+  /** HTTP status of the problem document; 0 for errors that only a program on the user's machine raises. */
+  readonly status: number;
+  readonly title: string;
+  /** What the reader can do about it. */
+  readonly remedy: string;
+}
+
+/** Every code the house can answer with. A code never changes once published; the README's table is held equal by a test. */
+export const ERRORS = {
+  NODE_24_MISSING: entry(0, 'No Node 24 to be had', 'install Node 24 and try again'),
+  PORT_TAKEN: entry(0, 'The port is taken', 'stop the other program or set DEFAAS_PORT'),
+  HOUSE_DOWN: entry(0, 'The house is not up', 'run npm start'),
+  HOUSE_RUNNING: entry(0, 'The house is already up', 'use it, or stop it first'),
+  CONFIG_INVALID: entry(0, 'The configuration is wrong', 'correct the named variables'),
+  USAGE: entry(0, 'The command was called wrongly', 'see defaas help'),
+  NOT_A_FUNCTION_FOLDER: entry(0, 'The folder is no function', 'run defaas init <folder>'),
+  FOLDER_EXISTS: entry(0, 'The folder exists already', 'choose another name'),
+  FILE_UNREADABLE: entry(0, 'A file cannot be read or written', 'check the path'),
+  KEY_MISSING: entry(0, 'The account has no key here', 'choose another account'),
+  CHAIN_BINARY: entry(0, 'No local chain for this machine', 'set DEFAAS_CHAIN_RPC_URL'),
+  ARTIFACT_MANIFEST: entry(400, 'defaas.json is not valid', 'correct the named field'),
+  ARTIFACT_ENTRY: entry(400, 'The entry has no handler', 'export default a function'),
+  ARTIFACT_IMPORT: entry(400, 'An import cannot be resolved', 'run npm install in the folder'),
+  ARTIFACT_BUNDLE: entry(400, 'The handler does not bundle', 'correct the named line'),
+  ARTIFACT_NATIVE_ADDON: entry(
+    400,
+    'Native addons cannot run everywhere',
+    'use a pure JavaScript or WASM library',
+  ),
+  ARTIFACT_SECRET: entry(400, 'A value looks like a key', 'name it in secrets'),
+  ARTIFACT_INVALID: entry(
+    400,
+    'The CAR is not a complete, verified artifact',
+    'send the whole artifact',
+  ),
+  ARTIFACT_TOO_LARGE: entry(413, 'The artifact is too large', 'make it smaller'),
+  ARTIFACT_NOT_FOUND: entry(404, 'The artifact cannot be found', 'upload or pin it again'),
+  ARTIFACT_CORRUPT: entry(
+    500,
+    'A block is not what its CID says',
+    'restore the block from another copy',
+  ),
+  NAME_INVALID: entry(400, 'The name is not valid', 'use a-z, 0-9 and -, at most 63'),
+  NAME_TAKEN: entry(409, 'The name is taken', 'choose another name'),
+  NOT_OWNER: entry(403, 'Only the owner may do this', 'use the owner’s account'),
+  PUBLISHER_NOT_ALLOWED: entry(
+    403,
+    'The publisher may not deploy here',
+    'ask the operator or use another gateway',
+  ),
+  OPERATOR_ONLY: entry(403, 'Only the operator may do this', 'sign in with the gateway’s key'),
+  FUNCTION_UNKNOWN: entry(404, 'No such function or version', 'see defaas list'),
+  FUNCTION_DEPRECATED: entry(410, 'The version is deprecated', 'call a newer version'),
+  FUNCTION_NOT_DEPLOYED: entry(503, 'The version runs nowhere here', 'run defaas deploy'),
+  FUNCTION_FAILED: entry(502, 'The function failed', 'see its logs; the call costs nothing'),
+  FUNCTION_TIMEOUT: entry(
+    504,
+    'The function ran out of time',
+    'raise timeoutMs; the call costs nothing',
+  ),
+  FUNCTION_FAILING: entry(503, 'The function failed too often', 'mend it, then try again later'),
+  INVOCATION_UNKNOWN: entry(
+    502,
+    'The outcome of the call is unknown',
+    'the call costs nothing; retry if that is safe',
+  ),
+  PROVIDERS_DOWN: entry(503, 'No cloud could take the call', 'try again shortly'),
+  PROVIDER_UNKNOWN: entry(400, 'No such cloud', 'use aws, google, azure or local'),
+  PROVIDER_INVALID: entry(
+    400,
+    'The cloud refuses this configuration',
+    'change the named value or drop the cloud',
+  ),
+  PROVIDER_TOO_LARGE: entry(
+    413,
+    'The package is too large for the cloud',
+    'make it smaller or drop the cloud',
+  ),
+  PROVIDER_UNAUTHENTICATED: entry(
+    502,
+    'The cloud refuses our credentials',
+    'the operator must check them',
+  ),
+  PROVIDER_FORBIDDEN: entry(502, 'A right is missing in the cloud', 'the operator must add it'),
+  PROVIDER_QUOTA: entry(502, 'A quota of the cloud is reached', 'raise it or remove something'),
+  PROVIDER_THROTTLED: entry(503, 'The cloud throttles', 'try again later'),
+  PROVIDER_UNAVAILABLE: entry(503, 'The cloud is not available', 'try again later'),
+  PROVIDER_CONNECTION: entry(503, 'The cloud cannot be reached', 'try again later'),
+  PROVIDER_DEADLINE: entry(
+    504,
+    'The cloud did not finish in time',
+    'run the command again; it goes on',
+  ),
+  PROVIDER_CONFLICT: entry(
+    409,
+    'The cloud is busy with this resource',
+    'run the command again; it goes on',
+  ),
+  PROVIDER_NOT_FOUND: entry(502, 'The cloud does not know the function', 'deploy it again'),
+  PROVIDER_DEPLOY_FAILED: entry(502, 'The cloud could not start the function', 'see the message'),
+  PROVIDER_PROTOCOL: entry(502, 'The cloud answered in an unknown form', 'report it'),
+  PROVIDER_UNSUPPORTED: entry(501, 'The cloud cannot do this', 'use another cloud'),
+  PAYMENT_REQUIRED: entry(
+    402,
+    'The prepaid money does not cover the call',
+    'deposit, extend the lane or sign a higher voucher',
+  ),
+  PRICE_ABOVE_MAX: entry(
+    402,
+    'The price could exceed the caller’s maximum',
+    'raise Defaas-Max-Price',
+  ),
+  SPONSOR_EMPTY: entry(
+    402,
+    'The sponsor pays no more today',
+    'sign in and pay yourself, or try again tomorrow',
+  ),
+  VOUCHER_INVALID: entry(400, 'The voucher is not valid', 'sign it again with the lane’s key'),
+  TOKEN_MISSING: entry(401, 'The call needs a token', 'sign in at /oauth/token'),
+  TOKEN_INVALID: entry(401, 'The token is not valid', 'sign in again at /oauth/token'),
+  SIGN_IN_REFUSED: entry(400, 'The sign-in was refused', 'sign a fresh message'),
+  NOT_GRANTED: entry(403, 'The caller has no grant for the function', 'ask its owner'),
+  LANE_UNKNOWN: entry(404, 'No such lane at this gateway', 'run defaas deposit'),
+  RECEIPT_UNKNOWN: entry(404, 'No such receipt', 'check the id'),
+  BATCH_UNKNOWN: entry(404, 'No such batch', 'check the number'),
+  DEPLOYMENT_UNKNOWN: entry(404, 'No such deployment', 'check the id'),
+  NOTHING_TO_SETTLE: entry(409, 'There is nothing to settle', 'call a function first'),
+  EVENT_INVALID: entry(400, 'The CloudEvent is not valid', 'correct the named attribute'),
+  REQUEST_INVALID: entry(400, 'The request is not valid', 'see /openapi.json'),
+  ROUTE_UNKNOWN: entry(404, 'There is nothing at this address', 'see /openapi.json'),
+  BODY_TOO_LARGE: entry(413, 'The body is too large', 'send less'),
+  MEDIA_TYPE_UNSUPPORTED: entry(415, 'The media type is not supported', 'see /openapi.json'),
+  OVERLOADED: entry(503, 'The gateway has no room', 'try again shortly'),
+  LEDGER_FAILED: entry(503, 'The ledger cannot be written', 'the operator must look at the disk'),
+  CHAIN_UNREACHABLE: entry(503, 'The chain cannot be reached', 'check the RPC URL'),
+  CHAIN_STALE: entry(503, 'The chain’s head is stale', 'try again shortly'),
+  CHAIN_REVERTED: entry(502, 'The chain refused the transaction', 'see the message'),
+  INSUFFICIENT_FREE: entry(402, 'Not enough free deposit', 'deposit more'),
+  INTERNAL: entry(500, 'Something went wrong here', 'report it with the instance'),
+} as const satisfies Record<string, ErrorEntry>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+export interface DefaasErrorOptions {
+  /** Further members of the problem document, JSON-serialisable (RFC 9457 section 3.2). */
+  readonly members?: Readonly<Record<string, unknown>>;
+  readonly retryAfterSec?: number;
+  readonly cause?: unknown;
+}
+
+/** What the broker throws: a code of the catalogue and one line `what, on what, what to do`. */
+export class DefaasError extends Error {
+  override readonly name = 'DefaasError';
+  readonly code: ErrorCode;
+  readonly status: number;
+  readonly members: Readonly<Record<string, unknown>>;
+  readonly retryAfterSec: number | undefined;
+
+  constructor(code: ErrorCode, message: string, options: DefaasErrorOptions = {}) {
+    super(message, { cause: options.cause });
+    this.code = code;
+    this.status = ERRORS[code].status || 500;
+    this.members = options.members ?? {};
+    this.retryAfterSec = options.retryAfterSec;
+  }
+}
+
+/** Any error as ours: a leaf's error keeps its code when the catalogue has it, everything else is INTERNAL. */
+export function toDefaasError(error: unknown): DefaasError {
+  if (error instanceof DefaasError) return error;
+  const code = codeOf(error);
+  if (code === undefined) {
+    return new DefaasError('INTERNAL', 'the gateway failed on this request, report the instance', {
+      cause: error,
+    });
+  }
+  return new DefaasError(code, error instanceof Error ? error.message : code, { cause: error });
+}
+
+/** The problem document of an error (RFC 9457); `instance` names the request in the logs. */
+export function problemOf(error: DefaasError, instance: string): Record<string, unknown> {
+  return {
+    type: `urn:defaas:error:${error.code}`,
+    title: ERRORS[error.code].title,
+    status: error.status,
+    code: error.code,
+    detail: error.message,
+    remedy: ERRORS[error.code].remedy,
+    instance: `urn:defaas:request:${instance}`,
+    ...error.members,
+  };
+}
+
+function codeOf(error: unknown): ErrorCode | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  const code = error.code;
+  return typeof code === 'string' && Object.hasOwn(ERRORS, code) ? toErrorCode(code) : undefined;
+}
+
+function toErrorCode(code: string): ErrorCode {
+  // Safe: the one caller has just seen that ERRORS has this key.
+  return code as ErrorCode;
+}
+
+function entry(status: number, title: string, remedy: string): ErrorEntry {
+  return { status, title, remedy };
+}
