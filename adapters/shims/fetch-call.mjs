@@ -1,0 +1,132 @@
+// Calls the publisher's fetch-style handler once: wire parts in, wire parts and the outcome mark out. The same file on
+// every cloud, beside that cloud's shim; it runs inside the instance, in the process of the publisher's code.
+
+/** Whether this process has not answered a call yet. */
+let cold = true;
+
+/**
+ * @typedef {object} Incoming
+ * @property {string} method
+ * @property {string} path  begins with `/`, percent-encoded
+ * @property {string} query  without `?`, may be empty
+ * @property {Iterable<readonly [string, string]>} headers
+ * @property {Uint8Array | undefined} body
+ *
+ * @typedef {object} Circumstances
+ * @property {string} provider  `aws-lambda`, `google-cloud-functions`, ...
+ * @property {string} requestId  the cloud's own id of this call
+ * @property {number} deadlineMs  Unix time at which the cloud ends the call
+ * @property {(...values: unknown[]) => void} [log]  default `console.log`
+ * @property {number} [answerBeforeMs]  answer a call that is late this long before its deadline; without it the cloud ends it
+ *
+ * @typedef {object} Outgoing
+ * @property {'ok' | 'error' | 'timeout'} outcome
+ * @property {number} status  the Response's; 500 for an error, 504 for a timeout
+ * @property {[string, string][]} headers  lower-case; each `set-cookie` apart; the four marks `x-defaas-*` are among them
+ * @property {Uint8Array} body  the Response's; for an error or timeout JSON `{kind: 'thrown' | 'init' | 'timeout', type, message}`
+ * @property {unknown} [error]  what the handler threw
+ */
+
+/**
+ * Calls the handler that `load` imports (its default export) and never rejects: a throw is an outcome.
+ * A value that is not a Response is answered as JSON.
+ * @param {() => Promise<{default?: unknown}>} load
+ * @param {Incoming} incoming
+ * @param {Circumstances} circumstances
+ * @returns {Promise<Outgoing>}
+ */
+export async function fetchCall(load, incoming, circumstances) {
+  const startedMs = performance.now();
+  const wasCold = cold;
+  cold = false;
+
+  const answer = await settle(load, incoming, circumstances);
+
+  const headers = answer.headers.filter(([name]) => !name.startsWith('x-defaas-'));
+  headers.push(
+    ['x-defaas-outcome', answer.outcome],
+    ['x-defaas-duration-ms', (performance.now() - startedMs).toFixed(3)],
+    ['x-defaas-memory-mib', String(Math.ceil(process.resourceUsage().maxRSS / 1024))],
+    ['x-defaas-cold', wasCold ? '1' : '0'],
+  );
+  return { ...answer, headers };
+}
+
+async function settle(load, incoming, circumstances) {
+  const remainingMs = () => Math.max(0, circumstances.deadlineMs - Date.now());
+  const stop = new AbortController();
+  let timer;
+  const late = new Promise((resolve) => {
+    const waitMs = remainingMs() - (circumstances.answerBeforeMs ?? 0);
+    timer = setTimeout(() => {
+      stop.abort(new DOMException('The call reached its deadline', 'TimeoutError'));
+      if (circumstances.answerBeforeMs !== undefined) resolve(timeout());
+    }, waitMs);
+    // A function that waits for nothing but its deadline must not be kept alive by our clock.
+    timer.unref();
+  });
+
+  try {
+    return await Promise.race([late, run(load, incoming, circumstances, stop.signal, remainingMs)]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function run(load, incoming, circumstances, signal, remainingMs) {
+  let handler;
+  try {
+    handler = (await load()).default;
+    if (typeof handler !== 'function') throw new TypeError('handler.mjs has no default export');
+  } catch (error) {
+    return failure('init', error);
+  }
+
+  try {
+    const context = {
+      provider: circumstances.provider,
+      requestId: circumstances.requestId,
+      functionName: process.env.DEFAAS_FUNCTION ?? '',
+      version: Number(process.env.DEFAAS_VERSION ?? 0),
+      remainingMs,
+      signal,
+      log: circumstances.log ?? console.log,
+    };
+    const value = await handler(toRequest(incoming, signal), context);
+    const response = value instanceof Response ? value : Response.json(value ?? null);
+    // A HEAD or 304 answer may have a body here; the server in front of us leaves it out.
+    const body = new Uint8Array(await response.arrayBuffer());
+    return { outcome: 'ok', status: response.status, headers: [...response.headers], body };
+  } catch (error) {
+    return failure('thrown', error);
+  }
+}
+
+function toRequest({ method, path, query, headers, body }, signal) {
+  const all = new Headers();
+  for (const [name, value] of headers) all.append(name, value);
+  const host = all.get('x-forwarded-host') ?? 'function.invalid';
+  const url = `https://${host}${path}${query ? `?${query}` : ''}`;
+  const hasBody = body !== undefined && body.length > 0 && method !== 'GET' && method !== 'HEAD';
+  return new Request(url, { method, headers: all, signal, ...(hasBody && { body }) });
+}
+
+function timeout() {
+  return answerJson('timeout', 504, {
+    kind: 'timeout',
+    type: 'Timeout',
+    message: 'The function did not answer before its deadline',
+  });
+}
+
+function failure(kind, error) {
+  const isError = error instanceof Error;
+  const type = isError ? error.name : typeof error;
+  const message = isError ? error.message : String(error);
+  return { ...answerJson('error', 500, { kind, type, message }), error };
+}
+
+function answerJson(outcome, status, value) {
+  const headers = [['content-type', 'application/json']];
+  return { outcome, status, headers, body: new TextEncoder().encode(JSON.stringify(value)) };
+}

@@ -1,0 +1,29 @@
+// Makes the zip a cloud gets at deploy: the same files give the same bytes on every machine, so a cloud's hash of the
+// code and our own comparison of what is deployed hold.
+
+import { type Zippable, zipSync } from 'fflate';
+
+/**
+ * Entries sorted by the bytes of their paths, mode 0644, dated 1980-01-01, deflated by fflate (pinned, pure JavaScript).
+ * @throws TypeError a path that is absolute, or has `..`, `\` or an empty part
+ */
+export function zip(files: ReadonlyMap<string, Uint8Array>): Uint8Array {
+  // A zip stores local time: built from local parts, so that the time zone does not show.
+  const mtime = new Date(1980, 0, 1);
+  const entries: Zippable = Object.create(null);
+  for (const path of sortedPaths(files)) {
+    const bytes = files.get(path);
+    if (bytes) entries[path] = [bytes, { level: 6, mtime, os: 3, attrs: 0o100644 << 16 }];
+  }
+  return zipSync(entries);
+}
+
+/** The paths in the order of their UTF-8 bytes. */
+export function sortedPaths(files: ReadonlyMap<string, Uint8Array>): string[] {
+  const paths = [...files.keys()];
+  for (const path of paths) {
+    const isPlain = path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+    if (!isPlain || path.includes('\\')) throw new TypeError(`not a relative path: ${path}`);
+  }
+  return paths.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+}
