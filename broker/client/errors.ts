@@ -1,0 +1,58 @@
+// The one error of the client library: what a gateway refused (RFC 9457 problem), or what the client itself would not accept.
+
+/** A problem document (RFC 9457) with the stable `code` of the gateway's catalogue and members of its own, such as those of a 402. */
+export interface Problem {
+  readonly type?: string;
+  readonly title?: string;
+  readonly status?: number;
+  readonly code: string;
+  readonly detail?: string;
+  readonly instance?: string;
+  readonly [member: string]: unknown;
+}
+
+/** `code` is the gateway's when it answered with a problem, else one of the client's own (`CLIENT_...`, `BATCH_...`, `RECEIPT_...`). */
+export class DefaasClientError extends Error {
+  override readonly name = 'DefaasClientError';
+  readonly code: string;
+  /** HTTP status, when the gateway answered. */
+  readonly status: number | undefined;
+  readonly problem: Problem | undefined;
+
+  constructor(
+    code: string,
+    message: string,
+    options: { cause?: unknown; status?: number; problem?: Problem } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.status = options.status;
+    this.problem = options.problem;
+  }
+}
+
+/** The error of a reply that is not what was asked for: its problem document, or its status when it has none. */
+export async function readProblem(reply: Response, doing: string): Promise<DefaasClientError> {
+  const text = (await reply.text()).slice(0, 64 * 1024);
+  const problem = parseProblem(text);
+  if (problem) {
+    const message = problem.detail ?? problem.title ?? `${doing} failed with ${reply.status}`;
+    return new DefaasClientError(problem.code, message, { status: reply.status, problem });
+  }
+  return new DefaasClientError(
+    'CLIENT_UNEXPECTED_REPLY',
+    `${doing} was answered ${reply.status} without a problem document: ${text.slice(0, 256)}`,
+    { status: reply.status },
+  );
+}
+
+function parseProblem(text: string): Problem | undefined {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (typeof parsed !== 'object' || parsed === null || !('code' in parsed)) return undefined;
+    // Safe: `code` is checked here, every other member is optional and read with a check by whoever uses it.
+    return typeof parsed.code === 'string' ? (parsed as Problem) : undefined;
+  } catch {
+    return undefined;
+  }
+}
