@@ -2,7 +2,12 @@
 // failures. One format for all clouds.
 
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type ServerResponse,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 
@@ -115,7 +120,7 @@ export async function sendAnswer(
   response: ServerResponse,
   answer: {
     readonly status: number;
-    readonly headers: Readonly<Record<string, string | number | readonly string[]>>;
+    readonly headers: OutgoingHttpHeaders;
     readonly body: Uint8Array;
   },
   fault?: Fault,
