@@ -1,0 +1,46 @@
+// The verifiable draw of candidates: an epoch's value and the call decide the order. Twin of Draw.sol (contracts.md 9).
+import { type Hex, keccak256Hex } from './keccak.ts';
+import { Words } from './words.ts';
+
+const seedWords = new Words(2);
+const stepWords = new Words(2);
+
+/**
+ * The call's seed: keccak256(abi.encode(value, callHash)). `value` is the epoch's uint192 as 24 bytes of hex.
+ * @throws TypeError  either is of another length
+ */
+export function drawSeed(value: Hex, callHash: Hex): Hex {
+  if (value.length !== 50) throw new TypeError(`expected 24 bytes of hex, got "${value}"`);
+  seedWords.bytes32(0, `0x0000000000000000${value.slice(2)}`);
+  seedWords.bytes32(1, callHash);
+  return keccak256Hex(seedWords.bytes);
+}
+
+/**
+ * The first `places` of the order in which `ids` are tried, all of them by default: a partial Fisher-Yates shuffle. The
+ * first two (the candidates) come from the seed's own bits; each further place costs one hash.
+ */
+export function drawOrder(seed: Hex, ids: readonly number[], places = ids.length): number[] {
+  const order = [...ids];
+  const end = Math.min(places, order.length);
+  for (let k = 0; k < end; k += 1) {
+    const left = order.length - k;
+    if (left === 1) break;
+    const other = k + Number(step(seed, k) % BigInt(left));
+    const drawn = order[other];
+    const here = order[k];
+    if (drawn === undefined || here === undefined) break;
+    order[k] = drawn;
+    order[other] = here;
+  }
+  return order.slice(0, end);
+}
+
+/** s(k): the seed's high 128 bits, its low 128 bits, then keccak256(abi.encode(seed, k)). */
+function step(seed: Hex, k: number): bigint {
+  if (k === 0) return BigInt(seed.slice(0, 34));
+  if (k === 1) return BigInt(`0x${seed.slice(34)}`);
+  stepWords.bytes32(0, seed);
+  stepWords.uint(1, k, Number.MAX_SAFE_INTEGER);
+  return BigInt(keccak256Hex(stepWords.bytes));
+}

@@ -1,0 +1,108 @@
+// The ordered Merkle tree of receipt groups, lanes and batches: position is part of what is proven. Twin of OrderedMerkle.sol.
+import { fromHex, type Hex, keccak256, toHex, writeHex } from './keccak.ts';
+
+/** Bytes of a node. */
+const NODE_BYTES = 32;
+
+/** A tree that is hashed once and then gives each leaf's path. */
+export interface OrderedTree {
+  readonly root: Hex;
+  readonly count: number;
+  /** The siblings from the leaf at `index` upwards. @throws RangeError  no such leaf */
+  path(index: number): Hex[];
+}
+
+/**
+ * Hashes `leaves`, 32 bytes each and at least one, level by level: a parent is keccak256(left || right), and a last node
+ * without a partner moves up unchanged (contracts.md 5.1). Takes one hash per leaf; a path takes none.
+ * @throws RangeError  no leaves   @throws TypeError  a leaf that is not 32 bytes of hex
+ */
+export function createTree(leaves: readonly Hex[]): OrderedTree {
+  const levels = levelsOf(leaves);
+  const root = levels.at(-1);
+  if (root === undefined) throw new RangeError('an ordered tree has at least one leaf');
+  return {
+    root: toHex(root),
+    count: leaves.length,
+    path: (index) => pathIn(levels, leaves.length, index),
+  };
+}
+
+/** The root of `leaves`. Of one leaf it is the leaf. @throws as `createTree` */
+export function rootOf(leaves: readonly Hex[]): Hex {
+  if (leaves.length === 1 && leaves[0] !== undefined) return leaves[0];
+  return createTree(leaves).root;
+}
+
+/** The path of the leaf at `index`. Several paths of one tree: `createTree`. @throws as `createTree` */
+export function pathOf(leaves: readonly Hex[], index: number): Hex[] {
+  return createTree(leaves).path(index);
+}
+
+/**
+ * Whether `leaf` stands at `index` of a tree with `count` leaves and this root. Every element of `path` must be used
+ * exactly once, so a path fits one place and one count only.
+ */
+export function verifyPath(
+  leaf: Hex,
+  index: number,
+  count: number,
+  path: readonly Hex[],
+  root: Hex,
+): boolean {
+  if (!(Number.isInteger(index) && index >= 0 && index < count)) return false;
+  const pair = new Uint8Array(2 * NODE_BYTES);
+  let node = fromHex(leaf) as Uint8Array;
+  let used = 0;
+  let at = index;
+  for (let last = count - 1; last > 0; last = Math.floor(last / 2)) {
+    if (at % 2 === 1 || at < last) {
+      const sibling = path[used];
+      if (sibling === undefined) return false;
+      used += 1;
+      const left = at % 2 === 0;
+      pair.set(node, left ? 0 : NODE_BYTES);
+      writeHex(sibling, pair, left ? NODE_BYTES : 0, NODE_BYTES);
+      node = keccak256(pair);
+    }
+    at = Math.floor(at / 2);
+  }
+  return used === path.length && toHex(node) === root.toLowerCase();
+}
+
+/** All levels from the leaves to the root, each as one array of 32-byte nodes, so a pair is a slice of its level. */
+function levelsOf(leaves: readonly Hex[]): Uint8Array[] {
+  let level = new Uint8Array(leaves.length * NODE_BYTES);
+  leaves.forEach((leaf, index) => {
+    writeHex(leaf, level, index * NODE_BYTES, NODE_BYTES);
+  });
+  const levels = leaves.length === 0 ? [] : [level];
+  while (level.length > NODE_BYTES) {
+    const count = level.length / NODE_BYTES;
+    const above = new Uint8Array(Math.ceil(count / 2) * NODE_BYTES);
+    for (let i = 0; i + 1 < count; i += 2) {
+      const pair = level.subarray(i * NODE_BYTES, (i + 2) * NODE_BYTES);
+      above.set(keccak256(pair), (i / 2) * NODE_BYTES);
+    }
+    if (count % 2 === 1) above.set(level.subarray(-NODE_BYTES), above.length - NODE_BYTES);
+    level = above;
+    levels.push(level);
+  }
+  return levels;
+}
+
+function pathIn(levels: readonly Uint8Array[], count: number, index: number): Hex[] {
+  if (!(Number.isInteger(index) && index >= 0 && index < count)) {
+    throw new RangeError(`a tree of ${count} leaves has no leaf ${index}`);
+  }
+  const path: Hex[] = [];
+  let at = index;
+  for (const level of levels) {
+    const sibling = at ^ 1;
+    if (level.length > NODE_BYTES && sibling * NODE_BYTES < level.length) {
+      path.push(toHex(level.subarray(sibling * NODE_BYTES, (sibling + 1) * NODE_BYTES)));
+    }
+    at >>= 1;
+  }
+  return path;
+}
