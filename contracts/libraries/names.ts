@@ -96,5 +96,5 @@ function fromBase32(text: string): Uint8Array | undefined {
     }
   }
   // Bits beyond the last byte are padding and zero: each CID has one spelling.
-  return pending === 0 ? bytes : undefined;
+  return toBase32(bytes) === text ? bytes : undefined;
 }
