@@ -9,7 +9,7 @@
 //   Call    [nonce, functionVersion, input, maxPrice, deadline, beacon, Lane | null, signature | null]
 //   Execution [deployment, request, billedMs, memoryMiB, status, input | null, output, finishedAt]   input null: the Call's
 //   Place   [group (index into groups), index, path]
-//   Attempt [attempt, deployment, ran, code]   those that failed before the one that counts, in the drawn order
+//   Attempt [deployment, ran, code, measuredMs]   those that failed before the one that counts, in the drawn order
 //
 // Addresses (20 bytes), hashes (32), signatures (65) and paths (32 each, concatenated) are byte strings; money and nonces are big-endian byte
 // strings without leading zeros (zero is empty), since dag-cbor's integers end at 64 bits; the rest are integers. A receipt's `call` and
@@ -19,6 +19,7 @@ import { decode, encode } from '@ipld/dag-cbor';
 import { CID } from 'multiformats/cid';
 import { sha256 } from 'multiformats/hashes/sha2';
 import { type Address, fromHex, type Hex, toHex } from '../../contracts/libraries/keccak.ts';
+import { CODECS, cidOf } from '../../contracts/libraries/names.ts';
 import {
   type Call,
   type Claim,
@@ -40,8 +41,6 @@ const MAX_PATH_LENGTH = 32;
 /** Most failed attempts of one call: a candidate set has at most 32 deployments (contracts.md 8.1). */
 const MAX_ATTEMPTS = 32;
 const MAX_TEXT_LENGTH = 256;
-const DAG_CBOR = 0x71;
-const SHA2_256 = 0x12;
 const VERSION = 1;
 
 export interface BatchHeader {
@@ -64,12 +63,12 @@ export interface GroupPlace {
   readonly signature: Hex;
 }
 
-/** An attempt that did not give the answer: its place in the drawn order, and the provider's error code. */
+/** An attempt that did not give the answer, with the provider's error code and the time it took by the gateway's clock. */
 export interface FailedAttempt {
-  readonly attempt: number;
   readonly deployment: number;
   readonly ran: 'no' | 'maybe';
   readonly code: string;
+  readonly measuredMs: number;
 }
 
 /** A receipt with everything that is needed to check it. */
@@ -170,16 +169,13 @@ export async function readBatch(root: string, getBlock: GetBlock): Promise<Batch
   };
 }
 
-/** CID of a batch's root block from the digest in the BatchSettled event. */
+/** CID of a batch's root block from the digest in its BatchSettled event. */
 export function batchCid(digest: Hex): string {
-  const multihash = new Uint8Array(34);
-  multihash.set([SHA2_256, 32]);
-  multihash.set(fromHex(digest), 2);
-  return CID.decode(new Uint8Array([1, DAG_CBOR, ...multihash])).toString();
+  return cidOf(CODECS.dagCbor, digest);
 }
 
 async function putBlock(bytes: Uint8Array, put: (block: BatchBlock) => Promise<void> | void) {
-  const cid = CID.createV1(DAG_CBOR, await sha256.digest(bytes));
+  const cid = CID.createV1(CODECS.dagCbor, await sha256.digest(bytes));
   await put({ cid: cid.toString(), bytes });
   return cid;
 }
@@ -282,7 +278,7 @@ function receiptRow(item: BatchReceipt, header: BatchHeader, claim: Claim): unkn
       execution.finishedAtSec,
     ],
     [MAX_GROUPS, item.group.index, pathBytes(item.group.path)],
-    item.attempts.map((failed) => [failed.attempt, failed.deployment, failed.ran, failed.code]),
+    item.attempts.map((failed) => [failed.deployment, failed.ran, failed.code, failed.measuredMs]),
     item.reason ?? null,
   ];
 }
@@ -361,7 +357,7 @@ function decodeRoot(bytes: Uint8Array, cid: string) {
     const [claim, links] = readTuple(lane, 2, where);
     const pages = readList(links, `${where} pages`).map((link) => {
       const cid = CID.asCID(link);
-      if (cid?.code !== DAG_CBOR || cid.multihash.code !== SHA2_256) {
+      if (cid?.code !== CODECS.dagCbor || cid.multihash.code !== sha256.code) {
         refuse(`${where} pages`, 'a link that is no dag-cbor CID with sha2-256');
       }
       return cid.toString();
@@ -491,13 +487,13 @@ function readExecution(value: unknown, call: Call, receiptWhere: string): Execut
 
 function readAttempt(value: unknown, where: string): FailedAttempt {
   const row = readTuple(value, 4, where);
-  const ran = row[2];
+  const ran = row[1];
   if (ran !== 'no' && ran !== 'maybe') refuse(where, 'a `ran` that is neither no nor maybe');
   return {
-    attempt: readUint(row[0], 8, `${where} attempt`),
-    deployment: readUint(row[1], 53, `${where} deployment`),
+    deployment: readUint(row[0], 53, `${where} deployment`),
     ran,
-    code: readText(row[3], `${where} code`),
+    code: readText(row[2], `${where} code`),
+    measuredMs: readUint(row[3], 32, `${where} measuredMs`),
   };
 }
 

@@ -58,8 +58,8 @@ const groupPlaces = record({
 });
 
 const attempts = fc
-  .tuple(uint(8), uint(53), fc.constantFrom('no' as const, 'maybe' as const), text)
-  .map(([attempt, deployment, ran, code]) => ({ attempt, deployment, ran, code }));
+  .tuple(uint(32), uint(53), fc.constantFrom('no' as const, 'maybe' as const), text)
+  .map(([measuredMs, deployment, ran, code]) => ({ deployment, ran, code, measuredMs }));
 
 /** A receipt of this lane, or now and then one that names another, as a liar's batch may. */
 function receiptsOf(header: BatchHeader, claim: Claim): fc.Arbitrary<BatchReceipt> {
@@ -339,7 +339,7 @@ describe('batch format', () => {
     const { header, claim, receiptAt } = longLane(1, 2);
     const item = {
       ...receiptAt(0),
-      attempts: [{ attempt: 0, deployment: 1, ran: 'no' as const, code: 'X' }],
+      attempts: [{ deployment: 1, ran: 'no' as const, code: 'X', measuredMs: 9 }],
     };
     const { root, byCid } = await write(header, [{ claim, receipts: [item] }]);
     const paths = leafPaths(await tree(root, byCid));
