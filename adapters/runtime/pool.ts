@@ -1,0 +1,142 @@
+// The instances of one function version: warm ones are used again, last in first out, idle ones are stopped.
+
+export interface Instance {
+  /** Settles when it can serve no more; the pool then forgets it. */
+  readonly exited: Promise<unknown>;
+  /** Ends it; `exited` settles. */
+  stop(): void;
+}
+
+export interface PoolOptions<T extends Instance> {
+  readonly start: () => Promise<T>;
+  /** Most instances at once; default without limit. */
+  readonly maxInstances?: number;
+  /** Calls that share an instance. Default 1. */
+  readonly concurrency?: number;
+  readonly idleMs: number;
+}
+
+/** A place in an instance for one call. Give it back with exactly one of `release` and `discard`. */
+export interface Lease<T> {
+  readonly isCold: boolean;
+  /** Rejects when the instance could not be started. */
+  readonly instance: Promise<T>;
+  release(): void;
+  /** Gives it back and stops the instance; other calls in it go with it. */
+  discard(): void;
+}
+
+export interface Pool<T> {
+  /** Takes a place at once, before anything is awaited; undefined when all are taken. */
+  take(): Lease<T> | undefined;
+  /** Instances that run or start. */
+  size(): number;
+  /** No more places; running calls end, then their instances stop. Resolves when all are gone. */
+  drain(): Promise<void>;
+  /** Stops all instances now. */
+  close(): Promise<void>;
+}
+
+interface Slot<T> {
+  readonly instance: Promise<T>;
+  calls: number;
+  idle: NodeJS.Timeout | undefined;
+  isStopping: boolean;
+  readonly gone: Promise<void>;
+}
+
+export function createPool<T extends Instance>(options: PoolOptions<T>): Pool<T> {
+  const { maxInstances = Number.POSITIVE_INFINITY, concurrency = 1, idleMs } = options;
+  /** In the order of their last use, the newest at the end. */
+  const slots: Slot<T>[] = [];
+  const all = new Set<Slot<T>>();
+  let isDraining = false;
+
+  function open(): Slot<T> {
+    const instance = options.start();
+    const gone = instance
+      .then((started) => started.exited)
+      .then(
+        () => forget(slot),
+        // The start failed: the caller has the error through `lease.instance`.
+        () => forget(slot),
+      );
+    const slot: Slot<T> = { instance, calls: 0, idle: undefined, isStopping: false, gone };
+    all.add(slot);
+    slots.push(slot);
+    return slot;
+  }
+
+  function forget(slot: Slot<T>): void {
+    clearTimeout(slot.idle);
+    slot.isStopping = true;
+    all.delete(slot);
+    const at = slots.indexOf(slot);
+    if (at >= 0) slots.splice(at, 1);
+  }
+
+  function stop(slot: Slot<T>): void {
+    if (slot.isStopping) return;
+    slot.isStopping = true;
+    clearTimeout(slot.idle);
+    const at = slots.indexOf(slot);
+    if (at >= 0) slots.splice(at, 1);
+    slot.instance.then(
+      (started) => started.stop(),
+      () => {},
+    );
+  }
+
+  function giveBack(slot: Slot<T>): void {
+    slot.calls -= 1;
+    if (slot.calls > 0 || slot.isStopping) return;
+    if (isDraining) {
+      stop(slot);
+      return;
+    }
+    slot.idle = setTimeout(() => stop(slot), idleMs);
+    slot.idle.unref();
+  }
+
+  function lease(slot: Slot<T>, isCold: boolean): Lease<T> {
+    slot.calls += 1;
+    clearTimeout(slot.idle);
+    return {
+      isCold,
+      instance: slot.instance,
+      release: () => giveBack(slot),
+      discard() {
+        stop(slot);
+        giveBack(slot);
+      },
+    };
+  }
+
+  return {
+    take() {
+      if (isDraining) return undefined;
+      const at = slots.findLastIndex((slot) => slot.calls < concurrency);
+      const warm = slots[at];
+      if (warm) {
+        slots.splice(at, 1);
+        slots.push(warm);
+        return lease(warm, false);
+      }
+      return all.size < maxInstances ? lease(open(), true) : undefined;
+    },
+
+    size: () => all.size,
+
+    async drain() {
+      isDraining = true;
+      for (const slot of [...slots]) if (slot.calls === 0) stop(slot);
+      await Promise.all([...all].map((slot) => slot.gone));
+    },
+
+    async close() {
+      isDraining = true;
+      for (const slot of [...slots]) stop(slot);
+      await Promise.all([...all].map((slot) => slot.gone));
+    },
+  };
+}
