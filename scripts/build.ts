@@ -1,0 +1,10 @@
+// `npm run build`: compiles the contracts and writes what is generated from them (contracts/artifacts.gen.ts).
+import { spawnSync } from 'node:child_process';
+import { runHardhat } from './hardhat.ts';
+
+const { code } = await runHardhat(['build']);
+process.exitCode =
+  code === 0
+    ? (spawnSync(process.execPath, ['scripts/generate-artifacts.ts'], { stdio: 'inherit' })
+        .status ?? 1)
+    : code;

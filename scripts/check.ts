@@ -1,0 +1,46 @@
+// `npm run check`: format, lint with its import fences, types, and that nothing generated or listed has gone stale.
+// Runs every check and exits 1 if one failed; it runs no test.
+import { spawnSync } from 'node:child_process';
+import { globSync, readFileSync } from 'node:fs';
+import { findMissingOptional, findRegistryAddresses } from './lockfile.ts';
+import { compareVariables } from './variables.ts';
+
+const checks: Record<string, () => readonly string[]> = {
+  'format and lint': () =>
+    runProgram('node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'),
+  types: () => runProgram('node_modules/typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.json'),
+  'generated files': () => runProgram('scripts/generate-artifacts.ts', '--check'),
+  lockfile: () => {
+    const text = readFileSync('package-lock.json', 'utf8');
+    return [
+      ...findMissingOptional(JSON.parse(text)).map((name) => `no lock entry for optional ${name}`),
+      ...findRegistryAddresses(text).map((line) => `registry address in the lockfile: ${line}`),
+    ];
+  },
+  variables: () => {
+    const sources = globSync(['{adapters,broker,contracts,ipfs,scripts}/**/*.{ts,mjs}', '.ci/run']);
+    const readable = sources.filter((path) => !path.startsWith('scripts/examples/'));
+    const texts = readable.map((path) => readFileSync(path, 'utf8'));
+    return compareVariables(readFileSync('.env.example', 'utf8'), texts);
+  },
+};
+
+let failed = 0;
+for (const [name, check] of Object.entries(checks)) {
+  const startedAtMs = Date.now();
+  const faults = check();
+  const seconds = ((Date.now() - startedAtMs) / 1000).toFixed(1);
+  console.log(`${faults.length === 0 ? 'ok  ' : 'FAIL'} ${name} (${seconds} s)`);
+  for (const fault of faults) console.log(`     ${fault}`);
+  if (faults.length > 0) failed++;
+}
+process.exitCode = failed === 0 ? 0 : 1;
+
+/** A program under this Node, its output shown; its faults are empty when it ended with 0. */
+function runProgram(program: string, ...args: string[]): readonly string[] {
+  const { status, signal } = spawnSync(process.execPath, [program, ...args], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, HARDHAT_DISABLE_TELEMETRY_PROMPT: 'true' },
+  });
+  return status === 0 ? [] : [`${program} ${args.join(' ')} ended with ${status ?? signal}`];
+}

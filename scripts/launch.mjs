@@ -1,0 +1,313 @@
+#!/usr/bin/env node
+// The launcher: every npm script and the `defaas` command begin here, on any Node from 20 on.
+// On an older Node it finds Node 24 and runs itself there; on Node 24 it installs what is missing and becomes the command.
+// Everything it prints goes to stderr: stdout belongs to the command. Only `node:` imports, and it parses on Node 20.
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { basename, delimiter, dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const NODE_MAJOR = 24;
+/** The Node that npx fetches where the user's own is older, exact (npm package `node`). */
+const NODE_VERSION = '24.21.0';
+
+/** npm script -> its program and fixed arguments. Any other word is a command of `defaas`. A program runs when imported. */
+const COMMANDS = {
+  start: ['scripts/up.ts'],
+  test: ['scripts/test.ts'],
+  'test:file': ['scripts/test.ts'],
+  check: ['scripts/check.ts'],
+  fix: ['node_modules/@biomejs/biome/bin/biome', 'check', '--write', '.'],
+  build: ['scripts/build.ts'],
+  bench: ['scripts/bench/main.ts'],
+  defaas: ['scripts/cli/main.ts'],
+  emulators: ['scripts/emulators.ts'],
+};
+/** What reads `.env`; the tests and checks must not depend on it. */
+const CONFIGURED = ['start', 'bench', 'defaas', 'emulators'];
+
+/** An interrupted npm gets this long to end by itself; `npm ci` alone was seen to take 45 s. */
+const NPM_GRACE_MS = 2_000;
+/** A lock as old as this is of another boot: its pid means somebody else now. */
+const LOCK_STALE_MS = 30 * 60_000;
+const LOOK_EVERY_MS = 200;
+
+const root = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))));
+const lockfile = join(root, 'package-lock.json');
+const stampFile = join(root, 'node_modules', '.launch-stamp.json');
+const installLock = join(root, '.install.lock');
+
+process.env.INIT_CWD ??= process.cwd();
+if (Number.parseInt(process.versions.node, 10) >= NODE_MAJOR) await becomeCommand();
+else await runOnNode24();
+
+/** On Node 24: install if needed, then import the command's program, so that no process stands in between. */
+async function becomeCommand() {
+  process.chdir(root);
+  if (existsSync(lockfile) && !isStamped()) await install();
+  stopWithParent(() => process.kill(process.pid, 'SIGTERM'));
+  const word = process.argv[2] ?? '';
+  const name = Object.hasOwn(COMMANDS, word) ? word : 'defaas';
+  const [program, ...fixed] = COMMANDS[name];
+  if (CONFIGURED.includes(name) && existsSync('.env')) process.loadEnvFile('.env');
+  const given = process.argv.slice(name === word ? 3 : 2);
+  process.argv = [process.execPath, join(root, program), ...fixed, ...given];
+  await import(pathToFileURL(join(root, program)).href);
+}
+
+/** On an older Node: this file again under Node 24; signals, exit code and streams pass through. */
+async function runOnNode24() {
+  const node = await findNode24();
+  const { code, signal } = await run(
+    node,
+    [fileURLToPath(import.meta.url), ...process.argv.slice(2)],
+    {
+      // The channel carries nothing: its end tells the child that this process is gone, SIGKILL included.
+      stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+      env: {
+        ...process.env,
+        PATH: `${dirname(node)}${delimiter}${process.env.PATH ?? ''}`,
+        NODE: node,
+        npm_node_execpath: node,
+      },
+    },
+  );
+  process.exit(code ?? 128 + constants.signals[signal]);
+}
+
+/** Path of a Node 24: that of the last install, else the pinned one, which npx fetches once and npm's cache keeps. */
+async function findNode24() {
+  const known = readJson(stampFile)?.node;
+  if (isNode24(known)) return known;
+  const npm = findNpm();
+  say(`this is Node ${process.versions.node}: looking for Node ${NODE_VERSION} with npx ...`);
+  const { code, stdout } = npm
+    ? await run(
+        process.execPath,
+        // Two quick retries: npm's own waits take over a minute before a missing network is admitted.
+        [
+          npm,
+          'exec',
+          '--yes',
+          '--fetch-retry-mintimeout=1000',
+          '--fetch-retry-maxtimeout=3000',
+        ].concat([`--package=node@${NODE_VERSION}`, '--', 'node', '-p', 'process.execPath']),
+        {
+          stdio: ['ignore', 'pipe', 2],
+          env: npmEnvironment(),
+          cwd: root,
+          detached: true,
+          graceMs: NPM_GRACE_MS,
+        },
+      )
+    : { code: 1, stdout: '' };
+  const found = stdout.trim().split('\n').at(-1);
+  // Under `--ignore-scripts` the package `node` leaves the old Node in place without an error.
+  if (code === 0 && isNode24(found)) return found;
+  const again = `npx -y -p node@${NODE_VERSION} node scripts/launch.mjs ${process.argv.slice(2).join(' ')}`;
+  fail(
+    'NODE_24_MISSING',
+    `Node ${NODE_MAJOR} is needed, this is Node ${process.versions.node}, and npx could not fetch node@${NODE_VERSION}; ` +
+      `install Node ${NODE_MAJOR} or newer, or with a network run: ${again.trim()}`,
+  );
+}
+
+function isNode24(path) {
+  if (!path || !existsSync(path)) return false;
+  const { stdout } = spawnSync(path, ['-p', 'process.versions.node'], { encoding: 'utf8' });
+  return Number.parseInt(stdout, 10) >= NODE_MAJOR;
+}
+
+/** npm's program file: npm checks `engines` against the Node it runs on, so that Node must be ours to choose. */
+function findNpm() {
+  const onPath = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'npm'));
+  const candidates = [process.env.npm_execpath, ...onPath].filter(
+    (file) => file && existsSync(file),
+  );
+  return candidates
+    .map((file) => realpathSync(file))
+    .find((file) => basename(file) === 'npm-cli.js');
+}
+
+/** An outer npm's script, its package, and its `-s` and `--json`, are not meant for the nested npm. */
+function npmEnvironment() {
+  const outer = /^npm_(command|lifecycle|package|config_(loglevel|json)$)/;
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !outer.test(name)));
+}
+
+/** `npm ci` by this Node, unless the tree is already what the lockfile says and its native part loads. */
+async function install() {
+  await takeInstallLock();
+  if (!isStamped()) {
+    if (!matchesLockfile() || !loadsNativePart()) await installPackages();
+    writeFileSync(stampFile, JSON.stringify(expectedStamp()));
+  }
+  rmSync(installLock, { force: true });
+}
+
+async function installPackages() {
+  const npm = findNpm();
+  if (npm === undefined)
+    fail('INSTALL_FAILED', 'npm is not on PATH; install npm, then run this again');
+  say('installing packages with npm ci, about a minute ...');
+  const startedAtMs = Date.now();
+  const { code } = await run(
+    process.execPath,
+    [npm, 'ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund'],
+    {
+      stdio: ['ignore', 2, 2],
+      env: npmEnvironment(),
+      cwd: root,
+      detached: true,
+      graceMs: NPM_GRACE_MS,
+      onStart: (pid) => writeFileSync(installLock, String(pid)),
+    },
+  );
+  if (code !== 0 || !loadsNativePart()) {
+    fail(
+      'INSTALL_FAILED',
+      `npm ci ended with ${code}; read its lines above, check the network, then run this again`,
+    );
+  }
+  say(`installed in ${Math.round((Date.now() - startedAtMs) / 1000)} s`);
+}
+
+/** One install at a time: the lock holds the pid of who installs, first the launcher's, then its npm's. */
+async function takeInstallLock() {
+  for (let told = false; ; told = true) {
+    try {
+      writeFileSync(installLock, String(process.pid), { flag: 'wx' });
+      // `process.exit` skips every `finally`; this it does not skip.
+      process.once('exit', () => rmSync(installLock, { force: true }));
+      return;
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+    }
+    const pid = lockedBy();
+    if (pid === undefined) rmSync(installLock, { force: true });
+    else if (!told) say(`another install is at work here (pid ${pid}), waiting for it ...`);
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+  }
+}
+
+/** Pid of the living owner of the lock; undefined when there is none. An empty lock is one being written. */
+function lockedBy() {
+  try {
+    const text = readFileSync(installLock, 'utf8');
+    if (Date.now() - statSync(installLock).mtimeMs > LOCK_STALE_MS) return undefined;
+    if (text === '') return 0;
+    process.kill(Number(text), 0);
+    return Number(text);
+  } catch (error) {
+    return error.code === 'EPERM' ? -1 : undefined;
+  }
+}
+
+function expectedStamp() {
+  const lockHash = createHash('sha256').update(readFileSync(lockfile)).digest('hex');
+  return { node: process.execPath, lockHash };
+}
+
+function isStamped() {
+  const stamp = readJson(stampFile);
+  const expected = expectedStamp();
+  return stamp?.node === expected.node && stamp.lockHash === expected.lockHash;
+}
+
+/** npm writes `node_modules/.package-lock.json` when an install is complete: the same packages in the same versions? */
+function matchesLockfile() {
+  const installed = readJson(join(root, 'node_modules/.package-lock.json'))?.packages;
+  if (installed === undefined) return false;
+  return Object.entries(readJson(lockfile).packages).every(
+    ([path, { version, optional, devOptional }]) =>
+      !path.startsWith('node_modules/') ||
+      optional ||
+      devOptional ||
+      installed[path]?.version === version,
+  );
+}
+
+/** npm on an older Node drops Hardhat's native part without a word (its `engines` says >= 22). */
+function loadsNativePart() {
+  const load = ['-e', 'require("@nomicfoundation/edr")'];
+  return spawnSync(process.execPath, load, { cwd: root }).status === 0;
+}
+
+/** Runs a program to its end; signals to this process reach it. With `graceMs` a signal ends its whole group, and then us. */
+function run(program, args, { graceMs, onStart, ...options }) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, options);
+    let stdout = '';
+    let stoppedBy;
+    child.stdout?.setEncoding('utf8').on('data', (text) => {
+      stdout += text;
+    });
+    const stop = (signal) => {
+      if (graceMs === undefined) return void child.kill(signal);
+      if (stoppedBy !== undefined) return;
+      stoppedBy = signal;
+      killGroup(child.pid, 'SIGTERM');
+      setTimeout(() => killGroup(child.pid, 'SIGKILL'), graceMs);
+    };
+    const unwatch = stopWithParent(() => stop('SIGTERM'));
+    const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'];
+    for (const signal of signals) process.on(signal, stop);
+    child.once('error', reject);
+    child.once('spawn', () => onStart?.(child.pid));
+    child.once('close', (code, signal) => {
+      unwatch();
+      for (const name of signals) process.off(name, stop);
+      if (stoppedBy !== undefined) process.exit(128 + constants.signals[stoppedBy]);
+      resolve({ code, signal, stdout });
+    });
+  });
+}
+
+function killGroup(pid, signal) {
+  try {
+    process.kill(-pid, signal);
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
+  }
+}
+
+/**
+ * Calls `stop` once when the process that started this one is gone, however it died: the launcher under the older Node
+ * (its channel ends) or npm (another parent pid). Started by hand, the command may outlive its shell. Returns the undo.
+ */
+function stopWithParent(stop) {
+  if (process.channel) {
+    process.once('disconnect', stop);
+    process.channel.unref();
+    return () => process.off('disconnect', stop);
+  }
+  if (process.env.npm_lifecycle_event === undefined) return () => {};
+  const parent = process.ppid;
+  const look = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(look);
+    stop();
+  }, LOOK_EVERY_MS);
+  look.unref();
+  return () => clearInterval(look);
+}
+
+function readJson(file) {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function say(text) {
+  process.stderr.write(`defaas: ${text}\n`);
+}
+
+/** One line, `CODE: what, on what, what to do`, and exit code 1. */
+function fail(code, text) {
+  process.stderr.write(`${code}: ${text}\n`);
+  process.exit(1);
+}

@@ -1,0 +1,26 @@
+// Holds `.env.example` and the environment that the code reads equal; `check` runs it.
+
+/** A variable of ours, anywhere in a source; or any other that is read from an object named `env`. */
+const READ = /\b(DEFAAS_[A-Z0-9_]*[A-Z0-9])\b|\benv(?:\.|\[['"])([A-Z][A-Z0-9_]+)\b/g;
+
+/** Not configuration: what the shell, npm and the tools set. */
+const SURROUNDINGS = ['PATH', 'NODE', 'INIT_CWD', 'CI', 'HOME', 'NO_COLOR', 'FORCE_COLOR'];
+
+/** Differences, one line each: variables read but not listed in `.env.example`, and the other way round. */
+export function compareVariables(example: string, sources: readonly string[]): string[] {
+  const listed = new Set(
+    [...example.matchAll(/^#?\s?([A-Z][A-Z0-9_]+)=/gm)].map(([, name]) => name),
+  );
+  const read = new Set(
+    sources.flatMap((text) => [...text.matchAll(READ)].map(([, own, other]) => own ?? other)),
+  );
+  for (const name of SURROUNDINGS) read.delete(name);
+  return [
+    ...[...read]
+      .filter((name) => !listed.has(name))
+      .map((name) => `${name} is read, but not in .env.example`),
+    ...[...listed]
+      .filter((name) => !read.has(name))
+      .map((name) => `${name} is in .env.example, but nothing reads it`),
+  ];
+}
