@@ -1,0 +1,458 @@
+// What every provider must do, whichever cloud is behind it. Each provider's test calls `testProvider` with its emulator.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { FaultRule, Faults } from '../../adapters/emulators/faults.ts';
+import type {
+  Deployment,
+  DeploymentSpec,
+  InvokeRequest,
+  InvokeResult,
+  Provider,
+  ProviderErrorCode,
+} from '../../adapters/provider.ts';
+import { ProviderError } from '../../adapters/provider.ts';
+
+/** A provider with the cloud behind it, as the suite needs them. */
+export interface TestBed {
+  readonly provider: Provider;
+  readonly region: string;
+  readonly faults: Faults;
+  /** Writing requests of the control plane that the cloud has received so far. */
+  writes(): number;
+  close(): Promise<void>;
+}
+
+export interface ConformanceOptions {
+  /** An exit or endless loop is a result; else the cloud says only 5xx, which is UNAVAILABLE or DEADLINE, `ran: maybe`. */
+  readonly exitIsResult: boolean;
+  /** The cloud's 429 says when to come again. */
+  readonly tellsRetryAfter: boolean;
+}
+
+const HANDLER = readFileSync(new URL('./fixtures/conformance-handler.mjs', import.meta.url));
+
+/** A spec as the gateway makes it; `handler` replaces the suite's function. */
+export function createSpec(
+  region: string,
+  overrides: Partial<DeploymentSpec> & { readonly handler?: string } = {},
+): DeploymentSpec {
+  const { handler, ...rest } = overrides;
+  return {
+    name: 'df-conformance',
+    region,
+    files: new Map<string, Uint8Array>([
+      ['handler.mjs', handler === undefined ? HANDLER : Buffer.from(handler)],
+      ['defaas.json', Buffer.from('{"name":"conformance"}')],
+    ]),
+    artifactCid: 'bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi',
+    functionName: '0x00000000000000000000000000000000000000aa/conformance',
+    version: 7,
+    memoryMiB: 256,
+    timeoutMs: 10_000,
+    env: { GREETING: 'grüß dich' },
+    secrets: { TOKEN: 'not-for-logs' },
+    ...rest,
+  };
+}
+
+export function createRequest(overrides: Partial<InvokeRequest> = {}): InvokeRequest {
+  return {
+    callId: '0x01',
+    method: 'POST',
+    path: '/',
+    query: '',
+    headers: [],
+    body: new Uint8Array(),
+    ...overrides,
+  };
+}
+
+/** Runs the suite against what `create` opens. */
+export function testProvider(create: () => Promise<TestBed>, options: ConformanceOptions): void {
+  let bed: TestBed;
+  let deployment: Deployment;
+  let dir: string;
+
+  const within = (ms = 30_000) => ({ signal: AbortSignal.timeout(ms) });
+  const invoke = (request: Partial<InvokeRequest>, of = deployment) =>
+    bed.provider.invoke(of, createRequest(request), within());
+  const get = (path: string) => invoke({ method: 'GET', path });
+
+  before(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'defaas-conformance-'));
+    bed = await create();
+    deployment = await bed.provider.deploy(createSpec(bed.region), within());
+  });
+  afterEach(() => bed.faults.clear());
+  after(async () => {
+    await bed?.close();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  describe('deploys', () => {
+    it('keeps what is there: the same spec again writes nothing and gives the same deployment', async () => {
+      const writes = bed.writes();
+
+      const again = await bed.provider.deploy(createSpec(bed.region), within());
+
+      assert.equal(bed.writes(), writes);
+      assert.deepEqual(again, deployment);
+    });
+
+    it('plans only what is to be done', async () => {
+      const kept = await bed.provider.plan(createSpec(bed.region), within());
+      const other = createSpec(bed.region, { name: 'df-never-deployed' });
+      const planned = await bed.provider.plan(other, within());
+
+      assert.deepEqual([...new Set(kept.steps.map(({ action }) => action))], ['keep']);
+      assert.ok(planned.steps.some(({ action }) => action === 'create'));
+    });
+
+    it('lists the deployment with its spec hash', async () => {
+      const found = await listAll(bed);
+
+      const { name, region, specHash } = deployment;
+      assert.deepEqual(
+        found.find((one) => one.name === name),
+        { name, region, specHash },
+      );
+    });
+
+    it('refuses what the cloud cannot take before any request', async () => {
+      const { limits } = bed.provider;
+      const writes = bed.writes();
+      const tooLong = createSpec(bed.region, { timeoutMs: limits.maxTimeoutMs + 1 });
+      const tooBig = createSpec(bed.region, { memoryMiB: limits.maxMemoryMiB + 1 });
+
+      await rejects(bed.provider.deploy(tooLong, within()), 'PROVIDER_INVALID', 'no');
+      await rejects(bed.provider.deploy(tooBig, within()), 'PROVIDER_INVALID', 'no');
+
+      assert.equal(bed.writes(), writes);
+    });
+
+    it('puts another artifact under the same name, and removes it, twice', async () => {
+      const { name } = deployment;
+      const other = (text: string) =>
+        createSpec(bed.region, {
+          name: `${name}-2`,
+          handler: `export default () => new Response('${text}')`,
+        });
+      const first = await bed.provider.deploy(other('one'), within());
+      assert.equal(text(await invoke({}, first)), 'one');
+
+      const second = await bed.provider.deploy(other('two'), within());
+
+      assert.equal(text(await invoke({}, second)), 'two');
+      assert.notEqual(first.specHash, second.specHash);
+
+      await bed.provider.remove(second, within());
+      await bed.provider.remove(second, within());
+
+      assert.ok(!(await listAll(bed)).some((one) => one.name === second.name));
+      await rejects(invoke({}, second), 'PROVIDER_NOT_FOUND', 'no');
+    });
+  });
+
+  describe('invokes', () => {
+    it('passes JSON in and out, and keeps the instance between calls', async () => {
+      const body = Buffer.from('{"a":[1,"ü"]}');
+
+      const first = await invoke({ path: '/json', body });
+      const second = await invoke({ path: '/json', body });
+
+      const [one, two] = [first, second].map((result) => JSON.parse(text(result)));
+      assert.deepEqual(one.body, { a: [1, 'ü'] });
+      assert.equal(two.calls, one.calls + 1);
+      assert.equal(second.cold, false);
+    });
+
+    it('passes method, path, query and headers', async () => {
+      const result = await invoke({
+        method: 'PUT',
+        path: '/request/%C3%BC%20x',
+        query: 'q=%C3%A4&q=2',
+        headers: [['x-test', 'value']],
+      });
+
+      assert.deepEqual(JSON.parse(text(result)), {
+        method: 'PUT',
+        path: '/request/%C3%BC%20x',
+        query: '?q=%C3%A4&q=2',
+        header: 'value',
+      });
+    });
+
+    for (const [title, body] of [
+      ['text', Buffer.from('grüße, \u{1f600} \u0000 "quoted" \\')],
+      ['binary', Uint8Array.from({ length: 512 }, (_, index) => index % 256)],
+      ['an empty body', new Uint8Array()],
+      ['a byte order mark', Uint8Array.of(0xef, 0xbb, 0xbf, 0x61)],
+      ['one mebibyte of binary', Uint8Array.from({ length: 2 ** 20 }, (_, index) => index % 251)],
+    ] as const) {
+      it(`passes ${title} unchanged in both directions`, async () => {
+        const headers = [['content-type', 'application/octet-stream']] as const;
+        const result = await invoke({ path: '/echo', headers, body });
+
+        assert.ok(result.ok);
+        assert.deepEqual(Buffer.from(result.body), Buffer.from(body));
+        assert.equal(header(result, 'content-type'), 'application/octet-stream');
+        assert.ok(result.usage.egressBytes >= body.length);
+      });
+    }
+
+    for (const status of [201, 204, 304, 404, 418, 500, 502, 503, 504]) {
+      it(`gives status ${status} as an answer`, async () => {
+        const result = await get(`/status/${status}`);
+
+        assert.ok(result.ok);
+        assert.equal(result.status, status);
+      });
+    }
+
+    it('keeps each cookie apart and shows no mark of the shim', async () => {
+      const result = await get('/cookies');
+
+      assert.ok(result.ok);
+      const cookies = result.headers.filter(([name]) => name === 'set-cookie');
+      assert.deepEqual(
+        cookies.map(([, value]) => value),
+        ['a=1; Path=/', 'b=2, with comma; Path=/'],
+      );
+      assert.equal(header(result, 'x-answer'), 'yes');
+      assert.ok(!result.headers.some(([name]) => name.startsWith('x-defaas-')));
+    });
+
+    it('tells the function where it is, and gives it its environment', async () => {
+      const context = JSON.parse(text(await get('/context')));
+      const env = JSON.parse(text(await get('/env')));
+
+      assert.deepEqual(context, {
+        provider: bed.provider.name,
+        functionName: '0x00000000000000000000000000000000000000aa/conformance',
+        version: 7,
+        hasId: true,
+        isFalling: true,
+      });
+      assert.deepEqual(env, { greeting: 'grüß dich', secret: 'not-for-logs' });
+    });
+
+    it('reports usage within the time measured, under an id of its own', async () => {
+      const first = await get('/sleep/20');
+      const second = await get('/sleep/20');
+
+      assert.ok(first.ok && second.ok);
+      const { billedMs, measuredMs, memoryMiB, disputed } = second.usage;
+      assert.ok(billedMs >= 20 && billedMs <= Math.ceil(measuredMs), `${billedMs}/${measuredMs}`);
+      assert.equal(memoryMiB, 256);
+      assert.equal(disputed ?? false, false);
+      assert.notEqual(first.requestId, second.requestId);
+      assert.ok(second.requestId !== '');
+    });
+  });
+
+  describe('tells what a function did that gave no answer', () => {
+    for (const [path, type, message] of [
+      ['/throw', 'RangeError', 'thrown on purpose'],
+      ['/reject', 'Error', 'rejected on purpose'],
+      ['/throw-text', undefined, 'just text'],
+    ] as const) {
+      it(`${path} is an error of the function`, async () => {
+        const result = await get(path);
+
+        assert.ok(!result.ok);
+        assert.equal(result.error.kind, 'thrown');
+        if (type) assert.equal(result.error.type, type);
+        assert.equal(result.error.message, message);
+      });
+    }
+
+    for (const [title, handler] of [
+      ['throws when imported', "throw new Error('no start'); export default () => null;"],
+      ['has no default export', 'export const other = 1;'],
+      ['does not parse', 'export default function ('],
+    ] as const) {
+      it(`a module that ${title} is an error of its start`, async () => {
+        const spec = createSpec(bed.region, { name: 'df-bad-start', handler });
+        const bad = await bed.provider.deploy(spec, within());
+
+        const result = await invoke({}, bad);
+        await bed.provider.remove(bad, within());
+
+        assert.ok(!result.ok);
+        assert.equal(result.error.kind, 'init');
+        assert.ok(result.error.message !== '');
+      });
+    }
+
+    for (const code of [0, 1]) {
+      it(`exit ${code} ends the call, not the function`, async () => {
+        await endsWith(() => get(`/exit/${code}`), 'exit');
+
+        assert.equal(text(await get('/')), 'hello');
+      });
+    }
+
+    it('a sleep past the timeout, and an endless loop, are ended; the next call is served', async () => {
+      const short = await bed.provider.deploy(
+        createSpec(bed.region, { name: 'df-short', timeoutMs: 1000 }),
+        within(),
+      );
+
+      const slept = await invoke({ path: '/sleep/60000' }, short);
+      assert.ok(!slept.ok);
+      assert.equal(slept.error.kind, 'timeout');
+
+      await endsWith(() => invoke({ path: '/loop' }, short), 'timeout');
+      assert.equal(text(await invoke({}, short)), 'hello');
+      await bed.provider.remove(short, within());
+    });
+
+    it('an answer above the limit is the function’s failure', async () => {
+      const result = await get(`/large/${bed.provider.limits.maxResponseBytes + 1}`);
+
+      assert.ok(!result.ok);
+      assert.equal(result.error.kind, 'too-large');
+    });
+
+    /** Where a cloud cannot tell, the honest word is `maybe`. */
+    async function endsWith(call: () => Promise<InvokeResult>, kind: 'exit' | 'timeout') {
+      if (options.exitIsResult) {
+        const result = await call();
+        assert.ok(!result.ok);
+        assert.equal(result.error.kind, kind);
+        return;
+      }
+      const result = await call().catch((error: unknown) => error);
+      if (result instanceof ProviderError) assert.equal(result.ran, 'maybe');
+      else assert.equal((result as InvokeResult).ok, false);
+    }
+  });
+
+  describe('says what went wrong, and whether the function may have run', () => {
+    const cases: readonly {
+      readonly rule: FaultRule;
+      readonly code: ProviderErrorCode;
+      readonly ran: 'no' | 'maybe';
+      /** How often the function really ran. */
+      readonly runs: number;
+    }[] = [
+      { rule: { kind: 'throttle' }, code: 'PROVIDER_THROTTLED', ran: 'no', runs: 0 },
+      { rule: { kind: 'outage' }, code: 'PROVIDER_CONNECTION', ran: 'no', runs: 0 },
+      { rule: { kind: 'drop-before' }, code: 'PROVIDER_CONNECTION', ran: 'maybe', runs: 0 },
+      { rule: { kind: 'drop-after' }, code: 'PROVIDER_CONNECTION', ran: 'maybe', runs: 1 },
+      { rule: { kind: 'truncate' }, code: 'PROVIDER_CONNECTION', ran: 'maybe', runs: 1 },
+      { rule: { kind: 'status', code: 500 }, code: 'PROVIDER_UNAVAILABLE', ran: 'maybe', runs: 0 },
+      { rule: { kind: 'status', code: 502 }, code: 'PROVIDER_UNAVAILABLE', ran: 'maybe', runs: 0 },
+      { rule: { kind: 'status', code: 503 }, code: 'PROVIDER_UNAVAILABLE', ran: 'maybe', runs: 0 },
+    ];
+    for (const { rule, code, ran, runs } of cases) {
+      it(`${Object.values(rule).join(' ')}: ${code}, ran ${ran}, never more than one attempt`, async () => {
+        const witness = join(dir, `${Object.values(rule).join('-')}`);
+        await bed.faults.set([rule]);
+
+        await rejects(invoke({ headers: [['x-witness', witness]] }), code, ran);
+
+        assert.equal(linesOf(witness), runs);
+        await bed.faults.clear();
+        assert.equal(text(await get('/')), 'hello');
+      });
+    }
+
+    it('a throttle passes on when to come again, where the cloud says it', async () => {
+      await bed.faults.set([{ kind: 'throttle', retryAfterMs: 2000, on: { operation: 'invoke' } }]);
+
+      const error = await rejects(get('/'), 'PROVIDER_THROTTLED', 'no');
+
+      assert.equal(error.retryAfterMs, options.tellsRetryAfter ? 2000 : undefined);
+    });
+
+    it('an answer slower than the deadline: DEADLINE, maybe, within 100 ms of it', async () => {
+      await bed.faults.set([{ kind: 'delay', ms: 1500, where: 'after' }]);
+      const started = performance.now();
+
+      const call = bed.provider.invoke(deployment, createRequest(), within(300));
+      const error = await rejects(call, 'PROVIDER_DEADLINE', 'maybe');
+
+      const tookMs = performance.now() - started;
+      assert.ok(tookMs < 400, `${tookMs} ms`);
+      assert.equal(error.operation, 'invoke');
+    });
+
+    it('a signal that is aborted before: DEADLINE, no', async () => {
+      const signal = AbortSignal.abort();
+
+      const call = bed.provider.invoke(deployment, createRequest(), { signal });
+
+      await rejects(call, 'PROVIDER_DEADLINE', 'no');
+    });
+
+    it('a cloud that lies about the time is held to what was measured', async () => {
+      await bed.faults.set([{ kind: 'lie', billedMs: 1000 }]);
+
+      const result = await get('/sleep/20');
+
+      assert.ok(result.ok);
+      assert.equal(result.usage.disputed, true);
+      assert.ok(result.usage.billedMs <= Math.ceil(result.usage.measuredMs));
+    });
+
+    it('a body above the limit: TOO_LARGE, no, and nothing is sent', async () => {
+      const body = new Uint8Array(bed.provider.limits.maxRequestBytes + 1);
+
+      await rejects(invoke({ body }), 'PROVIDER_TOO_LARGE', 'no');
+    });
+
+    it('a function that is not there: NOT_FOUND, no', async () => {
+      const spec = createSpec(bed.region, { name: 'df-soon-gone' });
+      const gone = await bed.provider.deploy(spec, within());
+      await bed.provider.remove(gone, within());
+
+      const error = await rejects(invoke({}, gone), 'PROVIDER_NOT_FOUND', 'no');
+
+      assert.ok(!`${error.message} ${String(error.cause)}`.includes('not-for-logs'));
+    });
+  });
+}
+
+async function rejects(
+  call: Promise<unknown>,
+  code: ProviderErrorCode,
+  ran: 'no' | 'maybe',
+): Promise<ProviderError> {
+  const error = await call.then(
+    () => assert.fail(`expected ${code}`),
+    (reason: unknown) => reason,
+  );
+  if (!(error instanceof ProviderError)) throw error;
+  assert.deepEqual({ code: error.code, ran: error.ran }, { code, ran }, error.message);
+  return error;
+}
+
+async function listAll(bed: TestBed) {
+  const found: Pick<Deployment, 'name' | 'region' | 'specHash'>[] = [];
+  const signal = AbortSignal.timeout(10_000);
+  for await (const one of bed.provider.list(bed.region, { signal })) found.push(one);
+  return found;
+}
+
+function text(result: InvokeResult): string {
+  assert.ok(result.ok, JSON.stringify(result));
+  return Buffer.from(result.body).toString();
+}
+
+function header(result: InvokeResult, name: string): string | undefined {
+  assert.ok(result.ok);
+  return result.headers.find(([each]) => each === name)?.[1];
+}
+
+function linesOf(file: string): number {
+  try {
+    return readFileSync(file, 'utf8').split('\n').length - 1;
+  } catch {
+    // Nobody wrote to it.
+    return 0;
+  }
+}
