@@ -1,0 +1,108 @@
+// Google's shim: one HTTP function on the functions-framework that calls the publisher's handler with what came in.
+//
+// A call of the gateway carries the caller's path in `x-defaas-path` and each header under `x-defaas-h-`, both ways: the
+// cloud's front and the framework's body parsers would else add, rewrite, inflate or refuse some of them (invalid JSON is
+// answered 400, /favicon.ico 404, before any function runs). A call without the path is a plain HTTP request.
+
+import { format } from 'node:util';
+import functions from '@google-cloud/functions-framework';
+import { fetchCall } from './fetch-call.mjs';
+
+const CARRIED = 'x-defaas-h-';
+
+/** Largest answer, bytes (Cloud Run quotas: HTTP/1 response without streaming). */
+const MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
+
+/** What the server in front of a plain HTTP caller sets itself (RFC 9110 section 7.6.1, and the length). */
+const OWN_OF_SERVER = new Set(['connection', 'content-length', 'keep-alive', 'transfer-encoding']);
+
+/** Exact where our adapter deployed it, else the framework's own variable, else the cloud's default. */
+const timeoutMs =
+  Number(process.env.DEFAAS_TIMEOUT_MS) ||
+  Number(process.env.CLOUD_RUN_TIMEOUT_SECONDS ?? 60) * 1000 - 250;
+
+/** Imported at the start of the instance, so that no call waits for it; a failure is told to each call. */
+const handler = import('./handler.mjs');
+handler.catch((error) => logError(error));
+
+functions.http(process.env.FUNCTION_TARGET ?? 'main', async (request, response) => {
+  const requestId = request.executionId;
+  const target = request.headers['x-defaas-path'];
+  const [path, query] = splitTarget(target ?? request.originalUrl);
+  const headers = target === undefined ? plainHeaders(request) : carriedHeaders(request);
+  const answer = await fetchCall(
+    () => handler,
+    { method: request.method, path, query, headers, body: request.rawBody },
+    {
+      provider: 'google-cloud-functions',
+      requestId,
+      deadlineMs: Date.now() + timeoutMs,
+      // The deployed timeout is at least 250 ms above ours.
+      answerBeforeMs: 0,
+      log: (...values) => log('INFO', format(...values), requestId),
+    },
+  );
+  if (answer.error !== undefined) logError(answer.error, requestId);
+  send(response, bounded(answer), target !== undefined);
+});
+
+function splitTarget(target) {
+  const at = target.indexOf('?');
+  return at < 0 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)];
+}
+
+/** The raw list, for Node's own `headers` joins and drops repeated ones. */
+function* pairsOf(request) {
+  const raw = request.rawHeaders;
+  for (let at = 0; at < raw.length; at += 2) yield [raw[at].toLowerCase(), raw[at + 1]];
+}
+
+function* carriedHeaders(request) {
+  for (const [name, value] of pairsOf(request)) {
+    if (name.startsWith(CARRIED)) yield [name.slice(CARRIED.length), value];
+  }
+}
+
+function* plainHeaders(request) {
+  for (const pair of pairsOf(request)) {
+    // Express has inflated the body; the token was for the cloud's front.
+    if (!['authorization', 'content-encoding', 'content-length'].includes(pair[0])) yield pair;
+  }
+}
+
+function bounded(answer) {
+  if (answer.body.length <= MAX_RESPONSE_BYTES) return answer;
+  const message = `answer of ${answer.body.length} bytes, limit ${MAX_RESPONSE_BYTES}`;
+  const failure = { kind: 'too-large', type: 'ResponseSizeTooLarge', message };
+  const marks = answer.headers.filter(([name]) => name.startsWith('x-defaas-'));
+  return {
+    status: 500,
+    headers: marks.map(([name, value]) => [name, name === 'x-defaas-outcome' ? 'error' : value]),
+    body: new TextEncoder().encode(JSON.stringify(failure)),
+  };
+}
+
+function send(response, { status, headers, body }, isCarried) {
+  const cookies = headers.filter(([name]) => name === 'set-cookie').map(([, value]) => value);
+  // Not carried: the one header that nobody on the way may join.
+  if (cookies.length > 0) response.setHeader('set-cookie', cookies);
+  for (const [name, value] of headers) {
+    if (name === 'set-cookie') continue;
+    if (name.startsWith('x-defaas-')) response.setHeader(name, value);
+    else if (isCarried) response.setHeader(CARRIED + name, value);
+    else if (!OWN_OF_SERVER.has(name)) response.setHeader(name, value);
+  }
+  response.statusCode = status;
+  response.end(body);
+}
+
+/** Structured logging as Cloud Logging reads it from standard output. */
+function log(severity, message, requestId) {
+  const labels = requestId === undefined ? {} : { execution_id: requestId };
+  const entry = { severity, message, 'logging.googleapis.com/labels': labels };
+  process.stdout.write(`${JSON.stringify(entry)}\n`);
+}
+
+function logError(error, requestId) {
+  log('ERROR', error instanceof Error ? (error.stack ?? error.message) : String(error), requestId);
+}
