@@ -11,7 +11,7 @@ export interface Problem {
   readonly [member: string]: unknown;
 }
 
-/** `code` is the gateway's when it answered with a problem, else one of the client's own (`CLIENT_...`, `BATCH_...`, `RECEIPT_...`). */
+/** `code` is the gateway's when it answered with a problem, else one of the client's own (`GATEWAY_...`, `BATCH_...`, `RECEIPT_INVALID`). */
 export class DefaasClientError extends Error {
   override readonly name = 'DefaasClientError';
   readonly code: string;
@@ -40,7 +40,7 @@ export async function readProblem(reply: Response, doing: string): Promise<Defaa
     return new DefaasClientError(problem.code, message, { status: reply.status, problem });
   }
   return new DefaasClientError(
-    'CLIENT_UNEXPECTED_REPLY',
+    'GATEWAY_PROTOCOL',
     `${doing} was answered ${reply.status} without a problem document: ${text.slice(0, 256)}`,
     { status: reply.status },
   );

@@ -1,0 +1,138 @@
+// The few things a payer asks the chain itself, by RPC: balances, keys in force, terms of a version. No logs are read.
+import { Contract } from 'ethers';
+import { RpcProvider } from '../../contracts/chain/rpc.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import type { PriceTerms } from '../../contracts/libraries/tariffs.ts';
+import type { GatewayDocument } from './connection.ts';
+import type { ReceiptChain } from './verify-receipt.ts';
+
+/** A key's state is asked again after so long, ms: a retired key must be seen. */
+const KEY_CACHE_MS = 60_000;
+const TIMEOUT_MS = 10_000;
+/** Role of a key that signs receipts (contracts.md 8.2). */
+const GATEWAY_ROLE = 1;
+
+const IDENTITY = [
+  'function isKeyInForce(address key, address party, uint8 role) view returns (bool)',
+];
+const REGISTRY = [
+  'function priceTermsOf(bytes32 functionVersion) view returns (((uint64 perCall, uint64 perGiBSecond, uint64 maxPrice, uint32 minBilledMs, uint32 roundMs, uint16 publisherBps) tariff, uint32 memoryMiB, uint32 timeoutMs))',
+];
+const BILLING = [
+  'function free(address account) view returns (uint256)',
+  'function lineOf(address payer, address gateway) view returns ((uint104 allotted, uint104 thawing, uint48 thawEnd))',
+  'function laneOf(address payer, address gateway, address signer) view returns ((uint88 settled, uint88 cap, uint40 seq, uint32 expiry, uint8 mode))',
+];
+const TOKEN = ['function balanceOf(address account) view returns (uint256)'];
+
+/** Money set aside for one gateway, base units. */
+export interface LineBalance {
+  readonly allottedUnits: bigint;
+  readonly thawingUnits: bigint;
+  /** When what thaws can be released, Unix seconds; 0 when nothing does. */
+  readonly thawEndSec: number;
+}
+
+export interface LaneBalance {
+  readonly settledUnits: bigint;
+  readonly capUnits: bigint;
+  readonly seq: number;
+  readonly expirySec: number;
+  /** 0 never opened, 1 prepaid, 2 signed. */
+  readonly mode: number;
+}
+
+export interface ChainReader extends ReceiptChain {
+  /** Deposited and promised to nobody, base units. */
+  freeUnits(account: Address): Promise<bigint>;
+  /** Tokens that the account holds itself, base units. */
+  tokenUnits(account: Address): Promise<bigint>;
+  line(payer: Address, gateway: Address): Promise<LineBalance>;
+  lane(payer: Address, gateway: Address, signer: Address): Promise<LaneBalance>;
+  close(): void;
+}
+
+/**
+ * Reads from `document.rpcUrl`, or better from an RPC of one's own: what is checked against a gateway's RPC trusts the gateway.
+ * All methods reject with CHAIN_UNREACHABLE when no RPC answers.
+ */
+export function createChainReader(
+  document: Pick<GatewayDocument, 'chainId' | 'rpcUrl' | 'contracts'>,
+  rpcUrl = document.rpcUrl,
+): ChainReader {
+  const provider = new RpcProvider(document.chainId, { urls: [rpcUrl], timeoutMs: TIMEOUT_MS });
+  const { contracts } = document;
+  const ask = (address: Address, abi: string[]) => {
+    const contract = new Contract(address, abi, provider);
+    return (method: string, ...args: readonly unknown[]) =>
+      contract.getFunction(method).staticCall(...args);
+  };
+  const identity = ask(contracts.identity, IDENTITY);
+  const registry = ask(contracts.registry, REGISTRY);
+  const billing = ask(contracts.billing, BILLING);
+  const token = ask(contracts.token, TOKEN);
+  const keys = new Map<string, { isInForce: boolean; atMs: number }>();
+  const terms = new Map<Hex, PriceTerms>();
+
+  return {
+    isKeyInForce: async (key, gateway) => {
+      const known = keys.get(`${key} ${gateway}`);
+      if (known && Date.now() - known.atMs < KEY_CACHE_MS) return known.isInForce;
+      const isInForce: boolean = await identity('isKeyInForce', key, gateway, GATEWAY_ROLE);
+      keys.set(`${key} ${gateway}`, { isInForce, atMs: Date.now() });
+      return isInForce;
+    },
+    priceTerms: async (functionVersion) => {
+      const known = terms.get(functionVersion);
+      if (known) return known;
+      const found = parseTerms(await registry('priceTermsOf', functionVersion));
+      // Versions are immutable, so what was read once stays true.
+      if (found) terms.set(functionVersion, found);
+      return found;
+    },
+    freeUnits: (account) => billing('free', account),
+    tokenUnits: (account) => token('balanceOf', account),
+    line: async (payer, gateway) => {
+      const line = await billing('lineOf', payer, gateway);
+      return {
+        allottedUnits: line.allotted,
+        thawingUnits: line.thawing,
+        thawEndSec: Number(line.thawEnd),
+      };
+    },
+    lane: async (payer, gateway, signer) => {
+      const lane = await billing('laneOf', payer, gateway, signer);
+      return {
+        settledUnits: lane.settled,
+        capUnits: lane.cap,
+        seq: Number(lane.seq),
+        expirySec: Number(lane.expiry),
+        mode: Number(lane.mode),
+      };
+    },
+    close: () => provider.destroy(),
+  };
+}
+
+interface TermsWords {
+  readonly tariff: Readonly<Record<keyof PriceTerms['tariff'], bigint>>;
+  readonly memoryMiB: bigint;
+  readonly timeoutMs: bigint;
+}
+
+/** A version that was never published is all zeros, and roundMs is never 0 otherwise (contracts.md 8.1). */
+function parseTerms({ tariff, memoryMiB, timeoutMs }: TermsWords): PriceTerms | undefined {
+  if (tariff.roundMs === 0n) return undefined;
+  return {
+    tariff: {
+      perCall: tariff.perCall,
+      perGiBSecond: tariff.perGiBSecond,
+      maxPrice: tariff.maxPrice,
+      minBilledMs: Number(tariff.minBilledMs),
+      roundMs: Number(tariff.roundMs),
+      publisherBps: Number(tariff.publisherBps),
+    },
+    memoryMiB: Number(memoryMiB),
+    timeoutMs: Number(timeoutMs),
+  };
+}

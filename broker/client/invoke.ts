@@ -1,0 +1,201 @@
+// Calling a function and paying for it: the request, the vouchers that it needs, and the receipts that come before each new one.
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { DefaasClientError, readProblem } from './errors.ts';
+import {
+  createLaneMemory,
+  type LaneMemory,
+  nextCeiling,
+  type Shortage,
+  shortageIn,
+  signVoucher,
+  voucherHeader,
+} from './lane.ts';
+import { readHex, readUnits } from './parse.ts';
+import { fetchReceipts, type ReceiptDocument } from './receipts.ts';
+import type { Session } from './session.ts';
+import { type ReceiptChain, verifyReceipt } from './verify-receipt.ts';
+
+/** What one step of the ceiling is, base units: 0.10 of a token with 6 decimals. */
+export const STEP_UNITS = 100_000n;
+/** Longest wait for a call, ms: the longest timeout of a function, and what a cold start takes. */
+const TIMEOUT_MS = 330_000;
+/** Parallel calls take each other's room under the ceiling; each raise makes room for one more. */
+const MAX_RAISES = 100;
+
+export interface InvokeRequest {
+  /** `owner/name`, `owner/name@version` or `owner/name@alias`; the owner is an address or a label. */
+  readonly function: string;
+  /** Path and query below the function, `/thumb?width=100`; `/` when left out. */
+  readonly path?: string;
+  /** `POST` when there is a body, else `GET`. */
+  readonly method?: string;
+  readonly headers?: HeadersInit;
+  readonly body?: Uint8Array<ArrayBuffer>;
+  /** The most that the call may cost, base units. */
+  readonly maxPriceUnits?: bigint;
+  /** A call repeated under the same key is charged once; a fresh one is made when left out. */
+  readonly idempotencyKey?: string;
+  readonly signal?: AbortSignal;
+  readonly timeoutMs?: number;
+}
+
+export interface InvokeReply {
+  /** The function's own answer, whatever its status; when it failed, the gateway's problem document. */
+  readonly response: Response;
+  readonly receipt: ReceiptLine;
+  readonly idempotencyKey: string;
+}
+
+/** What the reply's headers say of the receipt. */
+export interface ReceiptLine {
+  readonly id: Hex;
+  readonly provider: string;
+  readonly priceUnits: bigint;
+  readonly seq: number;
+}
+
+export interface Caller {
+  /**
+   * @example const { response, receipt } = await caller.invoke({ function: '0xabc…/hello', body });
+   * @throws PAYMENT_REQUIRED what is missing stands in `problem`; PRICE_ABOVE_MAX, RECEIPT_INVALID, and the gateway's codes: nothing was charged then
+   */
+  invoke(request: InvokeRequest): Promise<InvokeReply>;
+  /** The same in the form of `fetch`: `caller.fetch('owner/name/path', init)`. */
+  fetch(target: string, init?: RequestInit): Promise<Response>;
+  /** Checks all receipts since the last time. @throws RECEIPT_INVALID */
+  acknowledge(): Promise<void>;
+}
+
+export interface CallerOptions {
+  /** Signed in with the lane's key. */
+  readonly session: Session;
+  readonly chain: ReceiptChain;
+  readonly memory?: LaneMemory;
+  /** By how much one voucher goes beyond the last, base units. */
+  readonly stepUnits?: bigint;
+  /** Called with each checked receipt, in order of seq. */
+  readonly onReceipt?: (receipt: ReceiptDocument) => void | Promise<void>;
+}
+
+/** Makes a caller that pays from the session's lane. One voucher covers many calls; before each next one all receipts are checked. */
+export function createCaller(options: CallerOptions): Caller {
+  const { session, chain, memory = createLaneMemory(), stepUnits = STEP_UNITS } = options;
+  const { connection, key, lane } = session;
+  if (!lane) throw new TypeError('a caller needs a session with a lane');
+  let checking: Promise<void> | undefined;
+  let voucher = { ceilingUnits: 0n, header: '' };
+
+  const checkReceipts = async () => {
+    for await (const document of fetchReceipts(session, lane, memory.read().verifiedSeq)) {
+      const after = memory.read();
+      // Another program on this lane may have checked it in the meantime.
+      if (document.receipt.seq <= after.verifiedSeq) continue;
+      const { gateway } = connection.document;
+      await verifyReceipt(document, { domain: connection.domain, gateway, lane, chain, after });
+      await options.onReceipt?.(document);
+      const { seq, cumulative } = document.receipt;
+      memory.update((record) =>
+        record.verifiedSeq >= seq
+          ? record
+          : { ...record, verifiedSeq: seq, verifiedUnits: cumulative },
+      );
+    }
+  };
+  const acknowledge = () => {
+    checking ??= checkReceipts().finally(() => {
+      checking = undefined;
+    });
+    return checking;
+  };
+  const raise = async (shortage: Pick<Shortage, 'needUnits' | 'ceilingUnits'>) => {
+    await acknowledge();
+    memory.update((record) => ({
+      ...record,
+      ceilingUnits: nextCeiling(record, shortage, stepUnits),
+    }));
+  };
+  const newestVoucher = async () => {
+    const { ceilingUnits } = memory.read();
+    if (ceilingUnits !== voucher.ceilingUnits) {
+      const signature = await signVoucher(connection, key, lane.payer, ceilingUnits);
+      voucher = { ceilingUnits, header: voucherHeader(ceilingUnits, signature) };
+    }
+    return voucher.header;
+  };
+
+  const invoke: Caller['invoke'] = async (request) => {
+    const idempotencyKey = request.idempotencyKey ?? crypto.randomUUID();
+    if (memory.read().ceilingUnits === 0n) await raise({ ceilingUnits: 0n, needUnits: 1n });
+    for (let raises = 0; ; raises += 1) {
+      const headers = headersOf(request, idempotencyKey, await newestVoucher());
+      const response = await session.send(`/functions/${request.function}${pathOf(request)}`, {
+        method: request.method ?? (request.body ? 'POST' : 'GET'),
+        headers,
+        ...(request.body && { body: request.body }),
+        ...(request.signal && { signal: request.signal }),
+        timeoutMs: request.timeoutMs ?? TIMEOUT_MS,
+        redirect: 'manual',
+      });
+      const receipt = receiptLine(response);
+      if (receipt) return { response, receipt, idempotencyKey };
+      const error = await readProblem(response, `calling ${request.function}`);
+      const shortage = shortageIn(error);
+      if (shortage?.reason !== 'ceiling' || raises === MAX_RAISES) throw error;
+      await raise(shortage);
+    }
+  };
+  return {
+    invoke,
+    acknowledge,
+    fetch: async (target, init = {}) => {
+      const { name, path } = splitTarget(target);
+      const asked = new Request(new URL(path, connection.origin), init);
+      const body = asked.body ? new Uint8Array(await asked.arrayBuffer()) : undefined;
+      const { response } = await invoke({
+        function: name,
+        path,
+        method: asked.method,
+        headers: asked.headers,
+        ...(body && { body }),
+        signal: asked.signal,
+      });
+      return response;
+    },
+  };
+}
+
+function headersOf(request: InvokeRequest, idempotencyKey: string, voucher: string): Headers {
+  const headers = new Headers(request.headers);
+  headers.set('idempotency-key', idempotencyKey);
+  headers.set('defaas-voucher', voucher);
+  if (request.maxPriceUnits !== undefined) {
+    headers.set('defaas-max-price', `${request.maxPriceUnits}`);
+  }
+  return headers;
+}
+
+function pathOf(request: InvokeRequest): string {
+  const path = request.path ?? '';
+  return path === '' || path.startsWith('/') || path.startsWith('?') ? path : `/${path}`;
+}
+
+/** `owner/name@2/a/b?c` -> the function and what is below it. */
+function splitTarget(target: string): { name: string; path: string } {
+  const [, name, path = ''] = /^\/?([^/?]+\/[^/?]+)(.*)$/.exec(target) ?? [];
+  if (name === undefined) {
+    throw new DefaasClientError('FUNCTION_UNKNOWN', `"${target}" is not of the form owner/name`);
+  }
+  return { name, path: path.startsWith('/') ? path : `/${path}` };
+}
+
+/** Present exactly when something may have run. */
+function receiptLine({ headers }: Response): ReceiptLine | undefined {
+  const id = headers.get('defaas-receipt');
+  if (id === null) return undefined;
+  return {
+    id: readHex(id, 32, 'Defaas-Receipt'),
+    provider: headers.get('defaas-provider') ?? '',
+    priceUnits: readUnits(headers.get('defaas-price'), 'Defaas-Price'),
+    seq: Number(readUnits(headers.get('defaas-seq'), 'Defaas-Seq')),
+  };
+}

@@ -1,0 +1,37 @@
+// A key that signs for a caller: a private key, or any signer of ethers (a wallet in the browser, a hardware key).
+import { type Signer, Wallet } from 'ethers';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import {
+  type Eip712Domain,
+  type Messages,
+  messageOf,
+  TYPES,
+} from '../../contracts/libraries/typed-data.ts';
+
+export type Key = Hex | Signer;
+
+export interface KeySigner {
+  /** Lower-case. */
+  readonly address: Address;
+  /** A text, by ERC-191. */
+  signText(text: string): Promise<Hex>;
+  /** Typed data, by EIP-712. */
+  sign<T extends keyof Messages>(domain: Eip712Domain, type: T, message: Messages[T]): Promise<Hex>;
+}
+
+/** Makes one form of both kinds of keys. A signer that asks a person does so on each signature. */
+export async function createKeySigner(key: Key): Promise<KeySigner> {
+  const signer = typeof key === 'string' ? new Wallet(key) : key;
+  // Safe, here and below: ethers types hex as string.
+  const address = (await signer.getAddress()).toLowerCase() as Address;
+  return {
+    address,
+    signText: async (text) => (await signer.signMessage(text)) as Hex,
+    sign: async (domain, type, message) =>
+      (await signer.signTypedData(
+        { ...domain },
+        { [type]: TYPES[type] },
+        messageOf(type, message),
+      )) as Hex,
+  };
+}

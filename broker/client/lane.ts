@@ -1,0 +1,151 @@
+// A lane from its owner's side: how it stands at the gateway, the vouchers its key signs, and how far they go.
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import type { Connection } from './connection.ts';
+import { DefaasClientError } from './errors.ts';
+import type { KeySigner } from './key.ts';
+import { type Json, readAddress, readCount, readJson, readObject, readUnits } from './parse.ts';
+import type { Session } from './session.ts';
+import type { LaneName } from './sign-in.ts';
+
+/** What a lane's owner has to remember of it. Every number only grows, so a lost write costs no more than another signature. */
+export interface LaneRecord {
+  /** Highest ceiling signed, base units. */
+  readonly ceilingUnits: bigint;
+  /** All receipts up to this one were checked. */
+  readonly verifiedSeq: number;
+  /** Their sum, base units. */
+  readonly verifiedUnits: bigint;
+}
+
+/** Keeps a lane's record. `update` is atomic: what `change` gets is the newest, also between processes. */
+export interface LaneMemory {
+  read(): LaneRecord;
+  update(change: (record: LaneRecord) => LaneRecord): LaneRecord;
+}
+
+/** A memory that ends with the program; on its next start the gateway's receipts are checked again from the first. */
+export function createLaneMemory(): LaneMemory {
+  let record: LaneRecord = { ceilingUnits: 0n, verifiedSeq: 0, verifiedUnits: 0n };
+  return {
+    read: () => record,
+    update: (change) => {
+      record = change(record);
+      return record;
+    },
+  };
+}
+
+/** A lane as the gateway shows it; units are base units. */
+export interface LaneDocument extends LaneName {
+  readonly gateway: Address;
+  readonly mode: number;
+  readonly capUnits: bigint;
+  readonly expirySec: number;
+  readonly settledUnits: bigint;
+  readonly servedUnits: bigint;
+  readonly seq: number;
+  readonly ceilingUnits: bigint;
+  readonly heldUnits: bigint;
+  readonly line: { readonly allottedUnits: bigint; readonly thawingUnits: bigint };
+}
+
+/** @throws LANE_UNKNOWN the lane was never opened at this gateway; TOKEN_INVALID, GATEWAY_UNREACHABLE */
+export async function fetchLane(session: Session, lane: LaneName): Promise<LaneDocument> {
+  const reply = await session.request(`/lanes/${lane.payer}/${lane.signer}`);
+  return parseLane(await readJson(reply, 'the lane'));
+}
+
+/** The voucher as a header and as a signature over `Voucher(payer, gateway, signer, ceiling)`. */
+export async function signVoucher(
+  connection: Pick<Connection, 'document' | 'domain'>,
+  key: KeySigner,
+  payer: Address,
+  ceilingUnits: bigint,
+): Promise<Hex> {
+  return key.sign(connection.domain, 'Voucher', {
+    payer,
+    gateway: connection.document.gateway,
+    signer: key.address,
+    ceiling: ceilingUnits,
+  });
+}
+
+/** Form of the `Defaas-Voucher` header. */
+export function voucherHeader(ceilingUnits: bigint, signature: Hex): string {
+  return `${ceilingUnits}:${signature}`;
+}
+
+/** Hands a voucher over by itself; `invoke` sends it along with a call. @throws VOUCHER_INVALID, LANE_UNKNOWN */
+export async function putVoucher(
+  session: Session,
+  lane: LaneName,
+  ceilingUnits: bigint,
+  signature: Hex,
+): Promise<LaneDocument> {
+  const reply = await session.request(`/lanes/${lane.payer}/${lane.signer}/voucher`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ ceiling: `${ceilingUnits}`, signature }),
+  });
+  return parseLane(await readJson(reply, 'the lane'));
+}
+
+/** What a 402 says is missing; base units. */
+export interface Shortage {
+  readonly reason: string;
+  readonly needUnits: bigint;
+  readonly ceilingUnits: bigint;
+}
+
+export function shortageIn(error: DefaasClientError): Shortage | undefined {
+  if (error.code !== 'PAYMENT_REQUIRED' || !error.problem) return undefined;
+  const { reason, needUnits, ceilingUnits } = error.problem;
+  return {
+    reason: String(reason),
+    needUnits: readUnits(needUnits, 'needUnits'),
+    ceilingUnits: readUnits(ceilingUnits, 'ceilingUnits'),
+  };
+}
+
+/**
+ * The next ceiling to sign: the one signed already if that is enough (another program may have raised it), else one step more.
+ * A ceiling is what may be lost to a lying gateway beyond the receipts seen, so it is measured by what this side remembers and has checked,
+ * and the gateway's word only says how much it asks for.
+ * @throws PRICE_ABOVE_MAX it asks for more than a step
+ */
+export function nextCeiling(
+  record: Pick<LaneRecord, 'ceilingUnits' | 'verifiedUnits'>,
+  shortage: Pick<Shortage, 'needUnits' | 'ceilingUnits'>,
+  stepUnits: bigint,
+): bigint {
+  const { ceilingUnits, verifiedUnits } = record;
+  const needed = shortage.ceilingUnits + shortage.needUnits;
+  if (ceilingUnits >= needed) return ceilingUnits;
+  const next = (ceilingUnits > verifiedUnits ? ceilingUnits : verifiedUnits) + stepUnits;
+  if (next >= needed) return next;
+  throw new DefaasClientError(
+    'PRICE_ABOVE_MAX',
+    `the gateway asks for a ceiling of ${needed} units, one step goes to ${next}; allow a larger step`,
+  );
+}
+
+function parseLane(value: Json): LaneDocument {
+  const line = readObject(value.line, 'line');
+  return {
+    payer: readAddress(value.payer, 'payer'),
+    gateway: readAddress(value.gateway, 'gateway'),
+    signer: readAddress(value.signer, 'signer'),
+    mode: readCount(value.mode, 'mode'),
+    capUnits: readUnits(value.capUnits, 'capUnits'),
+    expirySec: readCount(value.expirySec, 'expirySec'),
+    settledUnits: readUnits(value.settledUnits, 'settledUnits'),
+    servedUnits: readUnits(value.servedUnits, 'servedUnits'),
+    seq: readCount(value.seq, 'seq'),
+    ceilingUnits: readUnits(value.ceilingUnits, 'ceilingUnits'),
+    heldUnits: readUnits(value.heldUnits, 'heldUnits'),
+    line: {
+      allottedUnits: readUnits(line.allottedUnits, 'line.allottedUnits'),
+      thawingUnits: readUnits(line.thawingUnits, 'line.thawingUnits'),
+    },
+  };
+}

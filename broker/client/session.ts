@@ -1,0 +1,78 @@
+// A signed-in connection: it signs in when it has to, sends the token along, and renews it before it ends or when it is refused.
+import type { Connection, RequestOptions } from './connection.ts';
+import { readProblem } from './errors.ts';
+import { createKeySigner, type Key, type KeySigner } from './key.ts';
+import { type LaneName, signIn, type Token } from './sign-in.ts';
+
+/** A token that ends sooner is renewed first, ms: a call under way must not lose it. */
+const RENEW_BEFORE_MS = 60_000;
+
+export interface Session {
+  readonly connection: Connection;
+  readonly key: KeySigner;
+  readonly lane: LaneName | undefined;
+  /** Any status is an answer, except 401: that is tried once more with a fresh token. */
+  send(path: string, options?: RequestOptions): Promise<Response>;
+  /** Only 2xx is an answer. @throws the problem's code, GATEWAY_UNREACHABLE */
+  request(path: string, options?: RequestOptions): Promise<Response>;
+}
+
+export interface SessionOptions {
+  readonly connection: Connection;
+  /** The account's key, or the lane's. */
+  readonly key: Key;
+  /** The lane to spend from; without one the session cannot invoke. */
+  readonly lane?: LaneName;
+  /** A token of before, as `onToken` gave it. */
+  readonly token?: Token;
+  /** Called with each new token, to keep it; it is a secret. */
+  readonly onToken?: (token: Token) => void;
+}
+
+/** Nothing is sent until the first request. */
+export async function createSession(options: SessionOptions): Promise<Session> {
+  const { connection, lane } = options;
+  const key = await createKeySigner(options.key);
+  let token = options.token;
+  let renewing: Promise<Token> | undefined;
+
+  // Parallel requests share one sign-in.
+  const renew = () => {
+    renewing ??= signIn(connection, key, lane)
+      .then((fresh) => {
+        token = fresh;
+        options.onToken?.(fresh);
+        return fresh;
+      })
+      .finally(() => {
+        renewing = undefined;
+      });
+    return renewing;
+  };
+  const current = async () =>
+    token && token.expiresAtMs - Date.now() > RENEW_BEFORE_MS ? token : await renew();
+  const sendWith = ({ accessToken }: Token, path: string, init: RequestOptions = {}) => {
+    const headers = new Headers(init.headers);
+    headers.set('authorization', `Bearer ${accessToken}`);
+    return connection.send(path, { ...init, headers });
+  };
+  const send: Session['send'] = async (path, init) => {
+    const first = await sendWith(await current(), path, init);
+    const isBadToken =
+      first.status === 401 && (await readProblem(first.clone(), path)).code === 'TOKEN_INVALID';
+    if (!isBadToken) return first;
+    await first.body?.cancel();
+    return sendWith(await renew(), path, init);
+  };
+  return {
+    connection,
+    key,
+    lane,
+    send,
+    request: async (path, init) => {
+      const reply = await send(path, init);
+      if (reply.ok) return reply;
+      throw await readProblem(reply, `${init?.method ?? 'GET'} ${path}`);
+    },
+  };
+}

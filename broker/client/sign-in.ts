@@ -1,0 +1,85 @@
+// Signing in at a gateway: an ERC-4361 message of the account or of a lane's key, exchanged for a short-lived token (RFC 8693).
+import { getAddress } from 'ethers';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import type { Connection } from './connection.ts';
+import type { KeySigner } from './key.ts';
+import { readCount, readJson, readText } from './parse.ts';
+
+/** Life of a signed message, ms: at most 5 minutes (contracts.md 8.3). */
+const MESSAGE_LIFE_MS = 240_000;
+
+/** A lane as it is named to one gateway. */
+export interface LaneName {
+  readonly payer: Address;
+  readonly signer: Address;
+}
+
+export interface Token {
+  readonly accessToken: string;
+  /** By the client's clock, from when it was asked for. */
+  readonly expiresAtMs: number;
+}
+
+/** The message's text as ERC-4361 has it; without a lane the token can spend nothing. */
+export function signInMessage(options: {
+  readonly connection: Pick<Connection, 'origin' | 'document'>;
+  readonly address: Address;
+  readonly nonce: string;
+  readonly issuedAtMs: number;
+  readonly lane?: LaneName | undefined;
+}): string {
+  const { connection, address, nonce, issuedAtMs, lane } = options;
+  const { gateway, chainId } = connection.document;
+  const lines = [
+    `${new URL(connection.origin).host} wants you to sign in with your Ethereum account:`,
+    getAddress(address),
+    '',
+    '',
+    `URI: ${connection.origin}`,
+    'Version: 1',
+    `Chain ID: ${chainId}`,
+    `Nonce: ${nonce}`,
+    `Issued At: ${new Date(issuedAtMs).toISOString()}`,
+    `Expiration Time: ${new Date(issuedAtMs + MESSAGE_LIFE_MS).toISOString()}`,
+  ];
+  if (lane) {
+    lines.push('Resources:', `- urn:defaas:lane:${lane.payer}:${gateway}:${lane.signer}`);
+  }
+  return lines.join('\n');
+}
+
+/**
+ * Signs in and returns the token. `lane` is the one that the token may spend from; its payer or its key may sign.
+ * @throws SIGN_IN_REFUSED the gateway does not accept the message; GATEWAY_UNREACHABLE
+ */
+export async function signIn(
+  connection: Connection,
+  key: KeySigner,
+  lane?: LaneName,
+): Promise<Token> {
+  const asked = await connection.request('/oauth/nonce', { method: 'POST' });
+  const nonce = readText((await readJson(asked, 'the nonce')).nonce, 'nonce');
+  const issuedAtMs = Date.now();
+  const message = signInMessage({ connection, address: key.address, nonce, issuedAtMs, lane });
+  const signature = await key.signText(message);
+  const reply = await connection.request('/oauth/token', {
+    method: 'POST',
+    body: new URLSearchParams({
+      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+      subject_token: toBase64Url(JSON.stringify({ message, signature })),
+      subject_token_type: 'urn:defaas:params:oauth:token-type:siwe',
+    }),
+  });
+  const token = await readJson(reply, 'the token reply');
+  return {
+    accessToken: readText(token.access_token, 'access_token'),
+    expiresAtMs: issuedAtMs + readCount(token.expires_in, 'expires_in') * 1000,
+  };
+}
+
+function toBase64Url(text: string): string {
+  const bytes = new TextEncoder().encode(text);
+  let binary = '';
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return btoa(binary).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+}

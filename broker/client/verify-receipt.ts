@@ -1,0 +1,119 @@
+// What a payer checks of a receipt before it signs for more: that it is what it says, signed by the gateway, and not too dear.
+import {
+  type Address,
+  fromHex,
+  type Hex,
+  keccak256,
+  toHex,
+} from '../../contracts/libraries/keccak.ts';
+import { verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
+import { hashCall, hashExecution, hashReceipt } from '../../contracts/libraries/receipts.ts';
+import { type PriceTerms, priceOf } from '../../contracts/libraries/tariffs.ts';
+import { type Eip712Domain, hashReceiptGroup } from '../../contracts/libraries/typed-data.ts';
+import { recoverAddress } from '../../contracts/signatures.ts';
+import { DefaasClientError } from './errors.ts';
+import type { LaneRecord } from './lane.ts';
+import type { ReceiptDocument } from './receipts.ts';
+import type { LaneName } from './sign-in.ts';
+
+/** What of the chain a receipt is checked against; `chain-reader.ts` asks it by RPC. */
+export interface ReceiptChain {
+  isKeyInForce(key: Address, gateway: Address): Promise<boolean>;
+  priceTerms(functionVersion: Hex): Promise<PriceTerms | undefined>;
+}
+
+export interface ReceiptExpectations {
+  readonly domain: Eip712Domain;
+  readonly gateway: Address;
+  readonly lane: LaneName;
+  readonly chain: ReceiptChain;
+  /** Where the lane stood before this receipt; left out when that is not known. */
+  readonly after?: Pick<LaneRecord, 'verifiedSeq' | 'verifiedUnits'>;
+  /** The call's own `Idempotency-Key`: the gateway must not have chosen the nonce, which decides the draw. */
+  readonly idempotencyKey?: string;
+  /** What was sent and what came back; checked where the receipt has its salt. */
+  readonly input?: Uint8Array;
+  readonly output?: Uint8Array;
+}
+
+/**
+ * Checks everything about a receipt that its payer can check, in the order of `contracts.md` 6.2.
+ * @throws RECEIPT_INVALID naming the first thing that is wrong; a client then signs nothing more
+ */
+export async function verifyReceipt(
+  document: ReceiptDocument,
+  expected: ReceiptExpectations,
+): Promise<void> {
+  const { receipt, call, execution, group } = document;
+  const refuse = (why: string): never => {
+    throw new DefaasClientError(
+      'RECEIPT_INVALID',
+      `receipt ${document.id} (seq ${receipt.seq}) ${why}; nothing more is signed for this gateway`,
+    );
+  };
+  if (hashReceipt(receipt) !== document.id) refuse('is not what its id says');
+  if (hashCall(call) !== receipt.call || hashExecution(execution) !== receipt.execution) {
+    refuse('is over another Call or Execution than is shown');
+  }
+  for (const named of [receipt, call]) {
+    const isOurs =
+      named.payer === expected.lane.payer &&
+      named.signer === expected.lane.signer &&
+      named.gateway === expected.gateway;
+    if (!isOurs) refuse(`names the lane ${named.payer}:${named.signer} at ${named.gateway}`);
+  }
+  if (expected.after) {
+    const { verifiedSeq, verifiedUnits } = expected.after;
+    if (receipt.seq !== verifiedSeq + 1) refuse(`follows seq ${verifiedSeq}`);
+    if (receipt.cumulative !== verifiedUnits + receipt.price) {
+      refuse(`has the sum ${receipt.cumulative} after ${verifiedUnits} and ${receipt.price}`);
+    }
+  }
+  if (!verifyPath(document.id, group.index, group.count, group.path, group.root)) {
+    refuse('does not stand in its signed group');
+  }
+  const digest = hashReceiptGroup(expected.domain, { ...group, gateway: expected.gateway });
+  const signer = recoverAddress(digest, group.signature);
+  if (!signer || !(await expected.chain.isKeyInForce(signer, expected.gateway))) {
+    refuse(`is signed by ${signer ?? 'nobody'}, no key of the gateway in force`);
+  }
+  if (receipt.price > call.maxPrice) refuse(`costs ${receipt.price}, agreed were ${call.maxPrice}`);
+  const terms = await expected.chain.priceTerms(call.functionVersion);
+  if (!terms) return refuse('is for a version that was never published');
+  const price = priceOf(execution, terms);
+  if (receipt.price > price) refuse(`costs ${receipt.price}, by the tariff ${price}`);
+  const { idempotencyKey } = expected;
+  if (idempotencyKey !== undefined && call.nonce !== callNonce(idempotencyKey)) {
+    refuse('has another nonce than the call’s Idempotency-Key gives');
+  }
+  await verifyBodies(document, expected, refuse);
+}
+
+/** `Call.nonce` of a call with this `Idempotency-Key`: the first 8 bytes of its keccak256 (contracts.md 4). */
+export function callNonce(idempotencyKey: string): bigint {
+  return BigInt(toHex(keccak256(new TextEncoder().encode(idempotencyKey)).subarray(0, 8)));
+}
+
+async function verifyBodies(
+  { execution, salt }: ReceiptDocument,
+  expected: ReceiptExpectations,
+  refuse: (why: string) => never,
+): Promise<void> {
+  if (salt === undefined) return;
+  if (expected.input && (await saltedHash(salt, expected.input)) !== execution.input) {
+    refuse('is for another input than was sent');
+  }
+  // A failed execution has no output that the caller could have seen.
+  if (execution.status === 0 || !expected.output) return;
+  if ((await saltedHash(salt, expected.output)) !== execution.output) {
+    refuse('is for another output than came back');
+  }
+}
+
+/** sha256(salt || bytes), as `input` and `output` are hashed (contracts.md 4). */
+async function saltedHash(salt: Hex, bytes: Uint8Array): Promise<Hex> {
+  const salted = new Uint8Array(32 + bytes.length);
+  salted.set(fromHex(salt));
+  salted.set(bytes, 32);
+  return toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', salted)));
+}

@@ -1,0 +1,623 @@
+// The audit: replays every batch of a gateway from the chain's logs and its pages on IPFS, and says which units nobody can explain.
+// It asks the gateway nothing and trusts it in nothing; a page is in memory at a time, and a lane's leaves while its root is rebuilt.
+import { drawOrder, drawSeed } from '../../contracts/libraries/draw.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { rootOf, verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
+import { type Claim, hashClaim, hashReceipt } from '../../contracts/libraries/receipts.ts';
+import { type PriceTerms, priceOf, splitPrice } from '../../contracts/libraries/tariffs.ts';
+import {
+  type Eip712Domain,
+  hashReceiptGroup,
+  hashToSign,
+} from '../../contracts/libraries/typed-data.ts';
+import {
+  type Batch,
+  type BatchLane,
+  type BatchReceipt,
+  batchCid,
+  type GetBlock,
+  readBatch,
+} from '../client/batch.ts';
+import { DefaasClientError } from '../client/errors.ts';
+import { recoverSigner } from '../ecdsa.ts';
+
+/** Most findings that are listed; all are counted. */
+const MAX_FINDINGS = 1000;
+/** Group signers remembered: receipts of one group stand close together. */
+const MAX_SIGNERS = 4096;
+/** A prepaid call's epoch may be younger than its end by so much, and older than its begin by so much, seconds (contracts.md 9). */
+const EPOCH_AHEAD_SEC = 60;
+const EPOCH_BEHIND_SEC = 600;
+/** Lane mode in which the payer's key signs every Call (contracts.md 3). */
+const SIGNED = 2;
+/** Hex digits kept of a charged call's hash, to see it charged twice: 64 bits. */
+const CALL_MARK_LENGTH = 18;
+
+export type FindingCode =
+  | 'BATCH_BLOCK_MISSING'
+  | 'BATCH_BLOCK_ALTERED'
+  | 'BATCH_MALFORMED'
+  | 'HEADER_MISMATCH'
+  | 'CLAIM_MISMATCH'
+  | 'LANE_ROOT_MISMATCH'
+  | 'RECEIPT_MISSING'
+  | 'RECEIPT_MISPLACED'
+  | 'RECEIPT_OF_OTHER_LANE'
+  | 'CUMULATIVE_BREAK'
+  | 'GROUP_PATH_INVALID'
+  | 'GROUP_SIGNATURE_INVALID'
+  | 'VERSION_UNKNOWN'
+  | 'PRICE_ABOVE_TARIFF'
+  | 'PRICE_ABOVE_MAX'
+  | 'DEADLINE_PASSED'
+  | 'INPUT_MISMATCH'
+  | 'CALL_OF_OTHER_LANE'
+  | 'CALL_CHARGED_TWICE'
+  | 'CALL_UNSIGNED'
+  | 'DEPLOYMENT_MISMATCH'
+  | 'PROVIDER_MISMATCH'
+  | 'EPOCH_UNRECORDED'
+  | 'EPOCH_STALE'
+  | 'OUT_OF_DRAW'
+  | 'PAYOUT_SHORT'
+  | 'PAYOUT_OVER';
+
+/** Something that is not as it has to be: where, what, and how many base units it leaves unexplained. */
+export interface Finding {
+  readonly code: FindingCode;
+  readonly gateway: Address;
+  readonly batch: number;
+  readonly lane?: { readonly payer: Address; readonly signer: Address };
+  readonly seq?: number;
+  readonly units: bigint;
+  /** One line for people. */
+  readonly message: string;
+}
+
+export interface AuditResult {
+  readonly batches: number;
+  /** Receipts that the chain says were settled. */
+  readonly receipts: number;
+  /** Those of them that were read, stand in their lane's tree and show nothing wrong. */
+  readonly proven: number;
+  readonly totalUnits: bigint;
+  /** Units taken from lanes without a receipt that explains them, and units that a payee was left without. */
+  readonly unexplainedUnits: bigint;
+  /** The first 1000. */
+  readonly findings: readonly Finding[];
+  readonly findingCount: number;
+}
+
+/** A settled batch as the chain's logs tell it (BatchSettled, Claimed, Paid of one transaction, in order). */
+export interface SettledBatch {
+  readonly gateway: Address;
+  readonly batch: number;
+  readonly root: Hex;
+  readonly cidDigest: Hex;
+  readonly total: bigint;
+  readonly feeBps: number;
+  readonly timestampSec: number;
+  readonly claims: readonly {
+    readonly payer: Address;
+    readonly signer: Address;
+    readonly settled: bigint;
+    readonly seq: number;
+    readonly receipts: Hex;
+  }[];
+  readonly payouts: readonly { readonly payee: Address; readonly amount: bigint }[];
+}
+
+/** What the audit reads of the chain; `contracts/chain.ts` has it as a view made of logs alone. */
+export interface AuditView {
+  batches(gateway?: Address): readonly SettledBatch[];
+  versionByHash(functionVersion: Hex): (PriceTerms & { readonly functionId: bigint }) | undefined;
+  deploymentById(
+    id: number,
+  ): { readonly functionVersion: Hex; readonly provider: Address } | undefined;
+  candidates(
+    functionVersion: Hex,
+    gateway: Address,
+    epoch?: number,
+  ): { readonly ids: readonly number[] } | undefined;
+  epochOf(epoch: number): { readonly value: Hex; readonly timeSec: number } | undefined;
+  operatorKeys(party: Address): readonly {
+    readonly key: Address;
+    readonly role: number;
+    readonly fromSec: number;
+    readonly untilSec: number;
+  }[];
+  lane(payer: Address, gateway: Address, signer: Address): { readonly mode: number } | undefined;
+  /** Who owned the function's ERC-721 at the end of this block. */
+  ownerAt(functionId: bigint, blockNumber: number): Address | undefined;
+}
+
+export interface AuditOptions {
+  readonly view: AuditView;
+  /** Billing's domain: receipts belong to one chain and one token. */
+  readonly domain: Eip712Domain;
+  /** From IPFS or any mirror: what it gives is checked against the CID. */
+  readonly getBlock: GetBlock;
+  /** All gateways, when left out. */
+  readonly gateway?: Address;
+  /** Called after each batch, for progress. */
+  readonly onBatch?: (done: number, of: number) => void;
+}
+
+/**
+ * Replays all batches. A finding is a value, never an exception: it rejects only when the view itself fails.
+ * Judged are: roots and claims against the logs, the order and sums in each lane, prices against the version's tariff, group signatures by keys
+ * in force, signed Calls, the draw against recorded epochs, deployments and their providers, and every payee's share.
+ */
+export async function audit(options: AuditOptions): Promise<AuditResult> {
+  const run: Run = {
+    ...options,
+    settled: new Map(),
+    charged: new Map(),
+    signers: new Map(),
+    findings: [],
+    totals: { batches: 0, receipts: 0, proven: 0, findings: 0, total: 0n, unexplained: 0n },
+  };
+  const batches = options.view.batches(options.gateway);
+  for (const settled of batches) {
+    await auditBatch(run, settled);
+    run.totals.batches += 1;
+    options.onBatch?.(run.totals.batches, batches.length);
+  }
+  return {
+    batches: run.totals.batches,
+    receipts: run.totals.receipts,
+    proven: run.totals.proven,
+    totalUnits: run.totals.total,
+    unexplainedUnits: run.totals.unexplained,
+    findings: run.findings,
+    findingCount: run.totals.findings,
+  };
+}
+
+/** What one audit carries from batch to batch. */
+interface Run extends AuditOptions {
+  /** Where each lane stood after the batch before. */
+  readonly settled: Map<string, { units: bigint; seq: number }>;
+  /** Marks of the charged calls of each lane. */
+  readonly charged: Map<string, Set<string>>;
+  /** Group -> its signer; undefined when the signature recovers to nobody. */
+  readonly signers: Map<string, Address | undefined>;
+  readonly findings: Finding[];
+  readonly totals: {
+    batches: number;
+    receipts: number;
+    proven: number;
+    findings: number;
+    total: bigint;
+    unexplained: bigint;
+  };
+}
+
+interface Fault {
+  readonly code: FindingCode;
+  /** Base units that this leaves unexplained. */
+  readonly units: bigint;
+  readonly message: string;
+}
+
+type Place = Pick<Finding, 'lane' | 'seq'>;
+
+async function auditBatch(run: Run, settled: SettledBatch): Promise<void> {
+  const claims = claimsOf(run, settled);
+  run.totals.total += settled.total;
+  for (const claim of claims) run.totals.receipts += claim.seqTo - claim.seqFrom;
+  const report = (fault: Fault, place: Place = {}) => addFinding(run, settled, fault, place);
+
+  const batch = await openBatch(run, settled, claims, report);
+  if (!batch) return;
+  const owed = new Map<Address, bigint>();
+  let isWhole = true;
+  for (const [index, claim] of claims.entries()) {
+    const lane = batch.lanes[index];
+    if (lane) isWhole = (await auditLane(run, { settled, claim, lane, owed, report })) && isWhole;
+  }
+  // What payees should have can be summed only over receipts that were all seen.
+  if (isWhole) checkPayouts(settled, owed, report);
+}
+
+/** The claims as Billing made them: from its logs and from where each lane stood before. */
+function claimsOf(run: Run, settled: SettledBatch): Claim[] {
+  return settled.claims.map(({ payer, signer, settled: settledTo, seq: seqTo, receipts }) => {
+    const key = laneKey(settled.gateway, payer, signer);
+    const before = run.settled.get(key) ?? { units: 0n, seq: 0 };
+    run.settled.set(key, { units: settledTo, seq: seqTo });
+    return {
+      payer,
+      signer,
+      settledFrom: before.units,
+      settledTo,
+      seqFrom: before.seq,
+      seqTo,
+      receipts,
+    };
+  });
+}
+
+type Report = (fault: Fault, place?: Place) => void;
+
+/** Opens the root block and holds it against the logs; undefined when nothing of the batch can be explained. */
+async function openBatch(
+  run: Run,
+  settled: SettledBatch,
+  claims: readonly Claim[],
+  report: Report,
+): Promise<Batch | undefined> {
+  const fail = (code: FindingCode, message: string) => {
+    report({ code, units: settled.total, message });
+    return undefined;
+  };
+  let batch: Batch;
+  try {
+    batch = await readBatch(batchCid(settled.cidDigest), run.getBlock);
+  } catch (error) {
+    const { code, message } = blockFault(error);
+    return fail(code, message);
+  }
+  const { header } = batch;
+  const root = rootOf(claims.map(hashClaim));
+  const isOurs =
+    header.chainId === run.domain.chainId &&
+    header.billing === run.domain.verifyingContract &&
+    header.gateway === settled.gateway &&
+    header.batch === settled.batch;
+  if (!isOurs || header.root !== settled.root || root !== settled.root) {
+    return fail(
+      'HEADER_MISMATCH',
+      `its root block is of batch ${header.batch} of ${header.gateway} with root ${header.root}; the chain has ${settled.root}`,
+    );
+  }
+  const differs = claims.findIndex((claim, index) => {
+    const shown = batch.lanes[index]?.claim;
+    return shown === undefined || hashClaim(shown) !== hashClaim(claim);
+  });
+  if (differs >= 0 || batch.lanes.length !== claims.length) {
+    return fail(
+      'CLAIM_MISMATCH',
+      `its root block has ${batch.lanes.length} lanes, the chain ${claims.length}; the first that differs is number ${differs}`,
+    );
+  }
+  return batch;
+}
+
+interface LaneAudit {
+  readonly settled: SettledBatch;
+  readonly claim: Claim;
+  readonly lane: BatchLane;
+  /** Payee -> what the receipts give it; added to. */
+  readonly owed: Map<Address, bigint>;
+  readonly report: Report;
+}
+
+/** Replays one lane's receipts. Tells whether all of them were seen in their places, so that payees' shares can be judged. */
+async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
+  const { settled, claim, report } = parts;
+  const place = { lane: { payer: claim.payer, signer: claim.signer } };
+  const claimed = claim.settledTo - claim.settledFrom;
+  const count = claim.seqTo - claim.seqFrom;
+  const leaves: Hex[] = [];
+  const faults: { fault: Fault; seq: number }[] = [];
+  let proven = 0;
+  let cumulative = claim.settledFrom;
+  const owed = new Map<Address, bigint>();
+  try {
+    for await (const item of parts.lane.receipts()) {
+      const { receipt } = item;
+      const leaf = hashReceipt(receipt);
+      const found = [
+        ...orderFaults(item, claim, settled.gateway, leaves.length, cumulative),
+        ...receiptFaults(run, settled, claim, item, leaf),
+      ];
+      leaves.push(leaf);
+      // Pages without end are no reason to read on: the tree cannot be the settled one any more.
+      if (leaves.length > count) break;
+      cumulative = receipt.cumulative;
+      addShares(run, settled, item, owed);
+      if (found.length === 0) proven += 1;
+      for (const fault of capUnits(found, receipt.price)) {
+        faults.push({ fault, seq: receipt.seq });
+      }
+    }
+  } catch (error) {
+    report({ ...blockFault(error), units: claimed }, place);
+    return false;
+  }
+  const isTree = leaves.length === count && rootOf(leaves) === claim.receipts;
+  // Without the tree no receipt is tied to the money: the lane's claim stands alone.
+  if (!isTree) {
+    const code = leaves.length < count ? 'RECEIPT_MISSING' : 'LANE_ROOT_MISMATCH';
+    const message = `its pages have ${leaves.length} receipts, the chain ${count} with the root ${claim.receipts}; they are not those that were settled`;
+    report({ code, units: claimed, message }, place);
+    for (const { fault, seq } of faults) report({ ...fault, units: 0n }, { ...place, seq });
+    return false;
+  }
+  if (cumulative !== claim.settledTo) {
+    const units = max(claim.settledTo - cumulative, 0n);
+    const message = `its receipts add up to ${cumulative}, taken were ${claim.settledTo}`;
+    report({ code: 'CUMULATIVE_BREAK', units, message }, place);
+  }
+  for (const { fault, seq } of faults) report(fault, { ...place, seq });
+  run.totals.proven += proven;
+  for (const [payee, units] of owed) {
+    parts.owed.set(payee, (parts.owed.get(payee) ?? 0n) + units);
+  }
+  return true;
+}
+
+/** D3: every leaf is of its lane, at its place, and carries the sum on. */
+function* orderFaults(
+  { receipt }: BatchReceipt,
+  claim: Claim,
+  gateway: Address,
+  index: number,
+  before: bigint,
+): Generator<Fault> {
+  const expected = claim.seqFrom + 1 + index;
+  if (receipt.seq !== expected) {
+    const message = `seq ${receipt.seq} stands where ${expected} belongs`;
+    yield { code: 'RECEIPT_MISPLACED', units: receipt.price, message };
+  }
+  if (!isOfLane(receipt, claim, gateway)) {
+    const message = `names the lane ${receipt.payer}:${receipt.signer} at ${receipt.gateway}`;
+    yield { code: 'RECEIPT_OF_OTHER_LANE', units: receipt.price, message };
+  }
+  const sum = before + receipt.price;
+  if (receipt.cumulative !== sum) {
+    const message = `has the sum ${receipt.cumulative} after ${before} and a price of ${receipt.price}`;
+    yield { code: 'CUMULATIVE_BREAK', units: max(receipt.cumulative - sum, 0n), message };
+  }
+}
+
+/** D1, D4, D5, D6: what a receipt says for itself, against the chain. */
+function* receiptFaults(
+  run: Run,
+  settled: SettledBatch,
+  claim: Claim,
+  item: BatchReceipt,
+  leaf: Hex,
+): Generator<Fault> {
+  yield* groupFaults(run, settled, item, leaf);
+  yield* priceFaults(run, item);
+  yield* callFaults(run, settled, claim, item);
+  yield* drawFaults(run, settled, claim, item);
+}
+
+function* groupFaults(
+  run: Run,
+  settled: SettledBatch,
+  { receipt, execution, group }: BatchReceipt,
+  leaf: Hex,
+): Generator<Fault> {
+  const units = receipt.price;
+  if (!verifyPath(leaf, group.index, group.count, group.path, group.root)) {
+    const message = `does not stand at ${group.index} of the signed group ${group.root}`;
+    yield { code: 'GROUP_PATH_INVALID', units, message };
+  }
+  const signer = groupSigner(run, settled.gateway, group);
+  const key = run.view.operatorKeys(settled.gateway).find((known) => known.key === signer);
+  const isInForce =
+    key !== undefined &&
+    key.fromSec <= settled.timestampSec &&
+    (key.untilSec === 0 || execution.finishedAtSec <= key.untilSec);
+  if (!isInForce) {
+    const message = `its group is signed by ${signer ?? 'nobody'}, no key of the gateway in force then`;
+    yield { code: 'GROUP_SIGNATURE_INVALID', units, message };
+  }
+}
+
+function* priceFaults(run: Run, { receipt, call, execution }: BatchReceipt): Generator<Fault> {
+  const terms = run.view.versionByHash(call.functionVersion);
+  if (!terms) {
+    const message = `is for the version ${call.functionVersion}, which was never published`;
+    yield { code: 'VERSION_UNKNOWN', units: receipt.price, message };
+    return;
+  }
+  const price = priceOf(execution, terms);
+  if (receipt.price > price) {
+    const units = receipt.price - price;
+    const message = `costs ${receipt.price}, by the version's tariff ${price}`;
+    yield { code: 'PRICE_ABOVE_TARIFF', units, message };
+  }
+}
+
+/** D5: against the Call. What was not charged needs no excuse. */
+function* callFaults(
+  run: Run,
+  settled: SettledBatch,
+  claim: Claim,
+  { receipt, call, callSignature, execution }: BatchReceipt,
+): Generator<Fault> {
+  if (receipt.price === 0n) return;
+  const units = receipt.price;
+  if (receipt.price > call.maxPrice) {
+    const message = `costs ${receipt.price}, at most ${call.maxPrice} was agreed`;
+    yield { code: 'PRICE_ABOVE_MAX', units: receipt.price - call.maxPrice, message };
+  }
+  if (execution.finishedAtSec > call.deadlineSec) {
+    const message = `ended at ${execution.finishedAtSec}, its deadline was ${call.deadlineSec}`;
+    yield { code: 'DEADLINE_PASSED', units, message };
+  }
+  if (execution.input !== call.input) {
+    yield { code: 'INPUT_MISMATCH', units, message: 'ran on another input than the Call’s' };
+  }
+  if (!isOfLane(call, claim, settled.gateway)) {
+    const message = `its Call names the lane ${call.payer}:${call.signer} at ${call.gateway}`;
+    yield { code: 'CALL_OF_OTHER_LANE', units, message };
+  }
+  const charged = chargedCalls(run, laneKey(settled.gateway, claim.payer, claim.signer));
+  const mark = receipt.call.slice(0, CALL_MARK_LENGTH);
+  if (charged.has(mark)) {
+    const message = `the call ${receipt.call} was charged before`;
+    yield { code: 'CALL_CHARGED_TWICE', units, message };
+  }
+  charged.add(mark);
+  if (!isSignedLane(run, settled.gateway, claim)) return;
+  const digest = hashToSign(run.domain, receipt.call);
+  if (!callSignature || recoverSigner(digest, callSignature) !== claim.signer) {
+    yield { code: 'CALL_UNSIGNED', units, message: 'the lane’s key has not signed its Call' };
+  }
+}
+
+/** D6: the deployment that ran stands in the order drawn for this call, and its provider is the one that is paid. */
+function* drawFaults(
+  run: Run,
+  settled: SettledBatch,
+  claim: Claim,
+  { receipt, call, execution, attempts }: BatchReceipt,
+): Generator<Fault> {
+  const units = receipt.price;
+  const deployment = run.view.deploymentById(execution.deployment);
+  if (deployment?.functionVersion !== call.functionVersion) {
+    const message = `ran on deployment ${execution.deployment}, which is none of its version`;
+    yield { code: 'DEPLOYMENT_MISMATCH', units, message };
+    return;
+  }
+  if (deployment.provider !== receipt.provider) {
+    const message = `names the provider ${receipt.provider}, deployment ${execution.deployment} is ${deployment.provider}'s`;
+    yield { code: 'PROVIDER_MISMATCH', units, message };
+  }
+  const epoch = run.view.epochOf(call.beacon);
+  if (!epoch) {
+    const message = `is drawn by epoch ${call.beacon}, which has no recorded value`;
+    yield { code: 'EPOCH_UNRECORDED', units, message };
+    return;
+  }
+  const ids = run.view.candidates(call.functionVersion, settled.gateway, call.beacon)?.ids ?? [];
+  const order = drawOrder(drawSeed(epoch.value, receipt.call), ids);
+  const isDrawn =
+    receipt.attempt < 2
+      ? order.slice(0, 2).includes(execution.deployment)
+      : order[receipt.attempt] === execution.deployment;
+  const places = attempts.map((failed) => order.indexOf(failed.deployment));
+  if (!isDrawn || places.includes(-1)) {
+    const message = `ran on deployment ${execution.deployment} at attempt ${receipt.attempt}, the order drawn was ${order.join(', ')}`;
+    yield { code: 'OUT_OF_DRAW', units, message };
+  }
+  if (isSignedLane(run, settled.gateway, claim)) return;
+  const timeoutSec = (run.view.versionByHash(call.functionVersion)?.timeoutMs ?? 0) / 1000;
+  const isStale =
+    execution.finishedAtSec + EPOCH_AHEAD_SEC < epoch.timeSec ||
+    execution.finishedAtSec - timeoutSec > epoch.timeSec + EPOCH_BEHIND_SEC;
+  if (isStale) {
+    const message = `ended at ${execution.finishedAtSec} and is drawn by an epoch of ${epoch.timeSec}`;
+    yield { code: 'EPOCH_STALE', units, message };
+  }
+}
+
+/** Adds what this receipt gives to its payees; the fee stays with the gateway's bond. */
+function addShares(
+  run: Run,
+  settled: SettledBatch,
+  { receipt, call }: BatchReceipt,
+  owed: Map<Address, bigint>,
+): void {
+  const version = run.view.versionByHash(call.functionVersion);
+  const publisherBps = version?.tariff.publisherBps ?? 0;
+  const shares = splitPrice(receipt.price, settled.feeBps, publisherBps);
+  const owner = version && run.view.ownerAt(version.functionId, receipt.atBlock);
+  for (const [payee, units] of [
+    [receipt.provider, shares.provider],
+    [owner ?? receipt.provider, shares.publisher],
+  ] as const) {
+    if (units > 0n) owed.set(payee, (owed.get(payee) ?? 0n) + units);
+  }
+}
+
+function checkPayouts(
+  settled: SettledBatch,
+  owed: ReadonlyMap<Address, bigint>,
+  report: Report,
+): void {
+  const paid = new Map<Address, bigint>();
+  for (const { payee, amount } of settled.payouts) {
+    paid.set(payee, (paid.get(payee) ?? 0n) + amount);
+  }
+  for (const payee of new Set([...owed.keys(), ...paid.keys()])) {
+    const due = owed.get(payee) ?? 0n;
+    const got = paid.get(payee) ?? 0n;
+    if (got === due) continue;
+    const message = `paid ${got} to ${payee}, by the receipts ${due}`;
+    // What one payee has too much is what another lacks, or the gateway's own fee: it is counted once, where it lacks.
+    if (got < due) report({ code: 'PAYOUT_SHORT', units: due - got, message });
+    else report({ code: 'PAYOUT_OVER', units: 0n, message });
+  }
+}
+
+function groupSigner(
+  run: Run,
+  gateway: Address,
+  group: BatchReceipt['group'],
+): Address | undefined {
+  const key = `${gateway} ${group.root} ${group.count} ${group.signature}`;
+  if (run.signers.has(key)) return run.signers.get(key);
+  const digest = hashReceiptGroup(run.domain, { gateway, root: group.root, count: group.count });
+  const signer = recoverSigner(digest, group.signature);
+  if (run.signers.size >= MAX_SIGNERS) run.signers.clear();
+  run.signers.set(key, signer);
+  return signer;
+}
+
+function isSignedLane(run: Run, gateway: Address, claim: Claim): boolean {
+  return run.view.lane(claim.payer, gateway, claim.signer)?.mode === SIGNED;
+}
+
+function isOfLane(
+  named: { payer: Address; gateway: Address; signer: Address },
+  claim: Claim,
+  gateway: Address,
+): boolean {
+  return named.payer === claim.payer && named.signer === claim.signer && named.gateway === gateway;
+}
+
+function chargedCalls(run: Run, key: string): Set<string> {
+  const known = run.charged.get(key) ?? new Set();
+  run.charged.set(key, known);
+  return known;
+}
+
+/** One receipt leaves at most its price unexplained, however much is wrong with it; a break of the sum comes on top. */
+function* capUnits(faults: readonly Fault[], price: bigint): Generator<Fault> {
+  let left = price;
+  for (const fault of faults) {
+    if (fault.code === 'CUMULATIVE_BREAK') {
+      yield fault;
+      continue;
+    }
+    const units = fault.units < left ? fault.units : left;
+    left -= units;
+    yield { ...fault, units };
+  }
+}
+
+function blockFault(error: unknown): Pick<Fault, 'code' | 'message'> {
+  if (!(error instanceof DefaasClientError)) throw error;
+  const { code, message } = error;
+  if (
+    code === 'BATCH_BLOCK_MISSING' ||
+    code === 'BATCH_BLOCK_ALTERED' ||
+    code === 'BATCH_MALFORMED'
+  ) {
+    return { code, message };
+  }
+  throw error;
+}
+
+function addFinding(run: Run, settled: SettledBatch, fault: Fault, place: Place): void {
+  run.totals.findings += 1;
+  run.totals.unexplained += fault.units;
+  if (run.findings.length >= MAX_FINDINGS) return;
+  const { gateway, batch } = settled;
+  run.findings.push({ ...fault, ...place, gateway, batch });
+}
+
+function laneKey(gateway: Address, payer: Address, signer: Address): string {
+  return `${gateway}:${payer}:${signer}`;
+}
+
+function max(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
+}
