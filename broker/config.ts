@@ -69,7 +69,9 @@ export interface Config {
  * Reads and checks everything at once.
  * @throws DefaasError CONFIG_INVALID naming every variable that is wrong, and its form
  */
-export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+export function readConfig(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): Config {
   const faults: string[] = [];
   const text = (name: string, fallback?: string): string => {
     const value = env[name] ?? fallback;
@@ -92,26 +94,26 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
       return new Secret('');
     }
   };
-  const home = resolve(env['DEFAAS_HOME'] ?? '.defaas');
+  const home = resolve(env.DEFAAS_HOME ?? '.defaas');
   const config: Config = {
     home,
-    host: env['DEFAAS_LISTEN_HOST'] ?? '127.0.0.1',
+    host: env.DEFAAS_LISTEN_HOST ?? '127.0.0.1',
     port: whole('DEFAAS_PORT', 8080),
-    logLevel: env['DEFAAS_LOG_LEVEL'] ?? 'info',
+    logLevel: env.DEFAAS_LOG_LEVEL ?? 'info',
     chainRpcUrls: text('DEFAAS_CHAIN_RPC_URL').split(',').filter(Boolean),
-    contractsFile: env['DEFAAS_CHAIN_CONTRACTS_FILE'] ?? `${home}/contracts.json`,
+    contractsFile: env.DEFAAS_CHAIN_CONTRACTS_FILE ?? `${home}/contracts.json`,
     chainConfirmations: whole('DEFAAS_CHAIN_CONFIRMATIONS_BLOCKS', 0),
     chainStaleMs: whole('DEFAAS_CHAIN_STALE_MS', 15_000, 1),
     chainLocalFromBlock:
-      env['DEFAAS_CHAIN_LOCAL_FROM_BLOCK'] === undefined
+      env.DEFAAS_CHAIN_LOCAL_FROM_BLOCK === undefined
         ? undefined
         : whole('DEFAAS_CHAIN_LOCAL_FROM_BLOCK', 0),
     gatewayKey: keyFrom('DEFAAS_KEYS_GATEWAY_FILE'),
     operatorKey: keyFrom('DEFAAS_KEYS_OPERATOR_FILE'),
     settlerKey: keyFrom('DEFAAS_KEYS_SETTLER_FILE'),
-    emulatorsFile: env['DEFAAS_EMULATORS_FILE'],
-    publishers: publishersFrom(env['DEFAAS_PUBLISHERS'] ?? 'none', faults),
-    functionsOrigin: env['DEFAAS_FUNCTIONS_ORIGIN'],
+    emulatorsFile: env.DEFAAS_EMULATORS_FILE,
+    publishers: publishersFrom(env.DEFAAS_PUBLISHERS ?? 'none', faults),
+    functionsOrigin: env.DEFAAS_FUNCTIONS_ORIGIN,
     bodyMaxBytes: whole('DEFAAS_BODY_MAX_BYTES', 6 * 1024 * 1024, 65_536),
     artifactMaxBytes: whole('DEFAAS_ARTIFACT_MAX_BYTES', 64 * 1024 * 1024, 65_536),
     invocationsMax: whole('DEFAAS_INVOCATIONS_MAX_COUNT', 1024, 1),

@@ -23,7 +23,11 @@ const BILLING = [
   'function lineOf(address payer, address gateway) view returns ((uint104 allotted, uint104 thawing, uint48 thawEnd))',
   'function laneOf(address payer, address gateway, address signer) view returns ((uint88 settled, uint88 cap, uint40 seq, uint32 expiry, uint8 mode))',
 ];
-const TOKEN = ['function balanceOf(address account) view returns (uint256)'];
+const TOKEN = [
+  'function balanceOf(address account) view returns (uint256)',
+  'function decimals() view returns (uint8)',
+  'function symbol() view returns (string)',
+];
 
 /** Money set aside for one gateway, base units. */
 export interface LineBalance {
@@ -47,6 +51,8 @@ export interface ChainReader extends ReceiptChain {
   freeUnits(account: Address): Promise<bigint>;
   /** Tokens that the account holds itself, base units. */
   tokenUnits(account: Address): Promise<bigint>;
+  /** How the billing token is shown to people. */
+  tokenForm(): Promise<{ decimals: number; symbol: string }>;
   line(payer: Address, gateway: Address): Promise<LineBalance>;
   lane(payer: Address, gateway: Address, signer: Address): Promise<LaneBalance>;
   close(): void;
@@ -92,6 +98,10 @@ export function createChainReader(
     },
     freeUnits: (account) => billing('free', account),
     tokenUnits: (account) => token('balanceOf', account),
+    tokenForm: async () => ({
+      decimals: Number(await token('decimals')),
+      symbol: await token('symbol'),
+    }),
     line: async (payer, gateway) => {
       const line = await billing('lineOf', payer, gateway);
       return {

@@ -30,7 +30,6 @@ export interface GatewayDocument {
   };
   readonly feeBps: number;
   readonly providers: readonly string[];
-  readonly token: { readonly address: Address; readonly decimals: number; readonly symbol: string };
 }
 
 export interface RequestOptions extends RequestInit {
@@ -109,7 +108,6 @@ function reasonOf(error: unknown): string {
 
 function parseDocument(value: Json): GatewayDocument {
   const contracts = readObject(value.contracts, 'contracts');
-  const token = readObject(value.token, 'token');
   return {
     gateway: readAddress(value.gateway, 'gateway'),
     chainId: readCount(value.chainId, 'chainId'),
@@ -124,10 +122,5 @@ function parseDocument(value: Json): GatewayDocument {
     },
     feeBps: readCount(value.feeBps, 'feeBps'),
     providers: readArray(value.providers, 'providers').map((name) => readText(name, 'providers')),
-    token: {
-      address: readAddress(token.address, 'token.address'),
-      decimals: readCount(token.decimals, 'token.decimals'),
-      symbol: readText(token.symbol, 'token.symbol'),
-    },
   };
 }

@@ -38,7 +38,8 @@ export function createLaneMemory(): LaneMemory {
 /** A lane as the gateway shows it; units are base units. */
 export interface LaneDocument extends LaneName {
   readonly gateway: Address;
-  readonly mode: number;
+  /** `none`: never opened. */
+  readonly mode: 'none' | 'prepaid' | 'signed';
   readonly capUnits: bigint;
   readonly expirySec: number;
   readonly settledUnits: bigint;
@@ -135,7 +136,7 @@ function parseLane(value: Json): LaneDocument {
     payer: readAddress(value.payer, 'payer'),
     gateway: readAddress(value.gateway, 'gateway'),
     signer: readAddress(value.signer, 'signer'),
-    mode: readCount(value.mode, 'mode'),
+    mode: value.mode === 'prepaid' || value.mode === 'signed' ? value.mode : 'none',
     capUnits: readUnits(value.capUnits, 'capUnits'),
     expirySec: readCount(value.expirySec, 'expirySec'),
     settledUnits: readUnits(value.settledUnits, 'settledUnits'),

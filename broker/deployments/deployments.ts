@@ -1,0 +1,80 @@
+// What this gateway has put on which cloud: records that survive a crash, and the routes that calls take.
+import type { Provider, ProviderName } from '../../adapters/provider.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
+import type { Route } from '../invocation/choose.ts';
+import type { DeploymentRecord, Ledger, LedgerState } from '../ledger/ledger.ts';
+
+export interface Deployments {
+  /** The manifest of a version that was deployed here. */
+  manifest(functionVersion: Hex): Manifest | undefined;
+  /** The live deployments of a version, by their id in the FunctionRegistry. */
+  routes(functionVersion: Hex): ReadonlyMap<number, Route>;
+  records(functionVersion?: Hex): readonly DeploymentRecord[];
+  /** Durable first, then in force. */
+  putRecord(record: DeploymentRecord): Promise<void>;
+  putManifest(functionVersion: Hex, manifestBytes: Uint8Array): Promise<void>;
+}
+
+interface DeploymentsOptions {
+  readonly ledger: Pick<Ledger, 'putDeployment' | 'putManifest'>;
+  readonly state: Pick<LedgerState, 'deployments' | 'manifests'>;
+  readonly providers: ReadonlyMap<ProviderName, Provider>;
+  /** The account that enrols deployments. */
+  readonly account: Address;
+}
+
+const NO_ROUTES: ReadonlyMap<number, Route> = new Map();
+
+export function createDeployments(options: DeploymentsOptions): Deployments {
+  const records = new Map<string, DeploymentRecord>();
+  const manifests = new Map<Hex, Manifest>();
+  const routes = new Map<Hex, Map<number, Route>>();
+
+  const enforce = (record: DeploymentRecord): void => {
+    records.set(keyOf(record), record);
+    if (record.chainId === undefined) return;
+    const ofVersion = routes.get(record.functionVersion) ?? new Map<number, Route>();
+    routes.set(record.functionVersion, ofVersion);
+    const provider = options.providers.get(record.provider);
+    if (record.state !== 'live' || record.deployment === undefined || provider === undefined) {
+      ofVersion.delete(record.chainId);
+      return;
+    }
+    ofVersion.set(record.chainId, {
+      id: record.chainId,
+      account: options.account,
+      provider,
+      deployment: record.deployment,
+      inFlight: 0,
+    });
+  };
+  for (const record of options.state.deployments) enforce(record);
+  for (const { functionVersion, manifest } of options.state.manifests) {
+    manifests.set(functionVersion, parseManifest(Buffer.from(manifest, 'utf8')));
+  }
+
+  return {
+    manifest: (functionVersion) => manifests.get(functionVersion),
+    routes: (functionVersion) => routes.get(functionVersion) ?? NO_ROUTES,
+    records: (functionVersion) =>
+      [...records.values()].filter(
+        (record) => functionVersion === undefined || record.functionVersion === functionVersion,
+      ),
+    putRecord: async (record) => {
+      await options.ledger.putDeployment(record);
+      enforce(record);
+    },
+    putManifest: async (functionVersion, manifestBytes) => {
+      await options.ledger.putManifest(
+        functionVersion,
+        Buffer.from(manifestBytes).toString('utf8'),
+      );
+      manifests.set(functionVersion, parseManifest(manifestBytes));
+    },
+  };
+}
+
+function keyOf(record: DeploymentRecord): string {
+  return `${record.provider} ${record.region} ${record.name}`;
+}

@@ -1,0 +1,174 @@
+// The CloudEvents edge (1.0.2, HTTP binding): strict, nothing is invented and nothing repaired; an event is accepted as it came
+// or refused with the attribute's name. The body and headers go on to the function unchanged.
+import { DefaasError } from '../errors.ts';
+import type { Headers } from '../invocation/invocation.ts';
+import { jsonFault } from './json-members.ts';
+
+/** Deepest nesting of a structured event. */
+const MAX_DEPTH = 64;
+const REQUIRED = ['specversion', 'id', 'source', 'type'] as const;
+const ATTRIBUTE_NAME = /^[a-z0-9]+$/;
+const RFC3339 =
+  /^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/i;
+const ABSOLUTE_URI = /^[a-z][a-z0-9+.-]*:[^\s<>"{}|\\^`]+$/i;
+const URI_REFERENCE = /^[^\s<>"{}|\\^`]+$/;
+/** What may follow a backslash or stand raw between the quotes of a quoted header value. */
+const QUOTED = /^"((?:[^"\\]|\\.)*)"$/s;
+
+/** Context attributes by name, as canonical strings. `source` + `id` is the event's identity. */
+export type EventAttributes = Readonly<Record<string, string>> & {
+  readonly specversion: '1.0';
+  readonly id: string;
+  readonly source: string;
+  readonly type: string;
+};
+
+/**
+ * The event in a request, or undefined when it carries none. Binary mode needs all four required `ce-` headers.
+ * @throws DefaasError EVENT_INVALID           an attribute or the JSON is not as CloudEvents 1.0.2 wants it
+ * @throws DefaasError MEDIA_TYPE_UNSUPPORTED  a batch, another `application/cloudevents…` type, or a charset other than UTF-8
+ */
+export function eventOf(headers: Headers, body: Uint8Array): EventAttributes | undefined {
+  const contentType = headers.find(([name]) => name === 'content-type')?.[1] ?? '';
+  const [mediaType = '', ...parameters] = contentType
+    .split(';')
+    .map((part) => part.trim().toLowerCase());
+  if (mediaType === 'application/cloudevents+json') {
+    refuseCharset(parameters);
+    return structuredEvent(body);
+  }
+  if (mediaType.startsWith('application/cloudevents')) {
+    throw new DefaasError(
+      'MEDIA_TYPE_UNSUPPORTED',
+      `${mediaType} is not taken here, send one event, binary or as application/cloudevents+json`,
+    );
+  }
+  const isBinary = REQUIRED.every((name) => headers.some(([header]) => header === `ce-${name}`));
+  return isBinary ? binaryEvent(headers) : undefined;
+}
+
+function binaryEvent(headers: Headers): EventAttributes {
+  const attributes: Record<string, string> = {};
+  for (const [header, value] of headers) {
+    if (!header.startsWith('ce-')) continue;
+    const name = header.slice(3);
+    if (name === 'datacontenttype') throw invalid(name, 'belongs in Content-Type');
+    if (Object.hasOwn(attributes, name)) throw invalid(name, 'came twice');
+    attributes[name] = headerValue(name, value);
+  }
+  return checked(attributes);
+}
+
+function structuredEvent(body: Uint8Array): EventAttributes {
+  const text = utf8(body);
+  const value = parseJson(text);
+  const fault = jsonFault(text, MAX_DEPTH);
+  if (fault !== undefined) throw invalid('the JSON', fault);
+  const attributes: Record<string, string> = {};
+  for (const [name, member] of Object.entries(value)) {
+    if (name === 'data' || (name === 'data_base64' && isBase64(member)) || member === null)
+      continue;
+    attributes[name] = canonical(name, member);
+  }
+  if (Object.hasOwn(value, 'data') && Object.hasOwn(value, 'data_base64')) {
+    throw invalid('data', 'stands beside data_base64');
+  }
+  return checked(attributes);
+}
+
+/** Undoes quotes, then exactly one round of percent-decoding (HTTP binding 3.1.3.2). */
+function headerValue(name: string, value: string): string {
+  // Node gives header bytes as latin1; a raw byte above 0x7e is not allowed unencoded.
+  const unquoted = QUOTED.exec(value)?.[1]?.replace(/\\(.)/gs, '$1') ?? value;
+  if (/[^\x20-\x7e]/.test(unquoted)) throw invalid(name, 'has bytes that must be percent-encoded');
+  try {
+    return decodeURIComponent(unquoted);
+  } catch {
+    throw invalid(name, 'is not percent-encoded UTF-8');
+  }
+}
+
+function canonical(name: string, value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'boolean') return String(value);
+  const isInteger = Number.isInteger(value) && Math.abs(Number(value) + 0.5) < 2 ** 31;
+  if (isInteger) return String(value);
+  throw invalid(name, 'is no string, boolean or 32-bit integer');
+}
+
+function checked(attributes: Readonly<Record<string, string>>): EventAttributes {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (!ATTRIBUTE_NAME.test(name)) throw invalid(name, 'is no attribute name (a-z, 0-9)');
+    if (hasForbiddenCharacter(value)) throw invalid(name, 'has a forbidden character');
+  }
+  for (const name of REQUIRED) {
+    if (!attributes[name]) throw invalid(name, 'is missing or empty');
+  }
+  const { specversion, id, source, type, time, dataschema, subject } = attributes;
+  if (specversion !== '1.0') throw invalid('specversion', 'is not 1.0');
+  if (!URI_REFERENCE.test(source ?? '')) throw invalid('source', 'is no URI-reference');
+  if (time !== undefined && !RFC3339.test(time)) throw invalid('time', 'is not RFC 3339');
+  if (dataschema !== undefined && !ABSOLUTE_URI.test(dataschema)) {
+    throw invalid('dataschema', 'is no absolute URI');
+  }
+  if (subject === '') throw invalid('subject', 'is empty');
+  return { ...attributes, specversion, id: id ?? '', source: source ?? '', type: type ?? '' };
+}
+
+/** Control characters, noncharacters and lone surrogates (CloudEvents 1.0.2, "String"). */
+function hasForbiddenCharacter(text: string): boolean {
+  for (const character of text) {
+    const point = character.codePointAt(0) ?? 0;
+    const isControl = point < 0x20 || (point >= 0x7f && point < 0xa0);
+    const isNonCharacter = (point & 0xfffe) === 0xfffe || (point >= 0xfdd0 && point <= 0xfdef);
+    const isLoneSurrogate = point >= 0xd800 && point <= 0xdfff;
+    if (isControl || isNonCharacter || isLoneSurrogate) return true;
+  }
+  return false;
+}
+
+function refuseCharset(parameters: readonly string[]): void {
+  const charset = parameters.find((parameter) => parameter.startsWith('charset='));
+  if (charset === undefined || /^charset="?utf-?8"?$/.test(charset)) return;
+  throw new DefaasError('MEDIA_TYPE_UNSUPPORTED', `${charset} is not taken, send UTF-8`);
+}
+
+function utf8(body: Uint8Array): string {
+  if (body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf) {
+    throw invalid('the JSON', 'begins with a byte-order mark');
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(body);
+  } catch {
+    throw invalid('the JSON', 'is not UTF-8');
+  }
+}
+
+function parseJson(text: string): object {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  } catch {
+    // The same answer for what is no JSON and for what is no object.
+  }
+  throw invalid('the body', 'is no JSON object');
+}
+
+function isBase64(value: unknown): boolean {
+  const isValid =
+    value === null ||
+    (typeof value === 'string' &&
+      /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(value));
+  if (!isValid) throw invalid('data_base64', 'is not base64');
+  return true;
+}
+
+function invalid(attribute: string, why: string): DefaasError {
+  return new DefaasError(
+    'EVENT_INVALID',
+    `the CloudEvent is refused: ${attribute.slice(0, 64)} ${why}`,
+    {
+      members: { attribute: attribute.slice(0, 64) },
+    },
+  );
+}

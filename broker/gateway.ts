@@ -1,0 +1,192 @@
+// The gateway: its parts, made once and handed to whoever needs them. No globals; `close` ends what was begun here.
+import { readFileSync } from 'node:fs';
+import type { Logger } from 'pino';
+import type { Provider, ProviderName } from '../adapters/provider.ts';
+import { createProviders } from '../adapters/providers.ts';
+import type { ChainWriter } from '../contracts/chain/writer.ts';
+import { type Chain, createChain } from '../contracts/chain.ts';
+import type { ContractAddresses } from '../contracts/deploy.ts';
+import type { Address, Hex } from '../contracts/libraries/keccak.ts';
+import { hashReceiptGroup } from '../contracts/libraries/typed-data.ts';
+import { type ArtifactStore, createArtifactStore } from '../ipfs/artifact-store.ts';
+import { createIpfsNode, type IpfsNode } from '../ipfs/node.ts';
+import type { Config } from './config.ts';
+import { createDeployments, type Deployments } from './deployments/deployments.ts';
+import { createJobs, type Jobs } from './deployments/jobs.ts';
+import { createDigestSigner } from './ecdsa.ts';
+import { DefaasError } from './errors.ts';
+import { type Authenticate, createAuthenticate } from './invocation/authenticate.ts';
+import { type Beacon, createBeacon } from './invocation/beacon.ts';
+import { createJournal, type GroupSigner, type Journal } from './invocation/journal.ts';
+import { createLanes, type Lanes } from './invocation/lanes.ts';
+import { createSponsors, type Sponsors, utcDay } from './invocation/sponsors.ts';
+import type { Ledger } from './ledger/ledger.ts';
+import { openSqliteLedger } from './ledger/sqlite.ts';
+import { createSignIn, type SignIn } from './sign-in.ts';
+import { createTokens, type Tokens } from './tokens.ts';
+
+export interface Gateway {
+  readonly config: Config;
+  readonly log: Logger;
+  /** The gateway's account on the chain. */
+  readonly address: Address;
+  readonly chain: Chain;
+  /** Sends as the gateway, which here is the provider too. */
+  readonly account: ChainWriter;
+  readonly settler: ChainWriter;
+  readonly ipfs: IpfsNode;
+  readonly artifacts: ArtifactStore;
+  readonly ledger: Ledger;
+  readonly lanes: Lanes;
+  readonly journal: Journal;
+  readonly groupSigner: GroupSigner;
+  readonly sponsors: Sponsors;
+  readonly beacon: Beacon;
+  readonly deployments: Deployments;
+  readonly jobs: Jobs;
+  readonly tokens: Tokens;
+  readonly signIn: SignIn;
+  readonly authenticate: Authenticate;
+  readonly nowMs: () => number;
+  /** Aborted when the gateway closes: long work ends with it. */
+  readonly closing: AbortSignal;
+  /** @throws DefaasError PROVIDER_UNKNOWN */
+  provider(name: ProviderName): Provider;
+  regionOf(name: ProviderName): string;
+  readonly providerNames: readonly ProviderName[];
+  close(): Promise<void>;
+}
+
+interface GatewayOptions {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly nowMs?: () => number;
+  /** The ledger cannot be trusted to be in step any more; the process must end. */
+  readonly onBroken: (error: unknown) => void;
+}
+
+/**
+ * Opens everything: chain view caught up, ledger loaded, groups that a crash left unsigned signed.
+ * @throws DefaasError CONFIG_INVALID, LEDGER_FAILED   @throws ChainError CHAIN_UNREACHABLE
+ */
+export async function createGateway(options: GatewayOptions): Promise<Gateway> {
+  const { config, log, nowMs = Date.now } = options;
+  const closing = new AbortController();
+  const chain = await createChain({
+    rpcUrls: config.chainRpcUrls,
+    contracts: readContracts(config.contractsFile),
+    confirmations: config.chainConfirmations,
+    staleMs: config.chainStaleMs,
+  });
+  await chain.start();
+  // Safe: `readConfig` has checked that keys are 32 bytes of hex.
+  const account = chain.connect({ privateKey: config.gatewayKey.reveal() as Hex });
+  const settler = chain.connect({ privateKey: config.settlerKey.reveal() as Hex });
+  const { address } = account;
+  const signer = createGroupSigner(config.operatorKey.reveal() as Hex, chain, address);
+  const ledger = await openSqliteLedger(`${config.home}/gateway/ledger.sqlite`);
+  const state = await ledger.load(utcDay(nowMs()));
+  await ledger.putSignatures(
+    state.unsignedGroups.map(({ group, root, count }) => ({
+      group,
+      key: signer.key,
+      signature: signer.sign(root, count),
+    })),
+  );
+  const ipfs = await createIpfsNode({ dir: `${config.home}/ipfs` });
+  const { providers, regions } = createProviders({
+    gateway: address,
+    emulatorsFile: config.emulatorsFile,
+    log,
+  });
+  const tokens = await createTokens({
+    keyFile: `${config.home}/gateway/token-key.json`,
+    gateway: address,
+    chainId: chain.chainId,
+    billing: chain.contracts.billing,
+    nowMs,
+  });
+  return {
+    config,
+    log,
+    address,
+    chain,
+    account,
+    settler,
+    ipfs,
+    artifacts: createArtifactStore(ipfs),
+    ledger,
+    lanes: createLanes({
+      gateway: address,
+      view: chain.view,
+      totals: state.lanes,
+      vouchers: state.vouchers,
+      leastLifeSec: 2 * config.settlementCycleSec,
+      nowSec: () => nowMs() / 1000,
+    }),
+    journal: createJournal({
+      ledger,
+      signer,
+      lastGroup: state.lastGroup,
+      onBroken: options.onBroken,
+    }),
+    groupSigner: signer,
+    sponsors: createSponsors({
+      dailyUnits: config.sponsorDailyUnits,
+      spentToday: state.sponsored,
+      nowMs,
+    }),
+    beacon: createBeacon({
+      chain,
+      writer: account,
+      gateway: address,
+      localFromBlock: config.chainLocalFromBlock,
+      nowMs,
+      onFailed: (err) => log.warn({ err }, 'the beacon was not renewed'),
+    }),
+    deployments: createDeployments({ ledger, state, providers, account: address }),
+    jobs: createJobs(),
+    tokens,
+    signIn: createSignIn({ chain, gateway: address, nowMs }),
+    authenticate: createAuthenticate(tokens, nowMs),
+    nowMs,
+    closing: closing.signal,
+    providerNames: [...providers.keys()],
+    provider: (name) => {
+      const provider = providers.get(name);
+      if (provider !== undefined) return provider;
+      throw new DefaasError(
+        'PROVIDER_UNKNOWN',
+        `${name} is not configured at this gateway, use ${[...providers.keys()].join(', ')}`,
+      );
+    },
+    regionOf: (name) => regions.get(name) ?? '',
+    close: async () => {
+      closing.abort();
+      for (const provider of providers.values()) await provider.close();
+      chain.close();
+      await ipfs.close();
+      await ledger.close();
+    },
+  };
+}
+
+function createGroupSigner(privateKey: Hex, chain: Chain, gateway: Address): GroupSigner {
+  const { address, sign } = createDigestSigner(privateKey);
+  return {
+    key: address,
+    sign: (root, count) => sign(hashReceiptGroup(chain.domain, { gateway, root, count })),
+  };
+}
+
+function readContracts(file: string): ContractAddresses {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (cause) {
+    throw new DefaasError(
+      'CONFIG_INVALID',
+      `no contract addresses in ${file}, set DEFAAS_CHAIN_CONTRACTS_FILE to the file that the deployment wrote`,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,60 @@
+// The nouns of one call on its way through the gateway, from the request to the answer.
+import type { ProviderName } from '../../adapters/provider.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+
+export type Headers = readonly (readonly [name: string, value: string])[];
+
+/** A request for a function, parsed at the edge; the routes make it. */
+export interface Invocation {
+  /** Names the call in logs and at the cloud. */
+  readonly id: string;
+  /** An address or a claimed label. */
+  readonly owner: string;
+  readonly name: string;
+  /** A version number or an alias. */
+  readonly reference: string;
+  readonly method: string;
+  /** As the function sees it, percent-encoded, beginning with `/`. */
+  readonly path: string;
+  readonly query: string;
+  readonly headers: Headers;
+  readonly body: Uint8Array;
+  readonly token: string | undefined;
+  /** `<ceiling>:<signature>` as it came in `Defaas-Voucher`. */
+  readonly voucher: string | undefined;
+  readonly idempotencyKey: string | undefined;
+  readonly maxPriceUnits: bigint | undefined;
+  readonly signal: AbortSignal;
+}
+
+/** Who pays, and through which lane. */
+export interface Caller {
+  readonly payer: Address;
+  readonly signer: Address;
+  /** The payer is the function's publisher, who sponsors the call. */
+  readonly sponsored: boolean;
+}
+
+/** What the caller gets back beside the function's own answer. */
+export interface ReceiptLine {
+  readonly id: Hex;
+  readonly priceUnits: bigint;
+  readonly provider: ProviderName;
+  readonly seq: number;
+}
+
+/** The end of a call: the function's answer or why there is none; both with a receipt where something may have run. */
+export type Answer =
+  | {
+      readonly ok: true;
+      readonly status: number;
+      readonly headers: Headers;
+      readonly body: Uint8Array;
+      readonly receipt: ReceiptLine;
+    }
+  | {
+      readonly ok: false;
+      readonly code: 'FUNCTION_FAILED' | 'FUNCTION_TIMEOUT' | 'INVOCATION_UNKNOWN';
+      readonly message: string;
+      readonly receipt: ReceiptLine;
+    };

@@ -1,0 +1,214 @@
+// The way of one call, read top to bottom: authenticate, resolve, authorize, hold, choose, attempt, price, record, reply.
+import { randomBytes } from 'node:crypto';
+import type { InvokeRequest } from '../../adapters/provider.ts';
+import type { FunctionVersion } from '../../contracts/chain.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { keccak256Hex } from '../../contracts/libraries/keccak.ts';
+import { type Call, hashCall } from '../../contracts/libraries/receipts.ts';
+import { priceOf } from '../../contracts/libraries/tariffs.ts';
+import type { Manifest } from '../../ipfs/manifest.ts';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import { attempt } from './attempt.ts';
+import { authorize } from './authorize.ts';
+import { type Choice, choose } from './choose.ts';
+import type { Answer, Caller, Invocation } from './invocation.ts';
+import type { LaneState } from './lanes.ts';
+import { record, saltedHash } from './record.ts';
+import { forwardedHeaders, replyHeaders } from './reply.ts';
+import { resolveTarget, type Target } from './resolve.ts';
+import { acceptVoucher } from './vouchers.ts';
+
+/** How long after its deadline a prepaid call may still end: the version's timeout, a cold start, and clocks apart. */
+const DEADLINE_SLACK_SEC = 60;
+
+/**
+ * Runs one call and resolves when its receipt is durable and signed.
+ * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, FUNCTION_UNKNOWN, FUNCTION_DEPRECATED, FUNCTION_NOT_DEPLOYED, NOT_GRANTED,
+ *   CHAIN_STALE, VOUCHER_INVALID, PAYMENT_REQUIRED, PRICE_ABOVE_MAX, SPONSOR_EMPTY, BODY_TOO_LARGE, PROVIDERS_DOWN; nothing ran and
+ *   nothing was charged then
+ */
+export async function invoke(gateway: Gateway, invocation: Invocation): Promise<Answer> {
+  const target = resolveTarget(gateway.chain.view, invocation);
+  const manifest = gateway.deployments.manifest(target.version.functionVersion);
+  const caller = await callerOf(gateway, invocation, target, manifest);
+  const atBlock = await authorize(gateway.chain, target, caller);
+  await acceptVoucher(gateway, caller, invocation.voucher);
+  const maxPriceUnits = maxPriceOf(target.version, invocation);
+  const lane = hold(gateway, caller, target, maxPriceUnits);
+  try {
+    const draw = await gateway.beacon.drawFor(target.version.functionVersion);
+    const salt = randomBytes(32);
+    const input = saltedHash(salt, invocation.body);
+    const call = callFor({
+      gateway,
+      invocation,
+      target,
+      lane,
+      input,
+      maxPriceUnits,
+      epoch: draw.epoch,
+    });
+    const routes = gateway.deployments.routes(target.version.functionVersion);
+    const choices = choose({ value: draw.value, call: hashCall(call), ids: draw.ids }, routes);
+    refuseTooLarge(invocation, choices);
+    const outcome = await attempt(choices, requestFor(invocation), {
+      timeoutMs: target.version.timeoutMs,
+      idempotent: target.version.idempotent,
+      signal: invocation.signal,
+      nowMs: gateway.nowMs,
+    });
+    if (outcome.kind === 'none') {
+      throw new DefaasError(
+        'PROVIDERS_DOWN',
+        `no cloud could take ${target.label} (${outcome.failed.map((one) => `${one.provider}: ${one.code}`).join(', ') || 'none is reachable'}), try again shortly`,
+        { retryAfterSec: Math.ceil((outcome.retryAfterMs ?? 1000) / 1000) },
+      );
+    }
+    const receipt = await record(gateway, { target, caller, lane, call, salt, atBlock, outcome });
+    if (outcome.kind === 'unknown') {
+      const message = `${target.label} may have run, its answer was lost, nothing was charged; retry if that is safe`;
+      return { ok: false, code: 'INVOCATION_UNKNOWN', message, receipt };
+    }
+    const { result } = outcome;
+    if (!result.ok) {
+      const code = result.error.kind === 'timeout' ? 'FUNCTION_TIMEOUT' : 'FUNCTION_FAILED';
+      const message = `${target.label} failed: ${result.error.type}: ${result.error.message.slice(0, 256)}`;
+      return { ok: false, code, message, receipt };
+    }
+    const headers = replyHeaders(result.headers, gateway.config.functionsOrigin !== undefined);
+    return { ok: true, status: result.status, headers, body: result.body, receipt };
+  } finally {
+    gateway.lanes.release(lane, maxPriceUnits);
+  }
+}
+
+/** A token's lane, or for a call without a token the publisher's, where the manifest says that the publisher pays. */
+async function callerOf(
+  gateway: Gateway,
+  invocation: Invocation,
+  target: Target,
+  manifest: Manifest | undefined,
+): Promise<Caller> {
+  if (invocation.token !== undefined) {
+    const token = await gateway.authenticate(invocation.token);
+    if (token.lane !== undefined) return { ...token.lane, sponsored: false };
+    throw new DefaasError(
+      'TOKEN_INVALID',
+      'the token names no lane to spend from, sign in with the lane among the resources',
+    );
+  }
+  if (manifest?.payer === 'publisher' && target.version.accessMode === 0) {
+    const payer = target.function.owner;
+    const lane = gateway.lanes.prepaidLane(payer);
+    if (lane !== undefined) return { payer, signer: lane.signer, sponsored: true };
+    throw sponsorEmpty(target);
+  }
+  throw new DefaasError(
+    'TOKEN_MISSING',
+    `${target.label} is paid by its caller, sign in at /oauth/token and send the token as Authorization: Bearer`,
+  );
+}
+
+/** The worst price the version can come to: what is held while the call runs. */
+function maxPriceOf(version: FunctionVersion, invocation: Invocation): bigint {
+  const worst = { status: 200, billedMs: version.timeoutMs, memoryMiB: version.memoryMiB };
+  const maxPriceUnits = priceOf(worst, version);
+  if (invocation.maxPriceUnits !== undefined && maxPriceUnits > invocation.maxPriceUnits) {
+    throw new DefaasError(
+      'PRICE_ABOVE_MAX',
+      `the call may cost ${maxPriceUnits} units, the caller allows ${invocation.maxPriceUnits}, raise Defaas-Max-Price`,
+      { members: { priceUnits: `${maxPriceUnits}`, maxPriceUnits: `${invocation.maxPriceUnits}` } },
+    );
+  }
+  return maxPriceUnits;
+}
+
+function hold(gateway: Gateway, caller: Caller, target: Target, units: bigint): LaneState {
+  if (caller.sponsored && !gateway.sponsors.covers(caller.payer, units)) throw sponsorEmpty(target);
+  const held = gateway.lanes.hold(caller, units);
+  if (held.ok) return held.lane;
+  if (caller.sponsored) throw sponsorEmpty(target);
+  const { reason, needUnits, ceilingUnits, lineUnits } = held.shortage;
+  throw new DefaasError(
+    'PAYMENT_REQUIRED',
+    `${needUnits} units are missing (${reason}) for a call that may cost ${units}, on the lane of ${caller.signer}, ${remedyOf(reason)}`,
+    {
+      members: {
+        reason,
+        needUnits: `${needUnits}`,
+        priceUnits: `${units}`,
+        ceilingUnits: `${ceilingUnits}`,
+        lineUnits: `${lineUnits}`,
+        payer: caller.payer,
+        gateway: gateway.address,
+        signer: caller.signer,
+      },
+    },
+  );
+}
+
+function remedyOf(reason: string): string {
+  if (reason === 'ceiling') return 'sign a voucher that is higher by that much';
+  if (reason === 'cap' || reason === 'expiry') return 'extend the lane or open another';
+  return 'run defaas deposit';
+}
+
+function sponsorEmpty(target: Target): DefaasError {
+  return new DefaasError(
+    'SPONSOR_EMPTY',
+    `the publisher of ${target.label} pays no more calls here now, sign in and pay yourself, or try again later`,
+  );
+}
+
+function callFor(of: {
+  readonly gateway: Gateway;
+  readonly invocation: Invocation;
+  readonly target: Target;
+  readonly lane: LaneState;
+  readonly input: Hex;
+  readonly maxPriceUnits: bigint;
+  readonly epoch: number;
+}): Call {
+  const { target, lane, invocation } = of;
+  const nowSec = Math.floor(of.gateway.nowMs() / 1000);
+  return {
+    payer: lane.payer,
+    gateway: of.gateway.address,
+    signer: lane.signer,
+    nonce: nonceOf(invocation.idempotencyKey),
+    functionVersion: target.version.functionVersion,
+    input: of.input,
+    maxPrice: of.maxPriceUnits,
+    deadlineSec: nowSec + Math.ceil(target.version.timeoutMs / 1000) + DEADLINE_SLACK_SEC,
+    beacon: of.epoch,
+  };
+}
+
+/** Unique in the lane: from the caller's key, so that it can check the draw, else drawn (contracts.md section 4). */
+function nonceOf(idempotencyKey: string | undefined): bigint {
+  if (idempotencyKey === undefined) return randomBytes(8).readBigUInt64BE();
+  return BigInt(keccak256Hex(Buffer.from(idempotencyKey, 'utf8')).slice(0, 18));
+}
+
+/** The smallest request limit among the clouds that could take the call. */
+function refuseTooLarge(invocation: Invocation, choices: readonly Choice[]): void {
+  const limits = choices.map(({ route }) => route.provider.limits.maxRequestBytes);
+  const limit = Math.min(...limits);
+  if (invocation.body.length <= limit) return;
+  throw new DefaasError(
+    'BODY_TOO_LARGE',
+    `the body has ${invocation.body.length} bytes, the clouds of this version take ${limit}, send less`,
+  );
+}
+
+function requestFor(invocation: Invocation): InvokeRequest {
+  return {
+    callId: invocation.id,
+    method: invocation.method,
+    path: invocation.path,
+    query: invocation.query,
+    headers: forwardedHeaders(invocation.headers),
+    body: invocation.body,
+  };
+}

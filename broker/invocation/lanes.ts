@@ -1,0 +1,147 @@
+// Money as the gateway sees it between two settlements: each lane's counter, its newest voucher, and what calls under way hold.
+import type { ChainView } from '../../contracts/chain.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import type { LaneTotals, StoredVoucher } from '../ledger/ledger.ts';
+import type { Caller } from './invocation.ts';
+
+/** One lane's counter at this gateway. Numbered by this process alone (contracts.md 7.1: one writer). */
+export interface LaneState {
+  readonly payer: Address;
+  readonly signer: Address;
+  /** Receipts so far, also the free ones. */
+  seq: number;
+  /** Sum of their prices, base units. */
+  cumulative: bigint;
+  /** Highest ceiling the lane's key has signed, base units. */
+  ceiling: bigint;
+  /** Maximum prices of the calls under way. */
+  held: bigint;
+}
+
+/** What is missing for a call, as a 402 says it. */
+export interface Shortage {
+  readonly reason: 'deposit' | 'line' | 'lane' | 'ceiling' | 'cap' | 'expiry';
+  /** How many base units are missing of what `reason` names. */
+  readonly needUnits: bigint;
+  readonly ceilingUnits: bigint;
+  /** What the line still has for new calls. */
+  readonly lineUnits: bigint;
+}
+
+export type HoldResult =
+  | { readonly ok: true; readonly lane: LaneState }
+  | { readonly ok: false; readonly shortage: Shortage };
+
+export interface Lanes {
+  /** The lane's state, begun at what the chain has settled when this gateway never served it. */
+  lane(payer: Address, signer: Address): LaneState;
+  lanesOf(payer: Address): readonly LaneState[];
+  all(): readonly LaneState[];
+  /** Takes `units` out of line and lane until `record` or `release`; no await, so no interleaving sees half of it. */
+  hold(caller: Caller, units: bigint): HoldResult;
+  /** Gives a hold back: the call ended, was charged or not. */
+  release(lane: LaneState, units: bigint): void;
+  /** Raises the ceiling; a lower one changes nothing. */
+  raise(voucher: Pick<StoredVoucher, 'payer' | 'signer' | 'ceiling'>): void;
+  /** What is left of the payer's line for new calls, base units; negative never. */
+  lineLeft(payer: Address): bigint;
+  /** The first lane of this payer that is open, prepaid and has a voucher. */
+  prepaidLane(payer: Address): LaneState | undefined;
+}
+
+interface LanesOptions {
+  readonly gateway: Address;
+  readonly view: ChainView;
+  readonly totals: readonly LaneTotals[];
+  readonly vouchers: readonly StoredVoucher[];
+  /** A lane that expires sooner is not served: it could not be settled in time. */
+  readonly leastLifeSec: number;
+  readonly nowSec: () => number;
+}
+
+/** All lanes of this gateway, from the ledger's totals and vouchers, beside the local view of the chain. */
+export function createLanes(options: LanesOptions): Lanes {
+  const { gateway, view } = options;
+  const byPayer = new Map<Address, Map<Address, LaneState>>();
+
+  const lane = (payer: Address, signer: Address): LaneState => {
+    const ofPayer = byPayer.get(payer) ?? new Map<Address, LaneState>();
+    byPayer.set(payer, ofPayer);
+    const known = ofPayer.get(signer);
+    if (known !== undefined) return known;
+    const onChain = view.lane(payer, gateway, signer);
+    const fresh: LaneState = {
+      payer,
+      signer,
+      seq: onChain?.seq ?? 0,
+      cumulative: onChain?.settled ?? 0n,
+      ceiling: 0n,
+      held: 0n,
+    };
+    ofPayer.set(signer, fresh);
+    return fresh;
+  };
+  const known = (payer: Address): readonly LaneState[] => [...(byPayer.get(payer)?.values() ?? [])];
+
+  const lineLeft = (payer: Address): bigint => {
+    const line = view.line(payer, gateway);
+    if (line === undefined) return 0n;
+    let left = line.allotted - line.thawing;
+    for (const one of known(payer)) {
+      const settled = view.lane(payer, gateway, one.signer)?.settled ?? 0n;
+      left -= one.cumulative - settled + one.held;
+    }
+    return left > 0n ? left : 0n;
+  };
+
+  for (const totals of options.totals) Object.assign(lane(totals.payer, totals.signer), totals);
+  const raise: Lanes['raise'] = (voucher) => {
+    const state = lane(voucher.payer, voucher.signer);
+    if (voucher.ceiling > state.ceiling) state.ceiling = voucher.ceiling;
+  };
+  for (const voucher of options.vouchers) raise(voucher);
+
+  const shortageOf = (caller: Caller, state: LaneState, units: bigint): Shortage | undefined => {
+    const lineUnits = lineLeft(caller.payer);
+    const short = (reason: Shortage['reason'], needUnits: bigint): Shortage => ({
+      reason,
+      needUnits,
+      ceilingUnits: state.ceiling,
+      lineUnits,
+    });
+    const open = view.lane(caller.payer, gateway, caller.signer);
+    if (open === undefined || open.mode === 0) {
+      const hasMoney = view.line(caller.payer, gateway) !== undefined;
+      return short(hasMoney ? 'lane' : 'deposit', units);
+    }
+    if (open.expirySec < options.nowSec() + options.leastLifeSec) return short('expiry', units);
+    if (lineUnits < units) return short('line', units - lineUnits);
+    const taken = state.cumulative + state.held + units;
+    if (taken > open.cap) return short('cap', taken - open.cap);
+    if (taken > state.ceiling) return short('ceiling', taken - state.ceiling);
+    return undefined;
+  };
+
+  return {
+    lane,
+    lanesOf: known,
+    all: () => [...byPayer.values()].flatMap((ofPayer) => [...ofPayer.values()]),
+    hold: (caller, units) => {
+      const state = lane(caller.payer, caller.signer);
+      const shortage = shortageOf(caller, state, units);
+      if (shortage !== undefined) return { ok: false, shortage };
+      state.held += units;
+      return { ok: true, lane: state };
+    },
+    release: (state, units) => {
+      state.held -= units;
+    },
+    raise,
+    lineLeft,
+    prepaidLane: (payer) =>
+      known(payer).find(
+        (state) =>
+          state.ceiling > state.cumulative && view.lane(payer, gateway, state.signer)?.mode === 1,
+      ),
+  };
+}

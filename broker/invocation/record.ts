@@ -1,0 +1,109 @@
+// Steps 7 and 8 of a call: its price, and the receipt that is durable and signed before the reply.
+import { createHash } from 'node:crypto';
+import { type Hex, keccak256Hex, toHex } from '../../contracts/libraries/keccak.ts';
+import {
+  type Call,
+  type Execution,
+  hashCall,
+  hashExecution,
+  hashReceipt,
+  type Receipt,
+} from '../../contracts/libraries/receipts.ts';
+import { priceOf } from '../../contracts/libraries/tariffs.ts';
+import type { Gateway } from '../gateway.ts';
+import type { Outcome } from './attempt.ts';
+import type { Caller, ReceiptLine } from './invocation.ts';
+import type { LaneState } from './lanes.ts';
+import type { Target } from './resolve.ts';
+
+const NOTHING = new Uint8Array();
+
+interface Finished {
+  readonly target: Target;
+  readonly caller: Caller;
+  readonly lane: LaneState;
+  readonly call: Call;
+  readonly salt: Uint8Array;
+  readonly atBlock: number;
+  readonly outcome: Exclude<Outcome, { kind: 'none' }>;
+}
+
+/**
+ * Numbers the receipt in its lane, at once and without a gap, and resolves when it is durable and its group signed.
+ * @throws DefaasError LEDGER_FAILED
+ */
+export async function record(gateway: Gateway, finished: Finished): Promise<ReceiptLine> {
+  const { target, caller, lane, call, outcome } = finished;
+  const { route, place } = outcome.choice;
+  const { execution, reason } = executionOf(gateway, finished);
+  const price = priceOf(execution, target.version);
+  lane.seq += 1;
+  lane.cumulative += price;
+  const receipt: Receipt = {
+    payer: lane.payer,
+    gateway: gateway.address,
+    signer: lane.signer,
+    seq: lane.seq,
+    call: hashCall(call),
+    execution: hashExecution(execution),
+    provider: route.account,
+    attempt: place,
+    atBlock: finished.atBlock,
+    price,
+    cumulative: lane.cumulative,
+  };
+  const entry = {
+    id: hashReceipt(receipt),
+    receipt,
+    call,
+    execution,
+    salt: toHex(finished.salt),
+    cloud: route.provider.name,
+    functionName: target.label,
+    attempts: outcome.failed.filter(
+      (one) => outcome.kind === 'answered' || one.deployment !== route.id,
+    ),
+    ...(reason !== undefined && { reason }),
+  };
+  await gateway.journal.append(
+    entry,
+    caller.sponsored ? gateway.sponsors.spend(caller.payer, price) : undefined,
+  );
+  return { id: entry.id, priceUnits: price, provider: route.provider.name, seq: receipt.seq };
+}
+
+/** sha256(salt || bytes): receipts are public, and a small body could be guessed without the salt (contracts.md section 4). */
+export function saltedHash(salt: Uint8Array, bytes: Uint8Array): Hex {
+  return `0x${createHash('sha256').update(salt).update(bytes).digest('hex')}`;
+}
+
+function executionOf(
+  gateway: Gateway,
+  { call, salt, outcome, target }: Finished,
+): { execution: Execution; reason: string | undefined } {
+  const base = {
+    deployment: outcome.choice.route.id,
+    input: call.input,
+    finishedAtSec: Math.floor(gateway.nowMs() / 1000),
+  };
+  if (outcome.kind === 'unknown') {
+    const usage = { billedMs: 0, memoryMiB: target.version.memoryMiB, status: 0 };
+    const request = textHash('');
+    const output = saltedHash(salt, NOTHING);
+    return { execution: { ...base, ...usage, request, output }, reason: 'unknown' };
+  }
+  const { result } = outcome;
+  const execution = {
+    ...base,
+    request: textHash(result.requestId),
+    billedMs: Math.ceil(result.usage.billedMs),
+    memoryMiB: Math.ceil(result.usage.memoryMiB),
+    status: result.ok ? result.status : 0,
+    output: saltedHash(salt, result.ok ? result.body : NOTHING),
+  };
+  return { execution, reason: result.ok ? undefined : result.error.kind };
+}
+
+function textHash(text: string): Hex {
+  return keccak256Hex(Buffer.from(text, 'utf8'));
+}

@@ -1,0 +1,37 @@
+// Step 2 of a call: name -> function -> version, from the local view of the chain; never an RPC on this path.
+import type { ChainView, FunctionVersion, RegisteredFunction } from '../../contracts/chain.ts';
+import { DefaasError } from '../errors.ts';
+
+export interface Target {
+  readonly function: RegisteredFunction;
+  readonly version: FunctionVersion;
+  /** `owner/name@number`, owner as an address. */
+  readonly label: string;
+}
+
+/**
+ * Finds `[owner]/name@reference`; a reference is a version number or an alias, `latest` by default.
+ * @throws DefaasError FUNCTION_UNKNOWN     no such owner, name or version
+ * @throws DefaasError FUNCTION_DEPRECATED  the version's owner has withdrawn it
+ */
+export function resolveTarget(
+  view: ChainView,
+  wanted: { readonly owner: string; readonly name: string; readonly reference: string },
+): Target {
+  const unknown = (): DefaasError =>
+    new DefaasError(
+      'FUNCTION_UNKNOWN',
+      `no function ${wanted.owner}/${wanted.name}@${wanted.reference} on this chain, see defaas list`,
+    );
+  const namespace = view.resolveNamespace(wanted.owner.toLowerCase());
+  const found = namespace && view.functionOf(namespace, wanted.name);
+  if (!found) throw unknown();
+  const number = /^\d{1,9}$/.test(wanted.reference) ? Number(wanted.reference) : undefined;
+  const version = view.versionOf(found, number ?? wanted.reference);
+  if (version === undefined) throw unknown();
+  const label = `${found.namespace}/${found.name}@${version.number}`;
+  if (version.deprecated) {
+    throw new DefaasError('FUNCTION_DEPRECATED', `${label} is deprecated, call a newer version`);
+  }
+  return { function: found, version, label };
+}

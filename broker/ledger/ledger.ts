@@ -1,0 +1,157 @@
+// The gateway's durable memory: receipts in journal order, vouchers, deployments, batches. One interface, `sqlite.ts` first.
+import type { Deployment, ProviderName } from '../../adapters/provider.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import type { Call, Execution, Receipt } from '../../contracts/libraries/receipts.ts';
+
+/** A deployment that was tried and did not answer, in the drawn order. */
+export interface FailedAttempt {
+  readonly deployment: number;
+  readonly provider: ProviderName;
+  readonly code: string;
+  readonly ran: 'no' | 'maybe';
+  readonly measuredMs: number;
+}
+
+/** One receipt with everything it opens to; what is written once and never changed. */
+export interface JournalEntry {
+  /** The receipt's hash, its public id. */
+  readonly id: Hex;
+  readonly receipt: Receipt;
+  readonly call: Call;
+  readonly execution: Execution;
+  /** 32 random bytes under `input` and `output`; shown to the payer only. */
+  readonly salt: Hex;
+  readonly cloud: ProviderName;
+  /** `owner/name@number`, for people. */
+  readonly functionName: string;
+  readonly attempts: readonly FailedAttempt[];
+  /** Why status is 0. */
+  readonly reason?: string;
+}
+
+/** A journal entry with its place in the signed group. */
+export interface StoredEntry extends JournalEntry {
+  readonly group: number;
+  readonly groupIndex: number;
+}
+
+/** The receipts of one durable commit. `signature` and `key` follow once the group is durable. */
+export interface StoredGroup {
+  readonly group: number;
+  readonly root: Hex;
+  readonly count: number;
+  readonly key?: Address;
+  readonly signature?: Hex;
+}
+
+export interface GroupSignature {
+  readonly group: number;
+  readonly key: Address;
+  readonly signature: Hex;
+}
+
+export interface LaneTotals {
+  readonly payer: Address;
+  readonly signer: Address;
+  readonly seq: number;
+  readonly cumulative: bigint;
+}
+
+export interface StoredVoucher {
+  readonly payer: Address;
+  readonly signer: Address;
+  readonly ceiling: bigint;
+  readonly signature: Hex;
+}
+
+export type DeploymentState = 'deploying' | 'live' | 'failed' | 'removing' | 'gone';
+
+/** A version at a cloud, recorded before the first writing call there. */
+export interface DeploymentRecord {
+  readonly functionVersion: Hex;
+  readonly provider: ProviderName;
+  readonly region: string;
+  /** Name at the cloud, `df-…`. */
+  readonly name: string;
+  readonly state: DeploymentState;
+  /** Id in the FunctionRegistry once enrolled. */
+  readonly chainId?: number;
+  readonly deployment?: Deployment;
+  /** One line, when failed. */
+  readonly error?: string;
+}
+
+export type BatchState = 'prepared' | 'settled' | 'void';
+
+/** A settlement: prepared before it is sent, so that a crash in between is settled by looking at the chain. */
+export interface BatchRecord {
+  readonly n: number;
+  readonly state: BatchState;
+  readonly cid: string;
+  /** The claims as sent: payer, signer, amounts as decimal strings. */
+  readonly claims: readonly BatchClaim[];
+  readonly receipts: number;
+  readonly totalUnits: string;
+  readonly tx?: Hex;
+  readonly batch?: number;
+}
+
+export interface BatchClaim {
+  readonly payer: Address;
+  readonly signer: Address;
+  readonly seqFrom: number;
+  readonly seqTo: number;
+  readonly settledFrom: string;
+  readonly settledTo: string;
+  readonly receipts: Hex;
+}
+
+export interface LedgerState {
+  readonly lanes: readonly LaneTotals[];
+  readonly vouchers: readonly StoredVoucher[];
+  readonly deployments: readonly DeploymentRecord[];
+  /** functionVersion -> manifest as JSON text. */
+  readonly manifests: readonly { readonly functionVersion: Hex; readonly manifest: string }[];
+  readonly lastGroup: number;
+  readonly unsignedGroups: readonly StoredGroup[];
+  /** Spent by sponsors today (UTC), payer -> units. */
+  readonly sponsored: readonly { readonly payer: Address; readonly units: bigint }[];
+}
+
+export interface GroupCommit {
+  readonly group: number;
+  readonly root: Hex;
+  readonly entries: readonly JournalEntry[];
+  /** Sponsored prices of this group. */
+  readonly sponsored: readonly {
+    readonly payer: Address;
+    readonly day: string;
+    readonly units: bigint;
+  }[];
+  /** Signatures of earlier groups, stored along. */
+  readonly signatures: readonly GroupSignature[];
+}
+
+/** Every method resolves when what it says is on disk (`synchronous=FULL`), or rejects with LEDGER_FAILED. */
+export interface Ledger {
+  load(day: string): Promise<LedgerState>;
+  commit(group: GroupCommit): Promise<void>;
+  putSignatures(signatures: readonly GroupSignature[]): Promise<void>;
+  /** Keeps the higher of this one and what is there. */
+  putVoucher(voucher: StoredVoucher): Promise<void>;
+  voucher(payer: Address, signer: Address): Promise<StoredVoucher | undefined>;
+  putDeployment(record: DeploymentRecord): Promise<void>;
+  putManifest(functionVersion: Hex, manifest: string): Promise<void>;
+  entry(id: Hex): Promise<StoredEntry | undefined>;
+  group(group: number): Promise<{ group: StoredGroup; ids: readonly Hex[] } | undefined>;
+  /** Entries of one lane in `seq` order, `afterSeq` exclusive. */
+  laneEntries(lane: {
+    readonly payer: Address;
+    readonly signer: Address;
+    readonly afterSeq: number;
+    readonly limit: number;
+  }): Promise<readonly StoredEntry[]>;
+  putBatch(batch: BatchRecord): Promise<void>;
+  batches(state?: BatchState): Promise<readonly BatchRecord[]>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,71 @@
+// The gateway process: reads the environment, opens the gateway, listens, and ends cleanly.
+import pino from 'pino';
+import { readConfig } from './config.ts';
+import { DefaasError, toDefaasError } from './errors.ts';
+import { createGateway } from './gateway.ts';
+import { createServer } from './server.ts';
+
+/** Calls under way at the end have this long to finish, ms. */
+const CLOSE_MS = 8_000;
+
+async function main(): Promise<void> {
+  const config = readConfig();
+  const log = pino(
+    { level: config.logLevel, base: null },
+    pino.destination({ dest: 2, sync: false }),
+  );
+  const gateway = await createGateway({
+    config,
+    log,
+    onBroken: (err) => {
+      log.fatal({ err }, 'the ledger cannot be written, the gateway ends');
+      log.flush(() => process.exit(1));
+    },
+  });
+  const server = createServer(gateway);
+  let isEnding = false;
+  const end = async (): Promise<void> => {
+    if (isEnding) return;
+    isEnding = true;
+    setTimeout(() => process.exit(1), CLOSE_MS).unref();
+    await server.close();
+    await gateway.journal.flush();
+    await gateway.close();
+    process.exit(0);
+  };
+  process.on('SIGTERM', end);
+  process.on('SIGINT', end);
+  // Whoever started us is gone: a gateway without its house must not go on taking money.
+  if (process.send !== undefined) process.on('disconnect', end);
+  const url = await listen(server, config.host, config.port);
+  log.info({ url, gateway: gateway.address }, 'listening');
+  process.send?.({ ready: { url, ipfs: { multiaddrs: gateway.ipfs.multiaddrs() } } });
+}
+
+async function listen(
+  server: ReturnType<typeof createServer>,
+  host: string,
+  port: number,
+): Promise<string> {
+  try {
+    return await server.listen({ host, port });
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE') {
+      throw new DefaasError(
+        'PORT_TAKEN',
+        `port ${port} of ${host} is taken, stop the other program or set DEFAAS_PORT`,
+        { cause },
+      );
+    }
+    throw cause;
+  }
+}
+
+try {
+  await main();
+} catch (error) {
+  const { code, message } = toDefaasError(error);
+  const detail = code === 'INTERNAL' && error instanceof Error ? `\n${error.stack}` : '';
+  process.stderr.write(`${code}: ${message}${detail}\n`);
+  process.exit(1);
+}

@@ -1,0 +1,68 @@
+// Artifacts: a CAR in, verified, its root CID out; and blocks out, as a trustless gateway serves them.
+import { Readable } from 'node:stream';
+import type { FastifyInstance } from 'fastify';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import { signedIn } from './bearer.ts';
+
+/** How long a block may be looked for, ms. */
+const FIND_MS = 10_000;
+
+export async function artifactRoutes(
+  server: FastifyInstance,
+  { gateway }: { readonly gateway: Gateway },
+): Promise<void> {
+  server.post(
+    '/artifacts',
+    { bodyLimit: gateway.config.artifactMaxBytes },
+    async (request, reply) => {
+      const { signedBy } = await signedIn(gateway, request);
+      refusePublisher(gateway, signedBy);
+      if (!Buffer.isBuffer(request.body)) {
+        throw new DefaasError(
+          'ARTIFACT_INVALID',
+          'the body is empty, send a CAR (application/vnd.ipld.car)',
+        );
+      }
+      const cid = await gateway.artifacts.importCar(request.body);
+      return reply.code(201).header('location', `/ipfs/${cid}`).send({ cid });
+    },
+  );
+
+  server.get<{ Params: { cid: string }; Querystring: { format?: string } }>(
+    '/ipfs/:cid',
+    async (request, reply) => {
+      const { cid } = request.params;
+      const { format = 'raw' } = request.query;
+      const signal = AbortSignal.any([gateway.closing, AbortSignal.timeout(FIND_MS)]);
+      // A block never changes under its CID.
+      reply.header('cache-control', 'public, max-age=29030400, immutable');
+      reply.header('x-content-type-options', 'nosniff');
+      reply.header('content-security-policy', 'sandbox');
+      if (format === 'raw') {
+        const bytes = await gateway.artifacts.block(cid, { signal });
+        return reply.header('content-type', 'application/vnd.ipld.raw').send(Buffer.from(bytes));
+      }
+      if (format === 'car') {
+        await gateway.artifacts.block(cid, { signal });
+        const car = Readable.from(gateway.artifacts.exportCar(cid, { signal }));
+        return reply.header('content-type', 'application/vnd.ipld.car; version=1').send(car);
+      }
+      throw new DefaasError(
+        'REQUEST_INVALID',
+        `format ${format} is not served, ask for raw or car`,
+      );
+    },
+  );
+}
+
+/** @throws DefaasError PUBLISHER_NOT_ALLOWED */
+export function refusePublisher(gateway: Gateway, publisher: string): void {
+  const { publishers } = gateway.config;
+  if (publishers === 'any' || publishers.includes(publisher) || publisher === gateway.address)
+    return;
+  throw new DefaasError(
+    'PUBLISHER_NOT_ALLOWED',
+    `${publisher} may not deploy, on gateway ${gateway.address}, ask its operator or use another gateway`,
+  );
+}

@@ -1,0 +1,31 @@
+// What the gateway is and how it feels: its document, liveness, readiness.
+import type { FastifyInstance } from 'fastify';
+import type { Gateway } from '../gateway.ts';
+
+export async function houseRoutes(
+  server: FastifyInstance,
+  { gateway }: { readonly gateway: Gateway },
+): Promise<void> {
+  const document = async (): Promise<Record<string, unknown>> => ({
+    gateway: gateway.address,
+    chainId: gateway.chain.chainId,
+    contracts: gateway.chain.contracts,
+    rpcUrl: gateway.config.chainRpcUrls[0],
+    feeBps: gateway.chain.view.gateway(gateway.address)?.feeBps ?? 0,
+    providers: gateway.providerNames,
+    ipfs: gateway.ipfs.multiaddrs(),
+    settler: gateway.settler.address,
+    operatorKey: gateway.groupSigner.key,
+    jwksThumbprint: gateway.tokens.thumbprint,
+  });
+  server.get('/', document);
+  server.get('/.well-known/defaas', document);
+  server.get('/healthz', async () => ({ status: 'ok' }));
+  server.get('/readyz', async (_request, reply) => {
+    const isStale = gateway.chain.isStale();
+    return reply.code(isStale ? 503 : 200).send({
+      status: isStale ? 'stale' : 'ready',
+      head: gateway.chain.view.head.number,
+    });
+  });
+}

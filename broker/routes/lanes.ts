@@ -1,0 +1,97 @@
+// Lanes: what the gateway has served and holds, and the vouchers that raise what it may take.
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { Type } from 'typebox';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import { acceptVoucher } from '../invocation/vouchers.ts';
+import { signedIn } from './bearer.ts';
+import { jsonBody } from './json.ts';
+
+const MODES = ['none', 'prepaid', 'signed'] as const;
+
+const VoucherBody = Type.Object(
+  { ceiling: Type.String({ maxLength: 39 }), signature: Type.String({ maxLength: 8194 }) },
+  { additionalProperties: false },
+);
+
+type LaneParams = { Params: { payer: string; signer: string } };
+
+export async function laneRoutes(
+  server: FastifyInstance,
+  { gateway }: { readonly gateway: Gateway },
+): Promise<void> {
+  const parse = jsonBody(VoucherBody);
+  server.get<LaneParams>('/lanes/:payer/:signer', async (request) => {
+    const lane = await ownLane(gateway, request);
+    return laneDocument(gateway, lane);
+  });
+  // No token: the voucher's own signature says who raises what.
+  server.put<LaneParams>('/lanes/:payer/:signer/voucher', async (request) => {
+    const lane = await openLane(gateway, request);
+    const { ceiling, signature } = parse(request);
+    await acceptVoucher(gateway, lane, `${ceiling}:${signature}`);
+    return laneDocument(gateway, lane);
+  });
+}
+
+interface LaneId {
+  readonly payer: Address;
+  readonly signer: Address;
+}
+
+/** Only the payer, or the lane's own key, sees it. */
+async function ownLane(gateway: Gateway, request: FastifyRequest<LaneParams>): Promise<LaneId> {
+  const { signedBy } = await signedIn(gateway, request);
+  const lane = await openLane(gateway, request);
+  if (signedBy === lane.payer || signedBy === lane.signer) return lane;
+  throw unknown(lane.payer, lane.signer);
+}
+
+async function openLane(gateway: Gateway, request: FastifyRequest<LaneParams>): Promise<LaneId> {
+  const payer = request.params.payer.toLowerCase();
+  const signer = request.params.signer.toLowerCase();
+  if (!isAddress(payer) || !isAddress(signer)) throw unknown(payer, signer);
+  if (gateway.chain.view.lane(payer, gateway.address, signer) === undefined) {
+    await gateway.chain.synced();
+  }
+  if (gateway.chain.view.lane(payer, gateway.address, signer) === undefined) {
+    throw unknown(payer, signer);
+  }
+  return { payer, signer };
+}
+
+function laneDocument(gateway: Gateway, { payer, signer }: LaneId): Record<string, unknown> {
+  const state = gateway.lanes.lane(payer, signer);
+  const onChain = gateway.chain.view.lane(payer, gateway.address, signer);
+  const line = gateway.chain.view.line(payer, gateway.address);
+  return {
+    payer,
+    gateway: gateway.address,
+    signer,
+    mode: MODES[onChain?.mode ?? 0],
+    capUnits: `${onChain?.cap ?? 0n}`,
+    expirySec: onChain?.expirySec ?? 0,
+    settledUnits: `${onChain?.settled ?? 0n}`,
+    servedUnits: `${state.cumulative}`,
+    seq: state.seq,
+    ceilingUnits: `${state.ceiling}`,
+    heldUnits: `${state.held}`,
+    line: {
+      allottedUnits: `${line?.allotted ?? 0n}`,
+      thawingUnits: `${line?.thawing ?? 0n}`,
+      leftUnits: `${gateway.lanes.lineLeft(payer)}`,
+    },
+  };
+}
+
+function isAddress(text: string): text is Address {
+  return /^0x[0-9a-f]{40}$/.test(text);
+}
+
+function unknown(payer: string, signer: string): DefaasError {
+  return new DefaasError(
+    'LANE_UNKNOWN',
+    `no lane of ${payer} with key ${signer} at this gateway, run defaas deposit`,
+  );
+}

@@ -1,0 +1,107 @@
+// Receipts: one by its id with everything that proves it, or those of a lane in order.
+import type { FastifyInstance } from 'fastify';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { createTree } from '../../contracts/libraries/ordered-merkle.ts';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import type { StoredEntry } from '../ledger/ledger.ts';
+import type { AccessToken } from '../tokens.ts';
+import { bearerOf, signedIn } from './bearer.ts';
+
+/** Most receipts of one page. */
+const MAX_PAGE = 500;
+
+type ListQuery = { Querystring: { lane?: string; after?: string; limit?: string } };
+
+export async function receiptRoutes(
+  server: FastifyInstance,
+  { gateway }: { readonly gateway: Gateway },
+): Promise<void> {
+  server.get<{ Params: { id: string } }>('/receipts/:id', async (request) => {
+    const token = bearerOf(request);
+    const caller = token === undefined ? undefined : await gateway.authenticate(token);
+    const id = request.params.id.toLowerCase();
+    // Safe: the pattern is that of Hex.
+    const entry = /^0x[0-9a-f]{64}$/.test(id) ? await gateway.ledger.entry(id as Hex) : undefined;
+    if (entry === undefined) {
+      throw new DefaasError(
+        'RECEIPT_UNKNOWN',
+        `no receipt ${id.slice(0, 66)} at this gateway, check the id`,
+      );
+    }
+    return receiptDocument(gateway, entry, caller);
+  });
+
+  server.get<ListQuery>('/receipts', async (request) => {
+    const caller = await signedIn(gateway, request);
+    const { lane = '', after = '0', limit = '100' } = request.query;
+    const [, payer, signer] = /^(0x[0-9a-f]{40}):(0x[0-9a-f]{40})$/.exec(lane.toLowerCase()) ?? [];
+    if (
+      payer === undefined ||
+      signer === undefined ||
+      !/^\d{1,12}$/.test(after) ||
+      !/^\d{1,5}$/.test(limit)
+    ) {
+      throw new DefaasError(
+        'REQUEST_INVALID',
+        'ask with lane=<payer>:<signer>, after=<seq> and limit=<count>',
+      );
+    }
+    if (caller.signedBy !== payer && caller.signedBy !== signer) {
+      throw new DefaasError(
+        'LANE_UNKNOWN',
+        `no lane ${lane} of yours at this gateway, check the addresses`,
+      );
+    }
+    const count = Math.min(Number(limit), MAX_PAGE);
+    const entries = await gateway.ledger.laneEntries({
+      // Safe: the pattern above is that of addresses.
+      payer: payer as Address,
+      signer: signer as Address,
+      afterSeq: Number(after),
+      limit: count,
+    });
+    return {
+      receipts: await Promise.all(entries.map((entry) => receiptDocument(gateway, entry, caller))),
+      next: entries.length === count ? (entries.at(-1)?.receipt.seq ?? null) : null,
+    };
+  });
+}
+
+/** Money and nonces as decimal strings; the salt for the payer and the lane's key only. */
+async function receiptDocument(
+  gateway: Gateway,
+  entry: StoredEntry,
+  caller: AccessToken | undefined,
+): Promise<Record<string, unknown>> {
+  const { receipt, call, execution } = entry;
+  const stored = await gateway.ledger.group(entry.group);
+  const tree = stored && createTree(stored.ids);
+  // Signing again gives the same signature (RFC 6979): a group whose signature is not stored yet is signed here.
+  const signature =
+    stored?.group.signature ??
+    (stored && gateway.groupSigner.sign(stored.group.root, stored.group.count));
+  const settledSeq =
+    gateway.chain.view.lane(receipt.payer, gateway.address, receipt.signer)?.seq ?? 0;
+  const isOwn = caller?.signedBy === receipt.payer || caller?.signedBy === receipt.signer;
+  return {
+    id: entry.id,
+    function: entry.functionName,
+    provider: entry.cloud,
+    settled: receipt.seq <= settledSeq,
+    receipt: { ...receipt, price: `${receipt.price}`, cumulative: `${receipt.cumulative}` },
+    call: { ...call, nonce: `${call.nonce}`, maxPrice: `${call.maxPrice}` },
+    execution,
+    ...(isOwn && { salt: entry.salt }),
+    group: {
+      root: stored?.group.root,
+      index: entry.groupIndex,
+      count: stored?.group.count,
+      path: tree?.path(entry.groupIndex),
+      signature,
+      key: stored?.group.key ?? gateway.groupSigner.key,
+    },
+    attempts: entry.attempts,
+    reason: entry.reason ?? null,
+  };
+}

@@ -1,0 +1,54 @@
+// Settlement on request of the operator, and the batches as the chain has them.
+import type { FastifyInstance } from 'fastify';
+import { cidOf } from '../../contracts/libraries/names.ts';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import { type SettleResult, settle } from '../settlement/settle.ts';
+import { signedIn } from './bearer.ts';
+
+/** Codec of a batch's root block: dag-cbor (contracts.md 5.5). */
+const DAG_CBOR = 0x71;
+
+export async function settlementRoutes(
+  server: FastifyInstance,
+  { gateway }: { readonly gateway: Gateway },
+): Promise<void> {
+  let running: Promise<SettleResult> | undefined;
+
+  server.post('/settlements', async (request) => {
+    const { signedBy } = await signedIn(gateway, request);
+    if (signedBy !== gateway.address && signedBy !== gateway.settler.address) {
+      throw new DefaasError(
+        'OPERATOR_ONLY',
+        `${signedBy} may not settle, sign in with the gateway's key`,
+      );
+    }
+    running ??= settle(gateway).finally(() => {
+      running = undefined;
+    });
+    const { totalUnits, ...result } = await running;
+    return { ...result, totalUnits: `${totalUnits}` };
+  });
+
+  server.get<{ Params: { n: string } }>('/batches/:n', async (request) => {
+    const found = gateway.chain.view
+      .batches(gateway.address)
+      .find((batch) => `${batch.batch}` === request.params.n);
+    if (found === undefined) {
+      throw new DefaasError(
+        'BATCH_UNKNOWN',
+        `no batch ${request.params.n.slice(0, 20)} of this gateway, check the number`,
+      );
+    }
+    return {
+      batch: found.batch,
+      gateway: found.gateway,
+      tx: found.tx,
+      blockNumber: found.blockNumber,
+      root: found.root,
+      cid: cidOf(DAG_CBOR, found.cidDigest),
+      totalUnits: `${found.total}`,
+      feeBps: found.feeBps,
+    };
+  });
+}
