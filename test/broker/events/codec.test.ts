@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { eventOf } from '../../../broker/events/codec.ts';
+import type { Headers } from '../../../broker/invocation/invocation.ts';
+
+const NO_BODY = new Uint8Array();
+const binary: Headers = [
+  ['content-type', 'application/json'],
+  ['ce-specversion', '1.0'],
+  ['ce-id', 'a1'],
+  ['ce-source', '/orders'],
+  ['ce-type', 'com.example.paid'],
+];
+const structured: Headers = [['content-type', 'application/cloudevents+json']];
+const event = { specversion: '1.0', id: 'a1', source: '/orders', type: 'com.example.paid' };
+
+function readBinary(...more: Headers) {
+  return eventOf([...binary, ...more], NO_BODY);
+}
+
+function readStructured(value: unknown, headers = structured) {
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  return eventOf(headers, Buffer.from(text, 'utf8'));
+}
+
+describe('CloudEvents codec', () => {
+  it('sees no event in an ordinary request', () => {
+    assert.equal(eventOf([['content-type', 'application/json']], NO_BODY), undefined);
+    assert.equal(eventOf(binary.slice(0, 4), NO_BODY), undefined);
+  });
+
+  it('reads binary mode and undoes quotes and one round of percent-encoding', () => {
+    const read = readBinary(
+      ['ce-subject', 'Euro%20%E2%82%AC%20%F0%9F%98%80'],
+      ['ce-a', '"x \\"y\\""'],
+      ['ce-b', '%2525'],
+    );
+
+    assert.deepEqual(read, { ...event, subject: 'Euro € 😀', a: 'x "y"', b: '%25' });
+  });
+
+  it('reads structured mode, whatever the case of the media type, and leaves null unset', () => {
+    const read = readStructured(
+      { ...event, subject: null, data: { a: 1 }, n: -2147483648, ok: true },
+      [['content-type', 'APPLICATION/CLOUDEVENTS+JSON; charset="UTF-8"']],
+    );
+
+    assert.deepEqual(read, { ...event, n: '-2147483648', ok: 'true' });
+  });
+
+  const refusedHeaders: [title: string, header: [string, string]][] = [
+    ['bytes that are no UTF-8', ['ce-subject', '%C0%A0']],
+    ['a broken percent sequence', ['ce-subject', '50%']],
+    ['raw non-ASCII', ['ce-subject', 'ü']],
+    ['an empty subject', ['ce-subject', '']],
+    ['ce-datacontenttype', ['ce-datacontenttype', 'text/plain']],
+    ['an attribute that came twice', ['ce-id', 'a2']],
+    ['a name with an underscore', ['ce-foo_bar', 'x']],
+    ['a time that is no timestamp', ['ce-time', 'yesterday']],
+    ['a relative dataschema', ['ce-dataschema', '/schema']],
+    ['a control character', ['ce-subject', 'a%00b']],
+  ];
+  for (const [title, header] of refusedHeaders) {
+    it(`refuses ${title} in binary mode`, () => {
+      assert.throws(() => readBinary(header), { code: 'EVENT_INVALID', status: 400 });
+    });
+  }
+
+  const refusedBodies: [title: string, body: unknown][] = [
+    ['no JSON', '{'],
+    ['an array', []],
+    ['trailing bytes', `${JSON.stringify(event)} x`],
+    ['a byte-order mark', `\ufeff${JSON.stringify(event)}`],
+    ['a missing id', { ...event, id: undefined }],
+    ['an empty type', { ...event, type: '' }],
+    ['specversion 2.0', { ...event, specversion: '2.0' }],
+    ['an object as extension', { ...event, ext: {} }],
+    ['a fraction', { ...event, ext: 1.5 }],
+    ['an integer beyond 32 bits', { ...event, ext: 2147483648 }],
+    ['data beside data_base64', { ...event, data: 1, data_base64: '' }],
+    ['bad base64', { ...event, data_base64: 'a' }],
+    [
+      'a member that comes twice',
+      '{"specversion":"1.0","id":"a","id":"b","source":"/","type":"t"}',
+    ],
+    ['deep nesting', { ...event, data: JSON.parse(`${'['.repeat(65)}${']'.repeat(65)}`) }],
+    ['a noncharacter', { ...event, subject: '\uffff' }],
+    ['a lone surrogate', `{"specversion":"1.0","id":"\\ud800","source":"/","type":"t"}`],
+  ];
+  for (const [title, body] of refusedBodies) {
+    it(`refuses ${title} in structured mode`, () => {
+      assert.throws(() => readStructured(body), { code: 'EVENT_INVALID', status: 400 });
+    });
+  }
+
+  it('answers 415 to batches, other CloudEvents formats and other charsets', () => {
+    for (const type of [
+      'application/cloudevents-batch+json',
+      'application/cloudevents+avro',
+      'application/cloudevents+json; charset=latin1',
+    ]) {
+      assert.throws(() => readStructured(event, [['content-type', type]]), {
+        code: 'MEDIA_TYPE_UNSUPPORTED',
+        status: 415,
+      });
+    }
+  });
+});

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createJournal } from '../../../broker/invocation/journal.ts';
+import type { Ledger } from '../../../broker/ledger/ledger.ts';
+import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
+import { rootOf } from '../../../contracts/libraries/ordered-merkle.ts';
+import { createEntry, SIGNER } from '../ledger/entries.ts';
+
+const signer = { key: SIGNER, sign: () => '0x01' as const };
+
+describe('journal', () => {
+  let dir: string;
+  let ledger: Ledger;
+  beforeEach(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'defaas-journal-'));
+    ledger = await openSqliteLedger(join(dir, 'ledger.sqlite'));
+  });
+  afterEach(async () => {
+    await ledger.close();
+    rmSync(dir, { recursive: true });
+  });
+
+  it('writes what gathers during a write as the next group, in order', async () => {
+    const journal = createJournal({ ledger, signer, lastGroup: 4, onBroken: assert.fail });
+    const entries = [1, 2, 3].map((seq) => createEntry({ seq }));
+
+    await Promise.all(entries.map((entry) => journal.append(entry)));
+
+    const [first, ...gathered] = entries.map((entry) => entry.id);
+    assert.deepEqual((await ledger.group(5))?.ids, [first]);
+    assert.deepEqual((await ledger.group(6))?.ids, gathered);
+    assert.equal((await ledger.group(6))?.group.root, rootOf(gathered));
+  });
+
+  it('signs a group only after it is durable, and keeps the signature', async () => {
+    const order: string[] = [];
+    const seen = {
+      putSignatures: ledger.putSignatures,
+      commit: async (group: Parameters<Ledger['commit']>[0]): Promise<void> => {
+        await ledger.commit(group);
+        order.push('durable');
+      },
+    };
+    const signing = {
+      key: SIGNER,
+      sign: () => {
+        order.push('signed');
+        return '0x02' as const;
+      },
+    };
+    const journal = createJournal({
+      ledger: seen,
+      signer: signing,
+      lastGroup: 0,
+      onBroken: assert.fail,
+    });
+
+    await journal.append(createEntry({ seq: 1 }));
+    await journal.flush();
+
+    assert.deepEqual(order, ['durable', 'signed']);
+    assert.equal((await ledger.group(1))?.group.signature, '0x02');
+  });
+
+  it('answers nobody and says so once a write has failed', async () => {
+    const broken: unknown[] = [];
+    const journal = createJournal({
+      ledger,
+      signer,
+      lastGroup: 0,
+      onBroken: (error) => broken.push(error),
+    });
+    await journal.append(createEntry({ seq: 1 }));
+
+    const taken = journal.append(createEntry({ seq: 1, price: 9n }));
+    const behind = journal.append(createEntry({ seq: 2 }));
+
+    await assert.rejects(taken, { code: 'LEDGER_FAILED' });
+    await assert.rejects(behind, { code: 'LEDGER_FAILED' });
+    await assert.rejects(journal.append(createEntry({ seq: 3 })), { code: 'LEDGER_FAILED' });
+    assert.equal(broken.length, 1);
+    assert.equal((await ledger.load('2026-11-22')).lastGroup, 1);
+  });
+});

@@ -1,0 +1,192 @@
+// What every ledger must do: `testLedger(open)` runs it against one implementation.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Ledger } from '../../../broker/ledger/ledger.ts';
+import { createEntry, PAYER, SIGNER } from './entries.ts';
+
+const DAY = '2026-11-22';
+
+/** `open` opens the ledger that lives in `dir`, again and again. */
+export function testLedger(name: string, open: (dir: string) => Promise<Ledger>): void {
+  describe(`ledger ${name}`, () => {
+    let dir: string;
+    let ledger: Ledger;
+    beforeEach(async () => {
+      dir = mkdtempSync(join(tmpdir(), 'defaas-ledger-'));
+      ledger = await open(dir);
+    });
+    afterEach(async () => {
+      await ledger.close();
+      rmSync(dir, { recursive: true });
+    });
+    const reopen = async (): Promise<void> => {
+      await ledger.close();
+      ledger = await open(dir);
+    };
+
+    it('begins empty', async () => {
+      const state = await ledger.load(DAY);
+
+      assert.deepEqual(state, {
+        lanes: [],
+        vouchers: [],
+        deployments: [],
+        manifests: [],
+        lastGroup: 0,
+        unsignedGroups: [],
+        sponsored: [],
+      });
+    });
+
+    it('gives back after a restart what was committed, to the unit', async () => {
+      const entries = [
+        createEntry({ seq: 1, price: 21n }),
+        createEntry({ seq: 2, price: 2n ** 80n }),
+      ];
+      await ledger.commit({
+        group: 1,
+        root: entries[0].id,
+        entries,
+        sponsored: [],
+        signatures: [],
+      });
+
+      await reopen();
+
+      const { lanes, lastGroup, unsignedGroups } = await ledger.load(DAY);
+      const cumulative = entries[1].receipt.cumulative;
+      assert.deepEqual(lanes, [{ payer: PAYER, signer: SIGNER, seq: 2, cumulative }]);
+      assert.equal(lastGroup, 1);
+      assert.deepEqual(unsignedGroups, [{ group: 1, root: entries[0].id, count: 2 }]);
+      assert.deepEqual(await ledger.entry(entries[1].id), {
+        ...entries[1],
+        group: 1,
+        groupIndex: 1,
+      });
+    });
+
+    it('reads a lane in order and by pages', async () => {
+      const entries = [1, 2, 3, 4].map((seq) => createEntry({ seq }));
+      const root = entries[0].id;
+      await ledger.commit({ group: 1, root, entries, sponsored: [], signatures: [] });
+
+      const page = await ledger.laneEntries({
+        payer: PAYER,
+        signer: SIGNER,
+        afterSeq: 1,
+        limit: 2,
+      });
+
+      assert.deepEqual(
+        page.map((entry) => entry.receipt.seq),
+        [2, 3],
+      );
+    });
+
+    it('refuses a second receipt with the same number and keeps nothing of that group', async () => {
+      const first = createEntry({ seq: 1, price: 1n });
+      const second = createEntry({ seq: 1, price: 2n });
+      const commit = (group: number, entry: typeof first): Promise<void> =>
+        ledger.commit({ group, root: entry.id, entries: [entry], sponsored: [], signatures: [] });
+      await commit(1, first);
+
+      await assert.rejects(commit(2, second), { code: 'LEDGER_FAILED' });
+
+      assert.equal((await ledger.load(DAY)).lastGroup, 1);
+    });
+
+    it('keeps the signatures that come with a later group', async () => {
+      const entries = [1, 2].map((seq) => createEntry({ seq }));
+      const signature = `0x${'11'.repeat(65)}` as const;
+      await ledger.commit({
+        group: 1,
+        root: entries[0].id,
+        entries: [entries[0]],
+        sponsored: [],
+        signatures: [],
+      });
+      const signed = [{ group: 1, key: SIGNER, signature }];
+      await ledger.commit({
+        group: 2,
+        root: entries[1].id,
+        entries: [entries[1]],
+        sponsored: [],
+        signatures: signed,
+      });
+
+      const stored = await ledger.group(1);
+
+      assert.deepEqual(stored, {
+        group: { group: 1, root: entries[0].id, count: 1, key: SIGNER, signature },
+        ids: [entries[0].id],
+      });
+    });
+
+    it('keeps the higher of two vouchers, whichever came last', async () => {
+      const voucher = (ceiling: bigint) => ({
+        payer: PAYER,
+        signer: SIGNER,
+        ceiling,
+        signature: '0x01' as const,
+      });
+      await ledger.putVoucher(voucher(100n));
+      await ledger.putVoucher(voucher(9n));
+
+      assert.equal((await ledger.voucher(PAYER, SIGNER))?.ceiling, 100n);
+    });
+
+    it('adds up what a sponsor spent on a day', async () => {
+      const spend = (group: number, units: bigint): Promise<void> => {
+        const entry = createEntry({ seq: group });
+        const sponsored = [{ payer: PAYER, day: DAY, units }];
+        return ledger.commit({
+          group,
+          root: entry.id,
+          entries: [entry],
+          sponsored,
+          signatures: [],
+        });
+      };
+      await spend(1, 20n);
+      await spend(2, 2n ** 70n);
+
+      assert.deepEqual((await ledger.load(DAY)).sponsored, [
+        { payer: PAYER, units: 2n ** 70n + 20n },
+      ]);
+      assert.deepEqual((await ledger.load('2026-11-23')).sponsored, []);
+    });
+
+    it('keeps deployments, manifests and batches', async () => {
+      const record = {
+        functionVersion: `0x${'22'.repeat(32)}` as const,
+        provider: 'aws-lambda',
+        region: 'us-east-1',
+        name: 'df-x',
+        state: 'deploying',
+      } as const;
+      await ledger.putDeployment(record);
+      await ledger.putDeployment({ ...record, state: 'live', chainId: 7 });
+      await ledger.putManifest(record.functionVersion, '{"name":"x"}');
+      const batch = {
+        n: 1,
+        state: 'prepared',
+        cid: 'bafy',
+        claims: [],
+        receipts: 3,
+        totalUnits: '9',
+      } as const;
+      await ledger.putBatch(batch);
+      await reopen();
+
+      const state = await ledger.load(DAY);
+      assert.deepEqual(state.deployments, [{ ...record, state: 'live', chainId: 7 }]);
+      assert.deepEqual(state.manifests, [
+        { functionVersion: record.functionVersion, manifest: '{"name":"x"}' },
+      ]);
+      assert.deepEqual(await ledger.batches('prepared'), [batch]);
+      assert.deepEqual(await ledger.batches('settled'), []);
+    });
+  });
+}

@@ -1,0 +1,60 @@
+// Journal entries for tests, hashed as the gateway hashes them.
+import type { JournalEntry } from '../../../broker/ledger/ledger.ts';
+import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';
+import { hashCall, hashExecution, hashReceipt } from '../../../contracts/libraries/receipts.ts';
+
+const word = (byte: string): Hex => `0x${byte.repeat(32)}`;
+const address = (byte: string): Address => `0x${byte.repeat(20)}`;
+
+export const PAYER = address('a1');
+export const SIGNER = address('b2');
+export const GATEWAY = address('c3');
+
+/** A receipt of the one test lane; `price` is its cumulative too, as if it were the first with a price. */
+export function createEntry(of: { readonly seq: number; readonly price?: bigint }): JournalEntry {
+  const price = of.price ?? 21n;
+  const call = {
+    payer: PAYER,
+    gateway: GATEWAY,
+    signer: SIGNER,
+    nonce: 2n ** 63n + BigInt(of.seq),
+    functionVersion: word('d4'),
+    input: word('e5'),
+    maxPrice: 100_000n,
+    deadlineSec: 1_800_000_000,
+    beacon: 7,
+  };
+  const execution = {
+    deployment: 3,
+    request: word('f6'),
+    billedMs: 2,
+    memoryMiB: 128,
+    status: 200,
+    input: word('e5'),
+    output: word('07'),
+    finishedAtSec: 1_799_999_999,
+  };
+  const receipt = {
+    payer: PAYER,
+    gateway: GATEWAY,
+    signer: SIGNER,
+    seq: of.seq,
+    call: hashCall(call),
+    execution: hashExecution(execution),
+    provider: address('18'),
+    attempt: 0,
+    atBlock: 12,
+    price,
+    cumulative: price,
+  };
+  return {
+    id: hashReceipt(receipt),
+    receipt,
+    call,
+    execution,
+    salt: word('29'),
+    cloud: 'aws-lambda',
+    functionName: `${PAYER}/hello@1`,
+    attempts: [],
+  };
+}
