@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: Apache-2.0
+// Money: deposits, lines, lanes, vouchers, settlement, payouts, bonds.
+pragma solidity 0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IIdentity} from "./IIdentity.sol";
+
+/// @notice A payer's money set aside for one gateway, one word. Exclusive: no other gateway can claim a unit of it.
+/// @param allotted Token units the gateway may still settle against.
+/// @param thawing Part of it on its way back; claimable until released. May exceed `allotted` after a settlement.
+/// @param thawEnd Seconds; 0 = no thaw.
+struct Line {
+    uint104 allotted;
+    uint104 thawing;
+    uint48 thawEnd;
+}
+
+/// @notice One session key's counter inside a line, one word. Counters never go back, so nothing can be replayed.
+/// @param settled Token units taken through it so far.
+/// @param cap The most that may ever be taken.
+/// @param seq Newest settled receipt.
+/// @param expiry Seconds; nothing is settled after it.
+/// @param mode 0 never opened, 1 prepaid, 2 signed.
+struct Lane {
+    uint88 settled;
+    uint88 cap;
+    uint40 seq;
+    uint32 expiry;
+    uint8 mode;
+}
+
+/// @notice What a gateway owes a payee, one word; both only grow.
+struct Due {
+    uint128 credited;
+    uint128 withdrawn;
+}
+
+/// @notice A gateway's collateral and terms, two words: settle writes the first and only reads the second.
+/// @param bond Token units at stake; the gateway's fees accrue here.
+/// @param unbonding Part of it on its way out from `unbondEnd` on; at stake until then.
+/// @param batches Number of batches settled, which is the number of the next.
+/// @param feeBps Fee until `feeFrom`; `nextFeeBps` from then on. Basis points.
+struct GatewayBond {
+    uint96 bond;
+    uint96 unbonding;
+    uint40 batches;
+    uint16 feeBps;
+    address settler;
+    uint16 nextFeeBps;
+    uint40 feeFrom;
+    uint40 unbondEnd;
+}
+
+/// @notice One lane's row of a batch.
+/// @param amount What the lane shall have settled after it, token units.
+/// @param ceiling The signed Voucher's ceiling, token units.
+/// @param seq The newest receipt it covers.
+/// @param receipts Root of the tree of the lane's receipts after its settled seq up to `seq`.
+/// @param signature Over Voucher(payer, gateway, signer, ceiling), by the signer.
+struct Claim {
+    address payer;
+    address signer;
+    uint88 amount;
+    uint88 ceiling;
+    uint40 seq;
+    bytes32 receipts;
+    bytes signature;
+}
+
+/// @notice A payee's share of a batch, token units.
+struct PayoutRow {
+    address payee;
+    uint128 amount;
+}
+
+/// @title IBilling
+/// @notice All amounts are base units of TOKEN, all times seconds of the chain, all rates basis points.
+/// The sum of events is the state: a replay of logs rebuilds every position.
+/// `...BySig` does the same with the signer in place of the sender: EIP-712 domain "DeFaaS Billing" version 1, keyed nonces,
+/// ECDSA first, then ERC-1271; fails also with Expired, InvalidSignature, InvalidAccountNonce.
+/// @dev Warning: TOKEN must be a plain ERC-20. Fees on transfer are refused at deposit; a rebasing token breaks the sums; a token
+/// that can freeze accounts can freeze a payee, whom pull payments isolate.
+/// @dev Assumes timestamps that block producers can move by seconds, not by hours.
+interface IBilling {
+    event Deposited(address indexed account, uint256 amount);
+    event Withdrawn(address indexed account, address indexed to, uint256 amount);
+    /// @param allotted The line after it.
+    event Allotted(address indexed payer, address indexed gateway, uint256 amount, uint256 allotted);
+    event LimitSet(address indexed payer, address indexed gateway, uint128 limit);
+    event LaneOpened(
+        address indexed payer,
+        address indexed gateway,
+        address indexed signer,
+        uint88 cap,
+        uint32 expiry,
+        uint8 mode
+    );
+    event LaneExtended(
+        address indexed payer,
+        address indexed gateway,
+        address indexed signer,
+        uint88 cap,
+        uint32 expiry
+    );
+    event LaneClosing(address indexed payer, address indexed gateway, address indexed signer, uint32 expiry);
+    /// @notice The line's thawing part is `amount` (not more by `amount`), and its limit is 0.
+    event ThawStarted(address indexed payer, address indexed gateway, uint256 amount, uint256 end);
+    event ThawCancelled(address indexed payer, address indexed gateway);
+    event Released(address indexed payer, address indexed gateway, uint256 amount);
+    /// @notice With the lane's former values this is the claim leaf of the batch tree.
+    event Claimed(
+        address indexed payer,
+        address indexed gateway,
+        address indexed signer,
+        uint88 settled,
+        uint40 seq,
+        bytes32 receipts
+    );
+    event Paid(address indexed gateway, address indexed payee, uint256 amount);
+    /// @param root Of the tree of this transaction's Claimed events in order.
+    /// @param cid sha2-256 digest of the batch's root block, dag-cbor.
+    /// @param total Taken from lines.
+    /// @param fee What of it went to the gateway's bond.
+    event BatchSettled(
+        address indexed gateway,
+        uint40 indexed batch,
+        bytes32 root,
+        bytes32 cid,
+        uint256 total,
+        uint256 fee
+    );
+    event Collected(address indexed gateway, address indexed payee, uint256 amount);
+    event PaidOut(address indexed gateway, address indexed payee, uint256 amount);
+    /// @param bond The bond after it.
+    event Bonded(address indexed gateway, uint256 amount, uint256 bond);
+    /// @notice The gateway's unbonding part is `amount`, free from `end` on.
+    event Unbonding(address indexed gateway, uint256 amount, uint256 end);
+    event Left(address indexed gateway, uint256 amount);
+    event FeeAnnounced(address indexed gateway, uint16 bps, uint256 from);
+    event SettlerSet(address indexed gateway, address settler);
+    event Slashed(
+        address indexed gateway,
+        address indexed payer,
+        address indexed reporter,
+        uint256 amount,
+        uint256 toPayer,
+        uint256 toReporter
+    );
+    event Pledged(address indexed account, uint256 amount);
+    event Unpledged(address indexed to, uint256 amount);
+    event Paused();
+    event Unpaused();
+
+    error InvalidPeriod(string name, uint256 value);
+    error InvalidBond(uint256 minBond);
+    error InvalidToken(address token);
+    /// @notice Received something else than `amount`, or nothing.
+    error UnexpectedAmount(uint256 received, uint256 amount);
+    error DepositsPaused();
+    error NotGuardian(address account);
+    error InsufficientFree(uint256 have, uint256 want);
+    error InsufficientLine(uint256 have, uint256 want);
+    error InsufficientBond(uint256 have, uint256 want);
+    error NothingToTopUp(address payer);
+    error LaneExists();
+    error LaneNotOpen();
+    error LaneExpired();
+    error InvalidMode(uint8 mode);
+    error InvalidExpiry(uint32 expiry);
+    error Underbonded(uint256 have, uint256 least);
+    error WouldShrink();
+    error NotThawing();
+    error StillThawing(uint256 until);
+    error NotUnbonding();
+    /// @notice Row `index` of a batch fails with the error of selector `reason`; drop it and send again.
+    error ClaimFailed(uint256 index, bytes4 reason);
+    error StaleVoucher();
+    error OverCeiling();
+    error OverCap();
+    /// @notice A batch has 1 to 256 claims.
+    error InvalidBatch(uint256 claims);
+    error ShareTooLow(uint256 paid, uint256 least);
+    error Overpaid(uint256 paid, uint256 total);
+    error NotSettler(address account);
+    /// @notice The gateway is leaving: a batch now would outlive its collateral.
+    error Retiring(uint256 until);
+    error NothingDue();
+    error FeeTooHigh(uint16 bps);
+    error NotDisputes(address account);
+    /// @notice Payer and reporter together get less than half of a slash.
+    error SlashedToFriends(uint256 shares, uint256 amount);
+    error PledgeTooHigh(uint256 amount);
+    error Expired(uint256 deadline);
+    error InvalidSignature(address signer);
+
+    function TOKEN() external view returns (IERC20);
+    function IDENTITY() external view returns (IIdentity);
+    function DISPUTES() external view returns (address);
+    /// @notice May pause deposits and bonds and nothing else; zero = nobody may.
+    function GUARDIAN() external view returns (address);
+    /// @notice Least bond, less what is unbonding, of a gateway for which lanes can be opened (10 to 10 000 000 whole tokens).
+    function MIN_BOND() external view returns (uint256);
+    /// @notice Time from thaw to release and from closeLane to the lane's end (1 h to 30 d).
+    function LINE_THAW() external view returns (uint256);
+    /// @notice Time from the announcement of a fee to its start (1 h to 30 d).
+    function FEE_DELAY() external view returns (uint256);
+    /// @notice Time from unbond to leave (more than PROOF_WINDOW, to 365 d).
+    function UNBOND() external view returns (uint256);
+    /// @notice How long a batch can be disputed (1 d to 180 d).
+    function PROOF_WINDOW() external view returns (uint256);
+    /// @notice Greatest fee, basis points.
+    function MAX_FEE_BPS() external view returns (uint16);
+    /// @notice Greatest pledge for one demand: 10 whole tokens.
+    function MAX_PLEDGE() external view returns (uint256);
+
+    // Deposits
+
+    /// @notice Takes `amount` from the sender, by allowance, into `account`'s free money. Anyone.
+    /// Fails with DepositsPaused, UnexpectedAmount.
+    function deposit(address account, uint256 amount) external;
+
+    /// @notice Relays `account`'s ERC-2612 permit to this contract and deposits for it. A permit that fails is ignored if the
+    /// allowance suffices, for somebody may have relayed it before.
+    /// @dev Warning: so anybody can move a standing allowance of `account` into `account`'s free money. Permit exact amounts.
+    function depositWithPermit(
+        address account,
+        uint256 amount,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external;
+
+    /// @notice Relays `account`'s ERC-3009 receiveWithAuthorization, nonce keccak256(abi.encode(account, salt)).
+    /// @param signature 65 bytes (v, r, s form of the standard), else the form with bytes that newer USDC has.
+    function depositWithAuthorization(
+        address account,
+        uint256 amount,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 salt,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Sends free money of the sender to `to`, at once. Fails with InsufficientFree.
+    function withdraw(address to, uint128 amount) external;
+    function withdrawBySig(
+        address account,
+        address to,
+        uint128 amount,
+        uint256 nonce,
+        uint40 deadline,
+        bytes calldata signature
+    ) external;
+
+    // Lines
+
+    /// @notice Moves free money of the sender to its line for `gateway`. Fails with InsufficientFree.
+    function allot(address gateway, uint128 amount) external;
+    function allotBySig(
+        address payer,
+        address gateway,
+        uint128 amount,
+        uint256 nonce,
+        uint40 deadline,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Standing order: `gateway` may top the sender's line up to `limit` from its free money.
+    function setLimit(address gateway, uint128 limit) external;
+    function setLimitBySig(
+        address payer,
+        address gateway,
+        uint128 limit,
+        uint256 nonce,
+        uint40 deadline,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Tops lines up to their limits. The gateway or its settler. Fails with NotSettler, and NothingToTopUp for a payer whose
+    /// line is thawing or full, or who has nothing free.
+    function topUp(address gateway, address[] calldata payers) external;
+
+    /// @notice Starts to take `amount` of the sender's line back: it can be released after LINE_THAW, until when the gateway may
+    /// settle against it. Replaces a thaw under way and restarts its clock; sets the limit to 0. Fails with InsufficientLine.
+    function thaw(address gateway, uint128 amount) external;
+    function thawBySig(
+        address payer,
+        address gateway,
+        uint128 amount,
+        uint256 nonce,
+        uint40 deadline,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Fails with NotThawing.
+    function cancelThaw(address gateway) external;
+    function cancelThawBySig(
+        address payer,
+        address gateway,
+        uint256 nonce,
+        uint40 deadline,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Returns what is thawed and still there to `payer`'s free money. Anyone. Fails with NotThawing, StillThawing.
+    function release(address payer, address gateway) external;
+
+    // Lanes
+
+    /// @notice Opens the lane of session key `signer` in the sender's line for `gateway`; also needed when signer = sender.
+    /// The mode never changes. Fails with InvalidMode, LaneExists, InvalidExpiry (not in the future), Underbonded.
+    /// @dev Warning: `signer` can spend up to `cap` of the line; a lost key costs at most its unacknowledged ceiling.
+    function openLane(address gateway, address signer, uint128 cap, uint32 expiry, uint8 mode) external;
+    function openLaneBySig(
+        address payer,
+        address gateway,
+        address signer,
+        uint128 cap,
+        uint32 expiry,
+        uint8 mode,
+        uint256 nonce,
+        uint40 deadline,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Raises cap and expiry; neither may fall. Fails with LaneNotOpen, WouldShrink.
+    function extendLane(address gateway, address signer, uint128 cap, uint32 expiry) external;
+    function extendLaneBySig(
+        address payer,
+        address gateway,
+        address signer,
+        uint128 cap,
+        uint32 expiry,
+        uint256 nonce,
+        uint40 deadline,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Ends the lane after LINE_THAW at the latest, until when the gateway may settle what it served. Fails with LaneNotOpen.
+    function closeLane(address gateway, address signer) external;
+    function closeLaneBySig(
+        address payer,
+        address gateway,
+        address signer,
+        uint256 nonce,
+        uint40 deadline,
+        bytes calldata signature
+    ) external;
+
+    // Settlement
+
+    /// @notice Takes what payers signed for, credits payees, and binds both to the receipts. The gateway or its settler; 1 to 256 claims.
+    /// No token moves: payees pull. Works while paused. Payees get at least (10 000 - fee) / 10 000 of the total; the rest is added to
+    /// the gateway's bond. Fails with NotSettler, Retiring, InvalidBatch, ShareTooLow, Overpaid, and ClaimFailed with one of
+    /// LaneNotOpen, LaneExpired, StaleVoucher, OverCeiling, OverCap, InvalidSignature, InsufficientLine.
+    /// @dev Warning: an ERC-1271 payer may change its answer and fail a batch; put such payers in batches of their own.
+    /// @param cid sha2-256 digest of the batch's root block on IPFS, dag-cbor; not checked.
+    function settle(
+        address gateway,
+        Claim[] calldata claims,
+        PayoutRow[] calldata payouts,
+        bytes32 cid
+    ) external returns (uint40 batch);
+
+    /// @notice Credits a payee that batches left out, from the gateway's float line[gateway][payee]. Anyone.
+    /// @param cumulative All that was ever owed to the payee, signed as Payout(gateway, payee, cumulative) by a key of the gateway in force.
+    /// Fails with InvalidSignature, StaleVoucher, InsufficientLine.
+    function collect(address gateway, address payee, uint128 cumulative, bytes calldata signature) external;
+
+    /// @notice Sends a payee all it is credited by `gateway`. Anyone. Fails with NothingDue.
+    function payOut(address gateway, address payee) external;
+
+    // Bonds and terms
+
+    /// @notice Takes `amount` from the sender, by allowance, into `gateway`'s bond. Anyone. Fails with DepositsPaused, UnexpectedAmount.
+    function bond(address gateway, uint256 amount) external;
+
+    /// @notice Starts to take `amount` of the sender's bond out; replaces an unbonding under way and restarts its clock. 0 cancels it.
+    /// Below MIN_BOND the gateway can settle only until UNBOND - PROOF_WINDOW from now. Fails with InsufficientBond.
+    function unbond(uint96 amount) external;
+
+    /// @notice Moves what is unbonded and left by slashes to `gateway`'s free money. Anyone. Fails with NotUnbonding, StillThawing.
+    /// @dev A gateway that left with less than MIN_BOND cannot settle until it is bonded again: its `unbondEnd` stays.
+    function leave(address gateway) external;
+
+    /// @notice Announces the sender's fee, in force after FEE_DELAY. Fails with FeeTooHigh.
+    function announceFee(uint16 bps) external;
+
+    /// @notice Lets `settler` send the sender's settlements and top-ups.
+    function setSettler(address settler) external;
+
+    // Disputes
+
+    /// @notice Takes `amount` of a bond: shares to payer and reporter, the rest is burned (stays here for ever). Disputes only.
+    /// Fails with NotDisputes, InsufficientBond, SlashedToFriends.
+    function slash(
+        address gateway,
+        uint256 amount,
+        address payer,
+        uint256 toPayer,
+        address reporter,
+        uint256 toReporter
+    ) external;
+
+    /// @notice Sets free money of `account` aside for a demand. Disputes only. Fails with NotDisputes, PledgeTooHigh, InsufficientFree.
+    function pledge(address account, uint256 amount) external;
+
+    /// @notice Returns a pledge to free money of `to`. Disputes only. Fails with NotDisputes, PledgeTooHigh, InsufficientFree.
+    function unpledge(address to, uint256 amount) external;
+
+    // Pause
+
+    /// @notice Stops deposits and bonds; everything else goes on. Guardian only. Fails with NotGuardian.
+    function pause() external;
+    /// @notice Guardian only. Fails with NotGuardian.
+    function unpause() external;
+
+    // Views
+
+    /// @notice Deposited and promised to nobody.
+    function free(address account) external view returns (uint256);
+    /// @notice What of a line is not thawing.
+    function available(address payer, address gateway) external view returns (uint256);
+    function lineOf(address payer, address gateway) external view returns (Line memory);
+    function limitOf(address payer, address gateway) external view returns (uint128);
+    function laneOf(address payer, address gateway, address signer) external view returns (Lane memory);
+    function dueOf(address gateway, address payee) external view returns (Due memory);
+    /// @notice Credited and not yet paid out.
+    function claimable(address gateway, address payee) external view returns (uint256);
+    function gatewayBondOf(address gateway) external view returns (GatewayBond memory);
+    /// @notice The fee in force, basis points.
+    function feeOf(address gateway) external view returns (uint16);
+    function standing(
+        address gateway
+    ) external view returns (uint256 bonded, uint256 unbonding, uint256 minBond, uint256 batches);
+    /// @notice keccak256(abi.encode(root, claims, timestamp)) of a batch, or zero.
+    function rootOf(address gateway, uint256 batch) external view returns (bytes32);
+    /// @notice Sum of the pledges of open demands.
+    function pledged() external view returns (uint256);
+    /// @notice Slashed money that nobody may spend.
+    function burned() external view returns (uint256);
+    function paused() external view returns (bool);
+}

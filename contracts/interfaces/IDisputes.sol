@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fraud proofs against receipts, demands for withheld ones; slashing.
+pragma solidity 0.8.37;
+
+import {Call, Execution, Receipt} from "../libraries/Receipts.sol";
+import {IBeacon} from "./IBeacon.sol";
+import {IBilling} from "./IBilling.sol";
+import {IFunctionRegistry} from "./IFunctionRegistry.sol";
+import {IIdentity} from "./IIdentity.sol";
+
+/// @notice A receipt as handed out: `path` leads from place `index` of `count` to the root that an operator key of its gateway signed.
+struct SignedReceipt {
+    Receipt receipt;
+    uint32 index;
+    uint32 count;
+    bytes32[] path;
+    bytes signature;
+}
+
+/// @notice A claim in a settled batch: place `claim` of `claims` in the batch tree, and the seven fields of its leaf.
+struct Place {
+    address gateway;
+    uint64 batch;
+    /// Timestamp of the settlement, seconds.
+    uint64 settledAt;
+    uint32 claims;
+    uint32 claim;
+    bytes32[] path;
+    address payer;
+    address signer;
+    uint88 settledFrom;
+    uint88 settledTo;
+    uint40 seqFrom;
+    uint40 seqTo;
+    bytes32 receipts;
+}
+
+/// @notice A receipt at place `index` of the lane tree of a claim, whose count is seqTo - seqFrom.
+struct Leaf {
+    Receipt receipt;
+    uint32 index;
+    bytes32[] path;
+}
+
+/// @notice An open demand for the leaf at `index` of `count` under `receipts`.
+/// @param deadline Last moment to answer, seconds.
+/// @param damage Mean price of the claim's receipts, token units.
+struct Demand {
+    address demander;
+    uint40 deadline;
+    uint40 index;
+    address gateway;
+    uint88 damage;
+    address payer;
+    uint40 count;
+    bytes32 receipts;
+}
+
+/// @notice Constructor arguments. Slash floors in token units, in brackets whole tokens; windows in seconds.
+/// @param grave D1, D2, D3 (10 to 1 000).
+/// @param charge D4, D5 (1 to 100).
+/// @param misroute D6 (0 to 10).
+/// @param silence D9 (5 to 500).
+/// @param pledge What a demand costs if it is answered (0.1 to 10).
+/// @param demandWindow Time after a batch to demand a leaf (1 d to 30 d).
+/// @param answerWindow Time to answer (12 h to 14 d).
+/// @param proofWindow Time after a batch to prove; as Billing's, more than the two together.
+struct DisputeTerms {
+    uint96 grave;
+    uint96 charge;
+    uint96 misroute;
+    uint96 silence;
+    uint96 pledge;
+    uint40 demandWindow;
+    uint40 answerWindow;
+    uint40 proofWindow;
+}
+
+/// @title IDisputes
+/// @notice Each kind of fraud has a free view `check...` and a transaction `prove...` with the same evidence. The prover is paid a
+/// fifth of the slash, the payer its damage up to a quarter; the rest is burned. Both fail with InvalidProof when the
+/// evidence does not hold together, and WindowClosed when the batch is too old; `prove...` also with NoFraud, AlreadyProven and,
+/// while the gateway has no bond, NothingToSlash. Anyone may prove.
+/// @dev Warning: a proof is public once sent; whoever copies it first is the reporter.
+interface IDisputes {
+    /// @param kind 1 to 6: D1 to D6.
+    event FraudProven(
+        bytes32 indexed id,
+        uint8 kind,
+        address indexed gateway,
+        address indexed payer,
+        address reporter,
+        uint256 damage,
+        uint256 slashed
+    );
+    event Demanded(
+        bytes32 indexed id,
+        address indexed gateway,
+        address indexed demander,
+        uint64 batch,
+        uint32 claim,
+        uint40 index,
+        uint40 deadline
+    );
+    /// @notice The demanded leaf, opened; a signed lane's Call and its signature stand in the transaction.
+    event Answered(bytes32 indexed id, address indexed gateway, Receipt receipt);
+    event Expired(bytes32 indexed id, address indexed gateway, uint256 damage, uint256 slashed);
+
+    error InvalidTerms(string name, uint256 value);
+    /// @notice Two contracts point at different ones, or differ in a shared value.
+    error Miswired(string what);
+    error InvalidProof();
+    error NoFraud();
+    error AlreadyProven(bytes32 id);
+    error WindowClosed(uint256 until);
+    error NothingToSlash(address gateway);
+    error DemandOpen(bytes32 id);
+    /// @notice The leaf was demanded and answered before; the event Answered has it.
+    error AnsweredBefore(bytes32 id);
+    error NotDemanded(bytes32 id);
+    error StillOpen(uint256 until);
+
+    function BILLING() external view returns (IBilling);
+    function IDENTITY() external view returns (IIdentity);
+    function REGISTRY() external view returns (IFunctionRegistry);
+    function BEACON() external view returns (IBeacon);
+    function DEMAND_PLEDGE() external view returns (uint256);
+    function DEMAND_WINDOW() external view returns (uint256);
+    function ANSWER_WINDOW() external view returns (uint256);
+    function PROOF_WINDOW() external view returns (uint256);
+    /// @notice Least slash of a kind of fraud, token units; 0 for an unknown kind.
+    function floorOf(uint8 kind) external view returns (uint256);
+
+    /// @notice Returns when all five contracts point at each other and agree on what they share, else fails with Miswired.
+    /// Every deployment must end with it.
+    function wired() external view;
+
+    // D1 equivocation
+
+    /// @notice Two different receipts handed out for one place in a lane. Damage: the difference of prices. No window: lasts while the
+    /// keys are evidence.
+    function checkEquivocation(
+        SignedReceipt calldata a,
+        SignedReceipt calldata b
+    ) external view returns (bool isFraud, uint256 damage);
+    function proveEquivocation(SignedReceipt calldata a, SignedReceipt calldata b) external;
+
+    // D2 omission
+
+    /// @notice A receipt handed out, and a claim that covers its seq with another leaf there.
+    /// @param node The leaf at index seq - seqFrom - 1 of the lane tree, with its path.
+    /// @param opened None, or the one receipt behind `node`; then the damage is the difference of prices.
+    function checkOmission(
+        SignedReceipt calldata signed,
+        Place calldata place,
+        bytes32 node,
+        bytes32[] calldata path,
+        Receipt[] calldata opened
+    ) external view returns (bool isFraud, uint256 damage);
+    function proveOmission(
+        SignedReceipt calldata signed,
+        Place calldata place,
+        bytes32 node,
+        bytes32[] calldata path,
+        Receipt[] calldata opened
+    ) external;
+
+    // D3 break
+
+    /// @notice Neighbours a, b of a lane tree: one is foreign or has another seq than its place, or b's cumulative is not a's plus
+    /// b's price. Damage: what was taken too much.
+    function checkBreak(
+        Place calldata place,
+        Leaf calldata a,
+        Leaf calldata b
+    ) external view returns (bool isFraud, uint256 damage);
+    function proveBreak(Place calldata place, Leaf calldata a, Leaf calldata b) external;
+
+    /// @notice One leaf: foreign, or another seq than its place; the first one's cumulative is not settledFrom plus its price, or the
+    /// last one's is not settledTo. Damage: what was taken too much.
+    function checkEdge(
+        Place calldata place,
+        Leaf calldata leaf
+    ) external view returns (bool isFraud, uint256 damage);
+    function proveEdge(Place calldata place, Leaf calldata leaf) external;
+
+    // D4 overcharge
+
+    /// @notice The price is above what the version's tariff gives for the Execution. Damage: the excess.
+    function checkOvercharge(
+        Place calldata place,
+        Leaf calldata leaf,
+        Call calldata call,
+        Execution calldata execution
+    ) external view returns (bool isFraud, uint256 damage);
+    function proveOvercharge(
+        Place calldata place,
+        Leaf calldata leaf,
+        Call calldata call,
+        Execution calldata execution
+    ) external;
+
+    // D5 against the Call
+
+    /// @notice Charged, though above maxPrice, after the deadline, by a deployment of another version, for another input, or under a
+    /// Call of another lane. Damage: the price.
+    function checkOverLimit(
+        Place calldata place,
+        Leaf calldata leaf,
+        Call calldata call,
+        Execution calldata execution
+    ) external view returns (bool isFraud, uint256 damage);
+    function proveOverLimit(
+        Place calldata place,
+        Leaf calldata leaf,
+        Call calldata call,
+        Execution calldata execution
+    ) external;
+
+    /// @notice One Call charged twice in a lane. Damage: the price of the later receipt, whose batch must be within its window.
+    function checkDuplicate(
+        Place calldata firstPlace,
+        Leaf calldata first,
+        Place calldata laterPlace,
+        Leaf calldata later
+    ) external view returns (bool isFraud, uint256 damage);
+    function proveDuplicate(
+        Place calldata firstPlace,
+        Leaf calldata first,
+        Place calldata laterPlace,
+        Leaf calldata later
+    ) external;
+
+    // D6 misroute
+
+    /// @notice Run elsewhere than the draw says, for another provider than the deployment's, or, in a prepaid lane, drawn with an epoch
+    /// later than its end or older than 10 minutes. An epoch that is not recorded draws nothing. Damage: none.
+    /// @param setNo The gateway's set in force at the Call's epoch; 0 = there was none.
+    /// @param ids Its deployments.
+    function checkMisroute(
+        Place calldata place,
+        Leaf calldata leaf,
+        Call calldata call,
+        Execution calldata execution,
+        uint32 setNo,
+        uint64[] calldata ids
+    ) external view returns (bool isFraud, uint256 damage);
+    function proveMisroute(
+        Place calldata place,
+        Leaf calldata leaf,
+        Call calldata call,
+        Execution calldata execution,
+        uint32 setNo,
+        uint64[] calldata ids
+    ) external;
+
+    // D9 silence
+
+    /// @notice Demands the leaf at `index` of a claim's lane tree. Takes DEMAND_PLEDGE of the sender's free money in Billing, which the
+    /// gateway gets for an answer. Anyone, within DEMAND_WINDOW of the batch.
+    /// Fails with InvalidProof, WindowClosed, DemandOpen, AnsweredBefore, AlreadyProven, InsufficientFree.
+    function demand(Place calldata place, uint40 index) external returns (bytes32 id);
+
+    /// @notice Opens a demanded leaf. Anyone, until the deadline. In a signed lane `call` is the receipt's and the session key's ECDSA
+    /// signature over it; in a prepaid lane both are ignored.
+    /// Fails with NotDemanded, WindowClosed, InvalidProof.
+    function answer(
+        bytes32 id,
+        Leaf calldata leaf,
+        Call calldata call,
+        bytes calldata callSignature
+    ) external;
+
+    /// @notice Slashes for a demand without an answer and returns the pledge; the demander is the reporter. Anyone.
+    /// Fails with NotDemanded, StillOpen.
+    function expire(bytes32 id) external;
+
+    // Views
+
+    /// @notice Id of a fraud or demand: keccak256(abi.encode(kind, gateway, payer, signer, seq)).
+    function idOf(
+        uint8 kind,
+        address gateway,
+        address payer,
+        address signer,
+        uint40 seq
+    ) external pure returns (bytes32);
+    /// @notice Whether a fraud is proven, or a demand expired.
+    function isProven(bytes32 id) external view returns (bool);
+    /// @notice An open demand; all zero when none. After an answer only `deadline` remains, as 1.
+    function demandOf(bytes32 id) external view returns (Demand memory);
+    /// @notice When D1, D2 or D3 was last proven against a gateway, seconds.
+    function lastGraveOf(address gateway) external view returns (uint256);
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The verifiable draw of candidates: a partial Fisher-Yates shuffle. Twin: draw.ts.
+pragma solidity 0.8.37;
+
+/// @title Draw
+library Draw {
+    /// @notice Seed of a call: the recorded value of its epoch and hashCall of the Call.
+    function seedOf(uint192 value, bytes32 callHash) internal pure returns (bytes32) {
+        return keccak256(abi.encode(value, callHash));
+    }
+
+    /// @notice Puts the first `steps` places of the drawn order at the front of `ids`, in place.
+    /// @dev Step k swaps k with k + (s(k) mod (n - k)); s(0) and s(1) are the seed's halves, so that the usual two need no hash.
+    function shuffle(bytes32 seed, uint64[] memory ids, uint256 steps) internal pure {
+        uint256 n = ids.length;
+        if (steps > n) steps = n;
+        for (uint256 k = 0; k < steps; ++k) {
+            uint256 s;
+            if (k == 0) s = uint256(seed) >> 128;
+            else if (k == 1) s = uint128(uint256(seed));
+            else s = uint256(keccak256(abi.encode(seed, k)));
+            uint256 other = k + (s % (n - k));
+            (ids[k], ids[other]) = (ids[other], ids[k]);
+        }
+    }
+}
