@@ -16,12 +16,14 @@ export interface PoolOptions<T extends Instance> {
   readonly idleMs: number;
 }
 
-/** A place in an instance for one call. Give it back with exactly one of `release` and `discard`. */
+/** A place in an instance for one call. Give it back with exactly one of `release`, `retire` and `discard`. */
 export interface Lease<T> {
   readonly isCold: boolean;
   /** Rejects when the instance could not be started. */
   readonly instance: Promise<T>;
   release(): void;
+  /** Gives it back; the instance takes no further calls and stops when its other calls have ended. */
+  retire(): void;
   /** Gives it back and stops the instance; other calls in it go with it. */
   discard(): void;
 }
@@ -42,6 +44,7 @@ interface Slot<T> {
   calls: number;
   idle: NodeJS.Timeout | undefined;
   isStopping: boolean;
+  isRetired: boolean;
   readonly gone: Promise<void>;
 }
 
@@ -61,7 +64,14 @@ export function createPool<T extends Instance>(options: PoolOptions<T>): Pool<T>
         // The start failed: the caller has the error through `lease.instance`.
         () => forget(slot),
       );
-    const slot: Slot<T> = { instance, calls: 0, idle: undefined, isStopping: false, gone };
+    const slot: Slot<T> = {
+      instance,
+      calls: 0,
+      idle: undefined,
+      isStopping: false,
+      isRetired: false,
+      gone,
+    };
     all.add(slot);
     slots.push(slot);
     return slot;
@@ -90,7 +100,7 @@ export function createPool<T extends Instance>(options: PoolOptions<T>): Pool<T>
   function giveBack(slot: Slot<T>): void {
     slot.calls -= 1;
     if (slot.calls > 0 || slot.isStopping) return;
-    if (isDraining) {
+    if (isDraining || slot.isRetired) {
       stop(slot);
       return;
     }
@@ -105,6 +115,10 @@ export function createPool<T extends Instance>(options: PoolOptions<T>): Pool<T>
       isCold,
       instance: slot.instance,
       release: () => giveBack(slot),
+      retire() {
+        slot.isRetired = true;
+        giveBack(slot);
+      },
       discard() {
         stop(slot);
         giveBack(slot);
@@ -115,7 +129,7 @@ export function createPool<T extends Instance>(options: PoolOptions<T>): Pool<T>
   return {
     take() {
       if (isDraining) return undefined;
-      const at = slots.findLastIndex((slot) => slot.calls < concurrency);
+      const at = slots.findLastIndex((slot) => slot.calls < concurrency && !slot.isRetired);
       const warm = slots[at];
       if (warm) {
         slots.splice(at, 1);
