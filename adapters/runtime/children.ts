@@ -102,6 +102,8 @@ function startChild(options: ChildOptions): Child {
     // A session of its own, hence a group that a signal reaches whole.
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe', ...(options.ipc ? (['ipc'] as const) : [])],
+    // Structured clone: bytes stay bytes.
+    serialization: 'advanced',
   });
   const { pid } = spawned;
   if (pid === undefined) throw new Error(`cannot start ${command}`);

@@ -1,0 +1,81 @@
+// Azure's shim: one HTTP function of the v4 programming model that calls the publisher's handler with what came in.
+// CommonJS, because the Functions host supplies `@azure/functions-core` through `require` and wants it registered at once.
+//
+// A call of the gateway carries method, path, query and headers in `x-defaas-call` (base64url of JSON), and gets the
+// answer's headers back in `x-defaas-headers`: the host would else take `?code=` for a key, answer /admin itself, decode
+// parts of the path, join repeated headers and keep one `set-cookie` only. A call without it is a plain HTTP request.
+
+const { app } = require('@azure/functions');
+const { defaas } = require('./package.json');
+
+/** The load balancer ends HTTP calls then (Azure Functions scale and hosting, timeout). */
+const FRONT_TIMEOUT_MS = 230_000;
+const ANSWER_BEFORE_MS = 250;
+/** Largest answer, bytes; a bound of our own, the adapter's `maxResponseBytes`. */
+const MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
+/** What the host or the server in front of a plain HTTP caller sets itself (RFC 9110 section 7.6.1, and the length). */
+const OWN_OF_SERVER = new Set(['connection', 'content-length', 'keep-alive', 'transfer-encoding']);
+
+const timeoutMs = Math.min(
+  Number(process.env.DEFAAS_TIMEOUT_MS) || FRONT_TIMEOUT_MS,
+  FRONT_TIMEOUT_MS,
+);
+
+app.http('main', {
+  methods: ['GET', 'POST', 'DELETE', 'HEAD', 'PATCH', 'PUT', 'OPTIONS', 'TRACE', 'CONNECT'],
+  authLevel: 'function',
+  route: '{*rest}',
+  handler: answer,
+});
+
+async function answer(request, context) {
+  const deadlineMs = Date.now() + timeoutMs;
+  // Asked by the adapter at the end of a deploy: the code is here; nothing of the publisher's runs.
+  if (request.headers.has('x-defaas-probe'))
+    return { status: 204, headers: { 'x-defaas-spec': defaas.spec } };
+
+  const { fetchCall } = await import('./fetch-call.mjs');
+  const carried = request.headers.get('x-defaas-call');
+  const incoming = carried
+    ? JSON.parse(Buffer.from(carried, 'base64url').toString())
+    : plain(request);
+  const body = new Uint8Array(await request.arrayBuffer());
+  const outgoing = fit(
+    await fetchCall(
+      () => import('./handler.mjs'),
+      { ...incoming, body },
+      {
+        provider: 'azure-functions',
+        requestId: context.invocationId,
+        deadlineMs,
+        answerBeforeMs: ANSWER_BEFORE_MS,
+        log: (...values) => context.log(...values),
+      },
+    ),
+  );
+  if (outgoing.error !== undefined) context.error(outgoing.error);
+
+  const isMark = ([name]) => name.startsWith('x-defaas-');
+  const headers = Object.fromEntries(outgoing.headers.filter(isMark));
+  headers['x-defaas-request-id'] = context.invocationId;
+  const own = outgoing.headers.filter((pair) => !isMark(pair));
+  if (carried) headers['x-defaas-headers'] = Buffer.from(JSON.stringify(own)).toString('base64url');
+  else for (const [name, value] of own) if (!OWN_OF_SERVER.has(name)) headers[name] = value;
+  return { status: outgoing.status, headers, body: outgoing.body };
+}
+
+function plain(request) {
+  const url = new URL(request.url);
+  const headers = [...request.headers].filter(([name]) => name !== 'x-functions-key');
+  return { method: request.method, path: url.pathname, query: url.search.slice(1), headers };
+}
+
+function fit(outgoing) {
+  if (outgoing.body.length <= MAX_RESPONSE_BYTES) return outgoing;
+  const message = `answer of ${outgoing.body.length} bytes, limit ${MAX_RESPONSE_BYTES}`;
+  const failure = { kind: 'too-large', type: 'ResponseSizeTooLarge', message };
+  const headers = outgoing.headers
+    .filter(([name]) => name.startsWith('x-defaas-'))
+    .map(([name, value]) => [name, name === 'x-defaas-outcome' ? 'error' : value]);
+  return { status: 500, headers, body: Buffer.from(JSON.stringify(failure)) };
+}
