@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { ArtifactError } from '../../ipfs/artifact-error.ts';
+import { isSecretVariable } from '../../ipfs/keys.ts';
+import { encodeManifest, type Manifest, parseManifest } from '../../ipfs/manifest.ts';
+
+const parse = (value: unknown): Manifest =>
+  parseManifest(Buffer.from(JSON.stringify(value, null, 2)));
+
+function refusal(value: unknown): string {
+  try {
+    parse(value);
+  } catch (error) {
+    assert.ok(error instanceof ArtifactError);
+    assert.equal(error.code, 'ARTIFACT_MANIFEST');
+    return error.message;
+  }
+  return assert.fail('a refusal was expected');
+}
+
+describe('manifest', () => {
+  it('fills in the defaults', () => {
+    assert.deepEqual(parse({ $schema: 'x', name: 'a' }), {
+      name: 'a',
+      entry: 'handler.ts',
+      runtime: 'nodejs22',
+      memoryMiB: 128,
+      timeoutMs: 10_000,
+      env: {},
+      secrets: [],
+      tariff: {
+        perCall: 20n,
+        perGiBSecond: 40n,
+        maxPrice: 100_000n,
+        minBilledMs: 0,
+        roundMs: 1,
+        publisherBps: 0,
+      },
+      access: 'public',
+      payer: 'caller',
+      idempotent: false,
+      deterministic: false,
+      providers: [],
+      triggers: [],
+      files: [],
+    });
+  });
+
+  it('comes back the same from its one written form', () => {
+    const units = fc.bigInt({ min: 0n, max: 10n ** 18n });
+    const variable = fc.stringMatching(/^X[A-Z0-9_]{0,10}$/);
+    const manifests = fc.record({
+      name: fc.stringMatching(/^[a-z0-9-]{1,63}$/),
+      memoryMiB: fc.integer({ min: 128, max: 10_240 }),
+      env: fc.dictionary(variable, fc.string({ maxLength: 30 }), { maxKeys: 5 }),
+      tariff: fc.record({
+        perCall: units.map(String),
+        maxPrice: fc.constant('1000000000000000000'),
+      }),
+      idempotent: fc.boolean(),
+      cors: fc.record({ origins: fc.constant(['https://a.example']), maxAgeSec: fc.nat(86_400) }),
+    });
+    fc.assert(
+      fc.property(manifests, (written) => {
+        const manifest = parse(written);
+        const bytes = encodeManifest(manifest);
+
+        assert.deepEqual(parseManifest(bytes), manifest);
+        assert.deepEqual(encodeManifest(parseManifest(bytes)), bytes);
+      }),
+    );
+  });
+
+  it('names field and line of what it refuses', () => {
+    const cases: [value: object, line: string][] = [
+      [{ name: 'a', colour: 1 }, 'colour is not a known field, on defaas.json:3'],
+      [
+        { name: 'a', tariff: { roundMs: 1, perHour: 1 } },
+        'tariff.perHour is not a known field, on defaas.json:5',
+      ],
+      [{ name: 'A b' }, 'name does not fit'],
+      [{}, "must have required property 'name'"],
+      [{ name: 'a', memoryMiB: 64 }, 'memoryMiB must be >= 128, on defaas.json:3'],
+      [{ name: 'a', timeoutMs: '5s' }, 'timeoutMs must be integer'],
+      [{ name: 'a', access: 'all' }, 'access must be one of public, granted, policy'],
+      [{ name: 'a', tariff: { perCall: -1 } }, 'tariff.perCall'],
+      [
+        { name: 'a', tariff: { perCall: 6, maxPrice: 5 } },
+        'tariff.perCall is above tariff.maxPrice, on defaas.json:4',
+      ],
+      [{ name: 'a', payer: 'publisher', access: 'granted' }, 'needs access "public"'],
+      [{ name: 'a', env: { NODE_OPTIONS: '--import x' } }, 'env.NODE_OPTIONS does not fit'],
+      [{ name: 'a', env: { A: 'x' }, secrets: ['A'] }, 'A is in env and in secrets'],
+      [{ name: 'a', env: { A: 'x'.repeat(4096) } }, 'env has 4097 bytes'],
+      [
+        { name: 'a', triggers: [{ schedule: '* * * * *' }] },
+        'triggers must NOT have more than 0 items',
+      ],
+    ];
+    for (const [value, line] of cases)
+      assert.ok(refusal(value).includes(line), `${refusal(value)} | ${line}`);
+  });
+
+  it('refuses what is not JSON, with its line', () => {
+    assert.throws(() => parseManifest(Buffer.from('{\n "name": "a",\n}')), {
+      code: 'ARTIFACT_MANIFEST',
+      message: /on defaas\.json:3/,
+    });
+    assert.throws(() => parseManifest(Buffer.from('[]')), { code: 'ARTIFACT_MANIFEST' });
+    assert.throws(() => parseManifest(Buffer.alloc(70_000, 32)), { code: 'ARTIFACT_MANIFEST' });
+  });
+
+  it('tells secrets from public values', () => {
+    const word = `0x${'ab'.repeat(32)}`;
+    const secrets = {
+      DB_PASSWORD: 'long enough',
+      STRIPE_KEY: 'sk_live_1234',
+      DATABASE_URL: 'postgres://u:p@h/db',
+      OWNER: word,
+      MNEMONIC: 'test test test',
+    };
+    const values = {
+      PUBLIC_KEY: 'abcdefgh',
+      TOKEN_ADDRESS: '0x1234567890',
+      EVENT_TOPIC: word,
+      PAGE_URL: 'https://example.com/',
+      TOKEN: 'USDC',
+    };
+    for (const [name, value] of Object.entries(secrets))
+      assert.ok(isSecretVariable(name, value), name);
+    for (const [name, value] of Object.entries(values))
+      assert.ok(!isSecretVariable(name, value), name);
+  });
+});
