@@ -1,0 +1,286 @@
+// One call of a Lambda function on the wire: the API Gateway v2 event and its signed request out, the answer or failure
+// and the usage in. Bytes and headers only; `aws-lambda.ts` sends them.
+
+import { isUtf8 } from 'node:buffer';
+import { hash } from 'node:crypto';
+import aws4 from 'aws4';
+import type {
+  Deployment,
+  FunctionFailure,
+  InvokeRequest,
+  InvokeResult,
+  ProviderErrorCode,
+  Usage,
+} from './provider.ts';
+import type { Answer, OutboundRequest } from './send.ts';
+
+export interface AwsCredentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string;
+  readonly expiration?: Date;
+}
+
+/** Largest payload of a synchronous call, and of its answer, bytes (Lambda quotas; the real errors name them). */
+export const MAX_PAYLOAD_BYTES = 6_291_456;
+export const MAX_ANSWER_BYTES = 6_291_556;
+
+/** Errors of the API with a 5xx status that say that no code ran. */
+const NOT_RUN = new Set([
+  'EC2ThrottledException',
+  'InvalidRuntimeException',
+  'InvalidZipFileException',
+]);
+
+/** The call as an API Gateway v2 event, the base64 form of a body only where its bytes are not UTF-8 or take less room. */
+export function toPayload(request: InvokeRequest): Buffer {
+  const body = Buffer.from(request.body.buffer, request.body.byteOffset, request.body.byteLength);
+  if (isUtf8(body)) {
+    const payload = encode(request, body.toString(), false);
+    // Escaped characters make some texts longer than their base64.
+    if (payload.length <= MAX_PAYLOAD_BYTES) return payload;
+  }
+  return encode(request, body.toString('base64'), true);
+}
+
+/** Signed with SigV4 by `aws4`, an eleventh of the SDK's CPU. Host, date, content type, body hash and token are signed. */
+export function signRequest(
+  target: { readonly origin: string; readonly path: string; readonly region: string },
+  payload: Buffer,
+  credentials: AwsCredentials,
+  nowMs: number,
+): OutboundRequest {
+  const { accessKeyId, secretAccessKey, sessionToken } = credentials;
+  const signed = aws4.sign(
+    {
+      method: 'POST',
+      host: target.origin.slice(target.origin.indexOf('//') + 2),
+      path: target.path,
+      service: 'lambda',
+      region: target.region,
+      headers: {
+        'content-type': 'application/octet-stream',
+        'content-length': payload.length,
+        'x-amz-content-sha256': hash('sha256', payload, 'hex'),
+        'x-amz-date': new Date(nowMs).toISOString().replace(/[:-]|\.\d{3}/g, ''),
+        'x-amz-log-type': 'Tail',
+      },
+      body: payload,
+    },
+    { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) },
+  );
+  return {
+    origin: target.origin,
+    path: target.path,
+    method: 'POST',
+    // aws4 gives back our own strings and numbers, and its own strings.
+    headers: signed.headers as Record<string, string>,
+    body: payload,
+  };
+}
+
+/** What an answer without `InvokeResult` means. */
+export interface Refusal {
+  readonly code: ProviderErrorCode;
+  readonly ran: 'no' | 'maybe';
+  readonly message: string;
+  readonly retryAfterMs?: number;
+}
+
+/** The answer of the API: a result where the function ran to an end, else why not. */
+export function readAnswer(
+  answer: Answer,
+  deployment: Deployment,
+  nowMs: number,
+): InvokeResult | Refusal {
+  if (answer.status !== 200) return readRefusal(answer, nowMs);
+
+  const requestId = text(answer.headers['x-amzn-requestid']);
+  const log = Buffer.from(text(answer.headers['x-amz-log-result']), 'base64').toString();
+  const report = readReport(log, requestId);
+  const outcome = {
+    requestId,
+    ...(report && { cold: report.initMs !== undefined }),
+  };
+  const value = parse(answer.body);
+  if (answer.headers['x-amz-function-error'] !== undefined) {
+    const usage = measure(report, answer, deployment, answer.body.length);
+    return { ...outcome, ok: false, error: readFailure(value), usage };
+  }
+
+  const { statusCode, headers, cookies, body, isBase64Encoded } = value ?? {};
+  if (typeof statusCode !== 'number' || typeof body !== 'string' || !isRecord(headers)) {
+    return {
+      code: 'PROVIDER_PROTOCOL',
+      ran: 'maybe',
+      message: 'the answer is not that of our shim',
+    };
+  }
+  const bytes = Buffer.from(body, isBase64Encoded === true ? 'base64' : 'utf8');
+  const pairs: [string, string][] = [];
+  for (const [name, each] of Object.entries(headers)) {
+    if (!name.startsWith('x-defaas-')) pairs.push([name, String(each)]);
+  }
+  if (Array.isArray(cookies))
+    for (const cookie of cookies) pairs.push(['set-cookie', String(cookie)]);
+  const usage = measure(report, answer, deployment, bytes.length);
+  return { ...outcome, ok: true, status: statusCode, headers: pairs, body: bytes, usage };
+}
+
+function encode(request: InvokeRequest, body: string, isBase64Encoded: boolean): Buffer {
+  const headers: Record<string, string> = {};
+  for (const [name, value] of request.headers) {
+    const known = headers[name];
+    // RFC 9110 section 5.3, and RFC 9113 section 8.2.3 for cookies.
+    headers[name] =
+      known === undefined ? value : `${known}${name === 'cookie' ? ';' : ','} ${value}`;
+  }
+  return Buffer.from(
+    JSON.stringify({
+      version: '2.0',
+      routeKey: '$default',
+      rawPath: request.path,
+      rawQueryString: request.query,
+      headers,
+      requestContext: {
+        requestId: request.callId,
+        http: { method: request.method, path: request.path, protocol: 'HTTP/1.1' },
+      },
+      body,
+      isBase64Encoded,
+    }),
+  );
+}
+
+function readRefusal(answer: Answer, nowMs: number): Refusal {
+  const type = text(answer.headers['x-amzn-errortype']).split(':')[0] ?? '';
+  const said = parse(answer.body);
+  const message = `${type} ${said?.message ?? said?.Message ?? ''}`.slice(0, 256).trim();
+  const refusal = (code: ProviderErrorCode, ran: 'no' | 'maybe'): Refusal => ({
+    code,
+    ran,
+    message,
+  });
+  switch (answer.status) {
+    case 400:
+      return refusal('PROVIDER_INVALID', 'no');
+    case 401:
+      return refusal('PROVIDER_UNAUTHENTICATED', 'no');
+    case 403:
+      return refusal(
+        type === 'AccessDeniedException' ? 'PROVIDER_FORBIDDEN' : 'PROVIDER_UNAUTHENTICATED',
+        'no',
+      );
+    case 404:
+      return refusal('PROVIDER_NOT_FOUND', 'no');
+    case 409:
+      return refusal('PROVIDER_CONFLICT', 'no');
+    case 413:
+      return refusal('PROVIDER_TOO_LARGE', 'no');
+    case 429: {
+      const retryAfterMs = readRetryAfter(text(answer.headers['retry-after']), nowMs);
+      return {
+        ...refusal('PROVIDER_THROTTLED', 'no'),
+        ...(retryAfterMs !== undefined && { retryAfterMs }),
+      };
+    }
+    default:
+      if (answer.status < 500) return refusal('PROVIDER_PROTOCOL', 'maybe');
+      return refusal('PROVIDER_UNAVAILABLE', NOT_RUN.has(type) ? 'no' : 'maybe');
+  }
+}
+
+/** Seconds or an HTTP date (RFC 9110 section 10.2.3). */
+function readRetryAfter(value: string, nowMs: number): number | undefined {
+  if (value === '') return undefined;
+  const seconds = Number(value);
+  const waitMs = Number.isNaN(seconds) ? Date.parse(value) - nowMs : seconds * 1000;
+  return Number.isNaN(waitMs) ? undefined : Math.max(0, waitMs);
+}
+
+interface Report {
+  readonly billedMs: number;
+  readonly memoryMiB: number;
+  readonly peakMemoryMiB?: number;
+  readonly initMs?: number;
+}
+
+/** The REPORT line, the platform's last word: what a function prints to look like it comes before. */
+function readReport(log: string, requestId: string): Report | undefined {
+  const at = log.lastIndexOf(`REPORT RequestId: ${requestId}`);
+  if (at < 0) return undefined;
+  const line = log.slice(at);
+  const number = (pattern: RegExp) => {
+    const [, digits] = pattern.exec(line) ?? [];
+    return digits === undefined ? undefined : Number(digits);
+  };
+  const billedMs = number(/\tBilled Duration: ([\d.]+) ms/);
+  const memoryMiB = number(/\tMemory Size: (\d+) MB/);
+  if (billedMs === undefined || memoryMiB === undefined) return undefined;
+  const peakMemoryMiB = number(/\tMax Memory Used: (\d+) MB/);
+  const initMs = number(/\tInit Duration: ([\d.]+) ms/);
+  return {
+    billedMs,
+    memoryMiB,
+    ...(peakMemoryMiB !== undefined && { peakMemoryMiB }),
+    ...(initMs !== undefined && { initMs }),
+  };
+}
+
+/** The cloud's word, never above what we measured and what was configured. */
+function measure(
+  report: Report | undefined,
+  { measuredMs }: Answer,
+  deployment: Deployment,
+  egressBytes: number,
+): Usage {
+  const mostMs = Math.ceil(measuredMs);
+  const { memoryMiB } = deployment;
+  if (!report) return { billedMs: mostMs, memoryMiB, egressBytes, measuredMs, source: 'gateway' };
+  const isDisputed = report.billedMs > mostMs || report.memoryMiB > memoryMiB;
+  return {
+    ...report,
+    billedMs: Math.min(report.billedMs, mostMs),
+    memoryMiB: Math.min(report.memoryMiB, memoryMiB),
+    egressBytes,
+    measuredMs,
+    source: 'provider',
+    ...(isDisputed && { disputed: true }),
+  };
+}
+
+function readFailure(value: Record<string, unknown> | undefined): FunctionFailure {
+  const type = String(value?.errorType ?? 'Error');
+  const message = String(value?.errorMessage ?? '');
+  if (
+    type === 'Sandbox.Timedout' ||
+    (!value?.errorType && / Task timed out after /.test(message))
+  ) {
+    return { kind: 'timeout', type, message };
+  }
+  if (type === 'Runtime.ExitError' || type === 'Runtime.OutOfMemory')
+    return { kind: 'exit', type, message };
+  if (type === 'Function.ResponseSizeTooLarge') return { kind: 'too-large', type, message };
+  if (type.startsWith('Init.')) return { kind: 'init', type: type.slice('Init.'.length), message };
+  if (type === 'Runtime.UnhandledPromiseRejection') return { kind: 'thrown', type, message };
+  if (type.startsWith('Runtime.')) return { kind: 'init', type, message };
+  return { kind: 'thrown', type, message };
+}
+
+function parse(body: Buffer): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(body.toString());
+    return isRecord(value) ? value : undefined;
+  } catch {
+    // Not JSON: the caller says what that means.
+    return undefined;
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+function text(value: string | string[] | undefined): string {
+  return typeof value === 'string' ? value : (value?.[0] ?? '');
+}

@@ -1,0 +1,68 @@
+// The Lambda API's own errors: status, type header and body as the real service gives them.
+
+import type { OutgoingHttpHeaders } from 'node:http';
+
+/** Thrown by an operation, answered by the server. Bodies differ in `Message` and `message` as the real ones do. */
+export class AwsError extends Error {
+  override readonly name = 'AwsError';
+  readonly status: number;
+  readonly type: string;
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly headers: OutgoingHttpHeaders;
+
+  constructor(
+    status: number,
+    type: string,
+    body: Readonly<Record<string, unknown>>,
+    headers: OutgoingHttpHeaders = {},
+  ) {
+    super(`${status} ${type}`);
+    this.status = status;
+    this.type = type;
+    this.body = body;
+    this.headers = headers;
+  }
+}
+
+export function notFound(message: string): AwsError {
+  return new AwsError(404, 'ResourceNotFoundException', { Message: message, Type: 'User' });
+}
+
+export function conflict(message: string): AwsError {
+  return new AwsError(409, 'ResourceConflictException', { Type: 'User', message });
+}
+
+export function invalidParameter(message: string): AwsError {
+  return new AwsError(400, 'InvalidParameterValueException', { Type: 'User', message });
+}
+
+/** Of the API's model: `value` at `field` breaks a constraint. */
+export function invalidField(value: unknown, field: string, constraint: string): AwsError {
+  const message = `1 validation error detected: Value '${value}' at '${field}' failed to satisfy constraint: ${constraint}`;
+  return new AwsError(400, 'ValidationException', { message });
+}
+
+export function tooLarge(message: string): AwsError {
+  return new AwsError(413, 'RequestEntityTooLargeException', { message });
+}
+
+export function throttled(reason: string, message: string, retryAfterMs?: number): AwsError {
+  const headers =
+    retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(retryAfterMs / 1000)) };
+  const body = { Reason: reason, Type: 'User', message };
+  return new AwsError(429, 'TooManyRequestsException', body, headers);
+}
+
+export function wrongRevision(): AwsError {
+  return new AwsError(412, 'PreconditionFailedException', {
+    Type: 'User',
+    message:
+      'The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id',
+  });
+}
+
+/** The platform's own failure; the function did not run. */
+export function platformError(status: 500 | 502 | 503): AwsError {
+  const type = status === 503 ? 'ServiceUnavailableException' : 'ServiceException';
+  return new AwsError(status, type, { Type: 'Service', message: 'An internal error occurred' });
+}

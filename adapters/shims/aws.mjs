@@ -1,0 +1,75 @@
+// The AWS Lambda shim: an API Gateway v2 event (ours, or a Function URL's) in, its answer out. `Handler` is `aws.handler`.
+
+import { isUtf8 } from 'node:buffer';
+import { fetchCall } from './fetch-call.mjs';
+
+// Loaded in the init phase. A module that fails is told at each call, so that it can be told from a handler that throws.
+const loaded = import('./handler.mjs').then(
+  (module) => () => Promise.resolve(module),
+  (error) => () => Promise.reject(error),
+);
+const load = await loaded;
+
+/**
+ * @param {object} event  API Gateway v2 payload; any other JSON is the body of a POST to `/`
+ * @throws what the handler threw, so that the cloud's own error metrics and retries work; `Init.*` when the module failed
+ */
+export async function handler(event, context) {
+  const outgoing = await fetchCall(load, toIncoming(event), {
+    provider: 'aws-lambda',
+    requestId: context.awsRequestId,
+    deadlineMs: Date.now() + context.getRemainingTimeInMillis(),
+  });
+  if (outgoing.outcome === 'ok') return toResult(outgoing);
+
+  const failure = JSON.parse(Buffer.from(outgoing.body).toString());
+  if (failure.kind !== 'init') throw outgoing.error;
+  const error = new Error(failure.message, { cause: outgoing.error });
+  error.name = `Init.${failure.type}`;
+  throw error;
+}
+
+function toIncoming(event) {
+  const http = event?.requestContext?.http;
+  if (!http) {
+    const headers = [['content-type', 'application/json']];
+    return {
+      method: 'POST',
+      path: '/',
+      query: '',
+      headers,
+      body: Buffer.from(JSON.stringify(event ?? null)),
+    };
+  }
+
+  const headers = Object.entries(event.headers ?? {});
+  if (event.cookies?.length) headers.push(['cookie', event.cookies.join('; ')]);
+  const body = event.body
+    ? Buffer.from(event.body, event.isBase64Encoded ? 'base64' : 'utf8')
+    : undefined;
+  return {
+    method: http.method,
+    path: event.rawPath,
+    query: event.rawQueryString,
+    headers,
+    body,
+  };
+}
+
+function toResult({ status, headers, body }) {
+  const single = {};
+  const cookies = [];
+  for (const [name, value] of headers) {
+    if (name === 'set-cookie') cookies.push(value);
+    else single[name] = value;
+  }
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  const isText = isUtf8(bytes);
+  return {
+    statusCode: status,
+    headers: single,
+    cookies,
+    body: bytes.toString(isText ? 'utf8' : 'base64'),
+    isBase64Encoded: !isText,
+  };
+}
