@@ -5,9 +5,10 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { runMain } from 'node:module';
 import { constants } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 
 const NODE_MAJOR = 24;
 /** The Node that npx fetches where the user's own is older, exact (npm package `node`). */
@@ -54,7 +55,7 @@ async function becomeCommand() {
   if (CONFIGURED.includes(name) && existsSync('.env')) process.loadEnvFile('.env');
   const given = process.argv.slice(name === word ? 3 : 2);
   process.argv = [process.execPath, join(root, program), ...fixed, ...given];
-  await import(pathToFileURL(join(root, program)).href);
+  runMain();
 }
 
 /** On an older Node: this file again under Node 24; signals, exit code and streams pass through. */

@@ -1,0 +1,356 @@
+// The house's chain: anvil behind a JSON-RPC front that keeps every operation durable before it is done, so that after
+// `kill -9` at any moment the same blocks, hashes, nonces and logs are there again. Run by itself it serves one folder.
+import { once } from 'node:events';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { writeWhole } from '../adapters/emulators/whole-file.ts';
+import { type Anvil, RpcError, startAnvil } from './local-chain/anvil.ts';
+import { type History, type Operation, openHistory } from './local-chain/history.ts';
+import { createSequencer, DivergedError, type Sequencer } from './local-chain/sequencer.ts';
+
+const CHAIN_ID = 31_337;
+/** Blocks that a restore may have to replay before a state is kept: about 0.6 s on a chain of 3 000 blocks. */
+const KEEP_AFTER_BLOCKS = 100;
+/** A state is taken when nothing came for so long, ms: taking it stops the chain, 160 ms at 3 000 blocks. */
+const IDLE_MS = 1_000;
+/** Beyond so many blocks a state is taken although the chain is busy. */
+const KEEP_BUSY_AFTER_BLOCKS = 1_000;
+const MAX_BODY_BYTES = 32 * 1024 * 1024;
+const READABLE = /^(eth|net|web3|txpool|debug|trace)_(?!sendTransaction$|sign)/;
+
+export interface LocalChain {
+  readonly rpcUrl: string;
+  readonly port: number;
+  /** BLOCKHASH is right in contracts only for blocks from this one on (anvil forgets earlier ones when it loads a state). */
+  readonly trustedFromBlock: number;
+  /** Ends when the EVM process does. */
+  readonly ended: Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface LocalChainOptions {
+  /** Folder of its history. */
+  readonly dir: string;
+  /** 0 or none: any free port. @throws Error EADDRINUSE */
+  readonly port?: number;
+  /** Called with the pid of each process it starts. */
+  readonly onSpawn?: (pid: number) => void;
+}
+
+/** Opens or creates the chain of a folder. @throws Error CHAIN_BINARY no anvil for this platform */
+export async function startLocalChain(options: LocalChainOptions): Promise<LocalChain> {
+  mkdirSync(options.dir, { recursive: true });
+  const genesisSec = await readGenesis(join(options.dir, 'genesis.json'));
+  const history = await openHistory(options.dir);
+  const { anvil, sequencer, trustedFromBlock } = await restore(history, genesisSec, options);
+  const line = createLine(history, sequencer, trustedFromBlock - 1);
+  const server = createServer((request, response) => {
+    void answer(request, response, (body) => dispatch(body, anvil, line));
+  });
+  server.listen(options.port ?? 0, '127.0.0.1');
+  await once(server, 'listening').catch(async (error: unknown) => {
+    await anvil.close();
+    throw error;
+  });
+  // A server that listens on a port has an address object.
+  const { port } = server.address() as AddressInfo;
+  let closing: Promise<void> | undefined;
+
+  async function close(): Promise<void> {
+    server.close();
+    server.closeAllConnections();
+    await line.close();
+    history.close();
+    await anvil.close();
+  }
+
+  return {
+    rpcUrl: `http://127.0.0.1:${port}`,
+    port,
+    trustedFromBlock,
+    ended: anvil.ended,
+    close() {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+/** The newest base from which a replay gives the recorded hashes; the genesis gives them always. */
+async function restore(history: History, genesisSec: number, options: LocalChainOptions) {
+  for (const base of history.bases) {
+    const anvil = await startAnvil({
+      chainId: CHAIN_ID,
+      genesisSec,
+      cacheDir: join(options.dir, 'cache'),
+      onSpawn: options.onSpawn,
+    });
+    try {
+      const state = base === undefined ? undefined : await history.readState(base);
+      const sequencer = await createSequencer(anvil, state);
+      await sequencer.replay(await history.read(base));
+      return {
+        anvil,
+        sequencer,
+        trustedFromBlock: state === undefined ? 0 : state.head.number + 1,
+      };
+    } catch (error) {
+      await anvil.close();
+      // A state cut short, or blocks that used a hash from before their base (see trustedFromBlock): take an older base.
+      const isBaseAtFault = error instanceof DivergedError || error instanceof SyntaxError;
+      if (base === undefined || !(isBaseAtFault || error instanceof RpcError)) throw error;
+    }
+  }
+  throw new Error('a history has at least its genesis');
+}
+
+/** All operations in one line: durable, then done, then answered. */
+function createLine(history: History, sequencer: Sequencer, baseBlock: number) {
+  interface Waiting {
+    /** None: only the time of the next block is told to the node, which keeps nothing of it. */
+    readonly operation?: Operation;
+    readonly resolve: (result: unknown) => void;
+    readonly reject: (error: unknown) => void;
+  }
+  let waiting: Waiting[] = [];
+  let working: Promise<void> | undefined;
+  let keptAtBlock = baseBlock;
+  let lastAtMs = Date.now();
+
+  const nowSec = (): number => Math.floor(Date.now() / 1000) + sequencer.offsetSec;
+  const blocksSinceKept = (): number => sequencer.head.number - keptAtBlock;
+
+  async function work(): Promise<void> {
+    while (waiting.length > 0) {
+      const batch = waiting;
+      waiting = [];
+      const operations = batch.flatMap(({ operation }) => operation ?? []);
+      let number = operations.length > 0 ? await history.append(operations) : history.next;
+      for (const { operation, resolve, reject } of batch) {
+        await perform(operation, number).then(resolve, reject);
+        if (operation !== undefined) number += 1;
+      }
+      lastAtMs = Date.now();
+      if (blocksSinceKept() >= KEEP_BUSY_AFTER_BLOCKS) await keep();
+    }
+  }
+
+  async function perform(operation: Operation | undefined, number: number): Promise<unknown> {
+    if (operation === undefined) return sequencer.setNextTime(nowSec());
+    const result = await sequencer.apply(operation);
+    history.noteHead(number, sequencer.head);
+    return result;
+  }
+
+  async function keep(): Promise<void> {
+    const state = await sequencer.dump();
+    if (state === undefined) return;
+    await history.keep(state);
+    keptAtBlock = state.head.number;
+  }
+
+  function start(task: () => Promise<void>): void {
+    working = task().finally(() => {
+      working = undefined;
+      if (waiting.length > 0) start(work);
+    });
+  }
+
+  const idle = setInterval(() => {
+    const isIdle = working === undefined && Date.now() - lastAtMs >= IDLE_MS;
+    if (isIdle && blocksSinceKept() >= KEEP_AFTER_BLOCKS) start(keep);
+  }, IDLE_MS);
+
+  function add(operation?: Operation): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      waiting.push({ resolve, reject, ...(operation && { operation }) });
+      if (working === undefined) start(work);
+    });
+  }
+
+  return {
+    add,
+    /** The chain's clock: this machine's, and what `evm_increaseTime` has added. */
+    nowSec,
+    get offsetSec() {
+      return sequencer.offsetSec;
+    },
+    async close(): Promise<void> {
+      clearInterval(idle);
+      while (working !== undefined) await working;
+    },
+  };
+}
+
+type Line = ReturnType<typeof createLine>;
+
+/** One request or a batch, as JSON-RPC 2.0 has it. Reads pass to the node as they are. */
+async function dispatch(body: string, anvil: Anvil, line: Line): Promise<string> {
+  const parsed: unknown = JSON.parse(body);
+  if (!Array.isArray(parsed)) {
+    const { method, params } = requestOf(parsed);
+    if (READABLE.test(method) && method !== 'eth_sendRawTransaction') {
+      if (seesPending(method, params)) await line.add();
+      return anvil.forward(body);
+    }
+    return JSON.stringify(await reply(parsed, anvil, line));
+  }
+  return JSON.stringify(await Promise.all(parsed.map((request) => reply(request, anvil, line))));
+}
+
+async function reply(request: unknown, anvil: Anvil, line: Line): Promise<object> {
+  const { id, method, params } = requestOf(request);
+  try {
+    return { jsonrpc: '2.0', id, result: await perform(method, params, anvil, line) };
+  } catch (error) {
+    if (!(error instanceof RpcError)) throw error;
+    return {
+      jsonrpc: '2.0',
+      id,
+      error: { code: error.code, message: error.message, data: error.data },
+    };
+  }
+}
+
+/** What changes the chain becomes an operation; anvil's other ways of changing it would be lost at a restart. */
+async function perform(
+  method: string,
+  params: readonly unknown[],
+  anvil: Anvil,
+  line: Line,
+): Promise<unknown> {
+  const [first, second] = params;
+  switch (method) {
+    case 'eth_sendRawTransaction':
+      return line.add({ kind: 'transaction', atSec: line.nowSec(), raw: String(first) });
+    case 'evm_mine':
+      return line.add({ kind: 'mine', atSec: line.nowSec(), blocks: 1, everySec: 0 });
+    case 'anvil_mine':
+    case 'hardhat_mine': {
+      const blocks = numberOf(first ?? 1);
+      const everySec = numberOf(second ?? 0);
+      await line.add({ kind: 'mine', atSec: line.nowSec(), blocks, everySec });
+      return null;
+    }
+    case 'anvil_setBalance':
+    case 'hardhat_setBalance':
+      return line.add({ kind: 'balance', address: String(first), balance: String(second) });
+    case 'evm_increaseTime':
+      return line.add({ kind: 'clock', offsetSec: line.offsetSec + numberOf(first) });
+    case 'evm_setNextBlockTimestamp':
+      return line.add({
+        kind: 'clock',
+        offsetSec: line.offsetSec + numberOf(first) - line.nowSec(),
+      });
+    default:
+      if (!READABLE.test(method)) {
+        throw new RpcError(-32_601, `${method} is not a method of the local chain`);
+      }
+      if (seesPending(method, params)) await line.add();
+      return anvil.call(method, params);
+  }
+}
+
+/** Whether the node answers from a block that is yet to come, so that its timestamp matters. */
+function seesPending(method: string, params: readonly unknown[]): boolean {
+  return method === 'eth_estimateGas' || (method === 'eth_call' && params[1] === 'pending');
+}
+
+/** @throws RpcError -32600 not a request, -32602 not a number */
+function requestOf(value: unknown): { id: unknown; method: string; params: readonly unknown[] } {
+  if (typeof value !== 'object' || value === null || !('method' in value)) {
+    throw new RpcError(-32_600, 'Invalid Request');
+  }
+  return {
+    id: 'id' in value ? value.id : null,
+    method: String(value.method),
+    params: 'params' in value && Array.isArray(value.params) ? value.params : [],
+  };
+}
+
+function numberOf(value: unknown): number {
+  const number = Number(value);
+  if (!Number.isSafeInteger(number) || number < 0) throw new RpcError(-32_602, 'Invalid params');
+  return number;
+}
+
+/** Reads the request, answers it; what cannot be read at all gets a JSON-RPC error without an id. */
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  handle: (body: string) => Promise<string>,
+): Promise<void> {
+  response.setHeader('content-type', 'application/json');
+  try {
+    response.end(await handle(await readBody(request)));
+  } catch (error) {
+    const { code, message } =
+      error instanceof RpcError
+        ? error
+        : { code: error instanceof SyntaxError ? -32_700 : -32_603, message: String(error) };
+    response.end(JSON.stringify({ jsonrpc: '2.0', id: null, error: { code, message } }));
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request) {
+    bytes += chunk.length;
+    if (bytes > MAX_BODY_BYTES) throw new RpcError(-32_600, `above ${MAX_BODY_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+/** The genesis' time is chosen once: it is part of every hash. */
+async function readGenesis(path: string): Promise<number> {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')).timestampSec;
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+    const timestampSec = Math.floor(Date.now() / 1000);
+    await writeWhole(path, JSON.stringify({ timestampSec }));
+    return timestampSec;
+  }
+}
+
+/** The process of the house: tells its parent where it listens, ends with it. */
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { dir: { type: 'string', default: '.defaas/chain' }, port: { type: 'string' } },
+  });
+  const chain = await startLocalChain({
+    dir: resolve(values.dir),
+    port: Number(values.port ?? 0),
+    onSpawn: (pid) => process.send?.({ spawned: pid }),
+  });
+  let isEnding = false;
+  const end = async (): Promise<void> => {
+    if (isEnding) return;
+    isEnding = true;
+    await chain.close();
+    process.exit(0);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end);
+  if (process.send === undefined) console.log(chain.rpcUrl);
+  else process.on('disconnect', end);
+  const { rpcUrl, trustedFromBlock } = chain;
+  process.send?.({ ready: { rpcUrl, trustedFromBlock } });
+  await chain.ended;
+  if (!isEnding) {
+    console.error('CHAIN_UNREACHABLE: the local chain ended by itself, run npm start again');
+    process.exit(1);
+  }
+}
+
+if (import.meta.main) {
+  await main().catch((error: Error & { code?: string }) => {
+    const line = error.code === 'EADDRINUSE' ? `PORT_TAKEN: ${error.message}` : error.message;
+    console.error(/^[A-Z_]+: /.test(line) ? line : (error.stack ?? line));
+    process.exit(1);
+  });
+}
