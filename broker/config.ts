@@ -1,6 +1,8 @@
 // The one reader of the environment for the gateway process. `.env.example` lists every variable; a test holds the two equal.
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import type { ProviderSettings } from '../adapters/providers.ts';
+import { emulatedClouds, realClouds } from './clouds.ts';
 import { DefaasError } from './errors.ts';
 
 /** A value that must not reach logs, errors or replies: it prints as `[secret]`. */
@@ -49,8 +51,8 @@ export interface Config {
   readonly operatorKey: Secret;
   /** Sends settlements. */
   readonly settlerKey: Secret;
-  /** JSON file with the emulators' endpoints; unset = the real clouds through their own variables. */
-  readonly emulatorsFile: string | undefined;
+  /** The clouds this gateway deploys to: the emulators of DEFAAS_EMULATORS_FILE, else the real ones. */
+  readonly clouds: Partial<ProviderSettings>;
   /** `any`, or the addresses that may deploy on this gateway's cloud accounts, lower-case. */
   readonly publishers: 'any' | readonly string[];
   /** Origin of functions, when it is not the gateway's own; then their cookies pass. */
@@ -59,6 +61,8 @@ export interface Config {
   readonly artifactMaxBytes: number;
   /** Calls under way at once, the rest is refused with OVERLOADED. */
   readonly invocationsMax: number;
+  /** Room for the kept answers of keyed calls that are too large for the ledger, MiB. */
+  readonly answersMaxMiB: number;
   /** What sponsored calls may cost a publisher per UTC day, base units. */
   readonly sponsorDailyUnits: bigint;
   /** A lane is served only while it is open for two of these. */
@@ -111,12 +115,13 @@ export function readConfig(
     gatewayKey: keyFrom('DEFAAS_KEYS_GATEWAY_FILE'),
     operatorKey: keyFrom('DEFAAS_KEYS_OPERATOR_FILE'),
     settlerKey: keyFrom('DEFAAS_KEYS_SETTLER_FILE'),
-    emulatorsFile: env.DEFAAS_EMULATORS_FILE,
+    clouds: cloudsFrom(env, faults),
     publishers: publishersFrom(env.DEFAAS_PUBLISHERS ?? 'none', faults),
     functionsOrigin: env.DEFAAS_FUNCTIONS_ORIGIN,
     bodyMaxBytes: whole('DEFAAS_BODY_MAX_BYTES', 6 * 1024 * 1024, 65_536),
     artifactMaxBytes: whole('DEFAAS_ARTIFACT_MAX_BYTES', 64 * 1024 * 1024, 65_536),
     invocationsMax: whole('DEFAAS_INVOCATIONS_MAX_COUNT', 1024, 1),
+    answersMaxMiB: whole('DEFAAS_ANSWERS_MAX_MIB', 1024),
     sponsorDailyUnits: BigInt(whole('DEFAAS_SPONSOR_DAILY_UNITS', 1_000_000)),
     settlementCycleSec: whole('DEFAAS_SETTLEMENT_CYCLE_SEC', 21_600, 1),
   };
@@ -124,6 +129,20 @@ export function readConfig(
     throw new DefaasError('CONFIG_INVALID', `${faults.join('; ')}, see .env.example`);
   }
   return Object.freeze(config);
+}
+
+function cloudsFrom(
+  env: Readonly<Record<string, string | undefined>>,
+  faults: string[],
+): Partial<ProviderSettings> {
+  const file = env.DEFAAS_EMULATORS_FILE;
+  if (file === undefined) return realClouds(env, (line) => faults.push(line));
+  try {
+    return emulatedClouds(file);
+  } catch {
+    faults.push('DEFAAS_EMULATORS_FILE must name the file that npm run emulators writes');
+    return {};
+  }
 }
 
 function publishersFrom(value: string, faults: string[]): 'any' | readonly string[] {

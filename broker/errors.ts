@@ -63,9 +63,19 @@ export const ERRORS = {
   ),
   FUNCTION_FAILING: entry(503, 'The function failed too often', 'mend it, then try again later'),
   INVOCATION_UNKNOWN: entry(
-    502,
+    409,
     'The outcome of the call is unknown',
     'the call costs nothing; retry if that is safe',
+  ),
+  IDEMPOTENCY_MISMATCH: entry(
+    422,
+    'The key was used for another call',
+    'use a fresh Idempotency-Key',
+  ),
+  ANSWER_EXPIRED: entry(
+    410,
+    'The answer under this key is kept no more',
+    'use a fresh Idempotency-Key',
   ),
   PROVIDERS_DOWN: entry(503, 'No cloud could take the call', 'try again shortly'),
   PROVIDER_UNKNOWN: entry(400, 'No such cloud', 'use aws, google, azure or local'),

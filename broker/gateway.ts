@@ -15,6 +15,7 @@ import { createDeployments, type Deployments } from './deployments/deployments.t
 import { createJobs, type Jobs } from './deployments/jobs.ts';
 import { createDigestSigner } from './ecdsa.ts';
 import { DefaasError } from './errors.ts';
+import { type Answers, createAnswers } from './invocation/answers.ts';
 import { type Authenticate, createAuthenticate } from './invocation/authenticate.ts';
 import { type Beacon, createBeacon } from './invocation/beacon.ts';
 import { createJournal, type GroupSigner, type Journal } from './invocation/journal.ts';
@@ -41,6 +42,7 @@ export interface Gateway {
   readonly journal: Journal;
   readonly groupSigner: GroupSigner;
   readonly sponsors: Sponsors;
+  readonly answers: Answers;
   readonly beacon: Beacon;
   readonly deployments: Deployments;
   readonly jobs: Jobs;
@@ -52,7 +54,6 @@ export interface Gateway {
   readonly closing: AbortSignal;
   /** @throws DefaasError PROVIDER_UNKNOWN */
   provider(name: ProviderName): Provider;
-  regionOf(name: ProviderName): string;
   readonly providerNames: readonly ProviderName[];
   close(): Promise<void>;
 }
@@ -94,17 +95,20 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     })),
   );
   const ipfs = await createIpfsNode({ dir: `${config.home}/ipfs` });
-  const { providers, regions } = createProviders({
-    gateway: address,
-    emulatorsFile: config.emulatorsFile,
-    log,
-  });
+  const providers: ReadonlyMap<ProviderName, Provider> = createProviders(config.clouds, address);
   const tokens = await createTokens({
     keyFile: `${config.home}/gateway/token-key.json`,
     gateway: address,
     chainId: chain.chainId,
     billing: chain.contracts.billing,
     nowMs,
+  });
+  const answers = createAnswers({
+    ledger,
+    dir: `${config.home}/gateway/answers`,
+    maxFileBytes: config.answersMaxMiB * 1024 * 1024,
+    nowMs,
+    onFailed: (err) => log.warn({ err }, 'old answers were not removed'),
   });
   return {
     config,
@@ -136,6 +140,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       spentToday: state.sponsored,
       nowMs,
     }),
+    answers,
     beacon: createBeacon({
       chain,
       writer: account,
@@ -160,9 +165,9 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
         `${name} is not configured at this gateway, use ${[...providers.keys()].join(', ')}`,
       );
     },
-    regionOf: (name) => regions.get(name) ?? '',
     close: async () => {
       closing.abort();
+      answers.close();
       for (const provider of providers.values()) await provider.close();
       chain.close();
       await ipfs.close();

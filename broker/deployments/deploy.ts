@@ -56,7 +56,7 @@ export async function deploy(
   const manifest = parseManifest(manifestBytes);
   const wanted = options.providers.map((name) => {
     const provider = gateway.provider(name);
-    const region = gateway.regionOf(name);
+    const region = provider.regions[0] ?? '';
     const spec = specOf(gateway, target, { files, manifest, region });
     refuseBeyondLimits(provider, version, files);
     return { provider, region, spec };

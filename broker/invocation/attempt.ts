@@ -35,6 +35,8 @@ interface AttemptOptions {
   readonly idempotent: boolean;
   readonly signal: AbortSignal;
   readonly nowMs: () => number;
+  /** Told of what is no ProviderError. */
+  readonly onFault: (error: unknown) => void;
 }
 
 /** Tries the choices in order; a `maybe` ends it unless the version is idempotent. */
@@ -59,17 +61,20 @@ export async function attempt(
       const result = await route.provider.invoke(route.deployment, request, { signal });
       return { kind: 'answered', choice, result, failed };
     } catch (error) {
-      if (!(error instanceof ProviderError)) throw error;
+      // Anything but a ProviderError is a fault of ours in the middle of an attempt: it may have run.
+      const known = error instanceof ProviderError ? error : undefined;
+      if (known === undefined) options.onFault(error);
+      const ran = known?.ran ?? 'maybe';
       const measuredMs = Math.round(options.nowMs() - startedMs);
       failed.push({
         deployment: route.id,
         provider: route.provider.name,
-        code: error.code,
-        ran: error.ran,
+        code: known?.code ?? 'INTERNAL',
+        ran,
         measuredMs,
       });
-      retryAfterMs = error.retryAfterMs ?? retryAfterMs;
-      if (error.ran === 'maybe') {
+      retryAfterMs = known?.retryAfterMs ?? retryAfterMs;
+      if (ran === 'maybe') {
         unknown = { kind: 'unknown', choice, measuredMs, failed };
         if (!options.idempotent || options.signal.aborted) return unknown;
       }

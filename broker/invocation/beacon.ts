@@ -1,5 +1,6 @@
 // The recorded epoch that a call's draw uses, and the candidate set in force then (contracts.md section 9).
 
+import { freshEpoch } from '../../contracts/beacon.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
@@ -37,18 +38,17 @@ interface BeaconOptions {
 
 /** One renewal runs at a time, whoever asks. */
 export function createBeacon(options: BeaconOptions): Beacon {
-  const { chain, writer, gateway, nowMs } = options;
-  let renewal: Promise<void> | undefined;
+  const { chain, gateway, nowMs } = options;
+  let renewal: Promise<unknown> | undefined;
 
-  const checkpoint = async (): Promise<void> => {
-    const block = await writer.freshEpoch({
+  const renewOnce = (leastEpoch: number): Promise<unknown> => {
+    renewal ??= freshEpoch({
+      chain,
+      writer: options.writer,
+      atLeastEpoch: leastEpoch,
       notBeforeBlock: options.localFromBlock ?? 0,
       mine: options.localFromBlock !== undefined,
-    });
-    await chain.synced(block.blockNumber);
-  };
-  const renewOnce = (): Promise<void> => {
-    renewal ??= checkpoint().finally(() => {
+    }).finally(() => {
       renewal = undefined;
     });
     return renewal;
@@ -64,7 +64,7 @@ export function createBeacon(options: BeaconOptions): Beacon {
   const renew = async (leastEpoch: number): Promise<void> => {
     // A renewal under way may have begun before `leastEpoch` could be reached; the next one is new.
     for (let round = 0; round < 3 && !isUsable(leastEpoch, STALE_AFTER_SEC); round += 1) {
-      await renewOnce();
+      await renewOnce(leastEpoch);
     }
   };
 
@@ -76,7 +76,8 @@ export function createBeacon(options: BeaconOptions): Beacon {
       const known = current && chain.view.candidates(functionVersion, gateway, current.epoch);
       const leastEpoch = known?.fromEpoch ?? newest.fromEpoch;
       if (!isUsable(leastEpoch, STALE_AFTER_SEC)) await renew(leastEpoch);
-      else if (!isUsable(leastEpoch, RENEW_AFTER_SEC)) renewOnce().catch(options.onFailed);
+      else if (!isUsable(leastEpoch, RENEW_AFTER_SEC))
+        renewOnce(leastEpoch).catch(options.onFailed);
       const epoch = chain.view.latestEpoch;
       const set = epoch && chain.view.candidates(functionVersion, gateway, epoch.epoch);
       if (epoch === undefined || set === undefined) throw notDeployed(functionVersion);

@@ -43,18 +43,23 @@ export interface ReceiptLine {
   readonly seq: number;
 }
 
-/** The end of a call: the function's answer or why there is none; both with a receipt where something may have run. */
-export type Answer =
+/** The function's answer, or why there is none. */
+export type Reply =
   | {
       readonly ok: true;
       readonly status: number;
       readonly headers: Headers;
       readonly body: Uint8Array;
-      readonly receipt: ReceiptLine;
     }
   | {
       readonly ok: false;
       readonly code: 'FUNCTION_FAILED' | 'FUNCTION_TIMEOUT' | 'INVOCATION_UNKNOWN';
       readonly message: string;
-      readonly receipt: ReceiptLine;
     };
+
+/** The end of a call under which something may have run: always with a receipt. */
+export type Answer = Reply & {
+  readonly receipt: ReceiptLine;
+  /** It answers an earlier call under the same key. */
+  readonly isReplay?: boolean;
+};

@@ -2,17 +2,16 @@
 import { randomBytes } from 'node:crypto';
 import type { InvokeRequest } from '../../adapters/provider.ts';
 import type { FunctionVersion } from '../../contracts/chain.ts';
-import type { Hex } from '../../contracts/libraries/keccak.ts';
-import { keccak256Hex } from '../../contracts/libraries/keccak.ts';
+import { type Hex, keccak256Hex } from '../../contracts/libraries/keccak.ts';
 import { type Call, hashCall } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
-import type { Manifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import { attempt } from './attempt.ts';
+import type { KeyedCall } from './answers.ts';
+import { attempt, type Outcome } from './attempt.ts';
 import { authorize } from './authorize.ts';
 import { type Choice, choose } from './choose.ts';
-import type { Answer, Caller, Invocation } from './invocation.ts';
+import type { Answer, Caller, Invocation, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
 import { record, saltedHash } from './record.ts';
 import { forwardedHeaders, replyHeaders } from './reply.ts';
@@ -21,6 +20,9 @@ import { acceptVoucher } from './vouchers.ts';
 
 /** How long after its deadline a prepaid call may still end: the version's timeout, a cold start, and clocks apart. */
 const DEADLINE_SLACK_SEC = 60;
+/** Most of a function's own error text that is passed on, characters. */
+const MAX_FOREIGN_TEXT = 256;
+const NO_BODY = new Uint8Array();
 
 /**
  * Runs one call and resolves when its receipt is durable and signed.
@@ -30,66 +32,109 @@ const DEADLINE_SLACK_SEC = 60;
  */
 export async function invoke(gateway: Gateway, invocation: Invocation): Promise<Answer> {
   const target = resolveTarget(gateway.chain.view, invocation);
-  const manifest = gateway.deployments.manifest(target.version.functionVersion);
-  const caller = await callerOf(gateway, invocation, target, manifest);
+  const caller = await callerOf(gateway, invocation, target);
   const atBlock = await authorize(gateway.chain, target, caller);
   await acceptVoucher(gateway, caller, invocation.voucher);
-  const maxPriceUnits = maxPriceOf(target.version, invocation);
+  const call = { invocation, caller, target, atBlock };
+  const key = invocation.idempotencyKey;
+  if (key === undefined) return run(gateway, call);
+  return gateway.answers.once({ ...call, key }, (keyed) => run(gateway, { ...call, keyed }));
+}
+
+interface AuthorizedCall {
+  readonly invocation: Invocation;
+  readonly caller: Caller;
+  readonly target: Target;
+  readonly atBlock: number;
+  readonly keyed?: KeyedCall;
+}
+
+/** Steps 4 to 8; throws only when nothing ran, or when the ledger failed. */
+async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer> {
+  const { invocation, caller, target, atBlock, keyed } = authorized;
+  const { version } = target;
+  const maxPriceUnits = maxPriceOf(version, invocation);
   const lane = hold(gateway, caller, target, maxPriceUnits);
   try {
-    const draw = await gateway.beacon.drawFor(target.version.functionVersion);
+    const draw = await gateway.beacon.drawFor(version.functionVersion);
     const salt = randomBytes(32);
-    const input = saltedHash(salt, invocation.body);
     const call = callFor({
       gateway,
       invocation,
       target,
       lane,
-      input,
+      input: saltedHash(salt, invocation.body),
       maxPriceUnits,
       epoch: draw.epoch,
     });
-    const routes = gateway.deployments.routes(target.version.functionVersion);
+    const routes = gateway.deployments.routes(version.functionVersion);
     const choices = choose({ value: draw.value, call: hashCall(call), ids: draw.ids }, routes);
     refuseTooLarge(invocation, choices);
     const outcome = await attempt(choices, requestFor(invocation), {
-      timeoutMs: target.version.timeoutMs,
-      idempotent: target.version.idempotent,
+      timeoutMs: version.timeoutMs,
+      idempotent: version.idempotent,
       signal: invocation.signal,
       nowMs: gateway.nowMs,
+      onFault: (err) => gateway.log.error({ err, invocationId: invocation.id }, 'attempt broke'),
     });
-    if (outcome.kind === 'none') {
-      throw new DefaasError(
-        'PROVIDERS_DOWN',
-        `no cloud could take ${target.label} (${outcome.failed.map((one) => `${one.provider}: ${one.code}`).join(', ') || 'none is reachable'}), try again shortly`,
-        { retryAfterSec: Math.ceil((outcome.retryAfterMs ?? 1000) / 1000) },
-      );
-    }
-    const receipt = await record(gateway, { target, caller, lane, call, salt, atBlock, outcome });
-    if (outcome.kind === 'unknown') {
-      const message = `${target.label} may have run, its answer was lost, nothing was charged; retry if that is safe`;
-      return { ok: false, code: 'INVOCATION_UNKNOWN', message, receipt };
-    }
-    const { result } = outcome;
-    if (!result.ok) {
-      const code = result.error.kind === 'timeout' ? 'FUNCTION_TIMEOUT' : 'FUNCTION_FAILED';
-      const message = `${target.label} failed: ${result.error.type}: ${result.error.message.slice(0, 256)}`;
-      return { ok: false, code, message, receipt };
-    }
-    const headers = replyHeaders(result.headers, gateway.config.functionsOrigin !== undefined);
-    return { ok: true, status: result.status, headers, body: result.body, receipt };
+    if (outcome.kind === 'none') throw providersDown(target, outcome);
+    const reply = replyOf(outcome, target, gateway.config.functionsOrigin !== undefined);
+    const store = await keyed?.keep(reply.ok ? reply.body : NO_BODY);
+    return await record(gateway, {
+      target,
+      caller,
+      lane,
+      call,
+      salt,
+      atBlock,
+      outcome,
+      reply,
+      store,
+    });
   } finally {
     gateway.lanes.release(lane, maxPriceUnits);
   }
 }
 
+/** What the caller will see, but for the receipt. */
+function replyOf(
+  outcome: Exclude<Outcome, { kind: 'none' }>,
+  { label }: Target,
+  ownOrigin: boolean,
+): Reply {
+  if (outcome.kind === 'unknown') {
+    const message = `${label} may have run, its answer was lost, nothing was charged; retry if that is safe`;
+    return { ok: false, code: 'INVOCATION_UNKNOWN', message };
+  }
+  const { result } = outcome;
+  if (result.ok) {
+    const headers = replyHeaders(result.headers, ownOrigin);
+    return { ok: true, status: result.status, headers, body: result.body };
+  }
+  const { kind, type, message } = result.error;
+  return {
+    ok: false,
+    code: kind === 'timeout' ? 'FUNCTION_TIMEOUT' : 'FUNCTION_FAILED',
+    message: `${label} failed: ${type}: ${message.slice(0, MAX_FOREIGN_TEXT)}, nothing was charged`,
+  };
+}
+
+function providersDown(
+  { label }: Target,
+  { failed, retryAfterMs = 1000 }: Extract<Outcome, { kind: 'none' }>,
+): DefaasError {
+  const why = failed.map((one) => `${one.provider}: ${one.code}`).join(', ') || 'none is reachable';
+  return new DefaasError(
+    'PROVIDERS_DOWN',
+    `no cloud could take ${label} (${why}), try again shortly`,
+    {
+      retryAfterSec: Math.ceil(retryAfterMs / 1000),
+    },
+  );
+}
+
 /** A token's lane, or for a call without a token the publisher's, where the manifest says that the publisher pays. */
-async function callerOf(
-  gateway: Gateway,
-  invocation: Invocation,
-  target: Target,
-  manifest: Manifest | undefined,
-): Promise<Caller> {
+async function callerOf(gateway: Gateway, invocation: Invocation, target: Target): Promise<Caller> {
   if (invocation.token !== undefined) {
     const token = await gateway.authenticate(invocation.token);
     if (token.lane !== undefined) return { ...token.lane, sponsored: false };
@@ -98,6 +143,7 @@ async function callerOf(
       'the token names no lane to spend from, sign in with the lane among the resources',
     );
   }
+  const manifest = gateway.deployments.manifest(target.version.functionVersion);
   if (manifest?.payer === 'publisher' && target.version.accessMode === 0) {
     const payer = target.function.owner;
     const lane = gateway.lanes.prepaidLane(payer);

@@ -1,7 +1,7 @@
 // Step 8 of a call: a receipt gets its number, is made durable together with all that have gathered, and is signed by group.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { createTree } from '../../contracts/libraries/ordered-merkle.ts';
-import type { GroupSignature, JournalEntry, Ledger } from '../ledger/ledger.ts';
+import type { GroupSignature, JournalEntry, Ledger, StoredAnswer } from '../ledger/ledger.ts';
 
 /** What signs a group’s root: the operator’s key over `ReceiptGroup(gateway, root, count)`. */
 export interface GroupSigner {
@@ -15,16 +15,22 @@ export interface Sponsorship {
   readonly units: bigint;
 }
 
+/** What becomes durable together with a receipt. */
+export interface Beside {
+  readonly sponsorship?: Sponsorship | undefined;
+  readonly answer?: StoredAnswer | undefined;
+}
+
 interface Pending {
   readonly entry: JournalEntry;
-  readonly sponsorship: Sponsorship | undefined;
+  readonly beside: Beside;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
 
 export interface Journal {
   /** Resolves when the entry is durable and its group signed. The order of calls is the order on disk. */
-  append(entry: JournalEntry, sponsorship?: Sponsorship): Promise<void>;
+  append(entry: JournalEntry, beside?: Beside): Promise<void>;
   /** Waits until all that was appended is on disk, with its signatures. */
   flush(): Promise<void>;
 }
@@ -55,8 +61,14 @@ export function createJournal(options: JournalOptions): Journal {
     lastGroup += 1;
     const earlier = signatures;
     signatures = [];
-    const sponsored = pending.flatMap((one) => one.sponsorship ?? []);
-    await ledger.commit({ group: lastGroup, root, entries, sponsored, signatures: earlier });
+    await ledger.commit({
+      group: lastGroup,
+      root,
+      entries,
+      sponsored: pending.flatMap((one) => one.beside.sponsorship ?? []),
+      answers: pending.flatMap((one) => one.beside.answer ?? []),
+      signatures: earlier,
+    });
     signatures.push({
       group: lastGroup,
       key: signer.key,
@@ -82,10 +94,10 @@ export function createJournal(options: JournalOptions): Journal {
   };
 
   return {
-    append: (entry, sponsorship) =>
+    append: (entry, beside = {}) =>
       new Promise((resolve, reject) => {
         if (broken !== undefined) return reject(broken.cause);
-        open.push({ entry, sponsorship, resolve, reject });
+        open.push({ entry, beside, resolve, reject });
         writing ??= writeAll();
       }),
     flush: async () => {

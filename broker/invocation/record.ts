@@ -11,8 +11,9 @@ import {
 } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import type { Gateway } from '../gateway.ts';
+import type { StoredAnswer } from '../ledger/ledger.ts';
 import type { Outcome } from './attempt.ts';
-import type { Caller, ReceiptLine } from './invocation.ts';
+import type { Answer, Caller, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
 import type { Target } from './resolve.ts';
 
@@ -26,13 +27,16 @@ interface Finished {
   readonly salt: Uint8Array;
   readonly atBlock: number;
   readonly outcome: Exclude<Outcome, { kind: 'none' }>;
+  readonly reply: Reply;
+  /** Of a keyed call: the row that answers the same key again. */
+  readonly store: ((answer: Answer) => StoredAnswer | undefined) | undefined;
 }
 
 /**
  * Numbers the receipt in its lane, at once and without a gap, and resolves when it is durable and its group signed.
  * @throws DefaasError LEDGER_FAILED
  */
-export async function record(gateway: Gateway, finished: Finished): Promise<ReceiptLine> {
+export async function record(gateway: Gateway, finished: Finished): Promise<Answer> {
   const { target, caller, lane, call, outcome } = finished;
   const { route, place } = outcome.choice;
   const { execution, reason } = executionOf(gateway, finished);
@@ -65,11 +69,20 @@ export async function record(gateway: Gateway, finished: Finished): Promise<Rece
     ),
     ...(reason !== undefined && { reason }),
   };
-  await gateway.journal.append(
-    entry,
-    caller.sponsored ? gateway.sponsors.spend(caller.payer, price) : undefined,
-  );
-  return { id: entry.id, priceUnits: price, provider: route.provider.name, seq: receipt.seq };
+  const answer: Answer = {
+    ...finished.reply,
+    receipt: {
+      id: entry.id,
+      priceUnits: price,
+      provider: route.provider.name,
+      seq: receipt.seq,
+    },
+  };
+  await gateway.journal.append(entry, {
+    sponsorship: caller.sponsored ? gateway.sponsors.spend(caller.payer, price) : undefined,
+    answer: finished.store?.(answer),
+  });
+  return answer;
 }
 
 /** sha256(salt || bytes): receipts are public, and a small body could be guessed without the salt (contracts.md section 4). */

@@ -118,6 +118,20 @@ export interface LedgerState {
   readonly sponsored: readonly { readonly payer: Address; readonly units: bigint }[];
 }
 
+/** The outcome of a keyed call, kept so that the same key answers the same (architecture.md, "Idempotency"). */
+export interface StoredAnswer {
+  /** Hash over payer, function and key. */
+  readonly scope: string;
+  /** Hash over method, path, query and body. */
+  readonly fingerprint: string;
+  readonly atMs: number;
+  /** JSON of the answer without its body; undefined while the call is claimed and nothing more is known. */
+  readonly outcome?: string;
+  readonly body?: Uint8Array;
+  /** Name of the file that has the body, when it is too large for the ledger. */
+  readonly file?: string;
+}
+
 export interface GroupCommit {
   readonly group: number;
   readonly root: Hex;
@@ -128,6 +142,8 @@ export interface GroupCommit {
     readonly day: string;
     readonly units: bigint;
   }[];
+  /** Outcomes of the group's keyed calls. */
+  readonly answers: readonly StoredAnswer[];
   /** Signatures of earlier groups, stored along. */
   readonly signatures: readonly GroupSignature[];
 }
@@ -140,6 +156,13 @@ export interface Ledger {
   /** Keeps the higher of this one and what is there. */
   putVoucher(voucher: StoredVoucher): Promise<void>;
   voucher(payer: Address, signer: Address): Promise<StoredVoucher | undefined>;
+  /** Claims a key before the first attempt, or writes an outcome over the claim. */
+  putAnswer(answer: StoredAnswer): Promise<void>;
+  answer(scope: string): Promise<StoredAnswer | undefined>;
+  /** Forgets a key: nothing ran under it. */
+  dropAnswer(scope: string): Promise<void>;
+  /** Forgets what is older, and names the files that are needed no more. */
+  expireAnswers(beforeMs: number): Promise<readonly string[]>;
   putDeployment(record: DeploymentRecord): Promise<void>;
   putManifest(functionVersion: Hex, manifest: string): Promise<void>;
   entry(id: Hex): Promise<StoredEntry | undefined>;

@@ -12,6 +12,7 @@ import type {
   GroupSignature,
   LaneTotals,
   LedgerState,
+  StoredAnswer,
   StoredGroup,
   StoredVoucher,
 } from './ledger.ts';
@@ -51,6 +52,8 @@ CREATE INDEX IF NOT EXISTS receipts_group ON receipts (group_n, group_index);
 CREATE TABLE IF NOT EXISTS lanes (payer TEXT, signer TEXT, seq INTEGER NOT NULL, cumulative TEXT NOT NULL, PRIMARY KEY (payer, signer)) STRICT;
 CREATE TABLE IF NOT EXISTS vouchers (payer TEXT, signer TEXT, ceiling TEXT NOT NULL, signature TEXT NOT NULL, PRIMARY KEY (payer, signer)) STRICT;
 CREATE TABLE IF NOT EXISTS sponsored (payer TEXT, day TEXT, units TEXT NOT NULL, PRIMARY KEY (payer, day)) STRICT;
+CREATE TABLE IF NOT EXISTS answers (scope TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, at_ms INTEGER NOT NULL, outcome TEXT, body BLOB, file TEXT) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answers_at ON answers (at_ms);
 CREATE TABLE IF NOT EXISTS deployments (name TEXT, provider TEXT, region TEXT, record TEXT NOT NULL, PRIMARY KEY (name, provider, region)) STRICT;
 CREATE TABLE IF NOT EXISTS manifests (function_version TEXT PRIMARY KEY, manifest TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS batches (n INTEGER PRIMARY KEY, state TEXT NOT NULL, record TEXT NOT NULL) STRICT;
@@ -71,6 +74,10 @@ const upsertLane = db.prepare(
   'INSERT INTO lanes VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, cumulative = excluded.cumulative',
 );
 const signGroup = db.prepare('UPDATE groups SET key = ?, signature = ? WHERE n = ?');
+const putAnswer = db.prepare('INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)');
+const selectAnswer = db.prepare(
+  'SELECT scope, fingerprint, at_ms AS atMs, outcome, body, file FROM answers WHERE scope = ?',
+);
 const selectSponsored = db.prepare('SELECT units FROM sponsored WHERE payer = ? AND day = ?');
 const upsertSponsored = db.prepare(
   'INSERT INTO sponsored VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET units = excluded.units',
@@ -123,6 +130,7 @@ const operations = {
       const spent = selectSponsored.get(payer, day)?.units ?? '0';
       upsertSponsored.run(payer, day, `${BigInt(String(spent)) + units}`);
     }
+    for (const answer of group.answers) operations.putAnswer(answer);
     operations.putSignatures(group.signatures);
   },
 
@@ -147,6 +155,36 @@ const operations = {
       voucher.signature,
     );
   },
+
+  putAnswer: (answer: StoredAnswer): void => {
+    putAnswer.run(
+      answer.scope,
+      answer.fingerprint,
+      answer.atMs,
+      answer.outcome ?? null,
+      answer.body ?? null,
+      answer.file ?? null,
+    );
+  },
+
+  answer: (scope: string): StoredAnswer | undefined => {
+    const row = selectAnswer.get(scope);
+    if (row === undefined) return undefined;
+    // Safe: the columns of `answers`; what is NULL is left out.
+    return Object.fromEntries(
+      Object.entries(row).filter(([, value]) => value !== null),
+    ) as unknown as StoredAnswer;
+  },
+
+  dropAnswer: (scope: string): void => {
+    db.prepare('DELETE FROM answers WHERE scope = ?').run(scope);
+  },
+
+  expireAnswers: (beforeMs: number): readonly string[] =>
+    rows<{ file: string | null }>(
+      'DELETE FROM answers WHERE at_ms < ? RETURNING file',
+      beforeMs,
+    ).flatMap(({ file }) => file ?? []),
 
   putDeployment: (record: DeploymentRecord): void => {
     db.prepare('INSERT OR REPLACE INTO deployments VALUES (?, ?, ?, ?)').run(

@@ -67,6 +67,10 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     putSignatures: (signatures) => run('putSignatures', signatures),
     putVoucher: (voucher) => run('putVoucher', voucher),
     voucher: (payer, signer) => run('voucher', payer, signer),
+    putAnswer: (answer) => run('putAnswer', answer),
+    answer: (scope) => run('answer', scope),
+    dropAnswer: (scope) => run('dropAnswer', scope),
+    expireAnswers: (beforeMs) => run('expireAnswers', beforeMs),
     putDeployment: (record) => run('putDeployment', record),
     putManifest: (functionVersion, manifest) => run('putManifest', functionVersion, manifest),
     entry: async (id) => {

@@ -69,6 +69,7 @@ function invocationOf(request: FastifyRequest, signal: AbortSignal): Invocation 
 
 function sendAnswer(request: FastifyRequest, reply: FastifyReply, answer: Answer): FastifyReply {
   const { receipt } = answer;
+  if (answer.isReplay) reply.header('idempotent-replayed', 'true');
   reply.header('defaas-receipt', receipt.id);
   reply.header('defaas-price', `${receipt.priceUnits}`);
   reply.header('defaas-provider', receipt.provider);

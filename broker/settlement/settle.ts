@@ -1,6 +1,6 @@
 // Settlement: what was served since the last time -> claims, payouts, pages on IPFS -> one transaction. Prepared before it is
 // sent, so that a crash at any point is answered by what the chain says.
-import type { PayoutRow, SettleClaim } from '../../contracts/chain/writer.ts';
+import type { SettleClaim } from '../../contracts/chain/writer.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { digestOf } from '../../contracts/libraries/names.ts';
 import { createTree, type OrderedTree, rootOf } from '../../contracts/libraries/ordered-merkle.ts';
@@ -263,7 +263,7 @@ function settleClaim({ claim, ceiling, signature }: LaneShare): SettleClaim {
   };
 }
 
-function payoutRows(payouts: ReadonlyMap<Address, bigint>): PayoutRow[] {
+function payoutRows(payouts: ReadonlyMap<Address, bigint>) {
   return [...payouts]
     .filter(([, amount]) => amount > 0n)
     .map(([payee, amount]) => ({ payee, amount }));

@@ -8,6 +8,7 @@ import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
 import { rootOf } from '../../../contracts/libraries/ordered-merkle.ts';
 import { createEntry, SIGNER } from '../ledger/entries.ts';
 
+const failOn = (error: unknown): void => assert.fail(String(error));
 const signer = { key: SIGNER, sign: () => '0x01' as const };
 
 describe('journal', () => {
@@ -23,7 +24,7 @@ describe('journal', () => {
   });
 
   it('writes what gathers during a write as the next group, in order', async () => {
-    const journal = createJournal({ ledger, signer, lastGroup: 4, onBroken: assert.fail });
+    const journal = createJournal({ ledger, signer, lastGroup: 4, onBroken: failOn });
     const entries = [1, 2, 3].map((seq) => createEntry({ seq }));
 
     await Promise.all(entries.map((entry) => journal.append(entry)));
@@ -54,7 +55,7 @@ describe('journal', () => {
       ledger: seen,
       signer: signing,
       lastGroup: 0,
-      onBroken: assert.fail,
+      onBroken: failOn,
     });
 
     await journal.append(createEntry({ seq: 1 }));

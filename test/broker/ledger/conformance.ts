@@ -41,27 +41,27 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
     });
 
     it('gives back after a restart what was committed, to the unit', async () => {
-      const entries = [
-        createEntry({ seq: 1, price: 21n }),
-        createEntry({ seq: 2, price: 2n ** 80n }),
-      ];
+      const first = createEntry({ seq: 1, price: 21n });
+      const second = createEntry({ seq: 2, price: 2n ** 80n });
+      const entries = [first, second];
       await ledger.commit({
         group: 1,
-        root: entries[0].id,
+        root: first.id,
         entries,
         sponsored: [],
+        answers: [],
         signatures: [],
       });
 
       await reopen();
 
       const { lanes, lastGroup, unsignedGroups } = await ledger.load(DAY);
-      const cumulative = entries[1].receipt.cumulative;
+      const cumulative = second.receipt.cumulative;
       assert.deepEqual(lanes, [{ payer: PAYER, signer: SIGNER, seq: 2, cumulative }]);
       assert.equal(lastGroup, 1);
-      assert.deepEqual(unsignedGroups, [{ group: 1, root: entries[0].id, count: 2 }]);
-      assert.deepEqual(await ledger.entry(entries[1].id), {
-        ...entries[1],
+      assert.deepEqual(unsignedGroups, [{ group: 1, root: first.id, count: 2 }]);
+      assert.deepEqual(await ledger.entry(second.id), {
+        ...second,
         group: 1,
         groupIndex: 1,
       });
@@ -69,8 +69,8 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
 
     it('reads a lane in order and by pages', async () => {
       const entries = [1, 2, 3, 4].map((seq) => createEntry({ seq }));
-      const root = entries[0].id;
-      await ledger.commit({ group: 1, root, entries, sponsored: [], signatures: [] });
+      const root = createEntry({ seq: 1 }).id;
+      await ledger.commit({ group: 1, root, entries, sponsored: [], answers: [], signatures: [] });
 
       const page = await ledger.laneEntries({
         payer: PAYER,
@@ -89,7 +89,14 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       const first = createEntry({ seq: 1, price: 1n });
       const second = createEntry({ seq: 1, price: 2n });
       const commit = (group: number, entry: typeof first): Promise<void> =>
-        ledger.commit({ group, root: entry.id, entries: [entry], sponsored: [], signatures: [] });
+        ledger.commit({
+          group,
+          root: entry.id,
+          entries: [entry],
+          sponsored: [],
+          answers: [],
+          signatures: [],
+        });
       await commit(1, first);
 
       await assert.rejects(commit(2, second), { code: 'LEDGER_FAILED' });
@@ -98,29 +105,32 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
     });
 
     it('keeps the signatures that come with a later group', async () => {
-      const entries = [1, 2].map((seq) => createEntry({ seq }));
+      const first = createEntry({ seq: 1 });
+      const second = createEntry({ seq: 2 });
       const signature = `0x${'11'.repeat(65)}` as const;
       await ledger.commit({
         group: 1,
-        root: entries[0].id,
-        entries: [entries[0]],
+        root: first.id,
+        entries: [first],
         sponsored: [],
+        answers: [],
         signatures: [],
       });
       const signed = [{ group: 1, key: SIGNER, signature }];
       await ledger.commit({
         group: 2,
-        root: entries[1].id,
-        entries: [entries[1]],
+        root: second.id,
+        entries: [second],
         sponsored: [],
+        answers: [],
         signatures: signed,
       });
 
       const stored = await ledger.group(1);
 
       assert.deepEqual(stored, {
-        group: { group: 1, root: entries[0].id, count: 1, key: SIGNER, signature },
-        ids: [entries[0].id],
+        group: { group: 1, root: first.id, count: 1, key: SIGNER, signature },
+        ids: [first.id],
       });
     });
 
@@ -146,6 +156,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
           root: entry.id,
           entries: [entry],
           sponsored,
+          answers: [],
           signatures: [],
         });
       };

@@ -1,0 +1,178 @@
+// Idempotency: a keyed call is charged once and answers the same again (architecture.md, "Idempotency").
+import { createHash } from 'node:crypto';
+import { mkdirSync, readdirSync, statSync } from 'node:fs';
+import { open, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DefaasError } from '../errors.ts';
+import type { Ledger, StoredAnswer } from '../ledger/ledger.ts';
+import type { Answer, Caller, Invocation } from './invocation.ts';
+import type { Target } from './resolve.ts';
+
+/** How long a key answers, ms. */
+const KEPT_MS = 24 * 3_600_000;
+/** Larger bodies lie in files. */
+const MAX_LEDGER_BYTES = 256 * 1024;
+const EXPIRE_EVERY_MS = 60_000;
+
+/** A keyed call on its way: what its outcome is stored under. */
+export interface KeyedCall {
+  /** Keeps the body first, as it must be durable before the receipt; then gives the row that goes with the receipt. */
+  keep(body: Uint8Array): Promise<(answer: Answer) => StoredAnswer | undefined>;
+}
+
+export interface Answers {
+  /**
+   * Runs the call unless its key has an answer. A duplicate in flight waits for the first and gets the same.
+   * @throws DefaasError IDEMPOTENCY_MISMATCH  another request came under the key
+   * @throws DefaasError INVOCATION_UNKNOWN    the key was claimed before a crash; it never runs again
+   * @throws DefaasError ANSWER_EXPIRED        answered, but the answer could not be kept; not charged again
+   */
+  once(
+    call: {
+      readonly invocation: Invocation;
+      readonly caller: Caller;
+      readonly target: Target;
+      readonly key: string;
+    },
+    run: (keyed: KeyedCall) => Promise<Answer>,
+  ): Promise<Answer>;
+  close(): void;
+}
+
+interface AnswersOptions {
+  readonly ledger: Pick<Ledger, 'answer' | 'putAnswer' | 'dropAnswer' | 'expireAnswers'>;
+  /** Folder of the large answers. */
+  readonly dir: string;
+  readonly maxFileBytes: number;
+  readonly nowMs: () => number;
+  readonly onFailed: (error: unknown) => void;
+}
+
+interface InFlight {
+  readonly fingerprint: string;
+  readonly answer: Promise<Answer>;
+}
+
+export function createAnswers(options: AnswersOptions): Answers {
+  const { ledger, dir, nowMs } = options;
+  const inFlight = new Map<string, InFlight>();
+  mkdirSync(dir, { recursive: true });
+  let fileBytes = 0;
+  for (const name of readdirSync(dir)) fileBytes += statSync(join(dir, name)).size;
+
+  const expire = async (): Promise<void> => {
+    for (const file of await ledger.expireAnswers(nowMs() - KEPT_MS)) {
+      const path = join(dir, file);
+      fileBytes -= statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+      await rm(path, { force: true });
+    }
+  };
+  const timer = setInterval(() => void expire().catch(options.onFailed), EXPIRE_EVERY_MS).unref();
+
+  const writeFile = async (file: string, body: Uint8Array): Promise<void> => {
+    fileBytes += body.length;
+    const handle = await open(join(dir, file), 'w', 0o600);
+    try {
+      await handle.writeFile(body);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  };
+  const answerOf = async (stored: StoredAnswer): Promise<Answer> => {
+    if (stored.outcome === undefined) throw unknown();
+    const { receipt, ...outcome } = JSON.parse(stored.outcome);
+    const line = { ...receipt, priceUnits: BigInt(receipt.priceUnits) };
+    if (!outcome.ok) return { ...outcome, receipt: line };
+    const body =
+      stored.body ??
+      (stored.file && (await readFile(join(dir, stored.file)).catch(() => undefined)));
+    if (!body) {
+      throw new DefaasError(
+        'ANSWER_EXPIRED',
+        'the call was answered and charged once, its answer is kept no more, use a fresh Idempotency-Key',
+        { members: { receipt: receipt.id } },
+      );
+    }
+    return { ...outcome, body, receipt: line };
+  };
+
+  return {
+    once: ({ invocation, caller, target, key }, run) => {
+      const scope = hashOf(caller.payer, target.function.id.toString(16), key);
+      const fingerprint = hashOf(
+        invocation.method,
+        invocation.path,
+        invocation.query,
+        invocation.body,
+      );
+      const first = inFlight.get(scope);
+      if (first !== undefined) {
+        return first.fingerprint === fingerprint ? first.answer : Promise.reject(mismatch());
+      }
+      const { idempotent } = target.version;
+      const keyed: KeyedCall = {
+        keep: async (body) => {
+          const isLarge = body.length > MAX_LEDGER_BYTES;
+          const hasRoom = fileBytes + body.length <= options.maxFileBytes;
+          if (isLarge && hasRoom) await writeFile(scope, body);
+          const atMs = nowMs();
+          return (answer) => {
+            // A failed call of an idempotent version may be tried again under its key.
+            if (!answer.ok && idempotent) return undefined;
+            const outcome = outcomeText(answer);
+            const place = isLarge ? hasRoom && { file: scope } : { body };
+            return { scope, fingerprint, atMs, outcome, ...(answer.ok && place) };
+          };
+        },
+      };
+      const firstRun = async (): Promise<Answer> => {
+        const stored = await ledger.answer(scope);
+        if (stored !== undefined && stored.atMs > nowMs() - KEPT_MS) {
+          if (stored.fingerprint !== fingerprint) throw mismatch();
+          return { ...(await answerOf(stored)), isReplay: true };
+        }
+        if (!idempotent) await ledger.putAnswer({ scope, fingerprint, atMs: nowMs() });
+        try {
+          return await run(keyed);
+        } catch (error) {
+          const nothingRan = error instanceof DefaasError && error.code !== 'LEDGER_FAILED';
+          if (!idempotent && nothingRan) await ledger.dropAnswer(scope);
+          throw error;
+        }
+      };
+      const answer = firstRun().finally(() => inFlight.delete(scope));
+      inFlight.set(scope, { fingerprint, answer });
+      return answer;
+    },
+    close: () => clearInterval(timer),
+  };
+}
+
+function outcomeText(answer: Answer): string {
+  const receipt = { ...answer.receipt, priceUnits: `${answer.receipt.priceUnits}` };
+  if (!answer.ok) return JSON.stringify({ ...answer, receipt });
+  const { body: _body, ...rest } = answer;
+  return JSON.stringify({ ...rest, receipt });
+}
+
+/** Hash over parts that cannot be confused with each other, 64 digits. */
+function hashOf(...parts: readonly (string | Uint8Array)[]): string {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(`${part.length}:`).update(part);
+  return hash.digest('hex');
+}
+
+function mismatch(): DefaasError {
+  return new DefaasError(
+    'IDEMPOTENCY_MISMATCH',
+    'the Idempotency-Key was used for a call with another body or query, use a fresh key',
+  );
+}
+
+function unknown(): DefaasError {
+  return new DefaasError(
+    'INVOCATION_UNKNOWN',
+    'the call under this key began before a crash of the gateway, its outcome is unknown; it was not charged and does not run again',
+  );
+}
