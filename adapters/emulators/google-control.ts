@@ -7,6 +7,7 @@ import { type Fault, type Faults, sendAnswer, spoilBefore } from './faults.ts';
 import { type Functions, memoryMiBOf } from './google-functions.ts';
 import type { Issuer } from './google-issuer.ts';
 import type { FunctionResource, ServiceConfig, StoredOperation } from './google-state.ts';
+import { readBody } from './request-body.ts';
 
 export interface ControlParts {
   readonly projectId: string;
@@ -104,13 +105,7 @@ export async function answerControl(
   const found = findRoute(request.method ?? 'GET', url);
   parts.log('request', { method: request.method, operation: found?.route.operation });
   const fault = parts.faults.take(found?.route.operation ?? 'unknown', found?.name || undefined);
-  let body: Buffer;
-  try {
-    body = await readBody(request, MAX_JSON_BYTES);
-  } catch {
-    // The client has gone in the middle of its request.
-    return void response.destroy();
-  }
+  const body = await readBody(request, MAX_JSON_BYTES);
   if (!(await spoilBefore(response, fault))) return;
   try {
     checkAccess(parts, request, fault);
@@ -221,19 +216,15 @@ async function answerUpload(
 ): Promise<void> {
   parts.log('request', { method: request.method, operation: 'Upload' });
   const fault = parts.faults.take('Upload');
-  let zip: Buffer;
-  try {
-    zip = await readBody(request, MAX_ZIP_BYTES);
-  } catch {
-    return void response.destroy();
-  }
+  const zip = await readBody(request, MAX_ZIP_BYTES);
   if (!(await spoilBefore(response, fault))) return;
   const { authorization, 'content-type': type } = request.headers;
   const isSigned = request.method === 'PUT' && type === 'application/zip' && !authorization;
   let status = isSigned ? 200 : 403;
+  if (zip === undefined) status = 413;
   if (fault?.kind === 'status') status = fault.code;
   if (fault?.kind === 'throttle') status = 429;
-  if (status === 200) await parts.functions.saveSource(object, zip);
+  if (zip && status === 200) await parts.functions.saveSource(object, zip);
   const text =
     status === 200
       ? ''
@@ -471,7 +462,13 @@ function busy(): Refusal {
   return new Refusal('ABORTED', 'unable to queue the operation');
 }
 
-function parseJson(body: Buffer): Json {
+function parseJson(body: Buffer | undefined): Json {
+  if (body === undefined) {
+    throw new Refusal(
+      'INVALID_ARGUMENT',
+      `Request payload size exceeds the limit: ${MAX_JSON_BYTES} bytes.`,
+    );
+  }
   if (body.length === 0) return {};
   try {
     const value: unknown = JSON.parse(body.toString());
@@ -480,18 +477,6 @@ function parseJson(body: Buffer): Json {
     // Told below, as any other body that is no object.
   }
   throw new Refusal('INVALID_ARGUMENT', 'Invalid JSON payload received.');
-}
-
-/** @throws Error the body is above the limit, or the client has gone */
-async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request) {
-    bytes += chunk.length;
-    if (bytes > maxBytes) throw new RangeError(`request above ${maxBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks, bytes);
 }
 
 function send(

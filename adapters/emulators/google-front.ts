@@ -13,6 +13,7 @@ import {
 } from './google-instance.ts';
 import type { Issuer } from './google-issuer.ts';
 import { openPort } from './port.ts';
+import { readBody } from './request-body.ts';
 
 export interface Front {
   readonly port: number;
@@ -79,7 +80,7 @@ export async function openFront(
   async function answerCall(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const executionId = randomBytes(9).toString('base64url').replace(/[-_]/g, '0');
     const fault = parts.faults.take('invoke', service);
-    const body = await readBody(request);
+    const body = await readBody(request, MAX_BODY_BYTES);
     if (!(await spoilBefore(response, fault))) return;
     const trace = request.headers['x-cloud-trace-context'] ?? newTrace();
     const { status, headers, body: bytes } = await replyTo(request, body, executionId, fault);
@@ -230,18 +231,6 @@ async function openNear(
     }
   }
   return openPort(server);
-}
-
-/** The whole body, or undefined when it is above the limit. @throws Error the client has gone */
-async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request) {
-    bytes += chunk.length;
-    // Read on, so that the client gets to read the refusal.
-    if (bytes <= MAX_BODY_BYTES) chunks.push(chunk);
-  }
-  return bytes > MAX_BODY_BYTES ? undefined : Buffer.concat(chunks, bytes);
 }
 
 /** As the cloud gives them to the container: the token without its signature, and where the call came from. */
