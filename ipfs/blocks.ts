@@ -13,6 +13,9 @@ export interface Block {
   readonly bytes: Uint8Array;
 }
 
+/** Largest block, bytes: with its frame it fits into one message of bitswap (2 097 152). */
+export const MAX_BLOCK_BYTES = 2_000_000;
+
 /** What a CID on the chain can name: the codecs of artifacts (dag-pb), manifests (raw) and batches (dag-cbor). */
 const CODECS = new Map<number, BlockDecoder<number, unknown>>([
   [raw.code, raw],
@@ -30,13 +33,9 @@ export function parseCid(text: string): CID {
   }
 }
 
-/** The CID of bytes as they are: how a manifest is named on the chain (codec 0x55). */
-export async function rawCid(bytes: Uint8Array): Promise<CID> {
-  return CID.createV1(raw.code, await sha256.digest(bytes));
-}
-
-/** Whether the bytes are those that the CID names. */
+/** Whether the bytes are those that the CID names, and no more than a block may have. */
 export async function isIntact({ cid, bytes }: Block): Promise<boolean> {
+  if (bytes.length > MAX_BLOCK_BYTES) return false;
   const { digest } = await sha256.digest(bytes);
   return Buffer.compare(digest, cid.multihash.digest) === 0;
 }

@@ -2,7 +2,9 @@
 import { CarBlockIterator } from '@ipld/car/iterator';
 import { encode as encodeDagCbor } from '@ipld/dag-cbor';
 import { varint } from 'multiformats';
-import type { CID } from 'multiformats/cid';
+import { CID } from 'multiformats/cid';
+import * as raw from 'multiformats/codecs/raw';
+import { sha256 } from 'multiformats/hashes/sha2';
 import { ArtifactError } from './artifact-error.ts';
 import { type Block, concat, isIntact, walk } from './blocks.ts';
 import { filesToBlocks } from './unixfs.ts';
@@ -17,6 +19,11 @@ export async function filesToCar(
   const { root, blocks } = await filesToBlocks(files);
   const car = encodeCar(root, walk(root, pick(blocks)));
   return { cid: root.toString(), car: await concat(car) };
+}
+
+/** CID of bytes as they are (CIDv1 base32, codec 0x55): how the chain names a manifest, which is also a block of the artifact. */
+export async function rawCid(bytes: Uint8Array): Promise<string> {
+  return CID.createV1(raw.code, await sha256.digest(bytes)).toString();
 }
 
 /** @see https://ipld.io/specs/transport/car/carv1/ */

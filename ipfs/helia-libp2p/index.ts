@@ -20,7 +20,7 @@ export interface HeliaWithLibp2p<Services extends ServiceMap = DefaultLibp2pServ
  * transport, no discovery, no router. The identity is kept in helia's datastore, so it is the same after a restart.
  * @throws NotStartedError  `libp2p` is read before helia was started
  */
-export function withLibp2p<Node extends Helia, Services extends ServiceMap = ServiceMap>(
+export function withLibp2pLight<Node extends Helia, Services extends ServiceMap = ServiceMap>(
   helia: Node,
   options: CreateLibp2pOptions<Services> = {},
 ): Node & HeliaWithLibp2p<Services> {
@@ -46,3 +46,6 @@ export function withLibp2p<Node extends Helia, Services extends ServiceMap = Ser
     },
   }) as Node & HeliaWithLibp2p<Services>; // the property is the one just defined
 }
+
+/** The same; helia's index asks for this name. */
+export const withLibp2p = withLibp2pLight;
