@@ -114,7 +114,11 @@ export function openApp(options: {
 
   async function start(): Promise<HostInstance> {
     const child = children.start({
-      args: [`--max-old-space-size=${memoryMiB}`, HOST],
+      args: [
+        `--max-old-space-size=${Math.floor(memoryMiB * 0.9)}`,
+        '--max-semi-space-size=4',
+        HOST,
+      ],
       cwd: codeDir,
       env: environmentOf(site, codeDir),
       memoryMiB,

@@ -11,8 +11,8 @@ import { createChildren } from '../runtime/children.ts';
 import { type App, openApp } from './azure-app.ts';
 import { answerArm } from './azure-arm.ts';
 import { loadCertificate } from './azure-certificate.ts';
+import { answerFront } from './azure-front.ts';
 import { answerScm } from './azure-scm.ts';
-import { answerSite } from './azure-site.ts';
 import { openStore, type SiteRecord, type Store } from './azure-store.ts';
 import { createFaults, type Faults, serveFaults } from './faults.ts';
 import { openPort, type Port } from './port.ts';
@@ -128,7 +128,7 @@ export async function startAzureFunctions(
 
   async function openSite(name: string, wanted?: { sitePort: number; scmPort: number }) {
     const open = async (role: 'site' | 'scm', port = 0) => {
-      const answer = role === 'site' ? answerSite : answerScm;
+      const answer = role === 'site' ? answerFront : answerScm;
       const server = serve((request, response) => answer(parts, name, request, response));
       // Another program may have taken the port since; then the app moves, and the next deploy tells the gateway.
       const opened = await openPort(server, port).catch(() => openPort(server, 0));

@@ -18,7 +18,7 @@ interface Match {
   readonly params: Readonly<Record<string, string>>;
 }
 
-export async function answerSite(
+export async function answerFront(
   parts: AzureParts,
   name: string,
   request: IncomingMessage,
