@@ -1,58 +1,57 @@
 // Google Cloud Functions (v2, that is Cloud Run functions): deploys through the official SDK, calls over one pooled HTTP
 // request with a cached ID token. One version is one function; the cloud has no versions or aliases of its own.
 
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { protos, v2 } from '@google-cloud/functions';
+import {
+  codeOfStatus,
+  controlError,
+  isConflict,
+  isPassing,
+  operationError,
+  PROVIDER,
+} from './google-errors.ts';
+import {
+  type CloudFunction,
+  checkSpec,
+  deploymentOf,
+  functionOf,
+  LIMITS,
+  labelValue,
+  readShim,
+  stateOf,
+  tooLarge,
+  UPDATED_FIELDS,
+} from './google-function.ts';
+import {
+  clockUsage,
+  failed,
+  platformError,
+  requestHeaders,
+  resultOf,
+} from './google-invocation.ts';
 import { createGoogleTokens } from './google-tokens.ts';
 import { specHash } from './names.ts';
 import {
   type ControlOptions,
   type Deployment,
   type DeploymentSpec,
-  type FunctionFailure,
   type InvokeRequest,
   type InvokeResult,
   type Plan,
   type PlanStep,
   type Provider,
   ProviderError,
-  type ProviderErrorCode,
   type ProviderLimits,
-  type Usage,
 } from './provider.ts';
-import { type Answer, createSender, headerPairs, SendError } from './send.ts';
+import { type Answer, createSender, SendError } from './send.ts';
 import { zip } from './zip.ts';
-
-const PROVIDER = 'google-cloud-functions';
-const RUNTIME = 'nodejs22';
-const ENTRY_POINT = 'main';
-const FRAMEWORK_VERSION = '5.0.5';
-
-/** Names of the caller's headers while they pass Google's front and the framework; see `shims/gcp.mjs`. */
-const CARRIED = 'x-defaas-h-';
-
-/** The cloud's own timeout is at least this much later than the shim's, so that the shim answers first. */
-const SHIM_LEAD_MS = 250;
 
 const POLL_FIRST_MS = 100;
 const POLL_MOST_MS = 2_000;
 /** Reads of the control plane are tried this often, writing rounds of a deploy too. */
 const MAX_TRIES = 3;
 const RETRY_FIRST_MS = 200;
-
-/** Cloud Run functions quotas, 2026-11 (doc); package sizes and environment are those of the first generation. */
-const LIMITS: ProviderLimits = {
-  maxRequestBytes: 32 * 1024 * 1024,
-  maxResponseBytes: 32 * 1024 * 1024,
-  maxTimeoutMs: 3_600_000,
-  minMemoryMiB: 128,
-  maxMemoryMiB: 32_768,
-  maxPackageBytes: 100 * 1024 * 1024,
-  maxUnpackedBytes: 500 * 1024 * 1024,
-  maxEnvBytes: 32 * 1024,
-};
 
 export interface GoogleCloudFunctionsOptions {
   readonly projectId: string;
@@ -69,8 +68,6 @@ export interface GoogleCloudFunctionsOptions {
   /** Unix time in milliseconds. */
   readonly nowMs?: () => number;
 }
-
-type CloudFunction = protos.google.cloud.functions.v2.IFunction;
 
 /**
  * The gateway's account needs `roles/cloudfunctions.developer`, `roles/iam.serviceAccountUser` and `roles/run.invoker` in
@@ -92,7 +89,11 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
   let opening: Promise<v2.FunctionServiceClient> | undefined;
 
   function client(): Promise<v2.FunctionServiceClient> {
-    opening ??= openClient();
+    opening ??= openClient().catch((error: unknown) => {
+      // Credentials that are put right later are found then.
+      opening = undefined;
+      throw error;
+    });
     return opening;
   }
 
@@ -311,13 +312,7 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
       );
       if (!state.done) continue;
       if (!state.error) return;
-      const { code, message } = state.error;
-      const reason = firstLine(message ?? 'no reason given');
-      throw new ProviderError(
-        code === 6 ? 'PROVIDER_CONFLICT' : 'PROVIDER_DEPLOY_FAILED',
-        `${reason}, on ${target}`,
-        { provider: PROVIDER, operation, target, ran: 'no', cause: state.error },
-      );
+      throw operationError(state.error, { operation, target });
     }
   }
 
@@ -389,10 +384,10 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
 
     let token: string;
     try {
-      token = await abortable(signal, () => tokens.idToken(url));
-    } catch (cause) {
-      const code = signal.aborted ? 'PROVIDER_DEADLINE' : 'PROVIDER_UNAUTHENTICATED';
-      throw new ProviderError(code, `no ID token for ${target}`, { ...facts, ran: 'no', cause });
+      const held = tokens.idToken(url);
+      token = typeof held === 'string' ? held : await abortable(signal, () => held);
+    } catch (error) {
+      throw controlError(error, { operation: 'invoke', target, signal });
     }
 
     const startedMs = performance.now();
@@ -454,398 +449,6 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
       await Promise.all([opened?.close(), sender.close()]);
     },
   };
-}
-
-/** What the adapter adds to the artifact; the same for every function. */
-async function readShim(): Promise<ReadonlyMap<string, Uint8Array>> {
-  const [gcp, fetchCall] = await Promise.all(
-    ['gcp.mjs', 'fetch-call.mjs'].map((file) =>
-      readFile(new URL(`./shims/${file}`, import.meta.url)),
-    ),
-  );
-  const manifest = {
-    private: true,
-    main: 'gcp.mjs',
-    dependencies: { '@google-cloud/functions-framework': FRAMEWORK_VERSION },
-  };
-  return new Map<string, Uint8Array>([
-    ['package.json', Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`)],
-    ['gcp.mjs', gcp ?? new Uint8Array()],
-    ['fetch-call.mjs', fetchCall ?? new Uint8Array()],
-  ]);
-}
-
-/** What an update sets: everything that the spec decides. */
-const UPDATED_FIELDS = [
-  'build_config.runtime',
-  'build_config.entry_point',
-  'build_config.source',
-  'service_config.timeout_seconds',
-  'service_config.available_memory',
-  'service_config.max_instance_count',
-  'service_config.max_instance_request_concurrency',
-  'service_config.environment_variables',
-  'labels',
-] as const;
-
-function functionOf(
-  spec: DeploymentSpec,
-  hash: string,
-  name: string,
-  gateway: string,
-  storageSource: protos.google.cloud.functions.v2.IStorageSource | null | undefined,
-): CloudFunction {
-  return {
-    name,
-    buildConfig: {
-      runtime: RUNTIME,
-      entryPoint: ENTRY_POINT,
-      source: { storageSource: storageSource ?? null },
-    },
-    serviceConfig: {
-      timeoutSeconds: timeoutSecondsOf(spec),
-      availableMemory: `${spec.memoryMiB}Mi`,
-      // Module state is not shared by calls that overlap, as on AWS.
-      maxInstanceRequestConcurrency: 1,
-      ...(spec.maxConcurrency !== undefined && { maxInstanceCount: spec.maxConcurrency }),
-      environmentVariables: {
-        ...spec.env,
-        ...spec.secrets,
-        DEFAAS_FUNCTION: spec.functionName,
-        DEFAAS_VERSION: String(spec.version),
-        DEFAAS_TIMEOUT_MS: String(spec.timeoutMs),
-      },
-    },
-    labels: {
-      'defaas-function': labelValue(spec.functionName),
-      'defaas-version': String(spec.version),
-      'defaas-cid': labelValue(spec.artifactCid),
-      'defaas-gateway': labelValue(gateway),
-      'defaas-spec': hash,
-    },
-  };
-}
-
-/** Whole seconds, at most the cloud's 3600, with room for the shim to answer first. */
-function timeoutSecondsOf({ timeoutMs }: { readonly timeoutMs: number }): number {
-  return Math.min(3600, Math.ceil((timeoutMs + SHIM_LEAD_MS) / 1000));
-}
-
-/** Labels allow `[a-z0-9_-]`, 63 characters; a text that is not so is cut and told apart by its hash. */
-function labelValue(text: string): string {
-  const plain = text.toLowerCase().replace(/[^a-z0-9_-]/g, '_');
-  if (plain.length <= 63) return plain;
-  return `${plain.slice(0, 54)}-${createHash('sha256').update(text).digest('hex').slice(0, 8)}`;
-}
-
-function checkSpec(spec: DeploymentSpec, limits: ProviderLimits, regions: readonly string[]): void {
-  const refuse = (code: ProviderErrorCode, message: string): never => {
-    throw new ProviderError(code, message, {
-      provider: PROVIDER,
-      operation: 'plan',
-      target: spec.name,
-      ran: 'no',
-    });
-  };
-  const { timeoutMs, memoryMiB, region } = spec;
-  if (!regions.includes(region)) {
-    refuse(
-      'PROVIDER_INVALID',
-      `region ${region} is not one of ${regions.join(', ')}, on ${PROVIDER}`,
-    );
-  }
-  if (timeoutMs > limits.maxTimeoutMs) {
-    refuse(
-      'PROVIDER_INVALID',
-      `timeoutMs ${timeoutMs} is above ${limits.maxTimeoutMs}, on ${PROVIDER}, lower it or drop ${PROVIDER} from providers`,
-    );
-  }
-  if (memoryMiB < limits.minMemoryMiB || memoryMiB > limits.maxMemoryMiB) {
-    refuse(
-      'PROVIDER_INVALID',
-      `memoryMiB ${memoryMiB} is not within ${limits.minMemoryMiB} to ${limits.maxMemoryMiB}, on ${PROVIDER}, change it or drop ${PROVIDER} from providers`,
-    );
-  }
-  const envBytes = Buffer.byteLength(JSON.stringify({ ...spec.env, ...spec.secrets }));
-  if (envBytes > limits.maxEnvBytes) {
-    refuse(
-      'PROVIDER_INVALID',
-      `environment of ${envBytes} bytes, limit ${limits.maxEnvBytes}, on ${PROVIDER}`,
-    );
-  }
-  let unpackedBytes = 0;
-  for (const bytes of spec.files.values()) unpackedBytes += bytes.length;
-  if (unpackedBytes > limits.maxUnpackedBytes) {
-    refuse(
-      'PROVIDER_TOO_LARGE',
-      `artifact is ${unpackedBytes} bytes, limit ${limits.maxUnpackedBytes}, on ${PROVIDER}`,
-    );
-  }
-}
-
-function tooLarge(spec: DeploymentSpec, bytes: number, limits: ProviderLimits): ProviderError {
-  const [largest] = [...spec.files].sort(([, a], [, b]) => b.length - a.length);
-  const message = `package is ${bytes} bytes, limit ${limits.maxPackageBytes}, on ${PROVIDER}, largest: ${largest?.[0]} ${largest?.[1].length} bytes`;
-  return new ProviderError('PROVIDER_TOO_LARGE', message, {
-    provider: PROVIDER,
-    operation: 'deploy',
-    target: spec.name,
-    ran: 'no',
-  });
-}
-
-function deploymentOf(spec: DeploymentSpec, hash: string, found: CloudFunction): Deployment {
-  const url = found.serviceConfig?.uri;
-  if (!url) {
-    throw new ProviderError('PROVIDER_PROTOCOL', `${spec.name} is active but has no address`, {
-      provider: PROVIDER,
-      operation: 'GetFunction',
-      target: spec.name,
-      ran: 'no',
-    });
-  }
-  return {
-    provider: PROVIDER,
-    name: spec.name,
-    region: spec.region,
-    specHash: hash,
-    artifactCid: spec.artifactCid,
-    memoryMiB: spec.memoryMiB,
-    timeoutMs: spec.timeoutMs,
-    url: new URL(url).origin,
-  };
-}
-
-/** States of `google.cloud.functions.v2.Function`; the wire has numbers or names. */
-const STATES = ['STATE_UNSPECIFIED', 'ACTIVE', 'FAILED', 'DEPLOYING', 'DELETING', 'UNKNOWN'];
-
-function stateOf({ state }: CloudFunction): string {
-  return typeof state === 'number' ? (STATES[state] ?? 'UNKNOWN') : (state ?? 'UNKNOWN');
-}
-
-function requestHeaders(request: InvokeRequest, token: string): Record<string, string | string[]> {
-  const headers: Record<string, string | string[]> = {
-    authorization: `Bearer ${token}`,
-    'x-defaas-path': request.query === '' ? request.path : `${request.path}?${request.query}`,
-  };
-  // The framework reads a body only when it has a type.
-  if (request.body.length > 0) headers['content-type'] = 'application/octet-stream';
-  for (const [name, value] of request.headers) {
-    const carried = CARRIED + name;
-    const before = headers[carried];
-    headers[carried] = before === undefined ? value : [before, value].flat();
-  }
-  return headers;
-}
-
-/** The result that an answer is, or undefined when the platform and not the function has answered. */
-function resultOf(
-  answer: Answer,
-  deployment: Deployment,
-  callId: string,
-): InvokeResult | undefined {
-  const { headers, body, status, measuredMs } = answer;
-  const requestId = one(headers, 'function-execution-id') ?? callId;
-  const outcome = one(headers, 'x-defaas-outcome');
-  if (outcome === undefined) {
-    if (status !== 504 || measuredMs < deployment.timeoutMs) return undefined;
-    return failed(timeoutAfter(deployment), clockUsage(deployment, measuredMs, 0), requestId);
-  }
-
-  const usage = shimUsage(answer, deployment);
-  const cold = one(headers, 'x-defaas-cold') === '1';
-  if (outcome !== 'ok')
-    return { ...failed(failureOf(outcome, body, deployment), usage, requestId), cold };
-  return {
-    ok: true,
-    status,
-    headers: ownHeaders(headers),
-    body,
-    usage,
-    requestId,
-    cold,
-  };
-}
-
-function failed(error: FunctionFailure, usage: Usage, requestId: string): InvokeResult {
-  return { ok: false, error, usage, requestId };
-}
-
-function timeoutAfter({ timeoutMs }: Deployment): FunctionFailure {
-  return { kind: 'timeout', type: 'Timeout', message: `no answer within ${timeoutMs} ms` };
-}
-
-const FAILURE_KINDS = ['thrown', 'timeout', 'exit', 'init', 'too-large'] as const;
-
-/** The shim's word on what went wrong; it shares a process with the publisher's code, so it is taken with care. */
-function failureOf(outcome: string, body: Buffer, deployment: Deployment): FunctionFailure {
-  if (outcome === 'timeout') return timeoutAfter(deployment);
-  try {
-    const said: unknown = JSON.parse(body.toString());
-    if (typeof said === 'object' && said !== null) {
-      const { kind, type, message } = said as Record<string, unknown>;
-      return {
-        kind: FAILURE_KINDS.find((known) => known === kind) ?? 'thrown',
-        type: String(type),
-        message: String(message),
-      };
-    }
-  } catch {
-    // Not the shim's JSON: the mark alone counts.
-  }
-  return { kind: 'thrown', type: 'Error', message: 'the function failed' };
-}
-
-function shimUsage({ headers, body, measuredMs }: Answer, deployment: Deployment): Usage {
-  const saidMs = numberIn(headers, 'x-defaas-duration-ms');
-  const saidMiB = numberIn(headers, 'x-defaas-memory-mib');
-  if (saidMs === undefined) return clockUsage(deployment, measuredMs, body.length);
-  const mostMs = Math.ceil(measuredMs);
-  const billedMs = Math.ceil(saidMs);
-  return {
-    billedMs: Math.min(billedMs, mostMs),
-    memoryMiB: deployment.memoryMiB,
-    ...(saidMiB !== undefined && { peakMemoryMiB: saidMiB }),
-    egressBytes: body.length,
-    measuredMs,
-    source: 'shim',
-    ...(billedMs > mostMs && { disputed: true }),
-  };
-}
-
-function clockUsage(deployment: Deployment, measuredMs: number, egressBytes: number): Usage {
-  return {
-    billedMs: Math.ceil(measuredMs),
-    memoryMiB: deployment.memoryMiB,
-    egressBytes,
-    measuredMs,
-    source: 'gateway',
-  };
-}
-
-/** An answer without the shim's mark: the platform's own. */
-function platformError(answer: Answer, target: string, nowMs: number): ProviderError {
-  const { status, headers } = answer;
-  const isRefusal = status >= 400 && status < 500;
-  const code = status >= 500 ? 'PROVIDER_UNAVAILABLE' : codeOfStatus(status);
-  const said = firstLine(answer.body.toString('utf8', 0, 1024));
-  return new ProviderError(code, `${target} was answered ${status} by the platform: ${said}`, {
-    provider: PROVIDER,
-    operation: 'invoke',
-    target,
-    ran: isRefusal ? 'no' : 'maybe',
-    status,
-    retryAfterMs: retryAfterMs(one(headers, 'retry-after'), nowMs),
-  });
-}
-
-function codeOfStatus(status: number): ProviderErrorCode {
-  switch (status) {
-    case 400:
-      return 'PROVIDER_INVALID';
-    case 401:
-      return 'PROVIDER_UNAUTHENTICATED';
-    case 403:
-      return 'PROVIDER_FORBIDDEN';
-    case 404:
-      return 'PROVIDER_NOT_FOUND';
-    case 409:
-      return 'PROVIDER_CONFLICT';
-    case 413:
-      return 'PROVIDER_TOO_LARGE';
-    case 429:
-      return 'PROVIDER_THROTTLED';
-    default:
-      return 'PROVIDER_PROTOCOL';
-  }
-}
-
-function ownHeaders(headers: Answer['headers']): [string, string][] {
-  const own: [string, string][] = [];
-  for (const [name, value] of headerPairs(headers)) {
-    if (name.startsWith(CARRIED)) own.push([name.slice(CARRIED.length), value]);
-    else if (name === 'set-cookie') own.push([name, value]);
-  }
-  return own;
-}
-
-function one(headers: Answer['headers'], name: string): string | undefined {
-  const value = headers[name];
-  return Array.isArray(value) ? value[0] : value;
-}
-
-function numberIn(headers: Answer['headers'], name: string): number | undefined {
-  const number = Number(one(headers, name) ?? Number.NaN);
-  return Number.isFinite(number) && number >= 0 ? number : undefined;
-}
-
-/** RFC 9110 section 10.2.3: seconds or a date. */
-function retryAfterMs(value: string | undefined, nowMs: number): number | undefined {
-  if (value === undefined) return undefined;
-  const seconds = Number(value);
-  const ms = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(value) - nowMs;
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
-}
-
-/** gRPC codes as `google.rpc.Code` numbers them. */
-const CODES: Readonly<Record<number, ProviderErrorCode>> = {
-  3: 'PROVIDER_INVALID',
-  4: 'PROVIDER_DEADLINE',
-  5: 'PROVIDER_NOT_FOUND',
-  6: 'PROVIDER_CONFLICT',
-  7: 'PROVIDER_FORBIDDEN',
-  8: 'PROVIDER_THROTTLED',
-  9: 'PROVIDER_CONFLICT',
-  10: 'PROVIDER_CONFLICT',
-  11: 'PROVIDER_INVALID',
-  13: 'PROVIDER_UNAVAILABLE',
-  14: 'PROVIDER_UNAVAILABLE',
-  16: 'PROVIDER_UNAUTHENTICATED',
-};
-
-function controlError(
-  error: unknown,
-  { operation, target, signal }: { operation: string; target: string; signal: AbortSignal },
-): ProviderError {
-  if (error instanceof ProviderError) return error;
-  const { code: number, cause, message } = grpcError(error);
-  const facts = { provider: PROVIDER, operation, target, ran: 'no', cause: error } as const;
-  if (signal.aborted) {
-    return new ProviderError('PROVIDER_DEADLINE', `${operation} of ${target} was stopped`, facts);
-  }
-  // The SDK calls a request that got no answer UNAVAILABLE; the cause has the socket's own code.
-  const isSocket = number === 14 && typeof cause === 'string';
-  const code = isSocket ? 'PROVIDER_CONNECTION' : (CODES[number] ?? 'PROVIDER_PROTOCOL');
-  return new ProviderError(code, `${firstLine(message)}, on ${target}`, facts);
-}
-
-/** Number and text of an SDK error, and the code of the socket error beneath it. */
-function grpcError(error: unknown): { code: number; message: string; cause: string | undefined } {
-  if (!(error instanceof Error)) return { code: 2, message: String(error), cause: undefined };
-  const number = 'code' in error && typeof error.code === 'number' ? error.code : 2;
-  const { cause } = error;
-  const socket = cause instanceof Error && 'code' in cause ? cause.code : undefined;
-  return {
-    code: number,
-    message: error.message,
-    cause: typeof socket === 'string' ? socket : undefined,
-  };
-}
-
-/** The cloud is busy or away: the same call may work later. */
-function isPassing(error: unknown): boolean {
-  return (
-    error instanceof ProviderError &&
-    ['PROVIDER_UNAVAILABLE', 'PROVIDER_CONNECTION', 'PROVIDER_THROTTLED'].includes(error.code)
-  );
-}
-
-function isConflict(error: unknown): boolean {
-  return error instanceof ProviderError && error.code === 'PROVIDER_CONFLICT';
-}
-
-function firstLine(text: string): string {
-  return (text.split('\n', 1)[0] ?? '').slice(0, 256);
 }
 
 /** Waits, unless the signal ends it. @throws ProviderError PROVIDER_DEADLINE */

@@ -2,6 +2,7 @@
 // application default credentials, or from a named metadata server (an emulator's).
 
 import type { GoogleAuth } from 'google-auth-library';
+import { CredentialsError } from './google-errors.ts';
 import type { Sender } from './send.ts';
 
 const SCOPES = ['https://www.googleapis.com/auth/cloud-platform'];
@@ -16,10 +17,10 @@ const MAX_TOKEN_BYTES = 64 * 1024;
 const METADATA_TIMEOUT_MS = 10_000;
 
 export interface GoogleTokens {
-  /** What the SDK signs its requests with. */
+  /** What the SDK signs its requests with. @throws CredentialsError none were found */
   auth(): Promise<GoogleAuth>;
-  /** A JWT with this `aud`; kept until it is about to expire, fetched once for all who wait. */
-  idToken(audience: string): Promise<string>;
+  /** A JWT with this `aud`; kept until it is about to expire, fetched once for all who wait. @throws CredentialsError */
+  idToken(audience: string): string | Promise<string>;
   /** The next `idToken` is a fresh one: the function's front refused this one. */
   forget(audience: string): void;
 }
@@ -44,7 +45,17 @@ export function createGoogleTokens(options: {
 
   async function defaultAuth(): Promise<GoogleAuth> {
     const { GoogleAuth } = await import('google-auth-library');
-    return new GoogleAuth({ scopes: SCOPES, projectId: options.projectId });
+    const found = new GoogleAuth({ scopes: SCOPES, projectId: options.projectId });
+    try {
+      await found.getClient();
+    } catch {
+      // The library's own error says no more than this.
+      made = undefined;
+      throw new CredentialsError(
+        'no credentials found, set GOOGLE_APPLICATION_CREDENTIALS or run gcloud auth application-default login',
+      );
+    }
+    return found;
   }
 
   async function metadataAuth(host: string): Promise<GoogleAuth> {
@@ -70,9 +81,7 @@ export function createGoogleTokens(options: {
   async function fetchIdToken(audience: string): Promise<string> {
     const token =
       metadataHost === undefined
-        ? await (await (await auth()).getIdTokenClient(audience)).idTokenProvider.fetchIdToken(
-            audience,
-          )
+        ? await defaultIdToken(audience)
         : await readMetadata(
             options.sender,
             metadataHost,
@@ -81,6 +90,18 @@ export function createGoogleTokens(options: {
     if (kept.size >= MAX_AUDIENCES) kept.delete(kept.keys().next().value ?? '');
     kept.set(audience, { token, expiresAtMs: expiryMs(token) });
     return token;
+  }
+
+  async function defaultIdToken(audience: string): Promise<string> {
+    const found = await auth();
+    try {
+      const { idTokenProvider } = await found.getIdTokenClient(audience);
+      return await idTokenProvider.fetchIdToken(audience);
+    } catch (error) {
+      // Its message only: the library's error carries the request, and so perhaps a credential.
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new CredentialsError(`no ID token from the default credentials: ${reason}`);
+    }
   }
 
   function renew(audience: string): Promise<string> {
@@ -94,7 +115,7 @@ export function createGoogleTokens(options: {
   return {
     auth,
     forget: (audience) => void kept.delete(audience),
-    async idToken(audience) {
+    idToken(audience) {
       const known = kept.get(audience);
       if (known === undefined || known.expiresAtMs <= nowMs()) return renew(audience);
       // Still good: renewed beside the calls; should that fail, a later call tries again, and at the expiry it is told.
@@ -105,19 +126,24 @@ export function createGoogleTokens(options: {
 }
 
 async function readMetadata(sender: Sender, host: string, path: string): Promise<string> {
-  const answer = await sender.send(
-    {
-      origin: `http://${host}`,
-      path: `/computeMetadata/v1/${path}`,
-      method: 'GET',
-      headers: { 'metadata-flavor': 'Google' },
-      body: new Uint8Array(),
-    },
-    { signal: AbortSignal.timeout(METADATA_TIMEOUT_MS), maxResponseBytes: MAX_TOKEN_BYTES },
-  );
-  if (answer.status !== 200 || answer.headers['metadata-flavor'] !== 'Google') {
-    throw new Error(`metadata server ${host} answered ${answer.status} to ${path.split('?')[0]}`);
-  }
+  const what = path.split('?')[0];
+  const refuse = (reason: string): never => {
+    throw new CredentialsError(`metadata server ${host} gave no ${what}: ${reason}`);
+  };
+  const answer = await sender
+    .send(
+      {
+        origin: `http://${host}`,
+        path: `/computeMetadata/v1/${path}`,
+        method: 'GET',
+        headers: { 'metadata-flavor': 'Google' },
+        body: new Uint8Array(),
+      },
+      { signal: AbortSignal.timeout(METADATA_TIMEOUT_MS), maxResponseBytes: MAX_TOKEN_BYTES },
+    )
+    .catch((error: unknown) => refuse(String(error)));
+  const isMetadata = answer.headers['metadata-flavor'] === 'Google';
+  if (answer.status !== 200 || !isMetadata) refuse(`answered ${answer.status}`);
   return answer.body.toString();
 }
 

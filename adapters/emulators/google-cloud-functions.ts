@@ -65,7 +65,7 @@ export async function startGoogleCloudFunctions(
     idleMs: options.idleMs ?? IDLE_MS,
     nowMs,
     log,
-    onOutput: (text) => log('output', { text }),
+    onOutput: (name, text) => log('output', { function: name, text }),
   });
 
   const parts: ControlParts = {

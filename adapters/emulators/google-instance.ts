@@ -32,8 +32,8 @@ export interface InstanceParts {
   readonly children: Children;
   /** Folder of V8's compile cache, shared by all functions. */
   readonly cacheDir: string;
-  /** What the function writes to stdout and stderr. */
-  readonly onOutput: (text: string) => void;
+  /** What a function writes to stdout and stderr. */
+  readonly onOutput: (service: string, text: string) => void;
 }
 
 const BOOTSTRAP = fileURLToPath(new URL('./google-bootstrap.mjs', import.meta.url));
@@ -58,7 +58,7 @@ export async function startInstance(
     onOutput(chunk) {
       const text = chunk.toString();
       tail = (tail + text).slice(-TOLD_CHARACTERS);
-      parts.onOutput(text);
+      parts.onOutput(revision.service, text);
     },
   });
   const port = await listeningPort(child, () => tail);

@@ -43,6 +43,7 @@ functions.http(process.env.FUNCTION_TARGET ?? 'main', async (request, response) 
     },
   );
   if (answer.error !== undefined) logError(answer.error, requestId);
+  response.setHeader('x-defaas-request-id', requestId);
   send(response, bounded(answer), target !== undefined);
 });
 

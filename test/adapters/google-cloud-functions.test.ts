@@ -217,6 +217,24 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.equal(await code(provider.plan(nowhere, within())), 'PROVIDER_INVALID');
   });
 
+  it('says that no credentials are to be had', async () => {
+    const closed = createGoogleCloudFunctions({
+      ...optionsOf(bed.emulator),
+      metadataHost: '127.0.0.1:1',
+    });
+    const deployed = await provider.deploy(createSpec(REGION, { name: 'df-nobody' }), within());
+
+    const planned = await closed.plan(SPEC, within()).catch((reason) => reason);
+    const invoked = await closed
+      .invoke(deployed, createRequest(), within())
+      .catch((reason) => reason);
+    await closed.close();
+
+    assert.equal(planned.code, 'PROVIDER_UNAUTHENTICATED');
+    assert.deepEqual([invoked.code, invoked.ran], ['PROVIDER_UNAUTHENTICATED', 'no']);
+    assert.match(invoked.message, /^metadata server 127\.0\.0\.1:1 gave no /);
+  });
+
   it('passes what the framework would read or refuse: types, encodings, tokens, reserved paths', async () => {
     const handler = `export default async (request) => {
       const { pathname, search } = new URL(request.url);
