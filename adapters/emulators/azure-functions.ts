@@ -28,7 +28,7 @@ export interface AzureFunctionsEmulatorOptions {
   readonly resourceGroup?: string;
   /** How the creation of an app answers: with its result, or 202 and a URL to poll. Default `location`. */
   readonly longRunning?: 'none' | 'location' | 'azure-asyncoperation';
-  /** An instance without calls is ended after this time. Default 5 min. */
+  /** An instance without calls is ended after this time. Default 1 min. */
   readonly idleMs?: number;
   /** Serve the fault switch over HTTP too. */
   readonly faults?: boolean;
@@ -82,7 +82,7 @@ export interface AzureParts {
 
 /** Longer than adapters keep an idle socket, as at Azure (4 min, Azure Load Balancer). */
 const KEEP_ALIVE_MS = 240_000;
-const IDLE_MS = 5 * 60_000;
+const IDLE_MS = 60_000;
 const MAX_HEADER_BYTES = 64 * 1024;
 
 /** @throws Error EADDRINUSE */
@@ -210,9 +210,7 @@ export async function startAzureFunctions(
   const endpoint = `https://127.0.0.1:${arm.port}`;
   ports.push({ scope: 'control', port: arm });
   for (const site of [...store.sites.values()]) {
-    const at = await openSite(site.name, site);
-    const hasMoved = at.sitePort !== site.sitePort || at.scmPort !== site.scmPort;
-    if (hasMoved) await store.putSite({ ...site, ...at });
+    await store.putSite({ ...endPublishes(site), ...(await openSite(site.name, site)) });
   }
   faults.onChange(async () => {
     await Promise.all(ports.map(({ scope, port }) => port.refuse(faults.isOut(scope))));
@@ -242,6 +240,15 @@ export async function startAzureFunctions(
       rmSync(codeDir, { recursive: true, force: true });
     },
   };
+}
+
+/** What was under way when we were killed has failed; the client publishes again. */
+function endPublishes(site: SiteRecord): SiteRecord {
+  const text = 'Deployment was cut off by a restart.';
+  const publishes = site.publishes.map((publish) =>
+    publish.status < 3 ? { ...publish, status: 3 as const, text, endedAtMs: Date.now() } : publish,
+  );
+  return { ...site, publishes };
 }
 
 async function loadToken(dir: string): Promise<string> {

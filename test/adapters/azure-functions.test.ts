@@ -183,6 +183,21 @@ describe('Azure Functions, what only Azure has', () => {
     assert.match(error.message, /Deployment failed: storage error/);
   });
 
+  it('tells a publish that a restart has cut off as failed; the next deploy succeeds', async () => {
+    await open();
+    await emulator.faults.set([{ kind: 'stuck-operation', on: { operation: 'publish' } }]);
+    const signal = AbortSignal.timeout(1000);
+    await fails(provider.deploy(createSpec(REGION), { signal }), 'PROVIDER_DEADLINE');
+    await close();
+
+    await open();
+
+    const scm = await scmUrl('df-conformance');
+    const last = await http(`${scm}/api/deployments/latest`, { headers: auth() });
+    assert.equal(JSON.parse(last.body).status, 3);
+    assert.equal(text(await invoke(await deploy())), 'hello');
+  });
+
   it('refuses a wrong token in one line without secrets', async () => {
     const credential = {
       getToken: async () => ({ token: 'wrong-token', expiresOnTimestamp: Date.now() + 3_600_000 }),
