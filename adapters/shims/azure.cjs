@@ -40,7 +40,7 @@ async function answer(request, context) {
     ? JSON.parse(Buffer.from(carried, 'base64url').toString())
     : plain(request);
   const body = new Uint8Array(await request.arrayBuffer());
-  const outgoing = fit(
+  const outgoing = bounded(
     await fetchCall(
       () => import('./handler.mjs'),
       { ...incoming, body },
@@ -70,7 +70,7 @@ function plain(request) {
   return { method: request.method, path: url.pathname, query: url.search.slice(1), headers };
 }
 
-function fit(outgoing) {
+function bounded(outgoing) {
   if (outgoing.body.length <= MAX_RESPONSE_BYTES) return outgoing;
   const message = `answer of ${outgoing.body.length} bytes, limit ${MAX_RESPONSE_BYTES}`;
   const failure = { kind: 'too-large', type: 'ResponseSizeTooLarge', message };
