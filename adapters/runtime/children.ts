@@ -176,7 +176,7 @@ function signalGroup(pid: number, signal: NodeJS.Signals): void {
 }
 
 /** When a process started, as its system tells it; with the pid it names one process of this machine. */
-function startOf(pid: number): string | undefined {
+export function startOf(pid: number): string | undefined {
   try {
     if (!existsSync('/proc/self/stat')) {
       return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim();

@@ -1,0 +1,161 @@
+// The three clouds' emulators in one process (`npm run emulators`, and a part of the house): the same ports and
+// credentials at every start. It writes where they are to `emulators.json`, which a gateway reads as DEFAAS_EMULATORS_FILE.
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { startAwsLambda } from '../adapters/emulators/aws-lambda.ts';
+import { startAzureFunctions } from '../adapters/emulators/azure-functions.ts';
+import { startGoogleCloudFunctions } from '../adapters/emulators/google-cloud-functions.ts';
+import { writeWhole } from '../adapters/emulators/whole-file.ts';
+import type { EmulatorsFile } from '../broker/clouds.ts';
+import { findHome } from './cli/house.ts';
+
+const AWS_REGION = 'us-east-1';
+/** The emulator's account is all zeros; it takes any role of it. */
+const AWS_ROLE = 'arn:aws:iam::000000000000:role/defaas';
+const GOOGLE_PROJECT = 'defaas-local';
+const GOOGLE_REGION = 'us-central1';
+const AZURE_LOCATION = 'westeurope';
+
+/** What is written: what a gateway needs, the ports for the next start, and the fault switches where they are served. */
+interface WrittenFile extends EmulatorsFile {
+  readonly ports: {
+    readonly aws: number;
+    readonly google: number;
+    readonly metadata: number;
+    readonly azure: number;
+  };
+  readonly faults?: { readonly aws: string; readonly google: string; readonly azure: string };
+}
+
+interface Emulators {
+  readonly file: WrittenFile;
+  close(): Promise<void>;
+}
+
+/** Starts all three; a port of before that is taken now gives way to a free one. */
+async function startEmulators(dir: string, hasFaults: boolean): Promise<Emulators> {
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const path = join(dir, 'emulators.json');
+  const before = readBefore(path);
+  const log = (message: unknown, fields?: unknown): void => {
+    process.stderr.write(`${JSON.stringify({ message, fields })}\n`);
+  };
+  const secretAccessKey =
+    before?.aws.credentials.secretAccessKey ?? randomBytes(20).toString('hex');
+  const credentials = { accessKeyId: 'emulator', secretAccessKey };
+  const [aws, google, azure] = await Promise.all([
+    onPort(before?.ports.aws, (port) =>
+      startAwsLambda({
+        dir: join(dir, 'aws'),
+        port,
+        faults: hasFaults,
+        credentials,
+        region: AWS_REGION,
+        log,
+      }),
+    ),
+    onPort(before?.ports.google, (port) =>
+      startGoogleCloudFunctions({
+        dir: join(dir, 'google'),
+        port,
+        metadataPort: port === 0 ? 0 : (before?.ports.metadata ?? 0),
+        faults: hasFaults,
+        projectId: GOOGLE_PROJECT,
+        locations: [GOOGLE_REGION],
+        log,
+      }),
+    ),
+    onPort(before?.ports.azure, (port) =>
+      startAzureFunctions({ dir: join(dir, 'azure'), port, faults: hasFaults, log }),
+    ),
+  ]);
+  const file: WrittenFile = {
+    aws: { endpoint: aws.endpoint, region: AWS_REGION, credentials, roleArn: AWS_ROLE },
+    google: {
+      endpoint: google.endpoint,
+      metadataHost: google.metadataHost,
+      projectId: GOOGLE_PROJECT,
+      region: GOOGLE_REGION,
+    },
+    azure: {
+      endpoint: azure.endpoint,
+      caPem: azure.caPem,
+      token: azure.token,
+      subscriptionId: azure.subscriptionId,
+      resourceGroup: azure.resourceGroup,
+      location: AZURE_LOCATION,
+      storage: azure.storage,
+    },
+    ports: {
+      aws: aws.port,
+      google: google.port,
+      metadata: Number(google.metadataHost.split(':')[1]),
+      azure: azure.port,
+    },
+    ...(aws.faultsUrl &&
+      google.faultsUrl &&
+      azure.faultsUrl && {
+        faults: { aws: aws.faultsUrl, google: google.faultsUrl, azure: azure.faultsUrl },
+      }),
+  };
+  await writeWhole(path, JSON.stringify(file, null, 2));
+  return {
+    file,
+    async close() {
+      await Promise.all([aws.close(), google.close(), azure.close()]);
+    },
+  };
+}
+
+/** On the port of before, which deployments know; where another program has taken it, on any. */
+async function onPort<T>(
+  port: number | undefined,
+  start: (port: number) => Promise<T>,
+): Promise<T> {
+  if (port === undefined) return start(0);
+  try {
+    return await start(port);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error;
+    return start(0);
+  }
+}
+
+function readBefore(path: string): WrittenFile | undefined {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { dir: { type: 'string' }, faults: { type: 'boolean' } },
+  });
+  const dir = resolve(values.dir ?? join(findHome(), 'emulators'));
+  const hasFaults = values.faults ?? process.env.DEFAAS_EMULATORS_FAULTS === '1';
+  const emulators = await startEmulators(dir, hasFaults);
+  let isEnding = false;
+  const end = async (): Promise<void> => {
+    if (isEnding) return;
+    isEnding = true;
+    await emulators.close();
+    process.exit(0);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end);
+  const { aws, google, azure, faults } = emulators.file;
+  const endpoints = { aws: aws.endpoint, google: google.endpoint, azure: azure.endpoint };
+  if (process.send === undefined) {
+    console.log(
+      JSON.stringify({ ...endpoints, faults, file: join(dir, 'emulators.json') }, null, 2),
+    );
+  } else {
+    process.on('disconnect', end);
+    process.send({ ready: { ...endpoints, ...(faults && { faults }) } });
+  }
+}
+
+await main();

@@ -1,0 +1,83 @@
+// First thing on a chain: the house's accounts, their money, and the contracts. A program of its own, run by `up` when
+// something is missing; killed in the middle, its next run goes on from there.
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { JsonRpcProvider, parseEther, toQuantity, Wallet } from 'ethers';
+import { writeWhole } from '../../adapters/emulators/whole-file.ts';
+import { deployContracts } from '../../contracts/deploy.ts';
+import { createKey } from '../../contracts/keystore.ts';
+import { type Account, keysFolder, readAccount } from '../cli/account.ts';
+import { CliError, errorLine } from '../cli/cli-error.ts';
+
+/** One account each: deployer of the contracts, gateway and provider, its signing key, who settles, publisher of `hello`, the user. */
+export const ROLES = ['deployer', 'gateway', 'operator', 'settler', 'publisher', 'user'] as const;
+
+/** The operator key signs only; it sends nothing. */
+const SENDERS = ROLES.filter((role) => role !== 'operator');
+const FUNDS_WEI = parseEther('10000');
+const LEAST_WEI = parseEther('0.5');
+
+async function main(): Promise<void> {
+  const [home, rpcUrl] = process.argv.slice(2);
+  if (home === undefined || rpcUrl === undefined)
+    throw new Error('usage: found.ts <home> <rpcUrl>');
+  await makeKeys(home);
+  const provider = new JsonRpcProvider(rpcUrl, undefined, { batchMaxCount: 1, cacheTimeout: -1 });
+  try {
+    await fund(provider, home);
+    await deploy(provider, home);
+  } finally {
+    provider.destroy();
+  }
+}
+
+async function makeKeys(home: string): Promise<void> {
+  mkdirSync(keysFolder(home), { recursive: true, mode: 0o700 });
+  for (const role of ROLES) {
+    const file = join(keysFolder(home), `${role}.json`);
+    if (!existsSync(file)) await writeWhole(file, `${JSON.stringify(createKey())}\n`);
+  }
+}
+
+/** A development chain gives money away; on another the accounts must have some. */
+async function fund(provider: JsonRpcProvider, home: string): Promise<void> {
+  for (const { address } of SENDERS.map((role) => readAccount(home, role))) {
+    if ((await provider.getBalance(address)) >= LEAST_WEI) continue;
+    try {
+      await provider.send('anvil_setBalance', [address, toQuantity(FUNDS_WEI)]);
+    } catch (cause) {
+      throw new CliError(
+        'ACCOUNT_EMPTY',
+        `the account has no ether for gas, on ${address}, send it some and run npm start again`,
+        { cause },
+      );
+    }
+  }
+}
+
+async function deploy(provider: JsonRpcProvider, home: string): Promise<void> {
+  const file = join(home, 'contracts.json');
+  if (await isDeployed(provider, file)) return;
+  process.send?.({ step: 'deploying the contracts' });
+  const deployer: Account = readAccount(home, 'deployer');
+  const contracts = await deployContracts(new Wallet(deployer.privateKey, provider), {
+    beaconK: 1,
+  });
+  await writeWhole(file, `${JSON.stringify(contracts, null, 2)}\n`);
+}
+
+async function isDeployed(provider: JsonRpcProvider, file: string): Promise<boolean> {
+  if (!existsSync(file)) return false;
+  const { billing } = JSON.parse(readFileSync(file, 'utf8'));
+  return (await provider.getCode(billing)) !== '0x';
+}
+
+if (import.meta.main) {
+  await main().then(
+    () => process.send?.({ ready: {} }, () => process.disconnect()),
+    (error: unknown) => {
+      process.stderr.write(`${errorLine(error)}\n`);
+      process.exit(1);
+    },
+  );
+}

@@ -1,0 +1,173 @@
+// Last thing of a start: the gateway's standing on the chain, and the example `hello`, published, deployed and paid for
+// by its publisher. A program of its own, run by `up` while something of it is missing; every step may be there already.
+import { setTimeout } from 'node:timers/promises';
+import type { Connection } from '../../broker/client/connection.ts';
+import { fetchLane, putVoucher, signVoucher } from '../../broker/client/lane.ts';
+import { type Chain, createChain } from '../../contracts/chain.ts';
+import { type Account, readAccount, readLaneKey } from '../cli/account.ts';
+import { CliError, errorLine } from '../cli/cli-error.ts';
+import { type Flags, openGateway, openSession } from '../cli/context.ts';
+import { deploy } from '../cli/deploy.ts';
+import { deposit } from '../cli/deposit.ts';
+import { register } from '../cli/register.ts';
+
+/** Ten times the least bond, base units (6 decimals). */
+const BOND_UNITS = 10_000_000_000n;
+/** Bits: 1 gateway, 2 provider; both for the one account of the local house. */
+const GATEWAY_AND_PROVIDER = 3;
+/** What the publisher of `hello` sets aside for its callers, whole tokens: five million calls. */
+const SPONSORED_TOKENS = '100';
+/** The lane is filled up again below this, base units. */
+const LEAST_SPONSORED_UNITS = 10_000_000n;
+/** Longest wait until the gateway has seen a block, and time between two looks, ms. */
+const GATEWAY_SEES_MS = 10_000;
+const SEEN_POLL_MS = 50;
+
+async function main(): Promise<void> {
+  const [home, gatewayUrl, rpcUrl, example] = process.argv.slice(2);
+  if (!home || !gatewayUrl || !rpcUrl || !example) {
+    throw new Error('usage: settle-in.ts <home> <gatewayUrl> <rpcUrl> <folder of the example>');
+  }
+  const flags: Flags = { json: true, account: 'publisher', gateway: gatewayUrl, rpc: rpcUrl };
+  report('giving the gateway its standing on the chain');
+  await standUp(home, flags);
+  report('publishing hello');
+  await register(flags, example);
+  report('deploying hello');
+  await deployExample(flags);
+  report('setting money aside for its callers');
+  await sponsor(home, flags);
+}
+
+function report(step: string): void {
+  process.send?.({ step });
+}
+
+/** Registered under its URL and token key, with its signing key, a bond, and the account that settles for it. */
+async function standUp(home: string, flags: Flags): Promise<void> {
+  const opened = await openGateway(flags, 'gateway');
+  const { document, origin } = opened.connection;
+  const chain = await createChain({ rpcUrls: [flags.rpc ?? ''], contracts: document.contracts });
+  try {
+    await chain.start();
+    const reply = await opened.connection.request('/.well-known/defaas');
+    const { jwksThumbprint } = await reply.json();
+    await registerGateway(chain, opened.account, {
+      uri: origin,
+      jwksThumbprint: `0x${Buffer.from(jwksThumbprint, 'base64url').toString('hex')}`,
+    });
+    await armGateway(chain, opened.account, home);
+  } finally {
+    chain.close();
+    opened.close();
+  }
+}
+
+async function registerGateway(
+  chain: Chain,
+  account: Account,
+  place: { readonly uri: string; readonly jwksThumbprint: `0x${string}` },
+): Promise<void> {
+  const writer = chain.connect(account);
+  const known = chain.view.party(account.address);
+  const terms = { roles: GATEWAY_AND_PROVIDER, ...place };
+  if (known === undefined) await chain.synced(await writer.registerParty(terms));
+  else if (known.uri !== place.uri || known.jwksThumbprint !== place.jwksThumbprint) {
+    await chain.synced(await writer.updateParty(terms));
+  }
+}
+
+async function armGateway(chain: Chain, account: Account, home: string): Promise<void> {
+  const writer = chain.connect(account);
+  const operator = readAccount(home, 'operator');
+  const settler = readAccount(home, 'settler');
+  if (!chain.view.isKeyInForce(operator.address, account.address)) {
+    await chain.synced(await writer.addKey(operator.privateKey, GATEWAY_AND_PROVIDER));
+  }
+  const missing = BOND_UNITS - (chain.view.gateway(account.address)?.bond ?? 0n);
+  if (missing > 0n) {
+    await writer.mintMock(missing);
+    await chain.synced(await writer.bond(account.address, missing));
+  }
+  if (chain.view.gateway(account.address)?.settler !== settler.address) {
+    await chain.synced(await writer.setSettler(settler.address));
+  }
+}
+
+/** On all clouds; it is enough that one takes it. */
+async function deployExample(flags: Flags): Promise<void> {
+  const { document, failure } = await deploy(flags, 'hello', { to: 'aws,google,azure' });
+  // Safe: what `deploy` has just made.
+  const { providers } = document as { providers: readonly { state: string; provider: string }[] };
+  if (failure === undefined) return;
+  if (!providers.some(({ state }) => state === 'live')) {
+    throw new CliError(failure.code, failure.message);
+  }
+  report(`not on every cloud: ${failure.message}`);
+}
+
+/** A prepaid lane of the publisher, with one voucher over all of it. */
+async function sponsor(home: string, flags: Flags): Promise<void> {
+  const before = await readLine(flags);
+  if (before.units < LEAST_SPONSORED_UNITS) await deposit(flags, SPONSORED_TOKENS, { to: 'lane' });
+  const { headNumber } = await readLine(flags);
+  const opened = await openGateway(flags);
+  try {
+    const { account, store, connection } = opened;
+    await awaitBlock(connection, headNumber);
+    const [lane] = store.lanes(account.address);
+    if (lane === undefined) throw new Error('the deposit has opened no lane');
+    const session = await openSession(opened, readLaneKey(home, lane.signer), lane);
+    const { capUnits } = await fetchLane(session, lane);
+    store.laneMemory(lane).update((record) => ({
+      ...record,
+      ceilingUnits: record.ceilingUnits > capUnits ? record.ceilingUnits : capUnits,
+    }));
+    const signature = await signVoucher(connection, session.key, lane.payer, capUnits);
+    await putVoucher(session, lane, capUnits, signature);
+  } finally {
+    opened.close();
+  }
+}
+
+/** What the publisher's line at this gateway still has, base units, and the block that says so. */
+async function readLine(flags: Flags): Promise<{ units: bigint; headNumber: number }> {
+  const { connection, account, store, close } = await openGateway(flags);
+  const { contracts, gateway } = connection.document;
+  const chain = await createChain({ rpcUrls: [flags.rpc ?? ''], contracts });
+  try {
+    await chain.start();
+    const hasLane = store.lanes(account.address).length > 0;
+    const line = chain.view.line(account.address, gateway);
+    return { units: hasLane ? (line?.allotted ?? 0n) : 0n, headNumber: chain.view.head.number };
+  } finally {
+    chain.close();
+    close();
+  }
+}
+
+/** The gateway has seen a block: it signs nobody in to a lane that it has not. @throws CliError GATEWAY_BEHIND */
+async function awaitBlock(connection: Connection, number: number): Promise<void> {
+  const deadlineMs = Date.now() + GATEWAY_SEES_MS;
+  for (;;) {
+    const { head } = await (await connection.send('/readyz')).json();
+    if (head >= number) return;
+    if (Date.now() > deadlineMs) {
+      throw new CliError(
+        'GATEWAY_BEHIND',
+        `it has seen block ${head}, not ${number}, on ${connection.origin}, look at its chain RPC`,
+      );
+    }
+    await setTimeout(SEEN_POLL_MS);
+  }
+}
+
+if (import.meta.main) {
+  await main().then(
+    () => process.send?.({ ready: {} }, () => process.disconnect()),
+    (error: unknown) => {
+      process.stderr.write(`${errorLine(error)}\n${error instanceof Error ? error.stack : ''}\n`);
+      process.exit(1);
+    },
+  );
+}

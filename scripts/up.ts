@@ -1,0 +1,306 @@
+// `npm start`: the whole house on this machine. Supervises three processes, the chain, the clouds' emulators and the
+// gateway, and on the first start furnishes the house; what `kill -9` interrupts, the next start takes up.
+import { createHash } from 'node:crypto';
+import { existsSync, globSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { writeWhole } from '../adapters/emulators/whole-file.ts';
+import type { ContractAddresses } from '../contracts/deploy.ts';
+import { errorLine } from './cli/cli-error.ts';
+import { findHome, PACKAGE_ROOT } from './cli/house.ts';
+import { runSteps } from './cli/progress.ts';
+import { type HouseChild, startChild } from './house/child.ts';
+import { openPidBook, type PidBook } from './house/pid-book.ts';
+
+/** Longest waits for a part to be ready, ms. */
+const CHAIN_MS = 60_000;
+const EMULATORS_MS = 30_000;
+const GATEWAY_MS = 60_000;
+const FURNISH_MS = 120_000;
+/** What each part gets to end by itself, ms; together below the 10 s of a clean stop. */
+const GATEWAY_GRACE_MS = 7_000;
+const PART_GRACE_MS = 1_500;
+
+const EXAMPLE = join(PACKAGE_ROOT, 'scripts/examples/hello');
+
+interface ChainReady {
+  readonly rpcUrl: string;
+  /** Block hashes are right in contracts from this block on; undefined on a chain that is not the house's own. */
+  readonly trustedFromBlock?: number;
+}
+
+interface EmulatorsReady {
+  readonly aws: string;
+  readonly google: string;
+  readonly azure: string;
+  readonly faults?: { readonly aws: string; readonly google: string; readonly azure: string };
+}
+
+interface GatewayReady {
+  readonly url: string;
+  readonly ipfs: { readonly multiaddrs: readonly string[] };
+}
+
+/** What `$DEFAAS_HOME/up.json` says, fixed in architecture.md. */
+interface UpFile {
+  readonly pid: number;
+  readonly gateway: string;
+  readonly chain: { readonly rpcUrl: string; readonly contracts: ContractAddresses };
+  readonly emulators: EmulatorsReady;
+  /** No page is served yet. */
+  readonly dashboard: null;
+  readonly example: string;
+  readonly ipfs: { readonly multiaddrs: readonly string[] };
+}
+
+/** The parts of a house, in the order in which they start. */
+class House {
+  readonly home: string;
+  readonly #book: PidBook;
+  readonly #hasFaults: boolean;
+  readonly #parts: HouseChild<unknown>[] = [];
+  #stopping: Promise<void> | undefined;
+
+  /** @throws CliError HOUSE_RUNNING */
+  constructor(options: { readonly home: string; readonly hasFaults: boolean }) {
+    this.home = options.home;
+    this.#hasFaults = options.hasFaults;
+    mkdirSync(this.home, { recursive: true, mode: 0o700 });
+    this.#book = openPidBook(this.home);
+    rmSync(join(this.home, 'up.json'), { force: true });
+  }
+
+  get isStopping(): boolean {
+    return this.#stopping !== undefined;
+  }
+
+  /** Which of the supervised parts ends by itself, and how. Never settles while all run. */
+  get broken(): Promise<string> {
+    return Promise.race(
+      this.#parts.map(async ({ name, ended }) => `the ${name} ${await ended} by itself`),
+    );
+  }
+
+  /** The house's own chain, or the one that DEFAAS_CHAIN_RPC_URL names. */
+  async startChain(): Promise<ChainReady> {
+    const given = process.env.DEFAAS_CHAIN_RPC_URL?.split(',')[0];
+    if (given) return { rpcUrl: given };
+    const dir = join(this.home, 'chain');
+    const port = readJson<{ port: number }>(join(dir, 'port.json'))?.port;
+    const args = ['--dir', dir, ...(port === undefined ? [] : ['--port', String(port)])];
+    const ready = await this.#start<ChainReady>('chain', 'scripts/local-chain.ts', CHAIN_MS, {
+      args,
+    });
+    await writeWhole(
+      join(dir, 'port.json'),
+      JSON.stringify({ port: Number(new URL(ready.rpcUrl).port) }),
+    );
+    return ready;
+  }
+
+  startEmulators(): Promise<EmulatorsReady> {
+    const args = ['--dir', join(this.home, 'emulators'), ...(this.#hasFaults ? ['--faults'] : [])];
+    return this.#start('emulators', 'scripts/emulators.ts', EMULATORS_MS, { args });
+  }
+
+  /** Configured by its environment, as anywhere; what the user has set stays. */
+  startGateway({ rpcUrl, trustedFromBlock }: ChainReady): Promise<GatewayReady> {
+    const key = (role: string): string => join(this.home, 'keys', `${role}.json`);
+    const env = {
+      DEFAAS_CHAIN_RPC_URL: process.env.DEFAAS_CHAIN_RPC_URL ?? rpcUrl,
+      DEFAAS_CHAIN_CONTRACTS_FILE: join(this.home, 'contracts.json'),
+      ...(trustedFromBlock !== undefined && {
+        DEFAAS_CHAIN_LOCAL_FROM_BLOCK: String(trustedFromBlock),
+      }),
+      DEFAAS_KEYS_GATEWAY_FILE: key('gateway'),
+      DEFAAS_KEYS_OPERATOR_FILE: key('operator'),
+      DEFAAS_KEYS_SETTLER_FILE: key('settler'),
+      DEFAAS_EMULATORS_FILE: join(this.home, 'emulators', 'emulators.json'),
+      DEFAAS_PUBLISHERS: process.env.DEFAAS_PUBLISHERS ?? 'any',
+    };
+    return this.#start('gateway', 'broker/main.ts', GATEWAY_MS, { env });
+  }
+
+  /** A program that ends when its work is done. */
+  async furnish(
+    program: string,
+    args: readonly string[],
+    onStep: (line: string) => void,
+  ): Promise<void> {
+    await this.#start('furnishing', program, FURNISH_MS, { args, onStep });
+  }
+
+  async #start<Ready>(
+    name: string,
+    program: string,
+    readyMs: number,
+    more: Pick<Parameters<typeof startChild>[0], 'args' | 'env' | 'onStep'>,
+  ): Promise<Ready> {
+    if (this.isStopping) throw new Error('the house is stopping');
+    const child = startChild<Ready>({
+      name,
+      program: join(PACKAGE_ROOT, program),
+      home: this.home,
+      book: this.#book,
+      readyMs,
+      ...more,
+      env: { ...more.env, DEFAAS_HOME: this.home },
+    });
+    this.#parts.push(child);
+    const ready = await child.ready;
+    if (name === 'furnishing') {
+      await child.ended;
+      this.#parts.splice(this.#parts.indexOf(child), 1);
+    }
+    return ready;
+  }
+
+  /** The gateway first: it still writes to the chain and the clouds. Repeated calls wait for the first. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    rmSync(join(this.home, 'up.json'), { force: true });
+    const named = (name: string) => this.#parts.filter((part) => part.name === name);
+    for (const part of named('furnishing')) await part.stop(0);
+    for (const part of named('gateway')) await part.stop(GATEWAY_GRACE_MS);
+    const others = [...named('emulators'), ...named('chain')];
+    await Promise.all(others.map((part) => part.stop(PART_GRACE_MS)));
+    this.#book.close();
+  }
+}
+
+async function bringUp(house: House): Promise<UpFile> {
+  const { home } = house;
+  let chain: ChainReady | undefined;
+  let emulators: EmulatorsReady | undefined;
+  let gateway: GatewayReady | undefined;
+  await runSteps({ json: false }, [
+    {
+      title: 'starting the chain and the emulators of the clouds',
+      run: async () => {
+        [chain, emulators] = await Promise.all([house.startChain(), house.startEmulators()]);
+      },
+    },
+    {
+      title: 'accounts and contracts',
+      run: async (report) => {
+        const { rpcUrl } = known(chain);
+        if (await isFounded(home, rpcUrl)) return;
+        await house.furnish('scripts/house/found.ts', [home, rpcUrl], report);
+      },
+    },
+    {
+      title: 'starting the gateway',
+      run: async () => {
+        gateway = await house.startGateway(known(chain));
+      },
+    },
+    {
+      title: 'its standing on the chain, and the example hello',
+      run: async (report) => {
+        const { url } = known(gateway);
+        const mark = markOf(home, url);
+        const markFile = join(home, 'furnished.json');
+        if (readJson<{ mark: string }>(markFile)?.mark === mark) return;
+        const args = [home, url, known(chain).rpcUrl, EXAMPLE];
+        await house.furnish('scripts/house/settle-in.ts', args, report);
+        await writeWhole(markFile, JSON.stringify({ mark }));
+      },
+    },
+  ]);
+  const publisher = readJson<{ address: string }>(join(home, 'keys', 'publisher.json'));
+  const { url, ipfs } = known(gateway);
+  return {
+    pid: process.pid,
+    gateway: url,
+    // Safe: what the founding has written, as `deployContracts` returned it.
+    chain: {
+      rpcUrl: known(chain).rpcUrl,
+      contracts: known(readJson<ContractAddresses>(join(home, 'contracts.json'))),
+    },
+    emulators: known(emulators),
+    dashboard: null,
+    example: `${url}/functions/${publisher?.address}/hello`,
+    ipfs,
+  };
+}
+
+/** Keys are there, and the contracts stand on this chain. */
+async function isFounded(home: string, rpcUrl: string): Promise<boolean> {
+  const contracts = readJson<ContractAddresses>(join(home, 'contracts.json'));
+  if (contracts === undefined || !existsSync(join(home, 'keys', 'user.json'))) return false;
+  const body = JSON.stringify({
+    jsonrpc: '2.0',
+    id: 1,
+    method: 'eth_getCode',
+    params: [contracts.billing, 'latest'],
+  });
+  const headers = { 'content-type': 'application/json' };
+  const reply = await fetch(rpcUrl, { method: 'POST', headers, body });
+  const { result } = await reply.json();
+  return typeof result === 'string' && result !== '0x';
+}
+
+/** Changes when the last furnishing no longer fits: other contracts, another URL, another example. */
+function markOf(home: string, url: string): string {
+  const hash = createHash('sha256')
+    .update(readFileSync(join(home, 'contracts.json')))
+    .update(url);
+  for (const file of globSync('**/*', { cwd: EXAMPLE }).sort()) {
+    const path = join(EXAMPLE, file);
+    if (statSync(path).isFile()) hash.update(file).update(readFileSync(path));
+  }
+  return hash.digest('hex');
+}
+
+function known<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('a step before has not run');
+  return value;
+}
+
+function readJson<T>(file: string): T | undefined {
+  try {
+    // Safe: files of this house, written whole.
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function printSummary({ gateway, chain, emulators, example }: UpFile, home: string): void {
+  console.log(`gateway    ${gateway}
+chain      ${chain.rpcUrl}
+emulators  ${emulators.aws} (aws)  ${emulators.google} (google)  ${emulators.azure} (azure)
+state      ${home}
+try        curl -i ${example}
+Ctrl-C stops it; in a second terminal: npm run -s defaas -- --help`);
+}
+
+const { values } = parseArgs({ options: { faults: { type: 'boolean' } } });
+let house: House | undefined;
+try {
+  house = new House({
+    home: findHome(),
+    hasFaults: values.faults ?? process.env.DEFAAS_EMULATORS_FAULTS === '1',
+  });
+  const { home } = house;
+  const stop = async (): Promise<void> => {
+    await house?.stop();
+    process.exit(0);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, stop);
+  const up = await bringUp(house);
+  await writeWhole(join(home, 'up.json'), `${JSON.stringify(up, null, 2)}\n`);
+  printSummary(up, home);
+  const why = await house.broken;
+  if (!house.isStopping) throw new Error(`${why}, see ${join(home, 'logs')}`);
+} catch (error) {
+  if (!house?.isStopping) {
+    process.stderr.write(`${errorLine(error)}\n`);
+    await house?.stop();
+    process.exit(1);
+  }
+}
