@@ -7,6 +7,9 @@ import {Epoch, IBeacon} from "./interfaces/IBeacon.sol";
 
 /// @title Beacon
 contract Beacon is IBeacon {
+    /// How far back EIP-2935 remembers, blocks. Beyond it the history contract reverts, and what it then returns is no hash.
+    uint256 private constant HISTORY = 8_191;
+
     /* IMMUTABLES */
 
     /// @inheritdoc IBeacon
@@ -30,6 +33,7 @@ contract Beacon is IBeacon {
         if (_epochs[epoch].time != 0) revert Known(epoch);
         uint256 height = uint256(epoch) * K;
         if (height >= block.number) revert NotYet(height);
+        if (block.number - height > HISTORY) revert TooLate(height);
         bytes32 hash = Blockhash.blockHash(height);
         if (hash == 0) revert TooLate(height);
         value = uint192(uint256(keccak256(abi.encode(block.chainid, epoch, hash))));

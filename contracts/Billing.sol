@@ -317,11 +317,16 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
 
     /// @inheritdoc IBilling
     function release(address payer, address gateway) external {
-        Line memory line = _lines[payer][gateway];
+        Line storage stored = _lines[payer][gateway];
+        Line memory line = stored;
         if (line.thawing == 0) revert NotThawing();
         if (block.timestamp < line.thawEnd) revert StillThawing(line.thawEnd);
         uint104 amount = line.thawing < line.allotted ? line.thawing : line.allotted;
-        _lines[payer][gateway] = Line(line.allotted - amount, 0, 0);
+        unchecked {
+            // amount <= allotted
+            line.allotted -= amount;
+        }
+        _write(stored, Line(line.allotted, 0, 0));
         free[payer] += amount;
         emit Released(payer, gateway, amount);
     }
@@ -639,7 +644,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         if (amount > allotted) revert InsufficientLine(allotted, amount);
         uint48 end = uint48(block.timestamp + LINE_THAW);
         // amount <= allotted < 2^104
-        _lines[payer][gateway] = Line(allotted, uint104(amount), end);
+        _write(line, Line(allotted, uint104(amount), end));
         if (_limits[payer][gateway] != 0) _limits[payer][gateway] = 0;
         emit ThawStarted(payer, gateway, amount, end);
     }
@@ -664,10 +669,11 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         if (expiry <= block.timestamp) revert InvalidExpiry(expiry);
         Lane storage lane = _lanes[payer][gateway][signer];
         if (lane.mode != 0) revert LaneExists();
-        uint256 standingBond = _standingBond(_gateways[gateway]);
+        GatewayBond storage g = _gateways[gateway];
+        uint256 standingBond = _standingBond(g.bond, g.unbonding);
         if (standingBond < MIN_BOND) revert Underbonded(standingBond, MIN_BOND);
         uint88 packedCap = cap.toUint88();
-        _lanes[payer][gateway][signer] = Lane(0, packedCap, 0, expiry, mode);
+        _write(lane, Lane(0, packedCap, 0, expiry, mode));
         emit LaneOpened(payer, gateway, signer, packedCap, expiry, mode);
     }
 
@@ -707,8 +713,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
             if (reason != 0) revert ClaimFailed(i, reason);
 
             line.allotted = allotted - delta;
-            lane.settled = claim.amount;
-            lane.seq = claim.seq;
+            _write(lane, Lane(claim.amount, was.cap, claim.seq, was.expiry, was.mode));
             total += delta;
             leaves[i] = Receipts.hashClaim(
                 claim.payer,
@@ -765,17 +770,39 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
     /// @dev A gateway with less than MIN_BOND standing settles only while the batch's proof window ends before its bond can leave.
     /// One that was slashed below MIN_BOND and never unbonded (unbondEnd 0) may go on.
     function _checkNotRetiring(GatewayBond memory g) private view {
-        if (g.unbondEnd == 0 || _standingBond(g) >= MIN_BOND) return;
+        if (g.unbondEnd == 0 || _standingBond(g.bond, g.unbonding) >= MIN_BOND) return;
         uint256 until = g.unbondEnd - PROOF_WINDOW;
         if (block.timestamp > until) revert Retiring(until);
     }
 
-    function _standingBond(GatewayBond memory g) private pure returns (uint256) {
-        return g.bond > g.unbonding ? g.bond - g.unbonding : 0;
+    function _standingBond(uint256 bonded, uint256 unbonding) private pure returns (uint256) {
+        return bonded > unbonding ? bonded - unbonding : 0;
     }
 
     function _fee(GatewayBond memory g) private view returns (uint16) {
         return block.timestamp >= g.feeFrom ? g.nextFeeBps : g.feeBps;
+    }
+
+    /* INTERNAL: PACKING */
+
+    /// @dev One write, where the compiler makes one for each field.
+    function _write(Line storage to, Line memory line) private {
+        uint256 word = uint256(line.allotted) | (uint256(line.thawing) << 104) | (uint256(line.thawEnd) << 208);
+        assembly ("memory-safe") {
+            sstore(to.slot, word)
+        }
+    }
+
+    /// @dev As for a line.
+    function _write(Lane storage to, Lane memory lane) private {
+        uint256 word = uint256(lane.settled) |
+            (uint256(lane.cap) << 88) |
+            (uint256(lane.seq) << 176) |
+            (uint256(lane.expiry) << 216) |
+            (uint256(lane.mode) << 248);
+        assembly ("memory-safe") {
+            sstore(to.slot, word)
+        }
     }
 
     /* VIEW */

@@ -7,13 +7,13 @@ import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/Messa
 import {Epoch, IBeacon} from "./interfaces/IBeacon.sol";
 import {IBilling} from "./interfaces/IBilling.sol";
 import {Demand, DisputeTerms, IDisputes, Leaf, Place, SignedReceipt} from "./interfaces/IDisputes.sol";
-import {CandidateSet, Deployment, IFunctionRegistry} from "./interfaces/IFunctionRegistry.sol";
+import {IFunctionRegistry} from "./interfaces/IFunctionRegistry.sol";
 import {IIdentity} from "./interfaces/IIdentity.sol";
 import {Draw} from "./libraries/Draw.sol";
 import {OrderedMerkle} from "./libraries/OrderedMerkle.sol";
 import {Call, Execution, Receipt, Receipts} from "./libraries/Receipts.sol";
 import {Signatures} from "./libraries/Signatures.sol";
-import {PriceTerms, Tariffs} from "./libraries/Tariffs.sol";
+import {Tariffs} from "./libraries/Tariffs.sol";
 import {TypedData} from "./libraries/TypedData.sol";
 
 /// @title Disputes
@@ -334,7 +334,8 @@ contract Disputes is IDisputes {
         uint64[] calldata ids
     ) public view returns (bool isFraud, uint256 damage) {
         _open(place, leaf, call, execution);
-        _verifySet(place.gateway, call, setNo, ids);
+        uint64[] memory order = ids;
+        _verifySet(place.gateway, call, setNo, order);
         Epoch memory epoch = BEACON.epochOf(call.beacon);
         isFraud =
             epoch.time == 0 ||
@@ -342,7 +343,7 @@ contract Disputes is IDisputes {
             _isStale(leaf.receipt, call, execution, epoch.time) ||
             !_isDrawn(
                 Draw.seedOf(epoch.value, leaf.receipt.call),
-                ids,
+                order,
                 leaf.receipt.attempt,
                 execution.deployment
             );
@@ -530,16 +531,10 @@ contract Disputes is IDisputes {
         ) revert InvalidProof();
     }
 
-    /// @dev The set must be the last one with fromEpoch <= the Call's epoch.
-    function _verifySet(address gateway, Call calldata call, uint32 setNo, uint64[] calldata ids) private view {
-        bytes32 version = call.functionVersion;
-        uint32 sets = REGISTRY.candidateSets(version, gateway);
-        if (setNo > sets || (setNo == 0 && ids.length > 0)) revert InvalidProof();
-        if (setNo > 0) {
-            CandidateSet memory set = REGISTRY.candidatesOf(version, gateway, setNo);
-            if (set.fromEpoch > call.beacon || set.hash != keccak256(abi.encode(ids))) revert InvalidProof();
-        }
-        if (setNo < sets && REGISTRY.candidatesOf(version, gateway, setNo + 1).fromEpoch <= call.beacon) {
+    /// @dev The set must be the last one with fromEpoch <= the Call's epoch; without one there are no ids.
+    function _verifySet(address gateway, Call calldata call, uint32 setNo, uint64[] memory ids) private view {
+        (bool isInForce, bytes32 hash) = REGISTRY.isSetInForce(call.functionVersion, gateway, setNo, call.beacon);
+        if (!isInForce || hash != (setNo == 0 && ids.length == 0 ? bytes32(0) : keccak256(abi.encode(ids)))) {
             revert InvalidProof();
         }
     }
@@ -623,15 +618,14 @@ contract Disputes is IDisputes {
     /// @inheritdoc IDisputes
     function wired() external view {
         if (BILLING.DISPUTES() != address(this)) revert Miswired("Billing.DISPUTES");
-        if (BILLING.IDENTITY() != IDENTITY) revert Miswired("Billing.IDENTITY");
-        if (IDENTITY.REGISTRY() != REGISTRY) revert Miswired("Identity.REGISTRY");
-        if (REGISTRY.IDENTITY() != IDENTITY) revert Miswired("FunctionRegistry.IDENTITY");
-        if (REGISTRY.BEACON() != BEACON) revert Miswired("FunctionRegistry.BEACON");
+        if (address(BILLING.IDENTITY()) != address(IDENTITY)) revert Miswired("Billing.IDENTITY");
+        if (address(IDENTITY.REGISTRY()) != address(REGISTRY)) revert Miswired("Identity.REGISTRY");
+        if (address(REGISTRY.IDENTITY()) != address(IDENTITY)) revert Miswired("FunctionRegistry.IDENTITY");
+        if (address(REGISTRY.BEACON()) != address(BEACON)) revert Miswired("FunctionRegistry.BEACON");
         if (BILLING.PROOF_WINDOW() != PROOF_WINDOW) revert Miswired("Billing.PROOF_WINDOW");
         if (BILLING.MAX_PLEDGE() < DEMAND_PLEDGE) revert Miswired("Billing.MAX_PLEDGE");
         // A retired key's receipts must stay evidence as long as the batches they are in.
         if (IDENTITY.KEY_EVIDENCE() <= PROOF_WINDOW) revert Miswired("Identity.KEY_EVIDENCE");
-        if (BEACON.K() == 0) revert Miswired("Beacon.K");
     }
 
     /// @inheritdoc IDisputes

@@ -397,4 +397,22 @@ contract FunctionRegistry is IFunctionRegistry, ERC721, Multicall {
     ) external view returns (CandidateSet memory) {
         return _sets[functionVersion][gateway][setNo];
     }
+
+    /// @inheritdoc IFunctionRegistry
+    function isSetInForce(
+        bytes32 functionVersion,
+        address gateway,
+        uint32 setNo,
+        uint64 epoch
+    ) external view returns (bool isInForce, bytes32 hash) {
+        mapping(uint32 setNo => CandidateSet) storage sets = _sets[functionVersion][gateway];
+        uint32 last = _setCounts[functionVersion][gateway];
+        CandidateSet storage set = sets[setNo];
+        // Set 0 does not exist: its hash and fromEpoch are 0.
+        hash = set.hash;
+        isInForce =
+            setNo <= last &&
+            set.fromEpoch <= epoch &&
+            (setNo == last || sets[setNo + 1].fromEpoch > epoch);
+    }
 }

@@ -168,4 +168,12 @@ interface IFunctionRegistry {
         address gateway,
         uint32 setNo
     ) external view returns (CandidateSet memory);
+
+    /// @notice Whether set `setNo` is the last with fromEpoch <= `epoch`, and its hash; setNo 0 = no set is, hash 0.
+    function isSetInForce(
+        bytes32 functionVersion,
+        address gateway,
+        uint32 setNo,
+        uint64 epoch
+    ) external view returns (bool isInForce, bytes32 hash);
 }

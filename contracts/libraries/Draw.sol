@@ -18,9 +18,22 @@ library Draw {
             uint256 s;
             if (k == 0) s = uint256(seed) >> 128;
             else if (k == 1) s = uint128(uint256(seed));
-            else s = uint256(keccak256(abi.encode(seed, k)));
-            uint256 other = k + (s % (n - k));
+            else s = _hash(seed, k);
+            // k < n
+            uint256 other;
+            unchecked {
+                other = k + (s % (n - k));
+            }
             (ids[k], ids[other]) = (ids[other], ids[k]);
+        }
+    }
+
+    /// @dev uint256(keccak256(abi.encode(seed, k))) without taking memory.
+    function _hash(bytes32 seed, uint256 k) private pure returns (uint256 s) {
+        assembly ("memory-safe") {
+            mstore(0x00, seed)
+            mstore(0x20, k)
+            s := keccak256(0x00, 0x40)
         }
     }
 }
