@@ -1,0 +1,73 @@
+// Settled batches: the claims and payouts of a transaction, gathered until the event that closes their batch.
+import type { ChainView, ClaimedLog, SettledBatch } from '../chain.ts';
+import type { Address, Hex } from '../libraries/keccak.ts';
+import type { History } from './history.ts';
+import { listOf, type Replay, toAddress } from './replay.ts';
+
+type Batches = Pick<ChainView, 'batches'>;
+
+interface Pending {
+  readonly tx: Hex;
+  readonly claims: ClaimedLog[];
+  readonly payouts: { readonly payee: Address; readonly amount: bigint }[];
+}
+
+/** `before` is read before the money's own room has taken the event in: a claim needs the lane as it was. */
+export function createBatches(
+  history: History,
+  before: Pick<ChainView, 'lane'> & { feeAt(gateway: Address, timestampSec: number): number },
+): { queries: Batches; replay: Replay } {
+  const batches: SettledBatch[] = [];
+  const byGateway = new Map<Address, SettledBatch[]>();
+  // Within one transaction only, so a rewind needs no trace of it.
+  let pending: Pending = { tx: '0x', claims: [], payouts: [] };
+  const pendingOf = (tx: Hex): Pending => {
+    if (pending.tx !== tx) pending = { tx, claims: [], payouts: [] };
+    return pending;
+  };
+
+  const replay: Replay = {
+    billing: {
+      Claimed: ({ payer, gateway, signer, settled, seq, receipts }, { tx }) => {
+        const lane = before.lane(toAddress(payer), toAddress(gateway), toAddress(signer));
+        pendingOf(tx).claims.push({
+          payer: toAddress(payer),
+          signer: toAddress(signer),
+          settledFrom: lane?.settled ?? 0n,
+          settled,
+          seqFrom: lane?.seq ?? 0,
+          seq: Number(seq),
+          receipts,
+        });
+      },
+      Paid: ({ payee, amount }, { tx }) => {
+        pendingOf(tx).payouts.push({ payee: toAddress(payee), amount });
+      },
+      BatchSettled: (args, { tx, blockNumber, timestampSec }) => {
+        const { claims, payouts } = pendingOf(tx);
+        const gateway = toAddress(args.gateway);
+        const batch: SettledBatch = {
+          gateway,
+          batch: Number(args.batch),
+          root: args.root,
+          cidDigest: args.cid,
+          total: args.total,
+          fee: args.fee,
+          feeBps: before.feeAt(gateway, timestampSec),
+          blockNumber,
+          timestampSec,
+          tx,
+          claims,
+          payouts,
+        };
+        history.push(batches, batch);
+        history.push(listOf(byGateway, gateway), batch);
+        pending = { tx: '0x', claims: [], payouts: [] };
+      },
+    },
+  };
+  const queries: Batches = {
+    batches: (gateway) => [...(gateway === undefined ? batches : (byGateway.get(gateway) ?? []))],
+  };
+  return { queries, replay };
+}

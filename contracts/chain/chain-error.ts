@@ -1,0 +1,124 @@
+// The one error of contracts/: what the chain refused or could not be asked, with a code that never changes.
+import { type ErrorDescription, Interface, isError } from 'ethers';
+import { artifacts } from '../artifacts.gen.ts';
+import type { Hex } from '../libraries/keccak.ts';
+
+/**
+ * CHAIN_UNREACHABLE no RPC answers; CHAIN_STALE a block did not come in time; CHAIN_MISMATCH another chain or other contracts than
+ * configured; CHAIN_GAS the account cannot pay the gas; CHAIN_PENDING a transaction is not included in time; CHAIN_REVERTED a
+ * contract refused, `revert` says why. The others are reverts that a user meets often enough to have a code of their own.
+ */
+export type ChainErrorCode =
+  | 'CHAIN_UNREACHABLE'
+  | 'CHAIN_STALE'
+  | 'CHAIN_MISMATCH'
+  | 'CHAIN_GAS'
+  | 'CHAIN_PENDING'
+  | 'CHAIN_REVERTED'
+  | 'INSUFFICIENT_FREE'
+  | 'NAME_INVALID'
+  | 'NAME_TAKEN'
+  | 'NOT_OWNER';
+
+/** A contract's custom error: its name in Solidity and its arguments in order. */
+export interface Revert {
+  readonly name: string;
+  readonly args: readonly unknown[];
+}
+
+/** `message` is one line: what, on what, what to do. */
+export class ChainError extends Error {
+  override readonly name = 'ChainError';
+  readonly code: ChainErrorCode;
+  readonly revert: Revert | undefined;
+
+  constructor(
+    code: ChainErrorCode,
+    message: string,
+    options: { cause?: unknown; revert?: Revert } = {},
+  ) {
+    super(message, { cause: options.cause });
+    this.code = code;
+    this.revert = options.revert;
+  }
+}
+
+/** Reverts with a code of their own, and what to do about them. */
+const KNOWN: Readonly<Record<string, readonly [ChainErrorCode, string]>> = {
+  NameTaken: ['NAME_TAKEN', 'choose another name'],
+  InvalidName: ['NAME_INVALID', 'use 1 to 63 of a-z, 0-9 and -'],
+  NotOwner: ['NOT_OWNER', 'use the account of the owner'],
+  InsufficientFree: ['INSUFFICIENT_FREE', 'deposit more'],
+};
+
+const errors = new Interface(
+  Object.values(artifacts).flatMap(({ abi }) => abi.filter(({ type }) => type === 'error')),
+);
+
+/** The custom error in `data`, also Solidity's own Error(string) and Panic(uint256); undefined when it is none we know. */
+export function revertOf(data: string | null | undefined): Revert | undefined {
+  if (data === null || data === undefined || data === '0x') return undefined;
+  const parsed = parse(data);
+  if (parsed === undefined) return undefined;
+  const args = parsed.name === 'ClaimFailed' ? claimFailed(parsed) : [...parsed.args];
+  return { name: parsed.name, args };
+}
+
+/** The ChainError of what ethers threw during `doing` (such as `billing.settle`). A ChainError passes as it is. */
+export function chainErrorOf(doing: string, error: unknown): ChainError {
+  if (error instanceof ChainError) return error;
+  if (isError(error, 'CALL_EXCEPTION')) return revertedOf(doing, error.data, error);
+  if (isError(error, 'INSUFFICIENT_FUNDS')) {
+    return new ChainError('CHAIN_GAS', `${doing}: the account cannot pay the gas, send it some`, {
+      cause: error,
+    });
+  }
+  const text = shortMessageOf(error);
+  return new ChainError('CHAIN_REVERTED', `${doing}: the node refused, ${oneLine(text)}`, {
+    cause: error,
+  });
+}
+
+/** The ChainError of a revert with `data`. */
+export function revertedOf(
+  doing: string,
+  data: string | null | undefined,
+  cause?: unknown,
+): ChainError {
+  const revert = revertOf(data);
+  if (revert === undefined) {
+    const message = `${doing} reverted without a known reason (${oneLine(data ?? '0x')})`;
+    return new ChainError('CHAIN_REVERTED', message, { cause });
+  }
+  const [code, remedy] = KNOWN[revert.name] ?? ['CHAIN_REVERTED', 'see contracts/interfaces'];
+  const message = `${doing} reverted: ${revert.name}(${revert.args.join(', ')}), ${remedy}`;
+  return new ChainError(code, oneLine(message), { cause, revert });
+}
+
+function parse(data: string): ErrorDescription | undefined {
+  try {
+    return errors.parseError(data) ?? undefined;
+  } catch {
+    return undefined; // shorter than its selector promises
+  }
+}
+
+/** ClaimFailed(index, selector): the selector is another of our errors, named here. */
+function claimFailed({ args }: ErrorDescription): unknown[] {
+  const selector: Hex = args.reason;
+  return [args.index, errors.getError(selector)?.name ?? selector];
+}
+
+/** ethers puts the whole transaction into `message`, but not into `shortMessage`. */
+function shortMessageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const short = 'shortMessage' in error ? String(error.shortMessage) : error.message;
+  const info = 'error' in error ? error.error : undefined;
+  const node = typeof info === 'object' && info !== null && 'message' in info ? info.message : '';
+  return `${short} ${node}`;
+}
+
+/** At most 256 characters of a foreign text, in one line. */
+function oneLine(text: string): string {
+  return text.replaceAll(/\s+/g, ' ').slice(0, 256);
+}

@@ -1,0 +1,274 @@
+// Follows the chain: logs of our contracts in bounded pages, the head by polling, reorganisations by block hash.
+import type { JsonRpcProvider } from 'ethers';
+import type { Head } from '../chain.ts';
+import type { Address, Hex } from '../libraries/keccak.ts';
+import { ChainError } from './chain-error.ts';
+import type { LogPlace } from './replay.ts';
+
+/** A log as the node gives it, with its block's time. */
+export interface FollowedLog extends LogPlace {
+  readonly address: string;
+  readonly topics: readonly string[];
+  readonly data: string;
+}
+
+export interface Follower {
+  start(): Promise<void>;
+  synced(atLeastBlock?: number): Promise<void>;
+  onBlock(listener: (head: Head) => void): () => void;
+  close(): void;
+}
+
+export interface FollowerOptions {
+  readonly provider: Pick<JsonRpcProvider, 'send'>;
+  readonly addresses: readonly Address[];
+  readonly fromBlock: number;
+  readonly confirmations: number | 'safe' | 'finalized';
+  readonly pageBlocks: number;
+  readonly pollMs: number;
+  readonly waitMs: number;
+  /** One node only: then a lower head is a chain set back, not a node that lags behind the others. */
+  readonly isAlone: boolean;
+  readonly nowMs: () => number;
+  apply(logs: readonly FollowedLog[], head: Head): void;
+  /** False when the reorganisation is deeper than is remembered. */
+  rewind(head: Head): boolean;
+}
+
+/** Heads remembered to find a common ancestor. */
+const TRAIL_BLOCKS = 2_000;
+/** Blocks asked for at a time where logs come without their block's time. */
+const BLOCKS_AT_ONCE = 16;
+
+interface Block {
+  readonly number: number;
+  readonly hash: Hex;
+  readonly parentHash: Hex;
+  readonly timestampSec: number;
+}
+
+interface RpcBlock {
+  readonly number: Hex;
+  readonly hash: Hex;
+  readonly parentHash: Hex;
+  readonly timestamp: Hex;
+}
+
+interface RpcLog {
+  readonly address: string;
+  readonly topics: readonly string[];
+  readonly data: string;
+  readonly blockNumber: Hex;
+  readonly blockTimestamp?: Hex;
+  readonly transactionHash: Hex;
+  readonly logIndex: Hex;
+}
+
+export function createFollower(options: FollowerOptions): Follower {
+  const { provider, fromBlock, nowMs, waitMs } = options;
+  /** The ends of the pages taken in, oldest first. */
+  const trail: Block[] = [];
+  const listeners = new Set<(head: Head) => void>();
+  let pageBlocks = options.pageBlocks;
+  let isClosed = false;
+  let isWanted = false;
+  let wake: (() => void) | undefined;
+  let failure: unknown;
+  let started: Promise<void> | undefined;
+
+  const taken = (): number => trail.at(-1)?.number ?? fromBlock - 1;
+
+  const readBlock = async (at: number | 'latest' | 'safe' | 'finalized') => {
+    const tag = typeof at === 'number' ? hexOf(at) : at;
+    const block: RpcBlock | null = await provider.send('eth_getBlockByNumber', [tag, false]);
+    return block === null ? undefined : blockOf(block);
+  };
+
+  /** The block that the view should lead to now. */
+  const readTarget = async (): Promise<Block | undefined> => {
+    const { confirmations } = options;
+    if (typeof confirmations === 'string') return readBlock(confirmations);
+    const latest = await readBlock('latest');
+    if (confirmations === 0 || latest === undefined) return latest;
+    return latest.number < confirmations ? undefined : readBlock(latest.number - confirmations);
+  };
+
+  /** Whether the last block taken in is still on the chain that leads to `target`. */
+  const isOnChain = async (last: Block, target: Block): Promise<boolean> => {
+    if (target.number === last.number) return target.hash === last.hash;
+    if (target.number === last.number + 1) return target.parentHash === last.hash;
+    if (target.number > last.number) return (await readBlock(last.number))?.hash === last.hash;
+    const known = trail.findLast(({ number }) => number === target.number);
+    return known === undefined ? !options.isAlone : known.hash === target.hash && !options.isAlone;
+  };
+
+  /** Takes back what is no longer on the chain. */
+  const rewind = async (target: Block): Promise<void> => {
+    for (let last = trail.at(-1); last !== undefined; last = trail.at(-1)) {
+      const isKept =
+        last.number <= target.number && (await readBlock(last.number))?.hash === last.hash;
+      if (isKept) break;
+      trail.pop();
+    }
+    const ancestor = trail.at(-1);
+    const head = { number: fromBlock - 1, hash: '0x', timestampSec: 0 } as const;
+    if (!options.rewind({ ...head, ...ancestor, seenAtMs: nowMs() })) {
+      const message = `the chain was replaced below block ${target.number}; start again`;
+      throw new ChainError('CHAIN_MISMATCH', message);
+    }
+  };
+
+  const readLogs = async (filter: object): Promise<FollowedLog[]> => {
+    const address = options.addresses;
+    const logs: RpcLog[] = await provider.send('eth_getLogs', [{ address, ...filter }]);
+    const times = await readTimes(logs, readBlock);
+    return logs
+      .map((log) => ({ ...log, number: Number(log.blockNumber), index: Number(log.logIndex) }))
+      .sort((a, b) => a.number - b.number || a.index - b.index)
+      .map(({ address: at, topics, data, number, transactionHash }) => ({
+        address: at,
+        topics,
+        data,
+        blockNumber: number,
+        timestampSec: times.get(number) ?? 0,
+        tx: transactionHash,
+      }));
+  };
+
+  /** The next page: one block by its hash, which is exact, or several, whose end must be the same before and after. */
+  const takePage = async (target: Block): Promise<void> => {
+    const from = taken() + 1;
+    if (from === target.number) {
+      takeIn(await readLogs({ blockHash: target.hash }), target);
+      return;
+    }
+    const to = Math.min(from + pageBlocks - 1, target.number);
+    const end = to === target.number ? target : await readBlock(to);
+    const logs = await readLogs({ fromBlock: hexOf(from), toBlock: hexOf(to) }).catch((error) => {
+      // Nodes limit the answer in many ways and words; a smaller page is within each of them.
+      if (pageBlocks === 1 || error instanceof ChainError) throw error;
+      pageBlocks = Math.ceil(pageBlocks / 4);
+      return undefined;
+    });
+    if (logs === undefined || end === undefined) return;
+    const check = await readBlock(to);
+    if (check?.hash === end.hash) takeIn(logs, end);
+  };
+
+  const takeIn = (logs: readonly FollowedLog[], block: Block): void => {
+    const { number, hash, timestampSec } = block;
+    const head = { number, hash, timestampSec, seenAtMs: nowMs() };
+    options.apply(logs, head);
+    if (trail.at(-1)?.hash !== hash) trail.push(block);
+    if (trail.length > TRAIL_BLOCKS) trail.shift();
+    for (const listener of listeners) listener(head);
+  };
+
+  const step = async (): Promise<void> => {
+    const target = await readTarget();
+    if (target === undefined || target.number < fromBlock) return;
+    const last = trail.at(-1);
+    if (last !== undefined && !(await isOnChain(last, target))) await rewind(target);
+    while (!isClosed && taken() < target.number) await takePage(target);
+    // The same head again: somebody has answered for it just now.
+    const now = trail.at(-1);
+    if (now?.hash === target.hash) {
+      const { number, hash, timestampSec } = now;
+      options.apply([], { number, hash, timestampSec, seenAtMs: nowMs() });
+    }
+    failure = undefined;
+  };
+
+  const pause = (): Promise<void> =>
+    new Promise((resolve) => {
+      if (isWanted || isClosed) return resolve();
+      const timer = setTimeout(resolve, options.pollMs);
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+
+  const follow = async (): Promise<void> => {
+    while (!isClosed) {
+      await pause();
+      if (isClosed) return;
+      isWanted = false;
+      try {
+        await step();
+      } catch (error) {
+        // No one waits here: the head grows stale, and `synced` tells why.
+        failure = error;
+      }
+    }
+  };
+
+  const hurry = (): void => {
+    isWanted = true;
+    wake?.();
+  };
+
+  return {
+    start: () => {
+      started ??= step().then(() => {
+        follow();
+      });
+      return started;
+    },
+    synced: async (atLeastBlock) => {
+      const block = atLeastBlock ?? (await readTarget())?.number ?? 0;
+      if (taken() >= block) return;
+      const arrived = Promise.withResolvers<void>();
+      const listener = ({ number }: Head): void => {
+        if (number >= block) arrived.resolve();
+      };
+      const timer = setTimeout(() => {
+        const message = `block ${block} did not come within ${waitMs} ms, the view is at ${taken()}; check the RPC URL`;
+        arrived.reject(new ChainError('CHAIN_STALE', message, { cause: failure }));
+      }, waitMs);
+      listeners.add(listener);
+      hurry();
+      try {
+        await arrived.promise;
+      } finally {
+        clearTimeout(timer);
+        listeners.delete(listener);
+      }
+    },
+    onBlock: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close: () => {
+      isClosed = true;
+      wake?.();
+    },
+  };
+}
+
+/** Times of the blocks of `logs`, in seconds; most nodes put them into the log. */
+async function readTimes(
+  logs: readonly RpcLog[],
+  readBlock: (at: number) => Promise<Block | undefined>,
+): Promise<Map<number, number>> {
+  const times = new Map<number, number>();
+  const missing = new Set<number>();
+  for (const { blockNumber, blockTimestamp } of logs) {
+    if (blockTimestamp === undefined) missing.add(Number(blockNumber));
+    else times.set(Number(blockNumber), Number(blockTimestamp));
+  }
+  const wanted = [...missing];
+  for (let i = 0; i < wanted.length; i += BLOCKS_AT_ONCE) {
+    const blocks = await Promise.all(wanted.slice(i, i + BLOCKS_AT_ONCE).map(readBlock));
+    for (const block of blocks) if (block) times.set(block.number, block.timestampSec);
+  }
+  return times;
+}
+
+function blockOf({ number, hash, parentHash, timestamp }: RpcBlock): Block {
+  return { number: Number(number), hash, parentHash, timestampSec: Number(timestamp) };
+}
+
+function hexOf(value: number): Hex {
+  return `0x${value.toString(16)}`;
+}

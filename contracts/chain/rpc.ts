@@ -1,0 +1,93 @@
+// JSON-RPC over HTTP with several URLs: whichever answered last is asked first, the others when it does not answer.
+import { type JsonRpcPayload, JsonRpcProvider, type JsonRpcResult, Network } from 'ethers';
+import { ChainError } from './chain-error.ts';
+
+export interface RpcOptions {
+  /** http or https, at least one. */
+  readonly urls: readonly string[];
+  /** A node that has not answered after this long counts as down, ms. */
+  readonly timeoutMs: number;
+}
+
+/** Asks the nodes for their chain id. @throws ChainError CHAIN_UNREACHABLE  none answers */
+export async function readChainId(options: RpcOptions): Promise<number> {
+  const post = createPost(options);
+  const [answer] = await post({ id: 1, jsonrpc: '2.0', method: 'eth_chainId', params: [] });
+  return Number(answer?.result);
+}
+
+/**
+ * An ethers provider with failover in its transport, so that everything built on it has it. It neither batches nor caches:
+ * ethers would wait 10 ms to gather a batch, and answer nonces from 250 ms ago.
+ */
+export class RpcProvider extends JsonRpcProvider {
+  readonly #post: Post;
+
+  constructor(chainId: number, options: RpcOptions) {
+    const network = Network.from(chainId);
+    super(options.urls[0], network, { batchMaxCount: 1, staticNetwork: network, cacheTimeout: -1 });
+    this.#post = createPost(options);
+  }
+
+  override async _send(payload: JsonRpcPayload | JsonRpcPayload[]): Promise<JsonRpcResult[]> {
+    return this.#post(payload);
+  }
+}
+
+type Post = (payload: JsonRpcPayload | JsonRpcPayload[]) => Promise<JsonRpcResult[]>;
+
+function createPost({ urls, timeoutMs }: RpcOptions): Post {
+  let first = 0;
+  return async (payload) => {
+    const body = JSON.stringify(payload);
+    const failures: string[] = [];
+    let cause: unknown;
+    for (let i = 0; i < urls.length; i += 1) {
+      const at = (first + i) % urls.length;
+      const url = urls[at] ?? '';
+      try {
+        const answer = await postOnce(url, body, timeoutMs);
+        first = at;
+        return answer;
+      } catch (error) {
+        cause = error;
+        failures.push(`${hostOf(url)} (${error instanceof Error ? error.message : error})`);
+      }
+    }
+    const message = `no RPC answers: ${failures.join(', ')}; check the RPC URLs`;
+    throw new ChainError('CHAIN_UNREACHABLE', message.slice(0, 400), { cause });
+  };
+}
+
+/** One POST. A JSON-RPC error is an answer; anything that is not JSON-RPC is a node that is down. */
+async function postOnce(url: string, body: string, timeoutMs: number): Promise<JsonRpcResult[]> {
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body,
+    signal: AbortSignal.timeout(timeoutMs),
+  });
+  // Many nodes send a JSON-RPC error with status 400 or 500; what counts is that there is one.
+  const text = await response.text();
+  const answer: unknown = parseJson(text);
+  const answers = Array.isArray(answer) ? answer : [answer];
+  if (!answers.every(isAnswer)) throw new Error(`HTTP ${response.status} without JSON-RPC`);
+  return answers;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function isAnswer(answer: unknown): answer is JsonRpcResult {
+  return typeof answer === 'object' && answer !== null && ('result' in answer || 'error' in answer);
+}
+
+/** URLs may carry a key in their path: only the host is shown. */
+function hostOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).host : 'an invalid URL';
+}

@@ -1,0 +1,90 @@
+// The local view: the sum of the contracts' events, played block by block into rooms that answer from memory.
+import type { ChainConstants, ChainView, Head } from '../chain.ts';
+import type { Abi } from './abi.ts';
+import { createBatches } from './batches.ts';
+import { createDisputes } from './disputes.ts';
+import { createEpochs } from './epochs.ts';
+import type { FollowedLog } from './follow.ts';
+import { createFunctions } from './functions.ts';
+import { createGrants } from './grants.ts';
+import { createHistory } from './history.ts';
+import { createMoney } from './money.ts';
+import { createParties } from './parties.ts';
+
+/** Blocks with changes that a reorganisation may undo without a rescan. */
+const UNDO_BLOCKS = 1_000;
+const NO_HEAD: Head = { number: -1, hash: '0x', timestampSec: 0, seenAtMs: 0 };
+
+interface ViewOptions {
+  readonly abi: Abi;
+  readonly constants: ChainConstants;
+  readonly nowMs: () => number;
+}
+
+export interface View {
+  readonly view: ChainView;
+  /** Takes logs in, in the chain's order, and the block they lead to. */
+  apply(logs: readonly FollowedLog[], head: Head): void;
+  /** Takes back everything above a block. False when that is too long ago to be remembered; then nothing is changed. */
+  rewind(head: Head): boolean;
+}
+
+export function createView({ abi, constants, nowMs }: ViewOptions): View {
+  let head = NO_HEAD;
+  const history = createHistory(UNDO_BLOCKS);
+  const nowSec = (): number => Math.max(head.timestampSec, Math.floor(nowMs() / 1000));
+
+  const functions = createFunctions(history);
+  const money = createMoney(history);
+  const parties = createParties({ history, minBond: constants.minBond, nowSec });
+  const grants = createGrants({ history, functions: functions.queries, nowSec });
+  const epochs = createEpochs(history);
+  const batches = createBatches(history, {
+    lane: money.queries.lane,
+    feeAt: parties.queries.feeAt,
+  });
+  const disputes = createDisputes(history);
+  // Batches first: a claim is told with the lane as it was before it.
+  const rooms = [batches, money, parties, functions, grants, epochs, disputes];
+
+  return {
+    view: {
+      ...functions.queries,
+      ...money.queries,
+      ...parties.queries,
+      ...grants.queries,
+      ...epochs.queries,
+      ...batches.queries,
+      ...disputes.queries,
+      // Getters, which a spread would ask once and for all.
+      get head() {
+        return head;
+      },
+      get latestEpoch() {
+        return epochs.queries.latestEpoch;
+      },
+      get totals() {
+        return money.queries.totals;
+      },
+      get isPaused() {
+        return money.queries.isPaused;
+      },
+    },
+    apply: (logs, to) => {
+      for (const log of logs) {
+        const decoded = abi.decodeLog(log);
+        if (decoded === undefined) continue;
+        history.begin(log.blockNumber);
+        for (const { replay } of rooms) {
+          replay[decoded.contract]?.[decoded.event]?.(decoded.args, log);
+        }
+      }
+      head = to;
+    },
+    rewind: (to) => {
+      if (!history.rewind(to.number)) return false;
+      head = to;
+      return true;
+    },
+  };
+}

@@ -1,0 +1,285 @@
+// Typed writes of one account. Each waits for inclusion and, unless it says otherwise, gives the number of the block.
+import type { JsonRpcProvider, Result } from 'ethers';
+import type { Chain } from '../chain.ts';
+import { keyOf } from '../keystore.ts';
+import type { Address, Hex } from '../libraries/keccak.ts';
+import { digestOf } from '../libraries/names.ts';
+import type { Tariff } from '../libraries/tariffs.ts';
+import { hashTypedData, identityDomain } from '../libraries/typed-data.ts';
+import { signDigest } from '../signatures.ts';
+import type { ContractName } from './abi.ts';
+import { type AccountOptions, createAccount, type Sent } from './account.ts';
+import { ChainError } from './chain-error.ts';
+
+/** What a publisher fixes for one version, for ever. */
+export interface VersionTerms {
+  readonly manifestCid: string;
+  readonly artifactCid: string;
+  readonly tariff: Tariff;
+  /** 0 public, 1 granted, 2 policy. */
+  readonly accessMode: 0 | 1 | 2;
+  readonly memoryMiB: number;
+  readonly timeoutMs: number;
+  readonly idempotent: boolean;
+  readonly deterministic: boolean;
+}
+
+export interface PartyTerms {
+  /** Bits: 1 gateway, 2 provider. */
+  readonly roles: number;
+  /** Its endpoint. */
+  readonly uri: string;
+  /** RFC 7638 thumbprint of the key that signs its access tokens, 32 bytes. */
+  readonly jwksThumbprint: Hex;
+}
+
+export interface LaneTerms {
+  readonly signer: Address;
+  /** The most that may ever be taken, base units. */
+  readonly cap: bigint;
+  readonly expirySec: number;
+  /** 1 prepaid, 2 signed. */
+  readonly mode: 1 | 2;
+}
+
+/** One lane's row of a batch as `settle` takes it. */
+export interface SettleClaim {
+  readonly payer: Address;
+  readonly signer: Address;
+  /** What the lane shall have settled after it, base units. */
+  readonly amount: bigint;
+  /** Of the signed voucher, base units. */
+  readonly ceiling: bigint;
+  /** The newest receipt it covers. */
+  readonly seq: number;
+  /** Root of the lane tree. */
+  readonly receipts: Hex;
+  /** Of the voucher. */
+  readonly signature: Hex;
+}
+
+/** All amounts in base units. Every write throws a ChainError, as `Account.send` does. */
+export interface ChainWriter {
+  readonly address: Address;
+  /** Any function of any contract, for what has no method of its own here. */
+  send(contract: ContractName, method: string, args: readonly unknown[]): Promise<Sent>;
+
+  claimNamespace(label: string): Promise<number>;
+  register(name: string): Promise<{ functionId: bigint; blockNumber: number }>;
+  publish(
+    functionId: bigint,
+    terms: VersionTerms,
+  ): Promise<{ functionVersion: Hex; number: number; blockNumber: number }>;
+  moveAlias(functionId: bigint, label: string, number: number): Promise<number>;
+  deprecate(functionVersion: Hex): Promise<number>;
+  /** The new deployment's id. */
+  enrol(functionVersion: Hex, cloud: string, region: string): Promise<number>;
+  retire(deployment: number): Promise<number>;
+  bar(deployment: number): Promise<number>;
+  setCandidates(functionVersion: Hex, ids: readonly number[]): Promise<number>;
+
+  registerParty(terms: PartyTerms): Promise<number>;
+  updateParty(terms: PartyTerms): Promise<number>;
+  /** Adds an operator key, which itself signs that it belongs to this account. */
+  addKey(privateKey: Hex, role: number): Promise<number>;
+  retireKey(key: Address): Promise<number>;
+  grant(
+    functionId: bigint,
+    subject: Address,
+    terms: { readonly expirySec: number; readonly scopes: number },
+  ): Promise<number>;
+  revokeGrant(functionId: bigint, subject: Address): Promise<number>;
+  revokeAll(functionId: bigint): Promise<number>;
+  setPolicy(functionId: bigint, policy: Address): Promise<number>;
+
+  /** Approves what is missing of the allowance, then deposits for `account`, this one by default. */
+  approveAndDeposit(amount: bigint, account?: Address): Promise<number>;
+  /** One transaction (after an approval): deposit, allot to the gateway, and open a lane where one is given. */
+  depositAllotOpenLane(terms: {
+    readonly amount: bigint;
+    readonly gateway: Address;
+    readonly lane?: LaneTerms;
+  }): Promise<number>;
+  allot(gateway: Address, amount: bigint): Promise<number>;
+  setLimit(gateway: Address, limit: bigint): Promise<number>;
+  topUp(gateway: Address, payers: readonly Address[]): Promise<number>;
+  openLane(gateway: Address, lane: LaneTerms): Promise<number>;
+  extendLane(gateway: Address, lane: Omit<LaneTerms, 'mode'>): Promise<number>;
+  closeLane(gateway: Address, signer: Address): Promise<number>;
+  thaw(gateway: Address, amount: bigint): Promise<number>;
+  cancelThaw(gateway: Address): Promise<number>;
+  release(payer: Address, gateway: Address): Promise<number>;
+  withdraw(to: Address, amount: bigint): Promise<number>;
+
+  settle(
+    gateway: Address,
+    claims: readonly SettleClaim[],
+    payouts: readonly { readonly payee: Address; readonly amount: bigint }[],
+    cidDigest: Hex,
+  ): Promise<{ tx: Hex; batch: number; blockNumber: number }>;
+  collect(gateway: Address, payee: Address, cumulative: bigint, signature: Hex): Promise<number>;
+  payOut(gateway: Address, payee: Address): Promise<number>;
+
+  /** Approves what is missing of the allowance, then adds to the gateway's bond. */
+  bond(gateway: Address, amount: bigint): Promise<number>;
+  unbond(amount: bigint): Promise<number>;
+  leave(gateway: Address): Promise<number>;
+  announceFee(feeBps: number): Promise<number>;
+  setSettler(settler: Address): Promise<number>;
+
+  checkpoint(epoch: number): Promise<number>;
+  /** Of the local house's token only. */
+  mintMock(amount: bigint, to?: Address): Promise<number>;
+}
+
+type WritersOptions = Omit<AccountOptions, 'privateKey'> & Pick<Chain, 'read'>;
+
+/** Gives each account its writer, always the same one: an account's nonces are given out in one place. */
+export function createWriters(options: WritersOptions): Chain['connect'] {
+  const writers = new Map<Address, ChainWriter>();
+  return ({ privateKey }) => {
+    const { address } = keyOf(privateKey);
+    const writer = writers.get(address) ?? createWriter(options, privateKey);
+    writers.set(address, writer);
+    return writer;
+  };
+}
+
+function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
+  const { abi, contracts, provider, chainId, read } = options;
+  const account = createAccount({ ...options, privateKey });
+  const { address } = account;
+  const to =
+    (contract: ContractName) =>
+    async (method: string, ...args: unknown[]): Promise<number> =>
+      (await account.send(contract, method, args)).blockNumber;
+  const registry = to('registry');
+  const identity = to('identity');
+  const billing = to('billing');
+
+  const approve = async (amount: bigint): Promise<void> => {
+    const [allowance] = await read('token', 'allowance', [address, contracts.billing]);
+    if (allowance < amount) await account.send('token', 'approve', [contracts.billing, amount]);
+  };
+
+  return {
+    address,
+    send: account.send,
+
+    claimNamespace: (label) => registry('claimNamespace', label),
+    register: async (name) => {
+      const sent = await account.send('registry', 'register', [name]);
+      return { functionId: eventOf(sent, 'Registered').functionId, blockNumber: sent.blockNumber };
+    },
+    publish: async (functionId, terms) => {
+      const sent = await account.send('registry', 'publish', [functionId, structOf(terms)]);
+      const { functionVersion, number } = eventOf(sent, 'VersionPublished');
+      return { functionVersion, number: Number(number), blockNumber: sent.blockNumber };
+    },
+    moveAlias: (functionId, label, number) => registry('moveAlias', functionId, label, number),
+    deprecate: (functionVersion) => registry('deprecate', functionVersion),
+    enrol: async (functionVersion, cloud, region) => {
+      const sent = await account.send('registry', 'enrol', [functionVersion, cloud, region]);
+      return Number(eventOf(sent, 'Enrolled').id);
+    },
+    retire: (deployment) => registry('retire', deployment),
+    bar: (deployment) => registry('bar', deployment),
+    setCandidates: (functionVersion, ids) => registry('setCandidates', functionVersion, ids),
+
+    registerParty: ({ roles, uri, jwksThumbprint }) =>
+      identity('registerParty', roles, uri, jwksThumbprint),
+    updateParty: ({ roles, uri, jwksThumbprint }) =>
+      identity('updateParty', roles, uri, jwksThumbprint),
+    addKey: async (keyPrivate, role) => {
+      const key = keyOf(keyPrivate).address;
+      const deadlineSec = (await nowSec(provider)) + KEY_PROOF_LIFE_SEC;
+      const domain = identityDomain(chainId, contracts.identity);
+      const proof = { party: address, key, role, deadlineSec };
+      const digest = hashTypedData(domain, 'OperatorKey', proof);
+      return identity('addKey', key, role, deadlineSec, signDigest(keyPrivate, digest));
+    },
+    retireKey: (key) => identity('retireKey', key),
+    grant: (functionId, subject, { expirySec, scopes }) =>
+      identity('grant', functionId, subject, expirySec, scopes),
+    revokeGrant: (functionId, subject) => identity('revokeGrant', functionId, subject),
+    revokeAll: (functionId) => identity('revokeAll', functionId),
+    setPolicy: (functionId, policy) => identity('setPolicy', functionId, policy),
+
+    approveAndDeposit: async (amount, owner = address) => {
+      await approve(amount);
+      return billing('deposit', owner, amount);
+    },
+    depositAllotOpenLane: async ({ amount, gateway, lane }) => {
+      await approve(amount);
+      const calls = [
+        abi.encode('billing', 'deposit', [address, amount]),
+        abi.encode('billing', 'allot', [gateway, amount]),
+      ];
+      if (lane) calls.push(abi.encode('billing', 'openLane', [gateway, ...argumentsOf(lane)]));
+      return billing('multicall', calls);
+    },
+    allot: (gateway, amount) => billing('allot', gateway, amount),
+    setLimit: (gateway, limit) => billing('setLimit', gateway, limit),
+    topUp: (gateway, payers) => billing('topUp', gateway, payers),
+    openLane: (gateway, lane) => billing('openLane', gateway, ...argumentsOf(lane)),
+    extendLane: (gateway, { signer, cap, expirySec }) =>
+      billing('extendLane', gateway, signer, cap, expirySec),
+    closeLane: (gateway, signer) => billing('closeLane', gateway, signer),
+    thaw: (gateway, amount) => billing('thaw', gateway, amount),
+    cancelThaw: (gateway) => billing('cancelThaw', gateway),
+    release: (payer, gateway) => billing('release', payer, gateway),
+    withdraw: (owner, amount) => billing('withdraw', owner, amount),
+
+    settle: async (gateway, claims, payouts, cidDigest) => {
+      const sent = await account.send('billing', 'settle', [gateway, claims, payouts, cidDigest]);
+      const batch = Number(eventOf(sent, 'BatchSettled').batch);
+      return { tx: sent.tx, batch, blockNumber: sent.blockNumber };
+    },
+    collect: (gateway, payee, cumulative, signature) =>
+      billing('collect', gateway, payee, cumulative, signature),
+    payOut: (gateway, payee) => billing('payOut', gateway, payee),
+
+    bond: async (gateway, amount) => {
+      await approve(amount);
+      return billing('bond', gateway, amount);
+    },
+    unbond: (amount) => billing('unbond', amount),
+    leave: (gateway) => billing('leave', gateway),
+    announceFee: (feeBps) => billing('announceFee', feeBps),
+    setSettler: (settler) => billing('setSettler', settler),
+
+    checkpoint: (epoch) => to('beacon')('checkpoint', epoch),
+    mintMock: (amount, owner = address) => to('token')('mint', owner, amount),
+  };
+}
+
+/** How long a key's proof of possession may be sent, seconds. */
+const KEY_PROOF_LIFE_SEC = 3_600;
+
+/** The arguments of the event that a write has caused. */
+function eventOf({ logs, tx }: Sent, name: string): Result {
+  const found = logs.find(({ event }) => event === name);
+  if (found !== undefined) return found.args;
+  throw new ChainError('CHAIN_MISMATCH', `transaction ${tx} has no ${name}; check the addresses`);
+}
+
+function structOf({ manifestCid, artifactCid, ...terms }: VersionTerms): Record<string, unknown> {
+  const manifest = digestOf(manifestCid);
+  const artifact = digestOf(artifactCid);
+  return {
+    ...terms,
+    manifest: manifest.digest,
+    artifact: artifact.digest,
+    manifestCodec: manifest.codec,
+    artifactCodec: artifact.codec,
+  };
+}
+
+function argumentsOf({ signer, cap, expirySec, mode }: LaneTerms): unknown[] {
+  return [signer, cap, expirySec, mode];
+}
+
+async function nowSec(provider: JsonRpcProvider): Promise<number> {
+  const block = await provider.getBlock('latest');
+  return Math.max(block?.timestamp ?? 0, Math.floor(Date.now() / 1000));
+}

@@ -1,0 +1,174 @@
+// Deploys the five contracts, and a mock token where none is given. They point at each other, so their addresses are predicted.
+import { ContractFactory, getCreateAddress, Interface, type Signer } from 'ethers';
+import { artifacts } from './artifacts.gen.ts';
+import { ChainError, chainErrorOf } from './chain/chain-error.ts';
+import type { Address } from './libraries/keccak.ts';
+
+/** Where a deployment lives. All logs since `deployedAtBlock` are its state. */
+export interface ContractAddresses {
+  readonly registry: Address;
+  readonly identity: Address;
+  readonly billing: Address;
+  readonly disputes: Address;
+  readonly beacon: Address;
+  readonly token: Address;
+  readonly deployedAtBlock: number;
+}
+
+/** What can never be changed afterwards. Amounts in whole tokens, times in seconds; defaults of contracts.md 7.3 and 7.4. */
+export interface DeployOptions {
+  /** A plain ERC-20 with at most 18 decimals; without one a MockUSDC with 6 is deployed. */
+  readonly token?: Address;
+  /** Decimals of `token`, for the amounts below. */
+  readonly tokenDecimals?: number;
+  /** May pause deposits and bonds and nothing else; nobody by default. */
+  readonly guardian?: Address;
+  /** Blocks per epoch of the Beacon: 1 in the local house. */
+  readonly beaconK?: number;
+  readonly minBondTokens?: number;
+  readonly slashTokens?: Partial<typeof SLASH_TOKENS>;
+  readonly windows?: Partial<typeof WINDOWS>;
+}
+
+const HOUR = 3_600;
+const DAY = 24 * HOUR;
+const WINDOWS = {
+  lineThawSec: DAY,
+  feeDelaySec: 2 * DAY,
+  demandWindowSec: 7 * DAY,
+  answerWindowSec: 2 * DAY,
+  proofWindowSec: 12 * DAY,
+  unbondSec: 14 * DAY,
+  keyOverlapSec: DAY,
+  keyEvidenceSec: 14 * DAY,
+};
+/** Least slashes: D1-D3, D4-D5, D6, D9; and what an answered demand costs. */
+const SLASH_TOKENS = { grave: 100, charge: 10, misroute: 1, silence: 50, pledge: 1 };
+const MIN_BOND_TOKENS = 1_000;
+const BEACON_K = 32;
+const MOCK_DECIMALS = 6;
+const NO_ACCOUNT: Address = `0x${'00'.repeat(20)}`;
+
+/**
+ * Sends one transaction per contract from `signer`, which must not send others meanwhile, and ends with `wired()`: all
+ * pointers in both directions, and the values that two contracts share.
+ * @throws ChainError CHAIN_REVERTED  a value outside the bounds in the code (InvalidPeriod, InvalidBond, InvalidTerms), or Miswired
+ * @throws ChainError CHAIN_MISMATCH  another transaction of the signer came between
+ */
+export async function deployContracts(
+  signer: Signer,
+  options: DeployOptions = {},
+): Promise<ContractAddresses> {
+  const from = await signer.getAddress();
+  const nonce = await signer.getNonce('pending');
+  const order: Name[] = options.token === undefined ? ['MockUSDC', ...FIVE] : [...FIVE];
+  const predicted = (name: Name): Address =>
+    // Safe: an address, in lower case.
+    getCreateAddress({ from, nonce: nonce + order.indexOf(name) }).toLowerCase() as Address;
+  const contracts = {
+    token: options.token ?? predicted('MockUSDC'),
+    registry: predicted('FunctionRegistry'),
+    identity: predicted('Identity'),
+    billing: predicted('Billing'),
+    disputes: predicted('Disputes'),
+    beacon: predicted('Beacon'),
+  };
+  const args = constructorArguments(contracts, options);
+
+  let deployedAtBlock = Number.POSITIVE_INFINITY;
+  for (const [i, name] of order.entries()) {
+    const block = await deployOne({
+      signer,
+      name,
+      args: args[name],
+      nonce: nonce + i,
+      expected: predicted(name),
+    });
+    if (name !== 'MockUSDC') deployedAtBlock = Math.min(deployedAtBlock, block);
+  }
+  await checkWired(signer, contracts.disputes);
+  return { ...contracts, deployedAtBlock };
+}
+
+/** In this order: Disputes asks Billing for its token while it is made. */
+const FIVE = ['Beacon', 'FunctionRegistry', 'Identity', 'Billing', 'Disputes'] as const;
+type Name = (typeof FIVE)[number] | 'MockUSDC';
+
+function constructorArguments(
+  contracts: Omit<ContractAddresses, 'deployedAtBlock'>,
+  options: DeployOptions,
+): Record<Name, unknown[]> {
+  const { token, registry, identity, billing, disputes, beacon } = contracts;
+  const windows = { ...WINDOWS, ...options.windows };
+  const slash = { ...SLASH_TOKENS, ...options.slashTokens };
+  const toUnits = (tokens: number): bigint =>
+    BigInt(Math.round(tokens * 1_000)) * 10n ** BigInt(decimals - 3);
+  const decimals = options.tokenDecimals ?? MOCK_DECIMALS;
+  return {
+    MockUSDC: [],
+    Beacon: [options.beaconK ?? BEACON_K],
+    FunctionRegistry: [beacon, identity],
+    Identity: [registry, windows.keyOverlapSec, windows.keyEvidenceSec],
+    Billing: [
+      token,
+      identity,
+      disputes,
+      options.guardian ?? NO_ACCOUNT,
+      toUnits(options.minBondTokens ?? MIN_BOND_TOKENS),
+      windows.lineThawSec,
+      windows.feeDelaySec,
+      windows.unbondSec,
+      windows.proofWindowSec,
+    ],
+    Disputes: [
+      billing,
+      identity,
+      registry,
+      beacon,
+      {
+        grave: toUnits(slash.grave),
+        charge: toUnits(slash.charge),
+        misroute: toUnits(slash.misroute),
+        silence: toUnits(slash.silence),
+        pledge: toUnits(slash.pledge),
+        demandWindow: windows.demandWindowSec,
+        answerWindow: windows.answerWindowSec,
+        proofWindow: windows.proofWindowSec,
+      },
+    ],
+  };
+}
+
+interface OneContract {
+  readonly signer: Signer;
+  readonly name: Name;
+  readonly args: unknown[];
+  readonly nonce: number;
+  readonly expected: Address;
+}
+
+/** The block it is in. */
+async function deployOne({ signer, name, args, nonce, expected }: OneContract): Promise<number> {
+  const { abi, bytecode } = artifacts[name];
+  try {
+    const contract = await new ContractFactory(abi, bytecode, signer).deploy(...args, { nonce });
+    const receipt = await contract.deploymentTransaction()?.wait();
+    const address = (await contract.getAddress()).toLowerCase();
+    if (address !== expected) {
+      const message = `${name} is at ${address}, not ${expected}: the deployer sent something meanwhile, deploy again`;
+      throw new ChainError('CHAIN_MISMATCH', message);
+    }
+    return receipt?.blockNumber ?? 0;
+  } catch (error) {
+    throw chainErrorOf(`deploying ${name}`, error);
+  }
+}
+
+async function checkWired(signer: Signer, disputes: Address): Promise<void> {
+  const wired = new Interface(artifacts.Disputes.abi).encodeFunctionData('wired');
+  try {
+    await signer.call({ to: disputes, data: wired });
+  } catch (error) {
+    throw chainErrorOf('disputes.wired', error);
+  }
+}

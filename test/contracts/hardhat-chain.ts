@@ -1,0 +1,72 @@
+// Hardhat's chain over HTTP with our contracts on it, for tests of what speaks JSON-RPC.
+import { HDNodeWallet, JsonRpcProvider, Mnemonic, Wallet } from 'ethers';
+import hre from 'hardhat';
+import { type Chain, type ChainOptions, createChain } from '../../contracts/chain.ts';
+import {
+  type ContractAddresses,
+  type DeployOptions,
+  deployContracts,
+} from '../../contracts/deploy.ts';
+import { type Key, keyOf } from '../../contracts/keystore.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+
+/** Hardhat's and anvil's well-known test mnemonic. */
+const TEST_MNEMONIC = Mnemonic.fromPhrase(
+  'test test test test test test test test test test test junk',
+);
+
+/** The well-known test account `index`, which every local chain funds. */
+export function testKey(index: number): Key {
+  const { privateKey } = HDNodeWallet.fromMnemonic(TEST_MNEMONIC, `m/44'/60'/0'/0/${index}`);
+  return keyOf(privateKey as Hex); // ethers types hex as string
+}
+
+export interface HardhatChain {
+  readonly url: string;
+  readonly contracts: ContractAddresses;
+  rpc(method: string, params?: unknown[]): Promise<unknown>;
+  /** A chain client that is started; closed with the chain. */
+  open(options?: Partial<ChainOptions>): Promise<Chain>;
+  close(): Promise<void>;
+}
+
+/** Account 0 deploys; epochs have one block unless told otherwise. */
+export async function startHardhatChain(options: DeployOptions = {}): Promise<HardhatChain> {
+  const server = await hre.network.createServer('default', '127.0.0.1', 0);
+  const { address, port } = await server.listen();
+  const url = `http://${address}:${port}`;
+  const provider = new JsonRpcProvider(url, 31337, {
+    batchMaxCount: 1,
+    staticNetwork: true,
+    cacheTimeout: -1,
+  });
+  const deployer = new Wallet(testKey(0).privateKey, provider);
+  const opened: Chain[] = [];
+  const close = async (): Promise<void> => {
+    for (const chain of opened) chain.close();
+    provider.destroy();
+    await server.close();
+  };
+  const deployed = deployContracts(deployer, { beaconK: 1, ...options });
+  const contracts = await deployed.catch(async (error) => {
+    await close();
+    throw error;
+  });
+  return {
+    url,
+    contracts,
+    rpc: (method, params = []) => provider.send(method, params),
+    open: async (chainOptions = {}) => {
+      const chain = await createChain({
+        rpcUrls: [url],
+        contracts,
+        pollMs: 20,
+        ...chainOptions,
+      });
+      opened.push(chain);
+      await chain.start();
+      return chain;
+    },
+    close,
+  };
+}
