@@ -3,7 +3,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import { hash } from 'node:crypto';
-import aws4 from 'aws4';
+import { type AwsCredentials, amzDate, createSigner } from './aws-signature.ts';
 import type {
   Deployment,
   FunctionFailure,
@@ -14,16 +14,12 @@ import type {
 } from './provider.ts';
 import type { Answer, OutboundRequest } from './send.ts';
 
-export interface AwsCredentials {
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-  readonly sessionToken?: string;
-  readonly expiration?: Date;
-}
-
 /** Largest payload of a synchronous call, and of its answer, bytes (Lambda quotas; the real errors name them). */
 export const MAX_PAYLOAD_BYTES = 6_291_456;
 export const MAX_ANSWER_BYTES = 6_291_556;
+
+/** Of the base64 of the log: more than a REPORT line takes. */
+const REPORT_CHARS = 512;
 
 /** Errors of the API with a 5xx status that say that no code ran. */
 const NOT_RUN = new Set([
@@ -43,39 +39,39 @@ export function toPayload(request: InvokeRequest): Buffer {
   return encode(request, body.toString('base64'), true);
 }
 
-/** Signed with SigV4 by `aws4`, an eleventh of the SDK's CPU. Host, date, content type, body hash and token are signed. */
-export function signRequest(
-  target: { readonly origin: string; readonly path: string; readonly region: string },
-  payload: Buffer,
-  credentials: AwsCredentials,
-  nowMs: number,
-): OutboundRequest {
-  const { accessKeyId, secretAccessKey, sessionToken } = credentials;
-  const signed = aws4.sign(
-    {
-      method: 'POST',
-      host: target.origin.slice(target.origin.indexOf('//') + 2),
-      path: target.path,
-      service: 'lambda',
-      region: target.region,
-      headers: {
-        'content-type': 'application/octet-stream',
-        'content-length': payload.length,
-        'x-amz-content-sha256': hash('sha256', payload, 'hex'),
-        'x-amz-date': new Date(nowMs).toISOString().replace(/[:-]|\.\d{3}/g, ''),
-        'x-amz-log-type': 'Tail',
-      },
-      body: payload,
-    },
-    { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) },
-  );
-  return {
-    origin: target.origin,
-    path: target.path,
-    method: 'POST',
-    // aws4 gives back our own strings and numbers, and its own strings.
-    headers: signed.headers as Record<string, string>,
-    body: payload,
+/** Signs calls for one origin. Date, host, content type, body hash, log type and a session token are signed. */
+export function createRequestSigner(origin: string, region: string) {
+  const sign = createSigner(region, 'lambda');
+  const host = origin.slice(origin.indexOf('//') + 2);
+  /** The date as it is signed, made once a second. */
+  let date = '';
+  let dateMs = 0;
+
+  return (
+    path: string,
+    query: string,
+    payload: Buffer,
+    credentials: AwsCredentials,
+    nowMs: number,
+  ): OutboundRequest => {
+    if (nowMs - dateMs >= 1000 || nowMs < dateMs) {
+      dateMs = nowMs - (nowMs % 1000);
+      date = amzDate(dateMs);
+    }
+    const bodyHash = hash('sha256', payload, 'hex');
+    const { sessionToken } = credentials;
+    const signed: [string, string][] = [
+      ['content-type', 'application/octet-stream'],
+      ['host', host],
+      ['x-amz-content-sha256', bodyHash],
+      ['x-amz-date', date],
+      ['x-amz-log-type', 'Tail'],
+    ];
+    if (sessionToken !== undefined) signed.push(['x-amz-security-token', sessionToken]);
+    const toSign = { method: 'POST', path, query, headers: signed, bodyHash, date };
+    const headers: Record<string, string> = { authorization: sign(toSign, credentials) };
+    for (const [name, value] of signed) headers[name] = value;
+    return { origin, path: `${path}?${query}`, method: 'POST', headers, body: payload };
   };
 }
 
@@ -96,8 +92,9 @@ export function readAnswer(
   if (answer.status !== 200) return readRefusal(answer, nowMs);
 
   const requestId = text(answer.headers['x-amzn-requestid']);
-  const log = Buffer.from(text(answer.headers['x-amz-log-result']), 'base64').toString();
-  const report = readReport(log, requestId);
+  // The report is the end of the log; base64 can be cut at any multiple of four.
+  const tail = text(answer.headers['x-amz-log-result']).slice(-REPORT_CHARS);
+  const report = readReport(Buffer.from(tail, 'base64').toString('latin1'), requestId);
   const outcome = {
     requestId,
     ...(report && { cold: report.initMs !== undefined }),
@@ -201,7 +198,7 @@ function readRetryAfter(value: string, nowMs: number): number | undefined {
 interface Report {
   readonly billedMs: number;
   readonly memoryMiB: number;
-  readonly peakMemoryMiB?: number;
+  readonly peakMemoryMiB: number;
   readonly initMs?: number;
 }
 
@@ -209,21 +206,16 @@ interface Report {
 function readReport(log: string, requestId: string): Report | undefined {
   const at = log.lastIndexOf(`REPORT RequestId: ${requestId}`);
   if (at < 0) return undefined;
-  const line = log.slice(at);
-  const number = (pattern: RegExp) => {
-    const [, digits] = pattern.exec(line) ?? [];
-    return digits === undefined ? undefined : Number(digits);
-  };
-  const billedMs = number(/\tBilled Duration: ([\d.]+) ms/);
-  const memoryMiB = number(/\tMemory Size: (\d+) MB/);
-  if (billedMs === undefined || memoryMiB === undefined) return undefined;
-  const peakMemoryMiB = number(/\tMax Memory Used: (\d+) MB/);
-  const initMs = number(/\tInit Duration: ([\d.]+) ms/);
+  const [, billed, memory, peak, init] =
+    /\tBilled Duration: ([\d.]+) ms\tMemory Size: (\d+) MB\tMax Memory Used: (\d+) MB(?:\tInit Duration: ([\d.]+) ms)?/.exec(
+      log.slice(at),
+    ) ?? [];
+  if (billed === undefined) return undefined;
   return {
-    billedMs,
-    memoryMiB,
-    ...(peakMemoryMiB !== undefined && { peakMemoryMiB }),
-    ...(initMs !== undefined && { initMs }),
+    billedMs: Number(billed),
+    memoryMiB: Number(memory),
+    peakMemoryMiB: Number(peak),
+    ...(init !== undefined && { initMs: Number(init) }),
   };
 }
 

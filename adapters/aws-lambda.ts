@@ -9,13 +9,13 @@ import type {
   LambdaClientConfig,
 } from '@aws-sdk/client-lambda';
 import {
-  type AwsCredentials,
+  createRequestSigner,
   MAX_ANSWER_BYTES,
   MAX_PAYLOAD_BYTES,
   readAnswer,
-  signRequest,
   toPayload,
 } from './aws-invocation.ts';
+import type { AwsCredentials } from './aws-signature.ts';
 import { specHash } from './names.ts';
 import {
   type ControlOptions,
@@ -94,6 +94,7 @@ const LIMITS: ProviderLimits = {
 
 const NAME = 'aws-lambda';
 const ALIAS = 'live';
+const INVOKE_QUERY = `Qualifier=${ALIAS}`;
 const RUNTIME = 'nodejs22.x';
 /** The role an emulator is given; it checks only its form. */
 const EMULATOR_ROLE = 'arn:aws:iam::000000000000:role/defaas';
@@ -103,6 +104,8 @@ const POLL_GROWTH = 1.5;
 const MAX_POLL_MS = 1000;
 /** A role that was just made is not assumable for some seconds. */
 const ROLE_WAIT_MS = 30_000;
+/** How often `deploy` looks again after a conflict. */
+const MAX_ROUNDS = 5;
 const CREDENTIALS_MARGIN_MS = 5 * 60 * 1000;
 
 const SHIM: ReadonlyMap<string, Uint8Array> = new Map(
@@ -120,6 +123,7 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
     options.endpoint ??
     `https://lambda.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`;
   const sender = createSender();
+  const signRequest = createRequestSigner(origin, region);
   let control: Promise<Control> | undefined;
   let credentials: AwsCredentials | undefined = options.credentials;
 
@@ -412,6 +416,18 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
     return work;
   }
 
+  async function apply(
+    control: Control,
+    wanted: Wanted,
+    { signal, onStep }: ControlOptions,
+  ): Promise<void> {
+    const found = await look(control, wanted.spec.name, signal);
+    for (const { step, run } of workFor(control, wanted, found, signal)) {
+      await run?.();
+      onStep?.(step);
+    }
+  }
+
   /** Creates; a role that was just made is given time to become known. */
   async function createFunction(
     { sdk, client }: Control,
@@ -458,7 +474,7 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
       artifactCid: spec.artifactCid,
       memoryMiB: spec.memoryMiB,
       timeoutMs: spec.timeoutMs,
-      url: `${origin}${invokePath(spec.name)}`,
+      url: `${origin}${invokePath(spec.name)}?${INVOKE_QUERY}`,
     };
   }
 
@@ -480,10 +496,15 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
     async deploy(spec, controlOptions) {
       const wanted = want(spec);
       return guard('deploy', spec.name, controlOptions, async (control) => {
-        const found = await look(control, spec.name, controlOptions.signal);
-        for (const { step, run } of workFor(control, wanted, found, controlOptions.signal)) {
-          await run?.();
-          controlOptions.onStep?.(step);
+        for (let round = 1; ; round += 1) {
+          try {
+            await apply(control, wanted, controlOptions);
+            break;
+          } catch (error) {
+            // Somebody else, or our own request whose answer was lost and which the SDK sent again: look and go on.
+            const isConflict = error instanceof control.sdk.ResourceConflictException;
+            if (!isConflict || round === MAX_ROUNDS) throw error;
+          }
         }
         return deploymentOf(wanted);
       });
@@ -491,22 +512,24 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
 
     async invoke(deployment, request, { signal }) {
       const fail = errorOf('invoke', deployment.name);
+      const tooLarge = (bytes: number) =>
+        fail('PROVIDER_TOO_LARGE', 'no', `payload is ${bytes} bytes, limit ${MAX_PAYLOAD_BYTES}`);
+      if (request.body.length > MAX_PAYLOAD_BYTES) throw tooLarge(request.body.length);
       const payload = toPayload(request);
-      if (payload.length > LIMITS.maxRequestBytes) {
-        throw fail(
-          'PROVIDER_TOO_LARGE',
-          'no',
-          `payload is ${payload.length} bytes, limit ${LIMITS.maxRequestBytes}`,
-        );
-      }
-      // The region's origin, not that of the deployment's URL: an emulator comes back on another port.
-      const target = { origin, path: invokePath(deployment.name), region };
+      if (payload.length > MAX_PAYLOAD_BYTES) throw tooLarge(payload.length);
       const signer =
         freshCredentials() ??
         (await renewCredentials().catch((error: unknown) => {
           throw fail('PROVIDER_UNAUTHENTICATED', 'no', 'no credentials found', { cause: error });
         }));
-      const signed = signRequest(target, payload, signer, clock());
+      // The region's origin, not that of the deployment's URL: an emulator comes back on another port.
+      const signed = signRequest(
+        invokePath(deployment.name),
+        INVOKE_QUERY,
+        payload,
+        signer,
+        clock(),
+      );
 
       const answer = await sender
         .send(signed, { signal, maxResponseBytes: MAX_ANSWER_BYTES })
@@ -589,7 +612,7 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
 }
 
 function invokePath(name: string): string {
-  return `/2015-03-31/functions/${name}/invocations?Qualifier=${ALIAS}`;
+  return `/2015-03-31/functions/${name}/invocations`;
 }
 
 /** The published version's own word for its spec: tags belong to the function and may be ahead of its versions. */

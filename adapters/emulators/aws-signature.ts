@@ -1,7 +1,7 @@
 // Verifies AWS Signature Version 4 as the Lambda emulator's front does: nothing runs and nothing is read without it.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { AwsError } from './aws-errors.ts';
 
@@ -30,15 +30,16 @@ export function createVerifier(options: {
   readonly nowMs: () => number;
 }): (request: SignedRequest) => void {
   const { credentials, region, nowMs } = options;
-  const keys = new Map<string, Buffer>();
+  const keys = new Map<string, KeyObject>();
 
-  function keyOf(date: string): Buffer {
+  function keyOf(date: string): KeyObject {
     const known = keys.get(date);
     if (known) return known;
     // One key a day.
     keys.clear();
     const parts = [date, region, SERVICE, 'aws4_request'];
-    const key = parts.reduce(hmac, Buffer.from(`AWS4${credentials.secretAccessKey}`));
+    const first = createSecretKey(`AWS4${credentials.secretAccessKey}`, 'utf8');
+    const key = parts.reduce((current, part) => createSecretKey(hmac(current, part)), first);
     keys.set(date, key);
     return key;
   }
@@ -71,13 +72,11 @@ export function createVerifier(options: {
     );
     checkTime(time, nowMs());
 
-    const bodyHash = createHash('sha256').update(request.body).digest('hex');
+    const bodyHash = hash('sha256', request.body, 'hex');
     const claimed = headers['x-amz-content-sha256'];
     if (claimed !== undefined && claimed !== bodyHash)
       throw badSignature('The body is not the one that was signed.');
-    const canonicalHash = createHash('sha256')
-      .update(canonicalRequest(request, names, bodyHash))
-      .digest('hex');
+    const canonicalHash = hash('sha256', canonicalRequest(request, names, bodyHash), 'hex');
     const text = `AWS4-HMAC-SHA256\n${time}\n${date}/${region}/${SERVICE}/aws4_request\n${canonicalHash}`;
     if (!timingSafeEqual(hmac(keyOf(date), text), Buffer.from(signature, 'hex'))) {
       throw badSignature(
@@ -172,7 +171,7 @@ function single(value: string | string[] | undefined): string {
   return Array.isArray(value) ? value.join(',') : (value ?? '');
 }
 
-function hmac(key: Buffer, text: string): Buffer {
+function hmac(key: KeyObject, text: string): Buffer {
   return createHmac('sha256', key).update(text).digest();
 }
 
