@@ -305,10 +305,12 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
     for (let ms = POLL_FIRST_MS; ; ms = Math.min(ms * 1.5, POLL_MOST_MS)) {
       await pause(ms, { operation, target, signal });
       const [state] = await read('GetOperation', target, signal, (api) =>
-        // The declared type wants the message's class; the call takes the plain object.
-        api.operationsClient.getOperation({
-          name,
-        } as protos.google.longrunning.GetOperationRequest),
+        api.operationsClient.getOperation(
+          // The declared type wants the message's class; the call takes the plain object.
+          { name } as protos.google.longrunning.GetOperationRequest,
+          // The one call that the SDK would try again by itself, for ten minutes.
+          { retry: null },
+        ),
       );
       if (!state.done) continue;
       if (!state.error) return;

@@ -189,6 +189,22 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.equal(deployed.name, spec.name);
   });
 
+  it('says that the cloud went away while it waited, and finishes the work afterwards', async () => {
+    const spec = createSpec(REGION, { name: 'df-cloud-away' });
+    bed.onRequest = () => {
+      if (bed.asked.at(-1) !== 'GetOperation') return;
+      bed.onRequest = () => undefined;
+      void bed.faults.set([{ kind: 'outage', scope: 'control' }]);
+    };
+
+    const error = await provider.deploy(spec, within()).catch((reason) => reason);
+    await bed.faults.clear();
+    const deployed = await provider.deploy(spec, within());
+
+    assert.equal(error.code, 'PROVIDER_CONNECTION');
+    assert.equal(deployed.name, spec.name);
+  });
+
   it('tries reads again when the cloud is busy, and says so when it stays busy', async () => {
     const rule = { kind: 'throttle', on: { operation: 'GetFunction' } } as const;
     await bed.faults.set([{ ...rule, times: 2 }]);
