@@ -49,7 +49,7 @@ const MAX_INIT_MS = 10_000;
 /** Time a runtime has to ask for its next call after it reported an error, before it is killed. */
 const MAX_SETTLE_MS = 1_000;
 const MAX_LOG_BYTES = 64 * 1024;
-const BOOTSTRAP = fileURLToPath(new URL('./aws-bootstrap.mjs', import.meta.url));
+const BOOTSTRAP = fileURLToPath(new URL('../runtime/aws-bootstrap.mjs', import.meta.url));
 
 type Ending =
   | { readonly kind: 'response' | 'error'; readonly body: Buffer }
