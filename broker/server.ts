@@ -4,6 +4,7 @@ import fastify, {
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
+  LogController,
 } from 'fastify';
 import { DefaasError, problemOf, toDefaasError } from './errors.ts';
 import type { Gateway } from './gateway.ts';
@@ -24,7 +25,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   const loggerInstance: FastifyBaseLogger = gateway.log;
   const server = fastify({
     loggerInstance,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: gateway.config.bodyMaxBytes,
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: 256 },

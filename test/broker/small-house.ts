@@ -1,0 +1,214 @@
+// A gateway with everything it needs in one process: Hardhat's chain, the AWS emulator, helia, SQLite. For tests of the gateway.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pino from 'pino';
+import { type AwsLambda, startAwsLambda } from '../../adapters/emulators/aws-lambda.ts';
+import { uploadArtifact } from '../../broker/client/artifacts.ts';
+import { createChainReader } from '../../broker/client/chain-reader.ts';
+import { connect } from '../../broker/client/connection.ts';
+import { deploy } from '../../broker/client/deployments.ts';
+import { createCaller } from '../../broker/client/invoke.ts';
+import { createLaneMemory, type LaneMemory } from '../../broker/client/lane.ts';
+import { createSession, type Session } from '../../broker/client/session.ts';
+import { type Config, readConfig } from '../../broker/config.ts';
+import { createGateway, type Gateway } from '../../broker/gateway.ts';
+import { createServer } from '../../broker/server.ts';
+import type { Chain } from '../../contracts/chain.ts';
+import type { Key } from '../../contracts/keystore.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { bundle } from '../../ipfs/bundle.ts';
+import { filesToCar, rawCid } from '../../ipfs/car.ts';
+import { type HardhatChain, startHardhatChain, testKey } from '../contracts/hardhat-chain.ts';
+
+const TOKEN = 1_000_000n;
+const NO_THUMBPRINT: Hex = `0x${'00'.repeat(32)}`;
+const ROLE_GATEWAY = 1;
+const ROLES_BOTH = 3;
+const PREPAID = 1;
+
+/** The well-known test accounts of the house's parties. */
+export const KEYS = {
+  gateway: testKey(1),
+  operator: testKey(2),
+  settler: testKey(3),
+  publisher: testKey(4),
+  user: testKey(5),
+};
+
+export interface SmallHouse {
+  readonly chain: HardhatChain;
+  /** The tests' own view of the chain. */
+  readonly view: Chain;
+  readonly aws: AwsLambda;
+  readonly dir: string;
+  gateway(): Gateway;
+  url(): string;
+  /** Ends the gateway and opens it again on the same state. */
+  restart(overrides?: Partial<Config>): Promise<void>;
+  /** Signs in; with a lane where one is given. */
+  session(key: Key, lane?: { readonly payer: Key; readonly signer: Key }): Promise<Session>;
+  /** Publishes a handler's source and deploys it on AWS. @returns `owner/name` */
+  publish(
+    name: string,
+    handler: string,
+    manifest?: Readonly<Record<string, unknown>>,
+  ): Promise<string>;
+  /** Deposits, allots and opens a prepaid lane. @returns the lane's fresh key */
+  openLane(payer: Key, units?: bigint): Promise<Key>;
+  caller(payer: Key, signer: Key, memory?: LaneMemory): Promise<ReturnType<typeof createCaller>>;
+  close(): Promise<void>;
+}
+
+/** Starts it all; about 5 s. */
+export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<SmallHouse> {
+  const dir = mkdtempSync(join(tmpdir(), 'defaas-house-'));
+  const chain = await startHardhatChain();
+  const view = await chain.open();
+  const account = view.connect(KEYS.gateway);
+  await account.mintMock(1_000n * TOKEN);
+  await account.registerParty({
+    roles: ROLES_BOTH,
+    uri: 'http://127.0.0.1',
+    jwksThumbprint: NO_THUMBPRINT,
+  });
+  await account.addKey(KEYS.operator.privateKey, ROLE_GATEWAY);
+  await account.bond(account.address, 1_000n * TOKEN);
+  await account.setSettler(KEYS.settler.address);
+  const credentials = { accessKeyId: 'emulator', secretAccessKey: 'well-known-test-key' };
+  const aws = await startAwsLambda({ dir: join(dir, 'aws'), credentials });
+  const config: Config = {
+    ...readConfig(environmentOf(dir, chain)),
+    clouds: {
+      'aws-lambda': { endpoint: aws.endpoint, region: 'us-east-1', credentials },
+    },
+    ...overrides,
+  };
+
+  let running = await startGateway(config);
+  let laneKeys = 100;
+
+  const house: SmallHouse = {
+    chain,
+    view,
+    aws,
+    dir,
+    gateway: () => running.gateway,
+    url: () => running.url,
+    restart: async (changes = {}) => {
+      await running.close();
+      running = await startGateway({ ...config, ...changes });
+    },
+    session: async (key, lane) =>
+      createSession({
+        connection: await connect(running.url),
+        key: key.privateKey,
+        ...(lane && { lane: { payer: lane.payer.address, signer: lane.signer.address } }),
+      }),
+    publish: async (name, handler, manifest = {}) => {
+      const folder = join(dir, 'functions', name);
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(join(folder, 'handler.ts'), handler);
+      writeFileSync(
+        join(folder, 'defaas.json'),
+        JSON.stringify({ name, entry: 'handler.ts', memoryMiB: 128, timeoutMs: 5000, ...manifest }),
+      );
+      const made = await bundle(folder);
+      const { cid, car } = await filesToCar(made.files);
+      const session = await house.session(KEYS.publisher);
+      await uploadArtifact(session, new Uint8Array(car));
+      const writer = view.connect(KEYS.publisher);
+      const { functionId } = await writer.register(name);
+      const access = { public: 0, granted: 1, policy: 2 } as const;
+      const { number } = await writer.publish(functionId, {
+        manifestCid: await rawCid(made.manifestBytes),
+        artifactCid: cid,
+        tariff: made.manifest.tariff,
+        accessMode: access[made.manifest.access],
+        memoryMiB: made.manifest.memoryMiB,
+        timeoutMs: made.manifest.timeoutMs,
+        idempotent: made.manifest.idempotent,
+        deterministic: made.manifest.deterministic,
+      });
+      const owner = KEYS.publisher.address;
+      const done = await deploy(session, {
+        owner,
+        name,
+        version: `${number}`,
+        providers: ['aws-lambda'],
+      });
+      if (done.state !== 'live') throw new Error(JSON.stringify(done));
+      return `${owner}/${name}`;
+    },
+    openLane: async (payer, units = 5n * TOKEN) => {
+      laneKeys += 1;
+      const signer = testKey(laneKeys);
+      const writer = view.connect(payer);
+      await writer.mintMock(units);
+      const block = await writer.depositAllotOpenLane({
+        amount: units,
+        gateway: KEYS.gateway.address,
+        lane: {
+          signer: signer.address,
+          cap: units,
+          expirySec: Math.floor(Date.now() / 1000) + 30 * 86_400,
+          mode: PREPAID,
+        },
+      });
+      await running.gateway.chain.synced(block);
+      return signer;
+    },
+    caller: async (payer, signer, memory = createLaneMemory()) => {
+      const session = await house.session(signer, { payer, signer });
+      return createCaller({
+        session,
+        memory,
+        chain: createChainReader(session.connection.document),
+      });
+    },
+    close: async () => {
+      await running.close();
+      await aws.close();
+      await chain.close();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+  return house;
+}
+
+async function startGateway(config: Config) {
+  const gateway = await createGateway({
+    config,
+    log: pino({ level: 'silent' }),
+    onBroken: () => {},
+  });
+  const server = createServer(gateway);
+  const url = await server.listen({ host: '127.0.0.1', port: 0 });
+  return {
+    gateway,
+    url,
+    close: async () => {
+      await server.close();
+      await gateway.journal.flush();
+      await gateway.close();
+    },
+  };
+}
+
+function environmentOf(dir: string, chain: HardhatChain): Record<string, string> {
+  const put = (name: string, value: unknown): string => {
+    writeFileSync(join(dir, name), JSON.stringify(value), { mode: 0o600 });
+    return join(dir, name);
+  };
+  return {
+    DEFAAS_HOME: dir,
+    DEFAAS_PORT: '0',
+    DEFAAS_CHAIN_RPC_URL: chain.url,
+    DEFAAS_CHAIN_CONTRACTS_FILE: put('contracts.json', chain.contracts),
+    DEFAAS_CHAIN_LOCAL_FROM_BLOCK: '0',
+    DEFAAS_KEYS_GATEWAY_FILE: put('gateway.json', KEYS.gateway),
+    DEFAAS_KEYS_OPERATOR_FILE: put('operator.json', KEYS.operator),
+    DEFAAS_KEYS_SETTLER_FILE: put('settler.json', KEYS.settler),
+    DEFAAS_PUBLISHERS: 'any',
+  };
+}
