@@ -145,9 +145,7 @@ describe('gas', () => {
     ] as const) {
       assertWithin(name);
     }
-    assert.ok(
-      Math.abs(gas.settle100Lanes20000Receipts - gas.settle100Lanes1000Receipts) < 200,
-    );
+    assert.ok(Math.abs(gas.settle100Lanes20000Receipts - gas.settle100Lanes1000Receipts) < 200);
     assert.ok(gas.perCallAt1000 <= 30);
   });
 
