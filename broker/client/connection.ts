@@ -24,6 +24,7 @@ export interface GatewayDocument {
     readonly registry: Address;
     readonly identity: Address;
     readonly billing: Address;
+    readonly disputes: Address;
     readonly beacon: Address;
     readonly token: Address;
     readonly deployedAtBlock: number;
@@ -116,6 +117,7 @@ function parseDocument(value: Json): GatewayDocument {
       registry: readAddress(contracts.registry, 'contracts.registry'),
       identity: readAddress(contracts.identity, 'contracts.identity'),
       billing: readAddress(contracts.billing, 'contracts.billing'),
+      disputes: readAddress(contracts.disputes, 'contracts.disputes'),
       beacon: readAddress(contracts.beacon, 'contracts.beacon'),
       token: readAddress(contracts.token, 'contracts.token'),
       deployedAtBlock: readCount(contracts.deployedAtBlock, 'contracts.deployedAtBlock'),

@@ -22,13 +22,22 @@ export interface ProviderOutcome {
   readonly provider: string;
   readonly region: string;
   readonly state: string;
-  /** One line `CODE: what, on what, what to do`, when it failed. */
-  readonly error?: string;
+  /** Why, when it failed. */
+  readonly error?: DeploymentFailure;
+}
+
+export interface DeploymentFailure {
+  readonly code: string;
+  /** One line: what, on what, what to do. */
+  readonly message: string;
 }
 
 export interface DeploymentOutcome {
+  /** `live` only when every cloud is. */
   readonly state: 'live' | 'failed';
   readonly providers: readonly ProviderOutcome[];
+  /** What ended it before any cloud was asked. */
+  readonly error?: DeploymentFailure;
 }
 
 export interface DeployRequest {
@@ -165,8 +174,15 @@ function parseOutcome(data: Json): DeploymentOutcome {
         provider: readText(provider.provider, 'provider'),
         region: readText(provider.region, 'region'),
         state: readText(provider.state, 'state'),
-        ...(typeof provider.error === 'string' ? { error: provider.error } : {}),
+        ...parseFailure(provider),
       };
     }),
+    ...parseFailure(data),
   };
+}
+
+function parseFailure({ error }: Json): { error?: DeploymentFailure } {
+  if (error === undefined || error === null) return {};
+  const { code, message } = readObject(error, 'error');
+  return { error: { code: readText(code, 'error.code'), message: readText(message, 'message') } };
 }

@@ -1,10 +1,11 @@
 // The audit: replays every batch of a gateway from the chain's logs and its pages on IPFS, and says which units nobody can explain.
 // It asks the gateway nothing and trusts it in nothing; a page is in memory at a time, and a lane's leaves while its root is rebuilt.
+import type { ChainView, SettledBatch } from '../../contracts/chain.ts';
 import { drawOrder, drawSeed } from '../../contracts/libraries/draw.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { rootOf, verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
 import { type Claim, hashClaim, hashReceipt } from '../../contracts/libraries/receipts.ts';
-import { type PriceTerms, priceOf, splitPrice } from '../../contracts/libraries/tariffs.ts';
+import { priceOf, splitPrice } from '../../contracts/libraries/tariffs.ts';
 import {
   type Eip712Domain,
   hashReceiptGroup,
@@ -88,48 +89,18 @@ export interface AuditResult {
   readonly findingCount: number;
 }
 
-/** A settled batch as the chain's logs tell it (BatchSettled, Claimed, Paid of one transaction, in order). */
-export interface SettledBatch {
-  readonly gateway: Address;
-  readonly batch: number;
-  readonly root: Hex;
-  readonly cidDigest: Hex;
-  readonly total: bigint;
-  readonly feeBps: number;
-  readonly timestampSec: number;
-  readonly claims: readonly {
-    readonly payer: Address;
-    readonly signer: Address;
-    readonly settled: bigint;
-    readonly seq: number;
-    readonly receipts: Hex;
-  }[];
-  readonly payouts: readonly { readonly payee: Address; readonly amount: bigint }[];
-}
-
-/** What the audit reads of the chain; `contracts/chain.ts` has it as a view made of logs alone. */
-export interface AuditView {
-  batches(gateway?: Address): readonly SettledBatch[];
-  versionByHash(functionVersion: Hex): (PriceTerms & { readonly functionId: bigint }) | undefined;
-  deploymentById(
-    id: number,
-  ): { readonly functionVersion: Hex; readonly provider: Address } | undefined;
-  candidates(
-    functionVersion: Hex,
-    gateway: Address,
-    epoch?: number,
-  ): { readonly ids: readonly number[] } | undefined;
-  epochOf(epoch: number): { readonly value: Hex; readonly timeSec: number } | undefined;
-  operatorKeys(party: Address): readonly {
-    readonly key: Address;
-    readonly role: number;
-    readonly fromSec: number;
-    readonly untilSec: number;
-  }[];
-  lane(payer: Address, gateway: Address, signer: Address): { readonly mode: number } | undefined;
-  /** Who owned the function's ERC-721 at the end of this block. */
-  ownerAt(functionId: bigint, blockNumber: number): Address | undefined;
-}
+/** What the audit reads of the chain: a view made of logs alone. */
+export type AuditView = Pick<
+  ChainView,
+  | 'batches'
+  | 'versionByHash'
+  | 'deploymentById'
+  | 'candidates'
+  | 'epochOf'
+  | 'operatorKeys'
+  | 'lane'
+  | 'ownerAt'
+>;
 
 export interface AuditOptions {
   readonly view: AuditView;
@@ -293,7 +264,7 @@ interface LaneAudit {
   readonly report: Report;
 }
 
-/** Replays one lane's receipts. Tells whether all of them were seen in their places, so that payees' shares can be judged. */
+/** Replays one lane's receipts. Tells whether each was seen and its shares are known, so that payouts can be judged. */
 async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
   const { settled, claim, report } = parts;
   const place = { lane: { payer: claim.payer, signer: claim.signer } };
@@ -303,6 +274,8 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
   const faults: { fault: Fault; seq: number }[] = [];
   let proven = 0;
   let cumulative = claim.settledFrom;
+  let prices = 0n;
+  let isKnown = true;
   const owed = new Map<Address, bigint>();
   try {
     for await (const item of parts.lane.receipts()) {
@@ -316,7 +289,8 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
       // Pages without end are no reason to read on: the tree cannot be the settled one any more.
       if (leaves.length > count) break;
       cumulative = receipt.cumulative;
-      addShares(run, settled, item, owed);
+      prices += receipt.price;
+      isKnown = addShares(run, settled, item, owed) && isKnown;
       if (found.length === 0) proven += 1;
       for (const fault of capUnits(found, receipt.price)) {
         faults.push({ fault, seq: receipt.seq });
@@ -335,17 +309,22 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
     for (const { fault, seq } of faults) report({ ...fault, units: 0n }, { ...place, seq });
     return false;
   }
-  if (cumulative !== claim.settledTo) {
-    const units = max(claim.settledTo - cumulative, 0n);
-    const message = `its receipts add up to ${cumulative}, taken were ${claim.settledTo}`;
-    report({ code: 'CUMULATIVE_BREAK', units, message }, place);
+  const isExact = cumulative === claim.settledTo;
+  if (!isExact) {
+    const message = `its last receipt has the sum ${cumulative}, taken were ${claim.settledTo}`;
+    report({ code: 'CUMULATIVE_BREAK', units: max(claimed - prices, 0n), message }, place);
   }
-  for (const { fault, seq } of faults) report(fault, { ...place, seq });
+  const firstBreak = faults.find(({ fault }) => fault.code === 'CUMULATIVE_BREAK');
+  for (const found of faults) {
+    const isCounted = isExact && found === firstBreak;
+    const fault = isCounted ? { ...found.fault, units: max(claimed - prices, 0n) } : found.fault;
+    report(fault, { ...place, seq: found.seq });
+  }
   run.totals.proven += proven;
   for (const [payee, units] of owed) {
     parts.owed.set(payee, (parts.owed.get(payee) ?? 0n) + units);
   }
-  return true;
+  return isKnown;
 }
 
 /** D3: every leaf is of its lane, at its place, and carries the sum on. */
@@ -368,7 +347,8 @@ function* orderFaults(
   const sum = before + receipt.price;
   if (receipt.cumulative !== sum) {
     const message = `has the sum ${receipt.cumulative} after ${before} and a price of ${receipt.price}`;
-    yield { code: 'CUMULATIVE_BREAK', units: max(receipt.cumulative - sum, 0n), message };
+    // How much that comes to shows at the end of the lane: breaks may cancel each other.
+    yield { code: 'CUMULATIVE_BREAK', units: 0n, message };
   }
 }
 
@@ -508,23 +488,20 @@ function* drawFaults(
   }
 }
 
-/** Adds what this receipt gives to its payees; the fee stays with the gateway's bond. */
+/** Adds what this receipt gives to its payees; the fee stays with the gateway's bond. False when nobody knows the payees. */
 function addShares(
   run: Run,
   settled: SettledBatch,
   { receipt, call }: BatchReceipt,
   owed: Map<Address, bigint>,
-): void {
+): boolean {
   const version = run.view.versionByHash(call.functionVersion);
-  const publisherBps = version?.tariff.publisherBps ?? 0;
-  const shares = splitPrice(receipt.price, settled.feeBps, publisherBps);
   const owner = version && run.view.ownerAt(version.functionId, receipt.atBlock);
-  for (const [payee, units] of [
-    [receipt.provider, shares.provider],
-    [owner ?? receipt.provider, shares.publisher],
-  ] as const) {
-    if (units > 0n) owed.set(payee, (owed.get(payee) ?? 0n) + units);
-  }
+  if (!version || !owner) return false;
+  const shares = splitPrice(receipt.price, settled.feeBps, version.tariff.publisherBps);
+  owed.set(receipt.provider, (owed.get(receipt.provider) ?? 0n) + shares.provider);
+  owed.set(owner, (owed.get(owner) ?? 0n) + shares.publisher);
+  return true;
 }
 
 function checkPayouts(
@@ -579,14 +556,10 @@ function chargedCalls(run: Run, key: string): Set<string> {
   return known;
 }
 
-/** One receipt leaves at most its price unexplained, however much is wrong with it; a break of the sum comes on top. */
+/** One receipt leaves at most its price unexplained, however much is wrong with it. */
 function* capUnits(faults: readonly Fault[], price: bigint): Generator<Fault> {
   let left = price;
   for (const fault of faults) {
-    if (fault.code === 'CUMULATIVE_BREAK') {
-      yield fault;
-      continue;
-    }
     const units = fault.units < left ? fault.units : left;
     left -= units;
     yield { ...fault, units };

@@ -1,0 +1,73 @@
+// Keys on this machine: one file per role in $DEFAAS_HOME/keys, and one per lane, readable by their owner only.
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { CliError } from './cli-error.ts';
+
+export interface Account {
+  /** Lower-case. */
+  readonly address: Address;
+  readonly privateKey: Hex;
+}
+
+/** The key of a role: `user`, `publisher`, `gateway`, ... @throws CliError KEY_MISSING */
+export function readAccount(home: string, role: string): Account {
+  if (!/^[a-z0-9-]{1,64}$/i.test(role)) {
+    throw new CliError(
+      'USAGE',
+      `"${role}" is no account, use the name of a file in ${keysFolder(home)}`,
+    );
+  }
+  return readKey(join(keysFolder(home), `${role}.json`), `account ${role}`);
+}
+
+/** The key of a lane that `deposit` opened. @throws CliError KEY_MISSING */
+export function readLaneKey(home: string, signer: Address): Account {
+  return readKey(laneFile(home, signer), `lane ${signer}`);
+}
+
+/** On disk before the lane is opened with it: money behind a lost key waits for a thaw. */
+export function writeLaneKey(home: string, account: Account): void {
+  const file = laneFile(home, account.address);
+  mkdirSync(keysFolder(home), { recursive: true, mode: 0o700 });
+  const descriptor = openSync(`${file}.new`, 'wx', 0o600);
+  try {
+    writeSync(descriptor, `${JSON.stringify(account)}\n`);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+  renameSync(`${file}.new`, file);
+}
+
+export function keysFolder(home: string): string {
+  return join(home, 'keys');
+}
+
+function laneFile(home: string, signer: Address): string {
+  return join(keysFolder(home), `lane-${signer}.json`);
+}
+
+function readKey(file: string, what: string): Account {
+  try {
+    const { address, privateKey } = JSON.parse(readFileSync(file, 'utf8'));
+    if (/^0x[0-9a-f]{40}$/i.test(address) && /^0x[0-9a-f]{64}$/i.test(privateKey)) {
+      return { address: address.toLowerCase(), privateKey };
+    }
+    throw new Error('it has no address and privateKey');
+  } catch (cause) {
+    throw new CliError(
+      'KEY_MISSING',
+      `no key for ${what}, on ${file}, choose another with --account or run npm start`,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,69 @@
+// `defaas balance`: the account's money as the chain has it, and what the gateway says it has served of it.
+import { fetchLane } from '../../broker/client/lane.ts';
+import { openChain } from './chain.ts';
+import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
+import { formatTable } from './table.ts';
+import { formatTokens } from './units.ts';
+
+/** Everything is read from the chain, except `servedUnits`: that is the gateway's word, and the receipts prove it. */
+export async function balance(flags: Flags): Promise<Outcome> {
+  const opened = await openGateway(flags);
+  const chain = await openChain(opened);
+  try {
+    const payer = opened.account.address;
+    const session = await openSession(opened, opened.account);
+    const lines = [];
+    for (const { gateway, allotted, thawing, thawEndSec } of chain.view.lines(payer)) {
+      const lanes = chain.view.lanes(payer, gateway);
+      let servedUnits = 0n;
+      // Another gateway's lanes would have to be asked for there: what is settled is what we know of them.
+      for (const { signer, settled } of lanes) {
+        const isHere = gateway === opened.connection.document.gateway;
+        servedUnits += isHere ? (await fetchLane(session, { payer, signer })).servedUnits : settled;
+      }
+      const settledUnits = lanes.reduce((sum, lane) => sum + lane.settled, 0n);
+      lines.push({
+        gateway,
+        allottedUnits: allotted,
+        thawingUnits: thawing,
+        thawEndSec,
+        servedUnits,
+        settledUnits,
+      });
+    }
+    const [tokenUnits] = await chain.read('token', 'balanceOf', [payer]);
+    const document = { account: payer, freeUnits: chain.view.free(payer), tokenUnits, lines };
+    return { document, text: textOf(document) };
+  } finally {
+    chain.close();
+    opened.close();
+  }
+}
+
+function textOf({
+  account,
+  freeUnits,
+  tokenUnits,
+  lines,
+}: {
+  readonly account: string;
+  readonly freeUnits: bigint;
+  readonly tokenUnits: bigint;
+  readonly lines: readonly {
+    readonly gateway: string;
+    readonly allottedUnits: bigint;
+    readonly servedUnits: bigint;
+    readonly settledUnits: bigint;
+  }[];
+}): string {
+  const head = `${account}: ${formatTokens(freeUnits)} tokens free, ${formatTokens(tokenUnits)} in its wallet`;
+  if (lines.length === 0) return `${head}; nothing set aside for calls, run defaas deposit`;
+  const rows = lines.map((line) => [
+    line.gateway,
+    formatTokens(line.allottedUnits),
+    formatTokens(line.servedUnits),
+    formatTokens(line.settledUnits),
+    formatTokens(line.allottedUnits - (line.servedUnits - line.settledUnits)),
+  ]);
+  return `${head}\n${formatTable(['gateway', 'set aside', 'served', 'settled', 'left'], rows)}`;
+}

@@ -1,0 +1,34 @@
+// What the command line tells a user who cannot have what was asked for: `CODE: what, on what, what to do` on stderr.
+
+/** Errors of the command line itself. Those of the gateway, the chain and the bundler have a `code` too and are shown the same way. */
+export class CliError extends Error {
+  override readonly name = 'CliError';
+  readonly code: string;
+
+  constructor(code: string, message: string, options: { cause?: unknown } = {}) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** Longest line that is shown, characters. */
+const MAX_LINE_LENGTH = 1000;
+
+/** One line for any error; what is not ours is INTERNAL, with its own words. */
+export function errorLine(error: unknown): string {
+  const { code, message } = describe(error);
+  return `${code}: ${message}`.replaceAll(/\s*\n\s*/g, ' ').slice(0, MAX_LINE_LENGTH);
+}
+
+function describe(error: unknown): { code: string; message: string } {
+  if (!(error instanceof Error)) return { code: 'INTERNAL', message: String(error) };
+  const { message } = error;
+  const code = 'code' in error ? String(error.code) : '';
+  if (/^[A-Z][A-Z0-9]+(_[A-Z0-9]+)+$|^USAGE$|^OVERLOADED$/.test(code) && !code.startsWith('ERR_')) {
+    return { code, message };
+  }
+  if (['EACCES', 'ENOENT', 'EISDIR', 'ENOTDIR', 'EROFS', 'ENOSPC', 'EPERM'].includes(code)) {
+    return { code: 'FILE_UNREADABLE', message: `${message}, check the path` };
+  }
+  return { code: 'INTERNAL', message: `${message}, report it` };
+}

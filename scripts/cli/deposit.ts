@@ -1,0 +1,166 @@
+// `defaas deposit <tokens>`: money set aside at the gateway, and a lane with a key of its own to spend it from.
+
+import type { ChainWriter } from '../../contracts/chain/writer.ts';
+import type { Chain, Lane } from '../../contracts/chain.ts';
+import { createKey } from '../../contracts/keystore.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import { readLaneKey, writeLaneKey } from './account.ts';
+import { LOCAL_CHAIN_ID, openChain } from './chain.ts';
+import { CliError } from './cli-error.ts';
+import { type Flags, note, type Opened, type Outcome, openGateway } from './context.ts';
+import { formatTokens, parseTokens, parseUnits } from './units.ts';
+
+/** How long a lane stays open, seconds; another deposit makes it as long again. */
+const LANE_LIFE_SEC = 30 * 24 * 3600;
+/** Mode of the lanes that this command opens (contracts.md 6.2). */
+const PREPAID = 1;
+
+/**
+ * Deposits, allots to the gateway and opens a lane, or gives the account's lane there more room and time.
+ * @throws CliError USAGE, INSUFFICIENT_TOKENS the wallet is short and this is no local chain; ChainError CHAIN_...
+ */
+export async function deposit(
+  flags: Flags,
+  amount: string,
+  options: { readonly units?: boolean; readonly to: string },
+): Promise<Outcome> {
+  const units = options.units
+    ? parseUnits(amount, 'the amount')
+    : parseTokens(amount, 'the amount');
+  if (units === 0n) throw new CliError('USAGE', 'the amount is 0, deposit more');
+  if (options.to !== 'lane' && options.to !== 'free') {
+    throw new CliError('USAGE', `--to takes lane or free, got "${options.to}"`);
+  }
+  const opened = await openGateway(flags);
+  const chain = await openChain(opened);
+  try {
+    const writer = chain.connect(opened.account);
+    const mintedUnits = await mintIfShort(flags, chain, writer, units);
+    if (options.to === 'free') {
+      await chain.synced(await writer.approveAndDeposit(units));
+      return outcomeOf(opened, chain, { units, mintedUnits });
+    }
+    const lane = openLaneOf(opened, chain);
+    const signer = lane
+      ? await extend(opened, chain, writer, lane, units)
+      : await open(opened, chain, writer, units);
+    return outcomeOf(opened, chain, { units, mintedUnits, signer });
+  } finally {
+    chain.close();
+    opened.close();
+  }
+}
+
+/** On a local chain tokens cost nothing. */
+async function mintIfShort(
+  flags: Flags,
+  chain: Chain,
+  writer: ChainWriter,
+  units: bigint,
+): Promise<bigint> {
+  const [held] = await chain.read('token', 'balanceOf', [writer.address]);
+  const missing = units - BigInt(held);
+  if (missing <= 0n) return 0n;
+  if (chain.chainId !== LOCAL_CHAIN_ID) {
+    throw new CliError(
+      'INSUFFICIENT_TOKENS',
+      `${formatTokens(missing)} tokens are missing, on ${writer.address}, send it tokens ${chain.contracts.token} or deposit less`,
+    );
+  }
+  await writer.mintMock(missing);
+  note(flags, `minted ${formatTokens(missing)} mock tokens: this is a local chain`);
+  return missing;
+}
+
+interface OpenLane extends Lane {
+  readonly signer: Address;
+}
+
+/** The newest lane of the account that is still open and whose key is here. */
+function openLaneOf(
+  { account, connection, house, store }: Opened,
+  chain: Chain,
+): OpenLane | undefined {
+  const { gateway } = connection.document;
+  for (const { payer, signer } of store.lanes(account.address)) {
+    const lane = chain.view.lane(payer, gateway, signer);
+    if (!lane || lane.mode !== PREPAID || lane.expirySec <= nowSec(chain)) continue;
+    readLaneKey(house.home, signer);
+    return { ...lane, signer };
+  }
+  return undefined;
+}
+
+/** The key is on disk before the chain knows it, and in the store before money stands behind it. */
+async function open(
+  { account, connection, house, store }: Opened,
+  chain: Chain,
+  writer: ChainWriter,
+  units: bigint,
+): Promise<Address> {
+  const key = createKey();
+  const signer = key.address;
+  writeLaneKey(house.home, key);
+  store.addLane({ payer: account.address, signer });
+  const expirySec = nowSec(chain) + LANE_LIFE_SEC;
+  const blockNumber = await writer.depositAllotOpenLane({
+    amount: units,
+    gateway: connection.document.gateway,
+    lane: { signer, cap: units, expirySec, mode: PREPAID },
+  });
+  await chain.synced(blockNumber);
+  return signer;
+}
+
+/** The lane may then take all that is set aside; run again after a failure, it takes up what is missing. */
+async function extend(
+  { account, connection }: Opened,
+  chain: Chain,
+  writer: ChainWriter,
+  { signer, settled, cap }: OpenLane,
+  units: bigint,
+): Promise<Address> {
+  const { gateway } = connection.document;
+  await chain.synced(await writer.depositAllotOpenLane({ amount: units, gateway }));
+  const allotted = chain.view.line(account.address, gateway)?.allotted ?? 0n;
+  const reachable = settled + allotted;
+  const expirySec = nowSec(chain) + LANE_LIFE_SEC;
+  const blockNumber = await writer.extendLane(gateway, {
+    signer,
+    cap: reachable > cap ? reachable : cap,
+    expirySec,
+  });
+  await chain.synced(blockNumber);
+  return signer;
+}
+
+function outcomeOf(
+  { account, connection }: Opened,
+  chain: Chain,
+  done: { readonly units: bigint; readonly mintedUnits: bigint; readonly signer?: Address },
+): Outcome {
+  const { gateway } = connection.document;
+  const { view } = chain;
+  const lane = done.signer && view.lane(account.address, gateway, done.signer);
+  const allottedUnits = view.line(account.address, gateway)?.allotted ?? 0n;
+  const document = {
+    account: account.address,
+    depositedUnits: done.units,
+    mintedUnits: done.mintedUnits,
+    freeUnits: view.free(account.address),
+    line: { gateway, allottedUnits },
+    lane: lane ? { signer: done.signer, capUnits: lane.cap, expirySec: lane.expirySec } : null,
+  };
+  const amount = `${formatTokens(done.units)} tokens are deposited`;
+  if (!lane) return { document, text: `${amount}, free: ${formatTokens(document.freeUnits)}` };
+  const until = new Date(lane.expirySec * 1000).toISOString().slice(0, 10);
+  return {
+    document,
+    text: `${amount}; set aside for calls: ${formatTokens(allottedUnits)}, until ${until}`,
+  };
+}
+
+/** Chain time; a chain that mines on demand may be behind the clock. */
+function nowSec(chain: Chain): number {
+  return Math.max(chain.view.head.timestampSec, Math.floor(Date.now() / 1000));
+}

@@ -1,0 +1,89 @@
+// Finding the house: a flag, then the environment, then $DEFAAS_HOME/up.json of a house that is up.
+import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import { CliError } from './cli-error.ts';
+
+/** Root of the checkout, or of the installed package. */
+export const PACKAGE_ROOT = resolve(import.meta.dirname, '../..');
+
+/** What `up` writes when everything is ready; the members that the command line reads. */
+export interface UpFile {
+  readonly gateway: string;
+  readonly chain: {
+    readonly rpcUrl: string;
+    readonly contracts: Readonly<Record<string, Address | number>>;
+  };
+  readonly emulators?: Readonly<Record<string, unknown>>;
+  readonly pid: number;
+  readonly example?: string;
+}
+
+export interface House {
+  /** Folder that holds all state. */
+  readonly home: string;
+  /** URL of the gateway. */
+  readonly gateway: string;
+  /** An RPC of our own, or undefined: then the gateway's document says one. */
+  readonly rpcUrl: string | undefined;
+  /** The house on this machine, when that is the one in use. */
+  readonly up: UpFile | undefined;
+}
+
+export interface HouseFlags {
+  readonly gateway?: string;
+  readonly rpc?: string;
+}
+
+/** Paths that a user writes begin where the command was typed, not where npm or the launcher went. */
+export function userPath(path: string): string {
+  return resolve(process.env.INIT_CWD ?? process.cwd(), path);
+}
+
+/** `DEFAAS_HOME`, else `.defaas` of the checkout; for the installed package the nearest `.defaas` upward, else one in the user's home folder. */
+export function findHome(): string {
+  const named = process.env.DEFAAS_HOME;
+  if (named) return userPath(named);
+  const isInstalled = PACKAGE_ROOT.split(/[\\/]/).includes('node_modules');
+  if (!isInstalled) return join(PACKAGE_ROOT, '.defaas');
+  for (let folder = userPath('.'); ; folder = dirname(folder)) {
+    const candidate = join(folder, '.defaas');
+    if (existsSync(candidate)) return candidate;
+    if (dirname(folder) === folder) return join(homedir(), '.defaas');
+  }
+}
+
+/** @throws CliError HOUSE_DOWN nothing names a gateway, and no house is up here */
+export function findHouse(flags: HouseFlags): House {
+  const home = findHome();
+  const gateway = flags.gateway ?? process.env.DEFAAS_GATEWAY;
+  const rpcUrl = flags.rpc ?? process.env.DEFAAS_CHAIN_RPC_URL?.split(',')[0];
+  if (gateway) return { home, gateway, rpcUrl: rpcUrl || undefined, up: undefined };
+  const up = readUpFile(home);
+  return { home, gateway: up.gateway, rpcUrl: rpcUrl || up.chain.rpcUrl, up };
+}
+
+function readUpFile(home: string): UpFile {
+  const file = join(home, 'up.json');
+  const down = (why: string, cause?: unknown) =>
+    new CliError('HOUSE_DOWN', `${why}, on ${file}, run npm start`, { cause });
+  let up: UpFile;
+  try {
+    up = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (cause) {
+    throw down('no house is up here', cause);
+  }
+  if (!isAlive(up.pid)) throw down(`the house is down (its process ${up.pid} is gone)`);
+  return up;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Somebody else's process by that number is alive, though not ours to signal.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}

@@ -1,0 +1,74 @@
+// `defaas init <folder>`: a new function folder from a template.
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { CliError } from './cli-error.ts';
+import type { Flags, Outcome } from './context.ts';
+import { PACKAGE_ROOT, userPath } from './house.ts';
+
+const TEMPLATES = join(PACKAGE_ROOT, 'scripts/examples');
+/** What a run leaves in a template's folder and nobody wants copied. */
+const NOT_COPIED = ['node_modules', 'package-lock.json'];
+
+/**
+ * Writes `<folder>`; the function is called like it.
+ * @throws CliError FOLDER_EXISTS it is there and not empty; NAME_INVALID its name is none for a function; USAGE no such template
+ */
+export async function init(
+  _flags: Flags,
+  folder: string,
+  options: { readonly template: string },
+): Promise<Outcome> {
+  const target = userPath(folder);
+  const name = basename(target);
+  const templates = readdirSync(TEMPLATES);
+  if (!templates.includes(options.template)) {
+    throw new CliError(
+      'USAGE',
+      `no template ${options.template}, choose one of ${templates.join(', ')}`,
+    );
+  }
+  if (!/^[a-z0-9-]{1,63}$/.test(name)) {
+    throw new CliError(
+      'NAME_INVALID',
+      `"${name}" is no name for a function, on ${target}, use a-z, 0-9 and -, at most 63`,
+    );
+  }
+  if (existsSync(target) && readdirSync(target).length > 0) {
+    throw new CliError(
+      'FOLDER_EXISTS',
+      `the folder is there and not empty, on ${target}, choose another name`,
+    );
+  }
+  mkdirSync(target, { recursive: true });
+  const source = join(TEMPLATES, options.template);
+  cpSync(source, target, {
+    recursive: true,
+    filter: (path) => !NOT_COPIED.includes(basename(path)),
+  });
+  for (const file of ['defaas.json', 'package.json']) rename(join(target, file), name);
+  const next =
+    existsSync(join(target, 'package.json')) && hasDependencies(target)
+      ? `npm --prefix ${folder} install, then defaas register ${folder}`
+      : `defaas register ${folder}`;
+  return {
+    document: {
+      folder: target,
+      name,
+      template: options.template,
+      files: readdirSync(target).sort(),
+    },
+    text: `${target} is a function called ${name}; next: ${next}`,
+  };
+}
+
+/** Puts the name into a JSON file, at the place where it stands, so that the rest stays as it was written. */
+function rename(file: string, name: string): void {
+  if (!existsSync(file)) return;
+  const text = readFileSync(file, 'utf8');
+  writeFileSync(file, text.replace(/("name"\s*:\s*)"[^"]*"/, `$1"${name}"`));
+}
+
+function hasDependencies(folder: string): boolean {
+  const { dependencies } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+  return Object.keys(dependencies ?? {}).length > 0;
+}

@@ -1,0 +1,274 @@
+// `defaas invoke <function>`: one call, paid from the account's lane, its receipt checked before anything more is signed.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { extname } from 'node:path';
+import type { ChainReader } from '../../broker/client/chain-reader.ts';
+import { DefaasClientError } from '../../broker/client/errors.ts';
+import { createCaller, type InvokeReply, STEP_UNITS } from '../../broker/client/invoke.ts';
+import { fetchReceipt } from '../../broker/client/receipts.ts';
+import type { Session } from '../../broker/client/session.ts';
+import { verifyReceipt } from '../../broker/client/verify-receipt.ts';
+import { readLaneKey } from './account.ts';
+import { openReader } from './chain.ts';
+import { CliError } from './cli-error.ts';
+import {
+  type Flags,
+  note,
+  type Opened,
+  type Outcome,
+  openGateway,
+  openSession,
+} from './context.ts';
+import { formatFunctionName, parseFunctionName } from './function-name.ts';
+import { userPath } from './house.ts';
+import type { StoredLane } from './store.ts';
+import { formatTokens, parseTokens } from './units.ts';
+
+/** Content types by file ending; what is not here goes as bytes. */
+const CONTENT_TYPES: Readonly<Record<string, string>> = {
+  '.json': 'application/json',
+  '.txt': 'text/plain; charset=utf-8',
+  '.md': 'text/markdown; charset=utf-8',
+  '.html': 'text/html; charset=utf-8',
+  '.csv': 'text/csv; charset=utf-8',
+  '.xml': 'application/xml',
+  '.jpg': 'image/jpeg',
+  '.jpeg': 'image/jpeg',
+  '.png': 'image/png',
+  '.gif': 'image/gif',
+  '.webp': 'image/webp',
+  '.svg': 'image/svg+xml',
+  '.pdf': 'application/pdf',
+  '.zip': 'application/zip',
+  '.wasm': 'application/wasm',
+  '.mp3': 'audio/mpeg',
+  '.mp4': 'video/mp4',
+};
+
+export interface InvokeOptions {
+  readonly file?: string;
+  readonly data?: string;
+  readonly header: readonly string[];
+  readonly method?: string;
+  readonly path?: string;
+  readonly query?: string;
+  readonly out?: string;
+  readonly max?: string;
+}
+
+/**
+ * Done when the function answered below 400.
+ * @throws CliError LANE_UNKNOWN nothing was deposited; DefaasClientError PRICE_ABOVE_MAX, RECEIPT_INVALID, and the gateway's codes
+ */
+export async function invoke(
+  flags: Flags,
+  target: string,
+  options: InvokeOptions,
+): Promise<Outcome> {
+  const body = readBody(options);
+  const headers = readHeaders(options, body);
+  const maxPriceUnits = options.max === undefined ? undefined : parseTokens(options.max, '--max');
+  const opened = await openGateway(flags);
+  const reader = openReader(opened);
+  try {
+    const name = formatFunctionName(parseFunctionName(target, opened.account.address));
+    const { reply, session } = await call(opened, reader, {
+      function: name,
+      path: `${slashed(options.path ?? '')}${options.query ? `?${options.query.replace(/^\?/, '')}` : ''}`,
+      ...(options.method && { method: options.method.toUpperCase() }),
+      headers,
+      ...(body && { body }),
+      ...(maxPriceUnits !== undefined && { maxPriceUnits }),
+    });
+    const output = new Uint8Array(await reply.response.arrayBuffer());
+    if (options.out !== undefined) writeFileSync(userPath(options.out), output);
+    await checkReceipt(opened, reader, session, reply, { input: body, output });
+    return outcomeOf(flags, reply, output, options.out);
+  } catch (error) {
+    return refusal(error);
+  } finally {
+    reader.close();
+    opened.close();
+  }
+}
+
+type Request = Parameters<ReturnType<typeof createCaller>['invoke']>[0];
+
+/** Calls through the newest lane, and through an older one where a lane is used up. */
+async function call(
+  opened: Opened,
+  reader: ChainReader,
+  request: Request,
+): Promise<{ reply: InvokeReply; session: Session }> {
+  const { account, store, connection } = opened;
+  const lanes = store.lanes(account.address);
+  if (lanes.length === 0) {
+    throw new CliError(
+      'LANE_UNKNOWN',
+      `account ${account.address} has no lane, at gateway ${connection.document.gateway}, run defaas deposit`,
+    );
+  }
+  // One key for all tries: whichever lane pays, the call is charged once.
+  const idempotencyKey = crypto.randomUUID();
+  for (const [index, lane] of lanes.entries()) {
+    const session = await openSession(opened, readLaneKey(opened.house.home, lane.signer), lane);
+    const stepUnits = max(request.maxPriceUnits ?? 0n, STEP_UNITS);
+    const caller = createCaller({
+      session,
+      chain: reader,
+      memory: store.laneMemory(lane),
+      stepUnits,
+      onReceipt: (document) => store.putReceipt(document),
+    });
+    try {
+      return { reply: await caller.invoke({ ...request, idempotencyKey }), session };
+    } catch (error) {
+      if (index === lanes.length - 1 || !isUsedUp(error)) throw error;
+    }
+  }
+  throw new CliError('LANE_UNKNOWN', 'no lane could pay, run defaas deposit');
+}
+
+function isUsedUp(error: unknown): boolean {
+  return (
+    error instanceof DefaasClientError &&
+    error.code === 'PAYMENT_REQUIRED' &&
+    ['cap', 'expiry', 'lane'].includes(String(error.problem?.reason))
+  );
+}
+
+/** The call's own receipt, against what was sent and what came back; kept to be compared with what the gateway shows later. */
+async function checkReceipt(
+  { connection, store }: Opened,
+  reader: ChainReader,
+  session: Session,
+  reply: InvokeReply,
+  bodies: { readonly input: Uint8Array | undefined; readonly output: Uint8Array },
+): Promise<void> {
+  const document = await fetchReceipt(session, reply.receipt.id);
+  const lane = session.lane as StoredLane; // the caller was made with it
+  await verifyReceipt(document, {
+    domain: connection.domain,
+    gateway: connection.document.gateway,
+    lane,
+    chain: reader,
+    idempotencyKey: reply.idempotencyKey,
+    input: bodies.input ?? new Uint8Array(),
+    output: bodies.output,
+  });
+  store.putReceipt(document);
+}
+
+function outcomeOf(
+  flags: Flags,
+  { response, receipt }: InvokeReply,
+  output: Uint8Array,
+  out: string | undefined,
+): Outcome {
+  const { id, provider, priceUnits, seq } = receipt;
+  const place = out === undefined ? '' : ` · ${output.length} bytes in ${out}`;
+  note(
+    flags,
+    `${response.status} · ${provider} · ${formatTokens(priceUnits)} tokens · receipt ${id}${place}`,
+  );
+  const text = decodeText(output);
+  const document = {
+    status: response.status,
+    headers: Object.fromEntries(response.headers),
+    ...(text === undefined
+      ? { bodyBase64: Buffer.from(output).toString('base64') }
+      : { body: text }),
+    receipt: { id, provider, priceUnits, seq },
+  };
+  const failure = response.status < 400 ? undefined : failureOf(response, text);
+  return {
+    document,
+    ...(out === undefined && { bytes: output }),
+    ...(failure && { failure }),
+  };
+}
+
+/** What the gateway says of a failed function, or that the function itself said no. */
+function failureOf(response: Response, text: string | undefined) {
+  if (response.headers.get('content-type')?.startsWith('application/problem+json') && text) {
+    try {
+      const { code, detail, type } = JSON.parse(text);
+      if (String(type).startsWith('urn:defaas:error:')) return { code, message: detail };
+    } catch {
+      // A function may call anything a problem document.
+    }
+  }
+  return {
+    code: 'FUNCTION_STATUS',
+    message: `the function answered ${response.status}, and was paid for it, look at its answer`,
+  };
+}
+
+/** A refusal of the gateway is an answer too: with `--json` the problem document is printed in the place of the body. */
+function refusal(error: unknown): Outcome {
+  if (!(error instanceof DefaasClientError) || !error.problem) throw error;
+  const { code, message, status, problem } = error;
+  return {
+    document: {
+      status,
+      headers: { 'content-type': 'application/problem+json' },
+      body: JSON.stringify(problem),
+      receipt: null,
+      problem,
+    },
+    failure: { code, message },
+  };
+}
+
+function readBody({ file, data }: InvokeOptions): Uint8Array<ArrayBuffer> | undefined {
+  if (file !== undefined && data !== undefined) {
+    throw new CliError('USAGE', 'there is --file and --data, give one of them');
+  }
+  if (data !== undefined) return new TextEncoder().encode(data);
+  if (file === undefined) return undefined;
+  return new Uint8Array(readFileSync(file === '-' ? 0 : userPath(file)));
+}
+
+function readHeaders({ header, file, data }: InvokeOptions, body: Uint8Array | undefined): Headers {
+  const headers = new Headers();
+  for (const line of header) {
+    const [, name, value = ''] = /^([^:\s]+):\s*(.*)$/.exec(line) ?? [];
+    if (name === undefined) {
+      throw new CliError('USAGE', `"${line}" is no header, write --header "name: value"`);
+    }
+    headers.append(name, value);
+  }
+  if (body && !headers.has('content-type')) {
+    headers.set('content-type', data === undefined ? typeOfFile(file ?? '') : typeOfText(data));
+  }
+  return headers;
+}
+
+function typeOfFile(file: string): string {
+  return CONTENT_TYPES[extname(file).toLowerCase()] ?? 'application/octet-stream';
+}
+
+function typeOfText(data: string): string {
+  try {
+    JSON.parse(data);
+    return 'application/json';
+  } catch {
+    return 'text/plain; charset=utf-8';
+  }
+}
+
+/** UTF-8, or undefined when it is none. */
+function decodeText(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+function slashed(path: string): string {
+  return path === '' || path.startsWith('/') ? path : `/${path}`;
+}
+
+function max(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
+}

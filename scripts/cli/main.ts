@@ -1,0 +1,182 @@
+// `defaas <command>`: parses the line, loads the one command that it names, prints what comes of it.
+import { readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { errorLine } from './cli-error.ts';
+import type { Flags, Outcome } from './context.ts';
+import { PACKAGE_ROOT } from './house.ts';
+
+type Run = (flags: Flags, ...given: never[]) => Promise<Outcome>;
+
+/** Set by a command that printed what it has, and yet is not done. */
+let exitCode = 0;
+
+process.exitCode = await main(process.argv.slice(2));
+
+/** 0 done, 1 not done, 2 called wrongly. */
+async function main(words: readonly string[]): Promise<number> {
+  const program = createProgram((outcome, flags) => print(outcome, flags));
+  try {
+    await program.parseAsync(words, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return explainUsage(error);
+    const line = errorLine(error);
+    process.stderr.write(`${line}\n`);
+    return line.startsWith('USAGE: ') ? 2 : 1;
+  }
+}
+
+function print({ document, text, bytes, failure }: Outcome, flags: Flags): void {
+  if (flags.json) writeAll(`${JSON.stringify(document, unitsAsText)}\n`);
+  else if (bytes) writeAll(bytes);
+  else if (text) writeAll(`${text}\n`);
+  if (!failure) return;
+  process.stderr.write(`${errorLine(Object.assign(new Error(failure.message), failure))}\n`);
+  exitCode = 1;
+}
+
+/** Units are bigint inside and decimal text in JSON. */
+function unitsAsText(_: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? value.toString() : value;
+}
+
+/** To the last byte, also into a pipe that is read slowly: then the kernel says EAGAIN. */
+function writeAll(output: string | Uint8Array): void {
+  const bytes = typeof output === 'string' ? Buffer.from(output) : output;
+  for (let written = 0; written < bytes.length; ) {
+    try {
+      written += writeSync(1, bytes, written);
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : '';
+      // The reader is gone, as with `| head`: nobody misses the rest.
+      if (code === 'EPIPE') return;
+      if (code !== 'EAGAIN') throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    }
+  }
+}
+
+function explainUsage(error: CommanderError): number {
+  // `--help` and `--version` end this way too.
+  if (error.exitCode === 0) return 0;
+  if (error.code === 'commander.help') return 2;
+  const why = error.message.replace(/^error: /, '');
+  process.stderr.write(`USAGE: ${why}, on the command line, see defaas help\n`);
+  return 2;
+}
+
+function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command {
+  const program = new Command('defaas')
+    .description('functions on any cloud, paid by the call, every bill auditable')
+    .version(version(), '--version', 'print the version')
+    .option('--json', 'print one JSON document on stdout and nothing else', false)
+    .option('--account <role>', 'whose key to use: a file in $DEFAAS_HOME/keys', 'user')
+    .option('--gateway <url>', 'gateway to talk to (DEFAAS_GATEWAY, else the house that is up)')
+    .option('--rpc <url>', 'RPC of the chain (DEFAAS_CHAIN_RPC_URL)')
+    .exitOverride()
+    .configureOutput({ outputError: () => {} })
+    .showSuggestionAfterError(true);
+
+  /** The file of a command is loaded when the command is called, so `--version` stays quick. */
+  const add = (form: string, about: string, load: () => Promise<Run>) =>
+    program
+      .command(form)
+      .description(about)
+      .exitOverride()
+      .configureOutput({ outputError: () => {} })
+      .action(async (...given: unknown[]) => {
+        // Commander ends with the options and the command itself.
+        const flags: Flags = program.opts();
+        const run = await load();
+        done(await run(flags, ...(given.slice(0, -1) as never[])), flags);
+      });
+
+  program
+    .command('up')
+    .description('bring the whole house up on this machine, as npm start does')
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .argument('[options...]')
+    .action(async (given: string[]) => {
+      process.argv = [process.execPath, join(PACKAGE_ROOT, 'scripts/up.ts'), ...given];
+      await import('../up.ts');
+    });
+  add(
+    'init <folder>',
+    'write a new function folder',
+    async () => (await import('./init.ts')).init,
+  ).option('--template <name>', 'hello or thumbnail', 'hello');
+  add(
+    'register <folder>',
+    'bundle -> IPFS -> version on the chain',
+    async () => (await import('./register.ts')).register,
+  );
+  add(
+    'deploy <function>',
+    'run a version on clouds',
+    async () => (await import('./deploy.ts')).deploy,
+  ).option(
+    '--to <clouds>',
+    'aws, google, azure, local, with commas; default: those of defaas.json',
+  );
+  add(
+    'list',
+    'functions of the account, and where they run',
+    async () => (await import('./list.ts')).list,
+  );
+  add(
+    'invoke <function>',
+    'call a function and pay for it',
+    async () => (await import('./invoke.ts')).invoke,
+  )
+    .option('--file <path>', 'send this file as the body; - is standard input')
+    .option('--data <text>', 'send this text as the body')
+    .option('--header <line>', 'a request header `name: value`; may be repeated', collect, [])
+    .option('--method <method>', 'HTTP method; default POST with a body, else GET')
+    .option('--path <path>', 'path below the function')
+    .option('--query <query>', 'query such as width=100&height=80')
+    .option('--out <path>', 'write the answer to this file')
+    .option('--max <tokens>', 'the most that the call may cost, in whole tokens');
+  add(
+    'deposit <tokens>',
+    'set money aside for calls at the gateway',
+    async () => (await import('./deposit.ts')).deposit,
+  )
+    .option('--units', 'the amount is in base units')
+    .option('--to <where>', 'lane: ready for calls; free: only deposited', 'lane');
+  add(
+    'balance',
+    'what is free, set aside, served and settled',
+    async () => (await import('./balance.ts')).balance,
+  );
+  add(
+    'receipts',
+    'what was called, where it ran, what it cost',
+    async () => (await import('./receipts.ts')).receipts,
+  ).option('--limit <count>', 'the newest so many');
+  add(
+    'settle',
+    'settle everything in one transaction (operator)',
+    async () => (await import('./settle.ts')).settle,
+  );
+  add(
+    'audit',
+    'recompute every bill from chain and IPFS alone',
+    async () => (await import('./audit.ts')).audit,
+  );
+  add(
+    'doctor',
+    'look at everything and say what is wrong',
+    async () => (await import('./doctor.ts')).doctor,
+  );
+  return program;
+}
+
+function collect(value: string, before: readonly string[]): string[] {
+  return [...before, value];
+}
+
+function version(): string {
+  return JSON.parse(readFileSync(join(PACKAGE_ROOT, 'package.json'), 'utf8')).version;
+}

@@ -1,0 +1,124 @@
+// `defaas receipts`: what the gateway says it was paid for, held against what this machine saw.
+import type { ReceiptDocument } from '../../broker/client/receipts.ts';
+import { fetchReceipts } from '../../broker/client/receipts.ts';
+import { hashReceipt } from '../../contracts/libraries/receipts.ts';
+import { openChain } from './chain.ts';
+import { CliError } from './cli-error.ts';
+import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
+import type { Store, StoredLane } from './store.ts';
+import { formatTable } from './table.ts';
+import { formatTokens } from './units.ts';
+
+/** All of the active account's, oldest first; `--limit` keeps the newest so many. @throws CliError USAGE */
+export async function receipts(
+  flags: Flags,
+  options: { readonly limit?: string },
+): Promise<Outcome> {
+  const limit = parseLimit(options.limit);
+  const opened = await openGateway(flags);
+  const chain = await openChain(opened);
+  try {
+    const { account, store, connection } = opened;
+    const payer = account.address;
+    const session = await openSession(opened, account);
+    const found: ReceiptDocument[] = [];
+    const differences: string[] = [];
+    // The chain knows all lanes of the account, also those that another machine opened.
+    for (const { signer } of chain.view.lanes(payer, connection.document.gateway)) {
+      const lane = { payer, signer };
+      const listed: ReceiptDocument[] = [];
+      for await (const document of fetchReceipts(session, lane)) listed.push(document);
+      differences.push(...compare(lane, listed, store));
+      found.push(...listed);
+    }
+    found.sort((a, b) => order(a) - order(b) || a.receipt.seq - b.receipt.seq);
+    const shown = limit === undefined ? found : found.slice(-limit);
+    return {
+      document: shown.map(row),
+      text: textOf(shown),
+      ...(differences.length > 0 && {
+        failure: {
+          code: 'RECEIPT_INVALID',
+          message: `${differences.join('; ')}, sign nothing more and run defaas audit`,
+        },
+      }),
+    };
+  } finally {
+    chain.close();
+    opened.close();
+  }
+}
+
+function parseLimit(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^[1-9]\d{0,8}$/.test(text)) {
+    throw new CliError('USAGE', `--limit must be a whole number above 0, got "${text}"`);
+  }
+  return Number(text);
+}
+
+/** Receipts that this machine has and the gateway shows otherwise or not at all, and gaps in what it shows. */
+function compare(lane: StoredLane, listed: readonly ReceiptDocument[], store: Store): string[] {
+  const shown = new Map(listed.map((document) => [document.receipt.seq, document.id]));
+  const differences: string[] = [];
+  for (const [seq, id] of store.receipts(lane)) {
+    const other = shown.get(seq);
+    if (other === undefined) differences.push(`receipt ${id} (seq ${seq}) is gone`);
+    else if (other !== id) differences.push(`receipt ${id} (seq ${seq}) became ${other}`);
+  }
+  let units = 0n;
+  for (const [index, { id, receipt }] of listed.entries()) {
+    units += receipt.price;
+    const isNext = receipt.seq === index + 1 && receipt.cumulative === units;
+    if (!isNext || hashReceipt(receipt) !== id)
+      differences.push(`receipt ${id} is not the next of its lane`);
+  }
+  return differences;
+}
+
+function order(document: ReceiptDocument): number {
+  return document.execution.finishedAtSec;
+}
+
+function row({ id, function: name, provider, receipt, execution, settled }: ReceiptDocument) {
+  return {
+    id,
+    function: name,
+    provider,
+    priceUnits: receipt.price,
+    seq: receipt.seq,
+    settled,
+    status: execution.status,
+    billedMs: execution.billedMs,
+    attempt: receipt.attempt,
+    finishedAtSec: execution.finishedAtSec,
+  };
+}
+
+function textOf(shown: readonly ReceiptDocument[]): string {
+  if (shown.length === 0) return 'no receipts yet';
+  const units = shown.reduce((sum, { receipt }) => sum + receipt.price, 0n);
+  const rows = shown.map(({ id, function: name, provider, receipt, execution, settled }) => [
+    new Date(execution.finishedAtSec * 1000).toISOString().slice(0, 19).replace('T', ' '),
+    name.replace(/^0x[0-9a-f]{40}\//, ''),
+    provider,
+    execution.status === 0 ? 'failed' : execution.status,
+    `${execution.billedMs} ms`,
+    formatTokens(receipt.price),
+    receipt.seq,
+    settled ? 'settled' : 'open',
+    id.slice(0, 12),
+  ]);
+  const head = [
+    'when (UTC)',
+    'function',
+    'ran on',
+    'status',
+    'billed',
+    'tokens',
+    'seq',
+    'state',
+    'receipt',
+  ];
+  return `${formatTable(head, rows)}\n${shown.length} receipts, ${formatTokens(units)} tokens`;
+}

@@ -1,0 +1,121 @@
+// `defaas register <folder>`: bundle -> IPFS -> function and version on the chain.
+import { uploadArtifact } from '../../broker/client/artifacts.ts';
+import { DefaasClientError } from '../../broker/client/errors.ts';
+import type { VersionTerms } from '../../contracts/chain/writer.ts';
+import type { Chain, FunctionVersion } from '../../contracts/chain.ts';
+import { type Bundle, bundle } from '../../ipfs/bundle.ts';
+import { filesToCar, rawCid } from '../../ipfs/car.ts';
+import type { Manifest } from '../../ipfs/manifest.ts';
+import { openChain } from './chain.ts';
+import { type Flags, type Opened, type Outcome, openGateway, openSession } from './context.ts';
+import { userPath } from './house.ts';
+import { runSteps } from './progress.ts';
+
+const ACCESS_MODES = { public: 0, granted: 1, policy: 2 } as const;
+
+/**
+ * Publishes a new version, or finds that the newest one is this already. What was done stays done: run again, it goes on from there.
+ * @throws ArtifactError NOT_A_FUNCTION_FOLDER, ARTIFACT_...; ChainError NAME_TAKEN, NOT_OWNER, CHAIN_...; DefaasClientError of the upload
+ */
+export async function register(flags: Flags, folder: string): Promise<Outcome> {
+  // Before the house is asked: what is wrong with the folder can be mended without one.
+  const bundled = await bundle(userPath(folder));
+  const opened = await openGateway(flags);
+  const chain = await openChain(opened);
+  try {
+    return await publish(flags, opened, chain, bundled);
+  } finally {
+    chain.close();
+    opened.close();
+  }
+}
+
+async function publish(
+  flags: Flags,
+  opened: Opened,
+  chain: Chain,
+  { manifest, manifestBytes, files }: Bundle,
+): Promise<Outcome> {
+  const { account } = opened;
+  const writer = chain.connect(account);
+  const { cid, car } = await filesToCar(files);
+  const terms = termsOf(manifest, cid, await rawCid(manifestBytes));
+  const find = () => chain.view.functionOf(account.address, manifest.name);
+  const newest = () => {
+    const fn = find();
+    return fn && chain.view.versionOf(fn);
+  };
+  let isNew = false;
+  await runSteps(flags, [
+    {
+      title: `bundled ${manifest.name}: ${files.size} files, ${car.length} bytes`,
+      run: async () => {},
+    },
+    {
+      title: `uploading ${cid}`,
+      run: async () => {
+        const session = await openSession(opened, account);
+        const stored = await uploadArtifact(session, new Uint8Array(car));
+        if (stored === cid) return;
+        throw new DefaasClientError(
+          'ARTIFACT_CORRUPT',
+          `the gateway stored ${stored} for ${cid}, use another`,
+        );
+      },
+    },
+    {
+      title: 'registering on the chain',
+      run: async (report) => {
+        if (!find()) {
+          const { blockNumber } = await writer.register(manifest.name);
+          await chain.synced(blockNumber);
+        }
+        const fn = find();
+        if (!fn) throw new Error(`${manifest.name} is registered and not in the logs`);
+        const before = newest();
+        if (before && isSame(before, terms)) return report('nothing has changed');
+        const { blockNumber } = await writer.publish(fn.id, terms);
+        await chain.synced(blockNumber);
+        isNew = true;
+      },
+    },
+  ]);
+  const version = newest();
+  if (!version) throw new Error(`${manifest.name} is published and not in the logs`);
+  const document = {
+    name: manifest.name,
+    owner: account.address,
+    version: version.number,
+    isNew,
+    functionVersion: version.functionVersion,
+    cid: version.artifactCid,
+    manifestCid: version.manifestCid,
+  };
+  const what = isNew ? 'is published' : 'was published already';
+  return {
+    document,
+    text: `${manifest.name}@${version.number} ${what}, ${version.artifactCid}; next: defaas deploy ${manifest.name}`,
+  };
+}
+
+function termsOf(manifest: Manifest, artifactCid: string, manifestCid: string): VersionTerms {
+  return {
+    manifestCid,
+    artifactCid,
+    tariff: manifest.tariff,
+    accessMode: ACCESS_MODES[manifest.access],
+    memoryMiB: manifest.memoryMiB,
+    timeoutMs: manifest.timeoutMs,
+    idempotent: manifest.idempotent,
+    deterministic: manifest.deterministic,
+  };
+}
+
+/** The manifest holds everything that the other terms say, so the two CIDs decide. */
+function isSame(version: FunctionVersion, terms: VersionTerms): boolean {
+  return (
+    !version.deprecated &&
+    version.manifestCid === terms.manifestCid &&
+    version.artifactCid === terms.artifactCid
+  );
+}

@@ -1,0 +1,23 @@
+// `defaas settle`: the operator's gateway settles everything it has served, in one transaction.
+import { settle as askToSettle } from '../../broker/client/settlement.ts';
+import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
+import { formatTokens } from './units.ts';
+
+/** The role whose key may settle. */
+const OPERATOR = 'gateway';
+
+/** Signs in with the operator's key, whatever account is active. @throws OPERATOR_ONLY, NOTHING_TO_SETTLE, CHAIN_UNREACHABLE */
+export async function settle(flags: Flags): Promise<Outcome> {
+  const opened = await openGateway(flags, OPERATOR);
+  try {
+    const session = await openSession(opened, opened.account);
+    const settled = await askToSettle(session);
+    const { tx, batch, lanes, receipts, totalUnits } = settled;
+    return {
+      document: settled,
+      text: `batch ${batch}: ${receipts} receipts in ${lanes} lanes, ${formatTokens(totalUnits)} tokens, one transaction ${tx}`,
+    };
+  } finally {
+    opened.close();
+  }
+}

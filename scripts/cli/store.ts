@@ -1,0 +1,163 @@
+// The command line's own memory in SQLite: lanes and their ceilings, tokens, receipts. Calls in parallel wait for each other's writes.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import type { LaneMemory, LaneRecord } from '../../broker/client/lane.ts';
+import type { ReceiptDocument } from '../../broker/client/receipts.ts';
+import type { Token } from '../../broker/client/sign-in.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { CliError } from './cli-error.ts';
+
+/** How long one call waits for another's write, ms. */
+const BUSY_TIMEOUT_MS = 10_000;
+
+// Money is decimal text: it does not fit SQLite's 64 bits. `house` tells apart chains, contracts and gateways.
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS lanes (
+    house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, opened_at_ms INTEGER NOT NULL,
+    ceiling TEXT NOT NULL DEFAULT '0', verified_seq INTEGER NOT NULL DEFAULT 0, verified_units TEXT NOT NULL DEFAULT '0',
+    PRIMARY KEY (house, payer, signer)
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS tokens (
+    house TEXT NOT NULL, signer TEXT NOT NULL, lane TEXT NOT NULL, token TEXT NOT NULL, expires_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (house, signer, lane)
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS receipts (
+    house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL,
+    PRIMARY KEY (house, payer, signer, seq)
+  ) STRICT;
+`;
+
+export interface StoredLane {
+  readonly payer: Address;
+  readonly signer: Address;
+}
+
+export interface Store {
+  /** The payer's lanes at this gateway, newest first. */
+  lanes(payer: Address): readonly StoredLane[];
+  addLane(lane: StoredLane): void;
+  /** What is remembered of a lane, safe between processes. */
+  laneMemory(lane: StoredLane): LaneMemory;
+  token(signer: Address, lane?: StoredLane): Token | undefined;
+  putToken(signer: Address, lane: StoredLane | undefined, token: Token): void;
+  /** Keeps a receipt. @throws CliError RECEIPT_INVALID another one is known at this place: the gateway has told two stories */
+  putReceipt(document: ReceiptDocument): void;
+  /** Receipts of a lane, seq -> id. */
+  receipts(lane: StoredLane): ReadonlyMap<number, Hex>;
+  close(): void;
+}
+
+/** Opens `$DEFAAS_HOME/cli.sqlite` for one gateway on one chain; `house` is any text that names both. */
+export function openStore(home: string, house: string): Store {
+  mkdirSync(home, { recursive: true, mode: 0o700 });
+  const database = new DatabaseSync(join(home, 'cli.sqlite'), { timeout: BUSY_TIMEOUT_MS });
+  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+  database.exec(SCHEMA);
+  const statement = (sql: string) => database.prepare(sql);
+
+  return {
+    lanes: (payer) =>
+      statement(
+        'SELECT payer, signer FROM lanes WHERE house = ? AND payer = ? ORDER BY opened_at_ms DESC, rowid DESC',
+      )
+        .all(house, payer)
+        .map((row) => ({ payer: asAddress(row.payer), signer: asAddress(row.signer) })),
+    addLane: ({ payer, signer }) => {
+      statement(
+        'INSERT INTO lanes (house, payer, signer, opened_at_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
+      ).run(house, payer, signer, Date.now());
+    },
+    laneMemory: (lane) => createMemory(database, house, lane),
+    token: (signer, lane) => {
+      const row = statement(
+        'SELECT token, expires_at_ms FROM tokens WHERE house = ? AND signer = ? AND lane = ?',
+      ).get(house, signer, laneText(lane));
+      if (!row) return undefined;
+      return { accessToken: String(row.token), expiresAtMs: Number(row.expires_at_ms) };
+    },
+    putToken: (signer, lane, token) => {
+      statement('INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?)').run(
+        house,
+        signer,
+        laneText(lane),
+        token.accessToken,
+        token.expiresAtMs,
+      );
+    },
+    putReceipt: ({ id, receipt }) => {
+      const { payer, signer, seq } = receipt;
+      statement('INSERT INTO receipts VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING').run(
+        house,
+        payer,
+        signer,
+        seq,
+        id,
+      );
+      const known = statement(
+        'SELECT id FROM receipts WHERE house = ? AND payer = ? AND signer = ? AND seq = ?',
+      ).get(house, payer, signer, seq);
+      if (known?.id !== id) {
+        throw new CliError(
+          'RECEIPT_INVALID',
+          `the gateway shows receipt ${id} where it showed ${String(known?.id)} before, on seq ${seq} of lane ${signer}, keep both: they prove its fraud`,
+        );
+      }
+    },
+    receipts: ({ payer, signer }) =>
+      new Map(
+        statement('SELECT seq, id FROM receipts WHERE house = ? AND payer = ? AND signer = ?')
+          .all(house, payer, signer)
+          .map((row) => [Number(row.seq), asAddress(row.id)]),
+      ),
+    close: () => database.close(),
+  };
+}
+
+/** A lane's record; `update` holds the write lock, so that two calls never sign from the same old number. */
+function createMemory(database: DatabaseSync, house: string, lane: StoredLane): LaneMemory {
+  const where = 'WHERE house = ? AND payer = ? AND signer = ?';
+  const read = (): LaneRecord => {
+    const row = database
+      .prepare(`SELECT ceiling, verified_seq, verified_units FROM lanes ${where}`)
+      .get(house, lane.payer, lane.signer);
+    return {
+      ceilingUnits: BigInt(String(row?.ceiling ?? '0')),
+      verifiedSeq: Number(row?.verified_seq ?? 0),
+      verifiedUnits: BigInt(String(row?.verified_units ?? '0')),
+    };
+  };
+  return {
+    read,
+    update: (change) => {
+      database.exec('BEGIN IMMEDIATE');
+      try {
+        const next = change(read());
+        database
+          .prepare(`UPDATE lanes SET ceiling = ?, verified_seq = ?, verified_units = ? ${where}`)
+          .run(
+            `${next.ceilingUnits}`,
+            next.verifiedSeq,
+            `${next.verifiedUnits}`,
+            house,
+            lane.payer,
+            lane.signer,
+          );
+        database.exec('COMMIT');
+        return next;
+      } catch (error) {
+        database.exec('ROLLBACK');
+        throw error;
+      }
+    },
+  };
+}
+
+function laneText(lane: StoredLane | undefined): string {
+  return lane ? `${lane.payer}:${lane.signer}` : '';
+}
+
+function asAddress(value: unknown): Hex {
+  // Safe: only this file writes the table, from values of that type.
+  return String(value) as Hex;
+}

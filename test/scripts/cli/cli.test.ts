@@ -1,0 +1,218 @@
+// The command line by itself, as separate processes: words, exit codes, error lines, and what needs no house.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'defaas-cli-'));
+});
+
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+});
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Typed in `folder`, with its home there too, and no environment but what is needed. */
+function defaas(words: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+  const options = {
+    env: { PATH: process.env.PATH, INIT_CWD: folder, DEFAAS_HOME: 'home', ...env },
+    cwd: tmpdir(),
+  };
+  return new Promise((done) => {
+    execFile(process.execPath, [MAIN, ...words], options, (error, stdout, stderr) => {
+      const code = error ? Number(error.code) : 0;
+      done({ code, stdout, stderr });
+    });
+  });
+}
+
+function upFile(up: object): void {
+  mkdirSync(join(folder, 'home'), { recursive: true });
+  writeFileSync(join(folder, 'home/up.json'), JSON.stringify(up));
+}
+
+describe('defaas', () => {
+  it('prints only the version', async () => {
+    const { version } = JSON.parse(readFileSync(resolve(MAIN, '../../../package.json'), 'utf8'));
+
+    const ended = await defaas(['--version']);
+
+    assert.deepEqual(ended, { code: 0, stdout: `${version}\n`, stderr: '' });
+  });
+
+  it('answers wrong usage with one line and 2', async () => {
+    const lines = [
+      ['sing'],
+      ['invoke'],
+      ['list', '--loud'],
+      ['deposit', 'much'],
+      ['deposit', '1.1234567'],
+      ['deposit', '0'],
+      ['receipts', '--limit', '-1'],
+      ['init', 'thing', '--template', 'none-such'],
+      ['invoke', 'hello', '--data', 'x', '--file', 'y'],
+      ['invoke', 'hello', '--header', 'nonsense'],
+    ];
+
+    const ended = await Promise.all(lines.map((words) => defaas(words)));
+
+    for (const [index, { code, stdout, stderr }] of ended.entries()) {
+      assert.equal(code, 2, lines[index]?.join(' '));
+      assert.equal(stdout, '');
+      assert.match(stderr, /^USAGE: [^\n]+\n$/);
+    }
+  });
+
+  it('says that the house is down, and how to bring it up', async () => {
+    const words = ['list', 'settle', 'deposit 1', 'invoke x'];
+
+    const ended = await Promise.all(words.map((line) => defaas([...line.split(' '), '--json'])));
+
+    for (const { code, stdout, stderr } of ended) {
+      assert.equal(code, 1);
+      assert.equal(stdout, '');
+      assert.match(stderr, /^HOUSE_DOWN: [^\n]+npm start\n$/);
+    }
+  });
+
+  it('knows a house whose process is gone', async () => {
+    const { pid } = await new Promise<{ pid: number }>((done) => {
+      const child = execFile(process.execPath, ['-e', '']);
+      child.once('exit', () => done({ pid: child.pid ?? 0 }));
+    });
+    upFile({ gateway: 'http://127.0.0.1:1', chain: { rpcUrl: '', contracts: {} }, pid });
+
+    const { code, stderr } = await defaas(['balance']);
+
+    assert.equal(code, 1);
+    assert.match(stderr, /^HOUSE_DOWN: /);
+  });
+
+  it('names the account whose key is not here', async () => {
+    const { code, stderr } = await defaas(['balance', '--account', 'nobody'], {
+      DEFAAS_GATEWAY: 'http://127.0.0.1:1',
+    });
+
+    assert.equal(code, 1);
+    assert.match(stderr, /^KEY_MISSING: .*nobody/);
+  });
+
+  it('names a gateway that does not answer, and one that is none', async () => {
+    mkdirSync(join(folder, 'home/keys'), { recursive: true });
+    const key = { address: `0x${'11'.repeat(20)}`, privateKey: `0x${'22'.repeat(32)}` };
+    writeFileSync(join(folder, 'home/keys/user.json'), JSON.stringify(key));
+    const other = createServer((_, reply) => reply.end('hello'));
+    await new Promise<void>((done) => other.listen(0, '127.0.0.1', done));
+    const { port } = other.address() as AddressInfo;
+
+    const foreign = await defaas(['balance', '--gateway', `http://127.0.0.1:${port}`]);
+    await new Promise((done) => other.close(done));
+    const closed = await defaas(['balance'], { DEFAAS_GATEWAY: `http://127.0.0.1:${port}` });
+
+    assert.match(closed.stderr, /^GATEWAY_UNREACHABLE: [^\n]*ECONNREFUSED[^\n]*\n$/);
+    assert.match(foreign.stderr, /^GATEWAY_PROTOCOL: [^\n]+\n$/);
+    assert.deepEqual([closed.code, foreign.code], [1, 1]);
+  });
+
+  it('looks at everything with doctor, and reports the first thing that is wrong', async () => {
+    const { code, stdout, stderr } = await defaas(['doctor', '--json']);
+
+    const { ok, checks } = JSON.parse(stdout);
+    assert.equal(code, 1);
+    assert.equal(ok, false);
+    assert.deepEqual(
+      checks.map(({ name }: { name: string }) => name),
+      ['node', 'keys', 'house', 'gateway'],
+    );
+    assert.match(stderr, /^KEY_MISSING: /);
+  });
+});
+
+describe('defaas init', () => {
+  it('writes a function folder beside where the command was typed, called like the folder', async () => {
+    const { code, stdout } = await defaas(['init', 'greet', '--json']);
+
+    const made = JSON.parse(stdout);
+    assert.equal(code, 0);
+    assert.equal(made.name, 'greet');
+    assert.equal(made.folder, join(folder, 'greet'));
+    assert.equal(JSON.parse(readFileSync(join(folder, 'greet/defaas.json'), 'utf8')).name, 'greet');
+  });
+
+  it('writes the thumbnail template too', async () => {
+    const { code } = await defaas(['init', 'thumbnail', '--template', 'thumbnail']);
+
+    assert.equal(code, 0);
+    assert.ok(readFileSync(join(folder, 'thumbnail/handler.ts')).length > 0);
+  });
+
+  it('refuses a folder that is not empty, and a name that no function can have', async () => {
+    mkdirSync(join(folder, 'full'));
+    writeFileSync(join(folder, 'full/file'), '');
+
+    const full = await defaas(['init', 'full']);
+    const named = await defaas(['init', 'My Function']);
+
+    assert.match(full.stderr, /^FOLDER_EXISTS: [^\n]+\n$/);
+    assert.match(named.stderr, /^NAME_INVALID: [^\n]+\n$/);
+    assert.deepEqual([full.code, named.code], [1, 1]);
+  });
+});
+
+describe('defaas register', () => {
+  const manifest = { name: 'broken', entry: 'handler.ts', access: 'public', payer: 'caller' };
+
+  function write(files: Record<string, string>): void {
+    mkdirSync(join(folder, 'broken'), { recursive: true });
+    for (const [name, text] of Object.entries(files))
+      writeFileSync(join(folder, 'broken', name), text);
+  }
+
+  it('says what is wrong with a folder before it looks for a house', async () => {
+    const good = JSON.stringify({ ...manifest, memoryMiB: 128, timeoutMs: 1000, tariff: tariff() });
+    const cases: [code: string, files: Record<string, string>][] = [
+      ['NOT_A_FUNCTION_FOLDER', { 'other.txt': '' }],
+      ['ARTIFACT_MANIFEST', { 'defaas.json': '{"name": 1}' }],
+      ['ARTIFACT_ENTRY', { 'defaas.json': good }],
+      ['ARTIFACT_BUNDLE', { 'defaas.json': good, 'handler.ts': 'export default (' }],
+      [
+        'ARTIFACT_IMPORT',
+        { 'defaas.json': good, 'handler.ts': 'import "not-installed"; export default 1' },
+      ],
+    ];
+
+    for (const [expected, files] of cases) {
+      write(files);
+      const { code, stdout, stderr } = await defaas(['register', 'broken']);
+      assert.equal(code, 1);
+      assert.equal(stdout, '');
+      assert.match(stderr, new RegExp(`^${expected}: [^\\n]+\\n$`));
+    }
+  });
+
+  it('wants a house for a folder that is good', async () => {
+    await defaas(['init', 'hello']);
+
+    const { code, stderr } = await defaas(['register', 'hello']);
+
+    assert.equal(code, 1);
+    assert.match(stderr, /^HOUSE_DOWN: /);
+  });
+});
+
+function tariff() {
+  return { perCall: 20, perGiBSecond: 40, maxPrice: 100000, roundMs: 1 };
+}
