@@ -5,7 +5,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { runMain } from 'node:module';
+import { enableCompileCache, runMain } from 'node:module';
 import { constants } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -54,6 +54,9 @@ async function becomeCommand() {
   const [program, ...fixed] = COMMANDS[name];
   if (CONFIGURED.includes(name) && existsSync('.env')) process.loadEnvFile('.env');
   const given = process.argv.slice(name === word ? 3 : 2);
+  // Compiled code of all programs, children too: a warm start of the house takes a third of the time.
+  process.env.NODE_COMPILE_CACHE ??= join(root, 'node_modules', '.cache', 'compiled');
+  enableCompileCache(process.env.NODE_COMPILE_CACHE);
   process.argv = [process.execPath, join(root, program), ...fixed, ...given];
   runMain();
 }

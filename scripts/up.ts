@@ -1,7 +1,9 @@
 // `npm start`: the whole house on this machine. Supervises three processes, the chain, the clouds' emulators and the
 // gateway, and on the first start furnishes the house; what `kill -9` interrupts, the next start takes up.
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeWhole } from '../adapters/emulators/whole-file.ts';
@@ -41,6 +43,13 @@ interface GatewayReady {
   readonly ipfs: { readonly multiaddrs: readonly string[] };
 }
 
+/** What was there when the furnishing was last complete. */
+interface Furnished {
+  readonly mark: string;
+  /** Of the gateway. */
+  readonly url: string;
+}
+
 /** What `$DEFAAS_HOME/up.json` says, fixed in architecture.md. */
 interface UpFile {
   readonly pid: number;
@@ -70,6 +79,10 @@ class House {
     rmSync(join(this.home, 'up.json'), { force: true });
   }
 
+  get furnishedFile(): string {
+    return join(this.home, 'furnished.json');
+  }
+
   get isStopping(): boolean {
     return this.#stopping !== undefined;
   }
@@ -86,8 +99,8 @@ class House {
     const given = process.env.DEFAAS_CHAIN_RPC_URL?.split(',')[0];
     if (given) return { rpcUrl: given };
     const dir = join(this.home, 'chain');
-    const port = readJson<{ port: number }>(join(dir, 'port.json'))?.port;
-    const args = ['--dir', dir, ...(port === undefined ? [] : ['--port', String(port)])];
+    const before = readJson<{ port: number }>(join(dir, 'port.json'))?.port ?? 0;
+    const args = ['--dir', dir, '--port', String((await isFree(before)) ? before : 0)];
     const ready = await this.#start<ChainReady>('chain', 'scripts/local-chain.ts', CHAIN_MS, {
       args,
     });
@@ -103,8 +116,10 @@ class House {
     return this.#start('emulators', 'scripts/emulators.ts', EMULATORS_MS, { args });
   }
 
-  /** Configured by its environment, as anywhere; what the user has set stays. */
-  startGateway({ rpcUrl, trustedFromBlock }: ChainReady): Promise<GatewayReady> {
+  /** Configured by its environment, as anywhere; what the user has set stays. Of any free port it takes that of before. */
+  async startGateway({ rpcUrl, trustedFromBlock }: ChainReady): Promise<GatewayReady> {
+    const before = Number(new URL(readJson<Furnished>(this.furnishedFile)?.url ?? 'http://x').port);
+    const isAnyPort = process.env.DEFAAS_PORT === '0';
     const key = (role: string): string => join(this.home, 'keys', `${role}.json`);
     const env = {
       DEFAAS_CHAIN_RPC_URL: process.env.DEFAAS_CHAIN_RPC_URL ?? rpcUrl,
@@ -112,6 +127,7 @@ class House {
       ...(trustedFromBlock !== undefined && {
         DEFAAS_CHAIN_LOCAL_FROM_BLOCK: String(trustedFromBlock),
       }),
+      ...(isAnyPort && (await isFree(before)) && { DEFAAS_PORT: String(before) }),
       DEFAAS_KEYS_GATEWAY_FILE: key('gateway'),
       DEFAAS_KEYS_OPERATOR_FILE: key('operator'),
       DEFAAS_KEYS_SETTLER_FILE: key('settler'),
@@ -203,11 +219,10 @@ async function bringUp(house: House): Promise<UpFile> {
       run: async (report) => {
         const { url } = known(gateway);
         const mark = markOf(home, url);
-        const markFile = join(home, 'furnished.json');
-        if (readJson<{ mark: string }>(markFile)?.mark === mark) return;
+        if (readJson<Furnished>(house.furnishedFile)?.mark === mark) return;
         const args = [home, url, known(chain).rpcUrl, EXAMPLE];
         await house.furnish('scripts/house/settle-in.ts', args, report);
-        await writeWhole(markFile, JSON.stringify({ mark }));
+        await writeWhole(house.furnishedFile, JSON.stringify({ mark, url }));
       },
     },
   ]);
@@ -226,6 +241,19 @@ async function bringUp(house: House): Promise<UpFile> {
     example: `${url}/functions/${publisher?.address}/hello`,
     ipfs,
   };
+}
+
+async function isFree(port: number): Promise<boolean> {
+  if (port === 0) return false;
+  const probe = createServer().listen(port, '127.0.0.1');
+  try {
+    await once(probe, 'listening');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    probe.close();
+  }
 }
 
 /** Keys are there, and the contracts stand on this chain. */

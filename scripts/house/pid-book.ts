@@ -13,6 +13,10 @@ import { join } from 'node:path';
 import { startOf } from '../../adapters/runtime/children.ts';
 import { CliError } from '../cli/cli-error.ts';
 
+/** Longest wait for a killed process to be gone, and time between two looks, ms. */
+const END_MS = 1_000;
+const LOOK_EVERY_MS = 5;
+
 export interface PidBook {
   /** Notes a process of this house. */
   add(pid: number): void;
@@ -34,14 +38,25 @@ export function openPidBook(home: string): PidBook {
   for (const name of readdirSync(folder)) {
     const pid = Number(name);
     if (!Number.isInteger(pid)) continue;
-    if (isStillOurs(pid, join(folder, name))) process.kill(pid, 'SIGKILL');
-    rmSync(join(folder, name), { force: true });
+    const record = join(folder, name);
+    if (isStillOurs(pid, record)) {
+      process.kill(pid, 'SIGKILL');
+      awaitEnd(() => isStillOurs(pid, record));
+    }
+    rmSync(record, { force: true });
   }
   return {
     add: (pid) => writeFileSync(join(folder, String(pid)), startOf(pid) ?? ''),
     remove: (pid) => rmSync(join(folder, String(pid)), { force: true }),
     close: () => rmSync(lock, { force: true }),
   };
+}
+
+/** Its ports and files are free only when it is gone; a zombie that nobody reaps holds none, so the wait is bounded. */
+function awaitEnd(isThere: () => boolean): void {
+  for (let waitedMs = 0; waitedMs < END_MS && isThere(); waitedMs += LOOK_EVERY_MS) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK_EVERY_MS);
+  }
 }
 
 function takeLock(lock: string, home: string): void {
