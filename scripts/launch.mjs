@@ -5,7 +5,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { enableCompileCache, runMain } from 'node:module';
+import module from 'node:module';
 import { constants } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -56,9 +56,9 @@ async function becomeCommand() {
   const given = process.argv.slice(name === word ? 3 : 2);
   // Compiled code of all programs, children too: a warm start of the house takes a third of the time.
   process.env.NODE_COMPILE_CACHE ??= join(root, 'node_modules', '.cache', 'compiled');
-  enableCompileCache(process.env.NODE_COMPILE_CACHE);
+  module.enableCompileCache(process.env.NODE_COMPILE_CACHE);
   process.argv = [process.execPath, join(root, program), ...fixed, ...given];
-  runMain();
+  module.runMain();
 }
 
 /** On an older Node: this file again under Node 24; signals, exit code and streams pass through. */
