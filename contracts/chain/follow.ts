@@ -69,6 +69,9 @@ export function createFollower(options: FollowerOptions): Follower {
   /** The ends of the pages taken in, oldest first. */
   const trail: Block[] = [];
   const listeners = new Set<(head: Head) => void>();
+  /** Called after each step with its number; what it has taken in was the newest when it began. */
+  const waiting = new Set<(step: number) => void>();
+  let steps = 0;
   let pageBlocks = options.pageBlocks;
   let isClosed = false;
   let isWanted = false;
@@ -165,6 +168,14 @@ export function createFollower(options: FollowerOptions): Follower {
   };
 
   const step = async (): Promise<void> => {
+    steps += 1;
+    const number = steps;
+    await catchUp();
+    failure = undefined;
+    for (const check of waiting) check(number);
+  };
+
+  const catchUp = async (): Promise<void> => {
     const target = await readTarget();
     if (target === undefined || target.number < fromBlock) return;
     const last = trail.at(-1);
@@ -176,7 +187,6 @@ export function createFollower(options: FollowerOptions): Follower {
       const { number, hash, timestampSec } = now;
       options.apply([], { number, hash, timestampSec, seenAtMs: nowMs() });
     }
-    failure = undefined;
   };
 
   const pause = (): Promise<void> =>
@@ -216,23 +226,25 @@ export function createFollower(options: FollowerOptions): Follower {
       return started;
     },
     synced: async (atLeastBlock) => {
-      const block = atLeastBlock ?? (await readTarget())?.number ?? 0;
-      if (taken() >= block) return;
+      if (atLeastBlock !== undefined && taken() >= atLeastBlock) return;
       const arrived = Promise.withResolvers<void>();
-      const listener = ({ number }: Head): void => {
-        if (number >= block) arrived.resolve();
+      const before = steps;
+      const check = (number: number): void => {
+        const isThere = atLeastBlock === undefined ? number > before : taken() >= atLeastBlock;
+        if (isThere) arrived.resolve();
       };
       const timer = setTimeout(() => {
-        const message = `block ${block} did not come within ${waitMs} ms, the view is at ${taken()}; check the RPC URL`;
+        const block = atLeastBlock === undefined ? 'the newest block' : `block ${atLeastBlock}`;
+        const message = `${block} did not come within ${waitMs} ms, the view is at ${taken()}; check the RPC URL`;
         arrived.reject(new ChainError('CHAIN_STALE', message, { cause: failure }));
       }, waitMs);
-      listeners.add(listener);
+      waiting.add(check);
       hurry();
       try {
         await arrived.promise;
       } finally {
         clearTimeout(timer);
-        listeners.delete(listener);
+        waiting.delete(check);
       }
     },
     onBlock: (listener) => {

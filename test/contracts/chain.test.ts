@@ -1,36 +1,18 @@
 import assert from 'node:assert/strict';
 import { freshEpoch } from '../../contracts/beacon.ts';
-import type { ChainWriter, VersionTerms } from '../../contracts/chain/writer.ts';
+import type { ChainWriter } from '../../contracts/chain/writer.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import { createKey } from '../../contracts/keystore.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
-import { CODECS, cidOf, functionIdOf, functionVersionOf } from '../../contracts/libraries/names.ts';
+import { functionIdOf, functionVersionOf } from '../../contracts/libraries/names.ts';
 import { batchWord, hashClaim } from '../../contracts/libraries/receipts.ts';
 import { hashVoucher } from '../../contracts/libraries/typed-data.ts';
 import { signDigest } from '../../contracts/signatures.ts';
-import { type HardhatChain, startHardhatChain, testKey } from './hardhat-chain.ts';
+import { type HardhatChain, startHardhatChain, TEST_TERMS, testKey } from './hardhat-chain.ts';
 
 const UNIT = 1_000_000n;
 const DAY_SEC = 86_400;
 const digest = (byte: string): Hex => `0x${byte.repeat(32)}`;
-
-const TERMS: VersionTerms = {
-  manifestCid: cidOf(CODECS.raw, digest('aa')),
-  artifactCid: cidOf(CODECS.dagPb, digest('bb')),
-  tariff: {
-    perCall: 20n,
-    perGiBSecond: 40n,
-    maxPrice: 100_000n,
-    minBilledMs: 0,
-    roundMs: 1,
-    publisherBps: 1_500,
-  },
-  accessMode: 0,
-  memoryMiB: 128,
-  timeoutMs: 10_000,
-  idempotent: true,
-  deterministic: false,
-};
 
 describe('chain', function () {
   this.timeout(60_000);
@@ -61,7 +43,7 @@ describe('chain', function () {
     // A function with one version, run by the gateway itself.
     await publisher.claimNamespace('alice');
     const { functionId } = await publisher.register('hello');
-    const { functionVersion } = await publisher.publish(functionId, TERMS);
+    const { functionVersion } = await publisher.publish(functionId, TEST_TERMS);
     await gateway.registerParty({
       roles: 3,
       uri: 'http://127.0.0.1:8080',
@@ -79,7 +61,7 @@ describe('chain', function () {
     assert.equal(fn.latest, 1);
     const { blockNumber: _, ...version } = view.versionOf(fn) ?? assert.fail();
     assert.deepEqual(version, {
-      ...TERMS,
+      ...TEST_TERMS,
       functionVersion,
       functionId,
       number: 1,

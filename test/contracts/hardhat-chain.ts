@@ -1,6 +1,7 @@
 // Hardhat's chain over HTTP with our contracts on it, for tests of what speaks JSON-RPC.
 import { HDNodeWallet, JsonRpcProvider, Mnemonic, Wallet } from 'ethers';
 import hre from 'hardhat';
+import type { VersionTerms } from '../../contracts/chain/writer.ts';
 import { type Chain, type ChainOptions, createChain } from '../../contracts/chain.ts';
 import {
   type ContractAddresses,
@@ -9,6 +10,7 @@ import {
 } from '../../contracts/deploy.ts';
 import { type Key, keyOf } from '../../contracts/keystore.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { CODECS, cidOf } from '../../contracts/libraries/names.ts';
 
 /** Hardhat's and anvil's well-known test mnemonic. */
 const TEST_MNEMONIC = Mnemonic.fromPhrase(
@@ -20,6 +22,25 @@ export function testKey(index: number): Key {
   const { privateKey } = HDNodeWallet.fromMnemonic(TEST_MNEMONIC, `m/44'/60'/0'/0/${index}`);
   return keyOf(privateKey as Hex); // ethers types hex as string
 }
+
+/** A public version with the tariff of the template. */
+export const TEST_TERMS: VersionTerms = {
+  manifestCid: cidOf(CODECS.raw, `0x${'aa'.repeat(32)}`),
+  artifactCid: cidOf(CODECS.dagPb, `0x${'bb'.repeat(32)}`),
+  tariff: {
+    perCall: 20n,
+    perGiBSecond: 40n,
+    maxPrice: 100_000n,
+    minBilledMs: 0,
+    roundMs: 1,
+    publisherBps: 1_500,
+  },
+  accessMode: 0,
+  memoryMiB: 128,
+  timeoutMs: 10_000,
+  idempotent: true,
+  deterministic: false,
+};
 
 export interface HardhatChain {
   readonly url: string;

@@ -1,0 +1,445 @@
+import assert from 'node:assert/strict';
+import { freshEpoch } from '../../contracts/beacon.ts';
+import { ChainError } from '../../contracts/chain/chain-error.ts';
+import type { ChainWriter } from '../../contracts/chain/writer.ts';
+import type { Chain } from '../../contracts/chain.ts';
+import type { Key } from '../../contracts/keystore.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { hashReceipt, type Receipt } from '../../contracts/libraries/receipts.ts';
+import { hashReceiptGroup, hashVoucher } from '../../contracts/libraries/typed-data.ts';
+import { signDigest } from '../../contracts/signatures.ts';
+import { type HardhatChain, startHardhatChain, TEST_TERMS, testKey } from './hardhat-chain.ts';
+
+const UNIT = 1_000_000n;
+const DAY_SEC = 86_400;
+const NO_ACCOUNT = `0x${'00'.repeat(20)}`;
+const ACTIONS = 200;
+
+interface World {
+  readonly chain: Chain;
+  readonly gateways: readonly ChainWriter[];
+  readonly payers: readonly ChainWriter[];
+  readonly publisher: ChainWriter;
+  /** Operator keys, one per gateway. */
+  readonly operators: readonly Key[];
+  readonly signers: readonly Key[];
+  readonly versions: Hex[];
+  readonly deployments: number[];
+  readonly functionIds: bigint[];
+}
+
+describe('the view of the chain', function () {
+  this.timeout(60_000);
+  let hardhat: HardhatChain;
+  before(async () => {
+    hardhat = await startHardhatChain();
+  });
+  after(() => hardhat?.close());
+
+  it('is what the contracts say after any sequence of actions, live, rebuilt and taken back', async () => {
+    const world = await createWorld(await hardhat.open());
+    const random = createRandom(7);
+    const half = ACTIONS / 2;
+    const refused = await act(world, hardhat, random, half);
+    const snapshot = await hardhat.rpc('evm_snapshot');
+    const before = await summary(world);
+    await act(world, hardhat, random, half);
+
+    await assertSame(world.chain, world);
+    // One more, from the logs alone and in small pages.
+    await assertSame(await hardhat.open({ pageBlocks: 7 }), world);
+    assert.ok(refused < half, 'some actions are done');
+    assert.ok(world.chain.view.batches().length > 3, 'some batches are settled');
+    assert.ok(world.chain.view.frauds().length > 0, 'some fraud is proven');
+    assert.ok(world.chain.view.totals.burned > 0n, 'some money is burned');
+
+    // A reorganisation takes the second half back, and other blocks take its place.
+    await hardhat.rpc('evm_revert', [snapshot]);
+    await hardhat.rpc('hardhat_mine', ['0x3']);
+    await world.chain.synced();
+    await assertSame(world.chain, world);
+    assert.deepEqual(await summary(world), before);
+  });
+});
+
+async function createWorld(chain: Chain): Promise<World> {
+  const writer = (index: number): ChainWriter => chain.connect(testKey(index));
+  const world: World = {
+    chain,
+    gateways: [writer(2), writer(3)],
+    payers: [writer(4), writer(5), writer(6)],
+    publisher: writer(1),
+    operators: [testKey(10), testKey(11)],
+    // The last is a payer's own key.
+    signers: [testKey(12), testKey(13), testKey(4)],
+    versions: [],
+    deployments: [],
+    functionIds: [],
+  };
+  const { publisher, versions, functionIds } = world;
+  await publisher.claimNamespace('pub');
+  for (const name of ['one', 'two']) {
+    const { functionId } = await publisher.register(name);
+    functionIds.push(functionId);
+    for (const accessMode of [0, 1] as const) {
+      const published = await publisher.publish(functionId, { ...TEST_TERMS, accessMode });
+      versions.push(published.functionVersion);
+    }
+  }
+  for (const [i, gateway] of world.gateways.entries()) {
+    const jwksThumbprint: Hex = `0x${'cc'.repeat(32)}`;
+    await gateway.registerParty({ roles: 3, uri: `http://gateway-${i}`, jwksThumbprint });
+    await gateway.addKey(at(world.operators, i).privateKey, 1);
+    await gateway.mintMock(9_000n * UNIT);
+    await gateway.bond(gateway.address, 2_000n * UNIT);
+    await gateway.approveAndDeposit(50n * UNIT);
+    await gateway.allot(publisher.address, 10n * UNIT);
+    for (const version of versions) {
+      world.deployments.push(await gateway.enrol(version, 'aws-lambda', 'us-east-1'));
+    }
+  }
+  for (const payer of world.payers) {
+    await payer.mintMock(1_000n * UNIT);
+    await payer.approveAndDeposit(100n * UNIT);
+  }
+  return world;
+}
+
+/** Does random things, most of them allowed; how many the contracts refused. */
+async function act(
+  world: World,
+  hardhat: HardhatChain,
+  random: Random,
+  count: number,
+): Promise<number> {
+  let refused = 0;
+  for (let i = 0; i < count; i += 1) {
+    const action = random.of(ACTS);
+    try {
+      await action(world, random, hardhat);
+    } catch (error) {
+      if (!(error instanceof ChainError) || error.code === 'CHAIN_UNREACHABLE') throw error;
+      refused += 1;
+    }
+  }
+  await world.chain.synced();
+  return refused;
+}
+
+type Act = (world: World, random: Random, hardhat: HardhatChain) => Promise<unknown>;
+
+const ACTS: readonly Act[] = [
+  async ({ payers }, r) => r.of(payers).approveAndDeposit(r.units(20)),
+  async ({ payers, gateways }, r) => r.of(payers).allot(r.of(gateways).address, r.units(15)),
+  async ({ payers, gateways }, r) => r.of(payers).setLimit(r.of(gateways).address, r.units(60)),
+  async ({ payers, gateways }, r) => {
+    const gateway = r.of(gateways);
+    await gateway.topUp(gateway.address, [r.of(payers).address]);
+  },
+  openLane,
+  openLane,
+  async ({ payers, gateways, signers, chain }, r) => {
+    const expirySec = chain.view.head.timestampSec + (20 + r.below(20)) * DAY_SEC;
+    const lane = { signer: r.of(signers).address, cap: r.units(90), expirySec };
+    await r.of(payers).extendLane(r.of(gateways).address, lane);
+  },
+  async ({ payers, gateways, signers }, r) =>
+    r.below(4) === 0 && r.of(payers).closeLane(r.of(gateways).address, r.of(signers).address),
+  settle,
+  settle,
+  settle,
+  settle,
+  async ({ payers, gateways }, r) => r.of(payers).thaw(r.of(gateways).address, r.units(10)),
+  async ({ payers, gateways }, r) => r.of(payers).cancelThaw(r.of(gateways).address),
+  async ({ payers, gateways }, r) =>
+    r.of(payers).release(r.of(payers).address, r.of(gateways).address),
+  async ({ payers }, r) => r.of(payers).withdraw(r.of(payers).address, r.units(5)),
+  async ({ payers, gateways, publisher }, r) =>
+    r.of(payers).payOut(r.of(gateways).address, publisher.address),
+  async ({ gateways }, r) => r.of(gateways).bond(r.of(gateways).address, r.units(50)),
+  async ({ gateways }, r) => r.of(gateways).unbond(r.units(r.below(2) * 1_500)),
+  async ({ gateways }, r) => r.of(gateways).leave(r.of(gateways).address),
+  async ({ gateways }, r) => r.of(gateways).announceFee(r.below(1_000)),
+  async ({ gateways, payers }, r) => r.of(gateways).setSettler(r.of(payers).address),
+  async (_world, r, hardhat) => hardhat.rpc('evm_increaseTime', [r.below(3) * DAY_SEC]),
+  async ({ chain, publisher }, _r) => freshEpoch({ chain, writer: publisher, mine: true }),
+  async ({ gateways, versions, chain }, r) => {
+    const version = r.of(versions);
+    const ids = chain.view.deployments(version).map(({ id }) => id);
+    await r.of(gateways).setCandidates(version, ids.slice(r.below(ids.length)));
+  },
+  async ({ gateways, versions }, r) => r.of(gateways).enrol(r.of(versions), 'local', 'here'),
+  async ({ gateways, deployments }, r) =>
+    r.below(3) === 0 && r.of(gateways).retire(r.of(deployments)),
+  async ({ publisher, deployments }, r) => r.below(3) === 0 && publisher.bar(r.of(deployments)),
+  async ({ publisher, functionIds }, r) =>
+    publisher.moveAlias(r.of(functionIds), r.of(['latest', 'beta']), 1 + r.below(2)),
+  async ({ publisher, versions }, r) => r.below(6) === 0 && publisher.deprecate(r.of(versions)),
+  async ({ publisher, functionIds, payers, chain }, r) => {
+    const expirySec = chain.view.head.timestampSec + r.below(9) * DAY_SEC;
+    const terms = { expirySec, scopes: 1 + r.below(7) };
+    await publisher.grant(r.of(functionIds), r.of(payers).address, terms);
+  },
+  async ({ publisher, functionIds, payers }, r) =>
+    publisher.revokeGrant(r.of(functionIds), r.of(payers).address),
+  async ({ publisher, functionIds }, r) =>
+    r.below(4) === 0 && publisher.revokeAll(r.of(functionIds)),
+  async ({ gateways, operators }, r) =>
+    r.below(8) === 0 && r.of(gateways).retireKey(r.of(operators).address),
+  async ({ gateways }, r) =>
+    r.of(gateways).updateParty({
+      roles: 3,
+      uri: `http://moved-${r.below(100)}`,
+      jwksThumbprint: `0x${'dd'.repeat(32)}`,
+    }),
+  // The function's ERC-721 moves away and back.
+  async ({ publisher, payers, functionIds }, r) => {
+    const [there, id] = [r.of(payers), r.of(functionIds)];
+    await publisher.send('registry', 'transferFrom', [publisher.address, there.address, id]);
+    await there.send('registry', 'transferFrom', [there.address, publisher.address, id]);
+  },
+  equivocate,
+  demand,
+  async ({ payers, chain }, r) => {
+    const open = chain.view.demands().filter(({ state }) => state === 'open');
+    if (open.length > 0) await r.of(payers).send('disputes', 'expire', [r.of(open).id]);
+  },
+];
+
+async function openLane({ payers, gateways, signers, chain }: World, r: Random): Promise<void> {
+  const [payer, gateway] = [r.of(payers), r.of(gateways).address];
+  const expirySec = chain.view.head.timestampSec + (10 + r.below(20)) * DAY_SEC;
+  const signer = r.of(signers).address;
+  await payer.openLane(gateway, { signer, cap: r.units(50), expirySec, mode: 1 });
+}
+
+/** A batch of one or two lanes, the signers' vouchers and honest shares. */
+async function settle({ payers, gateways, signers, chain, publisher }: World, r: Random) {
+  await chain.synced();
+  const gateway = r.of(gateways);
+  const lanes = payers.flatMap((payer) =>
+    chain.view.lanes(payer.address, gateway.address).map((lane) => ({ payer, lane })),
+  );
+  if (lanes.length === 0) return;
+  const chosen = new Set([r.of(lanes), r.of(lanes)]);
+  let total = 0n;
+  const claims = [...chosen].map(({ payer, lane }) => {
+    const taken = r.units(3);
+    total += taken;
+    const amount = lane.settled + taken;
+    const voucher = { payer: payer.address, gateway: gateway.address, signer: lane.signer };
+    const digest = hashVoucher(chain.domain, { ...voucher, ceiling: amount });
+    const key = signers.find(({ address }) => address === lane.signer);
+    const signature = signDigest(key?.privateKey ?? '0x', digest);
+    const seq = lane.seq + 1 + r.below(5);
+    const receipts: Hex = `0x${'ab'.repeat(32)}`;
+    return { ...voucher, amount, ceiling: amount, seq, receipts, signature };
+  });
+  const payouts = [
+    { payee: publisher.address, amount: total / 3n },
+    { payee: gateway.address, amount: total - total / 3n },
+  ];
+  await gateway.settle(gateway.address, claims, payouts, `0x${'ee'.repeat(32)}`);
+}
+
+/** D1: the gateway's operator signs two receipts for one place. */
+async function equivocate({ payers, gateways, operators, chain }: World, r: Random) {
+  const i = r.below(gateways.length);
+  const gateway = at(gateways, i).address;
+  const [payer] = [r.of(payers)];
+  const hash: Hex = `0x${'11'.repeat(32)}`;
+  const receipt: Receipt = {
+    ...{ payer: payer.address, gateway, signer: payer.address, provider: gateway },
+    ...{ seq: 1 + r.below(1_000), call: hash, execution: hash, attempt: 0, atBlock: 1 },
+    ...{ price: 1n, cumulative: 1n },
+  };
+  const signed = [receipt, { ...receipt, price: r.units(1) + 2n }].map((one) => {
+    const digest = hashReceiptGroup(chain.domain, { gateway, root: hashReceipt(one), count: 1 });
+    const signature = signDigest(at(operators, i).privateKey, digest);
+    return { receipt: one, index: 0, count: 1, path: [], signature };
+  });
+  await payer.send('disputes', 'proveEquivocation', signed);
+}
+
+/** D9: a leaf of a batch with one claim is demanded. */
+async function demand({ payers, chain }: World, r: Random) {
+  const batches = chain.view.batches().filter(({ claims }) => claims.length === 1);
+  if (batches.length === 0) return;
+  const { gateway, batch, timestampSec, claims } = r.of(batches);
+  const claim = at(claims, 0);
+  const place = {
+    ...{ gateway, batch, settledAt: timestampSec, claims: 1, claim: 0, path: [] },
+    ...{ payer: claim.payer, signer: claim.signer, receipts: claim.receipts },
+    ...{ settledFrom: claim.settledFrom, settledTo: claim.settled },
+    ...{ seqFrom: claim.seqFrom, seqTo: claim.seq },
+  };
+  await r.of(payers).send('disputes', 'demand', [place, 0]);
+}
+
+/** Every position of every contract, asked of the contract and of the view. */
+async function assertSame(chain: Chain, world: World): Promise<void> {
+  const { view } = chain;
+  const { payers, gateways, publisher, signers } = world;
+  const ask = async (contract: Parameters<Chain['read']>[0], method: string, ...args: unknown[]) =>
+    (await chain.read(contract, method, args))[0];
+  const everybody = [...payers, ...gateways, publisher].map(({ address }) => address);
+  const subjects = signers.map(({ address }) => address);
+  let held = view.totals.pledged + view.totals.burned;
+
+  for (const account of everybody) {
+    assert.equal(view.free(account), await ask('billing', 'free', account));
+    held += view.free(account);
+  }
+  for (const gateway of gateways.map(({ address }) => address)) {
+    const bond = await ask('billing', 'gatewayBondOf', gateway);
+    const standing = view.gateway(gateway) ?? assert.fail();
+    assert.equal(standing.bond, bond.bond);
+    assert.equal(standing.unbonding, bond.unbonding);
+    assert.equal(standing.unbondEndSec, Number(bond.unbondEnd));
+    assert.equal(standing.batches, Number(bond.batches));
+    assert.equal(standing.feeFromSec, Number(bond.feeFrom));
+    assert.equal(standing.settler ?? NO_ACCOUNT, bond.settler.toLowerCase());
+    assert.equal(standing.feeBps, Number(await ask('billing', 'feeOf', gateway)));
+    held += standing.bond;
+    for (const account of everybody) {
+      const due = await ask('billing', 'dueOf', gateway, account);
+      const { credited, withdrawn } = view.due(gateway, account);
+      assert.deepEqual([credited, withdrawn], [due.credited, due.withdrawn]);
+      held += credited - withdrawn;
+      const line = await ask('billing', 'lineOf', account, gateway);
+      const known = view.line(account, gateway) ?? { allotted: 0n, thawing: 0n, thawEndSec: 0 };
+      assert.deepEqual(
+        [known.allotted, known.thawing, BigInt(known.thawEndSec)],
+        [line.allotted, line.thawing, line.thawEnd],
+      );
+      const limit = await ask('billing', 'limitOf', account, gateway);
+      assert.equal(view.limit(account, gateway), limit);
+      for (const signer of subjects) {
+        const lane = await ask('billing', 'laneOf', account, gateway, signer);
+        const open = view.lane(account, gateway, signer);
+        assert.deepEqual(
+          [
+            open?.settled ?? 0n,
+            open?.cap ?? 0n,
+            open?.seq ?? 0,
+            open?.expirySec ?? 0,
+            open?.mode ?? 0,
+          ],
+          [lane.settled, lane.cap, Number(lane.seq), Number(lane.expiry), Number(lane.mode)],
+        );
+      }
+    }
+    for (const { key, role, fromSec, untilSec } of view.operatorKeys(gateway)) {
+      const known = await ask('identity', 'keyOf', key);
+      assert.deepEqual([role, fromSec, untilSec].map(BigInt), [
+        known.role,
+        known.from,
+        known.until,
+      ]);
+      const inForce = await ask('identity', 'isKeyInForce', key, gateway, 1);
+      assert.equal(view.isKeyInForce(key, gateway), inForce);
+    }
+    const party = await ask('identity', 'partyOf', gateway);
+    assert.equal(view.party(gateway)?.jwksThumbprint, party.jwksThumbprint);
+    assert.equal(view.party(gateway)?.sinceSec, Number(party.since));
+    const grave = await ask('disputes', 'lastGraveOf', gateway);
+    const latest = view.frauds(gateway).findLast(({ kind }) => kind <= 3);
+    assert.equal(latest?.timestampSec ?? 0, Number(grave));
+  }
+  // The lines where a gateway is itself the payer, its floats.
+  for (const { gateway, allotted } of everybody.flatMap((account) => view.lines(account))) {
+    if (allotted >= 0n && gateway !== NO_ACCOUNT) held += allotted;
+  }
+  assert.equal(await ask('billing', 'pledged'), view.totals.pledged);
+  assert.equal(await ask('billing', 'burned'), view.totals.burned);
+  assert.equal(await ask('token', 'balanceOf', chain.contracts.billing), held);
+  for (const { id, deadlineSec, state } of view.demands()) {
+    const known = await ask('disputes', 'demandOf', id);
+    const expected = { open: deadlineSec, answered: 1, expired: 0 }[state];
+    assert.equal(Number(known.deadline), expected);
+  }
+
+  for (const id of world.functionIds) {
+    const fn = view.functionById(id) ?? assert.fail();
+    assert.equal((await ask('registry', 'ownerOf', id)).toLowerCase(), fn.owner);
+    assert.equal(view.ownerAt(id, view.head.number), fn.owner);
+    for (const label of ['latest', 'beta']) {
+      const number = await ask('registry', 'aliasOf', id, label);
+      assert.equal(fn.aliases.get(label) ?? 0, Number(number));
+    }
+    assert.equal(fn.latest, fn.aliases.get('latest'));
+  }
+  for (const version of world.versions) {
+    const [, number, deprecated] = await chain.read('registry', 'versionOf', [version]);
+    assert.equal(view.versionByHash(version)?.number, Number(number));
+    assert.equal(view.versionByHash(version)?.deprecated, deprecated);
+    for (const { id, provider, retired, barred } of view.deployments(version)) {
+      const known = await ask('registry', 'deploymentOf', id);
+      assert.deepEqual(
+        [provider, retired, barred],
+        [known.provider.toLowerCase(), known.retired, known.barred],
+      );
+    }
+    for (const { address } of gateways) {
+      const sets = Number(await ask('registry', 'candidateSets', version, address));
+      const newest = view.candidates(version, address);
+      assert.equal(newest?.setNo ?? 0, sets);
+      const known = await ask('registry', 'candidatesOf', version, address, sets);
+      assert.equal(newest?.fromEpoch ?? 0, Number(known.fromEpoch));
+    }
+    for (const subject of everybody) {
+      for (const scopes of [1, 2, 5]) {
+        const allowed = await ask('identity', 'isAllowed', version, subject, scopes);
+        assert.equal(view.isAllowed(version, subject, scopes), allowed);
+      }
+    }
+  }
+  const { latestEpoch } = view;
+  if (latestEpoch !== undefined) {
+    const known = await ask('beacon', 'epochOf', latestEpoch.epoch);
+    assert.equal(BigInt(latestEpoch.value), known.value);
+    assert.equal(latestEpoch.timeSec, Number(known.time));
+  }
+}
+
+/** Enough of the view to tell two states apart. */
+async function summary({ chain, payers, gateways }: World): Promise<unknown> {
+  const { view } = chain;
+  return {
+    batches: view.batches(),
+    frauds: view.frauds(),
+    demands: view.demands(),
+    functions: view.functions(),
+    epoch: view.latestEpoch,
+    lanes: payers.map((p) => gateways.map((g) => view.lanes(p.address, g.address))),
+    free: payers.map(({ address }) => view.free(address)),
+  };
+}
+
+/** A generator of its own, so that a failing sequence can be run again. */
+interface Random {
+  below(n: number): number;
+  of<T>(list: readonly T[]): T;
+  /** Up to so many whole tokens, in base units. */
+  units(tokens: number): bigint;
+}
+
+function createRandom(seed: number): Random {
+  let state = seed;
+  const below = (n: number): number => {
+    // Park and Miller's minimal standard generator.
+    state = (state * 48_271) % 2_147_483_647;
+    return state % n;
+  };
+  return {
+    below,
+    of: (list) => at(list, below(list.length)),
+    units: (tokens) => BigInt(below(tokens * Number(UNIT) + 1)),
+  };
+}
+
+function at<T>(list: readonly T[], index: number): T {
+  const item = list[index];
+  assert.ok(item !== undefined);
+  return item;
+}
