@@ -18,7 +18,7 @@ const checks: Record<string, () => readonly string[]> = {
     ];
   },
   variables: () => {
-    const sources = globSync(['{adapters,broker,contracts,ipfs,scripts}/**/*.{ts,mjs}', '.ci/run']);
+    const sources = globSync(['{broker,scripts}/**/*.{ts,mjs}', '.ci/run']);
     const readable = sources.filter((path) => !path.startsWith('scripts/examples/'));
     const texts = readable.map((path) => readFileSync(path, 'utf8'));
     return compareVariables(readFileSync('.env.example', 'utf8'), texts);
