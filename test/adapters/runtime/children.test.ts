@@ -1,0 +1,108 @@
+// Processes that run a publisher's code: what they see, what bounds them, and that nothing of them stays.
+
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Children, createChildren } from '../../../adapters/runtime/children.ts';
+
+describe('children', () => {
+  let dir: string;
+  let children: Children;
+  let output: Buffer[];
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'defaas-children-'));
+    children = createChildren(join(dir, 'records'));
+    output = [];
+  });
+  afterEach(async () => {
+    await children.close();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  const start = (code: string, memoryMiB = 256) =>
+    children.start({
+      args: ['-e', code],
+      cwd: dir,
+      env: { GIVEN: 'yes' },
+      memoryMiB,
+      onOutput: (chunk) => output.push(chunk),
+    });
+
+  it('have nothing of our environment', async () => {
+    const exit = await start('console.log(JSON.stringify(process.env))').exited;
+
+    assert.deepEqual(exit, { code: 0, signal: null, isOverMemory: false });
+    assert.deepEqual(JSON.parse(Buffer.concat(output).toString()), { GIVEN: 'yes' });
+  });
+
+  it('are killed above their memory, buffers counted', async function () {
+    if (!existsSync('/proc/self/statm')) this.skip();
+    const exit = await start('const a = []; for (;;) a.push(Buffer.alloc(1e6, 1))', 128).exited;
+
+    assert.equal(exit.isOverMemory, true);
+  });
+
+  it('do not run while frozen', async () => {
+    const child = start('setInterval(() => console.log(1), 5)');
+    await until(() => output.length > 0);
+
+    child.freeze();
+    await nextTicks(20);
+    const seen = output.length;
+    await nextTicks(100);
+    const frozen = output.length;
+    child.thaw();
+    await until(() => output.length > frozen);
+
+    assert.equal(frozen, seen);
+  });
+
+  it('end with what they started', async () => {
+    const child = start(`
+      const { spawn } = require('node:child_process');
+      const sub = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
+      console.log(sub.pid);
+      process.exit(0);`);
+    await child.exited;
+
+    const pid = Number(Buffer.concat(output).toString());
+    await until(() => !isRunning(pid));
+  });
+
+  it('that a killed process left are ended by the next start, and no other process', async () => {
+    const child = start('setInterval(() => {}, 1000)');
+    const records = join(dir, 'records');
+    // A record of a pid that now belongs to another program: ourselves.
+    writeFileSync(join(records, String(process.pid)), '1');
+
+    const next = createChildren(records);
+
+    const exit = await child.exited;
+    assert.equal(exit.signal, 'SIGKILL');
+    await until(() => readdirSync(records).length === 0);
+    await next.close();
+  });
+});
+
+function nextTicks(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Looks again until it is so; fails after 10 s. */
+async function until(isSo: () => boolean): Promise<void> {
+  const endMs = performance.now() + 10_000;
+  while (!isSo()) {
+    assert.ok(performance.now() < endMs, 'not so within 10 s');
+    await nextTicks(5);
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    // No such process.
+    return false;
+  }
+}
