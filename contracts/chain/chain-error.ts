@@ -51,6 +51,9 @@ const KNOWN: Readonly<Record<string, readonly [ChainErrorCode, string]>> = {
   InsufficientFree: ['INSUFFICIENT_FREE', 'deposit more'],
 };
 
+/** How nodes that ethers does not know say it (Hardhat). */
+const NO_FUNDS = /(insufficient|enough) funds/i;
+
 const errors = new Interface(
   Object.values(artifacts).flatMap(({ abi }) => abi.filter(({ type }) => type === 'error')),
 );
@@ -68,15 +71,13 @@ export function revertOf(data: string | null | undefined): Revert | undefined {
 export function chainErrorOf(doing: string, error: unknown): ChainError {
   if (error instanceof ChainError) return error;
   if (isError(error, 'CALL_EXCEPTION')) return revertedOf(doing, error.data, error);
-  if (isError(error, 'INSUFFICIENT_FUNDS')) {
-    return new ChainError('CHAIN_GAS', `${doing}: the account cannot pay the gas, send it some`, {
-      cause: error,
-    });
-  }
   const text = shortMessageOf(error);
-  return new ChainError('CHAIN_REVERTED', `${doing}: the node refused, ${oneLine(text)}`, {
-    cause: error,
-  });
+  if (isError(error, 'INSUFFICIENT_FUNDS') || NO_FUNDS.test(text)) {
+    const message = `${doing}: the account cannot pay the gas, send it some`;
+    return new ChainError('CHAIN_GAS', message, { cause: error });
+  }
+  const message = `${doing}: the node refused, ${oneLine(text)}`;
+  return new ChainError('CHAIN_REVERTED', message, { cause: error });
 }
 
 /** The ChainError of a revert with `data`. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { freshEpoch } from '../../contracts/beacon.ts';
+import { ChainError } from '../../contracts/chain/chain-error.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
-import type { Chain } from '../../contracts/chain.ts';
+import { type Chain, createChain } from '../../contracts/chain.ts';
 import { createKey } from '../../contracts/keystore.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { functionIdOf, functionVersionOf } from '../../contracts/libraries/names.ts';
@@ -156,3 +157,183 @@ describe('chain', function () {
     assert.equal(balance, 10n * UNIT - 1_000n);
   });
 });
+
+describe('a chain client', function () {
+  this.timeout(60_000);
+  let hardhat: HardhatChain;
+  before(async () => {
+    hardhat = await startHardhatChain();
+  });
+  after(() => hardhat?.close());
+
+  it('gives refusals a stable code, the error of the contract and what to do', async () => {
+    const chain = await hardhat.open();
+    const [one, other] = [chain.connect(testKey(1)), chain.connect(testKey(2))];
+    const { functionId } = await one.register('taken');
+
+    await assert.rejects(one.register('taken'), isCode('NAME_TAKEN', 'NameTaken'));
+    await assert.rejects(one.register('No!'), isCode('NAME_INVALID', 'InvalidName'));
+    await assert.rejects(other.publish(functionId, TEST_TERMS), isCode('NOT_OWNER', 'NotOwner'));
+    await assert.rejects(
+      one.withdraw(one.address, 1n),
+      isCode('INSUFFICIENT_FREE', 'InsufficientFree'),
+    );
+    await assert.rejects(one.checkpoint(10 ** 6), isCode('CHAIN_REVERTED', 'NotYet'));
+    await assert.rejects(one.send('token', 'transfer', [other.address, 1n]), (error) => {
+      assert.ok(error instanceof ChainError);
+      assert.equal(error.revert?.name, 'ERC20InsufficientBalance');
+      assert.ok(!error.message.includes('\n') && error.message.length < 300);
+      return true;
+    });
+    await assert.rejects(chain.read('registry', 'ownerOf', [1n]), isCode('CHAIN_REVERTED'));
+    const poor = chain.connect(createKey());
+    await assert.rejects(poor.register('poor'), isCode('CHAIN_GAS'));
+  });
+
+  it('names the row and the reason when a claim fails', async () => {
+    const chain = await hardhat.open();
+    const gateway = chain.connect(testKey(2));
+    const claim = {
+      payer: gateway.address,
+      signer: gateway.address,
+      amount: 1n,
+      ceiling: 1n,
+      seq: 1,
+      receipts: digest('aa'),
+      signature: digest('bb'),
+    };
+
+    await assert.rejects(gateway.settle(gateway.address, [claim], [], digest('cc')), (error) => {
+      assert.ok(error instanceof ChainError);
+      assert.deepEqual(error.revert, { name: 'ClaimFailed', args: [0n, 'LaneNotOpen'] });
+      return true;
+    });
+  });
+
+  it('sends many transactions of one account at once, and goes on after a refused one', async () => {
+    const chain = await hardhat.open();
+    const writer = chain.connect(testKey(1));
+    const names = Array.from({ length: 12 }, (_, i) => `many-${i}`);
+
+    const sent = await Promise.allSettled(
+      [...names, 'many-0', 'No!', 'last'].map((name) => writer.register(name)),
+    );
+
+    const refused = sent.filter(({ status }) => status === 'rejected').length;
+    assert.equal(refused, 2);
+    await chain.synced();
+    for (const name of [...names, 'last']) assert.ok(chain.view.functionOf(writer.address, name));
+  });
+
+  it('shares an account with another process', async () => {
+    const [chain, elsewhere] = [await hardhat.open(), await hardhat.open()];
+    const [here, there] = [chain.connect(testKey(3)), elsewhere.connect(testKey(3))];
+
+    await here.register('here-1');
+    await there.register('there-1');
+    await here.register('here-2');
+    await there.register('there-2');
+
+    await chain.synced();
+    assert.ok(chain.view.functionOf(here.address, 'there-2'));
+    assert.equal(chain.connect(testKey(3)), here);
+  });
+
+  it('asks the next RPC when one does not answer, and says so when none does', async () => {
+    const dead = 'http://127.0.0.1:1';
+    const { url, contracts } = hardhat;
+    const chain = await createChain({ rpcUrls: [dead, url], contracts, pollMs: 20 });
+    try {
+      await chain.start();
+      await chain.connect(testKey(1)).register('failover');
+      await chain.synced();
+      assert.ok(chain.view.functionOf(testKey(1).address, 'failover'));
+    } finally {
+      chain.close();
+    }
+
+    await assert.rejects(createChain({ rpcUrls: [dead], contracts }), isCode('CHAIN_UNREACHABLE'));
+  });
+
+  it('refuses another chain, and a chain without our contracts', async () => {
+    const { url, contracts } = hardhat;
+    const nowhere = { ...contracts, billing: testKey(19).address };
+
+    const other = createChain({ rpcUrls: [url], contracts, chainId: 1 });
+    await assert.rejects(other, isCode('CHAIN_MISMATCH'));
+    const none = createChain({ rpcUrls: [url], contracts: nowhere });
+    await assert.rejects(none, isCode('CHAIN_MISMATCH'));
+  });
+
+  it('is stale when no RPC has answered for a while, and not on a quiet chain', async () => {
+    let nowMs = Date.now();
+    const chain = await hardhat.open({ nowMs: () => nowMs, staleMs: 15_000 });
+
+    assert.ok(!chain.isStale());
+    chain.close();
+    nowMs += 15_001;
+    assert.ok(chain.isStale());
+  });
+
+  it('is stale when a chain with a block time has stopped', async () => {
+    let nowMs = Date.now();
+    const chain = await hardhat.open({ nowMs: () => nowMs, blockTimeSec: 2 });
+    nowMs = chain.view.head.timestampSec * 1000;
+    await chain.synced();
+
+    assert.ok(!chain.isStale());
+    nowMs += 6_001;
+    await chain.synced();
+    assert.ok(chain.isStale());
+  });
+
+  it('stays as many blocks behind the head as it is told', async () => {
+    const [near, far] = [await hardhat.open(), await hardhat.open({ confirmations: 3 })];
+    const { functionId, blockNumber } = await near.connect(testKey(1)).register('confirmed');
+    await near.synced(blockNumber);
+    await far.synced();
+
+    assert.ok(near.view.functionById(functionId));
+    assert.equal(far.view.functionById(functionId), undefined);
+    await hardhat.rpc('hardhat_mine', ['0x3']);
+    await far.synced(blockNumber);
+    assert.ok(far.view.functionById(functionId));
+    assert.equal(far.view.head.number, blockNumber);
+  });
+
+  it('tells of each block once, until it is told to stop', async () => {
+    const chain = await hardhat.open();
+    const seen: number[] = [];
+    const stop = chain.onBlock(({ number }) => seen.push(number));
+    const first = await chain.connect(testKey(1)).mintMock(1n);
+    await chain.synced(first);
+    stop();
+    await chain.synced(await chain.connect(testKey(1)).mintMock(1n));
+
+    assert.deepEqual(seen, [first]);
+  });
+
+  it('records an epoch once, waits for none that is known, and mines only what is missing', async () => {
+    const chain = await hardhat.open();
+    const writer = chain.connect(testKey(1));
+    const head = await chain.provider.getBlockNumber();
+
+    const epoch = await freshEpoch({ chain, writer, notBeforeBlock: head + 2, mine: true });
+    const again = await freshEpoch({ chain, writer: chain.connect(testKey(2)), mine: true });
+
+    assert.equal(epoch.epoch, head + 2);
+    assert.ok(again.epoch > epoch.epoch);
+    await assert.rejects(writer.checkpoint(epoch.epoch), isCode('CHAIN_REVERTED', 'Known'));
+    const block = await chain.provider.getBlock(again.epoch);
+    assert.ok(block && block.timestamp <= again.timeSec);
+  });
+});
+
+function isCode(code: string, revert?: string): (error: unknown) => boolean {
+  return (error) => {
+    assert.ok(error instanceof ChainError, String(error));
+    assert.equal(error.code, code, error.message);
+    if (revert !== undefined) assert.equal(error.revert?.name, revert);
+    return true;
+  };
+}
