@@ -1,0 +1,67 @@
+// The catalogue of errors, the README's table and the codes that the sources raise are one and the same list.
+import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import { DefaasError, ERRORS, problemOf, toDefaasError } from '../../broker/errors.ts';
+
+/** A code as the first argument of an error, or as a `code` member. */
+const RAISED =
+  /new (?:Defaas|DefaasClient|Cli|Artifact|Chain|Provider|Launch)\w*Error\(\s*'([A-Z0-9_]+)'|\b(?:fail|refuse)\(\s*'([A-Z0-9_]+)',|\bcode: '([A-Z]+_[A-Z0-9_]+)'/g;
+/** Codes that belong to somebody else's wire or to the audit's list of findings. */
+const FOREIGN_FILES = /^(adapters\/emulators|broker\/settlement\/audit)/;
+
+describe('errors', () => {
+  it('stand in the README as they stand in the catalogue', () => {
+    const readme = readFileSync('README.md', 'utf8');
+    const table = readme.slice(readme.indexOf('<!-- codes'), readme.indexOf('<!-- /codes'));
+
+    const rows = [...table.matchAll(/^\| `([A-Z0-9_]+)` \| (\d*) \| (.+) \| (.+) \|$/gm)];
+
+    assert.deepEqual(
+      rows.map(([, code, status, title, remedy]) => [code, Number(status), title, remedy]),
+      Object.entries(ERRORS).map(([code, entry]) => [
+        code,
+        entry.status,
+        entry.title,
+        entry.remedy,
+      ]),
+    );
+  });
+
+  it('are all in the catalogue, wherever they are raised', () => {
+    const files = globSync('{adapters,broker,contracts,ipfs,scripts}/**/*.{ts,mjs}').filter(
+      (path) => !FOREIGN_FILES.test(path) && !path.includes('/examples/'),
+    );
+    const unknown = files.flatMap((path) =>
+      [...readFileSync(path, 'utf8').matchAll(RAISED)]
+        .map(([, first, second, third]) => first ?? second ?? third ?? '')
+        .filter((code) => !Object.hasOwn(ERRORS, code))
+        .map((code) => `${code} in ${path}`),
+    );
+
+    assert.deepEqual(unknown, []);
+  });
+
+  it('keep a leaf’s code and message, and say nothing of what is not ours', () => {
+    const leaf = Object.assign(new Error('block x is not found'), { code: 'ARTIFACT_NOT_FOUND' });
+
+    assert.deepEqual(
+      [toDefaasError(leaf).code, toDefaasError(leaf).status],
+      ['ARTIFACT_NOT_FOUND', 404],
+    );
+    assert.equal(toDefaasError(new Error('secret')).code, 'INTERNAL');
+    assert.doesNotMatch(toDefaasError(new Error('secret')).message, /secret/);
+  });
+
+  it('become problem documents with their members', () => {
+    const error = new DefaasError('PAYMENT_REQUIRED', '5 units are missing', {
+      members: { needUnits: '5' },
+    });
+
+    const problem = problemOf(error, 'r1');
+
+    assert.equal(problem.status, 402);
+    assert.equal(problem.code, 'PAYMENT_REQUIRED');
+    assert.equal(problem.needUnits, '5');
+    assert.equal(problem.instance, 'urn:defaas:request:r1');
+  });
+});
