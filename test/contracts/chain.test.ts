@@ -301,6 +301,31 @@ describe('a chain client', function () {
     assert.equal(far.view.head.number, blockNumber);
   });
 
+  it('forgets what a reorganisation has taken back, whether the new chain is shorter or longer', async () => {
+    const chain = await hardhat.open();
+    const writer = chain.connect(testKey(1));
+    for (const [name, blocks] of [
+      ['shorter', '0x0'],
+      ['longer', '0x5'],
+    ] as const) {
+      const snapshot = await hardhat.rpc('evm_snapshot');
+      await writer.register(`${name}-1`);
+      await writer.register(`${name}-2`);
+      await chain.synced();
+      assert.ok(chain.view.functionOf(writer.address, `${name}-2`));
+
+      await hardhat.rpc('evm_revert', [snapshot]);
+      await hardhat.rpc('hardhat_mine', [blocks]);
+      await chain.synced();
+      assert.equal(chain.view.functionOf(writer.address, `${name}-1`), undefined);
+      assert.equal(chain.view.head.number, await chain.provider.getBlockNumber());
+      // The writer notices that its nonces were taken back.
+      await writer.register(`${name}-1`);
+      await chain.synced();
+      assert.ok(chain.view.functionOf(writer.address, `${name}-1`));
+    }
+  });
+
   it('tells of each block once, until it is told to stop', async () => {
     const chain = await hardhat.open();
     const seen: number[] = [];

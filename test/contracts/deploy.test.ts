@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { Wallet } from 'ethers';
+import { ChainError } from '../../contracts/chain/chain-error.ts';
+import { RpcProvider } from '../../contracts/chain/rpc.ts';
+import { createChain } from '../../contracts/chain.ts';
+import { deployContracts } from '../../contracts/deploy.ts';
+import { type HardhatChain, startHardhatChain, testKey } from './hardhat-chain.ts';
+
+describe('deploy', function () {
+  this.timeout(60_000);
+  let hardhat: HardhatChain;
+  let provider: RpcProvider;
+  let deployer: Wallet;
+  before(async () => {
+    hardhat = await startHardhatChain();
+    provider = new RpcProvider(31337, { urls: [hardhat.url], timeoutMs: 10_000 });
+    deployer = new Wallet(testKey(5).privateKey, provider);
+  });
+  after(async () => {
+    provider?.destroy();
+    await hardhat?.close();
+  });
+
+  it('wires five contracts to each other and to a token that is there', async () => {
+    const { token } = hardhat.contracts;
+    const guardian = testKey(6).address;
+    const options = { token, tokenDecimals: 6, guardian, beaconK: 8, minBondTokens: 50 };
+
+    const contracts = await deployContracts(deployer, options);
+
+    assert.equal(contracts.token, token);
+    const chain = await createChain({ rpcUrls: [hardhat.url], contracts });
+    try {
+      const read = async (
+        contract: Parameters<typeof chain.read>[0],
+        method: string,
+      ): Promise<unknown> => {
+        const [value] = await chain.read(contract, method, []);
+        return typeof value === 'string' ? value.toLowerCase() : value;
+      };
+      assert.deepEqual(chain.constants, { beaconK: 8, minBond: 50_000_000n, lineThawSec: 86_400 });
+      assert.equal(await read('billing', 'GUARDIAN'), guardian);
+      assert.equal(await read('billing', 'DISPUTES'), contracts.disputes);
+      assert.equal(await read('billing', 'UNBOND'), 14n * 86_400n);
+      assert.equal(await read('identity', 'REGISTRY'), contracts.registry);
+      assert.equal(await read('disputes', 'DEMAND_PLEDGE'), 1_000_000n);
+      const [floor] = await chain.read('disputes', 'floorOf', [1]);
+      assert.equal(floor, 100_000_000n);
+      await chain.start();
+      assert.equal(chain.view.functions().length, 0);
+    } finally {
+      chain.close();
+    }
+  });
+
+  it('refuses windows and amounts outside the bounds in the code', async () => {
+    const day = 86_400;
+    const bad = [
+      { windows: { lineThawSec: 60 } },
+      { windows: { unbondSec: 12 * day } },
+      { windows: { keyOverlapSec: 8 * day } },
+      { minBondTokens: 9 },
+      { slashTokens: { grave: 1 } },
+      { beaconK: 0 },
+      // Each is within its own bounds; only wired() sees that they do not fit together.
+      { windows: { keyEvidenceSec: 12 * day } },
+    ];
+    const names: unknown[] = [];
+    for (const options of bad) {
+      await assert.rejects(deployContracts(deployer, options), (error) => {
+        assert.ok(error instanceof ChainError);
+        assert.equal(error.code, 'CHAIN_REVERTED');
+        names.push(error.revert?.name);
+        return true;
+      });
+    }
+    assert.deepEqual(names, [
+      'InvalidPeriod',
+      'InvalidPeriod',
+      'InvalidPeriod',
+      'InvalidBond',
+      'InvalidTerms',
+      'InvalidK',
+      'Miswired',
+    ]);
+  });
+});
