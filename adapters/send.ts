@@ -61,7 +61,9 @@ export function createSender(
   const pools = new Map<string, Pool>();
 
   function poolOf(origin: string): Pool {
-    const pool = pools.get(origin) ?? createPool(origin);
+    const known = pools.get(origin);
+    if (known && pools.size === 1) return known;
+    const pool = known ?? createPool(origin);
     // Set anew, so that the map's order is that of use.
     pools.delete(origin);
     pools.set(origin, pool);
