@@ -36,6 +36,8 @@ export interface Config {
   readonly host: string;
   /** 0 = any free port. */
   readonly port: number;
+  /** Origins under which callers reach this gateway, beside the one it listens on; a sign-in must name one of them. */
+  readonly publicOrigins: readonly string[];
   readonly logLevel: string;
   readonly chainRpcUrls: readonly string[];
   /** JSON file with the contracts' addresses, as `contracts/deploy.ts` returns them. */
@@ -103,6 +105,7 @@ export function readConfig(
     home,
     host: env.DEFAAS_LISTEN_HOST ?? '127.0.0.1',
     port: whole('DEFAAS_PORT', 8080),
+    publicOrigins: originsFrom(env.DEFAAS_PUBLIC_ORIGINS ?? '', faults),
     logLevel: env.DEFAAS_LOG_LEVEL ?? 'info',
     chainRpcUrls: text('DEFAAS_CHAIN_RPC_URL').split(',').filter(Boolean),
     contractsFile: env.DEFAAS_CHAIN_CONTRACTS_FILE ?? `${home}/contracts.json`,
@@ -129,6 +132,16 @@ export function readConfig(
     throw new DefaasError('CONFIG_INVALID', `${faults.join('; ')}, see .env.example`);
   }
   return Object.freeze(config);
+}
+
+function originsFrom(value: string, faults: string[]): readonly string[] {
+  const origins = value.split(',').filter(Boolean);
+  if (origins.some((origin) => !URL.canParse(origin) || new URL(origin).origin !== origin)) {
+    faults.push(
+      'DEFAAS_PUBLIC_ORIGINS must be origins such as https://gateway.example, with commas between',
+    );
+  }
+  return origins;
 }
 
 function cloudsFrom(

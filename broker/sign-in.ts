@@ -21,7 +21,7 @@ export interface SignIn {
    */
   verify(
     signed: SignedMessage,
-    host: string,
+    hosts: ReadonlySet<string>,
   ): Promise<{ subject: Address; lane: TokenLane | undefined }>;
 }
 
@@ -67,12 +67,14 @@ export function createSignIn(options: SignInOptions): SignIn {
       const head = nowMs().toString(16).padStart(12, '0') + randomBytes(8).toString('hex');
       return head + macOf(head);
     },
-    verify: async ({ message, signature }, host) => {
+    verify: async ({ message, signature }, hosts) => {
       const siwe = parse(message);
       const refuse = (what: string): never => {
         throw new DefaasError('SIGN_IN_REFUSED', `sign-in: ${what}, sign a fresh message`);
       };
-      if (siwe.domain !== host) refuse(`the domain is ${siwe.domain}, not ${host}`);
+      if (!hosts.has(siwe.domain)) {
+        refuse(`the domain is ${siwe.domain}, not one of ${[...hosts].join(', ')}`);
+      }
       if (siwe.chainId !== chain.chainId)
         refuse(`the chain is ${siwe.chainId}, not ${chain.chainId}`);
       const expiresMs = Date.parse(siwe.expirationTime ?? '');

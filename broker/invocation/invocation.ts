@@ -24,7 +24,6 @@ export interface Invocation {
   readonly voucher: string | undefined;
   readonly idempotencyKey: string | undefined;
   readonly maxPriceUnits: bigint | undefined;
-  readonly signal: AbortSignal;
 }
 
 /** Who pays, and through which lane. */

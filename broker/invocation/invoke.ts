@@ -73,7 +73,8 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     const outcome = await attempt(choices, requestFor(invocation), {
       timeoutMs: version.timeoutMs,
       idempotent: version.idempotent,
-      signal: invocation.signal,
+      // A caller that leaves early does not end its call: it runs, is charged, and answers its key.
+      signal: gateway.closing,
       nowMs: gateway.nowMs,
       onFault: (err) => gateway.log.error({ err, invocationId: invocation.id }, 'attempt broke'),
     });

@@ -24,10 +24,8 @@ export async function functionRoutes(
       });
     }
     underWay += 1;
-    const gone = new AbortController();
-    reply.raw.once('close', () => gone.abort());
     try {
-      const answer = await invoke(gateway, invocationOf(request, gone.signal));
+      const answer = await invoke(gateway, invocationOf(request));
       return sendAnswer(request, reply, answer);
     } finally {
       underWay -= 1;
@@ -38,7 +36,7 @@ export async function functionRoutes(
   }
 }
 
-function invocationOf(request: FastifyRequest, signal: AbortSignal): Invocation {
+function invocationOf(request: FastifyRequest): Invocation {
   const [, owner, name, reference, path, query] = FUNCTION_PATH.exec(request.raw.url ?? '') ?? [];
   if (owner === undefined || name === undefined) {
     throw new DefaasError(
@@ -63,7 +61,6 @@ function invocationOf(request: FastifyRequest, signal: AbortSignal): Invocation 
     voucher: single(request, 'defaas-voucher'),
     idempotencyKey: single(request, 'idempotency-key') ?? (event && `${event.source}\n${event.id}`),
     maxPriceUnits: maxPriceOf(single(request, 'defaas-max-price')),
-    signal,
   };
 }
 

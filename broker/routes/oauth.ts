@@ -27,7 +27,7 @@ export async function oauthRoutes(
       throw refused(`subject_token_type must be ${SIWE_TYPE}`);
     }
     const signed = signedMessageIn(form.get('subject_token') ?? '');
-    const { subject, lane } = await gateway.signIn.verify(signed, request.host);
+    const { subject, lane } = await gateway.signIn.verify(signed, ownHosts(server, gateway));
     reply.header('cache-control', 'no-store');
     return {
       access_token: await gateway.tokens.issue(subject, lane),
@@ -50,6 +50,19 @@ export async function oauthRoutes(
       token_endpoint_auth_methods_supported: ['none'],
     };
   });
+}
+
+/**
+ * The hosts a message may be for. Never the request's own Host header: a page that lures people into signing for itself could
+ * then sign in here with what they signed.
+ */
+function ownHosts(server: FastifyInstance, gateway: Gateway): ReadonlySet<string> {
+  const local = server.addresses().flatMap((bound) => {
+    if (typeof bound === 'string') return [];
+    const host = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
+    return [`${host}:${bound.port}`, `localhost:${bound.port}`];
+  });
+  return new Set([...local, ...gateway.config.publicOrigins.map((origin) => new URL(origin).host)]);
 }
 
 /** base64url of `{"message", "signature"}`. */

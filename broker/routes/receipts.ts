@@ -1,10 +1,10 @@
 // Receipts: one by its id with everything that proves it, or those of a lane in order.
 import type { FastifyInstance } from 'fastify';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
-import { createTree } from '../../contracts/libraries/ordered-merkle.ts';
+import { createTree, type OrderedTree } from '../../contracts/libraries/ordered-merkle.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { StoredEntry } from '../ledger/ledger.ts';
+import type { StoredEntry, StoredGroup } from '../ledger/ledger.ts';
 import type { AccessToken } from '../tokens.ts';
 import { bearerOf, signedIn } from './bearer.ts';
 
@@ -29,7 +29,7 @@ export async function receiptRoutes(
         `no receipt ${id.slice(0, 66)} at this gateway, check the id`,
       );
     }
-    return receiptDocument(gateway, entry, caller);
+    return receiptDocument(gateway, entry, caller, createGroups(gateway));
   });
 
   server.get<ListQuery>('/receipts', async (request) => {
@@ -61,11 +61,34 @@ export async function receiptRoutes(
       afterSeq: Number(after),
       limit: count,
     });
+    const groups = createGroups(gateway);
     return {
-      receipts: await Promise.all(entries.map((entry) => receiptDocument(gateway, entry, caller))),
+      receipts: await Promise.all(
+        entries.map((entry) => receiptDocument(gateway, entry, caller, groups)),
+      ),
       next: entries.length === count ? (entries.at(-1)?.receipt.seq ?? null) : null,
     };
   });
+}
+
+type Groups = (
+  group: number,
+) => Promise<{ readonly stored: StoredGroup; readonly tree: OrderedTree }>;
+
+/** Receipts of one group stand close together: each group of a page is read and hashed once. */
+function createGroups(gateway: Gateway): Groups {
+  const known = new Map<number, ReturnType<Groups>>();
+  const read: Groups = async (number) => {
+    const found = await gateway.ledger.group(number);
+    if (found === undefined)
+      throw new DefaasError('LEDGER_FAILED', `receipt group ${number} is not in the ledger`);
+    return { stored: found.group, tree: createTree(found.ids) };
+  };
+  return (number) => {
+    const group = known.get(number) ?? read(number);
+    known.set(number, group);
+    return group;
+  };
 }
 
 /** Money and nonces as decimal strings; the salt for the payer and the lane's key only. */
@@ -73,14 +96,12 @@ async function receiptDocument(
   gateway: Gateway,
   entry: StoredEntry,
   caller: AccessToken | undefined,
+  groups: Groups,
 ): Promise<Record<string, unknown>> {
   const { receipt, call, execution } = entry;
-  const stored = await gateway.ledger.group(entry.group);
-  const tree = stored && createTree(stored.ids);
+  const { stored, tree } = await groups(entry.group);
   // Signing again gives the same signature (RFC 6979): a group whose signature is not stored yet is signed here.
-  const signature =
-    stored?.group.signature ??
-    (stored && gateway.groupSigner.sign(stored.group.root, stored.group.count));
+  const signature = stored.signature ?? gateway.groupSigner.sign(stored.root, stored.count);
   const settledSeq =
     gateway.chain.view.lane(receipt.payer, gateway.address, receipt.signer)?.seq ?? 0;
   const isOwn = caller?.signedBy === receipt.payer || caller?.signedBy === receipt.signer;
@@ -94,12 +115,12 @@ async function receiptDocument(
     execution,
     ...(isOwn && { salt: entry.salt }),
     group: {
-      root: stored?.group.root,
+      root: stored.root,
       index: entry.groupIndex,
-      count: stored?.group.count,
-      path: tree?.path(entry.groupIndex),
+      count: stored.count,
+      path: tree.path(entry.groupIndex),
       signature,
-      key: stored?.group.key ?? gateway.groupSigner.key,
+      key: stored.key ?? gateway.groupSigner.key,
     },
     attempts: entry.attempts,
     reason: entry.reason ?? null,

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { cidOf } from '../../contracts/libraries/names.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import { type SettleResult, settle } from '../settlement/settle.ts';
+import { startCycle } from '../settlement/cycle.ts';
 import { signedIn } from './bearer.ts';
 
 /** Codec of a batch's root block: dag-cbor (contracts.md 5.5). */
@@ -13,7 +13,8 @@ export async function settlementRoutes(
   server: FastifyInstance,
   { gateway }: { readonly gateway: Gateway },
 ): Promise<void> {
-  let running: Promise<SettleResult> | undefined;
+  const cycle = startCycle(gateway);
+  server.addHook('onClose', async () => cycle.close());
 
   server.post('/settlements', async (request) => {
     const { signedBy } = await signedIn(gateway, request);
@@ -23,10 +24,7 @@ export async function settlementRoutes(
         `${signedBy} may not settle, sign in with the gateway's key`,
       );
     }
-    running ??= settle(gateway).finally(() => {
-      running = undefined;
-    });
-    const { totalUnits, ...result } = await running;
+    const { totalUnits, ...result } = await cycle.run();
     return { ...result, totalUnits: `${totalUnits}` };
   });
 

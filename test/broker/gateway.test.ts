@@ -4,6 +4,7 @@ import { fetchBlock } from '../../broker/client/artifacts.ts';
 import { createLaneMemory } from '../../broker/client/lane.ts';
 import { fetchReceipts } from '../../broker/client/receipts.ts';
 import { settle } from '../../broker/client/settlement.ts';
+import { signInMessage } from '../../broker/client/sign-in.ts';
 import { audit } from '../../broker/settlement/audit.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from './small-house.ts';
 
@@ -130,6 +131,31 @@ describe('gateway', function () {
     const session = await house.session(KEYS.user, { payer: KEYS.publisher, signer: other });
 
     await assert.rejects(session.request('/lanes/x/y'), { code: 'SIGN_IN_REFUSED' });
+    const { connection, key } = await house.session(KEYS.user);
+    const signInAt = async (origin: string, nonce: string) => {
+      const issuedAtMs = Date.now();
+      const address = key.address;
+      const message = signInMessage({
+        connection: { ...connection, origin },
+        address,
+        nonce,
+        issuedAtMs,
+      });
+      const subject = JSON.stringify({ message, signature: await key.signText(message) });
+      return fetch(`${house.url()}/oauth/token`, {
+        method: 'POST',
+        body: new URLSearchParams({
+          grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+          subject_token_type: 'urn:defaas:params:oauth:token-type:siwe',
+          subject_token: Buffer.from(subject).toString('base64url'),
+        }),
+      });
+    };
+    const { nonce } = await (await connection.request('/oauth/nonce', { method: 'POST' })).json();
+    await problem(await signInAt('http://evil.example', nonce), 400, 'SIGN_IN_REFUSED');
+    await problem(await signInAt(house.url(), 'f'.repeat(60)), 400, 'SIGN_IN_REFUSED');
+    assert.equal((await signInAt(house.url(), nonce)).status, 200);
+    await problem(await signInAt(house.url(), nonce), 400, 'SIGN_IN_REFUSED');
   });
 
   it('says in a 402 exactly what is missing', async () => {
