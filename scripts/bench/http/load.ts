@@ -1,0 +1,288 @@
+// Load on one HTTP target, from a process of its own: so many connections, on each the next request when the answer is in,
+// or a fixed rate. Raw sockets and one prepared request: about 10 us of CPU a request, so that the target has the machine.
+import { fork } from 'node:child_process';
+import { connect, type Socket } from 'node:net';
+import { createHistogram } from 'node:perf_hooks';
+
+/** A request that is sent again and again. */
+export interface Target {
+  readonly origin: string;
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+export interface LoadOptions {
+  readonly target: Target;
+  readonly connections: number;
+  /** Before the counting begins, ms. */
+  readonly warmUpMs: number;
+  /** What is counted, ms. */
+  readonly durationMs: number;
+  /** Requests a second, however slow the answers; their time counts from when they were due. Default: as fast as answers come. */
+  readonly ratePerSec?: number;
+}
+
+export interface LoadResult {
+  readonly requests: number;
+  /** Answers other than 2xx, and broken connections. */
+  readonly failures: number;
+  /** The first of them. */
+  readonly failure?: string;
+  readonly requestsPerSec: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly maxMs: number;
+}
+
+export interface Load {
+  /** `onCounting` is called when the warm-up is over. @throws Error the process has ended */
+  run(options: LoadOptions, onCounting?: () => void): Promise<LoadResult>;
+  /** Opens connections, one answered request on each, and keeps them until the process ends. */
+  hold(target: Target, connections: number): Promise<void>;
+  close(): void;
+}
+
+type Command =
+  | { readonly run: LoadOptions }
+  | { readonly hold: Target; readonly connections: number };
+type Message =
+  | { readonly counting: true }
+  | { readonly held: true }
+  | { readonly result: LoadResult }
+  | { readonly error: string };
+
+const MAX_REPLY_BYTES = 64 * 1024;
+const TICK_MS = 1;
+const NS_PER_MS = 1e6;
+const HEAD_END = Buffer.from('\r\n\r\n');
+
+/** Starts the process; it is kept over many runs, so that its code stays warm. */
+export function startLoad(): Load {
+  const child = fork(import.meta.filename);
+  const ask = (command: Command, onMessage: (message: Message) => boolean): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const end = (error?: Error): void => {
+        child.off('message', hear).off('exit', gone);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const gone = (): void => end(new Error('the load generator has ended'));
+      const hear = (message: Message): void => {
+        if ('error' in message) end(new Error(message.error));
+        else if (onMessage(message)) end();
+      };
+      child.on('message', hear).once('exit', gone);
+      child.send(command);
+    });
+  return {
+    run: async (options, onCounting) => {
+      let result: LoadResult | undefined;
+      await ask({ run: options }, (message) => {
+        if ('counting' in message) onCounting?.();
+        if ('result' in message) result = message.result;
+        return result !== undefined;
+      });
+      if (result === undefined) throw new Error('a load without a result');
+      return result;
+    },
+    hold: (target, connections) =>
+      ask({ hold: target, connections }, (message) => 'held' in message),
+    close: () => child.kill('SIGTERM'),
+  };
+}
+
+/** One kept connection with at most one request on its way. */
+class Line {
+  readonly #socket: Socket;
+  readonly #request: Buffer;
+  readonly #onAnswer: (line: Line, failure: string | undefined) => void;
+  #pending: Buffer | undefined;
+  /** When the request on its way was due, ns. */
+  dueNs = 0n;
+
+  constructor(
+    target: Target,
+    onAnswer: (line: Line, failure: string | undefined) => void,
+    onOpen: (line: Line) => void,
+  ) {
+    const { hostname, port } = new URL(target.origin);
+    this.#request = requestBytes(target);
+    this.#onAnswer = onAnswer;
+    this.#socket = connect({
+      host: hostname,
+      port: Number(port),
+      noDelay: true,
+      onread: { buffer: readBuffer, callback: (length) => this.#read(length) },
+    });
+    this.#socket.once('connect', () => onOpen(this));
+    this.#socket.once('close', () => this.#onAnswer(this, 'connection closed'));
+    this.#socket.on('error', () => {});
+  }
+
+  send(dueNs: bigint): void {
+    this.dueNs = dueNs;
+    this.#socket.write(this.#request);
+  }
+
+  close(): void {
+    this.#socket.removeAllListeners('close');
+    this.#socket.destroy();
+  }
+
+  #read(length: number): boolean {
+    const chunk = readBuffer.subarray(0, length);
+    const bytes = this.#pending === undefined ? chunk : Buffer.concat([this.#pending, chunk]);
+    const headEnd = bytes.indexOf(HEAD_END);
+    const head = headEnd < 0 ? '' : bytes.latin1Slice(0, headEnd);
+    const [, bodyBytes] = /\r\ncontent-length: *(\d+)/i.exec(head) ?? [];
+    if (headEnd >= 0 && bodyBytes === undefined) return this.#end('an answer without a length');
+    const whole = headEnd + HEAD_END.length + Number(bodyBytes);
+    if (headEnd < 0 || bytes.length < whole) {
+      // The buffer is every connection's: what must wait is copied.
+      this.#pending = Buffer.from(bytes);
+      return bytes.length < MAX_REPLY_BYTES || this.#end('an answer too large');
+    }
+    this.#pending = undefined;
+    const isGood = head.startsWith('HTTP/1.1 2');
+    this.#onAnswer(this, isGood ? undefined : `${head.slice(9, 12)} ${bytes.latin1Slice(headEnd + 4, 512)}`);
+    return true;
+  }
+
+  #end(failure: string): boolean {
+    this.close();
+    this.#onAnswer(this, failure);
+    return false;
+  }
+}
+
+/** Read into by all sockets; each read is done with before the next. */
+const readBuffer = Buffer.alloc(MAX_REPLY_BYTES);
+
+function requestBytes({ origin, path, headers, body }: Target): Buffer {
+  const lines = Object.entries({
+    host: new URL(origin).host,
+    'content-length': String(Buffer.byteLength(body)),
+    ...headers,
+  }).map(([name, value]) => `${name}: ${value}`);
+  return Buffer.from(`POST ${path} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n${body}`);
+}
+
+async function openLines(
+  target: Target,
+  connections: number,
+  onAnswer: (line: Line, failure: string | undefined) => void,
+): Promise<Line[]> {
+  const opening = Array.from(
+    { length: connections },
+    () => new Promise<Line>((resolve) => void new Line(target, onAnswer, resolve)),
+  );
+  return Promise.all(opening);
+}
+
+async function run(options: LoadOptions, onCounting: () => void): Promise<LoadResult> {
+  const { target, connections, ratePerSec } = options;
+  const histogram = createHistogram();
+  let isCounting = false;
+  let requests = 0;
+  let failures = 0;
+  let failure: string | undefined;
+  const idle: Line[] = [];
+  const onAnswer = (line: Line, why: string | undefined): void => {
+    const nowNs = process.hrtime.bigint();
+    if (why !== undefined) {
+      failures += 1;
+      failure ??= why;
+    }
+    if (isCounting) {
+      requests += 1;
+      histogram.record(nowNs - line.dueNs + 1n);
+    }
+    if (ratePerSec === undefined) line.send(nowNs);
+    else idle.push(line);
+  };
+  const lines = await openLines(target, connections, onAnswer);
+  const stop = ratePerSec === undefined ? startClosed(lines) : startPaced(lines, idle, ratePerSec);
+  await waitMs(options.warmUpMs);
+  onCounting();
+  isCounting = true;
+  const startedAtMs = performance.now();
+  await waitMs(options.durationMs);
+  isCounting = false;
+  const seconds = (performance.now() - startedAtMs) / 1000;
+  stop();
+  for (const line of lines) line.close();
+  return {
+    requests,
+    failures,
+    ...(failure !== undefined && { failure }),
+    requestsPerSec: requests / seconds,
+    p50Ms: histogram.percentile(50) / NS_PER_MS,
+    p99Ms: histogram.percentile(99) / NS_PER_MS,
+    maxMs: requests === 0 ? 0 : histogram.max / NS_PER_MS,
+  };
+}
+
+function startClosed(lines: readonly Line[]): () => void {
+  for (const line of lines) line.send(process.hrtime.bigint());
+  return () => {};
+}
+
+/** Every millisecond what is due by then. Without a free connection it waits, and its time runs. */
+function startPaced(lines: readonly Line[], idle: Line[], ratePerSec: number): () => void {
+  idle.push(...lines);
+  const startedNs = process.hrtime.bigint();
+  let ticks = 0;
+  let sent = 0;
+  const timer = setInterval(() => {
+    const elapsedMs = Number(process.hrtime.bigint() - startedNs) / NS_PER_MS;
+    while (ticks * TICK_MS <= elapsedMs) {
+      const due = Math.floor((ticks * TICK_MS * ratePerSec) / 1000);
+      const dueNs = startedNs + BigInt(ticks * TICK_MS * NS_PER_MS);
+      for (; sent < due; sent += 1) {
+        const line = idle.pop();
+        if (line === undefined) return;
+        line.send(dueNs);
+      }
+      ticks += 1;
+    }
+  }, TICK_MS);
+  return () => clearInterval(timer);
+}
+
+async function hold(target: Target, connections: number): Promise<void> {
+  let failure: string | undefined;
+  let answers = 0;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const lines = await openLines(target, connections, (_line, why) => {
+    failure ??= why;
+    answers += 1;
+    if (answers === connections || why !== undefined) resolve();
+  });
+  for (const line of lines) line.send(0n);
+  await promise;
+  if (failure !== undefined) throw new Error(failure);
+}
+
+function waitMs(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+if (import.meta.main) {
+  const tell = (message: Message): void => {
+    process.send?.(message);
+  };
+  process.on('message', async (command: Command) => {
+    try {
+      if ('run' in command) {
+        tell({ result: await run(command.run, () => tell({ counting: true })) });
+        return;
+      }
+      await hold(command.hold, command.connections);
+      tell({ held: true });
+    } catch (error) {
+      tell({ error: error instanceof Error ? error.message : String(error) });
+    }
+  });
+  process.on('disconnect', () => process.exit(0));
+}

@@ -1,0 +1,270 @@
+// Ours: one gateway process on a local chain, with a function whose deployment lies at the stub, and a prepaid lane for it.
+// Nothing of the hot path is left out or replaced: the adapter is Azure's, with its key cached, and speaks to the stub.
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect } from '../../../broker/client/connection.ts';
+import { createKeySigner } from '../../../broker/client/key.ts';
+import { fetchLane, putVoucher, signVoucher } from '../../../broker/client/lane.ts';
+import { createSession } from '../../../broker/client/session.ts';
+import { signIn } from '../../../broker/client/sign-in.ts';
+import type { EmulatorsFile } from '../../../broker/clouds.ts';
+import type { DeploymentRecord } from '../../../broker/ledger/ledger.ts';
+import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
+import { type Chain, createChain } from '../../../contracts/chain.ts';
+import { createKey } from '../../../contracts/keystore.ts';
+import type { Hex } from '../../../contracts/libraries/keccak.ts';
+import { CODECS, cidOf } from '../../../contracts/libraries/names.ts';
+import { readAccount } from '../../cli/account.ts';
+import { PACKAGE_ROOT } from '../../cli/house.ts';
+import { startLocalChain } from '../../local-chain.ts';
+import type { Target } from './load.ts';
+
+const NAME = 'bench';
+const PROVIDER = 'azure-functions';
+const REGION = 'westeurope';
+const MEMORY_MIB = 128;
+const TIMEOUT_MS = 10_000;
+/** Enough for any number of calls, base units. */
+const LANE_UNITS = 1_000_000_000_000n;
+const BOND_UNITS = 10_000_000_000n;
+const LANE_LIFE_SEC = 30 * 86_400;
+const ROLES_BOTH = 3;
+const PREPAID = 1;
+const NO_THUMBPRINT: Hex = `0x${'00'.repeat(32)}`;
+const END_MS = 15_000;
+
+export interface PaidGateway {
+  readonly origin: string;
+  readonly pid: number;
+  readonly process: ChildProcess;
+  /** A paid call of the function: a fresh bearer token in its headers. */
+  target(body: string): Promise<Target>;
+  /** Receipts in the lane so far. */
+  receipts(): Promise<number>;
+  close(): Promise<void>;
+}
+
+export interface PaidGatewayOptions {
+  /** `http://host:port` of the stub. */
+  readonly upstream: string;
+  /** Arguments of node for the gateway's process. */
+  readonly execArgv?: readonly string[];
+}
+
+/** About 5 s: a chain, the contracts, the parties, a version, its deployment, money, and then the gateway. */
+export async function startPaidGateway(options: PaidGatewayOptions): Promise<PaidGateway> {
+  const home = mkdtempSync(join(tmpdir(), 'bench-http-'));
+  const local = await startLocalChain({ dir: join(home, 'chain') });
+  let child: ChildProcess | undefined;
+  const close = async (): Promise<void> => {
+    if (child !== undefined && child.exitCode === null && child.signalCode === null) {
+      const ended = once(child, 'exit');
+      child.kill('SIGTERM');
+      const kill = setTimeout(() => child?.kill('SIGKILL'), END_MS);
+      await ended;
+      clearTimeout(kill);
+    }
+    await local.close();
+    rmSync(home, { recursive: true, force: true });
+  };
+  try {
+    await found(home, local.rpcUrl);
+    const lane = await furnish(home, local.rpcUrl, options.upstream);
+    child = fork(join(PACKAGE_ROOT, 'broker/main.ts'), {
+      env: { ...process.env, ...environmentOf(home, local) },
+      execArgv: [...(options.execArgv ?? [])],
+    });
+    const origin = await readyUrl(child);
+    const connection = await connect(origin);
+    const session = await createSession({ connection, key: lane.key.privateKey, lane });
+    const signature = await signVoucher(connection, session.key, lane.payer, LANE_UNITS);
+    await putVoucher(session, lane, LANE_UNITS, signature);
+    return {
+      origin,
+      pid: child.pid ?? 0,
+      process: child,
+      target: async (body) => {
+        const key = await createKeySigner(lane.key.privateKey);
+        const { accessToken } = await signIn(connection, key, lane);
+        return {
+          origin,
+          path: `/functions/${lane.owner}/${NAME}`,
+          headers: { authorization: `Bearer ${accessToken}`, 'content-type': 'application/json' },
+          body,
+        };
+      },
+      receipts: async () => (await fetchLane(session, lane)).seq,
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Keys, their ether, and the contracts: the house's own first step. */
+async function found(home: string, rpcUrl: string): Promise<void> {
+  const child = fork(join(PACKAGE_ROOT, 'scripts/house/found.ts'), [home, rpcUrl]);
+  const [code] = await once(child, 'exit');
+  if (code !== 0) throw new Error(`the contracts were not deployed: found.ts ended with ${code}`);
+}
+
+/** The parties, a public version, its deployment enrolled and drawn from, and a lane that the user has paid for. */
+async function furnish(home: string, rpcUrl: string, upstream: string) {
+  const { contracts } = await import(join(home, 'contracts.json'), { with: { type: 'json' } }).then(
+    (file) => ({ contracts: file.default }),
+  );
+  const chain = await createChain({ rpcUrls: [rpcUrl], contracts });
+  try {
+    await chain.start();
+    const gateway = chain.connect(readAccount(home, 'gateway'));
+    await standUp(home, chain);
+    const owner = readAccount(home, 'publisher');
+    const functionVersion = await publish(chain, owner);
+    const chainId = await gateway.enrol(functionVersion, PROVIDER, REGION);
+    await gateway.setCandidates(functionVersion, [chainId]);
+    await recordDeployment(home, { functionVersion, chainId, upstream });
+    const payer = readAccount(home, 'user');
+    const key = createKey();
+    const user = chain.connect(payer);
+    await user.mintMock(LANE_UNITS);
+    await user.depositAllotOpenLane({
+      amount: LANE_UNITS,
+      gateway: gateway.address,
+      lane: {
+        signer: key.address,
+        cap: LANE_UNITS,
+        expirySec: Math.floor(Date.now() / 1000) + LANE_LIFE_SEC,
+        mode: PREPAID,
+      },
+    });
+    return { owner: owner.address, payer: payer.address, signer: key.address, key };
+  } finally {
+    chain.close();
+  }
+}
+
+async function standUp(home: string, chain: Chain): Promise<void> {
+  const gateway = chain.connect(readAccount(home, 'gateway'));
+  await gateway.registerParty({
+    roles: ROLES_BOTH,
+    uri: 'http://127.0.0.1',
+    jwksThumbprint: NO_THUMBPRINT,
+  });
+  await gateway.addKey(readAccount(home, 'operator').privateKey, ROLES_BOTH);
+  await gateway.mintMock(BOND_UNITS);
+  await gateway.bond(gateway.address, BOND_UNITS);
+}
+
+/** The template's tariff. There is no artifact: what runs is the stub. */
+async function publish(chain: Chain, owner: ReturnType<typeof readAccount>): Promise<Hex> {
+  const publisher = chain.connect(owner);
+  const { functionId } = await publisher.register(NAME);
+  const { functionVersion } = await publisher.publish(functionId, {
+    manifestCid: cidOf(CODECS.raw, `0x${'aa'.repeat(32)}`),
+    artifactCid: cidOf(CODECS.dagPb, `0x${'bb'.repeat(32)}`),
+    tariff: {
+      perCall: 20n,
+      perGiBSecond: 40n,
+      maxPrice: 100_000n,
+      minBilledMs: 0,
+      roundMs: 1,
+      publisherBps: 1_500,
+    },
+    accessMode: 0,
+    memoryMiB: MEMORY_MIB,
+    timeoutMs: TIMEOUT_MS,
+    idempotent: true,
+    deterministic: false,
+  });
+  return functionVersion;
+}
+
+/** As the gateway records a finished deployment; it reads this when it starts. */
+async function recordDeployment(
+  home: string,
+  of: { readonly functionVersion: Hex; readonly chainId: number; readonly upstream: string },
+): Promise<void> {
+  const { functionVersion, chainId, upstream } = of;
+  const place = { provider: PROVIDER, name: 'df-bench', region: REGION } as const;
+  const record: DeploymentRecord = {
+    ...place,
+    functionVersion,
+    state: 'live',
+    chainId,
+    deployment: {
+      ...place,
+      specHash: '',
+      artifactCid: '',
+      memoryMiB: MEMORY_MIB,
+      timeoutMs: TIMEOUT_MS,
+      url: upstream,
+      key: 'a-host-key-of-the-function-app',
+    },
+  };
+  const ledger = await openSqliteLedger(join(home, 'gateway', 'ledger.sqlite'));
+  await ledger.putDeployment(record);
+  await ledger.putManifest(
+    functionVersion,
+    JSON.stringify({ name: NAME, entry: 'handler.mjs', runtime: 'nodejs22' }),
+  );
+  await ledger.close();
+}
+
+function environmentOf(
+  home: string,
+  local: { readonly rpcUrl: string; readonly trustedFromBlock: number },
+): Record<string, string> {
+  const emulators = join(home, 'emulators.json');
+  mkdirSync(home, { recursive: true });
+  writeFileSync(emulators, JSON.stringify(NO_CONTROL_PLANES), { mode: 0o600 });
+  return {
+    DEFAAS_HOME: home,
+    DEFAAS_PORT: '0',
+    DEFAAS_LOG_LEVEL: 'warn',
+    DEFAAS_CHAIN_RPC_URL: local.rpcUrl,
+    DEFAAS_CHAIN_CONTRACTS_FILE: join(home, 'contracts.json'),
+    DEFAAS_CHAIN_LOCAL_FROM_BLOCK: String(local.trustedFromBlock),
+    DEFAAS_KEYS_GATEWAY_FILE: join(home, 'keys', 'gateway.json'),
+    DEFAAS_KEYS_OPERATOR_FILE: join(home, 'keys', 'operator.json'),
+    DEFAAS_KEYS_SETTLER_FILE: join(home, 'keys', 'settler.json'),
+    DEFAAS_EMULATORS_FILE: emulators,
+  };
+}
+
+/** Nothing is deployed during a run, so no control plane is ever asked. */
+const NO_CONTROL_PLANES: EmulatorsFile = {
+  aws: {
+    endpoint: 'http://127.0.0.1:9',
+    region: 'us-east-1',
+    credentials: { accessKeyId: 'none', secretAccessKey: 'none' },
+    roleArn: '',
+  },
+  google: {
+    endpoint: 'http://127.0.0.1:9',
+    metadataHost: '127.0.0.1:9',
+    projectId: 'none',
+    region: 'us-central1',
+  },
+  azure: {
+    endpoint: 'https://127.0.0.1:9',
+    caPem: '',
+    token: 'none',
+    subscriptionId: 'none',
+    resourceGroup: 'none',
+    location: REGION,
+    storage: { connectionString: '', containerUrl: '' },
+  },
+};
+
+function readyUrl(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    child.once('exit', (code) => reject(new Error(`the gateway has ended with ${code}`)));
+    child.on('message', (message: { ready?: { url: string } }) => {
+      if (message.ready !== undefined) resolve(message.ready.url);
+    });
+  });
+}
