@@ -305,7 +305,7 @@ export interface ChainOptions {
   readonly chainId?: number;
   /** The view stays this many blocks behind the head, or at the chain's safe or finalized block. 0 by default. */
   readonly confirmations?: number | 'safe' | 'finalized';
-  /** How often the head is asked for, ms. 200 for a chain on this machine, else 2000. */
+  /** How often the head is asked for, ms. 250 for a chain on this machine, else 2000. */
   readonly pollMs?: number;
   /** Without an answer for so long the head is stale, ms. */
   readonly staleMs?: number;
@@ -321,7 +321,7 @@ export interface ChainOptions {
 /** How long `synced` waits for a block, and a writer for its transaction's inclusion, ms. */
 const WAIT_MS = 30_000;
 const INCLUSION_MS = 60_000;
-const LOCAL_POLL_MS = 200;
+const LOCAL_POLL_MS = 250;
 const REMOTE_POLL_MS = 2_000;
 
 /**

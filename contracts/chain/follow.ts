@@ -47,6 +47,13 @@ interface Block {
   readonly timestampSec: number;
 }
 
+/** Somebody in `synced`. */
+interface Waiter {
+  /** Called after each step with its number; what it has taken in was the newest when it began. */
+  check(step: number): void;
+  fail(): void;
+}
+
 interface RpcBlock {
   readonly number: Hex;
   readonly hash: Hex;
@@ -69,8 +76,7 @@ export function createFollower(options: FollowerOptions): Follower {
   /** The ends of the pages taken in, oldest first. */
   const trail: Block[] = [];
   const listeners = new Set<(head: Head) => void>();
-  /** Called after each step with its number; what it has taken in was the newest when it began. */
-  const waiting = new Set<(step: number) => void>();
+  const waiting = new Set<Waiter>();
   let steps = 0;
   let pageBlocks = options.pageBlocks;
   let isClosed = false;
@@ -172,7 +178,7 @@ export function createFollower(options: FollowerOptions): Follower {
     const number = steps;
     await catchUp();
     failure = undefined;
-    for (const check of waiting) check(number);
+    for (const { check } of waiting) check(number);
   };
 
   const catchUp = async (): Promise<void> => {
@@ -220,9 +226,15 @@ export function createFollower(options: FollowerOptions): Follower {
 
   return {
     start: () => {
-      started ??= step().then(() => {
-        follow();
-      });
+      started ??= step().then(
+        () => {
+          follow();
+        },
+        (error) => {
+          started = undefined;
+          throw error;
+        },
+      );
       return started;
     },
     synced: async (atLeastBlock) => {
@@ -233,18 +245,21 @@ export function createFollower(options: FollowerOptions): Follower {
         const isThere = atLeastBlock === undefined ? number > before : taken() >= atLeastBlock;
         if (isThere) arrived.resolve();
       };
-      const timer = setTimeout(() => {
+      const fail = (): void => {
         const block = atLeastBlock === undefined ? 'the newest block' : `block ${atLeastBlock}`;
-        const message = `${block} did not come within ${waitMs} ms, the view is at ${taken()}; check the RPC URL`;
+        const until = isClosed ? 'before the chain was closed' : `within ${waitMs} ms`;
+        const message = `${block} did not come ${until}, the view is at ${taken()}; check the RPC URL`;
         arrived.reject(new ChainError('CHAIN_STALE', message, { cause: failure }));
-      }, waitMs);
-      waiting.add(check);
+      };
+      const timer = setTimeout(fail, waitMs);
+      const waiter = { check, fail };
+      waiting.add(waiter);
       hurry();
       try {
         await arrived.promise;
       } finally {
         clearTimeout(timer);
-        waiting.delete(check);
+        waiting.delete(waiter);
       }
     },
     onBlock: (listener) => {
@@ -254,6 +269,7 @@ export function createFollower(options: FollowerOptions): Follower {
     close: () => {
       isClosed = true;
       wake?.();
+      for (const { fail } of waiting) fail();
     },
   };
 }

@@ -10,8 +10,7 @@ const stepWords = new Words(2);
  * @throws TypeError  either is of another length
  */
 export function drawSeed(value: Hex, callHash: Hex): Hex {
-  if (value.length !== 50) throw new TypeError(`expected 24 bytes of hex, got "${value}"`);
-  seedWords.bytes32(0, `0x0000000000000000${value.slice(2)}`);
+  seedWords.uint192(0, value);
   seedWords.bytes32(1, callHash);
   return keccak256Hex(seedWords.bytes);
 }
@@ -26,7 +25,7 @@ export function drawOrder(seed: Hex, ids: readonly number[], places = ids.length
   for (let k = 0; k < end; k += 1) {
     const left = order.length - k;
     if (left === 1) break;
-    const other = k + Number(step(seed, k) % BigInt(left));
+    const other = k + remainderOf(stepDigits(seed, k), left);
     const drawn = order[other];
     const here = order[k];
     if (drawn === undefined || here === undefined) break;
@@ -36,11 +35,20 @@ export function drawOrder(seed: Hex, ids: readonly number[], places = ids.length
   return order.slice(0, end);
 }
 
-/** s(k): the seed's high 128 bits, its low 128 bits, then keccak256(abi.encode(seed, k)). */
-function step(seed: Hex, k: number): bigint {
-  if (k === 0) return BigInt(seed.slice(0, 34));
-  if (k === 1) return BigInt(`0x${seed.slice(34)}`);
+/** s(k) in hex digits: the seed's high 128 bits, its low 128 bits, then keccak256(abi.encode(seed, k)). */
+function stepDigits(seed: Hex, k: number): string {
+  if (k === 0) return seed.slice(2, 34);
+  if (k === 1) return seed.slice(34);
   stepWords.bytes32(0, seed);
   stepWords.uint(1, k, Number.MAX_SAFE_INTEGER);
-  return BigInt(keccak256Hex(stepWords.bytes));
+  return keccak256Hex(stepWords.bytes).slice(2);
+}
+
+/** A long number modulo `divisor`, eight digits at a time: each step is below 2^53 while there are at most 2^21 ids. */
+function remainderOf(digits: string, divisor: number): number {
+  let rest = 0;
+  for (let i = 0; i < digits.length; i += 8) {
+    rest = (rest * 0x1_0000_0000 + Number.parseInt(digits.slice(i, i + 8), 16)) % divisor;
+  }
+  return rest;
 }

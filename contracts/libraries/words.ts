@@ -24,6 +24,11 @@ export class Words {
     writeHex(value, this.bytes, word * WORD_BYTES + 12, 20);
   }
 
+  /** A uint192 as `0x` and 48 digits, the form of an epoch's value. @throws TypeError  any other form */
+  uint192(word: number, value: Hex): void {
+    writeHex(value, this.bytes, word * WORD_BYTES + 8, 24);
+  }
+
   /** A bytes32, `0x` and 64 digits. @throws TypeError  any other form */
   bytes32(word: number, value: Hex): void {
     writeHex(value, this.bytes, word * WORD_BYTES, 32);

@@ -326,6 +326,15 @@ describe('a chain client', function () {
     }
   });
 
+  it('gives up waiting for a block when it is closed', async () => {
+    const chain = await hardhat.open();
+    const waiting = chain.synced(10 ** 9);
+
+    chain.close();
+
+    await assert.rejects(waiting, isCode('CHAIN_STALE'));
+  });
+
   it('tells of each block once, until it is told to stop', async () => {
     const chain = await hardhat.open();
     const seen: number[] = [];
