@@ -1,5 +1,6 @@
 // Calling a function and paying for it: the request, the vouchers that it needs, and the receipts that come before each new one.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
+import type { Connection, RequestOptions } from './connection.ts';
 import { DefaasClientError, readProblem } from './errors.ts';
 import {
   createLaneMemory,
@@ -123,21 +124,15 @@ export function createCaller(options: CallerOptions): Caller {
     return voucher.header;
   };
 
-  const invoke: Caller['invoke'] = async (request) => {
-    const idempotencyKey = request.idempotencyKey ?? crypto.randomUUID();
+  const invoke: Caller['invoke'] = async (given) => {
+    const request = withKey(given);
     if (memory.read().ceilingUnits === 0n) await raise({ ceilingUnits: 0n, needUnits: 1n });
     for (let raises = 0; ; raises += 1) {
-      const headers = headersOf(request, idempotencyKey, await newestVoucher());
-      const response = await session.send(`/functions/${request.function}${pathOf(request)}`, {
-        method: request.method ?? (request.body ? 'POST' : 'GET'),
-        headers,
-        ...(request.body && { body: request.body }),
-        ...(request.signal && { signal: request.signal }),
-        timeoutMs: request.timeoutMs ?? TIMEOUT_MS,
-        redirect: 'manual',
-      });
+      const headers = headersOf(request);
+      headers.set('defaas-voucher', await newestVoucher());
+      const response = await session.send(...requestOf(request, headers));
       const receipt = receiptLine(response);
-      if (receipt) return { response, receipt, idempotencyKey };
+      if (receipt) return { response, receipt, idempotencyKey: request.idempotencyKey };
       const error = await readProblem(response, `calling ${request.function}`);
       const shortage = shortageIn(error);
       if (shortage?.reason !== 'ceiling' || raises === MAX_RAISES) throw error;
@@ -164,10 +159,42 @@ export function createCaller(options: CallerOptions): Caller {
   };
 }
 
-function headersOf(request: InvokeRequest, idempotencyKey: string, voucher: string): Headers {
+/**
+ * Calls a function whose publisher pays, without signing in.
+ * @throws TOKEN_MISSING its callers pay; SPONSOR_EMPTY, and the gateway's codes
+ */
+export async function invokeSponsored(
+  connection: Connection,
+  given: InvokeRequest,
+): Promise<InvokeReply> {
+  const request = withKey(given);
+  const response = await connection.send(...requestOf(request, headersOf(request)));
+  const receipt = receiptLine(response);
+  if (receipt) return { response, receipt, idempotencyKey: request.idempotencyKey };
+  throw await readProblem(response, `calling ${request.function}`);
+}
+
+type KeyedRequest = InvokeRequest & { readonly idempotencyKey: string };
+
+function withKey(request: InvokeRequest): KeyedRequest {
+  return { ...request, idempotencyKey: request.idempotencyKey ?? crypto.randomUUID() };
+}
+
+function requestOf(request: InvokeRequest, headers: Headers): [string, RequestOptions] {
+  const options: RequestOptions = {
+    method: request.method ?? (request.body ? 'POST' : 'GET'),
+    headers,
+    ...(request.body && { body: request.body }),
+    ...(request.signal && { signal: request.signal }),
+    timeoutMs: request.timeoutMs ?? TIMEOUT_MS,
+    redirect: 'manual',
+  };
+  return [`/functions/${request.function}${pathOf(request)}`, options];
+}
+
+function headersOf(request: KeyedRequest): Headers {
   const headers = new Headers(request.headers);
-  headers.set('idempotency-key', idempotencyKey);
-  headers.set('defaas-voucher', voucher);
+  headers.set('idempotency-key', request.idempotencyKey);
   if (request.maxPriceUnits !== undefined) {
     headers.set('defaas-max-price', `${request.maxPriceUnits}`);
   }

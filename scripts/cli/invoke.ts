@@ -3,7 +3,13 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { extname } from 'node:path';
 import type { ChainReader } from '../../broker/client/chain-reader.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
-import { createCaller, type InvokeReply, STEP_UNITS } from '../../broker/client/invoke.ts';
+import {
+  createCaller,
+  type InvokeReply,
+  type InvokeRequest,
+  invokeSponsored,
+  STEP_UNITS,
+} from '../../broker/client/invoke.ts';
 import { fetchReceipt } from '../../broker/client/receipts.ts';
 import type { Session } from '../../broker/client/session.ts';
 import { verifyReceipt } from '../../broker/client/verify-receipt.ts';
@@ -68,45 +74,70 @@ export async function invoke(
   const headers = readHeaders(options, body);
   const maxPriceUnits = options.max === undefined ? undefined : parseTokens(options.max, '--max');
   const opened = await openGateway(flags);
-  const reader = openReader(opened);
   try {
     const name = formatFunctionName(parseFunctionName(target, opened.account.address));
-    const { reply, session } = await call(opened, reader, {
+    const query = options.query ? `?${options.query.replace(/^\?/, '')}` : '';
+    const reply = await callAndCheck(opened, {
       function: name,
-      path: `${slashed(options.path ?? '')}${options.query ? `?${options.query.replace(/^\?/, '')}` : ''}`,
+      path: `${slashed(options.path ?? '')}${query}`,
       ...(options.method && { method: options.method.toUpperCase() }),
       headers,
       ...(body && { body }),
       ...(maxPriceUnits !== undefined && { maxPriceUnits }),
     });
-    const output = new Uint8Array(await reply.response.arrayBuffer());
-    if (options.out !== undefined) writeFileSync(userPath(options.out), output);
-    await checkReceipt(opened, reader, session, reply, { input: body, output });
-    return outcomeOf(flags, reply, output, options.out);
+    return outcomeOf(flags, reply, options.out);
   } catch (error) {
     return refusal(error);
   } finally {
-    reader.close();
     opened.close();
   }
 }
 
-type Request = Parameters<ReturnType<typeof createCaller>['invoke']>[0];
+/** A reply that was read to its end, and whose receipt is good. */
+interface Answer extends Omit<InvokeReply, 'idempotencyKey'> {
+  readonly output: Uint8Array;
+}
+
+async function callAndCheck(opened: Opened, request: InvokeRequest): Promise<Answer> {
+  const lanes = opened.store.lanes(opened.account.address);
+  if (lanes.length === 0) return callSponsored(opened, request);
+  const reader = openReader(opened);
+  try {
+    const { reply, session } = await call(opened, reader, lanes, request);
+    const output = new Uint8Array(await reply.response.arrayBuffer());
+    await checkReceipt(opened, reader, session, reply, { input: request.body, output });
+    return { ...reply, output };
+  } finally {
+    reader.close();
+  }
+}
+
+/** Without a lane there is nothing to pay with: the call goes without a token, for functions whose publisher pays. */
+async function callSponsored(
+  { connection, account }: Opened,
+  request: InvokeRequest,
+): Promise<Answer> {
+  try {
+    const reply = await invokeSponsored(connection, request);
+    return { ...reply, output: new Uint8Array(await reply.response.arrayBuffer()) };
+  } catch (error) {
+    if (!(error instanceof DefaasClientError) || error.code !== 'TOKEN_MISSING') throw error;
+    throw new CliError(
+      'LANE_UNKNOWN',
+      `account ${account.address} has no lane to pay from, at gateway ${connection.document.gateway}, run defaas deposit`,
+      { cause: error },
+    );
+  }
+}
 
 /** Calls through the newest lane, and through an older one where a lane is used up. */
 async function call(
   opened: Opened,
   reader: ChainReader,
-  request: Request,
+  lanes: readonly StoredLane[],
+  request: InvokeRequest,
 ): Promise<{ reply: InvokeReply; session: Session }> {
-  const { account, store, connection } = opened;
-  const lanes = store.lanes(account.address);
-  if (lanes.length === 0) {
-    throw new CliError(
-      'LANE_UNKNOWN',
-      `account ${account.address} has no lane, at gateway ${connection.document.gateway}, run defaas deposit`,
-    );
-  }
+  const { store } = opened;
   // One key for all tries: whichever lane pays, the call is charged once.
   const idempotencyKey = crypto.randomUUID();
   for (const [index, lane] of lanes.entries()) {
@@ -160,16 +191,10 @@ async function checkReceipt(
 
 function outcomeOf(
   flags: Flags,
-  { response, receipt }: InvokeReply,
-  output: Uint8Array,
+  { response, receipt, output }: Answer,
   out: string | undefined,
 ): Outcome {
   const { id, provider, priceUnits, seq } = receipt;
-  const place = out === undefined ? '' : ` · ${output.length} bytes in ${out}`;
-  note(
-    flags,
-    `${response.status} · ${provider} · ${formatTokens(priceUnits)} tokens · receipt ${id}${place}`,
-  );
   const text = decodeText(output);
   const document = {
     status: response.status,
@@ -179,28 +204,36 @@ function outcomeOf(
       : { body: text }),
     receipt: { id, provider, priceUnits, seq },
   };
-  const failure = response.status < 400 ? undefined : failureOf(response, text);
+  const problem = problemIn(response, text);
+  // The function gave no answer: there is nothing to print or to keep but why.
+  if (problem) return { document, failure: problem };
+  if (out !== undefined) writeFileSync(userPath(out), output);
+  const place = out === undefined ? '' : ` · ${output.length} bytes in ${out}`;
+  const price = `${formatTokens(priceUnits)} tokens`;
+  note(flags, `${response.status} · ${provider} · ${price} · receipt ${id}${place}`);
+  const isLine = text !== undefined && process.stdout.isTTY && !text.endsWith('\n');
   return {
     document,
-    ...(out === undefined && { bytes: output }),
-    ...(failure && { failure }),
+    ...(out === undefined && { bytes: isLine ? Buffer.from(`${text}\n`) : output }),
+    ...(response.status >= 400 && {
+      failure: {
+        code: 'FUNCTION_STATUS',
+        message: `the function answered ${response.status}, and was paid for it, look at its answer`,
+      },
+    }),
   };
 }
 
-/** What the gateway says of a failed function, or that the function itself said no. */
-function failureOf(response: Response, text: string | undefined) {
-  if (response.headers.get('content-type')?.startsWith('application/problem+json') && text) {
-    try {
-      const { code, detail, type } = JSON.parse(text);
-      if (String(type).startsWith('urn:defaas:error:')) return { code, message: detail };
-    } catch {
-      // A function may call anything a problem document.
-    }
+/** What the gateway says of a function that failed. A function may call anything a problem document, so its `type` decides. */
+function problemIn(response: Response, text: string | undefined) {
+  const isProblem = response.headers.get('content-type')?.startsWith('application/problem+json');
+  if (response.status < 500 || !isProblem || text === undefined) return undefined;
+  try {
+    const { code, detail, type } = JSON.parse(text);
+    return type === `urn:defaas:error:${code}` ? { code, message: detail } : undefined;
+  } catch {
+    return undefined;
   }
-  return {
-    code: 'FUNCTION_STATUS',
-    message: `the function answered ${response.status}, and was paid for it, look at its answer`,
-  };
 }
 
 /** A refusal of the gateway is an answer too: with `--json` the problem document is printed in the place of the body. */
