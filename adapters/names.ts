@@ -19,17 +19,20 @@ export function deploymentName(of: {
 
 /**
  * 52 characters of base32 (valid in every cloud's tags) over everything in the spec and over the files that the adapter
- * adds to it. Secrets count by name, never by value.
+ * adds to it. Secrets count by name and revision, never by value.
  */
 export function specHash(spec: DeploymentSpec, shim: ReadonlyMap<string, Uint8Array>): string {
-  const { files, secrets, env, ...rest } = spec;
+  const { files, secrets, secretRevisions, env, ...rest } = spec;
+  const revisions = Object.keys(secrets)
+    .sort()
+    .map((name) => [name, secretRevisions?.[name] ?? 0]);
   const hash = createHash('sha256');
   const part = (bytes: Uint8Array | string) => {
     const length = typeof bytes === 'string' ? Buffer.byteLength(bytes) : bytes.length;
     hash.update(`${length}:`).update(bytes);
   };
 
-  part(JSON.stringify([sortedEntries(rest), sortedEntries(env), Object.keys(secrets).sort()]));
+  part(JSON.stringify([sortedEntries(rest), sortedEntries(env), revisions]));
   for (const set of [files, shim]) {
     part(String(set.size));
     for (const path of sortedPaths(set)) {

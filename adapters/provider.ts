@@ -35,6 +35,8 @@ export interface DeploymentSpec {
   readonly env: Readonly<Record<string, string>>;
   /** Secret environment, name -> value; never in tags, plans, logs or errors. */
   readonly secrets: Readonly<Record<string, string>>;
+  /** Name -> a number that rises with each change of the value: how a cloud's copy is known to be the newest. */
+  readonly secretRevisions?: Readonly<Record<string, number>>;
   /** Most calls at once, or undefined for the cloud's own limit. */
   readonly maxConcurrency?: number;
 }

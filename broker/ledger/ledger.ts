@@ -64,7 +64,15 @@ export interface StoredVoucher {
   readonly signature: Hex;
 }
 
-export type DeploymentState = 'deploying' | 'live' | 'failed' | 'removing' | 'gone';
+/** `updating` is live with a change under way; `deploying`, `updating` and `removing` are driven on when the gateway starts. */
+export type DeploymentState = 'deploying' | 'updating' | 'live' | 'failed' | 'removing' | 'gone';
+
+/** What was done at a cloud, in order. */
+export interface RecordedStep {
+  readonly action: string;
+  readonly resource: string;
+  readonly atMs: number;
+}
 
 /** A version at a cloud, recorded before the first writing call there. */
 export interface DeploymentRecord {
@@ -77,8 +85,21 @@ export interface DeploymentRecord {
   /** Id in the FunctionRegistry once enrolled. */
   readonly chainId?: number;
   readonly deployment?: Deployment;
+  /** Of the newest change, each written when it was done. */
+  readonly steps?: readonly RecordedStep[];
   /** One line, when failed. */
   readonly error?: string;
+}
+
+/** A function's secret at rest. The revision rises with each change and is never used twice, so that a cloud's copy is known by it. */
+export interface StoredSecret {
+  /** Decimal. */
+  readonly functionId: string;
+  readonly name: string;
+  readonly revision: number;
+  readonly atMs: number;
+  /** Sealed by `deployments/secrets.ts`; undefined once it is unset. */
+  readonly sealed?: Uint8Array;
 }
 
 export type BatchState = 'prepared' | 'settled' | 'void';
@@ -165,6 +186,10 @@ export interface Ledger {
   expireAnswers(beforeMs: number): Promise<readonly string[]>;
   putDeployment(record: DeploymentRecord): Promise<void>;
   putManifest(functionVersion: Hex, manifest: string): Promise<void>;
+  /** Over what was there. @returns the new revision */
+  putSecret(secret: Omit<StoredSecret, 'revision'>): Promise<number>;
+  /** By name. */
+  secrets(functionId: string): Promise<readonly StoredSecret[]>;
   entry(id: Hex): Promise<StoredEntry | undefined>;
   group(group: number): Promise<{ group: StoredGroup; ids: readonly Hex[] } | undefined>;
   /** Entries of one lane in `seq` order, `afterSeq` exclusive. */

@@ -14,6 +14,7 @@ import type {
   LedgerState,
   StoredAnswer,
   StoredGroup,
+  StoredSecret,
   StoredVoucher,
 } from './ledger.ts';
 
@@ -56,6 +57,7 @@ CREATE TABLE IF NOT EXISTS answers (scope TEXT PRIMARY KEY, fingerprint TEXT NOT
 CREATE INDEX IF NOT EXISTS answers_at ON answers (at_ms);
 CREATE TABLE IF NOT EXISTS deployments (name TEXT, provider TEXT, region TEXT, record TEXT NOT NULL, PRIMARY KEY (name, provider, region)) STRICT;
 CREATE TABLE IF NOT EXISTS manifests (function_version TEXT PRIMARY KEY, manifest TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS secrets (function_id TEXT, name TEXT, revision INTEGER NOT NULL, at_ms INTEGER NOT NULL, sealed BLOB, PRIMARY KEY (function_id, name)) STRICT;
 CREATE TABLE IF NOT EXISTS batches (n INTEGER PRIMARY KEY, state TEXT NOT NULL, record TEXT NOT NULL) STRICT;
 `;
 
@@ -170,10 +172,7 @@ const operations = {
   answer: (scope: string): StoredAnswer | undefined => {
     const row = selectAnswer.get(scope);
     if (row === undefined) return undefined;
-    // Safe: the columns of `answers`; what is NULL is left out.
-    return Object.fromEntries(
-      Object.entries(row).filter(([, value]) => value !== null),
-    ) as unknown as StoredAnswer;
+    return withoutNulls<StoredAnswer>(row);
   },
 
   dropAnswer: (scope: string): void => {
@@ -198,6 +197,22 @@ const operations = {
   putManifest: (functionVersion: Hex, manifest: string): void => {
     db.prepare('INSERT OR REPLACE INTO manifests VALUES (?, ?)').run(functionVersion, manifest);
   },
+
+  putSecret: ({ functionId, name, atMs, sealed }: Omit<StoredSecret, 'revision'>): number =>
+    rows<{ revision: number }>(
+      `INSERT INTO secrets VALUES (?, ?, 1, ?, ?) ON CONFLICT DO UPDATE
+        SET revision = revision + 1, at_ms = excluded.at_ms, sealed = excluded.sealed RETURNING revision`,
+      functionId,
+      name,
+      atMs,
+      sealed ?? null,
+    )[0]?.revision ?? 0,
+
+  secrets: (functionId: string): readonly StoredSecret[] =>
+    rows<object>(
+      'SELECT function_id AS functionId, name, revision, at_ms AS atMs, sealed FROM secrets WHERE function_id = ? ORDER BY name',
+      functionId,
+    ).map((row) => withoutNulls<StoredSecret>(row)),
 
   entry: (id: Hex): EntryRow | undefined =>
     rows<EntryRow>(`SELECT ${entryColumns} FROM receipts WHERE id = ?`, id)[0],
@@ -253,12 +268,17 @@ const operations = {
 export type Operations = typeof operations;
 
 /** Rows as plain objects of the columns named in the statement. */
-function rows<Row>(sql: string, ...parameters: (string | number | null)[]): Row[] {
+function rows<Row>(sql: string, ...parameters: (string | number | Uint8Array | null)[]): Row[] {
   // Safe: the schema above is the only writer of these columns, and STRICT tables keep their types.
   return db
     .prepare(sql)
     .all(...parameters)
     .map((row) => ({ ...row }) as Row);
+}
+
+function withoutNulls<Row>(row: object): Row {
+  // Safe: as above; a column that may be NULL is optional in `Row`.
+  return Object.fromEntries(Object.entries(row).filter(([, value]) => value !== null)) as Row;
 }
 
 parentPort?.on('message', ({ id, name, args }) => {

@@ -73,6 +73,8 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     expireAnswers: (beforeMs) => run('expireAnswers', beforeMs),
     putDeployment: (record) => run('putDeployment', record),
     putManifest: (functionVersion, manifest) => run('putManifest', functionVersion, manifest),
+    putSecret: (secret) => run('putSecret', secret),
+    secrets: (functionId) => run('secrets', functionId),
     entry: async (id) => {
       const row = await run('entry', id);
       return row && storedEntry(row);

@@ -45,6 +45,7 @@ describe('specHash', () => {
       { ...spec, env: {} },
       { ...spec, maxConcurrency: 1 },
       { ...spec, secrets: { TOKEN: '', OTHER: '' } },
+      { ...spec, secretRevisions: { TOKEN: 2 } },
       { ...spec, files: new Map([...spec.files, ['x', Buffer.from('')]]) },
       { ...spec, files: new Map([...spec.files, ['handler.mjs', Buffer.from('')]]) },
     ];

@@ -169,6 +169,24 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.deepEqual((await ledger.load('2026-11-23')).sponsored, []);
     });
 
+    it('keeps secrets by function, with a revision that is never used twice', async () => {
+      const secret = { functionId: '12', name: 'API_KEY', atMs: 5 };
+      const sealed = new Uint8Array([1, 0, 255]);
+
+      const revisions = [
+        await ledger.putSecret({ ...secret, sealed }),
+        await ledger.putSecret({ ...secret, atMs: 6 }),
+        await ledger.putSecret({ ...secret, atMs: 7, sealed }),
+        await ledger.putSecret({ ...secret, functionId: '13' }),
+      ];
+      await reopen();
+
+      assert.deepEqual(revisions, [1, 2, 3, 1]);
+      assert.deepEqual(await ledger.secrets('12'), [{ ...secret, atMs: 7, revision: 3, sealed }]);
+      assert.deepEqual(await ledger.secrets('13'), [{ ...secret, functionId: '13', revision: 1 }]);
+      assert.deepEqual(await ledger.secrets('14'), []);
+    });
+
     it('keeps deployments, manifests and batches', async () => {
       const record = {
         functionVersion: `0x${'22'.repeat(32)}` as const,
