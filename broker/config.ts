@@ -65,6 +65,12 @@ export interface Config {
   readonly invocationsMax: number;
   /** Room for the kept answers of keyed calls that are too large for the ledger, MiB. */
   readonly answersMaxMiB: number;
+  /** Calls per second of one payer, 0 = without limit; and calls under way at once of one payer and of one function. */
+  readonly payerRatePerSec: number;
+  readonly payerConcurrency: number;
+  readonly functionConcurrency: number;
+  /** Execution that may fail free of charge, per function and hour, ms. */
+  readonly freeFailureMsPerHour: number;
   /** What sponsored calls may cost a publisher per UTC day, base units. */
   readonly sponsorDailyUnits: bigint;
   /** A lane is served only while it is open for two of these. */
@@ -125,6 +131,10 @@ export function readConfig(
     artifactMaxBytes: whole('DEFAAS_ARTIFACT_MAX_BYTES', 64 * 1024 * 1024, 65_536),
     invocationsMax: whole('DEFAAS_INVOCATIONS_MAX_COUNT', 1024, 1),
     answersMaxMiB: whole('DEFAAS_ANSWERS_MAX_MIB', 1024),
+    payerRatePerSec: whole('DEFAAS_PAYER_RATE_PER_SEC', 0),
+    payerConcurrency: whole('DEFAAS_PAYER_CONCURRENCY_COUNT', 512, 1),
+    functionConcurrency: whole('DEFAAS_FUNCTION_CONCURRENCY_COUNT', 512, 1),
+    freeFailureMsPerHour: whole('DEFAAS_FREE_FAILURE_MS_PER_HOUR', 600_000),
     sponsorDailyUnits: BigInt(whole('DEFAAS_SPONSOR_DAILY_UNITS', 1_000_000)),
     settlementCycleSec: whole('DEFAAS_SETTLEMENT_CYCLE_SEC', 21_600, 1),
   };

@@ -180,6 +180,7 @@ export const ERRORS = {
   ROUTE_UNKNOWN: entry(404, 'There is nothing at this address', 'see the README'),
   BODY_TOO_LARGE: entry(413, 'The body is too large', 'send less'),
   MEDIA_TYPE_UNSUPPORTED: entry(415, 'The media type is not supported', 'see the README'),
+  RATE_LIMITED: entry(429, 'Too many calls', 'slow down, see Retry-After'),
   OVERLOADED: entry(503, 'The gateway has no room', 'try again shortly'),
   LEDGER_FAILED: entry(503, 'The ledger cannot be written', 'the operator must look at the disk'),
   CHAIN_UNREACHABLE: entry(503, 'The chain cannot be reached', 'check the RPC URL'),

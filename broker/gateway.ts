@@ -18,8 +18,10 @@ import { DefaasError } from './errors.ts';
 import { type Answers, createAnswers } from './invocation/answers.ts';
 import { type Authenticate, createAuthenticate } from './invocation/authenticate.ts';
 import { type Beacon, createBeacon } from './invocation/beacon.ts';
+import { createFreeFailures, type FreeFailures } from './invocation/free-failures.ts';
 import { createJournal, type GroupSigner, type Journal } from './invocation/journal.ts';
 import { createLanes, type Lanes } from './invocation/lanes.ts';
+import { createLimits, type Limits } from './invocation/limits.ts';
 import { createSponsors, type Sponsors, utcDay } from './invocation/sponsors.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
@@ -42,6 +44,8 @@ export interface Gateway {
   readonly journal: Journal;
   readonly groupSigner: GroupSigner;
   readonly sponsors: Sponsors;
+  readonly limits: Limits;
+  readonly freeFailures: FreeFailures;
   readonly answers: Answers;
   readonly beacon: Beacon;
   readonly deployments: Deployments;
@@ -135,6 +139,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       onBroken: options.onBroken,
     }),
     groupSigner: signer,
+    limits: createLimits({ ...config, nowMs }),
+    freeFailures: createFreeFailures(config.freeFailureMsPerHour, nowMs),
     sponsors: createSponsors({
       dailyUnits: config.sponsorDailyUnits,
       spentToday: state.sponsored,

@@ -3,6 +3,7 @@ import type { Provider, ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
 import type { Route } from '../invocation/choose.ts';
+import { createCircuit } from '../invocation/circuit.ts';
 import type { DeploymentRecord, Ledger, LedgerState } from '../ledger/ledger.ts';
 
 export interface Deployments {
@@ -47,6 +48,7 @@ export function createDeployments(options: DeploymentsOptions): Deployments {
       provider,
       deployment: record.deployment,
       inFlight: 0,
+      circuit: createCircuit(),
     });
   };
   for (const record of options.state.deployments) enforce(record);

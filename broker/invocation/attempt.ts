@@ -55,10 +55,12 @@ export async function attempt(
     const deadlineMs = Math.min(options.timeoutMs + COLD_START_MS, endMs - startedMs);
     if (deadlineMs <= 0) break;
     route.inFlight += 1;
+    route.circuit.began(startedMs);
     try {
       const deadline = AbortSignal.timeout(deadlineMs);
       const signal = AbortSignal.any([options.signal, deadline]);
       const result = await route.provider.invoke(route.deployment, request, { signal });
+      route.circuit.succeeded();
       return { kind: 'answered', choice, result, failed };
     } catch (error) {
       // Anything but a ProviderError is a fault of ours in the middle of an attempt: it may have run.
@@ -73,6 +75,7 @@ export async function attempt(
         ran,
         measuredMs,
       });
+      route.circuit.failed(options.nowMs());
       retryAfterMs = known?.retryAfterMs ?? retryAfterMs;
       if (ran === 'maybe') {
         unknown = { kind: 'unknown', choice, measuredMs, failed };

@@ -27,7 +27,7 @@ const NO_BODY = new Uint8Array();
 /**
  * Runs one call and resolves when its receipt is durable and signed.
  * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, FUNCTION_UNKNOWN, FUNCTION_DEPRECATED, FUNCTION_NOT_DEPLOYED, NOT_GRANTED,
- *   CHAIN_STALE, VOUCHER_INVALID, PAYMENT_REQUIRED, PRICE_ABOVE_MAX, SPONSOR_EMPTY, BODY_TOO_LARGE, PROVIDERS_DOWN; nothing ran and
+ *   CHAIN_STALE, RATE_LIMITED, FUNCTION_FAILING, VOUCHER_INVALID, PAYMENT_REQUIRED, PRICE_ABOVE_MAX, SPONSOR_EMPTY, BODY_TOO_LARGE, PROVIDERS_DOWN; nothing ran and
  *   nothing was charged then
  */
 export async function invoke(gateway: Gateway, invocation: Invocation): Promise<Answer> {
@@ -54,8 +54,11 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
   const { invocation, caller, target, atBlock, keyed } = authorized;
   const { version } = target;
   const maxPriceUnits = maxPriceOf(version, invocation);
-  const lane = hold(gateway, caller, target, maxPriceUnits);
+  gateway.freeFailures.refuseFailing(version.functionId, target.label);
+  const leave = gateway.limits.enter(caller.payer, version.functionId);
+  let lane: LaneState | undefined;
   try {
+    lane = hold(gateway, caller, target, maxPriceUnits);
     const draw = await gateway.beacon.drawFor(version.functionVersion);
     const salt = randomBytes(32);
     const call = callFor({
@@ -68,7 +71,11 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       epoch: draw.epoch,
     });
     const routes = gateway.deployments.routes(version.functionVersion);
-    const choices = choose({ value: draw.value, call: hashCall(call), ids: draw.ids }, routes);
+    const choices = choose(
+      { value: draw.value, call: hashCall(call), ids: draw.ids },
+      routes,
+      gateway.nowMs(),
+    );
     refuseTooLarge(invocation, choices);
     const outcome = await attempt(choices, requestFor(invocation), {
       timeoutMs: version.timeoutMs,
@@ -79,6 +86,8 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       onFault: (err) => gateway.log.error({ err, invocationId: invocation.id }, 'attempt broke'),
     });
     if (outcome.kind === 'none') throw providersDown(target, outcome);
+    const failedMs = uncharged(outcome);
+    if (failedMs > 0) gateway.freeFailures.add(version.functionId, failedMs);
     const reply = replyOf(outcome, target, gateway.config.functionsOrigin !== undefined);
     const store = await keyed?.keep(reply.ok ? reply.body : NO_BODY);
     return await record(gateway, {
@@ -93,8 +102,15 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       store,
     });
   } finally {
-    gateway.lanes.release(lane, maxPriceUnits);
+    if (lane !== undefined) gateway.lanes.release(lane, maxPriceUnits);
+    leave();
   }
+}
+
+/** Execution that nobody pays for, ms. */
+function uncharged(outcome: Exclude<Outcome, { kind: 'none' }>): number {
+  if (outcome.kind === 'unknown') return outcome.measuredMs;
+  return outcome.result.ok ? 0 : outcome.result.usage.billedMs;
 }
 
 /** What the caller will see, but for the receipt. */

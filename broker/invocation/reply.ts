@@ -42,12 +42,13 @@ export function forwardedHeaders(headers: Headers): Headers {
   return headers.filter(([name]) => !NOT_FORWARDED.has(name) && !name.startsWith('defaas-'));
 }
 
-/** The headers a caller sees of a function's answer; `ownOrigin` when functions have a host of their own. */
+/** The headers a caller sees of a function's answer (CORS is the gateway's to say); `ownOrigin` when functions have a host of their own. */
 export function replyHeaders(headers: Headers, ownOrigin: boolean): Headers {
   const passed = headers.filter(
     ([name]) =>
       !NOT_REPLIED.has(name) &&
       !name.startsWith('defaas-') &&
+      !name.startsWith('access-control-') &&
       (ownOrigin || !OF_THE_ORIGIN.has(name)),
   );
   if (ownOrigin) return passed;

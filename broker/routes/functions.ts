@@ -3,8 +3,10 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { DefaasError, ERRORS, problemOf } from '../errors.ts';
 import { eventOf } from '../events/codec.ts';
 import type { Gateway } from '../gateway.ts';
+import { corsHeaders, isPreflight } from '../invocation/cors.ts';
 import type { Answer, Headers, Invocation } from '../invocation/invocation.ts';
 import { invoke } from '../invocation/invoke.ts';
+import { resolveTarget } from '../invocation/resolve.ts';
 import { bearerOf } from './bearer.ts';
 
 const NO_BODY = new Uint8Array();
@@ -25,7 +27,9 @@ export async function functionRoutes(
     }
     underWay += 1;
     try {
-      const answer = await invoke(gateway, invocationOf(request));
+      const invocation = invocationOf(request);
+      if (declareCors(gateway, invocation, reply)) return reply.code(204).send();
+      const answer = await invoke(gateway, invocation);
       return sendAnswer(request, reply, answer);
     } finally {
       underWay -= 1;
@@ -34,6 +38,17 @@ export async function functionRoutes(
   for (const url of ['/functions/:owner/:name', '/functions/:owner/:name/*']) {
     server.all(url, { exposeHeadRoute: false }, call);
   }
+}
+
+/** Sets what the version's CORS says, also for problems. Whether the request is a preflight, which ends here, free of charge. */
+function declareCors(gateway: Gateway, invocation: Invocation, reply: FastifyReply): boolean {
+  const origin = invocation.headers.find(([name]) => name === 'origin')?.[1];
+  if (origin === undefined) return false;
+  const { version } = resolveTarget(gateway.chain.view, invocation);
+  const cors = gateway.deployments.manifest(version.functionVersion)?.cors;
+  const asked = isPreflight(invocation.method, invocation.headers);
+  for (const [name, value] of corsHeaders(cors, origin, asked)) reply.header(name, value);
+  return asked;
 }
 
 function invocationOf(request: FastifyRequest): Invocation {

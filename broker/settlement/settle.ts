@@ -108,6 +108,7 @@ async function shareOf(
   payouts: Map<Address, bigint>,
 ): Promise<LaneShare | undefined> {
   const onChain = gateway.chain.view.lane(payer, gateway.address, signer);
+  if (onChain?.seq === gateway.lanes.lane(payer, signer).seq) return undefined;
   const voucher = await gateway.ledger.voucher(payer, signer);
   if (onChain === undefined || voucher === undefined) return undefined;
   if (onChain.expirySec < gateway.nowMs() / 1000) {

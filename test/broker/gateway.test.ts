@@ -44,7 +44,11 @@ describe('gateway', function () {
   let caller: Awaited<ReturnType<SmallHouse['caller']>>;
   before(async () => {
     house = await startSmallHouse();
-    hello = await house.publish('hello', HELLO, { payer: 'publisher', idempotent: true });
+    hello = await house.publish('hello', HELLO, {
+      payer: 'publisher',
+      idempotent: true,
+      cors: { origins: ['https://page.example'], headers: ['Defaas-Voucher'] },
+    });
     echo = await house.publish('echo', ECHO, { timeoutMs: 1000 });
     lane = await house.openLane(KEYS.user);
     caller = await house.caller(KEYS.user, lane);
@@ -102,6 +106,24 @@ describe('gateway', function () {
       [200, { hello: 'you', provider: 'aws-lambda' }],
     );
     assert.match(reply.headers.get('link') ?? '', /rel="receipt"/);
+  });
+
+  it('answers preflights itself as the version declares, and lets a page read its receipt', async () => {
+    const url = `${house.url()}/functions/${hello}`;
+    const ask = (origin: string, method = 'OPTIONS') =>
+      fetch(url, { method, headers: { origin, 'access-control-request-method': 'POST' } });
+
+    const preflight = await ask('https://page.example');
+    const reply = await ask('https://page.example', 'GET');
+    const stranger = await ask('https://evil.example', 'GET');
+
+    assert.equal(preflight.status, 204);
+    assert.equal(preflight.headers.get('access-control-allow-origin'), 'https://page.example');
+    assert.equal(preflight.headers.get('access-control-allow-headers'), 'Defaas-Voucher');
+    assert.equal(preflight.headers.get('defaas-receipt'), null);
+    assert.match(reply.headers.get('access-control-expose-headers') ?? '', /Defaas-Receipt/);
+    assert.equal(stranger.headers.get('access-control-allow-origin'), null);
+    assert.equal(stranger.headers.get('vary'), 'Origin');
   });
 
   it('takes the name of a function, a version or an alias, and 404s everything else', async () => {
@@ -420,6 +442,17 @@ describe('gateway', function () {
     await house.restart({ sponsorDailyUnits: 1n });
 
     await problem(await fetch(`${house.url()}/functions/${hello}`), 402, 'SPONSOR_EMPTY');
+  });
+
+  it('calls a failing function no more once its free failures are used up', async () => {
+    await house.restart({ freeFailureMsPerHour: 1 });
+    const mine = await house.caller(KEYS.user, await house.openLane(KEYS.user));
+    await mine.invoke({ function: echo, path: '/?mode=throw' });
+
+    await assert.rejects(mine.invoke({ function: echo }), {
+      code: 'FUNCTION_FAILING',
+      status: 503,
+    });
   });
 
   it('says what it is, and that it is well', async () => {

@@ -1,0 +1,41 @@
+// CORS as a version declares it (`cors` in defaas.json, none by default); the gateway answers for the function, free of charge.
+import type { Manifest } from '../../ipfs/manifest.ts';
+import type { Headers } from './invocation.ts';
+
+type Cors = NonNullable<Manifest['cors']>;
+
+/** What a page may read of a reply beside the safelisted headers. */
+const EXPOSED =
+  'Defaas-Receipt, Defaas-Price, Defaas-Provider, Defaas-Seq, Idempotent-Replayed, Link, Retry-After';
+
+/**
+ * Headers of a reply, or of a preflight (Fetch standard, "CORS protocol"). Nothing for an origin that the version does not
+ * name. Credentials are never allowed: tokens travel in headers that the page itself sets.
+ */
+export function corsHeaders(
+  cors: Cors | undefined,
+  origin: string | undefined,
+  isPreflight: boolean,
+): Headers {
+  if (cors === undefined) return [];
+  const isOpen = cors.origins.includes('*');
+  const vary: Headers = isOpen ? [] : [['vary', 'Origin']];
+  if (origin === undefined || !(isOpen || cors.origins.includes(origin))) return vary;
+  const allowed: Headers = [...vary, ['access-control-allow-origin', isOpen ? '*' : origin]];
+  if (!isPreflight) return [...allowed, ['access-control-expose-headers', EXPOSED]];
+  return [
+    ...allowed,
+    ['access-control-allow-methods', cors.methods.join(', ')],
+    ['access-control-allow-headers', cors.headers.join(', ')],
+    ['access-control-max-age', `${cors.maxAgeSec}`],
+  ];
+}
+
+/** A preflight, by the Fetch standard: OPTIONS with an origin and the method it asks for. */
+export function isPreflight(method: string, headers: Headers): boolean {
+  return (
+    method === 'OPTIONS' &&
+    headers.some(([name]) => name === 'origin') &&
+    headers.some(([name]) => name === 'access-control-request-method')
+  );
+}

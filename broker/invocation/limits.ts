@@ -1,0 +1,86 @@
+// How much one payer and one function may ask for at once and per second, so that nobody's flood is another's outage.
+import { DefaasError } from '../errors.ts';
+
+export interface Limits {
+  /**
+   * Takes a place for a call; give it back with what is returned.
+   * @throws DefaasError RATE_LIMITED  the payer's rate or concurrency, or the function's concurrency is used up
+   */
+  enter(payer: string, functionId: bigint): () => void;
+}
+
+interface LimitsOptions {
+  /** Calls per second of one payer; twice as many at once after a pause. 0 = without limit. */
+  readonly payerRatePerSec: number;
+  readonly payerConcurrency: number;
+  readonly functionConcurrency: number;
+  readonly nowMs: () => number;
+}
+
+interface Bucket {
+  tokens: number;
+  atMs: number;
+}
+
+/** Payers remembered; the one not seen for longest goes first, and starts afresh. */
+const MAX_BUCKETS = 50_000;
+
+export function createLimits(options: LimitsOptions): Limits {
+  const { payerRatePerSec, nowMs } = options;
+  const buckets = new Map<string, Bucket>();
+  const payers = new Map<string, number>();
+  const functions = new Map<bigint, number>();
+
+  const takeToken = (payer: string): void => {
+    if (payerRatePerSec === 0) return;
+    const now = nowMs();
+    const full = 2 * payerRatePerSec;
+    const bucket = buckets.get(payer) ?? { tokens: full, atMs: now };
+    bucket.tokens = Math.min(full, bucket.tokens + ((now - bucket.atMs) / 1000) * payerRatePerSec);
+    bucket.atMs = now;
+    buckets.delete(payer);
+    buckets.set(payer, bucket);
+    const oldest = buckets.keys().next();
+    if (buckets.size > MAX_BUCKETS && !oldest.done) buckets.delete(oldest.value);
+    if (bucket.tokens < 1) {
+      throw limited(
+        `${payer} may call ${payerRatePerSec} times a second`,
+        (1 - bucket.tokens) / payerRatePerSec,
+      );
+    }
+    bucket.tokens -= 1;
+  };
+
+  return {
+    enter: (payer, functionId) => {
+      const ofPayer = payers.get(payer) ?? 0;
+      const ofFunction = functions.get(functionId) ?? 0;
+      if (ofPayer >= options.payerConcurrency) {
+        throw limited(`${payer} has ${ofPayer} calls under way`, 1);
+      }
+      if (ofFunction >= options.functionConcurrency) {
+        throw limited(`the function has ${ofFunction} calls under way`, 1);
+      }
+      takeToken(payer);
+      payers.set(payer, ofPayer + 1);
+      functions.set(functionId, ofFunction + 1);
+      return () => {
+        leave(payers, payer);
+        leave(functions, functionId);
+      };
+    },
+  };
+}
+
+/** Counts down; a count of nothing is forgotten, so the map holds who is calling now. */
+function leave<Key>(counts: Map<Key, number>, key: Key): void {
+  const left = (counts.get(key) ?? 1) - 1;
+  if (left === 0) counts.delete(key);
+  else counts.set(key, left);
+}
+
+function limited(what: string, afterSec: number): DefaasError {
+  return new DefaasError('RATE_LIMITED', `${what} at this gateway, try again shortly`, {
+    retryAfterSec: Math.max(1, Math.ceil(afterSec)),
+  });
+}
