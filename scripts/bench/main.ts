@@ -16,7 +16,8 @@ export interface Bar {
 }
 
 export interface Benchmark {
-  readonly figures: Readonly<Record<string, number>>;
+  /** `null`: not taken here. */
+  readonly figures: Readonly<Record<string, number | null>>;
   readonly bars: readonly Bar[];
   /** What stands behind the figures: all rounds, other rows. */
   readonly details?: unknown;
@@ -60,7 +61,7 @@ async function main(): Promise<number> {
       const sign = bar?.kind === 'least' ? '>=' : '<=';
       return [
         figure,
-        String(value),
+        value === null ? '-' : String(value),
         bar ? `${sign} ${bar.limit}` : '',
         bar?.holds === false ? 'FAILS' : '',
       ];
@@ -71,8 +72,8 @@ async function main(): Promise<number> {
 }
 
 /** A figure that was not taken holds no bar. */
-function holds(value: number | undefined, { limit, kind }: Bar): boolean {
-  if (value === undefined) return false;
+function holds(value: number | null | undefined, { limit, kind }: Bar): boolean {
+  if (value === undefined || value === null) return false;
   return kind === 'least' ? value >= limit : value <= limit;
 }
 

@@ -134,7 +134,7 @@ class Line {
     const chunk = readBuffer.subarray(0, length);
     const bytes = this.#pending === undefined ? chunk : Buffer.concat([this.#pending, chunk]);
     const headEnd = bytes.indexOf(HEAD_END);
-    const head = headEnd < 0 ? '' : bytes.latin1Slice(0, headEnd);
+    const head = headEnd < 0 ? '' : bytes.toString('latin1', 0, headEnd);
     const [, bodyBytes] = /\r\ncontent-length: *(\d+)/i.exec(head) ?? [];
     if (headEnd >= 0 && bodyBytes === undefined) return this.#end('an answer without a length');
     const whole = headEnd + HEAD_END.length + Number(bodyBytes);
@@ -145,7 +145,10 @@ class Line {
     }
     this.#pending = undefined;
     const isGood = head.startsWith('HTTP/1.1 2');
-    this.#onAnswer(this, isGood ? undefined : `${head.slice(9, 12)} ${bytes.latin1Slice(headEnd + 4, 512)}`);
+    this.#onAnswer(
+      this,
+      isGood ? undefined : `${head.slice(9, 12)} ${bytes.toString('latin1', headEnd + 4, 512)}`,
+    );
     return true;
   }
 

@@ -1,0 +1,269 @@
+// `bench http`: what the gateway costs between a caller and a function, beside nginx as a plain reverse proxy to the same
+// stub (performance.md 5 and 6). Rounds in turn, medians; CPU is the target's own, from /proc. Takes about four minutes.
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from 'node:fs';
+import { loadavg, release, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Load, type LoadResult, startLoad, type Target } from './http/load.ts';
+import { type Nginx, startNginx } from './http/nginx.ts';
+import { type PaidGateway, startPaidGateway } from './http/paid-gateway.ts';
+import { cpuUs, pssMiB, withChildren } from './http/processes.ts';
+import type { Bar, Run } from './main.ts';
+
+const BARS: readonly Bar[] = [
+  { figure: 'cpuVsNginx64', limit: 5.5 },
+  { figure: 'addedP50MsAt1', limit: 1 },
+  { figure: 'reqPerSec64VsNginx', limit: 0.22, kind: 'least' },
+  { figure: 'p99Ms256VsNginx', limit: 3 },
+];
+
+const ROUNDS = 5;
+/** Of each target before the first round, ms; then of each cell. JavaScript needs it. */
+const WARM_UP_MS = 8_000;
+const CELL_WARM_UP_MS = 500;
+/** 129 bytes. */
+const BODY = JSON.stringify({ text: 'x'.repeat(118) });
+/** Below what each target can take. */
+const PACED_PER_SEC = 1_900;
+
+interface Cell {
+  readonly connections: number;
+  readonly durationMs: number;
+  readonly ratePerSec?: number;
+  /** The stub itself, without a gateway, is measured here too. */
+  readonly direct?: boolean;
+}
+
+const CELLS: readonly Cell[] = [
+  { connections: 1, durationMs: 2_500, direct: true },
+  { connections: 16, durationMs: 2_000 },
+  { connections: 64, durationMs: 3_000, direct: true },
+  { connections: 256, durationMs: 3_000 },
+  { connections: 64, durationMs: 2_500, ratePerSec: PACED_PER_SEC },
+];
+
+type Name = 'stub' | 'nginx' | 'gateway';
+
+interface Peer {
+  readonly name: Name;
+  pids(): readonly number[];
+  /** Asked anew for each cell: a token lives ten minutes. */
+  target(): Promise<Target>;
+}
+
+interface Row extends LoadResult {
+  readonly target: Name;
+  readonly round: number;
+  readonly connections: number;
+  readonly ratePerSec?: number;
+  readonly cpuUsPerReq: number;
+  readonly pssMiB: number;
+}
+
+export const run: Run = async (report) => {
+  const stub = fork(join(import.meta.dirname, 'http/stub-upstream.ts'));
+  const load = startLoad();
+  let nginx: Nginx | undefined;
+  let gateway: PaidGateway | undefined;
+  try {
+    const upstream = await stubAddress(stub);
+    nginx = await startNginx(upstream);
+    if (nginx === undefined) report('no nginx on this machine: figures beside it are left out');
+    gateway = await startPaidGateway({ upstream: `http://${upstream}` });
+    const peers = peersOf(stub, upstream, nginx, gateway);
+    for (const peer of peers) await warmUp(load, peer);
+    const before = await gateway.receipts();
+    const rows: Row[] = [];
+    for (let round = 1; round <= ROUNDS; round += 1) {
+      for (const cell of CELLS) {
+        for (const peer of peers) {
+          if (peer.name === 'stub' && cell.direct !== true) continue;
+          const row = await measure(load, peer, cell, round);
+          report(lineOf(row));
+          rows.push(row);
+        }
+      }
+    }
+    const receipts = (await gateway.receipts()) - before;
+    refuseUnpaid(rows, receipts);
+    const figures = figuresOf(rows);
+    return {
+      figures,
+      bars: BARS.filter(({ figure }) => nginx !== undefined || !figure.includes('VsNginx')),
+      details: {
+        conditions: conditionsOf(nginx, receipts),
+        medians: mediansOf(rows),
+        rounds: rows,
+      },
+    };
+  } finally {
+    load.close();
+    await gateway?.close();
+    await nginx?.close();
+    stub.kill('SIGTERM');
+  }
+};
+
+async function stubAddress(stub: ChildProcess): Promise<string> {
+  const [{ ready }] = await once(stub, 'message');
+  return `127.0.0.1:${ready.port}`;
+}
+
+function peersOf(
+  stub: ChildProcess,
+  upstream: string,
+  nginx: Nginx | undefined,
+  gateway: PaidGateway,
+): Peer[] {
+  const plain = async (origin: string): Promise<Target> => ({
+    ...(await gateway.target(BODY)),
+    origin,
+  });
+  const peers: Peer[] = [
+    { name: 'stub', pids: () => [stub.pid ?? 0], target: () => plain(`http://${upstream}`) },
+  ];
+  if (nginx !== undefined) {
+    const { pid, origin } = nginx;
+    peers.push({ name: 'nginx', pids: () => withChildren(pid), target: () => plain(origin) });
+  }
+  peers.push({
+    name: 'gateway',
+    pids: () => [gateway.pid],
+    target: () => gateway.target(BODY),
+  });
+  return peers;
+}
+
+async function warmUp(load: Load, peer: Peer): Promise<void> {
+  const target = await peer.target();
+  await load.run({ target, connections: 64, warmUpMs: 0, durationMs: WARM_UP_MS });
+}
+
+async function measure(load: Load, peer: Peer, cell: Cell, round: number): Promise<Row> {
+  const { direct: _direct, ...how } = cell;
+  const target = await peer.target();
+  let usedUs = 0;
+  const result = await load.run({ target, warmUpMs: CELL_WARM_UP_MS, ...how }, () => {
+    usedUs = cpuUs(peer.pids());
+  });
+  usedUs = cpuUs(peer.pids()) - usedUs;
+  if (result.failures > 0) {
+    const where = `${peer.name} at ${cell.connections} connections`;
+    throw new Error(`${result.failures} requests failed, on ${where}: ${result.failure}`);
+  }
+  const { connections, ratePerSec } = cell;
+  return {
+    target: peer.name,
+    round,
+    connections,
+    ...(ratePerSec !== undefined && { ratePerSec }),
+    ...result,
+    cpuUsPerReq: usedUs / result.requests,
+    pssMiB: pssMiB(peer.pids()),
+  };
+}
+
+/** Every counted call of the gateway has its receipt: nothing was answered past the metering. */
+function refuseUnpaid(rows: readonly Row[], receipts: number): void {
+  const calls = rows.reduce((sum, row) => sum + (row.target === 'gateway' ? row.requests : 0), 0);
+  if (receipts < calls) throw new Error(`${calls} calls were answered, ${receipts} have a receipt`);
+}
+
+function figuresOf(rows: readonly Row[]): Record<string, number | null> {
+  const of = (target: Name, connections: number, figure: (row: Row) => number): number =>
+    median(rowsOf(rows, target, connections).map(figure));
+  const hasNginx = rows.some((row) => row.target === 'nginx');
+  const ratio = (connections: number, figure: (row: Row) => number): number | null =>
+    hasNginx
+      ? rounded(of('gateway', connections, figure) / of('nginx', connections, figure))
+      : null;
+  return {
+    cpuVsNginx64: ratio(64, (row) => row.cpuUsPerReq),
+    addedP50MsAt1: rounded(
+      of('gateway', 1, (row) => row.p50Ms) - of('stub', 1, (row) => row.p50Ms),
+    ),
+    reqPerSec64VsNginx: ratio(64, (row) => row.requestsPerSec),
+    p99Ms256VsNginx: ratio(256, (row) => row.p99Ms),
+    cpuUsPerReq64: rounded(of('gateway', 64, (row) => row.cpuUsPerReq)),
+    dpopCpuUsPerReq: null,
+    signedCallCpuUsPerReq: null,
+  };
+}
+
+function rowsOf(rows: readonly Row[], target: Name, connections: number, ratePerSec?: number) {
+  return rows.filter(
+    (row) =>
+      row.target === target && row.connections === connections && row.ratePerSec === ratePerSec,
+  );
+}
+
+function mediansOf(rows: readonly Row[]) {
+  return CELLS.flatMap(({ connections, ratePerSec }) =>
+    (['stub', 'nginx', 'gateway'] as const).flatMap((target) => {
+      const cell = rowsOf(rows, target, connections, ratePerSec);
+      if (cell.length === 0) return [];
+      const of = (figure: (row: Row) => number) => rounded(median(cell.map(figure)));
+      return {
+        target,
+        connections,
+        ...(ratePerSec !== undefined && { ratePerSec }),
+        requestsPerSec: of((row) => row.requestsPerSec),
+        p50Ms: of((row) => row.p50Ms),
+        p99Ms: of((row) => row.p99Ms),
+        cpuUsPerReq: of((row) => row.cpuUsPerReq),
+        pssMiB: of((row) => row.pssMiB),
+      };
+    }),
+  );
+}
+
+/** What a reader must know beside the figures (performance.md 5). */
+function conditionsOf(nginx: Nginx | undefined, receipts: number) {
+  return {
+    loadAverage: loadavg().map(rounded),
+    kernel: release(),
+    fdatasyncP50Ms: fdatasyncP50Ms(),
+    stub: 'raw sockets on Node, answers 46 bytes of JSON when the whole body is in; one process',
+    nginx:
+      nginx &&
+      `${nginx.version}, 2 workers, keep-alive on both sides; no authentication, no metering`,
+    gateway: `one process, default configuration: bearer token, prepaid lane, ${receipts} receipts durable and signed before each reply`,
+    load: 'one process on the same machine, closed loop; paced rows count from when a request was due',
+  };
+}
+
+/** One small append and its sync, where the gateway's ledger lies. */
+function fdatasyncP50Ms(): number {
+  const file = join(tmpdir(), `bench-http-disk-${process.pid}`);
+  const descriptor = openSync(file, 'w');
+  const times: number[] = [];
+  for (let i = 0; i < 100; i += 1) {
+    const startedAtMs = performance.now();
+    writeSync(descriptor, BODY);
+    fdatasyncSync(descriptor);
+    times.push(performance.now() - startedAtMs);
+  }
+  closeSync(descriptor);
+  rmSync(file);
+  return rounded(median(times));
+}
+
+function lineOf(row: Row): string {
+  const rate = row.ratePerSec === undefined ? '' : ` paced ${row.ratePerSec}/s`;
+  const figures = [
+    `${row.requestsPerSec.toFixed(0)} req/s`,
+    `p50 ${row.p50Ms.toFixed(2)} ms`,
+    `p99 ${row.p99Ms.toFixed(2)} ms`,
+    `${row.cpuUsPerReq.toFixed(0)} us CPU`,
+  ];
+  return `${row.round} ${row.target} c=${row.connections}${rate}: ${figures.join(', ')}`;
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+function rounded(value: number): number {
+  return Number(value.toPrecision(3));
+}
