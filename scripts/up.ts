@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeWhole } from '../adapters/emulators/whole-file.ts';
 import type { ContractAddresses } from '../contracts/deploy.ts';
-import { errorLine } from './cli/cli-error.ts';
+import { CliError, errorLine } from './cli/cli-error.ts';
 import { findHome, PACKAGE_ROOT } from './cli/house.ts';
 import { runSteps } from './cli/progress.ts';
 import { type HouseChild, startChild } from './house/child.ts';
@@ -19,6 +19,7 @@ const CHAIN_MS = 60_000;
 const EMULATORS_MS = 30_000;
 const GATEWAY_MS = 60_000;
 const FURNISH_MS = 120_000;
+const RPC_MS = 5_000;
 /** What each part gets to end by itself, ms; together below the 10 s of a clean stop. */
 const GATEWAY_GRACE_MS = 7_000;
 const PART_GRACE_MS = 1_500;
@@ -97,7 +98,10 @@ class House {
   /** The house's own chain, or the one that DEFAAS_CHAIN_RPC_URL names. */
   async startChain(): Promise<ChainReady> {
     const given = process.env.DEFAAS_CHAIN_RPC_URL?.split(',')[0];
-    if (given) return { rpcUrl: given };
+    if (given) {
+      await askRpc(given, 'eth_chainId');
+      return { rpcUrl: given };
+    }
     const dir = join(this.home, 'chain');
     const before = readJson<{ port: number }>(join(dir, 'port.json'))?.port ?? 0;
     const args = ['--dir', dir, '--port', String((await isFree(before)) ? before : 0)];
@@ -260,16 +264,26 @@ async function isFree(port: number): Promise<boolean> {
 async function isFounded(home: string, rpcUrl: string): Promise<boolean> {
   const contracts = readJson<ContractAddresses>(join(home, 'contracts.json'));
   if (contracts === undefined || !existsSync(join(home, 'keys', 'user.json'))) return false;
-  const body = JSON.stringify({
-    jsonrpc: '2.0',
-    id: 1,
-    method: 'eth_getCode',
-    params: [contracts.billing, 'latest'],
-  });
-  const headers = { 'content-type': 'application/json' };
-  const reply = await fetch(rpcUrl, { method: 'POST', headers, body });
-  const { result } = await reply.json();
-  return typeof result === 'string' && result !== '0x';
+  return (await askRpc(rpcUrl, 'eth_getCode', contracts.billing, 'latest')) !== '0x';
+}
+
+/** @throws CliError CHAIN_UNREACHABLE */
+async function askRpc(rpcUrl: string, method: string, ...params: unknown[]): Promise<unknown> {
+  try {
+    const reply = await fetch(rpcUrl, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
+      signal: AbortSignal.timeout(RPC_MS),
+    });
+    return (await reply.json()).result;
+  } catch (cause) {
+    throw new CliError(
+      'CHAIN_UNREACHABLE',
+      `no answer to ${method}, on ${new URL(rpcUrl).origin}, start that chain or unset DEFAAS_CHAIN_RPC_URL`,
+      { cause },
+    );
+  }
 }
 
 /** Changes when the last furnishing no longer fits: other contracts, another URL, another example. */

@@ -136,6 +136,14 @@ describe('up', function () {
     assert.deepEqual(pids(), []);
   });
 
+  it('says so when the chain that it was given does not answer', async () => {
+    const house = start({ DEFAAS_CHAIN_RPC_URL: 'http://127.0.0.1:9/' });
+
+    assert.equal(await house.ended, 1);
+    assert.match(house.output(), /^CHAIN_UNREACHABLE: /m);
+    assert.deepEqual(pids(), []);
+  });
+
   it('stops within 10 s, takes up.json away and leaves no process', async () => {
     const house = start();
     await untilUp(house);
