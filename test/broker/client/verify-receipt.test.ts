@@ -1,0 +1,215 @@
+// What a payer checks before it signs for more: an honest receipt passes, and each thing that may be wrong with one is refused.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import fc from 'fast-check';
+import { nextCeiling } from '../../../broker/client/lane.ts';
+import type { ReceiptDocument } from '../../../broker/client/receipts.ts';
+import {
+  callNonce,
+  type ReceiptExpectations,
+  verifyReceipt,
+} from '../../../broker/client/verify-receipt.ts';
+import { createKey, type Key } from '../../../contracts/keystore.ts';
+import { type Address, fromHex, type Hex } from '../../../contracts/libraries/keccak.ts';
+import { createTree } from '../../../contracts/libraries/ordered-merkle.ts';
+import {
+  type Call,
+  type Execution,
+  hashCall,
+  hashExecution,
+  hashReceipt,
+  type Receipt,
+} from '../../../contracts/libraries/receipts.ts';
+import { billingDomain, hashReceiptGroup } from '../../../contracts/libraries/typed-data.ts';
+import { signDigest } from '../../../contracts/signatures.ts';
+
+const at = (byte: string): Address => `0x${byte.repeat(20)}`;
+const word = (byte: string): Hex => `0x${byte.repeat(32)}`;
+const domain = billingDomain(31337, at('b1'));
+const gateway = at('9a');
+const lane = { payer: at('aa'), signer: at('bb') };
+const operator = createKey();
+const salt = word('5a');
+const input = new TextEncoder().encode('in');
+const output = new TextEncoder().encode('out');
+const IDEMPOTENCY_KEY = 'order-1';
+
+const expected: ReceiptExpectations = {
+  domain,
+  gateway,
+  lane,
+  chain: {
+    isKeyInForce: async (key, party) => key === operator.address && party === gateway,
+    priceTerms: async (version) =>
+      version === word('11')
+        ? {
+            tariff: {
+              perCall: 20n,
+              perGiBSecond: 40n,
+              maxPrice: 100_000n,
+              minBilledMs: 0,
+              roundMs: 1,
+              publisherBps: 0,
+            },
+            memoryMiB: 128,
+            timeoutMs: 1000,
+          }
+        : undefined,
+  },
+  after: { verifiedSeq: 6, verifiedUnits: 126n },
+  idempotencyKey: IDEMPOTENCY_KEY,
+  input,
+  output,
+};
+
+interface Lie {
+  readonly call?: Partial<Call>;
+  readonly execution?: Partial<Execution>;
+  readonly receipt?: Partial<Receipt>;
+  readonly key?: Key;
+  /** Changed after it was signed. */
+  readonly shown?: (document: ReceiptDocument) => ReceiptDocument;
+}
+
+function document(lie: Lie = {}): ReceiptDocument {
+  const named = { ...lane, gateway };
+  const call: Call = {
+    ...named,
+    nonce: callNonce(IDEMPOTENCY_KEY),
+    functionVersion: word('11'),
+    input: salted(input),
+    maxPrice: 100n,
+    deadlineSec: 1_800_000_000,
+    beacon: 5,
+    ...lie.call,
+  };
+  const execution: Execution = {
+    deployment: 1,
+    request: word('22'),
+    billedMs: 100,
+    memoryMiB: 128,
+    status: 200,
+    input: salted(input),
+    output: salted(output),
+    finishedAtSec: 1_799_999_999,
+    ...lie.execution,
+  };
+  const receipt: Receipt = {
+    ...named,
+    seq: 7,
+    call: hashCall(call),
+    execution: hashExecution(execution),
+    provider: at('cc'),
+    attempt: 0,
+    atBlock: 9,
+    price: 21n,
+    cumulative: 147n,
+    ...lie.receipt,
+  };
+  const id = hashReceipt(receipt);
+  const tree = createTree([word('77'), id, word('88')]);
+  const digest = hashReceiptGroup(domain, { gateway, root: tree.root, count: 3 });
+  const signature = signDigest((lie.key ?? operator).privateKey, digest);
+  const honest: ReceiptDocument = {
+    id,
+    receipt,
+    call,
+    execution,
+    salt,
+    group: { root: tree.root, index: 1, count: 3, path: tree.path(1), signature },
+    function: 'x/hello@1',
+    provider: 'aws-lambda',
+    settled: false,
+  };
+  return lie.shown?.(honest) ?? honest;
+}
+
+function salted(bytes: Uint8Array): Hex {
+  return `0x${createHash('sha256').update(fromHex(salt)).update(bytes).digest('hex')}`;
+}
+
+describe('verifyReceipt', () => {
+  it('passes an honest receipt', async () => {
+    await verifyReceipt(document(), expected);
+  });
+
+  it('passes a failed call without an output, for nothing', async () => {
+    const failed = document({
+      execution: { status: 0, output: word('00') },
+      receipt: { price: 0n, cumulative: 126n },
+    });
+
+    await verifyReceipt(failed, expected);
+  });
+
+  const lies: [what: string, lie: Lie][] = [
+    ['another id', { shown: (seen) => ({ ...seen, id: word('01') }) }],
+    ['a Call it is not over', { receipt: { call: word('01') } }],
+    ['an Execution it is not over', { receipt: { execution: word('01') } }],
+    ['another payer', { receipt: { payer: at('01') } }],
+    ['another gateway', { receipt: { gateway: at('01') } }],
+    ['a Call of another lane', { call: { signer: at('01') } }],
+    ['a seq that leaves a gap', { receipt: { seq: 8 } }],
+    ['a seq that was used', { receipt: { seq: 6 } }],
+    ['a sum that does not add up', { receipt: { cumulative: 148n } }],
+    ['a price above what was agreed', { call: { maxPrice: 20n } }],
+    ['a price above the tariff', { receipt: { price: 22n, cumulative: 148n } }],
+    ['a price for a failed call', { execution: { status: 0 } }],
+    ['a version that was never published', { call: { functionVersion: word('12') } }],
+    ['a signature by a stranger', { key: createKey() }],
+    ['a nonce that the gateway chose', { call: { nonce: 1n } }],
+    ['another input', { execution: { input: word('01') } }],
+    ['another output', { execution: { output: word('01') } }],
+    [
+      'a place outside its group',
+      { shown: (seen) => ({ ...seen, group: { ...seen.group, index: 0 } }) },
+    ],
+    [
+      'no signature at all',
+      {
+        shown: (seen) => ({ ...seen, group: { ...seen.group, signature: `0x${'00'.repeat(65)}` } }),
+      },
+    ],
+  ];
+
+  for (const [what, lie] of lies) {
+    it(`refuses ${what}`, async () => {
+      await assert.rejects(verifyReceipt(document(lie), expected), { code: 'RECEIPT_INVALID' });
+    });
+  }
+});
+
+describe('nextCeiling', () => {
+  const units = fc.bigInt({ min: 0n, max: 10n ** 12n });
+  const cases = fc.record({
+    ceilingUnits: units,
+    verifiedUnits: units,
+    asked: fc.record({ ceilingUnits: units, needUnits: units }),
+    stepUnits: fc.bigInt({ min: 1n, max: 10n ** 6n }),
+  });
+
+  it('goes at most one step beyond what was signed or checked, never down, and far enough or not at all', () => {
+    fc.assert(
+      fc.property(cases, ({ ceilingUnits, verifiedUnits, asked, stepUnits }) => {
+        const base = ceilingUnits > verifiedUnits ? ceilingUnits : verifiedUnits;
+        let next: bigint;
+        try {
+          next = nextCeiling({ ceilingUnits, verifiedUnits }, asked, stepUnits);
+        } catch {
+          assert.ok(asked.ceilingUnits + asked.needUnits > base + stepUnits);
+          return;
+        }
+        assert.ok(next >= ceilingUnits);
+        assert.ok(next <= base + stepUnits);
+        assert.ok(next >= asked.ceilingUnits + asked.needUnits);
+      }),
+    );
+  });
+
+  it('refuses a gateway that asks for more than a step', () => {
+    const record = { ceilingUnits: 100_000n, verifiedUnits: 90_000n };
+    const asked = { ceilingUnits: 100_000n, needUnits: 100_001n };
+
+    assert.throws(() => nextCeiling(record, asked, 100_000n), { code: 'PRICE_ABOVE_MAX' });
+  });
+});
