@@ -69,9 +69,11 @@ export interface Config {
   readonly payerRatePerSec: number;
   readonly payerConcurrency: number;
   readonly functionConcurrency: number;
+  /** The most that one payer may have unsettled here, calls under way included, base units. */
+  readonly exposureMaxUnits: bigint;
   /** Execution that may fail free of charge, per function and hour, ms. */
   readonly freeFailureMsPerHour: number;
-  /** What sponsored calls may cost a publisher per UTC day, base units. */
+  /** What sponsored calls of a function may cost per UTC day unless its publisher says otherwise, base units. */
   readonly sponsorDailyUnits: bigint;
   /** A lane is served only while it is open for two of these. */
   readonly settlementCycleSec: number;
@@ -134,6 +136,7 @@ export function readConfig(
     payerRatePerSec: whole('DEFAAS_PAYER_RATE_PER_SEC', 0),
     payerConcurrency: whole('DEFAAS_PAYER_CONCURRENCY_COUNT', 512, 1),
     functionConcurrency: whole('DEFAAS_FUNCTION_CONCURRENCY_COUNT', 512, 1),
+    exposureMaxUnits: BigInt(whole('DEFAAS_EXPOSURE_MAX_UNITS', 1_000_000_000)),
     freeFailureMsPerHour: whole('DEFAAS_FREE_FAILURE_MS_PER_HOUR', 600_000),
     sponsorDailyUnits: BigInt(whole('DEFAAS_SPONSOR_DAILY_UNITS', 1_000_000)),
     settlementCycleSec: whole('DEFAAS_SETTLEMENT_CYCLE_SEC', 21_600, 1),

@@ -13,16 +13,18 @@ import { createIpfsNode, type IpfsNode } from '../ipfs/node.ts';
 import type { Config } from './config.ts';
 import { createDeployments, type Deployments } from './deployments/deployments.ts';
 import { createJobs, type Jobs } from './deployments/jobs.ts';
+import { createDpopProofs, type DpopProofs } from './dpop.ts';
+import { createSecrets, type Secrets } from './deployments/secrets.ts';
 import { createDigestSigner } from './ecdsa.ts';
 import { DefaasError } from './errors.ts';
 import { type Answers, createAnswers } from './invocation/answers.ts';
 import { type Authenticate, createAuthenticate } from './invocation/authenticate.ts';
 import { type Beacon, createBeacon } from './invocation/beacon.ts';
+import { createDailyLimits, type DailyLimits, utcDay } from './invocation/daily-limits.ts';
 import { createFreeFailures, type FreeFailures } from './invocation/free-failures.ts';
 import { createJournal, type GroupSigner, type Journal } from './invocation/journal.ts';
 import { createLanes, type Lanes } from './invocation/lanes.ts';
 import { createLimits, type Limits } from './invocation/limits.ts';
-import { createSponsors, type Sponsors, utcDay } from './invocation/sponsors.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
 import { createSignIn, type SignIn } from './sign-in.ts';
@@ -43,15 +45,17 @@ export interface Gateway {
   readonly lanes: Lanes;
   readonly journal: Journal;
   readonly groupSigner: GroupSigner;
-  readonly sponsors: Sponsors;
+  readonly dailyLimits: DailyLimits;
   readonly limits: Limits;
   readonly freeFailures: FreeFailures;
   readonly answers: Answers;
   readonly beacon: Beacon;
   readonly deployments: Deployments;
   readonly jobs: Jobs;
+  readonly secrets: Secrets;
   readonly tokens: Tokens;
   readonly signIn: SignIn;
+  readonly proofs: DpopProofs;
   readonly authenticate: Authenticate;
   readonly nowMs: () => number;
   /** Aborted when the gateway closes: long work ends with it. */
@@ -107,6 +111,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     billing: chain.contracts.billing,
     nowMs,
   });
+  const proofs = createDpopProofs(nowMs);
   const answers = createAnswers({
     ledger,
     dir: `${config.home}/gateway/answers`,
@@ -141,9 +146,10 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     groupSigner: signer,
     limits: createLimits({ ...config, nowMs }),
     freeFailures: createFreeFailures(config.freeFailureMsPerHour, nowMs),
-    sponsors: createSponsors({
-      dailyUnits: config.sponsorDailyUnits,
-      spentToday: state.sponsored,
+    dailyLimits: createDailyLimits({
+      functionDefaultUnits: config.sponsorDailyUnits,
+      limits: state.dailyLimits,
+      spentToday: state.spentToday,
       nowMs,
     }),
     answers,
@@ -157,9 +163,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     }),
     deployments: createDeployments({ ledger, state, providers, account: address }),
     jobs: createJobs(),
+    secrets: createSecrets({ ledger, keyFile: `${config.home}/gateway/secrets-key`, nowMs }),
     tokens,
     signIn: createSignIn({ chain, gateway: address, nowMs }),
-    authenticate: createAuthenticate(tokens, nowMs),
+    proofs,
+    authenticate: createAuthenticate(tokens, proofs, nowMs),
     nowMs,
     closing: closing.signal,
     providerNames: [...providers.keys()],

@@ -1,26 +1,39 @@
-// Step 1 of a call: who asks. A bearer token that was verified once is known by its hash until it expires.
+// Step 1 of a call: who asks. A token that was verified once is known by its hash until it expires; a DPoP proof is checked each time.
 import { createHash } from 'node:crypto';
+import type { DpopProof, DpopProofs } from '../dpop.ts';
 import { DefaasError } from '../errors.ts';
 import type { AccessToken, Tokens } from '../tokens.ts';
 
 /** Verified tokens kept; the oldest goes first. */
 const CACHE_TOKENS = 10_000;
 
-export type Authenticate = (token: string) => Promise<AccessToken>;
+/** What a request shows for itself: `Authorization: Bearer <token>`, or `DPoP <token>` and a proof. */
+export interface Credential {
+  readonly token: string;
+  readonly proof?: DpopProof;
+}
+
+export type Authenticate = (credential: Credential) => Promise<AccessToken>;
 
 /**
- * Checks access tokens (RFC 9068, by RFC 6750 in `Authorization: Bearer`).
- * @throws DefaasError TOKEN_INVALID  not ours, expired, or altered
+ * Checks access tokens (RFC 9068): one that is bound to a key comes with a proof of it (RFC 9449 section 7), any other one as
+ * Bearer (RFC 6750).
+ * @throws DefaasError TOKEN_INVALID  not ours, expired, altered, or sent in the other scheme than its own
+ * @throws DefaasError DPOP_INVALID   the proof is wrong, or of another key
  */
-export function createAuthenticate(tokens: Tokens, nowMs: () => number): Authenticate {
+export function createAuthenticate(
+  tokens: Tokens,
+  proofs: DpopProofs,
+  nowMs: () => number,
+): Authenticate {
   const verified = new Map<string, AccessToken>();
-  return async (token) => {
-    const hash = createHash('sha256').update(token).digest('base64');
+
+  const read = async (token: string, hash: string): Promise<AccessToken> => {
     const known = verified.get(hash);
     if (known !== undefined) {
       if (known.expiresAtSec * 1000 > nowMs()) return known;
       verified.delete(hash);
-      throw new DefaasError('TOKEN_INVALID', 'the access token has expired, sign in again');
+      throw invalid('has expired, sign in again');
     }
     const claims = await tokens.verify(token);
     if (verified.size >= CACHE_TOKENS) {
@@ -30,4 +43,26 @@ export function createAuthenticate(tokens: Tokens, nowMs: () => number): Authent
     verified.set(hash, claims);
     return claims;
   };
+
+  return async ({ token, proof }) => {
+    const hash = createHash('sha256').update(token).digest('base64url');
+    const claims = await read(token, hash);
+    if (proof === undefined) {
+      if (claims.jkt === undefined) return claims;
+      throw invalid('is bound to a key, send it as Authorization: DPoP with a proof');
+    }
+    if (claims.jkt === undefined) throw invalid('is bound to no key, send it as Bearer');
+    if ((await proofs.verify(proof, hash)) === claims.jkt) return claims;
+    throw new DefaasError(
+      'DPOP_INVALID',
+      'the DPoP proof is refused: it is of another key than the token, sign in again',
+      { members: { error: 'invalid_token' } },
+    );
+  };
+}
+
+function invalid(why: string): DefaasError {
+  return new DefaasError('TOKEN_INVALID', `the access token ${why}`, {
+    members: { error: 'invalid_token' },
+  });
 }

@@ -1,6 +1,7 @@
 // The nouns of one call on its way through the gateway, from the request to the answer.
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import type { Credential } from './authenticate.ts';
 
 export type Headers = readonly (readonly [name: string, value: string])[];
 
@@ -19,7 +20,7 @@ export interface Invocation {
   readonly query: string;
   readonly headers: Headers;
   readonly body: Uint8Array;
-  readonly token: string | undefined;
+  readonly credential: Credential | undefined;
   /** `<ceiling>:<signature>` as it came in `Defaas-Voucher`. */
   readonly voucher: string | undefined;
   readonly idempotencyKey: string | undefined;

@@ -11,6 +11,7 @@ import type { KeyedCall } from './answers.ts';
 import { attempt, type Outcome } from './attempt.ts';
 import { authorize } from './authorize.ts';
 import { type Choice, choose } from './choose.ts';
+import { type Hold, holdMoney, sponsorEmpty } from './hold.ts';
 import type { Answer, Caller, Invocation, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
 import { record, saltedHash } from './record.ts';
@@ -56,9 +57,10 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
   const maxPriceUnits = maxPriceOf(version, invocation);
   gateway.freeFailures.refuseFailing(version.functionId, target.label);
   const leave = gateway.limits.enter(caller.payer, version.functionId);
-  let lane: LaneState | undefined;
+  let hold: Hold | undefined;
   try {
-    lane = hold(gateway, caller, target, maxPriceUnits);
+    hold = holdMoney(gateway, caller, target, maxPriceUnits);
+    const { lane, daily } = hold;
     const draw = await gateway.beacon.drawFor(version.functionVersion);
     const salt = randomBytes(32);
     const call = callFor({
@@ -92,8 +94,8 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     const store = await keyed?.keep(reply.ok ? reply.body : NO_BODY);
     return await record(gateway, {
       target,
-      caller,
       lane,
+      daily,
       call,
       salt,
       atBlock,
@@ -102,7 +104,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       store,
     });
   } finally {
-    if (lane !== undefined) gateway.lanes.release(lane, maxPriceUnits);
+    hold?.release();
     leave();
   }
 }
@@ -152,8 +154,8 @@ function providersDown(
 
 /** A token's lane, or for a call without a token the publisher's, where the manifest says that the publisher pays. */
 async function callerOf(gateway: Gateway, invocation: Invocation, target: Target): Promise<Caller> {
-  if (invocation.token !== undefined) {
-    const token = await gateway.authenticate(invocation.token);
+  if (invocation.credential !== undefined) {
+    const token = await gateway.authenticate(invocation.credential);
     if (token.lane !== undefined) return { ...token.lane, sponsored: false };
     throw new DefaasError(
       'TOKEN_INVALID',
@@ -185,43 +187,6 @@ function maxPriceOf(version: FunctionVersion, invocation: Invocation): bigint {
     );
   }
   return maxPriceUnits;
-}
-
-function hold(gateway: Gateway, caller: Caller, target: Target, units: bigint): LaneState {
-  if (caller.sponsored && !gateway.sponsors.covers(caller.payer, units)) throw sponsorEmpty(target);
-  const held = gateway.lanes.hold(caller, units);
-  if (held.ok) return held.lane;
-  if (caller.sponsored) throw sponsorEmpty(target);
-  const { reason, needUnits, ceilingUnits, lineUnits } = held.shortage;
-  throw new DefaasError(
-    'PAYMENT_REQUIRED',
-    `${needUnits} units are missing (${reason}) for a call that may cost ${units}, on the lane of ${caller.signer}, ${remedyOf(reason)}`,
-    {
-      members: {
-        reason,
-        needUnits: `${needUnits}`,
-        priceUnits: `${units}`,
-        ceilingUnits: `${ceilingUnits}`,
-        lineUnits: `${lineUnits}`,
-        payer: caller.payer,
-        gateway: gateway.address,
-        signer: caller.signer,
-      },
-    },
-  );
-}
-
-function remedyOf(reason: string): string {
-  if (reason === 'ceiling') return 'sign a voucher that is higher by that much';
-  if (reason === 'cap' || reason === 'expiry') return 'extend the lane or open another';
-  return 'run defaas deposit';
-}
-
-function sponsorEmpty(target: Target): DefaasError {
-  return new DefaasError(
-    'SPONSOR_EMPTY',
-    `the publisher of ${target.label} pays no more calls here now, sign in and pay yourself, or try again later`,
-  );
 }
 
 function callFor(of: {

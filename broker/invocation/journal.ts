@@ -2,6 +2,7 @@
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { createTree } from '../../contracts/libraries/ordered-merkle.ts';
 import type { GroupSignature, JournalEntry, Ledger, StoredAnswer } from '../ledger/ledger.ts';
+import type { Spending } from './daily-limits.ts';
 
 /** What signs a group’s root: the operator’s key over `ReceiptGroup(gateway, root, count)`. */
 export interface GroupSigner {
@@ -9,15 +10,9 @@ export interface GroupSigner {
   sign(root: Hex, count: number): Hex;
 }
 
-export interface Sponsorship {
-  readonly payer: Address;
-  readonly day: string;
-  readonly units: bigint;
-}
-
 /** What becomes durable together with a receipt. */
 export interface Beside {
-  readonly sponsorship?: Sponsorship | undefined;
+  readonly spending?: readonly Spending[];
   readonly answer?: StoredAnswer | undefined;
 }
 
@@ -65,7 +60,7 @@ export function createJournal(options: JournalOptions): Journal {
       group: lastGroup,
       root,
       entries,
-      sponsored: pending.flatMap((one) => one.beside.sponsorship ?? []),
+      spending: pending.flatMap((one) => one.beside.spending ?? []),
       answers: pending.flatMap((one) => one.beside.answer ?? []),
       signatures: earlier,
     });

@@ -43,6 +43,8 @@ export interface Lanes {
   release(lane: LaneState, units: bigint): void;
   /** Raises the ceiling; a lower one changes nothing. */
   raise(voucher: Pick<StoredVoucher, 'payer' | 'signer' | 'ceiling'>): void;
+  /** What the payer has been served or promised here and the chain has not settled, base units. */
+  exposureOf(payer: Address): bigint;
   /** What is left of the payer's line for new calls, base units; negative never. */
   lineLeft(payer: Address): bigint;
   /** The first lane of this payer that is open, prepaid and has a voucher. */
@@ -83,14 +85,19 @@ export function createLanes(options: LanesOptions): Lanes {
   };
   const known = (payer: Address): readonly LaneState[] => [...(byPayer.get(payer)?.values() ?? [])];
 
+  const exposureOf = (payer: Address): bigint => {
+    let units = 0n;
+    for (const one of byPayer.get(payer)?.values() ?? []) {
+      const settled = view.lane(payer, gateway, one.signer)?.settled ?? 0n;
+      units += one.cumulative - settled + one.held;
+    }
+    return units;
+  };
+
   const lineLeft = (payer: Address): bigint => {
     const line = view.line(payer, gateway);
     if (line === undefined) return 0n;
-    let left = line.allotted - line.thawing;
-    for (const one of known(payer)) {
-      const settled = view.lane(payer, gateway, one.signer)?.settled ?? 0n;
-      left -= one.cumulative - settled + one.held;
-    }
+    const left = line.allotted - line.thawing - exposureOf(payer);
     return left > 0n ? left : 0n;
   };
 
@@ -137,6 +144,7 @@ export function createLanes(options: LanesOptions): Lanes {
       state.held -= units;
     },
     raise,
+    exposureOf,
     lineLeft,
     prepaidLane: (payer) =>
       known(payer).find(

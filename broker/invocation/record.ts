@@ -13,7 +13,8 @@ import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import type { Gateway } from '../gateway.ts';
 import type { StoredAnswer } from '../ledger/ledger.ts';
 import type { Outcome } from './attempt.ts';
-import type { Answer, Caller, Reply } from './invocation.ts';
+import type { DailyHold } from './daily-limits.ts';
+import type { Answer, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
 import type { Target } from './resolve.ts';
 
@@ -21,12 +22,13 @@ const NOTHING = new Uint8Array();
 
 interface Finished {
   readonly target: Target;
-  readonly caller: Caller;
   readonly lane: LaneState;
   readonly call: Call;
   readonly salt: Uint8Array;
   readonly atBlock: number;
   readonly outcome: Exclude<Outcome, { kind: 'none' }>;
+  /** Room that the call holds under limits per day. */
+  readonly daily: readonly DailyHold[];
   readonly reply: Reply;
   /** Of a keyed call: the row that answers the same key again. */
   readonly store: ((answer: Answer) => StoredAnswer | undefined) | undefined;
@@ -37,7 +39,7 @@ interface Finished {
  * @throws DefaasError LEDGER_FAILED
  */
 export async function record(gateway: Gateway, finished: Finished): Promise<Answer> {
-  const { target, caller, lane, call, outcome } = finished;
+  const { target, lane, call, outcome } = finished;
   const { route, place } = outcome.choice;
   const { execution, reason } = executionOf(gateway, finished);
   const price = priceOf(execution, target.version);
@@ -79,7 +81,7 @@ export async function record(gateway: Gateway, finished: Finished): Promise<Answ
     },
   };
   await gateway.journal.append(entry, {
-    sponsorship: caller.sponsored ? gateway.sponsors.spend(caller.payer, price) : undefined,
+    spending: finished.daily.flatMap((hold) => hold.spend(price) ?? []),
     answer: finished.store?.(answer),
   });
   return answer;

@@ -2,6 +2,7 @@
 import type { Deployment, ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Call, Execution, Receipt } from '../../contracts/libraries/receipts.ts';
+import type { Spending, SpendingScope } from '../invocation/daily-limits.ts';
 
 /** A deployment that was tried and did not answer, in the drawn order. */
 export interface FailedAttempt {
@@ -127,6 +128,12 @@ export interface BatchClaim {
   readonly receipts: Hex;
 }
 
+/** Base units of a scope on a day. */
+export interface DailyAmount {
+  readonly scope: SpendingScope;
+  readonly units: bigint;
+}
+
 export interface LedgerState {
   readonly lanes: readonly LaneTotals[];
   readonly vouchers: readonly StoredVoucher[];
@@ -135,8 +142,9 @@ export interface LedgerState {
   readonly manifests: readonly { readonly functionVersion: Hex; readonly manifest: string }[];
   readonly lastGroup: number;
   readonly unsignedGroups: readonly StoredGroup[];
-  /** Spent by sponsors today (UTC), payer -> units. */
-  readonly sponsored: readonly { readonly payer: Address; readonly units: bigint }[];
+  /** Limits per UTC day, and what was spent of them on the day that was asked for. */
+  readonly dailyLimits: readonly DailyAmount[];
+  readonly spentToday: readonly DailyAmount[];
 }
 
 /** The outcome of a keyed call, kept so that the same key answers the same (architecture.md, "Idempotency"). */
@@ -157,12 +165,8 @@ export interface GroupCommit {
   readonly group: number;
   readonly root: Hex;
   readonly entries: readonly JournalEntry[];
-  /** Sponsored prices of this group. */
-  readonly sponsored: readonly {
-    readonly payer: Address;
-    readonly day: string;
-    readonly units: bigint;
-  }[];
+  /** Prices of this group that count against limits per day. */
+  readonly spending: readonly Spending[];
   /** Outcomes of the group's keyed calls. */
   readonly answers: readonly StoredAnswer[];
   /** Signatures of earlier groups, stored along. */
@@ -174,6 +178,8 @@ export interface Ledger {
   load(day: string): Promise<LedgerState>;
   commit(group: GroupCommit): Promise<void>;
   putSignatures(signatures: readonly GroupSignature[]): Promise<void>;
+  /** Sets a limit per UTC day; undefined removes it. */
+  putDailyLimit(scope: SpendingScope, units: bigint | undefined): Promise<void>;
   /** Keeps the higher of this one and what is there. */
   putVoucher(voucher: StoredVoucher): Promise<void>;
   voucher(payer: Address, signer: Address): Promise<StoredVoucher | undefined>;

@@ -4,9 +4,11 @@ import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import type { SpendingScope } from '../invocation/daily-limits.ts';
 import type {
   BatchRecord,
   BatchState,
+  DailyAmount,
   DeploymentRecord,
   GroupCommit,
   GroupSignature,
@@ -52,7 +54,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS receipts_lane ON receipts (payer, signer, seq)
 CREATE INDEX IF NOT EXISTS receipts_group ON receipts (group_n, group_index);
 CREATE TABLE IF NOT EXISTS lanes (payer TEXT, signer TEXT, seq INTEGER NOT NULL, cumulative TEXT NOT NULL, PRIMARY KEY (payer, signer)) STRICT;
 CREATE TABLE IF NOT EXISTS vouchers (payer TEXT, signer TEXT, ceiling TEXT NOT NULL, signature TEXT NOT NULL, PRIMARY KEY (payer, signer)) STRICT;
-CREATE TABLE IF NOT EXISTS sponsored (payer TEXT, day TEXT, units TEXT NOT NULL, PRIMARY KEY (payer, day)) STRICT;
+CREATE TABLE IF NOT EXISTS daily_limits (scope TEXT PRIMARY KEY, units TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS spending (scope TEXT, day TEXT, units TEXT NOT NULL, PRIMARY KEY (scope, day)) STRICT;
 CREATE TABLE IF NOT EXISTS answers (scope TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, at_ms INTEGER NOT NULL, outcome TEXT, body BLOB, file TEXT) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answers_at ON answers (at_ms);
 CREATE TABLE IF NOT EXISTS deployments (name TEXT, provider TEXT, region TEXT, record TEXT NOT NULL, PRIMARY KEY (name, provider, region)) STRICT;
@@ -80,9 +83,9 @@ const putAnswer = db.prepare('INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?,
 const selectAnswer = db.prepare(
   'SELECT scope, fingerprint, at_ms AS atMs, outcome, body, file FROM answers WHERE scope = ?',
 );
-const selectSponsored = db.prepare('SELECT units FROM sponsored WHERE payer = ? AND day = ?');
-const upsertSponsored = db.prepare(
-  'INSERT INTO sponsored VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET units = excluded.units',
+const selectSpending = db.prepare('SELECT units FROM spending WHERE scope = ? AND day = ?');
+const upsertSpending = db.prepare(
+  'INSERT INTO spending VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET units = excluded.units',
 );
 const entryColumns = 'entry AS text, group_n AS "group", group_index AS groupIndex';
 
@@ -108,13 +111,8 @@ const operations = {
     manifests: rows('SELECT function_version AS functionVersion, manifest FROM manifests'),
     lastGroup: rows<{ n: number }>('SELECT coalesce(max(n), 0) AS n FROM groups')[0]?.n ?? 0,
     unsignedGroups: rows('SELECT n AS "group", root, count FROM groups WHERE signature IS NULL'),
-    sponsored: rows<{ payer: Address; units: string }>(
-      'SELECT payer, units FROM sponsored WHERE day = ?',
-      day,
-    ).map((row) => ({
-      payer: row.payer,
-      units: BigInt(row.units),
-    })),
+    dailyLimits: dailyAmounts(rows('SELECT scope, units FROM daily_limits')),
+    spentToday: dailyAmounts(rows('SELECT scope, units FROM spending WHERE day = ?', day)),
   }),
 
   commit: (
@@ -128,9 +126,9 @@ const operations = {
     });
     for (const row of lanes.values())
       upsertLane.run(row.payer, row.signer, row.seq, row.cumulative);
-    for (const { payer, day, units } of group.sponsored) {
-      const spent = selectSponsored.get(payer, day)?.units ?? '0';
-      upsertSponsored.run(payer, day, `${BigInt(String(spent)) + units}`);
+    for (const { scope, day, units } of group.spending) {
+      const spent = selectSpending.get(scope, day)?.units ?? '0';
+      upsertSpending.run(scope, day, `${BigInt(String(spent)) + units}`);
     }
     for (const answer of group.answers) operations.putAnswer(answer);
     operations.putSignatures(group.signatures);
@@ -138,6 +136,11 @@ const operations = {
 
   putSignatures: (signatures: readonly GroupSignature[]): void => {
     for (const { group, key, signature } of signatures) signGroup.run(key, signature, group);
+  },
+
+  putDailyLimit: (scope: SpendingScope, units: bigint | undefined): void => {
+    if (units === undefined) db.prepare('DELETE FROM daily_limits WHERE scope = ?').run(scope);
+    else db.prepare('INSERT OR REPLACE INTO daily_limits VALUES (?, ?)').run(scope, `${units}`);
   },
 
   voucher: (payer: Address, signer: Address): StoredVoucher | undefined =>
@@ -266,6 +269,12 @@ const operations = {
 };
 
 export type Operations = typeof operations;
+
+function dailyAmounts(
+  found: readonly { readonly scope: SpendingScope; readonly units: string }[],
+): DailyAmount[] {
+  return found.map(({ scope, units }) => ({ scope, units: BigInt(units) }));
+}
 
 /** Rows as plain objects of the columns named in the statement. */
 function rows<Row>(sql: string, ...parameters: (string | number | Uint8Array | null)[]): Row[] {

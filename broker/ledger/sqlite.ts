@@ -65,6 +65,7 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
         })),
       }),
     putSignatures: (signatures) => run('putSignatures', signatures),
+    putDailyLimit: (scope, units) => run('putDailyLimit', scope, units),
     putVoucher: (voucher) => run('putVoucher', voucher),
     voucher: (payer, signer) => run('voucher', payer, signer),
     putAnswer: (answer) => run('putAnswer', answer),

@@ -36,7 +36,8 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
         manifests: [],
         lastGroup: 0,
         unsignedGroups: [],
-        sponsored: [],
+        dailyLimits: [],
+        spentToday: [],
       });
     });
 
@@ -48,7 +49,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
         group: 1,
         root: first.id,
         entries,
-        sponsored: [],
+        spending: [],
         answers: [],
         signatures: [],
       });
@@ -70,7 +71,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
     it('reads a lane in order and by pages', async () => {
       const entries = [1, 2, 3, 4].map((seq) => createEntry({ seq }));
       const root = createEntry({ seq: 1 }).id;
-      await ledger.commit({ group: 1, root, entries, sponsored: [], answers: [], signatures: [] });
+      await ledger.commit({ group: 1, root, entries, spending: [], answers: [], signatures: [] });
 
       const page = await ledger.laneEntries({
         payer: PAYER,
@@ -93,7 +94,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
           group,
           root: entry.id,
           entries: [entry],
-          sponsored: [],
+          spending: [],
           answers: [],
           signatures: [],
         });
@@ -112,7 +113,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
         group: 1,
         root: first.id,
         entries: [first],
-        sponsored: [],
+        spending: [],
         answers: [],
         signatures: [],
       });
@@ -121,7 +122,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
         group: 2,
         root: second.id,
         entries: [second],
-        sponsored: [],
+        spending: [],
         answers: [],
         signatures: signed,
       });
@@ -147,44 +148,30 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.equal((await ledger.voucher(PAYER, SIGNER))?.ceiling, 100n);
     });
 
-    it('adds up what a sponsor spent on a day', async () => {
+    it('adds up what was spent of a limit on a day, and keeps the limits', async () => {
+      const scope = 'function:1f';
       const spend = (group: number, units: bigint): Promise<void> => {
         const entry = createEntry({ seq: group });
-        const sponsored = [{ payer: PAYER, day: DAY, units }];
+        const spending = [{ scope, day: DAY, units }] as const;
         return ledger.commit({
           group,
           root: entry.id,
           entries: [entry],
-          sponsored,
+          spending,
           answers: [],
           signatures: [],
         });
       };
       await spend(1, 20n);
       await spend(2, 2n ** 70n);
+      await ledger.putDailyLimit(scope, 7n);
+      await ledger.putDailyLimit('function:2', 8n);
+      await ledger.putDailyLimit('function:2', undefined);
 
-      assert.deepEqual((await ledger.load(DAY)).sponsored, [
-        { payer: PAYER, units: 2n ** 70n + 20n },
-      ]);
-      assert.deepEqual((await ledger.load('2026-11-23')).sponsored, []);
-    });
-
-    it('keeps secrets by function, with a revision that is never used twice', async () => {
-      const secret = { functionId: '12', name: 'API_KEY', atMs: 5 };
-      const sealed = new Uint8Array([1, 0, 255]);
-
-      const revisions = [
-        await ledger.putSecret({ ...secret, sealed }),
-        await ledger.putSecret({ ...secret, atMs: 6 }),
-        await ledger.putSecret({ ...secret, atMs: 7, sealed }),
-        await ledger.putSecret({ ...secret, functionId: '13' }),
-      ];
-      await reopen();
-
-      assert.deepEqual(revisions, [1, 2, 3, 1]);
-      assert.deepEqual(await ledger.secrets('12'), [{ ...secret, atMs: 7, revision: 3, sealed }]);
-      assert.deepEqual(await ledger.secrets('13'), [{ ...secret, functionId: '13', revision: 1 }]);
-      assert.deepEqual(await ledger.secrets('14'), []);
+      const today = await ledger.load(DAY);
+      assert.deepEqual(today.spentToday, [{ scope, units: 2n ** 70n + 20n }]);
+      assert.deepEqual(today.dailyLimits, [{ scope, units: 7n }]);
+      assert.deepEqual((await ledger.load('2026-11-23')).spentToday, []);
     });
 
     it('keeps deployments, manifests and batches', async () => {
