@@ -1,6 +1,7 @@
 // The gateway process: reads the environment, opens the gateway, listens, and ends cleanly.
 import pino from 'pino';
 import { readConfig } from './config.ts';
+import { resume } from './deployments/resume.ts';
 import { DefaasError, toDefaasError } from './errors.ts';
 import { createGateway } from './gateway.ts';
 import { createServer } from './server.ts';
@@ -40,6 +41,7 @@ async function main(): Promise<void> {
   const url = await listen(server, config.host, config.port);
   log.info({ url, gateway: gateway.address }, 'listening');
   process.send?.({ ready: { url, ipfs: { multiaddrs: gateway.ipfs.multiaddrs() } } });
+  await resume(gateway).catch((err) => log.error({ err }, 'deployments were not resumed'));
 }
 
 async function listen(

@@ -10,12 +10,15 @@ import { DPOP_ALGORITHMS } from './dpop.ts';
 import { DefaasError, problemOf, toDefaasError } from './errors.ts';
 import type { Gateway } from './gateway.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
+import { checkRoutes } from './routes/check.ts';
 import { deploymentRoutes } from './routes/deployments.ts';
 import { functionRoutes } from './routes/functions.ts';
 import { houseRoutes } from './routes/house.ts';
 import { laneRoutes } from './routes/lanes.ts';
+import { logRoutes } from './routes/logs.ts';
 import { oauthRoutes } from './routes/oauth.ts';
 import { receiptRoutes } from './routes/receipts.ts';
+import { secretRoutes } from './routes/secrets.ts';
 import { settlementRoutes } from './routes/settlements.ts';
 
 /** A client that sends its request more slowly than this is cut off, ms. */
@@ -51,6 +54,9 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.register(oauthRoutes, { gateway });
   server.register(artifactRoutes, { gateway });
   server.register(deploymentRoutes, { gateway });
+  server.register(checkRoutes, { gateway });
+  server.register(secretRoutes, { gateway });
+  server.register(logRoutes, { gateway });
   server.register(laneRoutes, { gateway });
   server.register(receiptRoutes, { gateway });
   server.register(settlementRoutes, { gateway });

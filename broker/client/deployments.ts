@@ -1,12 +1,23 @@
 // Deploying a version on a gateway's clouds, and following it step by step as the gateway reports it (server-sent events).
 import { DefaasClientError } from './errors.ts';
-import { type Json, readArray, readJson, readObject, readText } from './parse.ts';
+import {
+  type Json,
+  readArray,
+  readCount,
+  readJson,
+  readObject,
+  readText,
+  readUnits,
+} from './parse.ts';
 import type { Session } from './session.ts';
 
 /** Longest deployment, ms: Google builds for minutes. */
 const DEPLOY_TIMEOUT_MS = 900_000;
+/** Longest wait for one look at every cloud, ms. */
+const PLAN_TIMEOUT_MS = 120_000;
 /** A stream that broke is asked for again, so often. */
 const MAX_RECONNECTS = 10;
+const JSON_BODY = { 'content-type': 'application/json' };
 
 /** One thing that was done at a cloud. */
 export interface DeploymentStep {
@@ -33,33 +44,220 @@ export interface DeploymentFailure {
 }
 
 export interface DeploymentOutcome {
-  /** `live` only when every cloud is. */
-  readonly state: 'live' | 'failed';
+  /** `live` only when every cloud is, `gone` when all were taken off. */
+  readonly state: 'live' | 'failed' | 'gone';
   readonly providers: readonly ProviderOutcome[];
   /** What ended it before any cloud was asked. */
   readonly error?: DeploymentFailure;
 }
 
-export interface DeployRequest {
+interface Named {
   readonly owner: string;
   readonly name: string;
+}
+
+export interface DeployRequest extends Named {
   /** A version number or an alias. */
   readonly version: string;
   readonly providers: readonly string[];
+  /** Deploy also where a call costs more than it brings. */
+  readonly acceptLoss?: boolean;
   readonly onStep?: (step: DeploymentStep) => void;
+}
+
+export interface DestroyRequest extends Named {
+  /** All versions when left out. */
+  readonly version?: string;
+  /** All clouds when left out. */
+  readonly providers?: readonly string[];
+  readonly onStep?: (step: DeploymentStep) => void;
+}
+
+/** What a call is expected to cost at a cloud, beside its price: warm, alone, `durationMs` long. */
+export interface CallCost {
+  /** The cloud's way to count, such as `x86` or `flex`. */
+  readonly plan: string;
+  /** Day of the price list. */
+  readonly asOf: string;
+  readonly durationMs: number;
+  /** 1e-12 USD. */
+  readonly costPico: bigint;
+  readonly costUnits: bigint;
+  readonly priceUnits: bigint;
+  /** What of the price is not the publisher's. */
+  readonly earnedUnits: bigint;
+  readonly belowCost: boolean;
+}
+
+export interface PlannedStep {
+  readonly action: string;
+  readonly resource: string;
+  readonly why: string;
+}
+
+/** What a deploy would do at one cloud. */
+export interface CloudPlan {
+  readonly provider: string;
+  readonly region: string;
+  /** create, update, keep, ... */
+  readonly action: string;
+  readonly steps: readonly PlannedStep[];
+  /** Undefined where nothing is billed. */
+  readonly cost?: CallCost;
+  /** Why the cloud cannot be looked at. */
+  readonly error?: DeploymentFailure;
+}
+
+export interface DeploymentPlan {
+  readonly version: number;
+  readonly clouds: readonly CloudPlan[];
+}
+
+/** One version at one cloud, as the gateway has it recorded. */
+export interface DeployedVersion {
+  /** `owner/name`, owner as an address. */
+  readonly function: string;
+  readonly version: number;
+  readonly provider: string;
+  readonly region: string;
+  /** deploying, updating, live, failed or removing. */
+  readonly state: string;
+  /** In the FunctionRegistry. */
+  readonly id?: number;
+  readonly error?: string;
+  readonly cost?: CallCost;
 }
 
 /**
  * Asks for the deployment and resolves when it has ended, live or failed; a cloud that failed does not undo the others.
- * @throws PUBLISHER_NOT_ALLOWED, FUNCTION_UNKNOWN, PROVIDER_UNKNOWN, PROVIDER_INVALID, ...; GATEWAY_UNREACHABLE
+ * @throws PUBLISHER_NOT_ALLOWED, FUNCTION_UNKNOWN, PROVIDER_UNKNOWN, PROVIDER_INVALID, SECRET_MISSING, TARIFF_BELOW_COST, ...; GATEWAY_UNREACHABLE
  */
 export async function deploy(session: Session, request: DeployRequest): Promise<DeploymentOutcome> {
-  const { owner, name, version, providers } = request;
-  const accepted = await session.request(`/functions/${owner}/${name}/deployments`, {
+  const { version, providers, acceptLoss = false } = request;
+  const accepted = await session.request(pathOf(request), {
     method: 'PUT',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ version, providers }),
+    headers: JSON_BODY,
+    body: JSON.stringify({ version, providers, acceptLoss }),
+    timeoutMs: PLAN_TIMEOUT_MS,
   });
+  return follow(session, accepted, request.onStep);
+}
+
+/** What `deploy` would change, and what a call would cost; changes nothing. @throws as `deploy`, but TARIFF_BELOW_COST */
+export async function planDeployment(
+  session: Session,
+  request: Omit<DeployRequest, 'onStep' | 'acceptLoss'>,
+): Promise<DeploymentPlan> {
+  const { version, providers } = request;
+  const reply = await session.request(pathOf(request), {
+    method: 'PUT',
+    headers: JSON_BODY,
+    body: JSON.stringify({ version, providers, dryRun: true }),
+    timeoutMs: PLAN_TIMEOUT_MS,
+  });
+  const plan = await readJson(reply, 'the plan');
+  return {
+    version: readCount(plan.version, 'version'),
+    clouds: readArray(plan.clouds, 'clouds').map(parsePlan),
+  };
+}
+
+/** Takes versions off clouds and retires them on-chain; resolves when it has ended. @throws FUNCTION_UNKNOWN, NOT_OWNER */
+export async function destroy(
+  session: Session,
+  request: DestroyRequest,
+): Promise<DeploymentOutcome> {
+  const { version, providers } = request;
+  const accepted = await session.request(pathOf(request), {
+    method: 'DELETE',
+    headers: JSON_BODY,
+    body: JSON.stringify({ ...(version && { version }), ...(providers && { providers }) }),
+  });
+  return follow(session, accepted, request.onStep);
+}
+
+/** What the gateway has deployed, or is deploying, of the functions that the session's key owns; of one, when it is named. */
+export async function fetchDeployments(
+  session: Session,
+  of?: Named,
+): Promise<readonly DeployedVersion[]> {
+  const query = of ? `?function=${encodeURIComponent(`${of.owner}/${of.name}`)}` : '';
+  const reply = await readJson(await session.request(`/deployments${query}`), 'the deployments');
+  return readArray(reply.deployments, 'deployments').map((item) => {
+    const one = readObject(item, 'a deployment');
+    return {
+      function: readText(one.function, 'function'),
+      version: readCount(one.version, 'version'),
+      provider: readText(one.provider, 'provider'),
+      region: readText(one.region, 'region'),
+      state: readText(one.state, 'state'),
+      ...(one.id !== undefined && { id: readCount(one.id, 'id') }),
+      ...(one.error !== undefined && { error: readText(one.error, 'error') }),
+      ...parseCost(one),
+    };
+  });
+}
+
+/** A function at a cloud without a record, or a record without its function. */
+export interface Stray {
+  /** Name at the cloud. */
+  readonly name: string;
+  /** `owner/name@number` of a ghost. */
+  readonly function?: string;
+}
+
+export interface CloudCheck {
+  readonly provider: string;
+  readonly region: string;
+  /** How many the cloud has of this gateway. */
+  readonly functions: number;
+  readonly orphans: readonly Stray[];
+  readonly ghosts: readonly Stray[];
+  readonly error?: DeploymentFailure;
+}
+
+/** The clouds against the gateway's records. @throws OPERATOR_ONLY */
+export async function checkDeployments(session: Session): Promise<{
+  readonly clouds: readonly CloudCheck[];
+  /** Day of the gateway's oldest price, Unix ms. */
+  readonly pricesAsOfMs: number;
+}> {
+  const reply = await session.request('/deployments/check', { timeoutMs: PLAN_TIMEOUT_MS });
+  const { clouds, pricesAsOfMs } = await readJson(reply, 'the check');
+  return {
+    pricesAsOfMs: readCount(pricesAsOfMs, 'pricesAsOfMs'),
+    clouds: readArray(clouds, 'clouds').map((item) => {
+      const cloud = readObject(item, 'a cloud');
+      return {
+        provider: readText(cloud.provider, 'provider'),
+        region: readText(cloud.region, 'region'),
+        functions: readCount(cloud.functions, 'functions'),
+        orphans: readArray(cloud.orphans, 'orphans').map(parseStray),
+        ghosts: readArray(cloud.ghosts, 'ghosts').map(parseStray),
+        ...parseFailure(cloud),
+      };
+    }),
+  };
+}
+
+/** Removes orphans and deploys ghosts anew; resolves when it has ended. @throws OPERATOR_ONLY */
+export async function repairDeployments(
+  session: Session,
+  onStep?: (step: DeploymentStep) => void,
+): Promise<DeploymentOutcome> {
+  const accepted = await session.request('/deployments/repair', { method: 'POST' });
+  return follow(session, accepted, onStep);
+}
+
+function pathOf({ owner, name }: Named): string {
+  return `/functions/${owner}/${name}/deployments`;
+}
+
+async function follow(
+  session: Session,
+  accepted: Response,
+  onStep: DeployRequest['onStep'],
+): Promise<DeploymentOutcome> {
   const location = accepted.headers.get('location');
   if (!location) {
     throw new DefaasClientError(
@@ -67,7 +265,8 @@ export async function deploy(session: Session, request: DeployRequest): Promise<
       'the deployment was accepted without a Location',
     );
   }
-  return followDeployment(session, new URL(location, session.connection.origin).pathname, request);
+  const path = new URL(location, session.connection.origin).pathname;
+  return followDeployment(session, path, { ...(onStep && { onStep }) });
 }
 
 /** Follows a deployment to its end; a broken stream is taken up again, steps already reported are not reported twice. */
@@ -167,7 +366,7 @@ function parseStep(data: Json): DeploymentStep {
 
 function parseOutcome(data: Json): DeploymentOutcome {
   return {
-    state: data.state === 'live' ? 'live' : 'failed',
+    state: data.state === 'live' || data.state === 'gone' ? data.state : 'failed',
     providers: readArray(data.providers, 'providers').map((item) => {
       const provider = readObject(item, 'a provider');
       return {
@@ -185,4 +384,48 @@ function parseFailure({ error }: Json): { error?: DeploymentFailure } {
   if (error === undefined || error === null) return {};
   const { code, message } = readObject(error, 'error');
   return { error: { code: readText(code, 'error.code'), message: readText(message, 'message') } };
+}
+
+function parsePlan(item: unknown): CloudPlan {
+  const cloud = readObject(item, 'a cloud');
+  return {
+    provider: readText(cloud.provider, 'provider'),
+    region: readText(cloud.region, 'region'),
+    action: readText(cloud.action, 'action'),
+    steps: readArray(cloud.steps, 'steps').map((value) => {
+      const step = readObject(value, 'a step');
+      return {
+        action: readText(step.action, 'step.action'),
+        resource: readText(step.resource, 'step.resource'),
+        why: readText(step.why, 'step.why'),
+      };
+    }),
+    ...parseCost(cloud),
+    ...parseFailure(cloud),
+  };
+}
+
+function parseCost({ cost: value }: Json): { cost?: CallCost } {
+  if (value === undefined || value === null) return {};
+  const cost = readObject(value, 'cost');
+  return {
+    cost: {
+      plan: readText(cost.plan, 'cost.plan'),
+      asOf: readText(cost.asOf, 'cost.asOf'),
+      durationMs: readCount(cost.durationMs, 'cost.durationMs'),
+      costPico: readUnits(cost.costPico, 'cost.costPico'),
+      costUnits: readUnits(cost.costUnits, 'cost.costUnits'),
+      priceUnits: readUnits(cost.priceUnits, 'cost.priceUnits'),
+      earnedUnits: readUnits(cost.earnedUnits, 'cost.earnedUnits'),
+      belowCost: cost.belowCost === true,
+    },
+  };
+}
+
+function parseStray(item: unknown): Stray {
+  const stray = readObject(item, 'a stray');
+  return {
+    name: readText(stray.name, 'name'),
+    ...(typeof stray.function === 'string' && { function: stray.function }),
+  };
 }

@@ -1,22 +1,35 @@
-// Puts a version on clouds: recorded first, then made, then announced on-chain, then in force. Run again, it converges.
-import { deploymentName } from '../../adapters/names.ts';
-import type { DeploymentSpec, PlanStep, Provider, ProviderName } from '../../adapters/provider.ts';
-import type { FunctionVersion } from '../../contracts/chain.ts';
-import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
-import { DefaasError, toDefaasError } from '../errors.ts';
+// Puts a version on clouds: planned, recorded, made, then announced on-chain, then in force. Run again, it converges.
+import {
+  type Plan,
+  type PlanStep,
+  type Provider,
+  ProviderError,
+  type ProviderName,
+} from '../../adapters/provider.ts';
+import { DefaasError, type ErrorCode, toDefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Target } from '../invocation/resolve.ts';
-import type { DeploymentRecord } from '../ledger/ledger.ts';
+import type { DeploymentRecord, RecordedStep } from '../ledger/ledger.ts';
+import { announce, enrol } from './announce.ts';
+import type { Prepared, Wanted } from './prepare.ts';
 
 /** Longest time one cloud may take, ms. */
 const DEPLOY_MS = 600_000;
+/** Longest wait for the one look at each cloud before, ms. */
+const PLAN_MS = 60_000;
 
 /** What happened at a cloud, as the deployment's event stream tells it. */
 export interface DeployStep {
   readonly provider: ProviderName;
-  readonly action: PlanStep['action'] | 'enrol' | 'announce' | 'fetch';
+  readonly action: PlanStep['action'] | 'enrol' | 'retire' | 'announce';
   readonly resource: string;
   readonly state: 'done' | 'failed';
+  readonly message: string;
+}
+
+export interface Failure {
+  readonly code: ErrorCode;
+  /** One line, without values of secrets. */
   readonly message: string;
 }
 
@@ -24,245 +37,175 @@ export interface DeployedProvider {
   readonly provider: ProviderName;
   readonly region: string;
   readonly state: 'live' | 'failed' | 'gone';
-  readonly error?: { readonly code: string; readonly message: string };
+  readonly error?: Failure;
 }
 
 export interface DeployOptions {
-  readonly target: Target;
-  readonly providers: readonly ProviderName[];
   readonly onStep: (step: DeployStep) => void;
 }
 
-/**
- * Deploys to all the named clouds side by side; one that fails does not undo the others.
- * @throws DefaasError PROVIDER_INVALID, PROVIDER_TOO_LARGE  a cloud's limits are below the version's; nothing was done
- * @throws DefaasError ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT  the artifact cannot be had whole
- */
-export async function deploy(
-  gateway: Gateway,
-  options: DeployOptions,
-): Promise<DeployedProvider[]> {
-  const { target } = options;
-  const { version } = target;
-  const signal = AbortSignal.any([gateway.closing, AbortSignal.timeout(DEPLOY_MS)]);
-  const files = await gateway.artifacts.get(version.artifactCid, { signal });
-  const manifestBytes = files.get('defaas.json');
-  if (manifestBytes === undefined) {
-    throw new DefaasError(
-      'ARTIFACT_INVALID',
-      `artifact ${version.artifactCid} has no defaas.json, register it again`,
-    );
-  }
-  const manifest = parseManifest(manifestBytes);
-  const wanted = options.providers.map((name) => {
-    const provider = gateway.provider(name);
-    const region = provider.regions[0] ?? '';
-    const spec = specOf(gateway, target, { files, manifest, region });
-    refuseBeyondLimits(provider, version, files);
-    return { provider, region, spec };
-  });
-  await gateway.deployments.putManifest(version.functionVersion, manifestBytes);
-  const done = await Promise.all(
-    wanted.map(({ provider, spec }) => deployTo(gateway, { ...options, provider, spec, signal })),
-  );
-  await announce(gateway, options);
-  return done;
+/** What a deploy would do at a cloud now, or why it could not. */
+export interface CloudPlan {
+  readonly wanted: Wanted;
+  readonly steps: readonly PlanStep[];
+  readonly error?: Failure;
 }
 
-/** Takes a version off the named clouds: withdrawn from the candidates first, then removed. */
-export async function undeploy(
-  gateway: Gateway,
-  options: DeployOptions,
-): Promise<DeployedProvider[]> {
-  const { functionVersion } = options.target.version;
-  const signal = AbortSignal.any([gateway.closing, AbortSignal.timeout(DEPLOY_MS)]);
-  const records = gateway.deployments
-    .records(functionVersion)
-    .filter((record) => options.providers.includes(record.provider) && record.state !== 'gone');
-  for (const record of records) {
-    await gateway.deployments.putRecord({ ...record, state: 'removing' });
-  }
-  await announce(gateway, options);
+/** One look at each cloud, which is where missing credentials show; nothing is changed. */
+export function plan(gateway: Gateway, { clouds, hide }: Prepared): Promise<CloudPlan[]> {
+  const signal = AbortSignal.any([gateway.closing, AbortSignal.timeout(PLAN_MS)]);
   return Promise.all(
-    records.map(async (record): Promise<DeployedProvider> => {
-      const { provider, region, chainId } = record;
+    clouds.map(async (wanted): Promise<CloudPlan> => {
       try {
-        await gateway.provider(provider).remove(record, {
-          signal,
-          onStep: (step) => options.onStep(stepDone(provider, step)),
-        });
-        if (chainId !== undefined && !gateway.chain.view.deploymentById(chainId)?.retired) {
-          await gateway.account.retire(chainId);
-        }
-        await gateway.deployments.putRecord({ ...record, state: 'gone' });
-        return { provider, region, state: 'gone' };
+        const { steps }: Plan = await wanted.provider.plan(wanted.spec, { signal });
+        return { wanted, steps };
       } catch (error) {
-        return failed(gateway, options, record, error);
+        return { wanted, steps: [], error: failureOf(error, hide) };
       }
     }),
   );
 }
 
-interface OneCloud extends DeployOptions {
-  readonly provider: Provider;
-  readonly spec: DeploymentSpec;
-  readonly signal: AbortSignal;
-}
-
-async function deployTo(gateway: Gateway, options: OneCloud): Promise<DeployedProvider> {
-  const { provider, spec, target, signal } = options;
-  const { functionVersion } = target.version;
-  const earlier = gateway.deployments
-    .records(functionVersion)
-    .find((one) => one.provider === provider.name && one.region === spec.region);
-  const record: DeploymentRecord = {
-    functionVersion,
-    provider: provider.name,
-    region: spec.region,
-    name: spec.name,
-    state: earlier?.state === 'live' ? 'live' : 'deploying',
-    ...(earlier?.deployment && { deployment: earlier.deployment }),
-    ...(earlier?.chainId !== undefined && { chainId: earlier.chainId }),
-  };
-  await gateway.deployments.putRecord(record);
-  try {
-    const deployment = await provider.deploy(spec, {
-      signal,
-      onStep: (step) => options.onStep(stepDone(provider.name, step)),
-    });
-    const chainId = await enrol(gateway, options);
-    await gateway.deployments.putRecord({ ...record, state: 'live', deployment, chainId });
-    return { provider: provider.name, region: spec.region, state: 'live' };
-  } catch (error) {
-    return failed(gateway, options, record, error);
-  }
-}
-
-/** The deployment's id on-chain: the one enrolled before, else a new one. */
-async function enrol(
+/**
+ * Deploys to all the clouds side by side; one that fails does not undo the others.
+ * @throws DefaasError PROVIDER_INVALID, PROVIDER_TOO_LARGE  a cloud cannot take the version; nothing was done at any
+ */
+export async function deploy(
   gateway: Gateway,
-  { target, provider, spec, onStep }: OneCloud,
-): Promise<number> {
-  const { functionVersion } = target.version;
-  const known = gateway.chain.view
-    .deployments(functionVersion)
-    .find(
-      (one) =>
-        one.provider === gateway.account.address &&
-        one.cloud === provider.name &&
-        one.region === spec.region &&
-        !one.retired &&
-        !one.barred,
-    );
-  if (known !== undefined) return known.id;
-  const id = await gateway.account.enrol(functionVersion, provider.name, spec.region);
-  onStep({
-    provider: provider.name,
-    action: 'enrol',
-    resource: 'deployment',
-    state: 'done',
-    message: `enrolled on-chain as deployment ${id}`,
-  });
-  return id;
-}
-
-/** Makes the live deployments the candidate set, in force at once. */
-async function announce(gateway: Gateway, { target, onStep }: DeployOptions): Promise<void> {
-  const { functionVersion } = target.version;
-  const ids = gateway.deployments
-    .records(functionVersion)
-    .flatMap((one) => (one.state === 'live' && one.chainId !== undefined ? [one.chainId] : []))
-    .sort((a, b) => a - b);
-  const current = gateway.chain.view.candidates(functionVersion, gateway.address);
-  if (ids.length === 0 || current?.ids.join() === ids.join()) return;
-  const block = await gateway.account.setCandidates(functionVersion, ids);
-  await gateway.chain.synced(block);
-  const announced = gateway.chain.view.candidates(functionVersion, gateway.address);
-  if (announced !== undefined) await gateway.beacon.renew(announced.fromEpoch);
-  for (const one of gateway.deployments.records(functionVersion)) {
-    if (one.state !== 'live') continue;
-    onStep({
-      provider: one.provider,
-      action: 'announce',
-      resource: 'candidate set',
-      state: 'done',
-      message: `candidate ${one.chainId} of ${ids.length}`,
-    });
+  prepared: Prepared,
+  { onStep }: DeployOptions,
+): Promise<DeployedProvider[]> {
+  const { target, manifestBytes } = prepared;
+  const plans = await plan(gateway, prepared);
+  for (const { error } of plans) {
+    if (error?.code === 'PROVIDER_INVALID' || error?.code === 'PROVIDER_TOO_LARGE') {
+      throw new DefaasError(error.code, error.message);
+    }
   }
-}
-
-async function failed(
-  gateway: Gateway,
-  options: DeployOptions,
-  record: DeploymentRecord,
-  error: unknown,
-): Promise<DeployedProvider> {
-  const { code, message } = toDefaasError(error);
-  gateway.log.warn(
-    { err: error, provider: record.provider, name: record.name },
-    'deployment failed',
+  await gateway.deployments.putManifest(target.version.functionVersion, manifestBytes);
+  const done = await Promise.all(
+    plans.map((planned) => deployTo(gateway, prepared, { planned, onStep })),
   );
-  const { provider, region } = record;
-  if (record.state !== 'live') {
-    const state = record.state === 'removing' ? 'removing' : 'failed';
-    await gateway.deployments.putRecord({ ...record, state, error: `${code}: ${message}` });
-  }
-  options.onStep({ provider, action: 'wait', resource: 'deployment', state: 'failed', message });
-  return { provider, region, state: 'failed', error: { code, message } };
+  await announce(gateway, target.version.functionVersion, onStep);
+  return done;
 }
 
-function stepDone(provider: ProviderName, step: PlanStep): DeployStep {
-  const { action, resource } = step;
-  return { provider, action, resource, state: 'done', message: `${step.name}: ${step.why}` };
-}
-
-function specOf(
+async function deployTo(
   gateway: Gateway,
-  target: Target,
-  of: { files: ReadonlyMap<string, Uint8Array>; manifest: Manifest; region: string },
-): DeploymentSpec {
-  const { version } = target;
+  { target, hide }: Prepared,
+  { planned, onStep }: DeployOptions & { readonly planned: CloudPlan },
+): Promise<DeployedProvider> {
+  const { wanted, error } = planned;
+  const { provider, spec } = wanted;
+  const outcome = { provider: provider.name, region: spec.region };
+  const earlier = findRecord(gateway, target, wanted);
+  const isUp = earlier?.state === 'live' || earlier?.state === 'updating';
+  const changes = createRecorder(gateway, {
+    functionVersion: target.version.functionVersion,
+    ...outcome,
+    name: spec.name,
+    state: isUp ? 'updating' : 'deploying',
+    ...(isUp && earlier.deployment && { deployment: earlier.deployment }),
+    ...(isUp && earlier.chainId !== undefined && { chainId: earlier.chainId }),
+    steps: [],
+  });
+  const told = { functionVersion: target.version.functionVersion, ...outcome };
+  if (error !== undefined) return fail(gateway, { changes, failure: error, onStep });
+  // Where all is as it should be, nothing is written, here neither.
+  const isKept =
+    earlier?.state === 'live' && planned.steps.every(({ action }) => action === 'keep');
+  try {
+    if (!isKept) await changes.put({});
+    const deployment = await provider.deploy(spec, {
+      signal: AbortSignal.any([gateway.closing, AbortSignal.timeout(DEPLOY_MS)]),
+      onStep: (step) => {
+        changes.step(step);
+        onStep(stepDone(provider, step, hide));
+      },
+    });
+    const chainId = await enrol(gateway, told, onStep);
+    const isNew =
+      chainId !== earlier?.chainId ||
+      earlier.error !== undefined ||
+      JSON.stringify(deployment) !== JSON.stringify(earlier.deployment);
+    if (!isKept || isNew) await changes.put({ state: 'live', deployment, chainId });
+    return { ...outcome, state: 'live' };
+  } catch (cause) {
+    const failure = failureOf(cause, hide);
+    // The text of the cause may hold settings: it is logged as it is shown.
+    const detail = hide(cause instanceof Error ? (cause.stack ?? cause.message) : String(cause));
+    gateway.log.warn({ ...told, name: spec.name, code: failure.code, detail }, 'deployment failed');
+    return fail(gateway, { changes, failure, onStep });
+  }
+}
+
+/** Writes a record's changes in order, each durable when its promise resolves. */
+interface Recorder {
+  readonly record: DeploymentRecord;
+  put(change: Partial<DeploymentRecord>): Promise<void>;
+  /** Adds a step; the next `put` waits for it. */
+  step(step: PlanStep): void;
+}
+
+function createRecorder(gateway: Gateway, first: DeploymentRecord): Recorder {
+  let record = first;
+  let written = Promise.resolve();
+  const write = (next: DeploymentRecord): Promise<void> => {
+    record = next;
+    written = written.then(() => gateway.deployments.putRecord(next));
+    // Whoever puts next is told; until then it is nobody's.
+    written.catch(() => {});
+    return written;
+  };
   return {
-    name: deploymentName({
-      functionId: version.functionId.toString(),
-      version: version.number,
-      gateway: gateway.address,
-    }),
-    region: of.region,
-    files: of.files,
-    artifactCid: version.artifactCid,
-    functionName: `${target.function.namespace}/${target.function.name}`,
-    version: version.number,
-    memoryMiB: version.memoryMiB,
-    timeoutMs: version.timeoutMs,
-    env: of.manifest.env,
-    secrets: {},
+    get record() {
+      return record;
+    },
+    put: (change) => write({ ...record, ...change }),
+    step: ({ action, resource }) => {
+      if (action === 'keep') return;
+      const done: RecordedStep = { action, resource, atMs: gateway.nowMs() };
+      void write({ ...record, steps: [...(record.steps ?? []), done] });
+    },
   };
 }
 
-function refuseBeyondLimits(
-  provider: Provider,
-  version: FunctionVersion,
-  files: ReadonlyMap<string, Uint8Array>,
-): void {
-  const { name, limits } = provider;
-  const beyond = (what: string, value: number, limit: number): DefaasError =>
-    new DefaasError(
-      'PROVIDER_INVALID',
-      `${what} ${value} is above ${limit}, on ${name}, lower it or drop ${name} from providers`,
-    );
-  if (version.timeoutMs > limits.maxTimeoutMs) {
-    throw beyond('timeoutMs', version.timeoutMs, limits.maxTimeoutMs);
+/** What served before still serves. A gateway that closes leaves the record as it is: the next start drives it on. */
+async function fail(
+  gateway: Gateway,
+  {
+    changes,
+    failure,
+    onStep,
+  }: DeployOptions & { readonly changes: Recorder; readonly failure: Failure },
+): Promise<DeployedProvider> {
+  const { provider, region, state } = changes.record;
+  const error = `${failure.code}: ${failure.message}`;
+  if (!gateway.closing.aborted) {
+    await changes.put({ state: state === 'updating' ? 'live' : 'failed', error });
   }
-  if (version.memoryMiB > limits.maxMemoryMiB) {
-    throw beyond('memoryMiB', version.memoryMiB, limits.maxMemoryMiB);
-  }
-  let unpackedBytes = 0;
-  for (const bytes of files.values()) unpackedBytes += bytes.length;
-  if (unpackedBytes > limits.maxUnpackedBytes) {
-    throw new DefaasError(
-      'PROVIDER_TOO_LARGE',
-      `the artifact has ${unpackedBytes} bytes, limit ${limits.maxUnpackedBytes}, on ${name}, make it smaller or drop ${name}`,
-    );
-  }
+  const { message } = failure;
+  onStep({ provider, action: 'wait', resource: 'deployment', state: 'failed', message });
+  return { provider, region, state: 'failed', error: failure };
+}
+
+function findRecord(gateway: Gateway, { version }: Target, { provider, spec }: Wanted) {
+  return gateway.deployments
+    .records(version.functionVersion)
+    .find((one) => one.provider === provider.name && one.region === spec.region);
+}
+
+export function failureOf(error: unknown, hide: (text: string) => string): Failure {
+  const { code, message } = toDefaasError(error);
+  // Of a cloud that answered out of turn the code alone says little.
+  const where = error instanceof ProviderError && !message.includes(error.provider);
+  return { code, message: hide(where ? `${message}, on ${error.provider}` : message) };
+}
+
+function stepDone(
+  { name: provider }: Pick<Provider, 'name'>,
+  { action, resource, name, why }: PlanStep,
+  hide: (text: string) => string,
+): DeployStep {
+  return { provider, action, resource, state: 'done', message: hide(`${name}: ${why}`) };
 }

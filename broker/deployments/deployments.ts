@@ -33,15 +33,23 @@ export function createDeployments(options: DeploymentsOptions): Deployments {
   const routes = new Map<Hex, Map<number, Route>>();
 
   const enforce = (record: DeploymentRecord): void => {
-    records.set(keyOf(record), record);
-    if (record.chainId === undefined) return;
     const ofVersion = routes.get(record.functionVersion) ?? new Map<number, Route>();
     routes.set(record.functionVersion, ofVersion);
+    const before = records.get(keyOf(record));
+    records.set(keyOf(record), record);
+    if (before?.chainId !== undefined && before.chainId !== record.chainId) {
+      ofVersion.delete(before.chainId);
+    }
+    if (record.chainId === undefined) return;
     const provider = options.providers.get(record.provider);
-    if (record.state !== 'live' || record.deployment === undefined || provider === undefined) {
+    const isUp = record.state === 'live' || record.state === 'updating';
+    if (!isUp || record.deployment === undefined || provider === undefined) {
       ofVersion.delete(record.chainId);
       return;
     }
+    // What is known of a route, its load and its circuit, stays with it while it leads to the same place.
+    const route = ofVersion.get(record.chainId);
+    if (route && JSON.stringify(route.deployment) === JSON.stringify(record.deployment)) return;
     ofVersion.set(record.chainId, {
       id: record.chainId,
       account: options.account,

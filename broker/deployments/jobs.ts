@@ -2,7 +2,7 @@
 import { EventEmitter, once } from 'node:events';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
-import type { DeployedProvider, DeployStep } from './deploy.ts';
+import type { DeployedProvider, DeployStep, Failure } from './deploy.ts';
 
 /** Finished jobs that are kept to be asked for; the oldest goes first. */
 const KEPT_JOBS = 200;
@@ -14,13 +14,13 @@ export interface Job {
   readonly steps: readonly DeployStep[];
   readonly state: 'running' | 'live' | 'failed' | 'gone';
   readonly providers: readonly DeployedProvider[];
-  readonly error?: { readonly code: string; readonly message: string };
+  readonly error?: Failure;
 }
 
 export interface Jobs {
-  /** Begins the work and returns at once. Jobs of one function version run one after the other. */
+  /** Begins the work and returns at once. Jobs of one queue, which is that of a function, run one after the other. */
   start(
-    of: { readonly owner: Address; readonly function: string },
+    of: { readonly owner: Address; readonly function: string; readonly queue: string },
     work: (onStep: (step: DeployStep) => void) => Promise<readonly DeployedProvider[]>,
   ): Job;
   find(id: string): Job | undefined;
@@ -55,7 +55,7 @@ export function createJobs(): Jobs {
   };
 
   return {
-    start: (of, work) => {
+    start: ({ queue, ...of }, work) => {
       const job: Job = {
         id: crypto.randomUUID(),
         ...of,
@@ -68,11 +68,11 @@ export function createJobs(): Jobs {
         if (jobs.size <= KEPT_JOBS) break;
         if (old.state !== 'running') jobs.delete(id);
       }
-      const before = queues.get(of.function) ?? Promise.resolve();
+      const before = queues.get(queue) ?? Promise.resolve();
       const mine = before.then(() => run(job.id, work));
-      queues.set(of.function, mine);
+      queues.set(queue, mine);
       void mine.then(() => {
-        if (queues.get(of.function) === mine) queues.delete(of.function);
+        if (queues.get(queue) === mine) queues.delete(queue);
       });
       return job;
     },

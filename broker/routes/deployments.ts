@@ -1,60 +1,126 @@
-// Deployments: PUT puts a version on clouds, DELETE takes it off; both begin work that GET /deployments/{id} shows.
+// Deployments: PUT plans a version's way to clouds or begins it, DELETE takes versions off; GET /deployments/{id} shows what was begun.
 import { Readable } from 'node:stream';
-import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { type Static, Type } from 'typebox';
-import { deploy, undeploy } from '../deployments/deploy.ts';
+import type { FastifyInstance } from 'fastify';
+import { Type } from 'typebox';
+import type { PlanStep } from '../../adapters/provider.ts';
+import { callCost, costDocument, refuseLoss } from '../deployments/costs.ts';
+import { type CloudPlan, deploy, plan } from '../deployments/deploy.ts';
 import type { Job } from '../deployments/jobs.ts';
+import { prepare } from '../deployments/prepare.ts';
+import { queueOf, targetOf } from '../deployments/resume.ts';
+import { undeploy } from '../deployments/undeploy.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import { resolveTarget, type Target } from '../invocation/resolve.ts';
+import type { DeploymentRecord } from '../ledger/ledger.ts';
 import { refusePublisher } from './artifacts.ts';
 import { signedIn } from './bearer.ts';
 import { jsonBody } from './json.ts';
+import { type FunctionParams, ownedFunction, versionOf } from './owned.ts';
 
-const DeploymentsBody = Type.Object(
+const Version = Type.Union([Type.String({ maxLength: 63 }), Type.Integer({ minimum: 1 })]);
+const Providers = Type.Array(
+  Type.Union([
+    Type.Literal('aws-lambda'),
+    Type.Literal('google-cloud-functions'),
+    Type.Literal('azure-functions'),
+    Type.Literal('local'),
+  ]),
+  { minItems: 1, maxItems: 4, uniqueItems: true },
+);
+
+const DeployBody = Type.Object(
   {
-    version: Type.Optional(
-      Type.Union([Type.String({ maxLength: 63 }), Type.Integer({ minimum: 1 })]),
-    ),
-    providers: Type.Array(
-      Type.Union([
-        Type.Literal('aws-lambda'),
-        Type.Literal('google-cloud-functions'),
-        Type.Literal('azure-functions'),
-        Type.Literal('local'),
-      ]),
-      { minItems: 1, maxItems: 4, uniqueItems: true },
-    ),
+    /** `latest` when left out. */
+    version: Type.Optional(Version),
+    providers: Providers,
+    /** Show what would change, and change nothing. */
+    dryRun: Type.Optional(Type.Boolean()),
+    /** Deploy also where a call costs more than it brings. */
+    acceptLoss: Type.Optional(Type.Boolean()),
   },
   { additionalProperties: false },
 );
 
-type FunctionParams = { Params: { owner: string; name: string } };
+const DestroyBody = Type.Object(
+  {
+    /** All versions when left out. */
+    version: Type.Optional(Version),
+    /** All clouds when left out. */
+    providers: Type.Optional(Providers),
+  },
+  { additionalProperties: false },
+);
 
 export async function deploymentRoutes(
   server: FastifyInstance,
   { gateway }: { readonly gateway: Gateway },
 ): Promise<void> {
-  const parse = jsonBody(DeploymentsBody);
-  const begin = async (
-    request: FastifyRequest<FunctionParams>,
-    work: typeof deploy,
-  ): Promise<Job> => {
-    const body = parse(request);
-    const target = await ownTarget(gateway, request, body);
-    const { namespace } = target.function;
-    return gateway.jobs.start({ owner: namespace, function: target.label }, (onStep) =>
-      work(gateway, { target, providers: body.providers, onStep }),
-    );
-  };
   const url = '/functions/:owner/:name/deployments';
+  const parseDeploy = jsonBody(DeployBody);
+  const parseDestroy = jsonBody(DestroyBody);
+
   server.put<FunctionParams>(url, async (request, reply) => {
-    const job = await begin(request, deploy);
+    const body = parseDeploy(request);
+    const owned = await ownedFunction(gateway, request);
+    const version = versionOf(gateway, owned, String(body.version ?? 'latest'));
+    refusePublisher(gateway, owned.signedBy);
+    const label = `${owned.label}@${version.number}`;
+    const target = { function: owned.function, version, label };
+    const places = body.providers.map((provider) => ({ provider }));
+    const prepared = await prepare(gateway, target, places);
+    if (body.dryRun) {
+      const clouds = (await plan(gateway, prepared)).map(planDocument);
+      return { function: label, version: version.number, clouds };
+    }
+    if (!body.acceptLoss) {
+      refuseLoss(prepared.clouds.map(({ provider, cost }) => ({ provider: provider.name, cost })));
+    }
+    const job = gateway.jobs.start(
+      { owner: owned.function.namespace, function: label, queue: queueOf(target) },
+      (onStep) => deploy(gateway, prepared, { onStep }),
+    );
     return reply.code(202).header('location', `/deployments/${job.id}`).send(job);
   });
+
   server.delete<FunctionParams>(url, async (request, reply) => {
-    const job = await begin(request, undeploy);
+    const { version: reference, providers } = parseDestroy(request);
+    const owned = await ownedFunction(gateway, request);
+    const chosen =
+      reference === undefined
+        ? owned.function.versions
+        : [versionOf(gateway, owned, String(reference), { allowDeprecated: true }).functionVersion];
+    const job = gateway.jobs.start(
+      { owner: owned.function.namespace, function: owned.label, queue: queueOf(owned) },
+      (onStep) => {
+        const records = chosen
+          .flatMap((functionVersion) => gateway.deployments.records(functionVersion))
+          .filter((record) => providers?.includes(record.provider) ?? true);
+        return undeploy(gateway, records, { onStep });
+      },
+    );
     return reply.code(202).header('location', `/deployments/${job.id}`).send(job);
+  });
+
+  server.get<{ Querystring: { function?: string } }>('/deployments', async (request) => {
+    const { signedBy } = await signedIn(gateway, request);
+    const wanted = request.query.function;
+    const deployments = gateway.deployments.records().flatMap((record) => {
+      const target = targetOf(gateway.chain.view, record.functionVersion);
+      if (record.state === 'gone' || target?.function.owner !== signedBy) return [];
+      const { namespace, name } = target.function;
+      const label = `${namespace}/${name}`;
+      if (wanted !== undefined && wanted.toLowerCase() !== label) return [];
+      const cost = callCost(gateway.config.clouds, record.provider, target.version);
+      return [
+        {
+          function: label,
+          version: target.version.number,
+          ...recordDocument(record),
+          ...(cost && { cost: costDocument(cost) }),
+        },
+      ];
+    });
+    return { deployments };
   });
 
   server.get<{ Params: { id: string } }>('/deployments/:id', async (request, reply) => {
@@ -92,27 +158,33 @@ async function* eventsOf(changes: AsyncGenerator<Job>): AsyncGenerator<string> {
   }
 }
 
-/** @throws DefaasError NOT_OWNER, PUBLISHER_NOT_ALLOWED, FUNCTION_UNKNOWN */
-async function ownTarget(
-  gateway: Gateway,
-  request: FastifyRequest<FunctionParams>,
-  body: Static<typeof DeploymentsBody>,
-): Promise<Target> {
-  const { signedBy } = await signedIn(gateway, request);
-  const { owner, name } = request.params;
-  // The client has just published: the view must hold what the chain already has.
-  await gateway.chain.synced();
-  const target = resolveTarget(gateway.chain.view, {
-    owner,
-    name,
-    reference: String(body.version ?? 'latest'),
-  });
-  if (target.function.owner !== signedBy) {
-    throw new DefaasError(
-      'NOT_OWNER',
-      `${signedBy} does not own ${target.label}, use the owner's account`,
-    );
-  }
-  refusePublisher(gateway, signedBy);
-  return target;
+function planDocument({ wanted, steps, error }: CloudPlan) {
+  const { provider, spec, cost } = wanted;
+  return {
+    provider: provider.name,
+    region: spec.region,
+    action: actionOf(steps),
+    steps,
+    ...(cost && { cost: costDocument(cost) }),
+    ...(error && { error }),
+  };
+}
+
+/** All of a cloud's steps in one word. */
+function actionOf(steps: readonly PlanStep[]): PlanStep['action'] {
+  const [first] = steps.filter(({ action }) => action !== 'keep' && action !== 'wait');
+  return first?.action ?? steps[0]?.action ?? 'keep';
+}
+
+/** Without the deployment itself: it may hold a key of the cloud. */
+function recordDocument({
+  provider,
+  region,
+  name,
+  state,
+  chainId,
+  steps,
+  error,
+}: DeploymentRecord) {
+  return { provider, region, name, state, id: chainId, steps, error };
 }

@@ -1,0 +1,97 @@
+// What a call is expected to cost the gateway at each cloud, beside what its tariff brings.
+import { estimate, findMeter, unitsOf } from '../../adapters/prices.ts';
+import type { ProviderName } from '../../adapters/provider.ts';
+import type { FunctionVersion } from '../../contracts/chain.ts';
+import { priceOf, splitPrice } from '../../contracts/libraries/tariffs.ts';
+import type { Config } from '../config.ts';
+import { DefaasError } from '../errors.ts';
+
+/** The call that is estimated: warm, alone in its instance, all the memory, of this length, ms. */
+const EXPECTED_CALL_MS = 100;
+
+export interface CallCost {
+  /** The cloud's way to count, such as `x86` or `flex`. */
+  readonly plan: string;
+  /** Day of the price list, RFC 3339. */
+  readonly asOf: string;
+  readonly durationMs: number;
+  /** What the cloud bills, 1e-12 USD. */
+  readonly costPico: bigint;
+  /** The same in base units of the token, rounded up. */
+  readonly costUnits: bigint;
+  /** What the caller pays. */
+  readonly priceUnits: bigint;
+  /** What of it stays with gateway and provider: all but the publisher's share. */
+  readonly earnedUnits: bigint;
+}
+
+/** Undefined for a cloud without a bill, which is one's own machine. */
+export function callCost(
+  clouds: Config['clouds'],
+  provider: ProviderName,
+  version: FunctionVersion,
+): CallCost | undefined {
+  const meter = findMeter(provider, planOf(clouds, provider));
+  if (meter === undefined) return undefined;
+  const { memoryMiB, timeoutMs, tariff } = version;
+  const durationMs = Math.min(EXPECTED_CALL_MS, timeoutMs);
+  const costPico = estimate(meter, { durationMs, memoryMiB });
+  const priceUnits = priceOf({ billedMs: durationMs, memoryMiB, status: 200 }, version);
+  const { publisher } = splitPrice(priceUnits, 0, tariff.publisherBps);
+  return {
+    plan: meter.plan,
+    asOf: meter.asOf,
+    durationMs,
+    costPico,
+    costUnits: unitsOf(costPico),
+    priceUnits,
+    earnedUnits: priceUnits - publisher,
+  };
+}
+
+export function isLoss({ earnedUnits, costUnits }: CallCost): boolean {
+  return earnedUnits < costUnits;
+}
+
+/** As JSON takes it: money as decimal strings. */
+export function costDocument(cost: CallCost) {
+  return {
+    ...cost,
+    costPico: `${cost.costPico}`,
+    costUnits: `${cost.costUnits}`,
+    priceUnits: `${cost.priceUnits}`,
+    earnedUnits: `${cost.earnedUnits}`,
+    belowCost: isLoss(cost),
+  };
+}
+
+/** @throws DefaasError TARIFF_BELOW_COST  a cloud bills more than the call brings; `clouds` of the problem has the figures */
+export function refuseLoss(
+  clouds: readonly { readonly provider: ProviderName; readonly cost?: CallCost | undefined }[],
+): void {
+  const losses = clouds.flatMap(({ provider, cost }) =>
+    cost !== undefined && isLoss(cost) ? [{ provider, cost }] : [],
+  );
+  const [first] = losses;
+  if (first === undefined) return;
+  const { priceUnits, earnedUnits, costUnits, plan } = first.cost;
+  const share = priceUnits - earnedUnits;
+  const price =
+    share === 0n ? `${priceUnits} units` : `${priceUnits} units, ${share} of them the publisher's`;
+  const names = losses.map(({ provider }) => provider).join(', ');
+  throw new DefaasError(
+    'TARIFF_BELOW_COST',
+    `price ${price}, estimate ${costUnits} units (${plan}), on ${names}, raise the tariff or pass --accept-loss`,
+    {
+      members: {
+        clouds: losses.map(({ provider, cost }) => ({ provider, ...costDocument(cost) })),
+      },
+    },
+  );
+}
+
+/** The plan of a cloud that is configured, where it has several. */
+function planOf(clouds: Config['clouds'], provider: ProviderName): string | undefined {
+  if (provider === 'azure-functions') return clouds['azure-functions']?.planKind;
+  return undefined;
+}

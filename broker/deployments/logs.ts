@@ -1,0 +1,53 @@
+// What a version wrote where it ran, from all its clouds, in the order of time.
+import type { LogLine, ProviderName } from '../../adapters/provider.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { toDefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import type { Failure } from './deploy.ts';
+
+/** Longest time to read one cloud's, ms. */
+const READ_MS = 20_000;
+
+export interface CloudLine extends LogLine {
+  readonly provider: ProviderName;
+  readonly region: string;
+}
+
+/** A cloud that gave none, and why: PROVIDER_UNSUPPORTED where it keeps none within reach. */
+export interface SilentCloud extends Failure {
+  readonly provider: ProviderName;
+  readonly region: string;
+}
+
+export interface Logs {
+  /** Newest last, at most as many as asked for. */
+  readonly lines: readonly CloudLine[];
+  readonly silent: readonly SilentCloud[];
+}
+
+export async function readLogs(
+  gateway: Gateway,
+  functionVersion: Hex,
+  query: { readonly sinceMs: number; readonly limit: number },
+): Promise<Logs> {
+  const lines: CloudLine[] = [];
+  const silent: SilentCloud[] = [];
+  const records = gateway.deployments
+    .records(functionVersion)
+    .filter(({ state }) => state !== 'gone');
+  await Promise.all(
+    records.map(async (record) => {
+      const { provider, region } = record;
+      const signal = AbortSignal.any([gateway.closing, AbortSignal.timeout(READ_MS)]);
+      try {
+        const read = await gateway.provider(provider).logs(record, query, { signal });
+        lines.push(...read.map((line) => ({ ...line, provider, region })));
+      } catch (error) {
+        const { code, message } = toDefaasError(error);
+        silent.push({ provider, region, code, message });
+      }
+    }),
+  );
+  lines.sort((a, b) => a.atMs - b.atMs);
+  return { lines: lines.slice(-query.limit), silent };
+}

@@ -1,0 +1,169 @@
+// What is looked at before anything is written: manifest, limits of every cloud, secrets, cost. Out comes what each cloud shall have.
+import { deploymentName } from '../../adapters/names.ts';
+import type { DeploymentSpec, Provider, ProviderName } from '../../adapters/provider.ts';
+import { zip } from '../../adapters/zip.ts';
+import type { FunctionVersion } from '../../contracts/chain.ts';
+import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import type { Target } from '../invocation/resolve.ts';
+import { type CallCost, callCost } from './costs.ts';
+import type { OpenedSecret } from './secrets.ts';
+
+/** Longest time to find the artifact, ms. */
+const FIND_MS = 60_000;
+/** A value this short stands in too many texts by chance. */
+const LEAST_HIDDEN_LENGTH = 4;
+
+/** A cloud, and where there. */
+export interface Place {
+  readonly provider: ProviderName;
+  /** The cloud's first one when left out. */
+  readonly region?: string;
+}
+
+/** What one cloud shall have. */
+export interface Wanted {
+  readonly provider: Provider;
+  readonly spec: DeploymentSpec;
+  /** Undefined where nothing is billed. */
+  readonly cost: CallCost | undefined;
+}
+
+export interface Prepared {
+  readonly target: Target;
+  readonly manifestBytes: Uint8Array;
+  readonly clouds: readonly Wanted[];
+  /** Takes the values of secrets out of a text that a cloud has written. */
+  hide(text: string): string;
+}
+
+/**
+ * Changes nothing and asks no cloud.
+ * @throws DefaasError ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, ARTIFACT_INVALID, ARTIFACT_MANIFEST  the artifact cannot be had whole
+ * @throws DefaasError PROVIDER_UNKNOWN, PROVIDER_INVALID, PROVIDER_TOO_LARGE  a cloud's limits are below the version's
+ * @throws DefaasError SECRET_MISSING, SECRET_UNREADABLE
+ */
+export async function prepare(
+  gateway: Gateway,
+  target: Target,
+  places: readonly Place[],
+): Promise<Prepared> {
+  const { version } = target;
+  const signal = AbortSignal.any([gateway.closing, AbortSignal.timeout(FIND_MS)]);
+  const files = await gateway.artifacts.get(version.artifactCid, { signal });
+  const manifestBytes = files.get('defaas.json');
+  if (manifestBytes === undefined) {
+    throw new DefaasError(
+      'ARTIFACT_INVALID',
+      `artifact ${version.artifactCid} has no defaas.json, register it again`,
+    );
+  }
+  const manifest = parseManifest(manifestBytes);
+  const found = places.map(({ provider: name, region }) => {
+    const provider = gateway.provider(name);
+    return { provider, region: region ?? provider.regions[0] ?? '' };
+  });
+  for (const { provider } of found) refuseBeyondLimits(provider, version, files);
+  const secrets = await openSecrets(gateway, target, manifest);
+  return {
+    target,
+    manifestBytes,
+    clouds: found.map(({ provider, region }) => ({
+      provider,
+      spec: specOf(gateway, target, { files, manifest, region, secrets }),
+      cost: callCost(gateway.config.clouds, provider.name, version),
+    })),
+    hide: createHide([...secrets.values()].map(({ value }) => value.reveal())),
+  };
+}
+
+async function openSecrets(
+  gateway: Gateway,
+  { function: fn, label }: Target,
+  { secrets: names }: Manifest,
+): Promise<ReadonlyMap<string, OpenedSecret>> {
+  const opened = await gateway.secrets.open(fn.id.toString(), names);
+  const missing = names.filter((name) => !opened.has(name));
+  if (missing.length === 0) return opened;
+  throw new DefaasError(
+    'SECRET_MISSING',
+    `no value for ${missing.join(', ')}, on ${label}, run defaas secret set ${fn.name} ${missing[0]}`,
+    { members: { missing } },
+  );
+}
+
+function specOf(
+  gateway: Gateway,
+  { function: fn, version }: Target,
+  of: {
+    readonly files: ReadonlyMap<string, Uint8Array>;
+    readonly manifest: Manifest;
+    readonly region: string;
+    readonly secrets: ReadonlyMap<string, OpenedSecret>;
+  },
+): DeploymentSpec {
+  const secrets = [...of.secrets];
+  return {
+    name: deploymentName({
+      functionId: version.functionId.toString(),
+      version: version.number,
+      gateway: gateway.address,
+    }),
+    region: of.region,
+    files: of.files,
+    artifactCid: version.artifactCid,
+    functionName: `${fn.namespace}/${fn.name}`,
+    version: version.number,
+    memoryMiB: version.memoryMiB,
+    timeoutMs: version.timeoutMs,
+    env: of.manifest.env,
+    secrets: Object.fromEntries(secrets.map(([name, { value }]) => [name, value.reveal()])),
+    secretRevisions: Object.fromEntries(secrets.map(([name, { revision }]) => [name, revision])),
+  };
+}
+
+/** An error of a cloud may quote the settings that it refuses. */
+function createHide(values: readonly string[]): (text: string) => string {
+  const forms = values
+    .filter((value) => value.length >= LEAST_HIDDEN_LENGTH)
+    .flatMap((value) => [value, JSON.stringify(value).slice(1, -1), encodeURIComponent(value)])
+    .sort((a, b) => b.length - a.length);
+  return (text) => forms.reduce((left, form) => left.replaceAll(form, '[secret]'), text);
+}
+
+function refuseBeyondLimits(
+  { name, limits }: Provider,
+  { timeoutMs, memoryMiB }: FunctionVersion,
+  files: ReadonlyMap<string, Uint8Array>,
+): void {
+  const refuse = (what: string, value: number, how: string): never => {
+    throw new DefaasError(
+      'PROVIDER_INVALID',
+      `${what} ${value} is ${how}, on ${name}, change it or drop ${name} from providers`,
+    );
+  };
+  const { maxTimeoutMs, minMemoryMiB, maxMemoryMiB } = limits;
+  if (timeoutMs > maxTimeoutMs) refuse('timeoutMs', timeoutMs, `above ${maxTimeoutMs}`);
+  if (memoryMiB > maxMemoryMiB) refuse('memoryMiB', memoryMiB, `above ${maxMemoryMiB}`);
+  if (memoryMiB < minMemoryMiB) refuse('memoryMiB', memoryMiB, `below ${minMemoryMiB}`);
+
+  const tooLarge = (bytes: number, limit: number): never => {
+    const [path, { length }] = [...files].reduce((a, b) => (b[1].length > a[1].length ? b : a));
+    throw new DefaasError(
+      'PROVIDER_TOO_LARGE',
+      `package is ${megabytes(bytes)}, limit ${megabytes(limit)}, on ${name}, largest: ${path} ${megabytes(length)}`,
+    );
+  };
+  let bytes = 0;
+  for (const file of files.values()) bytes += file.length;
+  if (bytes > limits.maxUnpackedBytes) tooLarge(bytes, limits.maxUnpackedBytes);
+  // Only what may be too large is packed to see.
+  if (bytes <= limits.maxPackageBytes) return;
+  const packed = zip(files).length;
+  if (packed > limits.maxPackageBytes) tooLarge(packed, limits.maxPackageBytes);
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1024 / 1024).toFixed(1)} MB`;
+}

@@ -1,0 +1,106 @@
+// After a crash: what was on its way is driven to its end, and what is live and not announced is announced.
+import type { ChainView } from '../../contracts/chain.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { toDefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import type { Target } from '../invocation/resolve.ts';
+import type { DeploymentRecord } from '../ledger/ledger.ts';
+import { announce, isAnnounced } from './announce.ts';
+import { type DeployedProvider, type DeployOptions, deploy } from './deploy.ts';
+import type { Job } from './jobs.ts';
+import { prepare } from './prepare.ts';
+import { undeploy } from './undeploy.ts';
+
+/** Resolves when all of it has ended, well or not; each version's way is logged. Runs beside calls. */
+export async function resume(gateway: Gateway): Promise<void> {
+  const versions = new Set(gateway.deployments.records().map((record) => record.functionVersion));
+  await Promise.all(
+    [...versions].map(async (functionVersion) => {
+      const isMoving = gateway.deployments.records(functionVersion).some(isOnItsWay);
+      if (!isMoving && isAnnounced(gateway, functionVersion)) return;
+      const target = targetOf(gateway.chain.view, functionVersion);
+      if (target === undefined) {
+        gateway.log.warn({ functionVersion }, 'a deployment is of no version on this chain');
+        return;
+      }
+      const { label, function: fn } = target;
+      gateway.log.info({ function: label }, 'deployment resumed');
+      const job = gateway.jobs.start(
+        { owner: fn.namespace, function: label, queue: queueOf(target) },
+        (onStep) => driveOn(gateway, target, { onStep }),
+      );
+      const { state, providers, error } = await endOf(gateway, job);
+      gateway.log.info({ function: label, state, providers, error }, 'deployment ended');
+    }),
+  );
+}
+
+/** Jobs of one function run one after the other. */
+export function queueOf({ function: fn }: Pick<Target, 'function'>): string {
+  return fn.id.toString();
+}
+
+/** The job once it has ended, or as it is when the gateway closes. */
+export async function endOf(gateway: Gateway, job: Job): Promise<Job> {
+  let last = job;
+  try {
+    for await (const current of gateway.jobs.watch(job.id, gateway.closing)) last = current;
+  } catch (error) {
+    if (!gateway.closing.aborted) throw error;
+  }
+  return last;
+}
+
+/** A version as calls name it, deprecated or not. */
+export function targetOf(view: ChainView, functionVersion: Hex): Target | undefined {
+  const version = view.versionByHash(functionVersion);
+  const fn = version && view.functionById(version.functionId);
+  if (!fn) return undefined;
+  return { function: fn, version, label: `${fn.namespace}/${fn.name}@${version.number}` };
+}
+
+/** Puts on and takes off what the records say, and announces the rest. Whether the price covers the cost was asked before. */
+export async function driveOn(
+  gateway: Gateway,
+  target: Target,
+  { onStep }: DeployOptions,
+): Promise<DeployedProvider[]> {
+  const { functionVersion } = target.version;
+  const records = gateway.deployments.records(functionVersion);
+  const removing = records.filter(({ state }) => state === 'removing');
+  const coming = records.filter(({ state }) => state === 'deploying' || state === 'updating');
+  const gone = await undeploy(gateway, removing, { onStep });
+  if (coming.length === 0) {
+    await announce(gateway, functionVersion, onStep);
+    return gone;
+  }
+  try {
+    const prepared = await prepare(gateway, target, coming);
+    return [...gone, ...(await deploy(gateway, prepared, { onStep }))];
+  } catch (error) {
+    await giveUp(gateway, coming, error);
+    throw error;
+  }
+}
+
+/** Nothing was asked of a cloud: what was live still is. */
+async function giveUp(
+  gateway: Gateway,
+  records: readonly DeploymentRecord[],
+  error: unknown,
+): Promise<void> {
+  if (gateway.closing.aborted) return;
+  const { code, message } = toDefaasError(error);
+  for (const { provider, region, functionVersion } of records) {
+    const record = gateway.deployments
+      .records(functionVersion)
+      .find((one) => one.provider === provider && one.region === region);
+    if (record === undefined || !isOnItsWay(record)) continue;
+    const state = record.state === 'updating' ? 'live' : 'failed';
+    await gateway.deployments.putRecord({ ...record, state, error: `${code}: ${message}` });
+  }
+}
+
+function isOnItsWay({ state }: DeploymentRecord): boolean {
+  return state === 'deploying' || state === 'updating' || state === 'removing';
+}

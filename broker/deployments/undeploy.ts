@@ -1,0 +1,56 @@
+// Takes versions off clouds: withdrawn from the candidates first, then removed, then retired on-chain. Run again, it converges.
+import type { Gateway } from '../gateway.ts';
+import type { DeploymentRecord } from '../ledger/ledger.ts';
+import { announce, enrolled } from './announce.ts';
+import { type DeployedProvider, type DeployOptions, failureOf } from './deploy.ts';
+
+/** Longest time one cloud may take, ms. */
+const REMOVE_MS = 600_000;
+
+/** Those that are gone already are passed over; one that fails stays `removing` and is driven on at the next start. */
+export async function undeploy(
+  gateway: Gateway,
+  records: readonly DeploymentRecord[],
+  { onStep }: DeployOptions,
+): Promise<DeployedProvider[]> {
+  const removing = records
+    .filter(({ state }) => state !== 'gone')
+    .map((record): DeploymentRecord => ({ ...record, state: 'removing', steps: [] }));
+  for (const record of removing) await gateway.deployments.putRecord(record);
+  for (const functionVersion of new Set(removing.map((record) => record.functionVersion))) {
+    await announce(gateway, functionVersion, onStep);
+  }
+  return Promise.all(removing.map((record) => remove(gateway, record, { onStep })));
+}
+
+async function remove(
+  gateway: Gateway,
+  record: DeploymentRecord,
+  { onStep }: DeployOptions,
+): Promise<DeployedProvider> {
+  const { provider, region, name } = record;
+  try {
+    await gateway.provider(provider).remove(record, {
+      signal: AbortSignal.any([gateway.closing, AbortSignal.timeout(REMOVE_MS)]),
+      onStep: ({ action, resource, why }) =>
+        onStep({ provider, action, resource, state: 'done', message: `${name}: ${why}` }),
+    });
+    for (const id of enrolled(gateway, record)) {
+      await gateway.account.retire(id);
+      const message = `deployment ${id} retired on-chain`;
+      onStep({ provider, action: 'retire', resource: 'deployment', state: 'done', message });
+    }
+    const { deployment, chainId, error, ...rest } = record;
+    await gateway.deployments.putRecord({ ...rest, state: 'gone' });
+    return { provider, region, state: 'gone' };
+  } catch (cause) {
+    const failure = failureOf(cause, (text) => text);
+    const { code, message } = failure;
+    gateway.log.warn({ err: cause, provider, region, name }, 'deployment was not removed');
+    if (!gateway.closing.aborted) {
+      await gateway.deployments.putRecord({ ...record, error: `${code}: ${message}` });
+    }
+    onStep({ provider, action: 'remove', resource: 'deployment', state: 'failed', message });
+    return { provider, region, state: 'failed', error: failure };
+  }
+}

@@ -1,0 +1,85 @@
+// What the control routes of a function ask first: that it exists, and that its owner is the one who asks.
+import type { FastifyRequest } from 'fastify';
+import type { FunctionVersion, RegisteredFunction } from '../../contracts/chain.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import { signedIn } from './bearer.ts';
+
+export interface FunctionParams {
+  readonly Params: { readonly owner: string; readonly name: string };
+}
+
+export interface Owned {
+  readonly function: RegisteredFunction;
+  /** `owner/name`, owner as an address. */
+  readonly label: string;
+  readonly signedBy: Address;
+}
+
+/** @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, FUNCTION_UNKNOWN, NOT_OWNER */
+export async function ownedFunction<Request extends FunctionParams>(
+  gateway: Gateway,
+  request: FastifyRequest<Request>,
+): Promise<Owned> {
+  const { signedBy } = await signedIn(gateway, request);
+  const { owner, name } = parameters(request);
+  // The client may have just published: the view must hold what the chain already has.
+  await gateway.chain.synced();
+  const { view } = gateway.chain;
+  const namespace = view.resolveNamespace(owner.toLowerCase());
+  const fn = namespace && view.functionOf(namespace, name);
+  if (!fn) {
+    throw new DefaasError(
+      'FUNCTION_UNKNOWN',
+      `no function ${owner}/${name} on this chain, see defaas list`,
+    );
+  }
+  const label = `${fn.namespace}/${fn.name}`;
+  if (fn.owner !== signedBy) {
+    throw new DefaasError(
+      'NOT_OWNER',
+      `${signedBy} does not own ${label}, use the owner's account`,
+    );
+  }
+  return { function: fn, label, signedBy };
+}
+
+/** A version number or an alias. @throws DefaasError FUNCTION_UNKNOWN, and FUNCTION_DEPRECATED unless that is allowed */
+export function versionOf(
+  { chain }: Pick<Gateway, 'chain'>,
+  { function: fn, label }: Owned,
+  reference: string,
+  options: { readonly allowDeprecated?: boolean } = {},
+): FunctionVersion {
+  const number = /^\d{1,9}$/.test(reference) ? Number(reference) : undefined;
+  const version = chain.view.versionOf(fn, number ?? reference);
+  if (version === undefined) {
+    throw new DefaasError(
+      'FUNCTION_UNKNOWN',
+      `no version ${label}@${reference} on this chain, see defaas list`,
+    );
+  }
+  if (version.deprecated && !options.allowDeprecated) {
+    throw new DefaasError(
+      'FUNCTION_DEPRECATED',
+      `${label}@${version.number} is deprecated, choose a newer version`,
+    );
+  }
+  return version;
+}
+
+/** @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, OPERATOR_ONLY */
+export async function refuseOthers(gateway: Gateway, request: FastifyRequest): Promise<void> {
+  const { signedBy } = await signedIn(gateway, request);
+  if (signedBy === gateway.address || signedBy === gateway.settler.address) return;
+  throw new DefaasError(
+    'OPERATOR_ONLY',
+    `${signedBy} may not ask for ${request.routeOptions.url}, sign in with the gateway's key`,
+  );
+}
+
+function parameters({ params }: { readonly params: unknown }): FunctionParams['Params'] {
+  // Safe: the routes that come here have both in their path.
+  return params as FunctionParams['Params'];
+}
