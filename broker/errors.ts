@@ -189,6 +189,8 @@ export const ERRORS = {
     'A call would cost more than it brings',
     'raise the tariff or pass --accept-loss',
   ),
+  DEPLOYMENTS_ASTRAY: entry(0, 'Clouds and records differ', 'run defaas doctor --fix'),
+  PRICES_OLD: entry(0, 'The clouds’ prices are old', 'update adapters/prices.json'),
   NOTHING_TO_SETTLE: entry(409, 'There is nothing to settle', 'call a function first'),
   EVENT_INVALID: entry(400, 'The CloudEvent is not valid', 'correct the named attribute'),
   REQUEST_INVALID: entry(400, 'The request is not valid', 'see the README'),

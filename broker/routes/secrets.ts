@@ -29,7 +29,7 @@ export async function secretRoutes(
     const { function: fn, label, signedBy } = await ownedFunction(gateway, request);
     refusePublisher(gateway, signedBy);
     const key = keyOf(request.params.key);
-    const value = valueOf(request.body, key);
+    const value = secretOf(request.body, key);
     const set = await gateway.secrets.set(fn.id.toString(), key, value);
     return { function: label, name: key, ...set };
   });
@@ -51,7 +51,7 @@ function keyOf(text: string): string {
 }
 
 /** UTF-8 without NUL, as an environment variable takes it. */
-function valueOf(body: unknown, key: string): Secret {
+function secretOf(body: unknown, key: string): Secret {
   const bytes = Buffer.isBuffer(body) ? body : Buffer.alloc(0);
   const refuse = (why: string): never => {
     throw new DefaasError('SECRET_INVALID', `the value ${why}, on ${key}, send another`);
