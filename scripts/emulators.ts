@@ -9,7 +9,9 @@ import { startAzureFunctions } from '../adapters/emulators/azure-functions.ts';
 import { startGoogleCloudFunctions } from '../adapters/emulators/google-cloud-functions.ts';
 import { writeWhole } from '../adapters/emulators/whole-file.ts';
 import type { EmulatorsFile } from '../broker/clouds.ts';
+import { errorLine } from './cli/cli-error.ts';
 import { findHome } from './cli/house.ts';
+import { openPidBook } from './house/pid-book.ts';
 
 const AWS_REGION = 'us-east-1';
 /** The emulator's account is all zeros; it takes any role of it. */
@@ -135,7 +137,11 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: { dir: { type: 'string' }, faults: { type: 'boolean' } },
   });
-  const dir = resolve(values.dir ?? join(findHome(), 'emulators'));
+  const home = findHome();
+  const dir = resolve(values.dir ?? join(home, 'emulators'));
+  // By itself it must not share the folder with a house that is up; in a house, the house has the book.
+  const book =
+    process.send === undefined && values.dir === undefined ? openPidBook(home) : undefined;
   const hasFaults = values.faults ?? process.env.DEFAAS_EMULATORS_FAULTS === '1';
   const emulators = await startEmulators(dir, hasFaults);
   let isEnding = false;
@@ -143,6 +149,7 @@ async function main(): Promise<void> {
     if (isEnding) return;
     isEnding = true;
     await emulators.close();
+    book?.close();
     process.exit(0);
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end);
@@ -158,4 +165,7 @@ async function main(): Promise<void> {
   }
 }
 
-await main();
+await main().catch((error: unknown) => {
+  process.stderr.write(`${errorLine(error)}\n${error instanceof Error ? error.stack : ''}\n`);
+  process.exit(1);
+});

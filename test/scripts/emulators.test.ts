@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { emulatedClouds } from '../../broker/clouds.ts';
+
+describe('emulators', () => {
+  const home = mkdtempSync(join(tmpdir(), 'emulators-'));
+  const file = join(home, 'emulators', 'emulators.json');
+
+  after(() => rmSync(home, { recursive: true, force: true }));
+
+  /** Starts them, waits for what they print, stops them; what they printed. */
+  const runOnce = async (...args: string[]) => {
+    const child = spawn(process.execPath, ['scripts/emulators.ts', ...args], {
+      env: { ...process.env, DEFAAS_HOME: home },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let text = '';
+    for await (const chunk of child.stdout.setEncoding('utf8')) {
+      text += chunk;
+      if (text.endsWith('}\n')) break;
+    }
+    const mode = statSync(file).mode & 0o777;
+    child.kill('SIGTERM');
+    const [code] = await once(child, 'exit');
+    return { said: JSON.parse(text), mode, code };
+  };
+
+  it('come up by themselves, say where they are, and write a file that a gateway reads', async () => {
+    const { said, mode, code } = await runOnce();
+
+    const clouds = emulatedClouds(file);
+
+    assert.equal(code, 0);
+    assert.equal(mode, 0o600);
+    assert.equal(clouds['aws-lambda'].endpoint, said.aws);
+    assert.equal(clouds['google-cloud-functions'].endpoint, said.google);
+    assert.equal(clouds['azure-functions'].endpoint, said.azure);
+    assert.equal(said.faults, undefined);
+    assert.deepEqual(readdirSync(join(home, 'pids')), []);
+  });
+
+  it('keep ports and credentials, and serve fault switches when asked to', async () => {
+    const before = JSON.parse(readFileSync(file, 'utf8'));
+
+    const { said } = await runOnce('--faults');
+
+    const now = JSON.parse(readFileSync(file, 'utf8'));
+    assert.deepEqual(now.ports, before.ports);
+    assert.deepEqual(now.aws, before.aws);
+    assert.equal(now.azure.token, before.azure.token);
+    assert.deepEqual(Object.keys(said.faults).sort(), ['aws', 'azure', 'google']);
+    assert.ok(existsSync(join(home, 'emulators', 'aws')));
+  });
+});
