@@ -23,10 +23,16 @@ export interface TokenLane {
   readonly signer: Address;
 }
 
-export interface AccessToken {
+/** Who a token is for, and what it may be used for. */
+export interface TokenSubject {
   /** The account that signed in: a session key may spend from its lane, and nothing else in its payer's name. */
   readonly signedBy: Address;
   readonly lane: TokenLane | undefined;
+  /** Thumbprint of the key that the token is bound to (RFC 9449 section 6); undefined for a bearer token. */
+  readonly jkt?: string | undefined;
+}
+
+export interface AccessToken extends TokenSubject {
   readonly expiresAtSec: number;
 }
 
@@ -35,7 +41,7 @@ export interface Tokens {
   readonly jwks: { readonly keys: readonly JWK[] };
   /** SHA-256 thumbprint of the key (RFC 7638), base64url: what Identity holds on-chain. */
   readonly thumbprint: string;
-  issue(signedBy: Address, lane: TokenLane | undefined): Promise<string>;
+  issue(subject: TokenSubject): Promise<string>;
   /** @throws DefaasError TOKEN_INVALID */
   verify(token: string): Promise<AccessToken>;
 }
@@ -61,11 +67,12 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
   return {
     jwks: { keys: [{ ...publicJwk, kid: thumbprint, alg: 'ES256', use: 'sig' }] },
     thumbprint,
-    issue: (signedBy, lane) => {
+    issue: ({ signedBy, lane, jkt }) => {
       const nowSec = Math.floor(options.nowMs() / 1000);
       return new SignJWT({
         client_id: didOf(chainId, signedBy),
         ...(lane && { lane: { ...lane, gateway } }),
+        ...(jkt !== undefined && { cnf: { jkt } }),
         chain: { id: chainId, billing: options.billing },
       })
         .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: thumbprint })
@@ -87,10 +94,16 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
           currentDate: new Date(options.nowMs()),
         });
         // Safe: only `issue` above signs with this key, and the signature holds.
-        const claims = payload as { client_id: string; exp: number; lane?: TokenLane };
+        const claims = payload as {
+          client_id: string;
+          exp: number;
+          lane?: TokenLane;
+          cnf?: { jkt: string };
+        };
         return {
           signedBy: addressIn(claims.client_id),
           lane: claims.lane && { payer: claims.lane.payer, signer: claims.lane.signer },
+          jkt: claims.cnf?.jkt,
           expiresAtSec: claims.exp,
         };
       } catch (cause) {

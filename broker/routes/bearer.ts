@@ -1,26 +1,68 @@
-// What the control routes ask of a token: that there is one, and who signed it.
-import type { FastifyRequest } from 'fastify';
+// What a request shows for itself, and what the control routes ask of it: that there is a token, and who signed it.
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+import type { Credential } from '../invocation/authenticate.ts';
 import type { AccessToken } from '../tokens.ts';
 
-/** The token of `Authorization: Bearer …` (RFC 6750 section 2.1). @throws DefaasError TOKEN_INVALID  another scheme */
-export function bearerOf(request: FastifyRequest): string | undefined {
+/**
+ * The credential of `Authorization: Bearer <token>` (RFC 6750 section 2.1), or of `DPoP <token>` with a `DPoP` header (RFC 9449
+ * section 7.1).
+ * @throws DefaasError TOKEN_INVALID  another scheme   @throws DefaasError DPOP_INVALID  no proof, or more than one
+ */
+export function credentialOf(gateway: Gateway, request: FastifyRequest): Credential | undefined {
   const header = request.headers.authorization;
   if (header === undefined) return undefined;
-  const [, token] = /^Bearer +([\w.~+/=-]{1,8192})$/i.exec(header) ?? [];
-  if (token !== undefined) return token;
-  throw new DefaasError('TOKEN_INVALID', 'Authorization is not "Bearer <token>", sign in again');
+  const [, scheme, token] = /^(Bearer|DPoP) +([\w.~+/=-]{1,8192})$/i.exec(header) ?? [];
+  if (scheme === undefined || token === undefined) {
+    throw new DefaasError(
+      'TOKEN_INVALID',
+      'Authorization is neither "Bearer <token>" nor "DPoP <token>", sign in again',
+    );
+  }
+  if (scheme.length === 'Bearer'.length) return { token };
+  const proof = proofOf(gateway, request);
+  if (proof !== undefined) return { token, proof };
+  throw noProof('Authorization is DPoP and there is no DPoP header, send a proof');
 }
 
-/** @throws DefaasError TOKEN_MISSING, TOKEN_INVALID */
+/** The DPoP header of a request, with what it has to be for. @throws DefaasError DPOP_INVALID  more than one, or none that could be a JWT */
+export function proofOf(gateway: Gateway, request: FastifyRequest): Credential['proof'] {
+  const { dpop } = request.headers;
+  if (dpop === undefined) return undefined;
+  if (typeof dpop !== 'string' || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(dpop)) {
+    throw noProof('the DPoP header is not one JWT, send one proof');
+  }
+  const path = (request.raw.url ?? '').split('?', 1)[0] ?? '';
+  const urls = ownOrigins(request.server, gateway).map((origin) => `${origin}${path}`);
+  return { jwt: dpop, method: request.method, urls };
+}
+
+/** @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, DPOP_INVALID */
 export async function signedIn(gateway: Gateway, request: FastifyRequest): Promise<AccessToken> {
-  const token = bearerOf(request);
-  if (token === undefined) {
+  const credential = credentialOf(gateway, request);
+  if (credential === undefined) {
     throw new DefaasError(
       'TOKEN_MISSING',
       `${request.method} ${request.routeOptions.url} needs a token, sign in at /oauth/token`,
     );
   }
-  return gateway.authenticate(token);
+  return gateway.authenticate(credential);
+}
+
+/**
+ * The origins under which this gateway is reached: what it listens on, and what its operator names. Never the request's own Host
+ * header: a page that lures people into signing for itself could then sign in here with what they signed.
+ */
+export function ownOrigins(server: FastifyInstance, gateway: Gateway): readonly string[] {
+  const local = server.addresses().flatMap((bound) => {
+    if (typeof bound === 'string') return [];
+    const host = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
+    return [`http://${host}:${bound.port}`, `http://localhost:${bound.port}`];
+  });
+  return [...gateway.config.publicOrigins, ...local];
+}
+
+function noProof(why: string): DefaasError {
+  return new DefaasError('DPOP_INVALID', why, { members: { error: 'invalid_dpop_proof' } });
 }

@@ -7,7 +7,7 @@ import { corsHeaders, isPreflight } from '../invocation/cors.ts';
 import type { Answer, Headers, Invocation } from '../invocation/invocation.ts';
 import { invoke } from '../invocation/invoke.ts';
 import { resolveTarget } from '../invocation/resolve.ts';
-import { bearerOf } from './bearer.ts';
+import { credentialOf } from './bearer.ts';
 
 const NO_BODY = new Uint8Array();
 /** Owner, name, reference and the function's own path in a raw URL path. */
@@ -27,7 +27,7 @@ export async function functionRoutes(
     }
     underWay += 1;
     try {
-      const invocation = invocationOf(request);
+      const invocation = invocationOf(gateway, request);
       if (declareCors(gateway, invocation, reply)) return reply.code(204).send();
       const answer = await invoke(gateway, invocation);
       return sendAnswer(request, reply, answer);
@@ -51,7 +51,7 @@ function declareCors(gateway: Gateway, invocation: Invocation, reply: FastifyRep
   return asked;
 }
 
-function invocationOf(request: FastifyRequest): Invocation {
+function invocationOf(gateway: Gateway, request: FastifyRequest): Invocation {
   const [, owner, name, reference, path, query] = FUNCTION_PATH.exec(request.raw.url ?? '') ?? [];
   if (owner === undefined || name === undefined) {
     throw new DefaasError(
@@ -72,7 +72,7 @@ function invocationOf(request: FastifyRequest): Invocation {
     query: query ?? '',
     headers,
     body,
-    token: bearerOf(request),
+    credential: credentialOf(gateway, request),
     voucher: single(request, 'defaas-voucher'),
     idempotencyKey: single(request, 'idempotency-key') ?? (event && `${event.source}\n${event.id}`),
     maxPriceUnits: maxPriceOf(single(request, 'defaas-max-price')),

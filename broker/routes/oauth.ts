@@ -1,9 +1,11 @@
 // Sign-in: a nonce, then a signed SIWE message for an access token (token exchange, RFC 8693).
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { DPOP_ALGORITHMS } from '../dpop.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import { NONCE_LIFE_MS, type SignedMessage } from '../sign-in.ts';
 import { TOKEN_LIFE_SEC } from '../tokens.ts';
+import { ownOrigins, proofOf } from './bearer.ts';
 
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const SIWE_TYPE = 'urn:defaas:params:oauth:token-type:siwe';
@@ -27,12 +29,13 @@ export async function oauthRoutes(
       throw refused(`subject_token_type must be ${SIWE_TYPE}`);
     }
     const signed = signedMessageIn(form.get('subject_token') ?? '');
+    const jkt = await boundKey(gateway, request);
     const { subject, lane } = await gateway.signIn.verify(signed, ownHosts(server, gateway));
     reply.header('cache-control', 'no-store');
     return {
-      access_token: await gateway.tokens.issue(subject, lane),
+      access_token: await gateway.tokens.issue({ signedBy: subject, lane, jkt }),
       issued_token_type: ACCESS_TYPE,
-      token_type: 'Bearer',
+      token_type: jkt === undefined ? 'Bearer' : 'DPoP',
       expires_in: TOKEN_LIFE_SEC,
     };
   });
@@ -48,21 +51,25 @@ export async function oauthRoutes(
       grant_types_supported: [GRANT_TYPE],
       response_types_supported: [],
       token_endpoint_auth_methods_supported: ['none'],
+      dpop_signing_alg_values_supported: DPOP_ALGORITHMS,
     };
   });
 }
 
-/**
- * The hosts a message may be for. Never the request's own Host header: a page that lures people into signing for itself could
- * then sign in here with what they signed.
- */
+/** The thumbprint of the key to bind to; undefined without a proof. @throws DefaasError SIGN_IN_REFUSED  with RFC 9449's own word */
+async function boundKey(gateway: Gateway, request: FastifyRequest): Promise<string | undefined> {
+  try {
+    const proof = proofOf(gateway, request);
+    return proof && (await gateway.proofs.verify(proof));
+  } catch (error) {
+    if (error instanceof DefaasError) throw refused(error.message, 'invalid_dpop_proof');
+    throw error;
+  }
+}
+
+/** What a message may be for: `host[:port]` of each origin. */
 function ownHosts(server: FastifyInstance, gateway: Gateway): ReadonlySet<string> {
-  const local = server.addresses().flatMap((bound) => {
-    if (typeof bound === 'string') return [];
-    const host = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
-    return [`${host}:${bound.port}`, `localhost:${bound.port}`];
-  });
-  return new Set([...local, ...gateway.config.publicOrigins.map((origin) => new URL(origin).host)]);
+  return new Set(ownOrigins(server, gateway).map((origin) => new URL(origin).host));
 }
 
 /** base64url of `{"message", "signature"}`. */
@@ -79,8 +86,8 @@ function signedMessageIn(text: string): SignedMessage {
 }
 
 /** OAuth's own word for it (RFC 6749 section 5.2) beside our code. */
-function refused(why: string): DefaasError {
+function refused(why: string, error = 'invalid_request'): DefaasError {
   return new DefaasError('SIGN_IN_REFUSED', `sign-in: ${why}`, {
-    members: { error: 'invalid_request', error_description: why },
+    members: { error, error_description: why },
   });
 }

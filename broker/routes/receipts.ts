@@ -6,7 +6,7 @@ import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { StoredEntry, StoredGroup } from '../ledger/ledger.ts';
 import type { AccessToken } from '../tokens.ts';
-import { bearerOf, signedIn } from './bearer.ts';
+import { credentialOf, signedIn } from './bearer.ts';
 
 /** Most receipts of one page. */
 const MAX_PAGE = 500;
@@ -18,8 +18,8 @@ export async function receiptRoutes(
   { gateway }: { readonly gateway: Gateway },
 ): Promise<void> {
   server.get<{ Params: { id: string } }>('/receipts/:id', async (request) => {
-    const token = bearerOf(request);
-    const caller = token === undefined ? undefined : await gateway.authenticate(token);
+    const credential = credentialOf(gateway, request);
+    const caller = credential && (await gateway.authenticate(credential));
     const id = request.params.id.toLowerCase();
     // Safe: the pattern is that of Hex.
     const entry = /^0x[0-9a-f]{64}$/.test(id) ? await gateway.ledger.entry(id as Hex) : undefined;

@@ -141,7 +141,7 @@ describe('gateway', function () {
   it('asks for a token where the caller pays, and refuses a bad one', async () => {
     const url = `${house.url()}/functions/${echo}`;
     const missing = await fetch(url);
-    assert.equal(missing.headers.get('www-authenticate'), 'Bearer');
+    assert.equal(missing.headers.get('www-authenticate'), 'Bearer, DPoP algs="ES256 EdDSA"');
     await problem(missing, 401, 'TOKEN_MISSING');
     for (const authorization of ['Bearer nonsense', 'Basic YTpi', 'Bearer a.b.c']) {
       await problem(await fetch(url, { headers: { authorization } }), 401, 'TOKEN_INVALID');
