@@ -2,13 +2,14 @@
 // Public randomness from block hashes; feeds the draw of candidates.
 pragma solidity 0.8.37;
 
-import {Blockhash} from "@openzeppelin/contracts/utils/Blockhash.sol";
 import {Epoch, IBeacon} from "./interfaces/IBeacon.sol";
 
 /// @title Beacon
 contract Beacon is IBeacon {
-    /// How far back EIP-2935 remembers, blocks. Beyond it the history contract reverts, and what it then returns is no hash.
-    uint256 private constant HISTORY = 8_191;
+    /// Of EIP-2935, where it exists: the hashes of the last 8 191 blocks.
+    address private constant HISTORY = 0x0000F90827F1C53a10cb7A02335B175320002935;
+    /// How far back the opcode sees, blocks.
+    uint256 private constant RECENT = 256;
 
     /* IMMUTABLES */
 
@@ -33,12 +34,20 @@ contract Beacon is IBeacon {
         if (_epochs[epoch].time != 0) revert Known(epoch);
         uint256 height = uint256(epoch) * K;
         if (height >= block.number) revert NotYet(height);
-        if (block.number - height > HISTORY) revert TooLate(height);
-        bytes32 hash = Blockhash.blockHash(height);
+        bytes32 hash = block.number - height <= RECENT ? blockhash(height) : _historicHash(height);
         if (hash == 0) revert TooLate(height);
         value = uint192(uint256(keccak256(abi.encode(block.chainid, epoch, hash))));
         _epochs[epoch] = Epoch(value, uint64(block.timestamp));
         emit Checkpointed(epoch, value);
+    }
+
+    /* INTERNAL */
+
+    /// @return hash Zero when it is too old, or the chain has no history contract.
+    function _historicHash(uint256 height) private view returns (bytes32 hash) {
+        (bool ok, bytes memory answer) = HISTORY.staticcall(abi.encode(height));
+        // What comes with a revert is no hash.
+        if (ok && answer.length == 32) hash = bytes32(answer);
     }
 
     /* VIEW */

@@ -5,7 +5,20 @@ import {Beacon} from "../../contracts/Beacon.sol";
 import {IBeacon} from "../../contracts/interfaces/IBeacon.sol";
 import {Test} from "./Vm.sol";
 
+/// @dev As EIP-2935, but a block's hash is its number, and it reverts with data.
+contract History {
+    fallback() external {
+        uint256 height = uint256(bytes32(msg.data));
+        require(block.number - height <= 8_191, "beyond the history of blocks");
+        assembly {
+            mstore(0, height)
+            return(0, 0x20)
+        }
+    }
+}
+
 contract BeaconTest is Test {
+    address internal constant HISTORY = 0x0000F90827F1C53a10cb7A02335B175320002935;
     Beacon internal beacon;
 
     function setUp() public {
@@ -44,13 +57,20 @@ contract BeaconTest is Test {
     }
 
     function test_NotWithoutItsBlockHash() public {
-        vm.roll(5_000);
-        vm.expectRevert(abi.encodeWithSelector(IBeacon.TooLate.selector, 32));
+        vm.etch(HISTORY, "");
+        vm.roll(32 + 256);
         beacon.checkpoint(1);
+        vm.roll(64 + 257);
+        vm.expectRevert(abi.encodeWithSelector(IBeacon.TooLate.selector, 64));
+        beacon.checkpoint(2);
     }
 
-    function test_NotBeyondTheHistory() public {
-        vm.roll(32 + 8_192);
+    function test_OlderBlocksByTheHistoryContract() public {
+        vm.etch(HISTORY, type(History).runtimeCode);
+        vm.roll(64 + 8_191);
+        uint192 expected = uint192(uint256(keccak256(abi.encode(block.chainid, uint64(2), bytes32(uint256(64))))));
+        eq(beacon.checkpoint(2), expected, "value");
+        // It reverts with data beyond its window: that is no hash.
         vm.expectRevert(abi.encodeWithSelector(IBeacon.TooLate.selector, 32));
         beacon.checkpoint(1);
     }

@@ -48,7 +48,6 @@ describe('gas', () => {
   });
 
   after(async () => {
-    console.table(gas);
     await world.close();
   });
 

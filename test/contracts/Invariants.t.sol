@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {Claim, GatewayBond, Lane, Line, PayoutRow} from "../../contracts/interfaces/IBilling.sol";
+import {LibraryProbe} from "../../contracts/test-tokens/LibraryProbe.sol";
+import {MockUSDC} from "../../contracts/test-tokens/MockUSDC.sol";
+import {Test} from "./Vm.sol";
+import {World} from "./World.sol";
+
+/// @notice Plays all parties: two payers with two lanes each at two gateways, two payees. Every call is made valid, so that a revert
+/// fails the run, and what really happened is counted.
+contract Play is World {
+    uint256 internal constant PAYERS = 2;
+    uint256 internal constant GATEWAYS = 2;
+    uint256 internal constant LANES = 2;
+    uint256 public constant ACTIONS = 17;
+
+    mapping(uint256 action => uint256) public counts;
+    mapping(address payer => mapping(address gateway => mapping(address signer => uint256))) public ceilings;
+    string public broken;
+
+    constructor() {
+        vm.warp(START);
+        setUpMoney();
+    }
+
+    function setUp() public override {}
+
+    function setUpMoney() internal {
+        vm.roll(1000);
+        token = new MockUSDC();
+        probe = new LibraryProbe();
+        deployAll(IERC20(address(token)));
+        for (uint256 g = 0; g < GATEWAYS; ++g) {
+            mintTo(gatewayAt(g), 100_000 * UNIT);
+            vm.prank(gatewayAt(g));
+            billing.bond(gatewayAt(g), 50_000 * UNIT);
+            for (uint256 p = 0; p < PAYERS; ++p) {
+                mintTo(payerAt(p), 1_000_000 * UNIT);
+                for (uint256 l = 0; l < LANES; ++l) {
+                    vm.prank(payerAt(p));
+                    billing.openLane(gatewayAt(g), signerAt(l), uint128(100_000 * UNIT), type(uint32).max, 1);
+                }
+            }
+        }
+    }
+
+    function payerAt(uint256 i) public pure returns (address) {
+        return vm.addr(100 + (i % PAYERS));
+    }
+
+    function gatewayAt(uint256 i) public pure returns (address) {
+        return vm.addr(200 + (i % GATEWAYS));
+    }
+
+    function signerAt(uint256 i) public pure returns (address) {
+        return vm.addr(300 + (i % LANES));
+    }
+
+    function payeeAt(uint256 i) public pure returns (address) {
+        return vm.addr(400 + (i % 2));
+    }
+
+    function must(bool condition, string memory what) internal {
+        if (!condition && bytes(broken).length == 0) broken = what;
+    }
+
+    /* ACTIONS */
+
+    function deposit(uint256 p, uint256 amount) external {
+        amount = bound(amount, 1, 1_000 * UNIT);
+        vm.prank(payerAt(p));
+        billing.deposit(payerAt(p), amount);
+        ++counts[0];
+    }
+
+    function withdraw(uint256 p, uint256 amount) external {
+        amount = bound(amount, 0, billing.free(payerAt(p)));
+        vm.prank(payerAt(p));
+        billing.withdraw(payerAt(p), uint128(amount));
+        ++counts[1];
+    }
+
+    function allot(uint256 p, uint256 g, uint256 amount) external {
+        amount = bound(amount, 0, billing.free(payerAt(p)));
+        vm.prank(payerAt(p));
+        billing.allot(gatewayAt(g), uint128(amount));
+        ++counts[2];
+    }
+
+    function topUp(uint256 p, uint256 g, uint256 limit) external {
+        (address payer, address gateway) = (payerAt(p), gatewayAt(g));
+        Line memory line = billing.lineOf(payer, gateway);
+        limit = bound(limit, uint256(line.allotted) + 1, uint256(line.allotted) + 100 * UNIT);
+        vm.prank(payer);
+        billing.setLimit(gateway, uint128(limit));
+        if (line.thawing != 0 || billing.free(payer) == 0) return;
+        address[] memory payers = new address[](1);
+        payers[0] = payer;
+        vm.prank(gateway);
+        billing.topUp(gateway, payers);
+        must(billing.lineOf(payer, gateway).allotted <= limit, "topped above the limit");
+        ++counts[3];
+    }
+
+    function thaw(uint256 p, uint256 g, uint256 amount) external {
+        (address payer, address gateway) = (payerAt(p), gatewayAt(g));
+        amount = bound(amount, 0, billing.lineOf(payer, gateway).allotted);
+        vm.prank(payer);
+        billing.thaw(gateway, uint128(amount));
+        ++counts[4];
+    }
+
+    function cancelThaw(uint256 p, uint256 g) external {
+        if (billing.lineOf(payerAt(p), gatewayAt(g)).thawing == 0) return;
+        vm.prank(payerAt(p));
+        billing.cancelThaw(gatewayAt(g));
+        ++counts[5];
+    }
+
+    /// I4
+    function release(uint256 p, uint256 g) external {
+        (address payer, address gateway) = (payerAt(p), gatewayAt(g));
+        Line memory line = billing.lineOf(payer, gateway);
+        if (line.thawing == 0) return;
+        uint256 had = billing.free(payer);
+        try billing.release(payer, gateway) {
+            must(block.timestamp >= line.thawEnd, "released early");
+        } catch {
+            must(block.timestamp < line.thawEnd, "not released in time");
+            return;
+        }
+        uint256 given = billing.free(payer) - had;
+        must(given <= line.thawing && given <= line.allotted, "released too much");
+        ++counts[6];
+    }
+
+    function wait(uint256 time) external {
+        vm.warp(block.timestamp + bound(time, 1, 5 days));
+        ++counts[7];
+    }
+
+    /// I2, I5
+    function settle(uint256 p, uint256 g, uint256 l, uint256 amount, uint256 payee) external {
+        (address payer, address gateway) = (payerAt(p), gatewayAt(g));
+        GatewayBond memory bond = billing.gatewayBondOf(gateway);
+        if (bond.unbondEnd != 0 && block.timestamp > bond.unbondEnd - billing.PROOF_WINDOW()) return;
+        uint256 allotted = billing.lineOf(payer, gateway).allotted;
+        uint256 total = settleLane(payer, gateway, 300 + (l % LANES), amount, payeeAt(payee));
+        must(allotted - billing.lineOf(payer, gateway).allotted == total, "the line paid something else");
+        ++counts[8];
+    }
+
+    function settleLane(
+        address payer,
+        address gateway,
+        uint256 key,
+        uint256 amount,
+        address payee
+    ) internal returns (uint256 total) {
+        Lane memory lane = billing.laneOf(payer, gateway, vm.addr(key));
+        uint256 room = billing.lineOf(payer, gateway).allotted;
+        if (room > lane.cap - lane.settled) room = lane.cap - lane.settled;
+        total = bound(amount, 0, room);
+        Claim[] memory claims = claimFor(payer, gateway, key, lane.settled + total, lane.seq + 1);
+        settleClaims(gateway, claims, total, payee);
+        Lane memory then = billing.laneOf(payer, gateway, vm.addr(key));
+        must(then.settled == lane.settled + total && then.seq > lane.seq, "a counter fell");
+    }
+
+    function settleClaims(address gateway, Claim[] memory claims, uint256 total, address payee) internal {
+        uint256 bond = billing.gatewayBondOf(gateway).bond;
+        uint256 paid = (total * (10_000 - billing.feeOf(gateway)) + 9_999) / 10_000;
+        PayoutRow[] memory payouts = new PayoutRow[](1);
+        payouts[0] = PayoutRow(payee, uint128(paid));
+        vm.prank(gateway);
+        billing.settle(gateway, claims, payouts, "cid");
+        must(billing.gatewayBondOf(gateway).bond - bond == total - paid, "paid + fee is not the total");
+    }
+
+    /// @dev Signs a higher ceiling only when the old one does not do.
+    function claimFor(
+        address payer,
+        address gateway,
+        uint256 key,
+        uint256 amount,
+        uint40 seq
+    ) internal returns (Claim[] memory claims) {
+        address signer = vm.addr(key);
+        uint256 ceiling = ceilings[payer][gateway][signer];
+        if (amount > ceiling) ceiling = amount;
+        ceilings[payer][gateway][signer] = ceiling;
+        bytes32 digest = billingDigest(probe.hashVoucher(payer, gateway, signer, uint128(ceiling)));
+        claims = new Claim[](1);
+        claims[0] = Claim(payer, signer, uint88(amount), uint88(ceiling), seq, bytes32(amount), sign(key, digest));
+    }
+
+    function payOut(uint256 g, uint256 payee) external {
+        if (billing.claimable(gatewayAt(g), payeeAt(payee)) == 0) return;
+        billing.payOut(gatewayAt(g), payeeAt(payee));
+        ++counts[9];
+    }
+
+    function bondMore(uint256 g, uint256 amount) external {
+        amount = bound(amount, 1, UNIT);
+        mintTo(gatewayAt(g), amount);
+        vm.prank(gatewayAt(g));
+        billing.bond(gatewayAt(g), amount);
+        ++counts[10];
+    }
+
+    function unbond(uint256 g, uint256 amount) external {
+        GatewayBond memory bond = billing.gatewayBondOf(gatewayAt(g));
+        // Mostly lets an unbonding under way come to its end.
+        if (bond.unbonding != 0 && amount % 8 != 0) return;
+        amount = bound(amount, 0, bond.bond / 4);
+        vm.prank(gatewayAt(g));
+        billing.unbond(uint96(amount));
+        ++counts[11];
+    }
+
+    function leave(uint256 g) external {
+        GatewayBond memory bond = billing.gatewayBondOf(gatewayAt(g));
+        if (bond.unbonding == 0 || block.timestamp < bond.unbondEnd) return;
+        billing.leave(gatewayAt(g));
+        ++counts[12];
+    }
+
+    function announceFee(uint256 g, uint16 bps) external {
+        vm.prank(gatewayAt(g));
+        billing.announceFee(bps % 3_001);
+        ++counts[13];
+    }
+
+    /// I8
+    function slash(uint256 g, uint256 p, uint256 amount, uint256 toPayer) external {
+        uint256 bond = billing.gatewayBondOf(gatewayAt(g)).bond;
+        if (bond < 20) return;
+        amount = bound(amount, 20, bond < 10 * UNIT ? bond : 10 * UNIT);
+        toPayer = bound(toPayer, 0, amount / 4);
+        (uint256 free, uint256 due) = (sumFree(), sumDues());
+        uint256 lines = sumLines();
+        vm.prank(address(disputes));
+        billing.slash(gatewayAt(g), amount, payerAt(p), toPayer, payeeAt(p), amount / 5);
+        must(sumFree() == free + toPayer + amount / 5, "shares");
+        must(sumDues() == due && sumLines() == lines, "a slash took from payers or payees");
+        must(2 * (toPayer + amount / 5) < amount, "more than half came back");
+        ++counts[14];
+    }
+
+    function pledge(uint256 p, uint256 amount) external {
+        uint256 free = billing.free(payerAt(p));
+        amount = bound(amount, 0, free < UNIT ? free : UNIT);
+        vm.prank(address(disputes));
+        billing.pledge(payerAt(p), amount);
+        ++counts[15];
+    }
+
+    function unpledge(uint256 g, uint256 amount) external {
+        uint256 pledged = billing.pledged();
+        amount = bound(amount, 0, pledged < UNIT ? pledged : UNIT);
+        vm.prank(address(disputes));
+        billing.unpledge(gatewayAt(g), amount);
+        ++counts[16];
+    }
+
+    /* SUMS */
+
+    function sumFree() public view returns (uint256 sum) {
+        for (uint256 i = 0; i < 2; ++i) {
+            sum += billing.free(payerAt(i)) + billing.free(gatewayAt(i)) + billing.free(payeeAt(i));
+        }
+    }
+
+    function sumLines() public view returns (uint256 sum) {
+        for (uint256 p = 0; p < PAYERS; ++p) {
+            for (uint256 g = 0; g < GATEWAYS; ++g) sum += billing.lineOf(payerAt(p), gatewayAt(g)).allotted;
+        }
+    }
+
+    function sumDues() public view returns (uint256 sum) {
+        for (uint256 g = 0; g < GATEWAYS; ++g) {
+            for (uint256 i = 0; i < 2; ++i) sum += billing.claimable(gatewayAt(g), payeeAt(i));
+        }
+    }
+
+    function sumBonds() public view returns (uint256 sum) {
+        for (uint256 g = 0; g < GATEWAYS; ++g) sum += billing.gatewayBondOf(gatewayAt(g)).bond;
+    }
+
+    function held() external view returns (uint256) {
+        return token.balanceOf(address(billing));
+    }
+
+    function owned() external view returns (uint256) {
+        return sumFree() + sumLines() + sumDues() + sumBonds() + billing.pledged() + billing.burned();
+    }
+
+    /// I2: never above the largest ceiling signed, nor the cap.
+    function lanesHold() external view returns (bool) {
+        for (uint256 p = 0; p < PAYERS; ++p) {
+            for (uint256 g = 0; g < GATEWAYS; ++g) {
+                for (uint256 l = 0; l < LANES; ++l) {
+                    (address payer, address gateway, address signer) = (payerAt(p), gatewayAt(g), signerAt(l));
+                    Lane memory lane = billing.laneOf(payer, gateway, signer);
+                    if (lane.settled > ceilings[payer][gateway][signer] || lane.settled > lane.cap) return false;
+                }
+            }
+        }
+        return true;
+    }
+}
+
+contract InvariantsTest is Test {
+    Play internal play;
+
+    function setUp() public {
+        play = new Play();
+    }
+
+    function targetContracts() external view returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = address(play);
+    }
+
+    function check() internal view {
+        eq(play.held(), play.owned(), "I1: the balance is the sum of all positions");
+        yes(play.lanesHold(), "I2: a lane above its ceiling or cap");
+        eq(play.broken(), "", "I2-I5, I8");
+    }
+
+    function invariant_MoneyIsConservedAndNobodyIsRobbed() public view {
+        check();
+    }
+
+    /// @dev One long game per run, after which every action has really happened.
+    /// hardhat-config: fuzz.runs = 24
+    function testFuzz_LongGame(uint256 seed) public {
+        uint256[] memory happened = new uint256[](play.ACTIONS());
+        for (uint256 i = 0; i < 340; ++i) {
+            seed = uint256(keccak256(abi.encode(seed)));
+            act(i % happened.length, seed);
+            if (i % 17 == 0) check();
+        }
+        check();
+        for (uint256 k = 0; k < happened.length; ++k) yes(play.counts(k) > 0, "an action never happened");
+    }
+
+    function act(uint256 action, uint256 s) internal {
+        (uint256 p, uint256 g, uint256 l, uint256 payee) = (s & 1, (s >> 1) & 1, (s >> 2) & 1, (s >> 3) & 1);
+        uint256 amount = s >> 8;
+        if (action == 0) play.deposit(p, amount);
+        else if (action == 1) play.withdraw(p, amount % 1e6);
+        else if (action == 2) play.allot(p, g, amount);
+        else if (action == 3) play.topUp(p, g, amount);
+        else if (action == 4) play.thaw(p, g, amount);
+        else if (action == 5) play.cancelThaw(p, g);
+        else if (action == 6) play.release(p, g);
+        else if (action == 7) play.wait(amount);
+        else if (action == 8) play.settle(p, g, l, amount, payee);
+        else if (action == 9) play.payOut(g, payee);
+        else if (action == 10) play.bondMore(g, amount);
+        else if (action == 11) play.unbond(g, amount);
+        else if (action == 12) play.leave(g);
+        else if (action == 13) play.announceFee(g, uint16(amount));
+        else if (action == 14) play.slash(g, p, amount, amount >> 64);
+        else if (action == 15) play.pledge(p, amount);
+        else play.unpledge(g, amount);
+    }
+}
