@@ -338,7 +338,9 @@ try {
   await writeWhole(join(home, 'up.json'), `${JSON.stringify(up, null, 2)}\n`);
   printSummary(up, home);
   const why = await house.broken;
-  if (!house.isStopping) throw new Error(`${why}, see ${join(home, 'logs')}`);
+  if (!house.isStopping) {
+    throw new CliError('HOUSE_DOWN', `${why}, see ${join(home, 'logs')}, then run npm start again`);
+  }
 } catch (error) {
   if (!house?.isStopping) {
     process.stderr.write(`${errorLine(error)}\n`);

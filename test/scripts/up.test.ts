@@ -144,6 +144,19 @@ describe('up', function () {
     assert.deepEqual(pids(), []);
   });
 
+  it('stops as a whole when one of its parts ends by itself', async () => {
+    const house = start();
+    await untilUp(house);
+    const evm = pids().find((pid) => commandOf(pid).includes('anvil')) ?? 0;
+
+    process.kill(evm, 'SIGKILL');
+
+    assert.equal(await house.ended, 1);
+    assert.match(house.output(), /^HOUSE_DOWN: the chain /m);
+    assert.deepEqual(pids(), []);
+    assert.ok(!existsSync(join(home, 'up.json')));
+  });
+
   it('stops within 10 s, takes up.json away and leaves no process', async () => {
     const house = start();
     await untilUp(house);
