@@ -1,22 +1,60 @@
-// A journal entry as text and back: what the ledger's tables keep.
-import type { JournalEntry } from './ledger.ts';
+// A journal entry as one line of JSON and back: what the journal's file keeps.
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import type { JournalEntry, StoredEntry } from './ledger.ts';
 
-/** JSON with money and nonces as decimal strings; everything else is JSON already. */
-export function entryToText(entry: JournalEntry): string {
-  const { receipt, call } = entry;
-  return JSON.stringify({
-    ...entry,
-    receipt: { ...receipt, price: `${receipt.price}`, cumulative: `${receipt.cumulative}` },
-    call: { ...call, nonce: `${call.nonce}`, maxPrice: `${call.maxPrice}` },
-  });
+/** What the index takes of a line without parsing it: all of it comes first, in this order. */
+const INDEXED =
+  /^\{"id":"(0x[0-9a-f]{64})","receipt":\{"payer":"(0x[0-9a-f]{40})","signer":"(0x[0-9a-f]{40})","seq":(\d+),"cumulative":"(\d+)",/;
+
+export interface IndexedEntry {
+  readonly id: Hex;
+  readonly payer: Address;
+  readonly signer: Address;
+  readonly seq: number;
+  readonly cumulative: string;
+}
+
+/**
+ * JSON with money and nonces as decimal strings. The three structs, whose fields the contracts fix, are written out by hand:
+ * this runs for every call, and hex and numbers need no escaping. The rest is left to `JSON.stringify`.
+ */
+export function entryToText(entry: JournalEntry, group: number, groupIndex: number): string {
+  const { id, receipt, call, execution, ...rest } = entry;
+  return (
+    `{"id":"${id}","receipt":{"payer":"${receipt.payer}","signer":"${receipt.signer}","seq":${receipt.seq},` +
+    `"cumulative":"${receipt.cumulative}","gateway":"${receipt.gateway}","call":"${receipt.call}",` +
+    `"execution":"${receipt.execution}","provider":"${receipt.provider}","attempt":${receipt.attempt},` +
+    `"atBlock":${receipt.atBlock},"price":"${receipt.price}"},` +
+    `"call":{"payer":"${call.payer}","gateway":"${call.gateway}","signer":"${call.signer}","nonce":"${call.nonce}",` +
+    `"functionVersion":"${call.functionVersion}","input":"${call.input}","maxPrice":"${call.maxPrice}",` +
+    `"deadlineSec":${call.deadlineSec},"beacon":${call.beacon}},` +
+    `"execution":{"deployment":${execution.deployment},"request":"${execution.request}",` +
+    `"billedMs":${execution.billedMs},"memoryMiB":${execution.memoryMiB},"status":${execution.status},` +
+    `"input":"${execution.input}","output":"${execution.output}","finishedAtSec":${execution.finishedAtSec}},` +
+    JSON.stringify({ ...rest, group, groupIndex }).slice(1)
+  );
 }
 
 /** The inverse of `entryToText`; the text is our own, from our own ledger. */
-export function entryFromText(text: string): JournalEntry {
+export function entryFromText(text: string): StoredEntry {
   const { receipt, call, ...rest } = JSON.parse(text);
   return {
     ...rest,
     receipt: { ...receipt, price: BigInt(receipt.price), cumulative: BigInt(receipt.cumulative) },
     call: { ...call, nonce: BigInt(call.nonce), maxPrice: BigInt(call.maxPrice) },
+  };
+}
+
+/** @throws Error  the text is not that of `entryToText` */
+export function indexedPart(text: string): IndexedEntry {
+  const [, id, payer, signer, seq, cumulative] = INDEXED.exec(text) ?? [];
+  if (cumulative === undefined) throw new Error('a line of the journal is no entry');
+  // Safe: the pattern above is that of these types.
+  return {
+    id: id as Hex,
+    payer: payer as Address,
+    signer: signer as Address,
+    seq: Number(seq),
+    cumulative,
   };
 }

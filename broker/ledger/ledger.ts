@@ -173,7 +173,7 @@ export interface GroupCommit {
   readonly signatures: readonly GroupSignature[];
 }
 
-/** Every method resolves when what it says is on disk (`synchronous=FULL`), or rejects with LEDGER_FAILED. */
+/** Every method that writes resolves when what it says is on disk, or rejects with LEDGER_FAILED; every one that reads sees it. */
 export interface Ledger {
   load(day: string): Promise<LedgerState>;
   commit(group: GroupCommit): Promise<void>;

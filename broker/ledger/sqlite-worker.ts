@@ -1,16 +1,19 @@
-// The worker thread of `sqlite.ts`: the only place that touches the database file. One message, one transaction.
-import { mkdirSync } from 'node:fs';
+// The worker thread of `sqlite.ts`: the only place that touches the database file. One message, one transaction. Receipts lie in
+// the journal's file; here is where each of them begins.
+import { closeSync, fdatasyncSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { SpendingScope } from '../invocation/daily-limits.ts';
+import { type IndexedEntry, indexedPart } from './entry-text.ts';
+import { readRecords, type StoredRecord } from './journal-file.ts';
+import { headFromText } from './journal-record.ts';
 import type {
   BatchRecord,
   BatchState,
   DailyAmount,
   DeploymentRecord,
-  GroupCommit,
   GroupSignature,
   LaneTotals,
   LedgerState,
@@ -19,40 +22,33 @@ import type {
   StoredSecret,
   StoredVoucher,
 } from './ledger.ts';
-
-export interface EntryRow {
-  readonly text: string;
-  readonly group: number;
-  readonly groupIndex: number;
-}
+import { createSeenKeys } from './seen-keys.ts';
 
 interface RecordRow {
   readonly record: string;
 }
 
 type GroupRow = Omit<StoredGroup, 'key' | 'signature'> & {
+  readonly at: number;
   readonly key: Address | null;
   readonly signature: Hex | null;
 };
 
-export interface CommitRow {
-  readonly id: Hex;
-  readonly payer: Address;
-  readonly signer: Address;
-  readonly seq: number;
-  readonly cumulative: string;
-  readonly text: string;
+/** A group as it is entered: with its signature, where that came in the same batch. */
+interface IndexedGroup {
+  readonly root: Hex;
+  readonly count: number;
+  readonly at: number;
+  signed?: GroupSignature;
 }
 
 const SCHEMA = `
-CREATE TABLE IF NOT EXISTS groups (n INTEGER PRIMARY KEY, root TEXT NOT NULL, count INTEGER NOT NULL, key TEXT, signature TEXT) STRICT;
+CREATE TABLE IF NOT EXISTS journal (indexed_to INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS groups (n INTEGER PRIMARY KEY, root TEXT NOT NULL, count INTEGER NOT NULL, at INTEGER NOT NULL, key TEXT, signature TEXT) STRICT;
 CREATE INDEX IF NOT EXISTS groups_unsigned ON groups (n) WHERE signature IS NULL;
-CREATE TABLE IF NOT EXISTS receipts (n INTEGER PRIMARY KEY, id TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, seq INTEGER NOT NULL,
-  group_n INTEGER NOT NULL, group_index INTEGER NOT NULL, entry TEXT NOT NULL) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS receipts_id ON receipts (id);
-CREATE UNIQUE INDEX IF NOT EXISTS receipts_lane ON receipts (payer, signer, seq);
-CREATE INDEX IF NOT EXISTS receipts_group ON receipts (group_n, group_index);
-CREATE TABLE IF NOT EXISTS lanes (payer TEXT, signer TEXT, seq INTEGER NOT NULL, cumulative TEXT NOT NULL, PRIMARY KEY (payer, signer)) STRICT;
+CREATE TABLE IF NOT EXISTS lanes (n INTEGER PRIMARY KEY, payer TEXT NOT NULL, signer TEXT NOT NULL, seq INTEGER NOT NULL, cumulative TEXT NOT NULL, UNIQUE (payer, signer)) STRICT;
+CREATE TABLE IF NOT EXISTS lane_entries (lane INTEGER, seq INTEGER, at INTEGER NOT NULL, PRIMARY KEY (lane, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS entries (id INTEGER, at INTEGER, PRIMARY KEY (id, at)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS vouchers (payer TEXT, signer TEXT, ceiling TEXT NOT NULL, signature TEXT NOT NULL, PRIMARY KEY (payer, signer)) STRICT;
 CREATE TABLE IF NOT EXISTS daily_limits (scope TEXT PRIMARY KEY, units TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS spending (scope TEXT, day TEXT, units TEXT NOT NULL, PRIMARY KEY (scope, day)) STRICT;
@@ -64,22 +60,25 @@ CREATE TABLE IF NOT EXISTS secrets (function_id TEXT, name TEXT, revision INTEGE
 CREATE TABLE IF NOT EXISTS batches (n INTEGER PRIMARY KEY, state TEXT NOT NULL, record TEXT NOT NULL) STRICT;
 `;
 
-// Safe: this file only ever runs as the worker that sqlite.ts starts with the file's path.
-const file = workerData as string;
+// Safe: this file only ever runs as the worker that sqlite.ts starts with the two files' paths.
+const { file, journalFile } = workerData as { file: string; journalFile: string };
 mkdirSync(dirname(file), { recursive: true });
 const db = new DatabaseSync(file);
-db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;');
+db.exec('PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000;');
 db.exec(SCHEMA);
+const journal = openSync(journalFile, 'a+');
 
-const insertGroup = db.prepare('INSERT INTO groups (n, root, count) VALUES (?, ?, ?)');
-const insertReceipt = db.prepare(
-  'INSERT INTO receipts (id, payer, signer, seq, group_n, group_index, entry) VALUES (?, ?, ?, ?, ?, ?, ?)',
+const insertGroup = db.prepare('INSERT INTO groups VALUES (?, ?, ?, ?, ?, ?)');
+const insertEntry = db.prepare('INSERT INTO entries VALUES (?, ?)');
+const insertLaneEntry = db.prepare('INSERT INTO lane_entries VALUES (?, ?, ?)');
+const laneNumber = db.prepare(
+  `INSERT INTO lanes (payer, signer, seq, cumulative) VALUES (?, ?, 0, '0')
+    ON CONFLICT DO UPDATE SET seq = seq RETURNING n`,
 );
-const upsertLane = db.prepare(
-  'INSERT INTO lanes VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, cumulative = excluded.cumulative',
-);
+const updateLane = db.prepare('UPDATE lanes SET seq = ?, cumulative = ? WHERE n = ?');
 const signGroup = db.prepare('UPDATE groups SET key = ?, signature = ? WHERE n = ?');
 const putAnswer = db.prepare('INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)');
+const dropAnswer = db.prepare('DELETE FROM answers WHERE scope = ?');
 const selectAnswer = db.prepare(
   'SELECT scope, fingerprint, at_ms AS atMs, outcome, body, file FROM answers WHERE scope = ?',
 );
@@ -87,10 +86,40 @@ const selectSpending = db.prepare('SELECT units FROM spending WHERE scope = ? AN
 const upsertSpending = db.prepare(
   'INSERT INTO spending VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET units = excluded.units',
 );
-const entryColumns = 'entry AS text, group_n AS "group", group_index AS groupIndex';
 
 const operations = {
-  open: (): void => {},
+  /** Enters what a crash left unentered. @returns where the journal's last whole record ends */
+  open: (): number => {
+    // What was written before a crash may be whole and yet not on disk; what is entered must be.
+    fdatasyncSync(journal);
+    syncFolder(dirname(journalFile));
+    return operations.index(Number.MAX_SAFE_INTEGER);
+  },
+
+  /** Enters the journal's records up to `to`, which are durable. @returns where they end */
+  index: (to: number): number => {
+    const [known] = rows<{ at: number }>('SELECT indexed_to AS at FROM journal');
+    if (known === undefined) db.exec('INSERT INTO journal VALUES (0)');
+    const batch = createBatch();
+    let end = known?.at ?? 0;
+    for (const record of readRecords(journal, end)) {
+      if (record.end > to) break;
+      batch.enter(record);
+      end = record.end;
+    }
+    batch.finish();
+    db.prepare('UPDATE journal SET indexed_to = ?').run(end);
+    return end;
+  },
+
+  /** The filter of `seen-keys.ts` with all keys that are known. */
+  seenKeys: (): Uint8Array => {
+    const seen = createSeenKeys();
+    for (const { scope } of db.prepare('SELECT scope FROM answers').iterate()) {
+      seen.add(String(scope));
+    }
+    return seen.bits;
+  },
 
   load: (day: string): LedgerState => ({
     lanes: rows<LaneTotals & { cumulative: string }>(
@@ -114,25 +143,6 @@ const operations = {
     dailyLimits: dailyAmounts(rows('SELECT scope, units FROM daily_limits')),
     spentToday: dailyAmounts(rows('SELECT scope, units FROM spending WHERE day = ?', day)),
   }),
-
-  commit: (
-    group: Omit<GroupCommit, 'entries'> & { readonly entries: readonly CommitRow[] },
-  ): void => {
-    insertGroup.run(group.group, group.root, group.entries.length);
-    const lanes = new Map<string, CommitRow>();
-    group.entries.forEach((row, index) => {
-      insertReceipt.run(row.id, row.payer, row.signer, row.seq, group.group, index, row.text);
-      lanes.set(`${row.payer}:${row.signer}`, row);
-    });
-    for (const row of lanes.values())
-      upsertLane.run(row.payer, row.signer, row.seq, row.cumulative);
-    for (const { scope, day, units } of group.spending) {
-      const spent = selectSpending.get(scope, day)?.units ?? '0';
-      upsertSpending.run(scope, day, `${BigInt(String(spent)) + units}`);
-    }
-    for (const answer of group.answers) operations.putAnswer(answer);
-    operations.putSignatures(group.signatures);
-  },
 
   putSignatures: (signatures: readonly GroupSignature[]): void => {
     for (const { group, key, signature } of signatures) signGroup.run(key, signature, group);
@@ -161,25 +171,10 @@ const operations = {
     );
   },
 
-  putAnswer: (answer: StoredAnswer): void => {
-    putAnswer.run(
-      answer.scope,
-      answer.fingerprint,
-      answer.atMs,
-      answer.outcome ?? null,
-      answer.body ?? null,
-      answer.file ?? null,
-    );
-  },
-
   answer: (scope: string): StoredAnswer | undefined => {
     const row = selectAnswer.get(scope);
     if (row === undefined) return undefined;
     return withoutNulls<StoredAnswer>(row);
-  },
-
-  dropAnswer: (scope: string): void => {
-    db.prepare('DELETE FROM answers WHERE scope = ?').run(scope);
   },
 
   expireAnswers: (beforeMs: number): readonly string[] =>
@@ -217,38 +212,40 @@ const operations = {
       functionId,
     ).map((row) => withoutNulls<StoredSecret>(row)),
 
-  entry: (id: Hex): EntryRow | undefined =>
-    rows<EntryRow>(`SELECT ${entryColumns} FROM receipts WHERE id = ?`, id)[0],
+  /** Where the entries begin that may have this id: the index keeps 48 bits of it. */
+  entryPlaces: (id: Hex): readonly number[] =>
+    rows<{ at: number }>('SELECT at FROM entries WHERE id = ?', shortId(id)).map(({ at }) => at),
 
   group: (n: number): { group: StoredGroup; ids: readonly Hex[] } | undefined => {
     const [row] = rows<GroupRow>(
-      'SELECT n AS "group", root, count, key, signature FROM groups WHERE n = ?',
+      'SELECT n AS "group", root, count, at, key, signature FROM groups WHERE n = ?',
       n,
     );
     if (row === undefined) return undefined;
-    const { key, signature, ...group } = row;
+    const { key, signature, at, ...group } = row;
+    const { value: record } = readRecords(journal, at).next();
+    const [, ...lines] = record?.lines ?? [];
     return {
       group: key === null || signature === null ? group : { ...group, key, signature },
-      ids: rows<{ id: Hex }>(
-        'SELECT id FROM receipts WHERE group_n = ? ORDER BY group_index',
-        n,
-      ).map(({ id }) => id),
+      ids: lines.map(({ text }) => indexedPart(text).id),
     };
   },
 
-  laneEntries: (lane: {
+  /** Where the entries of a lane begin, by `seq`. */
+  lanePlaces: (lane: {
     readonly payer: Address;
     readonly signer: Address;
     readonly afterSeq: number;
     readonly limit: number;
-  }): readonly EntryRow[] =>
-    rows(
-      `SELECT ${entryColumns} FROM receipts WHERE payer = ? AND signer = ? AND seq > ? ORDER BY seq LIMIT ?`,
+  }): readonly number[] =>
+    rows<{ at: number }>(
+      `SELECT at FROM lane_entries WHERE lane = (SELECT n FROM lanes WHERE payer = ? AND signer = ?)
+        AND seq > ? ORDER BY seq LIMIT ?`,
       lane.payer,
       lane.signer,
       lane.afterSeq,
       lane.limit,
-    ),
+    ).map(({ at }) => at),
 
   putBatch: (batch: BatchRecord): void => {
     db.prepare('INSERT OR REPLACE INTO batches VALUES (?, ?, ?)').run(
@@ -265,10 +262,79 @@ const operations = {
       state ?? null,
     ).map((row) => JSON.parse(row.record)),
 
-  close: (): void => db.close(),
+  close: (): void => {
+    closeSync(journal);
+    db.close();
+  },
 };
 
 export type Operations = typeof operations;
+
+/** Collects what many records change in the same rows, so that each row is written once. */
+function createBatch() {
+  const groups = new Map<number, IndexedGroup>();
+  const lanes = new Map<string, { readonly n: number; seq: number; cumulative: string }>();
+
+  const laneOf = ({ payer, signer }: IndexedEntry) => {
+    const name = `${payer}:${signer}`;
+    const known = lanes.get(name);
+    if (known !== undefined) return known;
+    const fresh = { n: Number(laneNumber.get(payer, signer)?.n), seq: 0, cumulative: '0' };
+    lanes.set(name, fresh);
+    return fresh;
+  };
+  const enterEntry = (text: string, at: number): void => {
+    const entry = indexedPart(text);
+    const lane = laneOf(entry);
+    insertEntry.run(shortId(entry.id), at);
+    insertLaneEntry.run(lane.n, entry.seq, at);
+    lane.seq = entry.seq;
+    lane.cumulative = entry.cumulative;
+  };
+  const sign = (signed: GroupSignature): void => {
+    const group = groups.get(signed.group);
+    if (group === undefined) operations.putSignatures([signed]);
+    else group.signed = signed;
+  };
+
+  return {
+    enter: ({ at, lines: [first, ...entries] }: StoredRecord): void => {
+      const { group, answers, dropped } = headFromText(first?.text ?? '');
+      for (const answer of answers) {
+        const { scope, fingerprint, atMs, outcome, body, file: name } = answer;
+        putAnswer.run(scope, fingerprint, atMs, outcome ?? null, body ?? null, name ?? null);
+      }
+      for (const scope of dropped) dropAnswer.run(scope);
+      if (group === undefined) return;
+      for (const { text, at: entryAt } of entries) enterEntry(text, entryAt);
+      groups.set(group.group, { root: group.root, count: entries.length, at });
+      for (const { scope, day, units } of group.spending) {
+        const spent = selectSpending.get(scope, day)?.units ?? '0';
+        upsertSpending.run(scope, day, `${BigInt(String(spent)) + units}`);
+      }
+      for (const signed of group.signatures) sign(signed);
+    },
+    finish: (): void => {
+      for (const [n, { root, count, at, signed }] of groups) {
+        insertGroup.run(n, root, count, at, signed?.key ?? null, signed?.signature ?? null);
+      }
+      for (const { n, seq, cumulative } of lanes.values()) updateLane.run(seq, cumulative, n);
+    },
+  };
+}
+
+/** So that a file that was made is found after a power cut; Windows keeps that by itself. */
+function syncFolder(folder: string): void {
+  if (process.platform === 'win32') return;
+  const descriptor = openSync(folder, 'r');
+  fsyncSync(descriptor);
+  closeSync(descriptor);
+}
+
+/** The first 48 bits of an id, which a JavaScript number holds exactly. */
+function shortId(id: Hex): number {
+  return Number.parseInt(id.slice(2, 14), 16);
+}
 
 function dailyAmounts(
   found: readonly { readonly scope: SpendingScope; readonly units: string }[],
@@ -298,6 +364,8 @@ parentPort?.on('message', ({ id, name, args }) => {
     return;
   }
   try {
+    // What is in the journal can be entered again; all else is durable by this transaction.
+    db.exec(`PRAGMA synchronous = ${name === 'index' ? 'NORMAL' : 'FULL'}`);
     db.exec('BEGIN IMMEDIATE');
     const value = operation(...args);
     db.exec('COMMIT');

@@ -1,9 +1,20 @@
-// The embedded ledger: SQLite in one worker thread, so that no commit stops the event loop (toolchain.md section 4).
+// The embedded ledger: receipts and keys in an append-only file, synced off the loop, and SQLite in one worker thread as their
+// index and for the rest. Per receipt that is a sixth of the CPU of a row in SQLite (performance.md section 3.6).
+import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
-import { entryFromText, entryToText } from './entry-text.ts';
-import type { Ledger, StoredEntry } from './ledger.ts';
-import type { EntryRow, Operations } from './sqlite-worker.ts';
+import { entryFromText } from './entry-text.ts';
+import { openJournalFile } from './journal-file.ts';
+import { groupLines, headToText, type RecordHead } from './journal-record.ts';
+import type { GroupCommit, Ledger, StoredAnswer, StoredEntry } from './ledger.ts';
+import { createSeenKeys } from './seen-keys.ts';
+import type { Operations } from './sqlite-worker.ts';
+
+/** What is in the journal is entered in the index this long after, ms, or when so much has gathered. */
+const INDEX_AFTER_MS = 250;
+const INDEX_AFTER_ENTRIES = 5_000;
+const INDEX_AFTER_ANSWER_BYTES = 8 * 1024 * 1024;
 
 interface Waiting {
   readonly resolve: (value: unknown) => void;
@@ -15,7 +26,10 @@ interface Waiting {
  * @throws DefaasError LEDGER_FAILED  the file cannot be opened, or later a write fails; after a failed write the caller must stop serving
  */
 export async function openSqliteLedger(file: string): Promise<Ledger> {
-  const worker = new Worker(new URL('./sqlite-worker.ts', import.meta.url), { workerData: file });
+  const journalFile = join(dirname(file), 'journal.log');
+  const worker = new Worker(new URL('./sqlite-worker.ts', import.meta.url), {
+    workerData: { file, journalFile },
+  });
   const waiting = new Map<number, Waiting>();
   let lastId = 0;
   let ended: Error | undefined;
@@ -49,42 +63,139 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
       worker.postMessage({ id: lastId, name, args });
     });
 
-  await run('open');
+  const journal = openJournalFile(journalFile, await run('open'));
+  const write = async (lines: readonly string[]): Promise<readonly number[]> => {
+    if (ended !== undefined) throw ended;
+    try {
+      return (await journal.append(lines)).at;
+    } catch (cause) {
+      endWith(cause);
+      throw ended;
+    }
+  };
+  const seen = createSeenKeys(await run('seenKeys'));
+  const lastSeqs = new Map<string, number>();
+  for (const { payer, signer, seq } of (await run('load', '')).lanes) {
+    lastSeqs.set(`${payer}:${signer}`, seq);
+  }
+
+  // What is in the journal and not yet in the index: `fresh`, and what the worker is entering now.
+  let fresh = createUnindexed();
+  let entering = fresh;
+  let indexing: Promise<void> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+
+  /** The worker takes messages in order, so a read that is posted after this sees what was in the journal before. */
+  const index = (): Promise<void> => {
+    clearTimeout(timer);
+    timer = undefined;
+    indexing ??= enterAll();
+    return indexing;
+  };
+  const enterAll = async (): Promise<void> => {
+    entering = fresh;
+    fresh = createUnindexed();
+    try {
+      await run('index', journal.end);
+    } finally {
+      entering = createUnindexed();
+      indexing = undefined;
+      if (fresh.isSome()) schedule();
+    }
+  };
+  const schedule = (): void => {
+    if (fresh.isLarge()) index().catch(endWith);
+    else timer ??= setTimeout(() => void index().catch(endWith), INDEX_AFTER_MS).unref();
+  };
+  /** Everything that was in the journal when it was called is in the index. */
+  const caughtUp = async (): Promise<void> => {
+    await indexing;
+    if (fresh.isSome()) await index();
+  };
+
+  const remember = (answer: StoredAnswer): void => {
+    seen.add(answer.scope);
+    fresh.putAnswer(answer);
+  };
+  const commit = async (group: GroupCommit): Promise<void> => {
+    for (const { receipt } of group.entries) {
+      const lane = `${receipt.payer}:${receipt.signer}`;
+      const lastSeq = lastSeqs.get(lane);
+      if (lastSeq !== undefined && receipt.seq <= lastSeq) {
+        throw new DefaasError(
+          'LEDGER_FAILED',
+          `receipt ${receipt.seq} of lane ${lane} is not above ${lastSeq}, another process may write ${file}`,
+        );
+      }
+      lastSeqs.set(lane, receipt.seq);
+    }
+    const at = await write(groupLines(group));
+    group.entries.forEach(({ id }, index) => {
+      fresh.places.set(id, at[index + 1] ?? 0);
+    });
+    for (const answer of group.answers) remember(answer);
+    schedule();
+  };
+  const append = async (head: Omit<RecordHead, 'group'>): Promise<void> => {
+    await write([headToText(head)]);
+    for (const answer of head.answers) remember(answer);
+    for (const scope of head.dropped) fresh.answers.set(scope, undefined);
+    schedule();
+  };
+  const entryAt = async (at: number): Promise<StoredEntry> => entryFromText(await journal.line(at));
+
   return {
-    load: (day) => run('load', day),
-    commit: ({ entries, ...group }) =>
-      run('commit', {
-        ...group,
-        entries: entries.map((entry) => ({
-          id: entry.id,
-          payer: entry.receipt.payer,
-          signer: entry.receipt.signer,
-          seq: entry.receipt.seq,
-          cumulative: entry.receipt.cumulative.toString(),
-          text: entryToText(entry),
-        })),
-      }),
-    putSignatures: (signatures) => run('putSignatures', signatures),
+    load: async (day) => {
+      await caughtUp();
+      return run('load', day);
+    },
+    commit,
+    putSignatures: async (signatures) => {
+      await caughtUp();
+      await run('putSignatures', signatures);
+    },
     putDailyLimit: (scope, units) => run('putDailyLimit', scope, units),
     putVoucher: (voucher) => run('putVoucher', voucher),
     voucher: (payer, signer) => run('voucher', payer, signer),
-    putAnswer: (answer) => run('putAnswer', answer),
-    answer: (scope) => run('answer', scope),
-    dropAnswer: (scope) => run('dropAnswer', scope),
-    expireAnswers: (beforeMs) => run('expireAnswers', beforeMs),
+    putAnswer: (answer) => append({ answers: [answer], dropped: [] }),
+    answer: async (scope) => {
+      if (!seen.mayHave(scope)) return undefined;
+      for (const { answers } of [fresh, entering]) {
+        if (answers.has(scope)) return answers.get(scope);
+      }
+      return run('answer', scope);
+    },
+    dropAnswer: (scope) => append({ answers: [], dropped: [scope] }),
+    expireAnswers: async (beforeMs) => {
+      await caughtUp();
+      return run('expireAnswers', beforeMs);
+    },
     putDeployment: (record) => run('putDeployment', record),
     putManifest: (functionVersion, manifest) => run('putManifest', functionVersion, manifest),
     putSecret: (secret) => run('putSecret', secret),
     secrets: (functionId) => run('secrets', functionId),
     entry: async (id) => {
-      const row = await run('entry', id);
-      return row && storedEntry(row);
+      const known = fresh.places.get(id) ?? entering.places.get(id);
+      for (const at of known === undefined ? await run('entryPlaces', id) : [known]) {
+        const entry = await entryAt(at);
+        if (entry.id === id) return entry;
+      }
+      return undefined;
     },
-    group: (group) => run('group', group),
-    laneEntries: async (lane) => (await run('laneEntries', lane)).map(storedEntry),
+    group: async (group) => {
+      await caughtUp();
+      return run('group', group);
+    },
+    laneEntries: async (lane) => {
+      await caughtUp();
+      return Promise.all((await run('lanePlaces', lane)).map(entryAt));
+    },
     putBatch: (batch) => run('putBatch', batch),
     batches: (state) => run('batches', state),
     close: async () => {
+      await caughtUp();
+      clearTimeout(timer);
+      await journal.close();
       await run('close');
       worker.removeAllListeners('exit');
       await worker.terminate();
@@ -92,6 +203,22 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
   };
 }
 
-function storedEntry(row: EntryRow): StoredEntry {
-  return { ...entryFromText(row.text), group: row.group, groupIndex: row.groupIndex };
+/** What the index does not have yet: bounded, because enough of it is entered at once. */
+function createUnindexed() {
+  const places = new Map<Hex, number>();
+  /** `undefined`: dropped. */
+  const answers = new Map<string, StoredAnswer | undefined>();
+  let answerBytes = 0;
+  return {
+    /** Where entries begin in the journal. */
+    places,
+    answers,
+    putAnswer: (answer: StoredAnswer): void => {
+      answers.set(answer.scope, answer);
+      answerBytes += answer.body?.length ?? 0;
+    },
+    isSome: (): boolean => places.size + answers.size > 0,
+    isLarge: (): boolean =>
+      places.size + answers.size >= INDEX_AFTER_ENTRIES || answerBytes >= INDEX_AFTER_ANSWER_BYTES,
+  };
 }

@@ -135,6 +135,66 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       });
     });
 
+    it('answers a key at once, after a restart too, and forgets one that was dropped', async () => {
+      const claim = (scope: string) => ({ scope: scope.repeat(64), fingerprint: 'f', atMs: 5 });
+      const outcome = {
+        ...claim('a'),
+        outcome: '{"status":200,"text":"\\u00e9 \u{1F600}"}',
+        body: new Uint8Array([0, 10, 255]),
+      };
+      const first = createEntry({ seq: 1 });
+      await ledger.putAnswer(claim('a'));
+      await ledger.putAnswer(claim('b'));
+      await ledger.putAnswer(claim('c'));
+      assert.deepEqual(await ledger.answer('a'.repeat(64)), claim('a'));
+      await ledger.commit({
+        group: 1,
+        root: first.id,
+        entries: [first],
+        spending: [],
+        answers: [outcome],
+        signatures: [],
+      });
+      await ledger.dropAnswer('b'.repeat(64));
+
+      const read = async () => {
+        const { body, ...rest } = (await ledger.answer('a'.repeat(64))) ?? {};
+        assert.deepEqual(
+          { ...rest, body: Buffer.from(body ?? []) },
+          {
+            ...outcome,
+            body: Buffer.from(outcome.body),
+          },
+        );
+        assert.equal(await ledger.answer('b'.repeat(64)), undefined);
+        assert.deepEqual(await ledger.answer('c'.repeat(64)), claim('c'));
+        assert.equal(await ledger.answer('d'.repeat(64)), undefined);
+      };
+      await read();
+      await reopen();
+      await read();
+      await ledger.expireAnswers(6);
+      assert.equal(await ledger.answer('c'.repeat(64)), undefined);
+    });
+
+    it('finds a receipt by its id and its group the moment it is committed', async () => {
+      const entry = createEntry({ seq: 1 });
+      const other = createEntry({ seq: 2 });
+      await ledger.commit({
+        group: 1,
+        root: entry.id,
+        entries: [entry],
+        spending: [],
+        answers: [],
+        signatures: [],
+      });
+
+      assert.deepEqual(await ledger.entry(entry.id), { ...entry, group: 1, groupIndex: 0 });
+      assert.equal(await ledger.entry(other.id), undefined);
+      assert.deepEqual((await ledger.group(1))?.ids, [entry.id]);
+      assert.equal(await ledger.group(2), undefined);
+    });
+
     it('keeps the higher of two vouchers, whichever came last', async () => {
       const voucher = (ceiling: bigint) => ({
         payer: PAYER,

@@ -1,6 +1,81 @@
-// The embedded ledger against the conformance suite.
+// The embedded ledger against the conformance suite, and what a crash leaves of its journal.
+import assert from 'node:assert/strict';
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { JournalEntry, Ledger } from '../../../broker/ledger/ledger.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
 import { testLedger } from './conformance.ts';
+import { createEntry } from './entries.ts';
 
-testLedger('sqlite', (dir) => openSqliteLedger(join(dir, 'ledger.sqlite')));
+const open = (dir: string) => openSqliteLedger(join(dir, 'ledger.sqlite'));
+
+testLedger('sqlite', open);
+
+describe('ledger sqlite after a crash', () => {
+  const opened: Ledger[] = [];
+  let dir: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'defaas-ledger-'));
+  });
+  afterEach(async () => {
+    for (const ledger of opened.splice(0)) await ledger.close();
+    rmSync(dir, { recursive: true });
+  });
+  const openIn = async (name: string): Promise<Ledger> => {
+    const ledger = await open(join(dir, name));
+    opened.push(ledger);
+    return ledger;
+  };
+  const commit = (ledger: Ledger, group: number, entry: JournalEntry): Promise<void> =>
+    ledger.commit({
+      group,
+      root: entry.id,
+      entries: [entry],
+      spending: [],
+      answers: [],
+      signatures: [],
+    });
+
+  it('has every committed receipt, also those that the index did not have yet', async () => {
+    const ledger = await openIn('first');
+    const entries = [1, 2, 3].map((seq) => createEntry({ seq }));
+    for (const [index, entry] of entries.entries()) await commit(ledger, index + 1, entry);
+
+    // As after kill -9: the files as they are, while the process that writes them still runs.
+    cpSync(join(dir, 'first'), join(dir, 'second'), { recursive: true });
+    const after = await openIn('second');
+
+    assert.equal((await after.load('')).lastGroup, 3);
+    for (const entry of entries) assert.equal((await after.entry(entry.id))?.id, entry.id);
+  });
+
+  it('cuts off a record that was not written to its end, and goes on behind the last whole one', async () => {
+    const ledger = await openIn('first');
+    const [whole, torn, next] = [
+      createEntry({ seq: 1 }),
+      createEntry({ seq: 2 }),
+      createEntry({ seq: 3 }),
+    ];
+    await commit(ledger, 1, whole);
+    cpSync(join(dir, 'first'), join(dir, 'second'), { recursive: true });
+    const wholeBytes = usedBytes(join(dir, 'second', 'journal.log'));
+    await commit(ledger, 2, torn);
+    cpSync(join(dir, 'first', 'journal.log'), join(dir, 'second', 'journal.log'));
+    truncateSync(join(dir, 'second', 'journal.log'), wholeBytes + 100);
+    appendFileSync(join(dir, 'second', 'journal.log'), 'of another file');
+
+    const after = await openIn('second');
+    assert.equal(await after.entry(torn.id), undefined);
+    await commit(after, 2, next);
+
+    assert.equal((await after.load('')).lastGroup, 2);
+    assert.deepEqual((await after.group(2))?.ids, [next.id]);
+  });
+});
+
+/** Up to where the zeros begin that are written ahead. */
+function usedBytes(file: string): number {
+  const bytes = readFileSync(file);
+  return bytes.findLastIndex((byte) => byte !== 0) + 1;
+}

@@ -1,0 +1,185 @@
+// The append-only file under the embedded ledger: what a call leaves is durable here first, and indexed behind. A record is
+// its length, its CRC-32, and lines of UTF-8; what gathers while one write and sync runs goes out together with the next.
+import { closeSync, fdatasync, ftruncateSync, openSync, read, readSync, write } from 'node:fs';
+import { crc32 } from 'node:zlib';
+
+/** Length and checksum of what follows, each 32 bits, big-endian. */
+const PREFIX_BYTES = 8;
+/** A longer record is not read back: it is no record of ours. */
+const MAX_RECORD_BYTES = 0x7fff_ffff;
+/** Read at once to find the end of a line; most lines end in it. */
+const LINE_BYTES = 4_096;
+const NEWLINE = 0x0a;
+/**
+ * Written ahead of the end: a sync over zeros that are there already writes data alone, and not the file's new length too. On
+ * ext4 that halves its time and takes a third off its CPU.
+ */
+const ZEROS = Buffer.alloc(1024 * 1024);
+
+/** Where a record's lines stand in the file. */
+export interface Appended {
+  /** Where the next record will begin. */
+  readonly end: number;
+  /** Where each line begins, bytes from the file's start. */
+  readonly at: readonly number[];
+}
+
+export interface JournalFile {
+  /** Bytes that are durable. */
+  readonly end: number;
+  /** Resolves when the lines are on disk. After a rejection the file takes no more: its end is not known. */
+  append(lines: readonly string[]): Promise<Appended>;
+  /** The line that begins at `at`, without its newline. */
+  line(at: number): Promise<string>;
+  close(): Promise<void>;
+}
+
+export interface StoredRecord {
+  readonly at: number;
+  readonly end: number;
+  readonly lines: readonly { readonly at: number; readonly text: string }[];
+}
+
+interface Waiting {
+  readonly bytes: Buffer;
+  readonly at: number[];
+  readonly resolve: (appended: Appended) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Opens the file to append at `end`, where its last whole record ends; what a crash left behind it is cut off. */
+export function openJournalFile(file: string, end: number): JournalFile {
+  const descriptor = openSync(file, 'r+');
+  ftruncateSync(descriptor, end);
+  let durable = end;
+  let filled = end;
+  let waiting: Waiting[] = [];
+  let writing: Promise<void> | undefined;
+  let broken: { readonly cause: unknown } | undefined;
+
+  const fillAhead = async (): Promise<void> => {
+    const from = Math.max(filled, durable);
+    await writeBytes(descriptor, ZEROS, from);
+    filled = from + ZEROS.length;
+  };
+  const writeAll = async (): Promise<void> => {
+    while (waiting.length > 0) {
+      const batch = waiting;
+      waiting = [];
+      const [first] = batch;
+      const bytes =
+        first && batch.length === 1 ? first.bytes : Buffer.concat(batch.map((one) => one.bytes));
+      try {
+        if (filled - durable < ZEROS.length / 4) await fillAhead();
+        await writeSynced(descriptor, bytes, durable);
+      } catch (cause) {
+        broken = { cause };
+        for (const one of [...batch, ...waiting]) one.reject(cause);
+        waiting = [];
+        break;
+      }
+      for (const one of batch) {
+        const at = one.at.map((offset) => durable + offset);
+        durable += one.bytes.length;
+        one.resolve({ end: durable, at });
+      }
+    }
+    writing = undefined;
+  };
+
+  return {
+    get end() {
+      return durable;
+    },
+    append: (lines) =>
+      new Promise((resolve, reject) => {
+        if (broken !== undefined) return reject(broken.cause);
+        waiting.push({ ...encode(lines), resolve, reject });
+        writing ??= writeAll();
+      }),
+    line: async (at) => {
+      for (let bytes = LINE_BYTES; ; bytes *= 4) {
+        const found = await readBytes(descriptor, at, bytes);
+        const lineEnd = found.indexOf(NEWLINE);
+        if (lineEnd >= 0) return found.toString('utf8', 0, lineEnd);
+        if (found.length < bytes) throw new Error(`no line at ${at} of the journal`);
+      }
+    },
+    close: async () => {
+      await writing;
+      closeSync(descriptor);
+    },
+  };
+}
+
+/** The whole records from `from` on; a last one that was cut short by a crash was never acknowledged, and ends it. */
+export function* readRecords(descriptor: number, from: number): Generator<StoredRecord, undefined> {
+  const prefix = Buffer.alloc(PREFIX_BYTES);
+  for (let at = from; ; ) {
+    if (readSync(descriptor, prefix, 0, PREFIX_BYTES, at) < PREFIX_BYTES) return undefined;
+    const length = prefix.readUInt32BE(0);
+    if (length === 0 || length > MAX_RECORD_BYTES) return undefined;
+    const body = Buffer.allocUnsafe(length);
+    if (readSync(descriptor, body, 0, length, at + PREFIX_BYTES) < length) return undefined;
+    if (crc32(body) !== prefix.readUInt32BE(4)) return undefined;
+    const end = at + PREFIX_BYTES + length;
+    yield { at, end, lines: linesIn(body, at + PREFIX_BYTES) };
+    at = end;
+  }
+}
+
+function linesIn(body: Buffer, at: number): { at: number; text: string }[] {
+  const lines: { at: number; text: string }[] = [];
+  for (let begin = 0; begin < body.length; ) {
+    const lineEnd = body.indexOf(NEWLINE, begin);
+    lines.push({ at: at + begin, text: body.toString('utf8', begin, lineEnd) });
+    begin = lineEnd + 1;
+  }
+  return lines;
+}
+
+/** The record's bytes, and where in them each line begins. JSON has no raw newline, so a line is a line. */
+function encode(lines: readonly string[]): { bytes: Buffer; at: number[] } {
+  const at: number[] = [];
+  let length = PREFIX_BYTES;
+  for (const line of lines) {
+    at.push(length);
+    length += Buffer.byteLength(line) + 1;
+  }
+  const bytes = Buffer.allocUnsafe(length);
+  bytes.write(`${lines.join('\n')}\n`, PREFIX_BYTES, 'utf8');
+  bytes.writeUInt32BE(length - PREFIX_BYTES, 0);
+  bytes.writeUInt32BE(crc32(bytes.subarray(PREFIX_BYTES)), 4);
+  return { bytes, at };
+}
+
+/** Both off the loop. */
+async function writeSynced(descriptor: number, bytes: Buffer, position: number): Promise<void> {
+  await writeBytes(descriptor, bytes, position);
+  await new Promise<void>((resolve, reject) => {
+    fdatasync(descriptor, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+/** All of them: a write may take fewer than it was given. */
+function writeBytes(descriptor: number, bytes: Buffer, position: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const writeFrom = (offset: number): void => {
+      write(descriptor, bytes, offset, bytes.length - offset, position + offset, (error, done) => {
+        if (error) reject(error);
+        else if (offset + done < bytes.length) writeFrom(offset + done);
+        else resolve();
+      });
+    };
+    writeFrom(0);
+  });
+}
+
+function readBytes(descriptor: number, at: number, bytes: number): Promise<Buffer> {
+  const target = Buffer.allocUnsafe(bytes);
+  return new Promise((resolve, reject) => {
+    read(descriptor, target, 0, bytes, at, (error, found) =>
+      error ? reject(error) : resolve(target.subarray(0, found)),
+    );
+  });
+}
