@@ -175,6 +175,21 @@ export const ERRORS = {
   TOKEN_MISSING: entry(401, 'The call needs a token', 'sign in at /oauth/token'),
   TOKEN_INVALID: entry(401, 'The token is not valid', 'sign in again at /oauth/token'),
   DPOP_INVALID: entry(401, 'The DPoP proof is not valid', 'send a fresh proof for this request'),
+  CALL_MISSING: entry(
+    403,
+    'The lane takes signed calls only',
+    'send the signed Call in Defaas-Call, or use a prepaid lane',
+  ),
+  CALL_INVALID: entry(
+    400,
+    'The signed Call is not valid',
+    'correct what the message names and sign again',
+  ),
+  CALL_STALE: entry(
+    409,
+    'The signed Call names an epoch or version that is not in force',
+    'ask GET /epochs/latest and sign again',
+  ),
   SIGN_IN_REFUSED: entry(400, 'The sign-in was refused', 'sign a fresh message'),
   NOT_GRANTED: entry(403, 'The caller has no grant for the function', 'ask its owner'),
   LANE_UNKNOWN: entry(404, 'No such lane at this gateway', 'run defaas deposit'),
@@ -183,7 +198,11 @@ export const ERRORS = {
   DEPLOYMENT_UNKNOWN: entry(404, 'No such deployment', 'check the id'),
   SECRET_MISSING: entry(409, 'A secret has no value', 'run defaas secret set'),
   SECRET_INVALID: entry(400, 'The secret cannot be kept', 'send another name or value'),
-  SECRET_UNREADABLE: entry(500, 'A secret cannot be opened', 'restore the key file or set it again'),
+  SECRET_UNREADABLE: entry(
+    500,
+    'A secret cannot be opened',
+    'restore the key file or set it again',
+  ),
   TARIFF_BELOW_COST: entry(
     409,
     'A call would cost more than it brings',

@@ -12,6 +12,7 @@ import type { Gateway } from './gateway.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { checkRoutes } from './routes/check.ts';
 import { deploymentRoutes } from './routes/deployments.ts';
+import { epochRoutes } from './routes/epochs.ts';
 import { functionRoutes } from './routes/functions.ts';
 import { houseRoutes } from './routes/house.ts';
 import { laneRoutes } from './routes/lanes.ts';
@@ -52,6 +53,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   );
   server.register(functionRoutes, { gateway });
   server.register(oauthRoutes, { gateway });
+  server.register(epochRoutes, { gateway });
   server.register(artifactRoutes, { gateway });
   server.register(deploymentRoutes, { gateway });
   server.register(checkRoutes, { gateway });

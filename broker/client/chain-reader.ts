@@ -2,9 +2,10 @@
 import { Contract } from 'ethers';
 import { RpcProvider } from '../../contracts/chain/rpc.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { functionIdOf, functionVersionOf } from '../../contracts/libraries/names.ts';
 import type { PriceTerms } from '../../contracts/libraries/tariffs.ts';
 import type { GatewayDocument } from './connection.ts';
-import type { ReceiptChain } from './verify-receipt.ts';
+import type { CallChain } from './sign-call.ts';
 
 /** A key's state is asked again after so long, ms: a retired key must be seen. */
 const KEY_CACHE_MS = 60_000;
@@ -16,6 +17,8 @@ const IDENTITY = [
   'function isKeyInForce(address key, address party, uint8 role) view returns (bool)',
 ];
 const REGISTRY = [
+  'function namespaceOf(string label) view returns (address)',
+  'function aliasOf(uint256 functionId, string label) view returns (uint32)',
   'function priceTermsOf(bytes32 functionVersion) view returns (((uint64 perCall, uint64 perGiBSecond, uint64 maxPrice, uint32 minBilledMs, uint32 roundMs, uint16 publisherBps) tariff, uint32 memoryMiB, uint32 timeoutMs))',
 ];
 const BILLING = [
@@ -46,7 +49,7 @@ export interface LaneBalance {
   readonly mode: number;
 }
 
-export interface ChainReader extends ReceiptChain {
+export interface ChainReader extends CallChain {
   /** Deposited and promised to nobody, base units. */
   freeUnits(account: Address): Promise<bigint>;
   /** Tokens that the account holds itself, base units. */
@@ -96,6 +99,15 @@ export function createChainReader(
       if (found) terms.set(functionVersion, found);
       return found;
     },
+    functionVersion: async (name) => {
+      const { owner, name: own, reference } = splitName(name);
+      const namespace = isAddress(owner) ? owner : await registry('namespaceOf', owner);
+      const functionId = functionIdOf(namespace.toLowerCase(), own);
+      const number = /^\d{1,9}$/.test(reference)
+        ? Number(reference)
+        : Number(await registry('aliasOf', functionId, reference));
+      return functionVersionOf(contracts.registry, functionId, number);
+    },
     freeUnits: (account) => billing('free', account),
     tokenUnits: (account) => token('balanceOf', account),
     tokenForm: async () => ({
@@ -122,6 +134,17 @@ export function createChainReader(
     },
     close: () => provider.destroy(),
   };
+}
+
+/** `owner/name`, `owner/name@version` or `owner/name@alias`. */
+function splitName(text: string) {
+  const [, owner = '', name = '', reference = 'latest'] =
+    /^([^/@]+)\/([^/@]+)(?:@(.+))?$/.exec(text.toLowerCase()) ?? [];
+  return { owner, name, reference };
+}
+
+function isAddress(text: string): text is Address {
+  return /^0x[0-9a-f]{40}$/.test(text);
 }
 
 interface TermsWords {

@@ -14,6 +14,7 @@ import {
 import { readHex, readUnits } from './parse.ts';
 import { fetchReceipts, type ReceiptDocument } from './receipts.ts';
 import type { Session } from './session.ts';
+import { type CallChain, type CallSigner, createCallSigner } from './sign-call.ts';
 import { type ReceiptChain, verifyReceipt } from './verify-receipt.ts';
 
 /** What one step of the ceiling is, base units: 0.10 of a token with 6 decimals. */
@@ -22,6 +23,8 @@ export const STEP_UNITS = 100_000n;
 const TIMEOUT_MS = 330_000;
 /** Parallel calls take each other's room under the ceiling; each raise makes room for one more. */
 const MAX_RAISES = 100;
+/** A Call is signed once more when the epoch or the version has moved on in between. */
+const MAX_SIGNATURES = 3;
 
 export interface InvokeRequest {
   /** `owner/name`, `owner/name@version` or `owner/name@alias`; the owner is an address or a label. */
@@ -67,22 +70,39 @@ export interface Caller {
   acknowledge(): Promise<void>;
 }
 
-export interface CallerOptions {
+interface AnyCallerOptions {
   /** Signed in with the lane's key. */
   readonly session: Session;
-  readonly chain: ReceiptChain;
   readonly memory?: LaneMemory;
-  /** By how much one voucher goes beyond the last, base units. */
+  /**
+   * By how much one voucher goes beyond the last, base units: what a lying gateway could take beyond the receipts seen. In a signed lane
+   * it is 0 when left out: each voucher covers what is checked and the calls in flight, so each call signs one.
+   */
   readonly stepUnits?: bigint;
   /** Called with each checked receipt, in order of seq. */
   readonly onReceipt?: (receipt: ReceiptDocument) => void | Promise<void>;
 }
 
+/** The lane's mode, as it was opened: with `signed`, the key signs every Call, and calls need no token. */
+export type CallerOptions = AnyCallerOptions &
+  (
+    | { readonly mode?: 'prepaid'; readonly chain: ReceiptChain }
+    | { readonly mode: 'signed'; readonly chain: CallChain }
+  );
+
 /** Makes a caller that pays from the session's lane. One voucher covers many calls; before each next one all receipts are checked. */
 export function createCaller(options: CallerOptions): Caller {
-  const { session, chain, memory = createLaneMemory(), stepUnits = STEP_UNITS } = options;
+  const { session, chain, memory = createLaneMemory() } = options;
   const { connection, key, lane } = session;
   if (!lane) throw new TypeError('a caller needs a session with a lane');
+  const stepUnits = options.stepUnits ?? (options.mode === 'signed' ? 0n : STEP_UNITS);
+  const signer =
+    options.mode === 'signed'
+      ? createCallSigner({ connection, key, lane, chain: options.chain })
+      : undefined;
+  /** Signed lanes: the most that calls may cost which are under way, and which are answered but whose receipts are not checked. */
+  const inFlight = new Map<string, bigint>();
+  const unchecked = new Map<number, bigint>();
   let checking: Promise<void> | undefined;
   let voucher = { ceilingUnits: 0n, header: '' };
 
@@ -95,6 +115,7 @@ export function createCaller(options: CallerOptions): Caller {
       await verifyReceipt(document, { domain: connection.domain, gateway, lane, chain, after });
       await options.onReceipt?.(document);
       const { seq, cumulative } = document.receipt;
+      unchecked.delete(seq);
       memory.update((record) =>
         record.verifiedSeq >= seq
           ? record
@@ -124,8 +145,60 @@ export function createCaller(options: CallerOptions): Caller {
     return voucher.header;
   };
 
+  const openUnits = () => {
+    let sum = 0n;
+    for (const units of [...inFlight.values(), ...unchecked.values()]) sum += units;
+    return sum;
+  };
+  /** The ceiling is what is checked and what is in flight, and no more than `stepUnits` beyond it. */
+  const coverOpen = async () => {
+    const { ceilingUnits, verifiedUnits } = memory.read();
+    if (ceilingUnits < verifiedUnits + openUnits()) await raiseToOpen();
+  };
+  const raiseToOpen = async () => {
+    await acknowledge();
+    memory.update((record) => {
+      const next = record.verifiedUnits + openUnits() + stepUnits;
+      return next > record.ceilingUnits ? { ...record, ceilingUnits: next } : record;
+    });
+  };
+  const invokeSigned = async (request: KeyedRequest, by: CallSigner): Promise<InvokeReply> => {
+    const call = {
+      function: request.function,
+      body: request.body ?? new Uint8Array(),
+      idempotencyKey: request.idempotencyKey,
+      maxPriceUnits: request.maxPriceUnits,
+    };
+    const worstUnits = await by.worstUnits(call);
+    const place = crypto.randomUUID();
+    inFlight.set(place, worstUnits);
+    try {
+      for (let tries = 1; ; tries += 1) {
+        await coverOpen();
+        const headers = headersOf(request);
+        headers.set('defaas-call', await by.header(call));
+        headers.set('defaas-voucher', await newestVoucher());
+        const response = await connection.send(...requestOf(request, headers));
+        const receipt = receiptLine(response);
+        if (receipt) {
+          if (receipt.seq > memory.read().verifiedSeq) unchecked.set(receipt.seq, worstUnits);
+          return { response, receipt, idempotencyKey: request.idempotencyKey };
+        }
+        const error = await readProblem(response, `calling ${request.function}`);
+        if (tries === MAX_SIGNATURES) throw error;
+        // Receipts of calls whose answers were lost: what they cost is checked, then covered.
+        if (shortageIn(error)?.reason === 'ceiling') await raiseToOpen();
+        else if (error.code === 'CALL_STALE') by.forget();
+        else throw error;
+      }
+    } finally {
+      inFlight.delete(place);
+    }
+  };
+
   const invoke: Caller['invoke'] = async (given) => {
     const request = withKey(given);
+    if (signer) return invokeSigned(request, signer);
     if (memory.read().ceilingUnits === 0n) await raise({ ceilingUnits: 0n, needUnits: 1n });
     for (let raises = 0; ; raises += 1) {
       const headers = headersOf(request);

@@ -69,6 +69,9 @@ function parseReceipt(value: Json): ReceiptDocument {
     id: readHex(value.id, 32, 'id'),
     receipt: parseFields(readObject(value.receipt, 'receipt')),
     call: parseCall(readObject(value.call, 'call')),
+    ...(typeof value.callSignature === 'string' && {
+      callSignature: readHex(value.callSignature, 65, 'callSignature'),
+    }),
     execution: parseExecution(readObject(value.execution, 'execution')),
     ...(typeof value.salt === 'string' ? { salt: readHex(value.salt, 32, 'salt') } : {}),
     group: {

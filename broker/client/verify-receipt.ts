@@ -111,7 +111,7 @@ async function verifyBodies(
 }
 
 /** sha256(salt || bytes), as `input` and `output` are hashed (contracts.md 4). */
-async function saltedHash(salt: Hex, bytes: Uint8Array): Promise<Hex> {
+export async function saltedHash(salt: Hex, bytes: Uint8Array): Promise<Hex> {
   const salted = new Uint8Array(32 + bytes.length);
   salted.set(fromHex(salt));
   salted.set(bytes, 32);

@@ -32,7 +32,8 @@ export interface Answers {
       readonly invocation: Invocation;
       readonly caller: Caller;
       readonly target: Target;
-      readonly key: string;
+      /** The caller's Idempotency-Key. A signed Call has its nonce instead. */
+      readonly key: string | undefined;
     },
     run: (keyed: KeyedCall) => Promise<Answer>,
   ): Promise<Answer>;
@@ -99,12 +100,18 @@ export function createAnswers(options: AnswersOptions): Answers {
 
   return {
     once: ({ invocation, caller, target, key }, run) => {
-      const scope = hashOf(caller.payer, target.function.id.toString(16), key);
+      const functionId = target.function.id.toString(16);
+      const { signed } = caller;
+      // A nonce is unique in its lane, whatever the function (contracts.md section 4); it comes of the key, where there is one.
+      const scope = signed
+        ? hashOf(caller.payer, caller.signer, `${signed.call.nonce}`)
+        : hashOf(caller.payer, functionId, key ?? '');
       const fingerprint = hashOf(
         invocation.method,
         invocation.path,
         invocation.query,
         invocation.body,
+        ...(signed ? [functionId] : []),
       );
       const first = inFlight.get(scope);
       if (first !== undefined) {

@@ -2,6 +2,7 @@
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Credential } from './authenticate.ts';
+import type { SignedCall } from './signed-call.ts';
 
 export type Headers = readonly (readonly [name: string, value: string])[];
 
@@ -21,6 +22,8 @@ export interface Invocation {
   readonly headers: Headers;
   readonly body: Uint8Array;
   readonly credential: Credential | undefined;
+  /** As it came in `Defaas-Call`. */
+  readonly signedCall?: string | undefined;
   /** `<ceiling>:<signature>` as it came in `Defaas-Voucher`. */
   readonly voucher: string | undefined;
   readonly idempotencyKey: string | undefined;
@@ -33,6 +36,8 @@ export interface Caller {
   readonly signer: Address;
   /** The payer is the function's publisher, who sponsors the call. */
   readonly sponsored: boolean;
+  /** In a signed lane: the Call that authenticates this very request. */
+  readonly signed?: SignedCall;
 }
 
 /** What the caller gets back beside the function's own answer. */

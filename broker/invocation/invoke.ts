@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { InvokeRequest } from '../../adapters/provider.ts';
 import type { FunctionVersion } from '../../contracts/chain.ts';
-import { type Hex, keccak256Hex } from '../../contracts/libraries/keccak.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { type Call, hashCall } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import { DefaasError } from '../errors.ts';
@@ -14,9 +14,11 @@ import { type Choice, choose } from './choose.ts';
 import { type Hold, holdMoney, sponsorEmpty } from './hold.ts';
 import type { Answer, Caller, Invocation, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
+import { nonceOf } from './nonce.ts';
 import { record, saltedHash } from './record.ts';
 import { forwardedHeaders, replyHeaders } from './reply.ts';
 import { resolveTarget, type Target } from './resolve.ts';
+import { refuseUnsigned, verifySignedCall } from './signed-call.ts';
 import { acceptVoucher } from './vouchers.ts';
 
 /** How long after its deadline a prepaid call may still end: the version's timeout, a cold start, and clocks apart. */
@@ -27,7 +29,7 @@ const NO_BODY = new Uint8Array();
 
 /**
  * Runs one call and resolves when its receipt is durable and signed.
- * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, FUNCTION_UNKNOWN, FUNCTION_DEPRECATED, FUNCTION_NOT_DEPLOYED, NOT_GRANTED,
+ * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, DPOP_INVALID, CALL_MISSING, CALL_INVALID, CALL_STALE, FUNCTION_UNKNOWN, FUNCTION_DEPRECATED, FUNCTION_NOT_DEPLOYED, NOT_GRANTED,
  *   CHAIN_STALE, RATE_LIMITED, FUNCTION_FAILING, VOUCHER_INVALID, PAYMENT_REQUIRED, PRICE_ABOVE_MAX, SPONSOR_EMPTY, BODY_TOO_LARGE, PROVIDERS_DOWN; nothing ran and
  *   nothing was charged then
  */
@@ -38,7 +40,7 @@ export async function invoke(gateway: Gateway, invocation: Invocation): Promise<
   await acceptVoucher(gateway, caller, invocation.voucher);
   const call = { invocation, caller, target, atBlock };
   const key = invocation.idempotencyKey;
-  if (key === undefined) return run(gateway, call);
+  if (key === undefined && caller.signed === undefined) return run(gateway, call);
   return gateway.answers.once({ ...call, key }, (keyed) => run(gateway, { ...call, keyed }));
 }
 
@@ -61,17 +63,20 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
   try {
     hold = holdMoney(gateway, caller, target, maxPriceUnits);
     const { lane, daily } = hold;
-    const draw = await gateway.beacon.drawFor(version.functionVersion);
-    const salt = randomBytes(32);
-    const call = callFor({
-      gateway,
-      invocation,
-      target,
-      lane,
-      input: saltedHash(salt, invocation.body),
-      maxPriceUnits,
-      epoch: draw.epoch,
-    });
+    const { signed } = caller;
+    const draw = signed?.draw ?? (await gateway.beacon.drawFor(version.functionVersion));
+    const salt = signed?.salt ?? randomBytes(32);
+    const call =
+      signed?.call ??
+      callFor({
+        gateway,
+        invocation,
+        target,
+        lane,
+        input: saltedHash(salt, invocation.body),
+        maxPriceUnits,
+        epoch: draw.epoch,
+      });
     const routes = gateway.deployments.routes(version.functionVersion);
     const choices = choose(
       { value: draw.value, call: hashCall(call), ids: draw.ids },
@@ -97,6 +102,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       lane,
       daily,
       call,
+      callSignature: signed?.signature,
       salt,
       atBlock,
       outcome,
@@ -152,11 +158,18 @@ function providersDown(
   );
 }
 
-/** A token's lane, or for a call without a token the publisher's, where the manifest says that the publisher pays. */
+/** The lane of a signed Call or of a token, or for a call without a token the publisher's, where the manifest says that the publisher pays. */
 async function callerOf(gateway: Gateway, invocation: Invocation, target: Target): Promise<Caller> {
+  if (invocation.signedCall !== undefined) {
+    const signed = verifySignedCall(gateway, invocation, invocation.signedCall, target);
+    return { payer: signed.call.payer, signer: signed.call.signer, sponsored: false, signed };
+  }
   if (invocation.credential !== undefined) {
     const token = await gateway.authenticate(invocation.credential);
-    if (token.lane !== undefined) return { ...token.lane, sponsored: false };
+    if (token.lane !== undefined) {
+      refuseUnsigned(gateway, token.lane);
+      return { ...token.lane, sponsored: false };
+    }
     throw new DefaasError(
       'TOKEN_INVALID',
       'the token names no lane to spend from, sign in with the lane among the resources',
@@ -211,12 +224,6 @@ function callFor(of: {
     deadlineSec: nowSec + Math.ceil(target.version.timeoutMs / 1000) + DEADLINE_SLACK_SEC,
     beacon: of.epoch,
   };
-}
-
-/** Unique in the lane: from the caller's key, so that it can check the draw, else drawn (contracts.md section 4). */
-function nonceOf(idempotencyKey: string | undefined): bigint {
-  if (idempotencyKey === undefined) return randomBytes(8).readBigUInt64BE();
-  return BigInt(keccak256Hex(Buffer.from(idempotencyKey, 'utf8')).slice(0, 18));
 }
 
 /** The smallest request limit among the clouds that could take the call. */

@@ -24,6 +24,8 @@ interface Finished {
   readonly target: Target;
   readonly lane: LaneState;
   readonly call: Call;
+  /** Of the lane's key, in a signed lane. */
+  readonly callSignature: Hex | undefined;
   readonly salt: Uint8Array;
   readonly atBlock: number;
   readonly outcome: Exclude<Outcome, { kind: 'none' }>;
@@ -42,7 +44,9 @@ export async function record(gateway: Gateway, finished: Finished): Promise<Answ
   const { target, lane, call, outcome } = finished;
   const { route, place } = outcome.choice;
   const { execution, reason } = executionOf(gateway, finished);
-  const price = priceOf(execution, target.version);
+  // What ended after the deadline that was agreed costs nothing (contracts.md D5).
+  const isLate = execution.finishedAtSec > call.deadlineSec;
+  const price = isLate ? 0n : priceOf(execution, target.version);
   lane.seq += 1;
   lane.cumulative += price;
   const receipt: Receipt = {
@@ -69,6 +73,7 @@ export async function record(gateway: Gateway, finished: Finished): Promise<Answ
     attempts: outcome.failed.filter(
       (one) => outcome.kind === 'answered' || one.deployment !== route.id,
     ),
+    ...(finished.callSignature !== undefined && { callSignature: finished.callSignature }),
     ...(reason !== undefined && { reason }),
   };
   const answer: Answer = {

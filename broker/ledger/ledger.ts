@@ -19,6 +19,8 @@ export interface JournalEntry {
   readonly id: Hex;
   readonly receipt: Receipt;
   readonly call: Call;
+  /** Of the lane's key over the Call; only in signed lanes. */
+  readonly callSignature?: Hex;
   readonly execution: Execution;
   /** 32 random bytes under `input` and `output`; shown to the payer only. */
   readonly salt: Hex;

@@ -73,6 +73,7 @@ function invocationOf(gateway: Gateway, request: FastifyRequest): Invocation {
     headers,
     body,
     credential: credentialOf(gateway, request),
+    signedCall: single(request, 'defaas-call'),
     voucher: single(request, 'defaas-voucher'),
     idempotencyKey: single(request, 'idempotency-key') ?? (event && `${event.source}\n${event.id}`),
     maxPriceUnits: maxPriceOf(single(request, 'defaas-max-price')),

@@ -112,6 +112,7 @@ async function receiptDocument(
     settled: receipt.seq <= settledSeq,
     receipt: { ...receipt, price: `${receipt.price}`, cumulative: `${receipt.cumulative}` },
     call: { ...call, nonce: `${call.nonce}`, maxPrice: `${call.maxPrice}` },
+    ...(entry.callSignature !== undefined && { callSignature: entry.callSignature }),
     execution,
     ...(isOwn && { salt: entry.salt }),
     group: {

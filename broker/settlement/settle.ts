@@ -222,6 +222,7 @@ async function* batchReceipts(
         code,
         measuredMs,
       })),
+      ...(entry.callSignature !== undefined && { callSignature: entry.callSignature }),
       ...(entry.reason !== undefined && { reason: entry.reason }),
     };
   }

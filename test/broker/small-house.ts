@@ -25,7 +25,7 @@ const TOKEN = 1_000_000n;
 const NO_THUMBPRINT: Hex = `0x${'00'.repeat(32)}`;
 const ROLE_GATEWAY = 1;
 const ROLES_BOTH = 3;
-const PREPAID = 1;
+const MODES = { prepaid: 1, signed: 2 } as const;
 
 /** The well-known test accounts of the house's parties. */
 export const KEYS = {
@@ -35,6 +35,8 @@ export const KEYS = {
   publisher: testKey(4),
   user: testKey(5),
 };
+
+type LaneMode = 'prepaid' | 'signed';
 
 export interface SmallHouse {
   readonly chain: HardhatChain;
@@ -54,9 +56,14 @@ export interface SmallHouse {
     handler: string,
     manifest?: Readonly<Record<string, unknown>>,
   ): Promise<string>;
-  /** Deposits, allots and opens a prepaid lane. @returns the lane's fresh key */
-  openLane(payer: Key, units?: bigint): Promise<Key>;
-  caller(payer: Key, signer: Key, memory?: LaneMemory): Promise<ReturnType<typeof createCaller>>;
+  /** Deposits, allots and opens a lane, prepaid by default. @returns the lane's fresh key */
+  openLane(payer: Key, units?: bigint, mode?: LaneMode): Promise<Key>;
+  caller(
+    payer: Key,
+    signer: Key,
+    memory?: LaneMemory,
+    mode?: LaneMode,
+  ): Promise<ReturnType<typeof createCaller>>;
   close(): Promise<void>;
 }
 
@@ -140,7 +147,7 @@ export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<
       if (done.state !== 'live') throw new Error(JSON.stringify(done));
       return `${owner}/${name}`;
     },
-    openLane: async (payer, units = 5n * TOKEN) => {
+    openLane: async (payer, units = 5n * TOKEN, mode = 'prepaid') => {
       laneKeys += 1;
       const signer = testKey(laneKeys);
       const writer = view.connect(payer);
@@ -152,19 +159,16 @@ export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<
           signer: signer.address,
           cap: units,
           expirySec: Math.floor(Date.now() / 1000) + 30 * 86_400,
-          mode: PREPAID,
+          mode: MODES[mode],
         },
       });
       await running.gateway.chain.synced(block);
       return signer;
     },
-    caller: async (payer, signer, memory = createLaneMemory()) => {
+    caller: async (payer, signer, memory = createLaneMemory(), mode = 'prepaid') => {
       const session = await house.session(signer, { payer, signer });
-      return createCaller({
-        session,
-        memory,
-        chain: createChainReader(session.connection.document),
-      });
+      const chain = createChainReader(session.connection.document);
+      return createCaller({ session, memory, mode, chain });
     },
     close: async () => {
       await running.close();

@@ -1,0 +1,181 @@
+// Step 1 of a call in a `signed` lane: the Call that the lane's key signed says who asks, for what, and for how much (contracts.md 6.2).
+import { fromHex, type Hex } from '../../contracts/libraries/keccak.ts';
+import { type Call, hashCall } from '../../contracts/libraries/receipts.ts';
+import { priceOf } from '../../contracts/libraries/tariffs.ts';
+import { hashToSign } from '../../contracts/libraries/typed-data.ts';
+import { recoverSigner } from '../ecdsa.ts';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import type { Draw } from './beacon.ts';
+import type { Invocation } from './invocation.ts';
+import { nonceOf } from './nonce.ts';
+import { saltedHash } from './record.ts';
+import type { Target } from './resolve.ts';
+
+/** Mode of a lane whose key signs every Call (contracts.md 3). */
+const SIGNED = 2;
+/** What failovers may take beyond the version's timeout: a deadline nearer than that could not be kept. */
+const LEAST_SLACK_SEC = 45;
+/** A Call is good for no longer than this beyond the version's timeout, so that it cannot be kept back and run much later. */
+const MOST_SLACK_SEC = 600;
+/** An older epoch would let the caller choose among many draws; prepaid calls have 10 minutes too (contracts.md section 9). */
+const MAX_EPOCH_AGE_SEC = 600;
+
+/** A Call whose signature and terms hold, with the draw that its epoch gives. */
+export interface SignedCall {
+  readonly call: Call;
+  /** The caller's own, under `input` and `output`; 32 bytes. */
+  readonly salt: Uint8Array;
+  /** Of the lane's key over the Call, EIP-712. */
+  readonly signature: Hex;
+  readonly draw: Draw;
+}
+
+/**
+ * Reads and checks a `Defaas-Call` header: base64url of JSON with the Call's fields, `salt` and `signature`; nonce and maxPrice
+ * are decimal text. One native recover; no token is needed beside it.
+ * @throws DefaasError CALL_INVALID     another form, lane, gateway, input, nonce, deadline or signer, or a prepaid lane
+ * @throws DefaasError CALL_STALE       its epoch or version is not in force (any more): sign again
+ * @throws DefaasError PRICE_ABOVE_MAX  the version may cost more than the Call allows
+ */
+export function verifySignedCall(
+  gateway: Gateway,
+  invocation: Invocation,
+  header: string,
+  target: Target,
+): SignedCall {
+  const { call, salt, signature } = parse(header);
+  if (call.gateway !== gateway.address) throw invalid(`it is for the gateway ${call.gateway}`);
+  const lane = gateway.chain.view.lane(call.payer, gateway.address, call.signer);
+  if (lane?.mode !== SIGNED) {
+    throw invalid(`the lane of ${call.signer} is not one of signed calls, use its access token`);
+  }
+  if (call.functionVersion !== target.version.functionVersion) {
+    throw stale(`it is for another version than ${target.label}`);
+  }
+  const { idempotencyKey } = invocation;
+  if (idempotencyKey !== undefined && call.nonce !== nonceOf(idempotencyKey)) {
+    throw invalid('its nonce is not that of the Idempotency-Key');
+  }
+  refuseDeadline(call, target, gateway.nowMs() / 1000);
+  refusePrice(call, target);
+  const draw = drawOf(gateway, call);
+  if (saltedHash(salt, invocation.body) !== call.input) {
+    throw invalid('its input is not the salted hash of the body');
+  }
+  if (recoverSigner(hashToSign(gateway.chain.domain, hashCall(call)), signature) !== call.signer) {
+    throw invalid(`it is not signed by the lane's key ${call.signer}`);
+  }
+  return { call, salt, signature, draw };
+}
+
+/** In a signed lane a token is not enough. @throws DefaasError CALL_MISSING */
+export function refuseUnsigned(
+  gateway: Gateway,
+  { payer, signer }: Pick<Call, 'payer' | 'signer'>,
+): void {
+  if (gateway.chain.view.lane(payer, gateway.address, signer)?.mode !== SIGNED) return;
+  throw new DefaasError(
+    'CALL_MISSING',
+    `the lane of ${signer} takes signed calls only, send the Call in Defaas-Call or use a prepaid lane`,
+  );
+}
+
+function refuseDeadline(call: Call, { version }: Target, nowSec: number): void {
+  const timeoutSec = Math.ceil(version.timeoutMs / 1000);
+  if (call.deadlineSec < nowSec + timeoutSec + LEAST_SLACK_SEC) {
+    throw invalid(`its deadline must lie ${timeoutSec + LEAST_SLACK_SEC} s ahead or more`);
+  }
+  if (call.deadlineSec > nowSec + timeoutSec + MOST_SLACK_SEC) {
+    throw invalid(`its deadline may lie ${timeoutSec + MOST_SLACK_SEC} s ahead at most`);
+  }
+}
+
+function refusePrice(call: Call, { version }: Target): void {
+  const { timeoutMs, memoryMiB } = version;
+  const worst = priceOf({ status: 200, billedMs: timeoutMs, memoryMiB }, version);
+  if (worst <= call.maxPrice) return;
+  throw new DefaasError(
+    'PRICE_ABOVE_MAX',
+    `the call may cost ${worst} units, the Call allows ${call.maxPrice}, sign a higher maxPrice`,
+    { members: { priceUnits: `${worst}`, maxPriceUnits: `${call.maxPrice}` } },
+  );
+}
+
+/** The view has final blocks only, so an epoch that it knows stays. */
+function drawOf(gateway: Gateway, call: Call): Draw {
+  const { view } = gateway.chain;
+  const epoch = view.epochOf(call.beacon);
+  if (epoch === undefined) throw stale(`no epoch ${call.beacon} is recorded`);
+  if (gateway.nowMs() / 1000 - epoch.timeSec > MAX_EPOCH_AGE_SEC) {
+    throw stale(`epoch ${call.beacon} is older than ${MAX_EPOCH_AGE_SEC} s`);
+  }
+  const set = view.candidates(call.functionVersion, gateway.address, epoch.epoch);
+  if (set === undefined) throw stale(`the version had no candidates at epoch ${call.beacon}`);
+  return { epoch: epoch.epoch, value: epoch.value, ids: set.ids };
+}
+
+const ADDRESS = /^0x[0-9a-f]{40}$/;
+const WORD = /^0x[0-9a-f]{64}$/;
+
+interface CallText {
+  readonly call: Call;
+  readonly salt: Uint8Array;
+  readonly signature: Hex;
+}
+
+function parse(header: string): CallText {
+  const value = jsonOf(header);
+  const hex = (name: string, form: RegExp): Hex => {
+    const text = String(value[name]).toLowerCase();
+    if (!form.test(text)) throw invalid(`${name} is not of its form`);
+    // Safe: the forms are those of Hex.
+    return text as Hex;
+  };
+  const units = (name: string, bits: bigint): bigint => {
+    const text = value[name];
+    const number = typeof text === 'string' && /^\d{1,39}$/.test(text) ? BigInt(text) : -1n;
+    if (number < 0n || number >> bits !== 0n) throw invalid(`${name} is no uint${bits} as text`);
+    return number;
+  };
+  const count = (name: string): number => {
+    const number = value[name];
+    if (Number.isSafeInteger(number) && Number(number) >= 0) return Number(number);
+    throw invalid(`${name} is no whole number`);
+  };
+  const call = {
+    payer: hex('payer', ADDRESS),
+    gateway: hex('gateway', ADDRESS),
+    signer: hex('signer', ADDRESS),
+    nonce: units('nonce', 64n),
+    functionVersion: hex('functionVersion', WORD),
+    input: hex('input', WORD),
+    maxPrice: units('maxPrice', 128n),
+    deadlineSec: count('deadlineSec'),
+    beacon: count('beacon'),
+  };
+  const signature = hex('signature', /^0x[0-9a-f]{130}$/);
+  return { call, salt: fromHex(hex('salt', WORD)), signature };
+}
+
+function jsonOf(header: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(header, 'base64url').toString('utf8'));
+    // Safe: JSON objects have string keys; every member is read with a check.
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
+  } catch {
+    // Not base64url or not JSON: the same answer as below.
+  }
+  throw invalid('its form is base64url of JSON');
+}
+
+function invalid(why: string): DefaasError {
+  return new DefaasError('CALL_INVALID', `the signed Call is refused: ${why}, sign it again`);
+}
+
+function stale(why: string): DefaasError {
+  return new DefaasError(
+    'CALL_STALE',
+    `the signed Call is refused: ${why}, ask GET /epochs/latest and sign it again`,
+  );
+}

@@ -1,0 +1,26 @@
+// GET /epochs/latest: the recorded epoch that a signed Call of a version names, checkpointed first when the newest is too old.
+import type { FastifyInstance } from 'fastify';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+
+type LatestQuery = { Querystring: { version?: string } };
+
+export async function epochRoutes(
+  server: FastifyInstance,
+  { gateway }: { readonly gateway: Gateway },
+): Promise<void> {
+  server.get<LatestQuery>('/epochs/latest', async (request, reply) => {
+    const version = request.query.version?.toLowerCase() ?? '';
+    if (!/^0x[0-9a-f]{64}$/.test(version)) {
+      throw new DefaasError(
+        'REQUEST_INVALID',
+        'ask with version=<functionVersion, 0x and 64 digits>',
+      );
+    }
+    reply.header('cache-control', 'no-store');
+    // Safe: the pattern above is that of Hex.
+    const { epoch, value } = await gateway.beacon.drawFor(version as Hex);
+    return { epoch, value, timeSec: gateway.chain.view.epochOf(epoch)?.timeSec ?? 0 };
+  });
+}
