@@ -31,7 +31,7 @@ export interface SignedMessage {
 }
 
 interface SignInOptions {
-  readonly chain: Pick<Chain, 'chainId' | 'provider' | 'view'>;
+  readonly chain: Pick<Chain, 'chainId' | 'provider' | 'synced' | 'view'>;
   readonly gateway: Address;
   readonly nowMs: () => number;
 }
@@ -90,12 +90,14 @@ export function createSignIn(options: SignInOptions): SignIn {
       if (lane !== undefined && lane.payer !== subject && lane.signer !== subject) {
         refuse('the lane is not the signer’s');
       }
-      if (lane !== undefined && !chain.view.lane(lane.payer, gateway, lane.signer)) {
-        refuse('the lane is not open at this gateway');
-      }
       spend(siwe.nonce);
       const isSigned = await verifySignature(chain.provider, subject, { message }, signature);
       if (!isSigned) refuse('the signature is not the address’s');
+      const isOpen = (): boolean =>
+        lane === undefined || chain.view.lane(lane.payer, gateway, lane.signer) !== undefined;
+      // Its transaction may be younger than the view.
+      if (!isOpen()) await chain.synced();
+      if (!isOpen()) refuse('the lane is not open at this gateway');
       return { subject, lane };
     },
   };

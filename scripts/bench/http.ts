@@ -70,7 +70,9 @@ export const run: Run = async (report) => {
     const upstream = await stubAddress(stub);
     nginx = await startNginx(upstream);
     if (nginx === undefined) report('no nginx on this machine: figures beside it are left out');
-    gateway = await startPaidGateway({ upstream: `http://${upstream}` });
+    gateway = await startPaidGateway({
+      functions: [{ name: 'bench', idempotent: true, upstreams: [`http://${upstream}`] }],
+    });
     const peers = peersOf(stub, upstream, nginx, gateway);
     for (const peer of peers) await warmUp(load, peer);
     const before = await gateway.receipts();

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { connect } from '../../../broker/client/connection.ts';
 import { createKeySigner } from '../../../broker/client/key.ts';
 import { fetchLane, putVoucher, signVoucher } from '../../../broker/client/lane.ts';
+import { fetchReceipts, type ReceiptDocument } from '../../../broker/client/receipts.ts';
 import { createSession } from '../../../broker/client/session.ts';
 import { signIn } from '../../../broker/client/sign-in.ts';
 import type { EmulatorsFile } from '../../../broker/clouds.ts';
@@ -22,7 +23,6 @@ import { PACKAGE_ROOT } from '../../cli/house.ts';
 import { startLocalChain } from '../../local-chain.ts';
 import type { Target } from './load.ts';
 
-const NAME = 'bench';
 const PROVIDER = 'azure-functions';
 const REGION = 'westeurope';
 const MEMORY_MIB = 128;
@@ -40,16 +40,27 @@ export interface PaidGateway {
   readonly origin: string;
   readonly pid: number;
   readonly process: ChildProcess;
-  /** A paid call of the function: a fresh bearer token in its headers. */
-  target(body: string): Promise<Target>;
+  /** A paid call of a function, the first by default: a fresh bearer token in its headers. */
+  target(body: string, name?: string): Promise<Target>;
   /** Receipts in the lane so far. */
   receipts(): Promise<number>;
+  /** The lane's receipts in order, as the gateway shows them. */
+  documents(): AsyncIterable<ReceiptDocument>;
+  /** SIGKILL, and again on the same state and port; resolves when it answers. */
+  killAndRestart(): Promise<void>;
   close(): Promise<void>;
 }
 
+/** A function whose deployments lie at stubs. */
+export interface PaidFunction {
+  readonly name: string;
+  readonly idempotent: boolean;
+  /** `http://host:port` of each stub: one deployment each. */
+  readonly upstreams: readonly string[];
+}
+
 export interface PaidGatewayOptions {
-  /** `http://host:port` of the stub. */
-  readonly upstream: string;
+  readonly functions: readonly PaidFunction[];
   /** Arguments of node for the gateway's process. */
   readonly execArgv?: readonly string[];
 }
@@ -72,11 +83,13 @@ export async function startPaidGateway(options: PaidGatewayOptions): Promise<Pai
   };
   try {
     await found(home, local.rpcUrl);
-    const lane = await furnish(home, local.rpcUrl, options.upstream);
-    child = fork(join(PACKAGE_ROOT, 'broker/main.ts'), {
-      env: { ...process.env, ...environmentOf(home, local) },
-      execArgv: [...(options.execArgv ?? [])],
-    });
+    const lane = await furnish(home, local.rpcUrl, options.functions);
+    const start = (port: string): ChildProcess =>
+      fork(join(PACKAGE_ROOT, 'broker/main.ts'), {
+        env: { ...process.env, ...environmentOf(home, local), DEFAAS_PORT: port },
+        execArgv: [...(options.execArgv ?? [])],
+      });
+    child = start('0');
     const origin = await readyUrl(child);
     const connection = await connect(origin);
     const session = await createSession({ connection, key: lane.key.privateKey, lane });
@@ -86,17 +99,27 @@ export async function startPaidGateway(options: PaidGatewayOptions): Promise<Pai
       origin,
       pid: child.pid ?? 0,
       process: child,
-      target: async (body) => {
+      target: async (body, name = options.functions[0]?.name ?? '') => {
         const key = await createKeySigner(lane.key.privateKey);
         const { accessToken } = await signIn(connection, key, lane);
         return {
           origin,
-          path: `/functions/${lane.owner}/${NAME}`,
+          path: `/functions/${lane.owner}/${name}`,
           headers: { authorization: `Bearer ${accessToken}`, 'content-type': 'application/json' },
           body,
         };
       },
       receipts: async () => (await fetchLane(session, lane)).seq,
+      documents: () => fetchReceipts(session, lane, 0),
+      killAndRestart: async () => {
+        const killed = child;
+        if (killed === undefined) return;
+        const ended = once(killed, 'exit');
+        killed.kill('SIGKILL');
+        await ended;
+        child = start(new URL(origin).port);
+        await readyUrl(child);
+      },
       close,
     };
   } catch (error) {
@@ -113,7 +136,7 @@ async function found(home: string, rpcUrl: string): Promise<void> {
 }
 
 /** The parties, a public version, its deployment enrolled and drawn from, and a lane that the user has paid for. */
-async function furnish(home: string, rpcUrl: string, upstream: string) {
+async function furnish(home: string, rpcUrl: string, functions: readonly PaidFunction[]) {
   const { contracts } = await import(join(home, 'contracts.json'), { with: { type: 'json' } }).then(
     (file) => ({ contracts: file.default }),
   );
@@ -123,10 +146,23 @@ async function furnish(home: string, rpcUrl: string, upstream: string) {
     const gateway = chain.connect(readAccount(home, 'gateway'));
     await standUp(home, chain);
     const owner = readAccount(home, 'publisher');
-    const functionVersion = await publish(chain, owner);
-    const chainId = await gateway.enrol(functionVersion, PROVIDER, REGION);
-    await gateway.setCandidates(functionVersion, [chainId]);
-    await recordDeployment(home, { functionVersion, chainId, upstream });
+    for (const one of functions) {
+      const functionVersion = await publish(chain, owner, one);
+      const ids: number[] = [];
+      for (const [index, upstream] of one.upstreams.entries()) {
+        const region = `${REGION}-${index}`;
+        const chainId = await gateway.enrol(functionVersion, PROVIDER, region);
+        await recordDeployment(home, {
+          name: one.name,
+          region,
+          functionVersion,
+          chainId,
+          upstream,
+        });
+        ids.push(chainId);
+      }
+      await gateway.setCandidates(functionVersion, ids);
+    }
     const payer = readAccount(home, 'user');
     const key = createKey();
     const user = chain.connect(payer);
@@ -160,9 +196,13 @@ async function standUp(home: string, chain: Chain): Promise<void> {
 }
 
 /** The template's tariff. There is no artifact: what runs is the stub. */
-async function publish(chain: Chain, owner: ReturnType<typeof readAccount>): Promise<Hex> {
+async function publish(
+  chain: Chain,
+  owner: ReturnType<typeof readAccount>,
+  { name, idempotent }: PaidFunction,
+): Promise<Hex> {
   const publisher = chain.connect(owner);
-  const { functionId } = await publisher.register(NAME);
+  const { functionId } = await publisher.register(name);
   const { functionVersion } = await publisher.publish(functionId, {
     manifestCid: cidOf(CODECS.raw, `0x${'aa'.repeat(32)}`),
     artifactCid: cidOf(CODECS.dagPb, `0x${'bb'.repeat(32)}`),
@@ -177,7 +217,7 @@ async function publish(chain: Chain, owner: ReturnType<typeof readAccount>): Pro
     accessMode: 0,
     memoryMiB: MEMORY_MIB,
     timeoutMs: TIMEOUT_MS,
-    idempotent: true,
+    idempotent,
     deterministic: false,
   });
   return functionVersion;
@@ -186,10 +226,16 @@ async function publish(chain: Chain, owner: ReturnType<typeof readAccount>): Pro
 /** As the gateway records a finished deployment; it reads this when it starts. */
 async function recordDeployment(
   home: string,
-  of: { readonly functionVersion: Hex; readonly chainId: number; readonly upstream: string },
+  of: {
+    readonly name: string;
+    readonly region: string;
+    readonly functionVersion: Hex;
+    readonly chainId: number;
+    readonly upstream: string;
+  },
 ): Promise<void> {
   const { functionVersion, chainId, upstream } = of;
-  const place = { provider: PROVIDER, name: 'df-bench', region: REGION } as const;
+  const place = { provider: PROVIDER, name: `df-${of.name}`, region: of.region } as const;
   const record: DeploymentRecord = {
     ...place,
     functionVersion,
@@ -209,7 +255,7 @@ async function recordDeployment(
   await ledger.putDeployment(record);
   await ledger.putManifest(
     functionVersion,
-    JSON.stringify({ name: NAME, entry: 'handler.mjs', runtime: 'nodejs22' }),
+    JSON.stringify({ name: of.name, entry: 'handler.mjs', runtime: 'nodejs22' }),
   );
   await ledger.close();
 }

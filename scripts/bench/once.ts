@@ -1,0 +1,243 @@
+// `bench once`: 10,000 racing duplicates of 1,000 idempotency keys, half of them on a version that is not idempotent, against clouds
+// that drop, delay and fail, while the gateway is killed 20 times. The clouds are the witness of what ran.
+import { Pool } from 'undici';
+import { keccak256Hex } from '../../contracts/libraries/keccak.ts';
+import { type FaultyCloud, type Mood, startFaultyCloud } from './http/faulty-cloud.ts';
+import type { Target } from './http/load.ts';
+import { type PaidGateway, startPaidGateway } from './http/paid-gateway.ts';
+import type { Bar, Run } from './main.ts';
+
+const KEYS = 1_000;
+const DUPLICATES = 10;
+const KILLS = 20;
+const CONNECTIONS = 64;
+/** Between two kills the gateway answers for so long, ms. */
+const ALIVE_MS = 700;
+/** A duplicate that gets no final answer asks again, so often at the most. */
+const MAX_TRIES = 400;
+const PAUSE_MS = 50;
+const IDEMPOTENT = 'again';
+const NOT_IDEMPOTENT = 'never-again';
+
+const BARS: readonly Bar[] = [
+  { figure: 'keysChargedTwice', limit: 0 },
+  { figure: 'charges', limit: KEYS },
+  { figure: 'duplicateRuns', limit: 0 },
+  { figure: 'lostAnswers', limit: 0 },
+];
+
+/** Of 100 requests at a cloud. */
+const MOODS: readonly (readonly [Mood, number])[] = [
+  ['answer', 74],
+  ['delay', 10],
+  ['drop-before', 4],
+  ['drop-after', 4],
+  ['refuse', 4],
+  ['throw', 4],
+];
+
+interface Final {
+  readonly status: number;
+  readonly body: string;
+  readonly atMs: number;
+}
+
+export const run: Run = async (report) => {
+  const mood = createMoods();
+  const clouds = await Promise.all(['a', 'b', 'c'].map((name) => startFaultyCloud({ name, mood })));
+  const upstreams = clouds.map((cloud) => cloud.url);
+  const gateway = await startPaidGateway({
+    functions: [
+      { name: IDEMPOTENT, idempotent: true, upstreams },
+      { name: NOT_IDEMPOTENT, idempotent: false, upstreams },
+    ],
+  });
+  const pool = new Pool(gateway.origin, { connections: CONNECTIONS });
+  try {
+    report(`${KEYS * DUPLICATES} calls, ${KILLS} kills`);
+    const finals = await race(gateway, pool, report);
+    report('asking each key once more');
+    const lostAnswers = await askAgain(gateway, pool, finals);
+    const charges = await chargesByNonce(gateway);
+    const figures = {
+      keys: KEYS,
+      charges: [...charges.values()].reduce((sum, count) => sum + count, 0),
+      keysChargedTwice: [...charges.values()].filter((count) => count > 1).length,
+      duplicateRuns: duplicateRuns(clouds, finals),
+      lostAnswers,
+    };
+    const ran = clouds.reduce((sum, cloud) => sum + cloud.ran.length, 0);
+    return {
+      figures,
+      bars: BARS,
+      details: { ran, unanswered: unanswered(finals), statuses: statuses(finals) },
+    };
+  } finally {
+    await pool.destroy();
+    await gateway.close();
+    for (const cloud of clouds) await cloud.close();
+  }
+};
+
+const keyOf = (index: number): string => `key-${index}`;
+const functionOf = (index: number): string => (index % 2 === 0 ? IDEMPOTENT : NOT_IDEMPOTENT);
+
+/** All duplicates of all keys at once, in a mixed order, while the gateway is killed again and again. */
+async function race(
+  gateway: PaidGateway,
+  pool: Pool,
+  report: (line: string) => void,
+): Promise<Final[][]> {
+  const finals: Final[][] = Array.from({ length: KEYS }, () => []);
+  const targets = createTargets(gateway);
+  const jobs = Array.from({ length: KEYS * DUPLICATES }, (_, n) => (n * 7_919) % KEYS);
+  let isRacing = true;
+  const killer = (async () => {
+    for (let kill = 0; kill < KILLS; kill += 1) {
+      await pause(ALIVE_MS);
+      await gateway.killAndRestart();
+      if (kill % 5 === 4) report(`killed ${kill + 1} times, ${jobs.length} calls to come`);
+    }
+    isRacing = false;
+  })();
+  const worker = async (): Promise<void> => {
+    for (let index = jobs.pop(); index !== undefined; index = jobs.pop()) {
+      const final = await ask(pool, targets, index);
+      if (final !== undefined) finals[index]?.push(final);
+      // The race lasts as long as the kills do.
+      if (isRacing && jobs.length < KILLS * CONNECTIONS) await pause(PAUSE_MS);
+    }
+  };
+  await Promise.all([killer, ...Array.from({ length: 2 * CONNECTIONS }, worker)]);
+  return finals;
+}
+
+type Targets = (name: string) => Promise<Target>;
+
+/** Tokens live ten minutes and survive the gateway's death. */
+function createTargets(gateway: PaidGateway): Targets {
+  const targets = new Map<string, Promise<Target>>();
+  return (name) => {
+    const known = targets.get(name) ?? gateway.target('', name);
+    targets.set(name, known);
+    known.catch(() => targets.delete(name));
+    return known;
+  };
+}
+
+/** One duplicate until it has a final answer: the function's, or that there is none. */
+async function ask(pool: Pool, targets: Targets, index: number): Promise<Final | undefined> {
+  for (let tries = 0; tries < MAX_TRIES; tries += 1) {
+    try {
+      const { path, headers } = await targets(functionOf(index));
+      const reply = await pool.request({
+        path: path as `/${string}`,
+        method: 'POST',
+        headers: { ...headers, 'idempotency-key': keyOf(index) },
+        body: keyOf(index),
+        headersTimeout: 20_000,
+      });
+      const body = await reply.body.text();
+      if (isFinal(reply.statusCode, index)) {
+        return { status: reply.statusCode, body, atMs: performance.now() };
+      }
+    } catch {
+      // The gateway is down or has just died: the next try finds out.
+    }
+    await pause(PAUSE_MS);
+  }
+  return undefined;
+}
+
+/** The function's answer is final; so is, where nothing may run twice, that it failed or that nobody knows. */
+function isFinal(status: number, index: number): boolean {
+  if (status === 200) return true;
+  return (
+    functionOf(index) === NOT_IDEMPOTENT && (status === 409 || status === 502 || status === 504)
+  );
+}
+
+/** Keys that answered once and answered otherwise another time, or do now. */
+async function askAgain(
+  gateway: PaidGateway,
+  pool: Pool,
+  finals: readonly Final[][],
+): Promise<number> {
+  const targets = createTargets(gateway);
+  const indexes = finals.map((_, index) => index);
+  let lost = 0;
+  const worker = async (): Promise<void> => {
+    for (let index = indexes.pop(); index !== undefined; index = indexes.pop()) {
+      const now = await ask(pool, targets, index);
+      const all = [...(finals[index] ?? []), ...(now ? [now] : [])];
+      const answers = new Set(all.map(({ status, body }) => (status === 200 ? body : `${status}`)));
+      if (answers.size > 1 || now === undefined) lost += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: CONNECTIONS }, worker));
+  return lost;
+}
+
+/** Receipts with a price, by the call's nonce, which is made of the key; the two versions never share a key. */
+async function chargesByNonce(gateway: PaidGateway): Promise<Map<bigint, number>> {
+  const known = new Set(Array.from({ length: KEYS }, (_, index) => nonceOf(keyOf(index))));
+  const charges = new Map<bigint, number>();
+  for await (const { call, receipt } of gateway.documents()) {
+    if (receipt.price === 0n) continue;
+    if (!known.has(call.nonce)) throw new Error(`a receipt of an unknown call ${call.nonce}`);
+    charges.set(call.nonce, (charges.get(call.nonce) ?? 0) + 1);
+  }
+  return charges;
+}
+
+/** As the gateway makes it of an Idempotency-Key (contracts.md section 4). */
+function nonceOf(key: string): bigint {
+  return BigInt(keccak256Hex(Buffer.from(key, 'utf8')).slice(0, 18));
+}
+
+/** Second runs of what is not idempotent, and runs after an answer was given. */
+function duplicateRuns(clouds: readonly FaultyCloud[], finals: readonly Final[][]): number {
+  const runs = new Map<string, number[]>();
+  for (const { call, atMs } of clouds.flatMap((cloud) => cloud.ran)) {
+    runs.set(call, [...(runs.get(call) ?? []), atMs]);
+  }
+  let duplicates = 0;
+  for (let index = 0; index < KEYS; index += 1) {
+    const times = runs.get(keyOf(index)) ?? [];
+    const answers = (finals[index] ?? []).filter(({ status }) => status === 200);
+    const answeredAtMs = Math.min(...answers.map(({ atMs }) => atMs));
+    const isOnce = functionOf(index) === NOT_IDEMPOTENT;
+    duplicates += isOnce
+      ? Math.max(times.length - 1, 0)
+      : times.filter((atMs) => atMs > answeredAtMs).length;
+  }
+  return duplicates;
+}
+
+function unanswered(finals: readonly Final[][]): number {
+  return finals.reduce((sum, ofKey) => sum + DUPLICATES - ofKey.length, 0);
+}
+
+function statuses(finals: readonly Final[][]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { status } of finals.flat()) counts[status] = (counts[status] ?? 0) + 1;
+  return counts;
+}
+
+/** The same sequence every time. */
+function createMoods(): () => Mood {
+  let state = 20_261_122;
+  return () => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    let left = (state >>> 8) % 100;
+    for (const [mood, share] of MOODS) {
+      if (left < share) return mood;
+      left -= share;
+    }
+    return 'answer';
+  };
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
