@@ -1,5 +1,4 @@
 // The way of one call, read top to bottom: authenticate, resolve, authorize, hold, choose, attempt, price, record, reply.
-import { randomBytes } from 'node:crypto';
 import type { InvokeRequest } from '../../adapters/provider.ts';
 import type { FunctionVersion } from '../../contracts/chain.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
@@ -15,6 +14,7 @@ import { type Hold, holdMoney, sponsorEmpty } from './hold.ts';
 import type { Answer, Caller, Invocation, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
 import { nonceOf } from './nonce.ts';
+import { drawBytes } from './random.ts';
 import { record, saltedHash } from './record.ts';
 import { forwardedHeaders, replyHeaders } from './reply.ts';
 import { resolveTarget, type Target } from './resolve.ts';
@@ -65,7 +65,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     const { lane, daily } = hold;
     const { signed } = caller;
     const draw = signed?.draw ?? (await gateway.beacon.drawFor(version.functionVersion));
-    const salt = signed?.salt ?? randomBytes(32);
+    const salt = signed?.salt ?? drawBytes(32);
     const call =
       signed?.call ??
       callFor({
@@ -77,9 +77,10 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
         maxPriceUnits,
         epoch: draw.epoch,
       });
+    const callHash = hashCall(call);
     const routes = gateway.deployments.routes(version.functionVersion);
     const choices = choose(
-      { value: draw.value, call: hashCall(call), ids: draw.ids },
+      { value: draw.value, call: callHash, ids: draw.ids },
       routes,
       gateway.nowMs(),
     );
@@ -102,6 +103,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       lane,
       daily,
       call,
+      callHash,
       callSignature: signed?.signature,
       salt,
       atBlock,
