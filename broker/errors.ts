@@ -42,6 +42,12 @@ export const ERRORS = {
     'The account holds too few tokens',
     'send it some, or deposit less',
   ),
+  INSUFFICIENT_BALANCE: entry(
+    0,
+    'The account has less than that in the house',
+    'withdraw less, see defaas balance',
+  ),
+  NOTHING_TO_WITHDRAW: entry(0, 'There is nothing to withdraw', 'see defaas balance'),
   RECEIPT_INVALID: entry(
     0,
     'A receipt is not what it must be',

@@ -151,6 +151,31 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     async () => (await import('./balance.ts')).balance,
   );
   add(
+    'withdraw [amount]',
+    'free money to the wallet at once; what is set aside thaws first',
+    async () => (await import('./withdraw.ts')).withdraw,
+  ).option('--units', 'the amount is in base units');
+  add(
+    'estimate <function>',
+    'what calls will cost, and how many a deposit buys',
+    async () => (await import('./estimate.ts')).estimate,
+  )
+    .option('--ms <typical>', 'how long a call takes; default 100, at most its timeout')
+    .option('--calls <count>', 'price of so many calls', '1000')
+    .option('--deposit <tokens>', 'how many calls this buys', '1');
+  add(
+    'grant <function> <address>',
+    'let an account use a function that is not public',
+    async () => (await import('./grant.ts')).grant,
+  )
+    .option('--expires <when>', 'days, or the last day such as 2027-01-31; default 365 days')
+    .option('--scopes <scopes>', 'invoke, subscribe, logs, with commas', 'invoke');
+  add(
+    'revoke <function> [address]',
+    'take a grant back',
+    async () => (await import('./revoke.ts')).revoke,
+  ).option('--all', 'all grants of the function at once');
+  add(
     'receipts',
     'what was called, where it ran, what it cost',
     async () => (await import('./receipts.ts')).receipts,

@@ -1,0 +1,117 @@
+// `defaas estimate <function>`: what calls will cost, from the tariff that the version carries on the chain.
+import type { FunctionVersion } from '../../contracts/chain.ts';
+import { priceOf } from '../../contracts/libraries/tariffs.ts';
+import { openChain } from './chain.ts';
+import { CliError } from './cli-error.ts';
+import { type Flags, type Outcome, openGateway } from './context.ts';
+import { findFunction } from './owned-function.ts';
+import { formatTable } from './table.ts';
+import { formatTokens, parseTokens } from './units.ts';
+
+/** Most calls that can be asked for. */
+const MAX_CALLS = 1_000_000_000_000n;
+/** What a call takes that nobody has measured, ms. */
+const TYPICAL_MS = 100;
+
+export interface EstimateOptions {
+  /** How long a call typically takes, ms; 100 when left out. */
+  readonly ms?: string;
+  readonly calls: string;
+  /** Whole tokens. */
+  readonly deposit: string;
+}
+
+/**
+ * Typical and at worst: a call that takes all of its timeout, which is also what has to be free on the lane for a call to begin.
+ * Failed calls cost nothing and are not in it.
+ * @throws CliError USAGE, FUNCTION_UNKNOWN; ChainError CHAIN_...
+ */
+export async function estimate(
+  flags: Flags,
+  target: string,
+  options: EstimateOptions,
+): Promise<Outcome> {
+  const givenMs = options.ms === undefined ? undefined : Number(parseCount(options.ms, '--ms'));
+  const calls = parseCount(options.calls, '--calls');
+  const depositUnits = parseTokens(options.deposit, '--deposit');
+  const opened = await openGateway(flags);
+  const chain = await openChain(opened);
+  try {
+    const { fn, named, label } = findFunction(opened, chain, target);
+    const { reference } = named;
+    const version = chain.view.versionOf(fn, /^\d+$/.test(reference) ? +reference : reference);
+    if (!version) {
+      throw new CliError(
+        'FUNCTION_UNKNOWN',
+        `no version ${label}@${reference}, on the chain, see defaas list`,
+      );
+    }
+    const typicalMs = givenMs ?? Math.min(TYPICAL_MS, version.timeoutMs);
+    if (typicalMs > version.timeoutMs) {
+      throw new CliError(
+        'USAGE',
+        `--ms is ${typicalMs}, above the ${version.timeoutMs} ms after which ${label} is stopped, name less`,
+      );
+    }
+    const holdUnits = priceAt(version, version.timeoutMs);
+    const rowOf = (ms: number) => {
+      const priceUnits = priceAt(version, ms);
+      const totalUnits = priceUnits * calls;
+      return {
+        ms,
+        priceUnits,
+        totalUnits,
+        depositBuysCalls: buys(depositUnits, priceUnits, holdUnits),
+      };
+    };
+    const typical = rowOf(typicalMs);
+    const worst = rowOf(version.timeoutMs);
+    const document = {
+      function: label,
+      version: version.number,
+      memoryMiB: version.memoryMiB,
+      calls: Number(calls),
+      depositUnits,
+      typical,
+      worst,
+    };
+    const told = ([name, row]: readonly [string, typeof typical]) => [
+      name,
+      row.ms,
+      row.priceUnits,
+      formatTokens(row.priceUnits),
+      formatTokens(row.totalUnits),
+      row.depositBuysCalls ?? 'any number',
+    ];
+    const head = [
+      'a call',
+      'ms',
+      'units',
+      'tokens',
+      `tokens for ${calls} calls`,
+      `calls for ${formatTokens(depositUnits)} tokens`,
+    ];
+    const table = formatTable(head, [told(['typical', typical]), told(['at worst', worst])]);
+    return { document, text: `${label}@${version.number}, ${version.memoryMiB} MiB\n${table}` };
+  } finally {
+    chain.close();
+    opened.close();
+  }
+}
+
+function priceAt(version: FunctionVersion, billedMs: number): bigint {
+  return priceOf({ billedMs, memoryMiB: version.memoryMiB, status: 200 }, version);
+}
+
+/** Each call needs room for the worst price when it begins; null: calls are free. */
+function buys(depositUnits: bigint, priceUnits: bigint, holdUnits: bigint): number | null {
+  if (priceUnits === 0n) return null;
+  if (depositUnits < holdUnits) return 0;
+  return Number((depositUnits - holdUnits) / priceUnits) + 1;
+}
+
+function parseCount(text: string, what: string): bigint {
+  const count = /^\d{1,13}$/.test(text) ? BigInt(text) : undefined;
+  if (count !== undefined && count > 0n && count <= MAX_CALLS) return count;
+  throw new CliError('USAGE', `${what} must be a whole number above 0, got "${text}"`);
+}
