@@ -41,6 +41,8 @@ export function emulatedClouds(file: string): ProviderSettings {
     'google-cloud-functions': { ...google, regions: [google.region] },
     'azure-functions': {
       ...azure,
+      // Flex Consumption bills a call that is alone for a whole second: no template tariff covers that at 1 GiB.
+      planKind: 'y1',
       regions: [azure.location],
       pollMs: EMULATOR_POLL_MS,
       credential: {

@@ -58,6 +58,9 @@ export async function deploymentRoutes(
   const url = '/functions/:owner/:name/deployments';
   const parseDeploy = jsonBody(DeployBody);
   const parseDestroy = jsonBody(DestroyBody);
+  // A server that closes waits for its answers: one that follows a job would hold it until the job ends.
+  const ending = new AbortController();
+  server.addHook('preClose', async () => ending.abort());
 
   server.put<FunctionParams>(url, async (request, reply) => {
     const body = parseDeploy(request);
@@ -135,26 +138,33 @@ export async function deploymentRoutes(
     if (!request.headers.accept?.includes('text/event-stream')) return job;
     const left = new AbortController();
     reply.raw.once('close', () => left.abort());
-    const signal = AbortSignal.any([left.signal, gateway.closing]);
+    const signal = AbortSignal.any([left.signal, ending.signal, gateway.closing]);
     return reply
       .header('content-type', 'text/event-stream')
       .header('cache-control', 'no-store')
-      .send(Readable.from(eventsOf(gateway.jobs.watch(id, signal))));
+      .send(Readable.from(eventsOf(gateway.jobs.watch(id, signal), signal)));
   });
 }
 
-/** The job as server-sent events: each step once, then `done`. */
-async function* eventsOf(changes: AsyncGenerator<Job>): AsyncGenerator<string> {
+/** The job as server-sent events: each step once, then `done`. Without `done` it was cut off. */
+async function* eventsOf(
+  changes: AsyncGenerator<Job>,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
   let told = 0;
-  for await (const job of changes) {
-    for (const step of job.steps.slice(told)) {
-      yield `event: step\ndata: ${JSON.stringify(step)}\n\n`;
+  try {
+    for await (const job of changes) {
+      for (const step of job.steps.slice(told)) {
+        yield `event: step\ndata: ${JSON.stringify(step)}\n\n`;
+      }
+      told = job.steps.length;
+      if (job.state !== 'running') {
+        const { state, providers, error } = job;
+        yield `event: done\ndata: ${JSON.stringify({ state, providers, error })}\n\n`;
+      }
     }
-    told = job.steps.length;
-    if (job.state !== 'running') {
-      const { state, providers, error } = job;
-      yield `event: done\ndata: ${JSON.stringify({ state, providers, error })}\n\n`;
-    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
   }
 }
 

@@ -1,10 +1,13 @@
 // GET /logs/{owner}/{name}: what a version wrote, from all the clouds it is on.
 import type { FastifyInstance } from 'fastify';
+import type { FunctionVersion } from '../../contracts/chain.ts';
 import { readLogs } from '../deployments/logs.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import { type FunctionParams, ownedFunction, versionOf } from './owned.ts';
+import { type FunctionParams, type Named, namedFunction, notOwner, versionOf } from './owned.ts';
 
+/** Scope of a grant to read logs (Identity.sol). */
+const SCOPE_LOGS = 4;
 /** Most lines of one answer. */
 const MAX_LINES = 10_000;
 
@@ -22,15 +25,28 @@ export async function logRoutes(
   { gateway }: { readonly gateway: Gateway },
 ): Promise<void> {
   server.get<LogsQuery>('/logs/:owner/:name', async (request) => {
-    const owned = await ownedFunction(gateway, request);
+    const named = await namedFunction(gateway, request);
     const { version: reference = 'latest', since, limit } = request.query;
-    const version = versionOf(gateway, owned, reference, { allowDeprecated: true });
+    const version = versionOf(gateway, named, reference, { allowDeprecated: true });
+    if (!(await mayRead(gateway, named, version))) throw notOwner(named);
     const logs = await readLogs(gateway, version.functionVersion, {
       sinceMs: whole(since, 'since', gateway.nowMs() - 3_600_000),
       limit: Math.min(whole(limit, 'limit', 200), MAX_LINES),
     });
-    return { function: owned.label, version: version.number, ...logs };
+    return { function: named.label, version: version.number, ...logs };
   });
+}
+
+/** The owner, and whom the version's grants or policy let; that everybody may call a public one does not open its logs. */
+async function mayRead(
+  { chain }: Gateway,
+  { function: fn, signedBy }: Named,
+  { accessMode, functionVersion }: FunctionVersion,
+): Promise<boolean> {
+  if (fn.owner === signedBy) return true;
+  if (accessMode === 0) return false;
+  const known = chain.view.isAllowed(functionVersion, signedBy, SCOPE_LOGS);
+  return known ?? (await chain.isAllowed(functionVersion, signedBy, SCOPE_LOGS));
 }
 
 function whole(text: string | undefined, what: string, fallback: number): number {

@@ -10,7 +10,7 @@ export interface FunctionParams {
   readonly Params: { readonly owner: string; readonly name: string };
 }
 
-export interface Owned {
+export interface Named {
   readonly function: RegisteredFunction;
   /** `owner/name`, owner as an address. */
   readonly label: string;
@@ -21,7 +21,21 @@ export interface Owned {
 export async function ownedFunction<Request extends FunctionParams>(
   gateway: Gateway,
   request: FastifyRequest<Request>,
-): Promise<Owned> {
+): Promise<Named> {
+  const named = await namedFunction(gateway, request);
+  if (named.function.owner !== named.signedBy) throw notOwner(named);
+  return named;
+}
+
+export function notOwner({ signedBy, label }: Named): DefaasError {
+  return new DefaasError('NOT_OWNER', `${signedBy} does not own ${label}, use the owner's account`);
+}
+
+/** The function of the path, whoever asks. @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, FUNCTION_UNKNOWN */
+export async function namedFunction<Request extends FunctionParams>(
+  gateway: Gateway,
+  request: FastifyRequest<Request>,
+): Promise<Named> {
   const { signedBy } = await signedIn(gateway, request);
   const { owner, name } = parameters(request);
   // The client may have just published: the view must hold what the chain already has.
@@ -35,20 +49,13 @@ export async function ownedFunction<Request extends FunctionParams>(
       `no function ${owner}/${name} on this chain, see defaas list`,
     );
   }
-  const label = `${fn.namespace}/${fn.name}`;
-  if (fn.owner !== signedBy) {
-    throw new DefaasError(
-      'NOT_OWNER',
-      `${signedBy} does not own ${label}, use the owner's account`,
-    );
-  }
-  return { function: fn, label, signedBy };
+  return { function: fn, label: `${fn.namespace}/${fn.name}`, signedBy };
 }
 
 /** A version number or an alias. @throws DefaasError FUNCTION_UNKNOWN, and FUNCTION_DEPRECATED unless that is allowed */
 export function versionOf(
   { chain }: Pick<Gateway, 'chain'>,
-  { function: fn, label }: Owned,
+  { function: fn, label }: Named,
   reference: string,
   options: { readonly allowDeprecated?: boolean } = {},
 ): FunctionVersion {

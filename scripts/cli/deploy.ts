@@ -1,66 +1,103 @@
-// `defaas deploy <function>`: the gateway puts a version on clouds, and says each step.
-import { fetchBlock } from '../../broker/client/artifacts.ts';
+// `defaas deploy <function>`: shows what will change at each cloud and what a call costs there, then does it and says each step.
 import {
   deploy as askToDeploy,
+  type CallCost,
+  type CloudPlan,
   type DeploymentOutcome,
-  type ProviderOutcome,
+  type DeploymentStep,
+  planDeployment,
 } from '../../broker/client/deployments.ts';
-import { rawCid } from '../../ipfs/car.ts';
-import { parseManifest } from '../../ipfs/manifest.ts';
-import { openChain } from './chain.ts';
-import { CliError } from './cli-error.ts';
-import { type Flags, type Opened, type Outcome, openGateway, openSession } from './context.ts';
+import { cloudsOf, parseClouds } from './clouds.ts';
+import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
 import { type FunctionName, parseFunctionName } from './function-name.ts';
 import { runSteps } from './progress.ts';
 import { formatTable } from './table.ts';
 
-/** Short names that the command line takes. */
-const CLOUDS: Readonly<Record<string, string>> = {
-  aws: 'aws-lambda',
-  google: 'google-cloud-functions',
-  azure: 'azure-functions',
-  local: 'local',
-};
+export interface DeployOptions {
+  readonly to?: string;
+  readonly acceptLoss?: boolean;
+}
 
-/** A cloud that fails does not undo the others; the command then fails and says what is live. @throws PROVIDER_UNKNOWN, FUNCTION_UNKNOWN, NOT_OWNER, PUBLISHER_NOT_ALLOWED */
+/**
+ * A cloud that fails does not undo the others; the command then fails and says what is live.
+ * @throws PROVIDER_UNKNOWN, PROVIDER_INVALID, PROVIDER_TOO_LARGE, FUNCTION_UNKNOWN, NOT_OWNER, PUBLISHER_NOT_ALLOWED, SECRET_MISSING
+ * @throws TARIFF_BELOW_COST  unless the loss is accepted
+ */
 export async function deploy(
   flags: Flags,
   target: string,
-  options: { readonly to?: string },
+  { to, acceptLoss = false }: DeployOptions,
 ): Promise<Outcome> {
-  const chosen = options.to === undefined ? undefined : parseClouds(options.to);
+  const chosen = to === undefined ? undefined : parseClouds(to);
   const opened = await openGateway(flags);
   try {
     const name = parseFunctionName(target, opened.account.address);
-    const providers = chosen ?? (await providersOf(opened, name));
+    const { owner, reference: version } = name;
+    const providers = chosen ?? (await cloudsOf(opened, name));
     const session = await openSession(opened, opened.account);
+    const what = `${name.name}@${version} on ${providers.join(', ')}`;
+    const request = { owner, name: name.name, version, providers };
+    const planned: CloudPlan[] = [];
     const ended: DeploymentOutcome[] = [];
     await runSteps(flags, [
       {
-        title: `deploying ${name.name}@${name.reference} on ${providers.join(', ')}`,
+        title: `planning ${what}`,
         run: async (report) => {
-          const { owner, reference: version } = name;
-          const onStep = (step: {
-            provider: string;
-            action: string;
-            resource: string;
-            state: string;
-          }) => report(`${step.provider}: ${step.action} ${step.resource} ${step.state}`);
-          ended.push(
-            await askToDeploy(session, { owner, name: name.name, version, providers, onStep }),
-          );
+          planned.push(...(await planDeployment(session, request)).clouds);
+          for (const cloud of planned) report(planLine(cloud));
+          for (const line of lossLines(planned)) report(line);
+        },
+      },
+      {
+        title: `deploying ${what}`,
+        run: async (report) => {
+          const onStep = (step: DeploymentStep) => report(stepLine(step));
+          ended.push(await askToDeploy(session, { ...request, acceptLoss, onStep }));
         },
       },
     ]);
     const [outcome] = ended;
     if (!outcome) throw new Error('the deployment ended without an outcome');
-    return outcomeOf(name, outcome);
+    return outcomeOf(name, outcome, planned);
   } finally {
     opened.close();
   }
 }
 
-function outcomeOf(name: FunctionName, outcome: DeploymentOutcome): Outcome {
+export function stepLine({ provider, action, resource, state }: DeploymentStep): string {
+  return `${provider}: ${action} ${resource} ${state}`;
+}
+
+/** All that is to be done at one cloud, in one line. */
+export function planLine({ provider, action, steps, cost, error }: CloudPlan): string {
+  if (error) return `${provider}: ${error.code}: ${error.message}`;
+  const parts = steps.filter((step) => step.action !== 'keep' && step.action !== 'wait');
+  const changes = parts.map((step) => `${step.action} ${step.resource}`).join(', ');
+  const costs = cost ? `; a call costs ${formatCost(cost)} of ${cost.priceUnits} units` : '';
+  return `${provider}: ${changes || action}${costs}`;
+}
+
+/** Estimated cost of a call in base units of the token, with three decimals. */
+export function formatCost({ costPico }: CallCost): string {
+  return (Number(costPico) / 1e6).toFixed(3);
+}
+
+/** One warning for each cloud where a call costs more than it brings. */
+export function lossLines(clouds: readonly CloudPlan[]): string[] {
+  return clouds.flatMap(({ provider, cost }) =>
+    cost?.belowCost
+      ? [
+          `TARIFF_BELOW_COST: price ${cost.priceUnits} units, estimate ${cost.costUnits} units, on ${provider}, raise the tariff or pass --accept-loss`,
+        ]
+      : [],
+  );
+}
+
+function outcomeOf(
+  name: FunctionName,
+  outcome: DeploymentOutcome,
+  planned: readonly CloudPlan[],
+): Outcome {
   const failed = outcome.providers.find((provider) => provider.error)?.error ?? outcome.error;
   const isLive = outcome.state === 'live';
   return {
@@ -70,8 +107,16 @@ function outcomeOf(name: FunctionName, outcome: DeploymentOutcome): Outcome {
       version: name.reference,
       state: outcome.state,
       providers: outcome.providers,
+      plan: planned,
     },
-    text: formatTable(['cloud', 'region', 'state', ''], outcome.providers.map(row)),
+    text: formatTable(
+      ['cloud', 'region', 'state', 'cost a call, units', ''],
+      outcome.providers.map(({ provider, region, state, error }) => {
+        const cost = planned.find((cloud) => cloud.provider === provider)?.cost;
+        const why = error ? `${error.code}: ${error.message}` : '';
+        return [provider, region, state, cost ? formatCost(cost) : '-', why];
+      }),
+    ),
     ...(!isLive && {
       failure: failed ?? {
         code: 'PROVIDER_DEPLOY_FAILED',
@@ -79,50 +124,4 @@ function outcomeOf(name: FunctionName, outcome: DeploymentOutcome): Outcome {
       },
     }),
   };
-}
-
-function row({ provider, region, state, error }: ProviderOutcome): string[] {
-  return [provider, region, state, error ? `${error.code}: ${error.message}` : ''];
-}
-
-function parseClouds(text: string): string[] {
-  const providers = text.split(',').map((word) => {
-    const known = CLOUDS[word.trim()] ?? word.trim();
-    if (Object.values(CLOUDS).includes(known)) return known;
-    throw new CliError(
-      'PROVIDER_UNKNOWN',
-      `no cloud "${word.trim()}", on --to ${text}, use ${Object.keys(CLOUDS).join(', ')}`,
-    );
-  });
-  return [...new Set(providers)];
-}
-
-/** Those that the version's manifest names; the manifest is checked against the CID that the chain has. */
-async function providersOf(
-  opened: Opened,
-  { owner, name, reference }: FunctionName,
-): Promise<readonly string[]> {
-  const chain = await openChain(opened);
-  try {
-    const namespace = chain.view.resolveNamespace(owner);
-    const fn = namespace && chain.view.functionOf(namespace, name);
-    const number = /^\d+$/.test(reference) ? Number(reference) : reference;
-    const version = fn && chain.view.versionOf(fn, number);
-    if (!version) {
-      throw new CliError(
-        'FUNCTION_UNKNOWN',
-        `no function ${owner}/${name}@${reference}, on the chain, see defaas list`,
-      );
-    }
-    const bytes = await fetchBlock(opened.connection, version.manifestCid);
-    if ((await rawCid(bytes)) !== version.manifestCid) {
-      throw new CliError(
-        'ARTIFACT_CORRUPT',
-        `the gateway's manifest is not ${version.manifestCid}, register it again`,
-      );
-    }
-    return parseManifest(bytes).providers;
-  } finally {
-    chain.close();
-  }
 }

@@ -2,26 +2,49 @@
 import { statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { keysFolder, readAccount } from './account.ts';
+import {
+  type CloudCheck,
+  checkDeployments,
+  repairDeployments,
+} from '../../broker/client/deployments.ts';
+import type { Session } from '../../broker/client/session.ts';
+import { type Account, keysFolder, readAccount } from './account.ts';
 import { openChain, openReader } from './chain.ts';
 import { errorLine } from './cli-error.ts';
-import { type Flags, type Opened, type Outcome, openGateway } from './context.ts';
+import {
+  type Flags,
+  note,
+  type Opened,
+  type Outcome,
+  openGateway,
+  openSession,
+} from './context.ts';
+import { stepLine } from './deploy.ts';
 import { findHome, findHouse } from './house.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
 /** Oldest Node that the product runs on. */
 const NODE_MAJOR = 24;
+/** Role whose key the local house's operator has. */
+const OPERATOR = 'gateway';
+/** A price list is to be looked at again after 90 days, ms. */
+const PRICES_LIFE_MS = 90 * 86_400_000;
 
 interface Check {
   readonly name: string;
   readonly isOk: boolean;
+  /** To be seen to, though nothing is broken. */
+  readonly isWarning?: boolean;
   /** What was found, or `CODE: what, on what, what to do`. */
   readonly found: string;
 }
 
-/** Runs all checks that can be run; one that fails does not stop the others. It changes nothing. */
-export async function doctor(flags: Flags): Promise<Outcome> {
+/** Runs all checks that can be run; one that fails does not stop the others. It changes nothing unless it is to `fix` the clouds. */
+export async function doctor(
+  flags: Flags,
+  { fix = false }: { readonly fix?: boolean } = {},
+): Promise<Outcome> {
   const checks = [
     await check('node', checkNode),
     await check('keys', () => checkKeys(flags)),
@@ -40,6 +63,7 @@ export async function doctor(flags: Flags): Promise<Outcome> {
     checks.push(await check('ready', () => checkReady(at)));
     checks.push(await check('chain', () => checkChain(at)));
     checks.push(await check('clouds', async () => at.connection.document.providers.join(', ')));
+    checks.push(...(await checkClouds(flags, at, fix)));
     checks.push(await check('money', () => checkMoney(at)));
     opened.close();
   }
@@ -47,11 +71,19 @@ export async function doctor(flags: Flags): Promise<Outcome> {
   return {
     document: {
       ok: bad.length === 0,
-      checks: checks.map(({ isOk, ...rest }) => ({ ...rest, ok: isOk })),
+      checks: checks.map(({ isOk, isWarning, ...rest }) => ({
+        ...rest,
+        ok: isOk,
+        ...(isWarning && { warning: true }),
+      })),
     },
     text: formatTable(
       ['', 'check', 'found'],
-      checks.map(({ name, isOk, found }) => [isOk ? 'ok' : '!!', name, found]),
+      checks.map(({ name, isOk, isWarning, found }) => [
+        isOk ? (isWarning ? '??' : 'ok') : '!!',
+        name,
+        found,
+      ]),
     ),
     ...(bad[0] && { failure: splitLine(bad[0].found) }),
   };
@@ -110,6 +142,65 @@ async function checkChain(opened: Opened): Promise<string> {
   } finally {
     chain.close();
   }
+}
+
+/** What the clouds have against the gateway's records, and the age of its prices: for its operator, whose key must be here. */
+async function checkClouds(flags: Flags, opened: Opened, fix: boolean): Promise<Check[]> {
+  const operator = readOperator(opened);
+  if (operator === undefined) {
+    const found = 'not looked at: only the operator of the gateway may';
+    return [{ name: 'functions', isOk: true, found }];
+  }
+  const session = await openSession(opened, operator);
+  let pricesAsOfMs = 0;
+  const functions = await check('functions', async () => {
+    if (fix) await repair(flags, session);
+    const checked = await checkDeployments(session);
+    pricesAsOfMs = checked.pricesAsOfMs;
+    return describeClouds(checked.clouds);
+  });
+  if (pricesAsOfMs === 0) return [functions];
+  return [functions, checkPrices(pricesAsOfMs, Date.now())];
+}
+
+function readOperator({ house, connection }: Opened): Account | undefined {
+  try {
+    const account = readAccount(house.home, OPERATOR);
+    return account.address === connection.document.gateway ? account : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function repair(flags: Flags, session: Session): Promise<void> {
+  const { error, providers } = await repairDeployments(session, (step) =>
+    note(flags, `  ${stepLine(step)} ${step.message}`),
+  );
+  const failed = error ?? providers.find((one) => one.error)?.error;
+  if (failed) throw Object.assign(new Error(failed.message), { code: failed.code });
+}
+
+function describeClouds(clouds: readonly CloudCheck[]): string {
+  const astray = clouds.flatMap(({ provider, orphans, ghosts, error }) => [
+    ...(error ? [`${provider} cannot be listed (${error.code}: ${error.message})`] : []),
+    ...orphans.map(({ name }) => `${name} is at ${provider} without a record`),
+    ...ghosts.map((ghost) => `${ghost.function ?? ghost.name} is lost at ${provider}`),
+  ]);
+  if (astray.length > 0) {
+    const all = astray.join('; ');
+    throw Object.assign(new Error(`${all}, run defaas doctor --fix`), {
+      code: 'DEPLOYMENTS_ASTRAY',
+    });
+  }
+  return clouds.map(({ provider, functions }) => `${provider} ${functions}`).join(', ');
+}
+
+export function checkPrices(asOfMs: number, nowMs: number): Check {
+  const asOf = new Date(asOfMs).toISOString().slice(0, 10);
+  const name = 'prices';
+  if (nowMs - asOfMs <= PRICES_LIFE_MS) return { name, isOk: true, found: `of ${asOf}` };
+  const found = `PRICES_OLD: the clouds' prices are those of ${asOf}, on the gateway, update adapters/prices.json`;
+  return { name, isOk: true, isWarning: true, found };
 }
 
 async function checkMoney(opened: Opened): Promise<string> {

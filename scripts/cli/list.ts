@@ -1,21 +1,40 @@
-// `defaas list`: the account's functions on the chain, and where their newest versions run.
+// `defaas list`: the account's functions on the chain, where their newest versions run, and what a call costs there.
+import {
+  type CallCost,
+  type DeployedVersion,
+  fetchDeployments,
+} from '../../broker/client/deployments.ts';
 import type { ChainView, FunctionVersion, RegisteredFunction } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { openChain } from './chain.ts';
-import { type Flags, type Outcome, openGateway } from './context.ts';
+import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
+import { formatCost } from './deploy.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
-/** What the account owns, also when another registered it. A deployment is live when the gateway in use draws it for calls. */
+/** A version at a cloud: `live` when the gateway in use draws it for calls, else how far it is. */
+export interface ListedDeployment {
+  readonly provider: string;
+  readonly region: string;
+  readonly state: string;
+  readonly id?: number;
+  readonly account?: Address;
+  readonly error?: string;
+  readonly cost?: CallCost;
+}
+
+/** What the account owns, also when another registered it. */
 export async function list(flags: Flags): Promise<Outcome> {
   const opened = await openGateway(flags);
   const chain = await openChain(opened);
   try {
     const { account, connection } = opened;
+    const session = await openSession(opened, account);
+    const recorded = await fetchDeployments(session);
     const rows = chain.view
       .functions()
       .filter((fn) => fn.owner === account.address)
-      .map((fn) => describe(chain.view, fn, connection.document.gateway));
+      .map((fn) => describe(chain.view, fn, { gateway: connection.document.gateway, recorded }));
     return { document: rows, text: textOf(rows) };
   } finally {
     chain.close();
@@ -23,7 +42,21 @@ export async function list(flags: Flags): Promise<Outcome> {
   }
 }
 
-function describe(view: ChainView, fn: RegisteredFunction, gateway: Address) {
+/** Those that the gateway draws for calls. */
+export function liveDeployments(
+  view: ChainView,
+  { functionVersion }: FunctionVersion,
+  gateway: Address,
+): ListedDeployment[] {
+  return chainDeployments(view, functionVersion, gateway).filter(({ state }) => state === 'live');
+}
+
+interface Known {
+  readonly gateway: Address;
+  readonly recorded: readonly DeployedVersion[];
+}
+
+function describe(view: ChainView, fn: RegisteredFunction, known: Known) {
   const version = view.versionOf(fn);
   return {
     name: fn.name,
@@ -31,11 +64,34 @@ function describe(view: ChainView, fn: RegisteredFunction, gateway: Address) {
     version: version?.number ?? 0,
     cid: version?.artifactCid ?? '',
     perCallUnits: version?.tariff.perCall ?? 0n,
-    deployments: version ? deploymentsOf(view, version, gateway) : [],
+    deployments: version ? deploymentsOf(view, fn, version, known) : [],
   };
 }
 
-function deploymentsOf(view: ChainView, { functionVersion }: FunctionVersion, gateway: Address) {
+/** The chain's word, with what the gateway knows beside it; what never got as far as the chain is the gateway's word alone. */
+function deploymentsOf(
+  view: ChainView,
+  fn: RegisteredFunction,
+  { functionVersion, number }: FunctionVersion,
+  { gateway, recorded }: Known,
+): ListedDeployment[] {
+  const ours = recorded.filter(
+    (one) => one.function === `${fn.namespace}/${fn.name}` && one.version === number,
+  );
+  const onChain = chainDeployments(view, functionVersion, gateway).map((one) => {
+    const { cost, error } = ours.find(({ id }) => id === one.id) ?? {};
+    return { ...one, ...(cost && { cost }), ...(error !== undefined && { error }) };
+  });
+  const others = ours
+    .filter(({ id }) => !onChain.some((one) => one.id === id))
+    .map(({ provider, region, state, error, cost }) => {
+      const more = { ...(error !== undefined && { error }), ...(cost && { cost }) };
+      return { provider, region, state, ...more };
+    });
+  return [...onChain, ...others];
+}
+
+function chainDeployments(view: ChainView, functionVersion: `0x${string}`, gateway: Address) {
   const drawn = view.candidates(functionVersion, gateway)?.ids ?? [];
   return view
     .deployments(functionVersion)
@@ -55,14 +111,17 @@ function textOf(rows: readonly ReturnType<typeof describe>[]): string {
   if (rows.length === 0)
     return 'no functions yet, run defaas init <folder> and defaas register <folder>';
   return formatTable(
-    ['function', 'version', 'tokens a call', 'runs on', 'artifact'],
+    ['function', 'version', 'tokens a call', 'runs on (cost a call, units)', 'artifact'],
     rows.map(({ name, version, perCallUnits, deployments, cid }) => [
       name,
       version,
       `${formatTokens(perCallUnits)} +`,
       deployments
         .filter(({ state }) => state === 'live')
-        .map(({ provider, region }) => `${provider} ${region}`)
+        .map(
+          ({ provider, region, cost }) =>
+            `${provider} ${region} (${cost ? formatCost(cost) : '-'})`,
+        )
         .join(', ') || '-',
       cid,
     ]),

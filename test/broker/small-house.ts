@@ -50,6 +50,12 @@ export interface SmallHouse {
   restart(overrides?: Partial<Config>): Promise<void>;
   /** Signs in; with a lane where one is given. */
   session(key: Key, lane?: { readonly payer: Key; readonly signer: Key }): Promise<Session>;
+  /** Publishes a handler's source, a further version where there is one. @returns its number */
+  register(
+    name: string,
+    handler: string,
+    manifest?: Readonly<Record<string, unknown>>,
+  ): Promise<number>;
   /** Publishes a handler's source and deploys it on AWS. @returns `owner/name` */
   publish(
     name: string,
@@ -112,7 +118,7 @@ export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<
         key: key.privateKey,
         ...(lane && { lane: { payer: lane.payer.address, signer: lane.signer.address } }),
       }),
-    publish: async (name, handler, manifest = {}) => {
+    register: async (name, handler, manifest = {}) => {
       const folder = join(dir, 'functions', name);
       mkdirSync(folder, { recursive: true });
       writeFileSync(join(folder, 'handler.ts'), handler);
@@ -125,9 +131,10 @@ export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<
       const session = await house.session(KEYS.publisher);
       await uploadArtifact(session, new Uint8Array(car));
       const writer = view.connect(KEYS.publisher);
-      const { functionId } = await writer.register(name);
+      const known = view.view.functionOf(writer.address, name)?.id;
+      const functionId = known ?? (await writer.register(name)).functionId;
       const access = { public: 0, granted: 1, policy: 2 } as const;
-      const { number } = await writer.publish(functionId, {
+      const { number, blockNumber } = await writer.publish(functionId, {
         manifestCid: await rawCid(made.manifestBytes),
         artifactCid: cid,
         tariff: made.manifest.tariff,
@@ -137,6 +144,12 @@ export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<
         idempotent: made.manifest.idempotent,
         deterministic: made.manifest.deterministic,
       });
+      await view.synced(blockNumber);
+      return number;
+    },
+    publish: async (name, handler, manifest) => {
+      const number = await house.register(name, handler, manifest);
+      const session = await house.session(KEYS.publisher);
       const owner = KEYS.publisher.address;
       const done = await deploy(session, {
         owner,

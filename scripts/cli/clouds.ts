@@ -1,0 +1,63 @@
+// Clouds as the command line names them, and those that a version runs on when none are named.
+import { fetchBlock } from '../../broker/client/artifacts.ts';
+import { rawCid } from '../../ipfs/car.ts';
+import { parseManifest } from '../../ipfs/manifest.ts';
+import { openChain } from './chain.ts';
+import { CliError } from './cli-error.ts';
+import type { Opened } from './context.ts';
+import type { FunctionName } from './function-name.ts';
+
+/** Short names that the command line takes. */
+const CLOUDS: Readonly<Record<string, string>> = {
+  aws: 'aws-lambda',
+  google: 'google-cloud-functions',
+  azure: 'azure-functions',
+  local: 'local',
+};
+
+/** Clouds with commas between. @throws CliError PROVIDER_UNKNOWN */
+export function parseClouds(text: string): string[] {
+  const providers = text.split(',').map((word) => {
+    const known = CLOUDS[word.trim()] ?? word.trim();
+    if (Object.values(CLOUDS).includes(known)) return known;
+    throw new CliError(
+      'PROVIDER_UNKNOWN',
+      `no cloud "${word.trim()}", on --to ${text}, use ${Object.keys(CLOUDS).join(', ')}`,
+    );
+  });
+  return [...new Set(providers)];
+}
+
+/**
+ * Those that the version's manifest names, all of the gateway's where it names none; the manifest is checked against the CID that
+ * the chain has. @throws CliError FUNCTION_UNKNOWN, ARTIFACT_CORRUPT
+ */
+export async function cloudsOf(
+  opened: Opened,
+  { owner, name, reference }: FunctionName,
+): Promise<readonly string[]> {
+  const chain = await openChain(opened);
+  try {
+    const namespace = chain.view.resolveNamespace(owner);
+    const fn = namespace && chain.view.functionOf(namespace, name);
+    const number = /^\d+$/.test(reference) ? Number(reference) : reference;
+    const version = fn && chain.view.versionOf(fn, number);
+    if (!version) {
+      throw new CliError(
+        'FUNCTION_UNKNOWN',
+        `no function ${owner}/${name}@${reference}, on the chain, see defaas list`,
+      );
+    }
+    const bytes = await fetchBlock(opened.connection, version.manifestCid);
+    if ((await rawCid(bytes)) !== version.manifestCid) {
+      throw new CliError(
+        'ARTIFACT_CORRUPT',
+        `the gateway's manifest is not ${version.manifestCid}, register it again`,
+      );
+    }
+    const { providers } = parseManifest(bytes);
+    return providers.length > 0 ? providers : opened.connection.document.providers;
+  } finally {
+    chain.close();
+  }
+}

@@ -1,0 +1,68 @@
+// `defaas destroy <function>`: takes a function off its clouds and retires its deployments on the chain. Versions and receipts stay.
+import {
+  destroy as askToDestroy,
+  type DeploymentOutcome,
+} from '../../broker/client/deployments.ts';
+import { parseClouds } from './clouds.ts';
+import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
+import { stepLine } from './deploy.ts';
+import { parseFunctionName } from './function-name.ts';
+import { runSteps } from './progress.ts';
+import { formatTable } from './table.ts';
+
+/** All versions, or the one that is named; from all clouds, or those of `--from`. Done already is done. @throws FUNCTION_UNKNOWN, NOT_OWNER */
+export async function destroy(
+  flags: Flags,
+  target: string,
+  { from }: { readonly from?: string },
+): Promise<Outcome> {
+  const providers = from === undefined ? undefined : parseClouds(from);
+  const opened = await openGateway(flags);
+  try {
+    const { owner, name, reference } = parseFunctionName(target, opened.account.address);
+    const session = await openSession(opened, opened.account);
+    const ended: DeploymentOutcome[] = [];
+    await runSteps(flags, [
+      {
+        title: `taking ${target} off ${providers?.join(', ') ?? 'all its clouds'}`,
+        run: async (report) => {
+          ended.push(
+            await askToDestroy(session, {
+              owner,
+              name,
+              ...(target.includes('@') && { version: reference }),
+              ...(providers && { providers }),
+              onStep: (step) => report(stepLine(step)),
+            }),
+          );
+        },
+      },
+    ]);
+    const [outcome] = ended;
+    if (!outcome) throw new Error('it ended without an outcome');
+    const failed = outcome.providers.find((provider) => provider.error)?.error ?? outcome.error;
+    return {
+      document: { name, owner, state: outcome.state, providers: outcome.providers },
+      text:
+        outcome.providers.length === 0
+          ? `${name} was on no cloud`
+          : formatTable(
+              ['cloud', 'region', 'state', ''],
+              outcome.providers.map(({ provider, region, state, error }) => [
+                provider,
+                region,
+                state,
+                error ? `${error.code}: ${error.message}` : '',
+              ]),
+            ),
+      ...(outcome.state === 'failed' && {
+        failure: failed ?? {
+          code: 'PROVIDER_DEPLOY_FAILED',
+          message: `${name} is not gone everywhere, run the command again`,
+        },
+      }),
+    };
+  } finally {
+    opened.close();
+  }
+}

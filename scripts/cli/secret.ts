@@ -1,0 +1,102 @@
+// `defaas secret set|list|unset <function> [KEY]`: values that a function gets and nobody sees again.
+import { readFileSync } from 'node:fs';
+import { text as readAll } from 'node:stream/consumers';
+import { listSecrets, setSecret, unsetSecret } from '../../broker/client/secrets.ts';
+import type { Session } from '../../broker/client/session.ts';
+import { CliError } from './cli-error.ts';
+import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
+import { type FunctionName, parseFunctionName } from './function-name.ts';
+import { userPath } from './house.ts';
+import { formatTable } from './table.ts';
+
+export interface SecretOptions {
+  readonly valueFile?: string;
+}
+
+/**
+ * The value comes from standard input or a file, never from the line that others see in a list of processes; one newline at its
+ * end is not part of it. @throws SECRET_INVALID, NOT_OWNER, FUNCTION_UNKNOWN, FILE_UNREADABLE
+ */
+export async function secret(
+  flags: Flags,
+  action: string,
+  target: string,
+  key: string | undefined,
+  options: SecretOptions,
+): Promise<Outcome> {
+  const run = { set, list, unset }[action];
+  if (!run || (key === undefined) !== (action === 'list')) {
+    throw new CliError(
+      'USAGE',
+      `"secret ${action}" is not complete, write secret set <function> <KEY>, secret list <function> or secret unset <function> <KEY>`,
+    );
+  }
+  const value = action === 'set' ? await readValue(options) : '';
+  const opened = await openGateway(flags);
+  try {
+    const name = parseFunctionName(target, opened.account.address);
+    const session = await openSession(opened, opened.account);
+    return await run(session, name, { key: key ?? '', value });
+  } finally {
+    opened.close();
+  }
+}
+
+interface Given {
+  readonly key: string;
+  readonly value: string;
+}
+
+async function set(
+  session: Session,
+  { owner, name }: FunctionName,
+  { key, value }: Given,
+): Promise<Outcome> {
+  const { revision, isChanged } = await setSecret(session, { owner, name, key }, value);
+  return {
+    document: { name, owner, key, revision, isChanged },
+    text: isChanged
+      ? `${key} of ${name} is set; what runs gets it with the next defaas deploy ${name}`
+      : `${key} of ${name} has this value already`,
+  };
+}
+
+async function unset(
+  session: Session,
+  { owner, name }: FunctionName,
+  { key }: Given,
+): Promise<Outcome> {
+  const isChanged = await unsetSecret(session, { owner, name, key });
+  return {
+    document: { name, owner, key, isChanged },
+    text: isChanged ? `${key} of ${name} is unset` : `${key} of ${name} was not set`,
+  };
+}
+
+async function list(session: Session, { owner, name }: FunctionName): Promise<Outcome> {
+  const secrets = await listSecrets(session, { owner, name });
+  return {
+    document: { name, owner, secrets },
+    text:
+      secrets.length === 0
+        ? `${name} has no secrets`
+        : formatTable(
+            ['secret', 'revision', 'set at'],
+            secrets.map((one) => [one.name, one.revision, new Date(one.atMs).toISOString()]),
+          ),
+  };
+}
+
+async function readValue({ valueFile }: SecretOptions): Promise<string> {
+  if (valueFile === undefined && process.stdin.isTTY) {
+    throw new CliError(
+      'USAGE',
+      'the value is read from standard input: pipe it in, or name a file with --value-file',
+    );
+  }
+  const value =
+    valueFile === undefined
+      ? await readAll(process.stdin)
+      : readFileSync(userPath(valueFile), 'utf8');
+  return value.replace(/\r?\n$/, '');
+}
