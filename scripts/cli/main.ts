@@ -8,6 +8,11 @@ import { PACKAGE_ROOT } from './house.ts';
 
 type Run = (flags: Flags, ...given: never[]) => Promise<Outcome>;
 
+const TO_CLOUDS = [
+  '--to <clouds>',
+  'aws, google, azure, local, with commas; default: those of defaas.json',
+] as const;
+
 /** Set by a command that printed what it has, and yet is not done. */
 let exitCode = 0;
 
@@ -114,12 +119,38 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   );
   add(
     'deploy <function>',
-    'run a version on clouds',
+    'show what changes, then run a version on clouds',
     async () => (await import('./deploy.ts')).deploy,
-  ).option(
-    '--to <clouds>',
-    'aws, google, azure, local, with commas; default: those of defaas.json',
-  );
+  )
+    .option(...TO_CLOUDS)
+    .option('--accept-loss', 'deploy also where a call costs more than it brings');
+  add(
+    'diff <function>',
+    'what a deploy would change, and what a call costs',
+    async () => (await import('./diff.ts')).diff,
+  ).option(...TO_CLOUDS);
+  add(
+    'rollback <function>',
+    'point latest at an earlier version',
+    async () => (await import('./rollback.ts')).rollback,
+  ).option('--to <version>', 'number of the version; default: the one before');
+  add(
+    'destroy <function>',
+    'take a function, or one version of it, off its clouds',
+    async () => (await import('./destroy.ts')).destroy,
+  ).option('--from <clouds>', 'aws, google, azure, local, with commas; default: all');
+  add(
+    'logs <function>',
+    'what a version wrote on its clouds',
+    async () => (await import('./logs.ts')).logs,
+  )
+    .option('--since <time>', '90s, 15m, 2h, 1d ago, or a date', '1h')
+    .option('--limit <count>', 'at most so many lines, the newest', '200');
+  add(
+    'secret <action> <function> [key]',
+    'set, list or unset what only the function may see; set reads standard input',
+    async () => (await import('./secret.ts')).secret,
+  ).option('--value-file <path>', 'read the value from this file');
   add(
     'list',
     'functions of the account, and where they run',
@@ -194,7 +225,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     'doctor',
     'look at everything and say what is wrong',
     async () => (await import('./doctor.ts')).doctor,
-  );
+  ).option('--fix', 'remove orphans from the clouds and deploy again what is lost (operator)');
   return program;
 }
 
