@@ -1,16 +1,8 @@
 // DPoP (RFC 9449): a proof, fresh for each request, that the sender of a token holds the key which the token is bound to.
-import {
-  calculateJwkThumbprint,
-  importJWK,
-  type JWK,
-  type JWTHeaderParameters,
-  jwtVerify,
-} from 'jose';
+import { calculateJwkThumbprint, importJWK, type JWTHeaderParameters, jwtVerify } from 'jose';
 import { DefaasError } from './errors.ts';
 import { createOnce } from './once.ts';
-
-/** What proofs are signed with; the metadata document says so. */
-export const DPOP_ALGORITHMS = ['ES256', 'EdDSA'] as const;
+import { PROOF_ALGORITHMS, publicKeyIn } from './public-jwk.ts';
 
 /** How far a proof's `iat` may be from the gateway's clock, either way, seconds. */
 const WINDOW_SEC = 60;
@@ -46,7 +38,8 @@ export function createDpopProofs(nowMs: () => number): DpopProofs {
   const keys = new Map<string, ProofKey>();
 
   const keyOf = async (header: JWTHeaderParameters): Promise<ProofKey> => {
-    const jwk = publicJwk(header.jwk);
+    const jwk = publicKeyIn(header.jwk);
+    if (typeof jwk === 'string') throw invalid(`its jwk ${jwk}`);
     const name = `${header.alg} ${JSON.stringify(jwk)}`;
     const known = keys.get(name);
     if (known !== undefined) return known;
@@ -72,7 +65,7 @@ export function createDpopProofs(nowMs: () => number): DpopProofs {
         },
         {
           typ: 'dpop+jwt',
-          algorithms: [...DPOP_ALGORITHMS],
+          algorithms: [...PROOF_ALGORITHMS],
           requiredClaims: ['jti', 'htm', 'htu', 'iat'],
           currentDate: new Date(nowMs()),
         },
@@ -96,17 +89,6 @@ export function createDpopProofs(nowMs: () => number): DpopProofs {
       return thumbprint;
     },
   };
-}
-
-/** The members of a public key alone (RFC 9449 section 4.3: no private key); only the kinds that the algorithms use. */
-function publicJwk(jwk: JWK | undefined): JWK {
-  if (jwk === undefined) throw invalid('its header has no jwk');
-  if ('d' in jwk || 'k' in jwk)
-    throw invalid('its jwk is a private key, which is not private any more');
-  const { kty, crv, x, y } = jwk;
-  if (kty === 'EC' && crv === 'P-256' && x && y) return { kty, crv, x, y };
-  if (kty === 'OKP' && crv === 'Ed25519' && x) return { kty, crv, x };
-  throw invalid('its jwk is neither a P-256 nor an Ed25519 key');
 }
 
 /** An address as a URL parser writes it, without query and fragment (RFC 9449 section 4.3, step 9). */

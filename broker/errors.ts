@@ -198,6 +198,8 @@ export const ERRORS = {
   ),
   SIGN_IN_REFUSED: entry(400, 'The sign-in was refused', 'sign a fresh message'),
   NOT_GRANTED: entry(403, 'The caller has no grant for the function', 'ask its owner'),
+  ACCOUNT_ONLY: entry(403, 'Not for service accounts', 'sign in with an account of the chain'),
+  CLIENT_UNKNOWN: entry(404, 'No such service account', 'check the id, or register it'),
   LANE_UNKNOWN: entry(404, 'No such lane at this gateway', 'run defaas deposit'),
   RECEIPT_UNKNOWN: entry(404, 'No such receipt', 'check the id'),
   BATCH_UNKNOWN: entry(404, 'No such batch', 'check the number'),

@@ -10,11 +10,12 @@ import type { Address, Hex } from '../contracts/libraries/keccak.ts';
 import { hashReceiptGroup } from '../contracts/libraries/typed-data.ts';
 import { type ArtifactStore, createArtifactStore } from '../ipfs/artifact-store.ts';
 import { createIpfsNode, type IpfsNode } from '../ipfs/node.ts';
+import { type ClientAssertions, createClientAssertions } from './client-assertions.ts';
 import type { Config } from './config.ts';
 import { createDeployments, type Deployments } from './deployments/deployments.ts';
 import { createJobs, type Jobs } from './deployments/jobs.ts';
-import { createDpopProofs, type DpopProofs } from './dpop.ts';
 import { createSecrets, type Secrets } from './deployments/secrets.ts';
+import { createDpopProofs, type DpopProofs } from './dpop.ts';
 import { createDigestSigner } from './ecdsa.ts';
 import { DefaasError } from './errors.ts';
 import { type Answers, createAnswers } from './invocation/answers.ts';
@@ -56,6 +57,7 @@ export interface Gateway {
   readonly tokens: Tokens;
   readonly signIn: SignIn;
   readonly proofs: DpopProofs;
+  readonly clientAssertions: ClientAssertions;
   readonly authenticate: Authenticate;
   readonly nowMs: () => number;
   /** Aborted when the gateway closes: long work ends with it. */
@@ -167,6 +169,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     tokens,
     signIn: createSignIn({ chain, gateway: address, nowMs }),
     proofs,
+    clientAssertions: createClientAssertions(ledger, nowMs),
     authenticate: createAuthenticate(tokens, proofs, nowMs),
     nowMs,
     closing: closing.signal,

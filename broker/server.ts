@@ -6,11 +6,12 @@ import fastify, {
   type FastifyRequest,
   LogController,
 } from 'fastify';
-import { DPOP_ALGORITHMS } from './dpop.ts';
 import { DefaasError, problemOf, toDefaasError } from './errors.ts';
 import type { Gateway } from './gateway.ts';
+import { PROOF_ALGORITHMS } from './public-jwk.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { checkRoutes } from './routes/check.ts';
+import { clientRoutes } from './routes/clients.ts';
 import { deploymentRoutes } from './routes/deployments.ts';
 import { epochRoutes } from './routes/epochs.ts';
 import { functionRoutes } from './routes/functions.ts';
@@ -53,6 +54,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   );
   server.register(functionRoutes, { gateway });
   server.register(oauthRoutes, { gateway });
+  server.register(clientRoutes, { gateway });
   server.register(epochRoutes, { gateway });
   server.register(artifactRoutes, { gateway });
   server.register(deploymentRoutes, { gateway });
@@ -75,7 +77,7 @@ function sendError(request: FastifyRequest, reply: FastifyReply, error: DefaasEr
     // RFC 6750 section 3 and RFC 9449 section 7.1: both schemes are taken, and the one that was tried says what was wrong.
     const why = error.members.error === undefined ? '' : ` error="${error.members.error}"`;
     const isDpop = /^DPoP /i.test(request.headers.authorization ?? '');
-    const algorithms = `algs="${DPOP_ALGORITHMS.join(' ')}"`;
+    const algorithms = `algs="${PROOF_ALGORITHMS.join(' ')}"`;
     reply.header('www-authenticate', [
       `Bearer${isDpop ? '' : why}`,
       `DPoP ${algorithms}${isDpop && why ? `,${why}` : ''}`,

@@ -3,13 +3,15 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { SiweMessage } from 'siwe';
 import type { Chain } from '../contracts/chain.ts';
 import type { Address, Hex } from '../contracts/libraries/keccak.ts';
-import { verifySignature } from '../contracts/signatures.ts';
+import { hashMessage, verifySignature } from '../contracts/signatures.ts';
+import { recoverSigner } from './ecdsa.ts';
 import { DefaasError } from './errors.ts';
+import { createOnce } from './once.ts';
 import type { TokenLane } from './tokens.ts';
 
 /** Life of a nonce and longest life of a message, ms (contracts.md 8.3). */
 export const NONCE_LIFE_MS = 300_000;
-/** Used nonces remembered; each is forgotten when it would have expired anyway. */
+/** Used nonces of one life remembered. */
 const USED_NONCES = 100_000;
 
 export interface SignIn {
@@ -39,7 +41,7 @@ interface SignInOptions {
 export function createSignIn(options: SignInOptions): SignIn {
   const { chain, gateway, nowMs } = options;
   const secret = randomBytes(32);
-  const used = new Map<string, number>();
+  const used = createOnce({ lifeMs: NONCE_LIFE_MS, max: USED_NONCES, nowMs });
 
   const macOf = (head: string): string =>
     createHmac('sha256', secret).update(head).digest('hex').slice(0, 32);
@@ -54,14 +56,6 @@ export function createSignIn(options: SignInOptions): SignIn {
       !used.has(nonce)
     );
   };
-  const spend = (nonce: string): void => {
-    for (const [old, atMs] of used) {
-      if (nowMs() - atMs < NONCE_LIFE_MS && used.size < USED_NONCES) break;
-      used.delete(old);
-    }
-    used.set(nonce, nowMs());
-  };
-
   return {
     nonce: () => {
       const head = nowMs().toString(16).padStart(12, '0') + randomBytes(8).toString('hex');
@@ -70,7 +64,7 @@ export function createSignIn(options: SignInOptions): SignIn {
     verify: async ({ message, signature }, hosts) => {
       const siwe = parse(message);
       const refuse = (what: string): never => {
-        throw new DefaasError('SIGN_IN_REFUSED', `sign-in: ${what}, sign a fresh message`);
+        throw refusal(`${what}, sign a fresh message`);
       };
       if (!hosts.has(siwe.domain)) {
         refuse(`the domain is ${siwe.domain}, not one of ${[...hosts].join(', ')}`);
@@ -90,14 +84,17 @@ export function createSignIn(options: SignInOptions): SignIn {
       if (lane !== undefined && lane.payer !== subject && lane.signer !== subject) {
         refuse('the lane is not the signer’s');
       }
-      spend(siwe.nonce);
-      const isSigned = await verifySignature(chain.provider, subject, { message }, signature);
+      const isSigned =
+        recoverSigner(hashMessage(message), signature) === subject ||
+        (await verifySignature(chain.provider, subject, { message }, signature));
       if (!isSigned) refuse('the signature is not the address’s');
       const isOpen = (): boolean =>
         lane === undefined || chain.view.lane(lane.payer, gateway, lane.signer) !== undefined;
       // Its transaction may be younger than the view.
       if (!isOpen()) await chain.synced();
       if (!isOpen()) refuse('the lane is not open at this gateway');
+      // Only what is signed is remembered, so that nobody can flush the memory with junk.
+      if (!used.take(siwe.nonce)) refuse('the nonce was used in the meantime');
       return { subject, lane };
     },
   };
@@ -107,9 +104,7 @@ function parse(message: string): SiweMessage {
   try {
     return new SiweMessage(message);
   } catch (cause) {
-    throw new DefaasError('SIGN_IN_REFUSED', 'sign-in: not an ERC-4361 message, sign a fresh one', {
-      cause,
-    });
+    throw refusal('not an ERC-4361 message, sign a fresh one', cause);
   }
 }
 
@@ -122,4 +117,11 @@ function laneIn(resources: readonly string[], gateway: Address): TokenLane | und
     if (at === gateway) return { payer: payer as Address, signer: signer as Address };
   }
   return undefined;
+}
+
+function refusal(why: string, cause?: unknown): DefaasError {
+  return new DefaasError('SIGN_IN_REFUSED', `sign-in: ${why}`, {
+    cause,
+    members: { error: 'invalid_grant', error_description: why },
+  });
 }

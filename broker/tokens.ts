@@ -25,8 +25,13 @@ export interface TokenLane {
 
 /** Who a token is for, and what it may be used for. */
 export interface TokenSubject {
-  /** The account that signed in: a session key may spend from its lane, and nothing else in its payer's name. */
-  readonly signedBy: Address;
+  /**
+   * The account that signed in: a session key may spend from its lane, and nothing else in its payer's name. Undefined for a service
+   * account, which is no account of the chain: it has its lane and nothing else.
+   */
+  readonly signedBy: Address | undefined;
+  /** A service account's client id, `<payer>:<id>`. */
+  readonly client?: string | undefined;
   readonly lane: TokenLane | undefined;
   /** Thumbprint of the key that the token is bound to (RFC 9449 section 6); undefined for a bearer token. */
   readonly jkt?: string | undefined;
@@ -67,10 +72,10 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
   return {
     jwks: { keys: [{ ...publicJwk, kid: thumbprint, alg: 'ES256', use: 'sig' }] },
     thumbprint,
-    issue: ({ signedBy, lane, jkt }) => {
+    issue: ({ signedBy, client, lane, jkt }) => {
       const nowSec = Math.floor(options.nowMs() / 1000);
       return new SignJWT({
-        client_id: didOf(chainId, signedBy),
+        client_id: signedBy === undefined ? client : didOf(chainId, signedBy),
         ...(lane && { lane: { ...lane, gateway } }),
         ...(jkt !== undefined && { cnf: { jkt } }),
         chain: { id: chainId, billing: options.billing },
@@ -78,7 +83,7 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
         .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: thumbprint })
         .setIssuer(issuer)
         .setAudience(issuer)
-        .setSubject(didOf(chainId, lane?.payer ?? signedBy))
+        .setSubject(didOf(chainId, payerOf({ signedBy, lane })))
         .setJti(crypto.randomUUID())
         .setIssuedAt(nowSec)
         .setExpirationTime(nowSec + TOKEN_LIFE_SEC)
@@ -101,7 +106,7 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
           cnf?: { jkt: string };
         };
         return {
-          signedBy: addressIn(claims.client_id),
+          ...nameIn(claims.client_id),
           lane: claims.lane && { payer: claims.lane.payer, signer: claims.lane.signer },
           jkt: claims.cnf?.jkt,
           expiresAtSec: claims.exp,
@@ -119,9 +124,16 @@ export function didOf(chainId: number, account: Address): string {
   return `did:pkh:eip155:${chainId}:${account}`;
 }
 
-function addressIn(did: string): Address {
+function payerOf({ signedBy, lane }: TokenSubject): Address {
+  const payer = lane?.payer ?? signedBy;
+  if (payer === undefined) throw new TypeError('a token is for an account, a lane or both');
+  return payer;
+}
+
+function nameIn(clientId: string): Pick<TokenSubject, 'signedBy' | 'client'> {
+  if (!clientId.startsWith('did:')) return { signedBy: undefined, client: clientId };
   // Safe: `didOf` made it from an Address.
-  return did.slice(did.lastIndexOf(':') + 1) as Address;
+  return { signedBy: clientId.slice(clientId.lastIndexOf(':') + 1) as Address };
 }
 
 async function loadKey(file: string): Promise<JWK> {

@@ -1,6 +1,6 @@
 // A signed-in connection: it signs in when it has to, sends the token along, and renews it before it ends or when it is refused.
 import type { Connection, RequestOptions } from './connection.ts';
-import { createDpopKey } from './dpop.ts';
+import { createDpopKey, type DpopKey } from './dpop.ts';
 import { readProblem } from './errors.ts';
 import { createKeySigner, type Key, type KeySigner } from './key.ts';
 import { type LaneName, signIn, type Token } from './sign-in.ts';
@@ -8,22 +8,22 @@ import { type LaneName, signIn, type Token } from './sign-in.ts';
 /** A token that ends sooner is renewed first, ms: a call under way must not lose it. */
 const RENEW_BEFORE_MS = 60_000;
 
-export interface Session {
-  readonly connection: Connection;
-  readonly key: KeySigner;
-  readonly lane: LaneName | undefined;
+/** What a session and a service account have in common: requests that go with a token. */
+export interface TokenSender {
   /** Any status is an answer, except 401: that is tried once more with a fresh token. */
   send(path: string, options?: RequestOptions): Promise<Response>;
   /** Only 2xx is an answer. @throws the problem's code, GATEWAY_UNREACHABLE */
   request(path: string, options?: RequestOptions): Promise<Response>;
 }
 
-export interface SessionOptions {
+export interface Session extends TokenSender {
   readonly connection: Connection;
-  /** The account's key, or the lane's. */
-  readonly key: Key;
-  /** The lane to spend from; without one the session cannot invoke. */
-  readonly lane?: LaneName;
+  readonly key: KeySigner;
+  readonly lane: LaneName | undefined;
+}
+
+export interface TokenOptions {
+  readonly connection: Connection;
   /**
    * Binds the token to a key of this session (RFC 9449), so that it is of no use to whoever steals it: the default. Costs a proof per
    * request, about 0.2 ms of the caller's time and as much of the gateway's. `false`: a bearer token.
@@ -35,17 +35,34 @@ export interface SessionOptions {
   readonly onToken?: (token: Token) => void;
 }
 
+export interface SessionOptions extends TokenOptions {
+  /** The account's key, or the lane's. */
+  readonly key: Key;
+  /** The lane to spend from; without one the session cannot invoke. */
+  readonly lane?: LaneName;
+}
+
 /** Nothing is sent until the first request. */
 export async function createSession(options: SessionOptions): Promise<Session> {
-  const { connection, lane, dpop = true } = options;
+  const { connection, lane } = options;
   const key = await createKeySigner(options.key);
+  const sender = createTokenSender(options, (dpop) => signIn(connection, key, lane, dpop));
+  return { connection, key, lane, ...sender };
+}
+
+/** Sends a token along, which `obtain` gets, and gets another before it ends or when it is refused. */
+export function createTokenSender(
+  options: TokenOptions,
+  obtain: (dpop: DpopKey | undefined) => Promise<Token>,
+): TokenSender {
+  const { connection, dpop = true } = options;
   let token = options.token;
   let renewing: Promise<Token> | undefined;
 
   // Parallel requests share one sign-in.
   const renew = () => {
     renewing ??= (dpop ? createDpopKey() : Promise.resolve(undefined))
-      .then((dpopKey) => signIn(connection, key, lane, dpopKey))
+      .then(obtain)
       .then((fresh) => {
         token = fresh;
         options.onToken?.(fresh);
@@ -67,7 +84,7 @@ export async function createSession(options: SessionOptions): Promise<Session> {
     }
     return connection.send(path, { ...init, headers });
   };
-  const send: Session['send'] = async (path, init) => {
+  const send: TokenSender['send'] = async (path, init) => {
     const first = await sendWith(await current(), path, init);
     if (first.status !== 401) return first;
     const { code } = await readProblem(first.clone(), path);
@@ -76,9 +93,6 @@ export async function createSession(options: SessionOptions): Promise<Session> {
     return sendWith(await renew(), path, init);
   };
   return {
-    connection,
-    key,
-    lane,
     send,
     request: async (path, init) => {
       const reply = await send(path, init);

@@ -68,20 +68,34 @@ export async function signIn(
   const issuedAtMs = Date.now();
   const message = signInMessage({ connection, address: key.address, nonce, issuedAtMs, lane });
   const signature = await key.signText(message);
+  return requestToken(
+    connection,
+    {
+      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+      subject_token: textToBase64Url(JSON.stringify({ message, signature })),
+      subject_token_type: 'urn:defaas:params:oauth:token-type:siwe',
+    },
+    dpop,
+  );
+}
+
+/** Asks for a token; with a `dpop` key it is bound to that, where the gateway can. @throws SIGN_IN_REFUSED, GATEWAY_UNREACHABLE */
+export async function requestToken(
+  connection: Connection,
+  form: Readonly<Record<string, string>>,
+  dpop: DpopKey | undefined,
+): Promise<Token> {
+  const askedAtMs = Date.now();
   const proof = await dpop?.prove('POST', `${connection.origin}/oauth/token`);
   const reply = await connection.request('/oauth/token', {
     method: 'POST',
     headers: proof ? { dpop: proof } : {},
-    body: new URLSearchParams({
-      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
-      subject_token: textToBase64Url(JSON.stringify({ message, signature })),
-      subject_token_type: 'urn:defaas:params:oauth:token-type:siwe',
-    }),
+    body: new URLSearchParams(form),
   });
   const token = await readJson(reply, 'the token reply');
   return {
     accessToken: readText(token.access_token, 'access_token'),
-    expiresAtMs: issuedAtMs + readCount(token.expires_in, 'expires_in') * 1000,
+    expiresAtMs: askedAtMs + readCount(token.expires_in, 'expires_in') * 1000,
     ...(dpop && token.token_type === 'DPoP' && { dpop }),
   };
 }

@@ -105,6 +105,25 @@ export interface StoredSecret {
   readonly sealed?: Uint8Array;
 }
 
+/** A service account: a key of its own that may ask for tokens of one lane. */
+export interface ServiceClient {
+  readonly payer: Address;
+  /** Chosen by the payer, unique among its own. */
+  readonly id: string;
+  /** The lane's key. */
+  readonly signer: Address;
+  readonly jwk: PublicJwk;
+  readonly createdAtMs: number;
+}
+
+/** A P-256 or Ed25519 public key (RFC 7518 section 6.2, RFC 8037). */
+export interface PublicJwk {
+  readonly kty: string;
+  readonly crv: string;
+  readonly x: string;
+  readonly y?: string;
+}
+
 export type BatchState = 'prepared' | 'settled' | 'void';
 
 /** A settlement: prepared before it is sent, so that a crash in between is settled by looking at the chain. */
@@ -198,6 +217,12 @@ export interface Ledger {
   putSecret(secret: Omit<StoredSecret, 'revision'>): Promise<number>;
   /** By name. */
   secrets(functionId: string): Promise<readonly StoredSecret[]>;
+  /** Over what was there. */
+  putClient(client: ServiceClient): Promise<void>;
+  client(payer: Address, id: string): Promise<ServiceClient | undefined>;
+  /** By id. */
+  clients(payer: Address): Promise<readonly ServiceClient[]>;
+  dropClient(payer: Address, id: string): Promise<void>;
   entry(id: Hex): Promise<StoredEntry | undefined>;
   group(group: number): Promise<{ group: StoredGroup; ids: readonly Hex[] } | undefined>;
   /** Entries of one lane in `seq` order, `afterSeq` exclusive. */

@@ -17,6 +17,7 @@ import type {
   GroupSignature,
   LaneTotals,
   LedgerState,
+  ServiceClient,
   StoredAnswer,
   StoredGroup,
   StoredSecret,
@@ -57,6 +58,7 @@ CREATE INDEX IF NOT EXISTS answers_at ON answers (at_ms);
 CREATE TABLE IF NOT EXISTS deployments (name TEXT, provider TEXT, region TEXT, record TEXT NOT NULL, PRIMARY KEY (name, provider, region)) STRICT;
 CREATE TABLE IF NOT EXISTS manifests (function_version TEXT PRIMARY KEY, manifest TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS secrets (function_id TEXT, name TEXT, revision INTEGER NOT NULL, at_ms INTEGER NOT NULL, sealed BLOB, PRIMARY KEY (function_id, name)) STRICT;
+CREATE TABLE IF NOT EXISTS clients (payer TEXT, id TEXT, record TEXT NOT NULL, PRIMARY KEY (payer, id)) STRICT;
 CREATE TABLE IF NOT EXISTS batches (n INTEGER PRIMARY KEY, state TEXT NOT NULL, record TEXT NOT NULL) STRICT;
 `;
 
@@ -211,6 +213,28 @@ const operations = {
       'SELECT function_id AS functionId, name, revision, at_ms AS atMs, sealed FROM secrets WHERE function_id = ? ORDER BY name',
       functionId,
     ).map((row) => withoutNulls<StoredSecret>(row)),
+
+  putClient: (client: ServiceClient): void => {
+    db.prepare('INSERT OR REPLACE INTO clients VALUES (?, ?, ?)').run(
+      client.payer,
+      client.id,
+      JSON.stringify(client),
+    );
+  },
+
+  client: (payer: Address, id: string): ServiceClient | undefined =>
+    rows<RecordRow>('SELECT record FROM clients WHERE payer = ? AND id = ?', payer, id).map((row) =>
+      JSON.parse(row.record),
+    )[0],
+
+  clients: (payer: Address): readonly ServiceClient[] =>
+    rows<RecordRow>('SELECT record FROM clients WHERE payer = ? ORDER BY id', payer).map((row) =>
+      JSON.parse(row.record),
+    ),
+
+  dropClient: (payer: Address, id: string): void => {
+    db.prepare('DELETE FROM clients WHERE payer = ? AND id = ?').run(payer, id);
+  },
 
   /** Where the entries begin that may have this id: the index keeps 48 bits of it. */
   entryPlaces: (id: Hex): readonly number[] =>

@@ -174,6 +174,10 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     putManifest: (functionVersion, manifest) => run('putManifest', functionVersion, manifest),
     putSecret: (secret) => run('putSecret', secret),
     secrets: (functionId) => run('secrets', functionId),
+    putClient: (client) => run('putClient', client),
+    client: (payer, id) => run('client', payer, id),
+    clients: (payer) => run('clients', payer),
+    dropClient: (payer, id) => run('dropClient', payer, id),
     entry: async (id) => {
       const known = fresh.places.get(id) ?? entering.places.get(id);
       for (const at of known === undefined ? await run('entryPlaces', id) : [known]) {

@@ -1,9 +1,10 @@
 // What a request shows for itself, and what the control routes ask of it: that there is a token, and who signed it.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Credential } from '../invocation/authenticate.ts';
-import type { AccessToken } from '../tokens.ts';
+import type { AccessToken, TokenLane } from '../tokens.ts';
 
 /**
  * The credential of `Authorization: Bearer <token>` (RFC 6750 section 2.1), or of `DPoP <token>` with a `DPoP` header (RFC 9449
@@ -38,8 +39,32 @@ export function proofOf(gateway: Gateway, request: FastifyRequest): Credential['
   return { jwt: dpop, method: request.method, urls };
 }
 
+/** An account's token. @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, DPOP_INVALID, ACCOUNT_ONLY */
+export async function signedIn(
+  gateway: Gateway,
+  request: FastifyRequest,
+): Promise<AccessToken & { readonly signedBy: Address }> {
+  const token = await tokenOf(gateway, request);
+  const { signedBy } = token;
+  if (signedBy !== undefined) return { ...token, signedBy };
+  throw new DefaasError(
+    'ACCOUNT_ONLY',
+    `${request.method} ${request.routeOptions.url} is not for service accounts, sign in with an account`,
+  );
+}
+
+/** Whether the token shows what concerns a lane: its payer's, its key's, or one of the lane itself. */
+export function isOfLane(
+  { signedBy, lane }: AccessToken,
+  { payer, signer }: Pick<TokenLane, 'payer' | 'signer'>,
+): boolean {
+  return (
+    signedBy === payer || signedBy === signer || (lane?.payer === payer && lane.signer === signer)
+  );
+}
+
 /** @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, DPOP_INVALID */
-export async function signedIn(gateway: Gateway, request: FastifyRequest): Promise<AccessToken> {
+export async function tokenOf(gateway: Gateway, request: FastifyRequest): Promise<AccessToken> {
   const credential = credentialOf(gateway, request);
   if (credential === undefined) {
     throw new DefaasError(

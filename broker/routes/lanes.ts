@@ -5,7 +5,7 @@ import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import { acceptVoucher } from '../invocation/vouchers.ts';
-import { signedIn } from './bearer.ts';
+import { isOfLane, tokenOf } from './bearer.ts';
 import { jsonBody } from './json.ts';
 
 const MODES = ['none', 'prepaid', 'signed'] as const;
@@ -42,9 +42,9 @@ interface LaneId {
 
 /** Only the payer, or the lane's own key, sees it. */
 async function ownLane(gateway: Gateway, request: FastifyRequest<LaneParams>): Promise<LaneId> {
-  const { signedBy } = await signedIn(gateway, request);
+  const token = await tokenOf(gateway, request);
   const lane = await openLane(gateway, request);
-  if (signedBy === lane.payer || signedBy === lane.signer) return lane;
+  if (isOfLane(token, lane)) return lane;
   throw unknown(lane.payer, lane.signer);
 }
 

@@ -1,15 +1,18 @@
-// Sign-in: a nonce, then a signed SIWE message for an access token (token exchange, RFC 8693).
+// The authorization server: a signed SIWE message, or a service account's assertion, for an access token (RFC 6749, 8693, 7523).
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { DPOP_ALGORITHMS } from '../dpop.ts';
+import { clientIdOf } from '../client-assertions.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+import { PROOF_ALGORITHMS } from '../public-jwk.ts';
 import { NONCE_LIFE_MS, type SignedMessage } from '../sign-in.ts';
-import { TOKEN_LIFE_SEC } from '../tokens.ts';
+import { TOKEN_LIFE_SEC, type TokenSubject } from '../tokens.ts';
 import { ownOrigins, proofOf } from './bearer.ts';
 
-const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const CLIENT_CREDENTIALS = 'client_credentials';
 const SIWE_TYPE = 'urn:defaas:params:oauth:token-type:siwe';
 const ACCESS_TYPE = 'urn:ietf:params:oauth:token-type:access_token';
+const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 
 export async function oauthRoutes(
   server: FastifyInstance,
@@ -21,20 +24,14 @@ export async function oauthRoutes(
   });
 
   server.post('/oauth/token', async (request, reply) => {
-    const form = new URLSearchParams(
-      Buffer.isBuffer(request.body) ? request.body.toString('utf8') : '',
-    );
-    if (form.get('grant_type') !== GRANT_TYPE) throw refused(`grant_type must be ${GRANT_TYPE}`);
-    if (form.get('subject_token_type') !== SIWE_TYPE) {
-      throw refused(`subject_token_type must be ${SIWE_TYPE}`);
-    }
-    const signed = signedMessageIn(form.get('subject_token') ?? '');
+    const form = formOf(request);
+    const origins = ownOrigins(server, gateway);
     const jkt = await boundKey(gateway, request);
-    const { subject, lane } = await gateway.signIn.verify(signed, ownHosts(server, gateway));
+    const subject = await subjectOf(gateway, form, origins);
     reply.header('cache-control', 'no-store');
     return {
-      access_token: await gateway.tokens.issue({ signedBy: subject, lane, jkt }),
-      issued_token_type: ACCESS_TYPE,
+      access_token: await gateway.tokens.issue({ ...subject, jkt }),
+      ...(form.get('grant_type') === TOKEN_EXCHANGE && { issued_token_type: ACCESS_TYPE }),
       token_type: jkt === undefined ? 'Bearer' : 'DPoP',
       expires_in: TOKEN_LIFE_SEC,
     };
@@ -43,17 +40,59 @@ export async function oauthRoutes(
   server.get('/.well-known/jwks.json', async () => gateway.tokens.jwks);
 
   server.get('/.well-known/oauth-authorization-server', async (request) => {
-    const origin = `${request.protocol}://${request.host}`;
+    const origin = issuerOf(ownOrigins(server, gateway), request);
     return {
       issuer: origin,
       token_endpoint: `${origin}/oauth/token`,
       jwks_uri: `${origin}/.well-known/jwks.json`,
-      grant_types_supported: [GRANT_TYPE],
+      grant_types_supported: [TOKEN_EXCHANGE, CLIENT_CREDENTIALS],
       response_types_supported: [],
-      token_endpoint_auth_methods_supported: ['none'],
-      dpop_signing_alg_values_supported: DPOP_ALGORITHMS,
+      token_endpoint_auth_methods_supported: ['none', 'private_key_jwt'],
+      token_endpoint_auth_signing_alg_values_supported: PROOF_ALGORITHMS,
+      dpop_signing_alg_values_supported: PROOF_ALGORITHMS,
     };
   });
+}
+
+/** Who asks, shown in one of the two ways. @throws DefaasError SIGN_IN_REFUSED */
+async function subjectOf(
+  gateway: Gateway,
+  form: URLSearchParams,
+  origins: readonly string[],
+): Promise<TokenSubject> {
+  const grantType = form.get('grant_type');
+  if (grantType === TOKEN_EXCHANGE) {
+    if (form.get('subject_token_type') !== SIWE_TYPE) {
+      throw refused(`subject_token_type must be ${SIWE_TYPE}`);
+    }
+    const signed = signedMessageIn(form.get('subject_token') ?? '');
+    const hosts = new Set(origins.map((origin) => new URL(origin).host));
+    const { subject, lane } = await gateway.signIn.verify(signed, hosts);
+    return { signedBy: subject, lane };
+  }
+  if (grantType === CLIENT_CREDENTIALS) {
+    if (form.get('client_assertion_type') !== ASSERTION_TYPE) {
+      throw refused(`client_assertion_type must be ${ASSERTION_TYPE}`, 'invalid_client');
+    }
+    const audiences = origins.flatMap((origin) => [origin, `${origin}/oauth/token`]);
+    const assertion = form.get('client_assertion') ?? '';
+    const client = await gateway.clientAssertions.verify(assertion, audiences);
+    const { payer, signer } = client;
+    return { signedBy: undefined, client: clientIdOf(client), lane: { payer, signer } };
+  }
+  throw refused(
+    `grant_type must be ${TOKEN_EXCHANGE} or ${CLIENT_CREDENTIALS}`,
+    grantType === null ? 'invalid_request' : 'unsupported_grant_type',
+  );
+}
+
+/** The form of the body. Repeated parameters are refused (RFC 6749 section 3.2). */
+function formOf({ body }: FastifyRequest): URLSearchParams {
+  const form = new URLSearchParams(Buffer.isBuffer(body) ? body.toString('utf8') : '');
+  for (const name of form.keys()) {
+    if (form.getAll(name).length > 1) throw refused(`${name} came more than once`);
+  }
+  return form;
 }
 
 /** The thumbprint of the key to bind to; undefined without a proof. @throws DefaasError SIGN_IN_REFUSED  with RFC 9449's own word */
@@ -67,9 +106,10 @@ async function boundKey(gateway: Gateway, request: FastifyRequest): Promise<stri
   }
 }
 
-/** What a message may be for: `host[:port]` of each origin. */
-function ownHosts(server: FastifyInstance, gateway: Gateway): ReadonlySet<string> {
-  return new Set(ownOrigins(server, gateway).map((origin) => new URL(origin).host));
+/** Of our origins the one that the client used (RFC 8414 section 3.3), and never another. */
+function issuerOf(origins: readonly string[], request: FastifyRequest): string {
+  const used = origins.find((origin) => new URL(origin).host === request.host);
+  return used ?? origins[0] ?? `${request.protocol}://localhost`;
 }
 
 /** base64url of `{"message", "signature"}`. */

@@ -6,7 +6,7 @@ import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { StoredEntry, StoredGroup } from '../ledger/ledger.ts';
 import type { AccessToken } from '../tokens.ts';
-import { credentialOf, signedIn } from './bearer.ts';
+import { credentialOf, isOfLane, tokenOf } from './bearer.ts';
 
 /** Most receipts of one page. */
 const MAX_PAGE = 500;
@@ -33,7 +33,7 @@ export async function receiptRoutes(
   });
 
   server.get<ListQuery>('/receipts', async (request) => {
-    const caller = await signedIn(gateway, request);
+    const caller = await tokenOf(gateway, request);
     const { lane = '', after = '0', limit = '100' } = request.query;
     const [, payer, signer] = /^(0x[0-9a-f]{40}):(0x[0-9a-f]{40})$/.exec(lane.toLowerCase()) ?? [];
     if (
@@ -47,7 +47,8 @@ export async function receiptRoutes(
         'ask with lane=<payer>:<signer>, after=<seq> and limit=<count>',
       );
     }
-    if (caller.signedBy !== payer && caller.signedBy !== signer) {
+    // Safe: the pattern above is that of addresses.
+    if (!isOfLane(caller, { payer: payer as Address, signer: signer as Address })) {
       throw new DefaasError(
         'LANE_UNKNOWN',
         `no lane ${lane} of yours at this gateway, check the addresses`,
@@ -104,7 +105,7 @@ async function receiptDocument(
   const signature = stored.signature ?? gateway.groupSigner.sign(stored.root, stored.count);
   const settledSeq =
     gateway.chain.view.lane(receipt.payer, gateway.address, receipt.signer)?.seq ?? 0;
-  const isOwn = caller?.signedBy === receipt.payer || caller?.signedBy === receipt.signer;
+  const isOwn = caller !== undefined && isOfLane(caller, receipt);
   return {
     id: entry.id,
     function: entry.functionName,

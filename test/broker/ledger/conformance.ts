@@ -264,5 +264,23 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.deepEqual(await ledger.batches('prepared'), [batch]);
       assert.deepEqual(await ledger.batches('settled'), []);
     });
+
+    it('keeps service accounts under their payer, the newest key of each', async () => {
+      const jwk = { kty: 'OKP', crv: 'Ed25519', x: 'first' };
+      const client = { payer: PAYER, id: 'ci', signer: SIGNER, jwk, createdAtMs: 7 };
+      await ledger.putClient(client);
+      await ledger.putClient({ ...client, id: 'backup' });
+      await ledger.putClient({ ...client, payer: SIGNER });
+      await ledger.putClient({ ...client, jwk: { ...jwk, x: 'second' } });
+      await ledger.dropClient(PAYER, 'backup');
+      await ledger.dropClient(PAYER, 'never');
+      await reopen();
+
+      const second = { ...client, jwk: { ...jwk, x: 'second' } };
+      assert.deepEqual(await ledger.client(PAYER, 'ci'), second);
+      assert.deepEqual(await ledger.clients(PAYER), [second]);
+      assert.equal(await ledger.client(PAYER, 'backup'), undefined);
+      assert.equal((await ledger.clients(SIGNER)).length, 1);
+    });
   });
 }
