@@ -60,7 +60,27 @@ export interface LambdaFunction {
   aliases: Alias[];
   tags: Record<string, string>;
   reservedConcurrency?: number;
-  eventInvoke?: Record<string, unknown>;
+  /** By qualifier, `$LATEST` for calls without one. */
+  eventInvoke?: Record<string, EventInvokeConfig>;
+  /** By qualifier, as above. */
+  urls?: Record<string, FunctionUrlConfig>;
+}
+
+export interface EventInvokeConfig {
+  /** Unix time, seconds. */
+  LastModified: number;
+  FunctionArn: string;
+  MaximumRetryAttempts?: number;
+  MaximumEventAgeInSeconds?: number;
+  DestinationConfig: { OnSuccess: object; OnFailure: object };
+}
+
+export interface FunctionUrlConfig {
+  FunctionArn: string;
+  AuthType: 'NONE' | 'AWS_IAM';
+  CreationTime: string;
+  LastModifiedTime: string;
+  InvokeMode: 'BUFFERED';
 }
 
 export interface Functions {

@@ -4,10 +4,24 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { AwsError, platformError, throttled, tooLarge } from './aws-errors.ts';
+import { join } from 'node:path';
+import { AwsError, invalidField, platformError, throttled, tooLarge } from './aws-errors.ts';
+import { createEventOperations, openEvents, type Schedule } from './aws-events.ts';
+import {
+  createUrlOperations,
+  findUrlTarget,
+  isUrlHost,
+  toUrlAnswer,
+  toUrlEvent,
+} from './aws-function-urls.ts';
 import { openFunctions } from './aws-functions.ts';
 import { createInvocations, type Invocation } from './aws-invocations.ts';
-import { createOperations, type OperationRequest, parseName } from './aws-operations.ts';
+import {
+  createOperations,
+  type Operation,
+  type OperationRequest,
+  parseName,
+} from './aws-operations.ts';
 import { type Credentials, createVerifier, expiredToken } from './aws-signature.ts';
 import {
   createFaults,
@@ -33,6 +47,8 @@ export interface AwsLambdaOptions {
   /** Calls at once in the account, beside reserved ones. Default 100: processes of one machine. */
   readonly accountConcurrency?: number;
   readonly nowMs?: () => number;
+  /** What the retries of events wait by; default setTimeout. */
+  readonly schedule?: Schedule;
   /** Told of operations that are not offered and of errors of our own. */
   readonly log?: (message: string, fields: Readonly<Record<string, unknown>>) => void;
 }
@@ -46,12 +62,15 @@ export interface AwsLambda {
   writes(): number;
   /** Instances that run, idle ones included. */
   instances(): number;
+  /** Asynchronous calls that are not finished. */
+  events(): number;
   close(): Promise<void>;
 }
 
-/** Largest request, bytes (the real error names the first; Lambda quotas has the second). */
+/** Largest request, bytes (the real error names the first; Lambda quotas has the others). */
 const MAX_CONTROL_BYTES = 70_167_211;
 const MAX_PAYLOAD_BYTES = 6_291_456;
+const MAX_EVENT_BYTES = 262_144;
 const LOG_TAIL_BYTES = 4096;
 const SETTLE_MS = 10;
 
@@ -63,6 +82,8 @@ interface Route {
 }
 
 const FUNCTIONS = '/2015-03-31/functions';
+const EVENT_CONFIG = '/2019-09-25/functions/([^/]+)/event-invoke-config';
+const URL_CONFIG = '/2021-10-31/functions/([^/]+)/url';
 const ROUTES: readonly Route[] = [
   route('POST', `${FUNCTIONS}/([^/]+)/invocations`, 'Invoke'),
   route('POST', FUNCTIONS, 'CreateFunction'),
@@ -82,6 +103,12 @@ const ROUTES: readonly Route[] = [
   route('PUT', '/2017-10-31/functions/([^/]+)/concurrency', 'PutFunctionConcurrency'),
   route('GET', '/2019-09-30/functions/([^/]+)/concurrency', 'GetFunctionConcurrency'),
   route('DELETE', '/2017-10-31/functions/([^/]+)/concurrency', 'DeleteFunctionConcurrency'),
+  route('PUT', EVENT_CONFIG, 'PutFunctionEventInvokeConfig'),
+  route('GET', EVENT_CONFIG, 'GetFunctionEventInvokeConfig'),
+  route('DELETE', EVENT_CONFIG, 'DeleteFunctionEventInvokeConfig'),
+  route('POST', URL_CONFIG, 'CreateFunctionUrlConfig'),
+  route('GET', URL_CONFIG, 'GetFunctionUrlConfig'),
+  route('DELETE', URL_CONFIG, 'DeleteFunctionUrlConfig'),
   route('GET', '/2017-03-31/tags/([^/]+)', 'ListTags'),
   route('POST', '/2017-03-31/tags/([^/]+)', 'TagResource'),
   route('DELETE', '/2017-03-31/tags/([^/]+)', 'UntagResource'),
@@ -98,7 +125,7 @@ interface Asked {
 
 interface Answer {
   readonly status: number;
-  readonly headers: Record<string, string>;
+  readonly headers: Record<string, string | string[]>;
   readonly body: Buffer;
 }
 
@@ -115,7 +142,19 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
     idleMs: options.idleMs ?? 180_000,
     accountConcurrency: options.accountConcurrency ?? 100,
   });
-  const operations = createOperations({ functions, invocations, nowMs });
+  const events = openEvents({
+    dir: join(options.dir, 'events'),
+    functions,
+    invocations,
+    nowMs,
+    schedule: options.schedule ?? startTimer,
+    log,
+  });
+  const operations: Readonly<Record<string, Operation>> = {
+    ...createOperations({ functions, invocations, nowMs }),
+    ...createEventOperations({ functions, nowMs }),
+    ...createUrlOperations({ functions, nowMs, port: () => port.port }),
+  };
   let writes = 0;
 
   const server = createServer((request, response) => void answer(request, response));
@@ -130,12 +169,10 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
     let ready: Answer;
     try {
       const body = await readBody(request);
-      verify({
-        method: request.method ?? '',
-        url: request.url ?? '',
-        headers: request.headers,
-        body,
-      });
+      if (isUrlHost(request.headers.host)) {
+        return await sendAnswer(response, await answerUrl(request, body, requestId));
+      }
+      check(request, body);
       const asked = parse(request);
       fault = faults.take(asked.operation, asked.functionName);
       if (!(await spoilBefore(response, fault))) return;
@@ -151,6 +188,22 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
     }
     ready.headers['x-amzn-requestid'] = requestId;
     await sendAnswer(response, ready, fault);
+  }
+
+  function check(request: IncomingMessage, body: Buffer): void {
+    const { method = '', url = '', headers } = request;
+    verify({ method, url, headers, body });
+  }
+
+  async function answerUrl(
+    request: IncomingMessage,
+    body: Buffer,
+    requestId: string,
+  ): Promise<Answer> {
+    const { of, qualifier, authType } = findUrlTarget(functions, request.headers.host);
+    if (authType === 'AWS_IAM') check(request, body);
+    const payload = toUrlEvent(request, body, nowMs());
+    return toUrlAnswer(await invocations.invoke(of, { qualifier, payload, requestId }));
   }
 
   function parse(request: IncomingMessage): Asked {
@@ -208,28 +261,40 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
     }
     const { functionName, qualifier } = asked;
     const of = functions.get(functionName, qualifier);
+    functions.version(of, qualifier);
     checkPayload(payload);
-    const type = request.headers['x-amz-invocation-type'] ?? 'RequestResponse';
-    if (type === 'DryRun') return { status: 204, headers: {}, body: Buffer.alloc(0) };
-    if (type !== 'RequestResponse') {
-      log?.('unsupported', { operation: 'Invoke', type });
-      throw new AwsError(400, 'InvalidParameterValueException', {
-        Type: 'User',
-        message: `This emulator does not offer the invocation type ${type}`,
-      });
-    }
-
     const context = request.headers['x-amz-client-context'];
-    const done = await invocations.invoke(of, {
+    const call = {
       qualifier,
       payload: payload.length > 0 ? payload : Buffer.from('{}'),
       requestId,
-      fault,
       ...(typeof context === 'string' && {
         clientContext: Buffer.from(context, 'base64').toString(),
       }),
-    });
-    return toAnswer(done, request.headers['x-amz-log-type'] === 'Tail');
+    };
+    const type = request.headers['x-amz-invocation-type'] ?? 'RequestResponse';
+    switch (type) {
+      case 'RequestResponse': {
+        const done = await invocations.invoke(of, { ...call, fault });
+        return toAnswer(done, request.headers['x-amz-log-type'] === 'Tail');
+      }
+      case 'Event':
+        if (payload.length > MAX_EVENT_BYTES) {
+          throw tooLarge(
+            `Request must be smaller than ${MAX_EVENT_BYTES} bytes for the InvokeFunction operation`,
+          );
+        }
+        await events.accept({ ...call, functionName });
+        return { status: 202, headers: {}, body: Buffer.alloc(0) };
+      case 'DryRun':
+        return { status: 204, headers: {}, body: Buffer.alloc(0) };
+      default:
+        throw invalidField(
+          type,
+          'invocationType',
+          'Member must satisfy enum value set: [Event, RequestResponse, DryRun]',
+        );
+    }
   }
 
   function describe(error: unknown): Answer {
@@ -254,9 +319,11 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
     faults,
     writes: () => writes,
     instances: () => invocations.size(),
+    events: () => events.size(),
     async close() {
       await port.close();
       await switchboard?.close();
+      events.close();
       await invocations.close();
       await functions.close();
     },
@@ -265,6 +332,11 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
 
 function route(method: string, path: string, operation: string): Route {
   return { method, path: new RegExp(`^${path}$`), operation };
+}
+
+function startTimer(work: () => void, delayMs: number): () => void {
+  const timer = setTimeout(work, delayMs);
+  return () => clearTimeout(timer);
 }
 
 /** The platform's refusals that a fault asks for. */

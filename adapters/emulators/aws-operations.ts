@@ -326,8 +326,10 @@ export function createOperations(parts: {
       return { status: 200, body: changed };
     },
 
+    /** The model names no error for an alias or function that is not there. */
     async DeleteAlias({ functionName, item }) {
-      const of = functions.get(functionName);
+      const of = functions.find(functionName);
+      if (!of) return { status: 204 };
       of.aliases = of.aliases.filter(({ Name }) => Name !== item);
       await functions.save(of);
       return { status: 204 };
@@ -499,7 +501,8 @@ function checkSettings(body: OperationRequest['body'], present?: Configuration):
   checkEnvironment(body.Environment);
 }
 
-function checkNumber(value: unknown, field: string, min: number, max: number): void {
+/** @throws AwsError 400 given, and not a whole number within the bounds */
+export function checkNumber(value: unknown, field: string, min: number, max: number): void {
   if (value === undefined || value === null) return;
   if (typeof value !== 'number' || !Number.isInteger(value) || value < min) {
     throw invalidField(value, field, `Member must have value greater than or equal to ${min}`);
@@ -586,7 +589,8 @@ function text(body: OperationRequest['body'], field: string): string {
   throw invalidField('null', name, 'Member must not be null');
 }
 
-function optionalText(body: OperationRequest['body'], field: string): string | undefined {
+/** @throws AwsError 400 given, and not a string */
+export function optionalText(body: OperationRequest['body'], field: string): string | undefined {
   const value = body[field];
   if (value === undefined || value === null) return undefined;
   if (typeof value === 'string') return value;
@@ -598,7 +602,7 @@ function record(body: OperationRequest['body'], field: string): Record<string, u
   return isRecord(value) ? value : {};
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
+export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
