@@ -143,6 +143,8 @@ export interface Provider {
   readonly name: ProviderName;
   readonly limits: ProviderLimits;
   readonly regions: readonly string[];
+  /** Of a provider that runs functions on this machine: in a sandbox, or only for publishers whom the operator trusts. */
+  readonly isolation?: 'sandbox' | 'trusted';
   /** Reads the cloud, changes nothing. The same state gives the same plan. */
   plan(spec: DeploymentSpec, options: ControlOptions): Promise<Plan>;
   /** Plan, do, wait until callable. Idempotent; interrupted at any step, a second run finishes the work. */

@@ -15,9 +15,13 @@ export interface ChildOptions {
   /** Resident memory above which the group is killed. */
   readonly memoryMiB: number;
   /** What the process writes to stdout and stderr. */
-  readonly onOutput: (chunk: Buffer) => void;
+  readonly onOutput: (chunk: Buffer, from: 'stdout' | 'stderr') => void;
   /** Give it an `ipc` channel (`child.process.send`). */
   readonly ipc?: boolean;
+  /** Makes the command line that runs node with `args`, as in a sandbox. Default: node under prlimit. */
+  readonly command?: (args: readonly string[]) => readonly string[];
+  /** Descriptors from 3 on: a two-way pipe at `child.process.stdio`, or one of ours that is passed on. */
+  readonly descriptors?: readonly ('pipe' | number)[];
 }
 
 export interface Exit {
@@ -39,6 +43,8 @@ export interface Child {
   kill(): void;
   /** Most resident memory so far, rounded up; 0 where the system does not tell. */
   peakMemoryMiB(): number;
+  /** From now on the memory and the freezing are those of this process, which the started one runs in a sandbox. */
+  follow(pid: number): void;
 }
 
 export interface Children {
@@ -91,32 +97,51 @@ export function createChildren(recordsDir: string): Children {
   };
 }
 
+/** Memory as a backstop, and no core files: what `prlimit` is called with. */
+export function limitFlags(memoryMiB: number): string[] {
+  return [`--data=${(memoryMiB + DATA_MARGIN_MIB) * 1024 * 1024}`, '--core=0'];
+}
+
 function startChild(options: ChildOptions): Child {
-  const limits = existsSync(PRLIMIT)
-    ? [PRLIMIT, `--data=${(options.memoryMiB + DATA_MARGIN_MIB) * 1024 * 1024}`, '--core=0']
-    : [];
-  const [command, ...args] = [...limits, process.execPath, ...options.args];
+  const limits = existsSync(PRLIMIT) ? [PRLIMIT, ...limitFlags(options.memoryMiB)] : [];
+  const [command, ...args] = options.command?.(options.args) ?? [
+    ...limits,
+    process.execPath,
+    ...options.args,
+  ];
   const spawned = spawn(command ?? process.execPath, args, {
     cwd: options.cwd,
     env: options.env,
     // A session of its own, hence a group that a signal reaches whole.
     detached: true,
-    stdio: ['ignore', 'pipe', 'pipe', ...(options.ipc ? (['ipc'] as const) : [])],
+    stdio: [
+      ...(['ignore', 'pipe', 'pipe'] as const),
+      ...(options.ipc ? (['ipc'] as const) : []),
+      ...(options.descriptors ?? []),
+    ],
     // Structured clone: bytes stay bytes.
     serialization: 'advanced',
   });
   const { pid } = spawned;
   if (pid === undefined) throw new Error(`cannot start ${command}`);
-  spawned.stdout?.on('data', options.onOutput);
-  spawned.stderr?.on('data', options.onOutput);
+  spawned.stdout?.on('data', (chunk: Buffer) => options.onOutput(chunk, 'stdout'));
+  spawned.stderr?.on('data', (chunk: Buffer) => options.onOutput(chunk, 'stderr'));
 
   let isOverMemory = false;
   let isFrozen = false;
+  let isGone = false;
   let peakBytes = 0;
+  let inside: number | undefined;
   const signal = (name: NodeJS.Signals) => signalGroup(pid, name);
+  /** A sandbox has a session of its own, which a signal to the group does not reach. */
+  const pause = (name: 'SIGSTOP' | 'SIGCONT') => {
+    if (isGone) return;
+    if (inside === undefined) signal(name);
+    else signalProcess(inside, name);
+  };
   const look = () => {
     if (isFrozen) return;
-    const bytes = residentBytes(pid);
+    const bytes = residentBytes(inside ?? pid);
     peakBytes = Math.max(peakBytes, bytes);
     if (bytes <= options.memoryMiB * 1024 * 1024) return;
     isOverMemory = true;
@@ -131,6 +156,7 @@ function startChild(options: ChildOptions): Child {
   );
   // What the process itself started must not outlive it.
   spawned.once('exit', () => {
+    isGone = true;
     clearInterval(poll);
     signal('SIGKILL');
   });
@@ -141,16 +167,23 @@ function startChild(options: ChildOptions): Child {
     exited,
     freeze() {
       isFrozen = true;
-      signal('SIGSTOP');
+      pause('SIGSTOP');
     },
     thaw() {
       isFrozen = false;
-      signal('SIGCONT');
+      pause('SIGCONT');
     },
-    kill: () => signal('SIGKILL'),
+    kill() {
+      signal('SIGKILL');
+      // The sandbox dies with its outer process; this does not wait for it.
+      if (inside !== undefined && !isGone) signalProcess(inside, 'SIGKILL');
+    },
     peakMemoryMiB() {
-      peakBytes = Math.max(peakBytes, residentBytes(pid));
+      peakBytes = Math.max(peakBytes, residentBytes(inside ?? pid));
       return Math.ceil(peakBytes / 1024 / 1024);
+    },
+    follow(sandboxed) {
+      inside = sandboxed;
     },
   };
 }
@@ -167,8 +200,12 @@ function endStrays(recordsDir: string): void {
 }
 
 function signalGroup(pid: number, signal: NodeJS.Signals): void {
+  signalProcess(-pid, signal);
+}
+
+function signalProcess(pid: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(-pid, signal);
+    process.kill(pid, signal);
   } catch (error) {
     // ESRCH: gone already. EPERM: macOS says so of a group of zombies.
     if (!isErrno(error, 'ESRCH') && !isErrno(error, 'EPERM')) throw error;

@@ -11,6 +11,8 @@ export interface PoolOptions<T extends Instance> {
   readonly start: () => Promise<T>;
   /** Most instances at once; default without limit. */
   readonly maxInstances?: number;
+  /** Asked before an instance is started; `false`: there is no room for one more. */
+  readonly hasRoom?: () => boolean;
   /** Calls that share an instance. Default 1. */
   readonly concurrency?: number;
   readonly idleMs: number;
@@ -33,6 +35,8 @@ export interface Pool<T> {
   take(): Lease<T> | undefined;
   /** Instances that run or start. */
   size(): number;
+  /** Stops the instance that has been idle longest, to make room. @returns false when none is idle */
+  reclaim(): boolean;
   /** No more places; running calls end, then their instances stop. Resolves when all are gone. */
   drain(): Promise<void>;
   /** Stops all instances now. */
@@ -136,10 +140,17 @@ export function createPool<T extends Instance>(options: PoolOptions<T>): Pool<T>
         slots.push(warm);
         return lease(warm, false);
       }
-      return all.size < maxInstances ? lease(open(), true) : undefined;
+      const isFree = all.size < maxInstances && (options.hasRoom?.() ?? true);
+      return isFree ? lease(open(), true) : undefined;
     },
 
     size: () => all.size,
+
+    reclaim() {
+      const idle = slots.find((slot) => slot.calls === 0);
+      if (idle) stop(idle);
+      return idle !== undefined;
+    },
 
     async drain() {
       isDraining = true;

@@ -1,0 +1,65 @@
+// What a process writes, as lines. A function that never ends its line, or writes without end, is cut off.
+
+import { StringDecoder } from 'node:string_decoder';
+
+/** Longest line, bytes. */
+const MAX_LINE_BYTES = 8 * 1024;
+/** Most bytes between two calls of `restart`. */
+const MAX_BYTES = 256 * 1024;
+
+type From = 'stdout' | 'stderr';
+
+export interface LineReader {
+  read(chunk: Buffer, from: From): void;
+  /** The last line, or what there is of it. */
+  readonly last: string;
+  /** Begins to count anew. */
+  restart(): void;
+  /** The last lines have no end of their own. */
+  end(): void;
+}
+
+export function createLineReader(onLine: (text: string, from: From) => void): LineReader {
+  const rest: Record<From, string> = { stdout: '', stderr: '' };
+  const decoders = { stdout: new StringDecoder('utf8'), stderr: new StringDecoder('utf8') };
+  let bytes = 0;
+  let last = '';
+
+  function tell(text: string, from: From): void {
+    if (text === '') return;
+    last = text;
+    onLine(text, from);
+  }
+
+  return {
+    read(chunk, from) {
+      if (bytes > MAX_BYTES) return;
+      bytes += chunk.length;
+      if (bytes > MAX_BYTES) {
+        tell(`output above ${MAX_BYTES} bytes is cut off here`, 'stderr');
+        return;
+      }
+      const parts = `${rest[from]}${decoders[from].write(chunk)}`.split('\n');
+      rest[from] = parts.pop() ?? '';
+      for (const part of parts) tell(part.slice(0, MAX_LINE_BYTES), from);
+      if (rest[from].length < MAX_LINE_BYTES) return;
+      tell(rest[from].slice(0, MAX_LINE_BYTES), from);
+      rest[from] = '';
+    },
+
+    get last() {
+      return rest.stderr || rest.stdout || last;
+    },
+
+    restart() {
+      bytes = 0;
+    },
+
+    end() {
+      for (const from of ['stdout', 'stderr'] as const) {
+        tell(rest[from], from);
+        rest[from] = '';
+      }
+    },
+  };
+}

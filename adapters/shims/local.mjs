@@ -1,0 +1,92 @@
+// The local shim: what runs in each instance of the `local` provider. It takes calls from a descriptor that it was started
+// with, for inside there is no network, and answers them there. Alone with the publisher's code.
+//
+// A frame, both ways: bytes of the head (uint32, big-endian), bytes of the body (likewise), the head as JSON, the body.
+
+import { Socket } from 'node:net';
+import { fetchCall } from './fetch-call.mjs';
+
+/** Descriptor of the channel to the gateway. */
+const CHANNEL = 3;
+const PREFIX_BYTES = 8;
+
+const channel = new Socket({ fd: CHANNEL });
+let received = [];
+let receivedBytes = 0;
+let load;
+let maxResponseBytes;
+
+channel.on('data', (chunk) => {
+  received.push(chunk);
+  receivedBytes += chunk.length;
+  for (let frame = take(); frame; frame = take()) void obey(frame);
+});
+// Nobody is left to answer.
+channel.on('close', () => process.exit(0));
+channel.on('error', () => process.exit(0));
+// Loaded by Node at its first use: not in a call's time.
+void Request;
+send({ type: 'started' });
+
+/** The first whole frame of what was received. Joins only when the frame is there, so that a large body is copied once. */
+function take() {
+  if (receivedBytes < PREFIX_BYTES) return undefined;
+  if (received[0].length < PREFIX_BYTES) received = [Buffer.concat(received)];
+  const headBytes = received[0].readUInt32BE(0);
+  const bytes = PREFIX_BYTES + headBytes + received[0].readUInt32BE(4);
+  if (receivedBytes < bytes) return undefined;
+  const all = received.length === 1 ? received[0] : Buffer.concat(received);
+  received = all.length > bytes ? [all.subarray(bytes)] : [];
+  receivedBytes -= bytes;
+  const head = JSON.parse(all.toString('utf8', PREFIX_BYTES, PREFIX_BYTES + headBytes));
+  return { ...head, body: all.subarray(PREFIX_BYTES + headBytes, bytes) };
+}
+
+async function obey({ type, ...frame }) {
+  if (type === 'start') await start(frame);
+  else await answer(frame);
+}
+
+/** The environment comes in a frame: nothing of it works on the way in here, and no other process can read it. */
+async function start({ env, handler, ...limits }) {
+  for (const name of Object.keys(process.env)) delete process.env[name];
+  Object.assign(process.env, env);
+  maxResponseBytes = limits.maxResponseBytes;
+  // A module that fails is told at each call, so that it can be told from a handler that throws.
+  load = await import(handler).then(
+    (module) => () => Promise.resolve(module),
+    (error) => {
+      console.error(error);
+      return () => Promise.reject(error);
+    },
+  );
+  send({ type: 'ready' });
+}
+
+async function answer({ requestId, deadlineMs, body, ...incoming }) {
+  const outgoing = await fetchCall(
+    load,
+    { ...incoming, body },
+    { provider: 'local', requestId, deadlineMs },
+  );
+  const { outcome, status, headers, error } = outgoing;
+  if (error !== undefined) console.error(error);
+  if (outgoing.body.length > maxResponseBytes) {
+    send({ type: 'too-large', requestId, bytes: outgoing.body.length });
+    return;
+  }
+  const own = headers.filter(([name]) => !name.startsWith('x-defaas-'));
+  send({ type: 'answer', requestId, outcome, status, headers: own }, outgoing.body);
+}
+
+function send(head, body = new Uint8Array()) {
+  const text = Buffer.from(JSON.stringify(head));
+  const prefix = Buffer.alloc(PREFIX_BYTES);
+  prefix.writeUInt32BE(text.length, 0);
+  prefix.writeUInt32BE(body.length, 4);
+  channel.cork();
+  channel.write(prefix);
+  channel.write(text);
+  if (body.length > 0) channel.write(body);
+  channel.uncork();
+}
