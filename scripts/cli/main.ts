@@ -207,6 +207,13 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     async () => (await import('./revoke.ts')).revoke,
   ).option('--all', 'all grants of the function at once');
   add(
+    'token',
+    'an access token for curl and scripts, good for 10 minutes',
+    async () => (await import('./token.ts')).token,
+  )
+    .option('--allow <tokens>', 'sign for so much beyond what was used, so that calls are covered')
+    .option('--control', 'of the account, for the control routes; it spends nothing');
+  add(
     'receipts',
     'what was called, where it ran, what it cost',
     async () => (await import('./receipts.ts')).receipts,
