@@ -2,7 +2,7 @@
 // found again after a restart or a `kill -9`.
 
 import { chmodSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { writeWhole } from './emulators/whole-file.ts';
 
@@ -68,7 +68,13 @@ export function openLocalFunctions(dir: string): LocalFunctions {
       for (const [path, bytes] of files) {
         const file = join(fresh, path);
         await mkdir(dirname(file), { recursive: true });
-        await writeFile(file, bytes, { mode: 0o444, flag: 'wx' });
+        await writeFile(file, bytes, { flag: 'wx' });
+        await chmod(file, 0o444);
+      }
+      // The user of an instance is not ours; the folders above are closed to it, and it sees only this one.
+      const folders = [...files.keys()].map((path) => dirname(join(fresh, path)));
+      for (const folder of new Set([fresh, ...folders.flatMap((each) => upTo(fresh, each))])) {
+        await chmod(folder, 0o755);
       }
       await rm(target, { recursive: true, force: true });
       await rename(fresh, target);
@@ -83,4 +89,9 @@ export function openLocalFunctions(dir: string): LocalFunctions {
 
     clean: (of) => rm(join(codeRoot, folderOf(of)), { recursive: true, force: true }),
   };
+}
+
+/** The folder and those above it, below `root`. */
+function upTo(root: string, folder: string): string[] {
+  return folder === root ? [] : [folder, ...upTo(root, dirname(folder))];
 }

@@ -2,10 +2,9 @@
 // over its pipe. Where there is no sandbox, only publishers whom the operator trusts may deploy.
 
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { type LocalFunction, openLocalFunctions } from './local-functions.ts';
 import { specHash } from './names.ts';
 import {
@@ -78,11 +77,12 @@ const LIMITS: ProviderLimits = {
   maxEnvBytes: 4096,
 };
 
-const PROGRAMS = ['local.mjs', 'fetch-call.mjs'].map((file) =>
-  fileURLToPath(new URL(`./shims/${file}`, import.meta.url)),
-);
+/** The first is what runs in each instance. */
 const SHIM: ReadonlyMap<string, Uint8Array> = new Map(
-  PROGRAMS.map((path) => [path.slice(path.lastIndexOf('/') + 1), readFileSync(path)]),
+  ['local.mjs', 'fetch-call.mjs'].map((file) => [
+    file,
+    readFileSync(new URL(`./shims/${file}`, import.meta.url)),
+  ]),
 );
 
 /** Looks at once what the machine can do (about a tenth of a second), and ends what an earlier run left running. */
@@ -94,6 +94,7 @@ export function createLocal(options: LocalOptions): Provider {
   mkdirSync(join(dir, 'logs'), { recursive: true, mode: 0o700 });
   const isolation = options.isolation ?? probeIsolation(join(dir, 'isolation'));
   const children = createChildren(join(dir, 'children'));
+  const programs = writePrograms(join(dir, 'programs'));
   /** By name and spec, in the order of their last use. */
   const running = new Map<string, Running>();
   const logFiles = new Map<string, LogFile>();
@@ -240,7 +241,7 @@ export function createLocal(options: LocalOptions): Provider {
           children,
           isolation,
           codeDir: functions.codeDir(of),
-          programs: PROGRAMS,
+          programs,
           env,
           memoryMiB,
           timeoutMs,
@@ -381,6 +382,17 @@ export function createLocal(options: LocalOptions): Provider {
       await Promise.all([...logFiles.values()].map((log) => log.flush()));
     },
   };
+}
+
+/** A copy that the user of an instance can read, whoever may read ours. */
+function writePrograms(dir: string): string[] {
+  mkdirSync(dir, { recursive: true });
+  return [...SHIM].map(([file, bytes]) => {
+    const path = join(dir, file);
+    writeFileSync(path, bytes);
+    chmodSync(path, 0o644);
+    return path;
+  });
 }
 
 function deploymentOf(of: LocalFunction, artifactCid: string): Deployment {

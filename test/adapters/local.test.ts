@@ -271,6 +271,25 @@ describe('local', () => {
     await provider.close();
   });
 
+  it('runs functions under a strict umask, files in folders and all', async () => {
+    const before = process.umask(0o077);
+    try {
+      const provider = open();
+      const files = new Map([
+        ['handler.mjs', Buffer.from("export { default } from './a/b/answer.mjs';")],
+        ['a/b/answer.mjs', Buffer.from("export default () => 'read';")],
+      ]);
+      const deployment = await provider.deploy(createSpec(region, { files }), within());
+
+      const result = await provider.invoke(deployment, createRequest(), within());
+
+      assert.equal(text(result), '"read"');
+      await provider.close();
+    } finally {
+      process.umask(before);
+    }
+  });
+
   it('bills the load of the module and the call, not the start of the process', async () => {
     const provider = open();
     const handler =
