@@ -45,6 +45,12 @@ import { type Answer, createSender, SendError } from './send.ts';
 const ARM_ENDPOINT = 'https://management.azure.com';
 /** Longest wait for keys and for the first answer of a new app. */
 const READY_MS = 120_000;
+/** As ARM names the two kinds of plans. */
+const SKUS = {
+  flex: { name: 'FC1', tier: 'FlexConsumption' },
+  y1: { name: 'Y1', tier: 'Dynamic' },
+} as const;
+const MOVED = 'it is on another kind of plan';
 const MAX_PROBE_BYTES = 64 * 1024;
 
 /** Anything that gives access tokens for Azure Resource Manager; `@azure/identity` has them all. */
@@ -137,11 +143,14 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
       const farm = await unlessMissing(
         client.appServicePlans.get(resourceGroup, spec.name, { abortSignal: signal }),
       );
-      const action = site ? 'update' : 'create';
-      const why = site ? 'the spec has changed, or the last deploy did not end' : 'missing';
+      const isMoved = farm !== undefined && !isOfKind(farm, planKind);
+      const action = site && !isMoved ? 'update' : 'create';
+      const why =
+        action === 'update' ? 'the spec has changed, or the last deploy did not end' : 'missing';
       return {
         steps: [
-          farm ? keep('plan', spec.name) : step('create', 'plan', spec.name, 'missing'),
+          ...(isMoved ? [step('remove', 'app', spec.name, MOVED)] : []),
+          farm && !isMoved ? keep('plan', spec.name) : step('create', 'plan', spec.name, 'missing'),
           step(action, 'app', spec.name, why),
           step(action, 'package', spec.name, why),
           step('wait', 'app', spec.name, 'until the new code answers'),
@@ -156,12 +165,13 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
   ): Promise<Deployment> {
     const { hash, bytes } = await build(spec);
     return guard('deploy', spec.name, signal, async () => {
-      const found = await readSite(spec.name, signal);
+      let found = await readSite(spec.name, signal);
       if (found && isDeployed(found, hash)) {
         onStep?.(keep('app', spec.name));
         return deploymentOf(spec, hash, found, await readKey(spec.name, signal));
       }
 
+      if (await leavePlan(spec, { signal, ...(onStep && { onStep }) })) found = undefined;
       const farm = await writePlan(spec, signal);
       onStep?.(farm);
       // The tag with the hash is written last: while it is missing, the next deploy begins anew.
@@ -180,6 +190,17 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
     });
   }
 
+  /** An app cannot move between the two kinds of plans: it goes with the old one and is made anew. */
+  async function leavePlan(spec: DeploymentSpec, options: ControlOptions): Promise<boolean> {
+    const { client } = await control();
+    const farm = await unlessMissing(
+      client.appServicePlans.get(resourceGroup, spec.name, { abortSignal: options.signal }),
+    );
+    if (!farm || isOfKind(farm, planKind)) return false;
+    await remove(spec, options);
+    return true;
+  }
+
   async function writePlan(spec: DeploymentSpec, signal: AbortSignal): Promise<PlanStep> {
     const { client } = await control();
     const abortSignal = signal;
@@ -192,10 +213,7 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
       location: region,
       kind: 'functionapp',
       reserved: true,
-      sku:
-        planKind === 'flex'
-          ? { name: 'FC1', tier: 'FlexConsumption' }
-          : { name: 'Y1', tier: 'Dynamic' },
+      sku: SKUS[planKind],
       tags: tagsOf(spec, gateway),
     };
     await client.appServicePlans
@@ -527,6 +545,10 @@ function originOf(site: Site): string {
 
 function isDeployed(site: Site | undefined, hash: string): boolean {
   return site?.tags?.['defaas-spec'] === hash && site.state === 'Running';
+}
+
+function isOfKind({ sku }: AppServicePlan, planKind: keyof typeof SKUS): boolean {
+  return sku?.name === SKUS[planKind].name;
 }
 
 function step(action: PlanStep['action'], resource: string, name: string, why: string): PlanStep {

@@ -174,6 +174,27 @@ describe('Azure Functions, what only Azure has', () => {
     await fails(deploy({ name: 'df-large', memoryMiB: 2048 }), 'PROVIDER_INVALID');
   });
 
+  it('makes an app anew on the other kind of plan, for it cannot move', async () => {
+    await open();
+    await deploy();
+    await provider.close();
+    provider = createProvider(emulator, { planKind: 'y1' });
+
+    const { steps } = await provider.plan(createSpec(REGION), within());
+    const moved = await deploy();
+    const kept = await provider.plan(createSpec(REGION), within());
+
+    assert.deepEqual(
+      steps.map(({ action, resource }) => `${action} ${resource}`),
+      ['remove app', 'create plan', 'create app', 'create package', 'wait app'],
+    );
+    assert.equal(text(await invoke(moved)), 'hello');
+    assert.deepEqual(
+      kept.steps.map(({ action }) => action),
+      ['keep'],
+    );
+  });
+
   it('fails a deploy whose publish fails, with the cloud’s line', async () => {
     await open();
     await emulator.faults.set([{ kind: 'operation-fails', on: { operation: 'publish' } }]);
