@@ -1,4 +1,6 @@
-// The HTTP edge: Fastify, one plugin per resource, every error a problem document (RFC 9457).
+// The HTTP edge: calls of functions straight from Node's server, all else through Fastify, one plugin per resource; every error
+// a problem document (RFC 9457).
+import { createServer as createHttpServer } from 'node:http';
 import fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -6,53 +8,66 @@ import fastify, {
   type FastifyRequest,
   LogController,
 } from 'fastify';
-import { DefaasError, problemOf, toDefaasError } from './errors.ts';
+import { DefaasError, toDefaasError } from './errors.ts';
 import type { Gateway } from './gateway.ts';
-import { PROOF_ALGORITHMS } from './public-jwk.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
+import { ownOrigins } from './routes/bearer.ts';
 import { checkRoutes } from './routes/check.ts';
 import { clientRoutes } from './routes/clients.ts';
 import { deploymentRoutes } from './routes/deployments.ts';
 import { epochRoutes } from './routes/epochs.ts';
-import { functionRoutes } from './routes/functions.ts';
+import { createFunctionCalls } from './routes/functions.ts';
 import { houseRoutes } from './routes/house.ts';
 import { laneRoutes } from './routes/lanes.ts';
 import { logRoutes } from './routes/logs.ts';
 import { oauthRoutes } from './routes/oauth.ts';
+import { problemReply } from './routes/problem.ts';
 import { receiptRoutes } from './routes/receipts.ts';
 import { secretRoutes } from './routes/secrets.ts';
 import { settlementRoutes } from './routes/settlements.ts';
 
 /** A client that sends its request more slowly than this is cut off, ms. */
 const REQUEST_TIMEOUT_MS = 120_000;
+/** An idle connection is kept for this long, ms: longer than load balancers keep theirs, so that they close first. */
+const KEEP_ALIVE_MS = 72_000;
 
 /** The gateway as a web server; `listen` and `close` are the caller's. */
 export function createServer(gateway: Gateway): FastifyInstance {
   const loggerInstance: FastifyBaseLogger = gateway.log;
-  const server = fastify({
+  const own = new Set<string>();
+  const calls = createFunctionCalls({
+    gateway,
+    origins: () => ownOrigins(server, gateway),
+    isOwn: (method, path) => path !== '/' && own.has(`${method} ${path.split('/', 2)[1]}`),
+  });
+  const server: FastifyInstance = fastify({
+    serverFactory: (handler) =>
+      createHttpServer(
+        { requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_MS },
+        (request, response) => {
+          if (!calls.take(request, response)) handler(request, response);
+        },
+      ),
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: gateway.config.bodyMaxBytes,
-    requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: 256 },
     genReqId: () => crypto.randomUUID(),
   });
   server.setErrorHandler((error, request, reply) =>
     sendError(request, reply, fromFastify(error, gateway)),
   );
-  server.setNotFoundHandler((request, reply) =>
-    sendError(
-      request,
-      reply,
-      new DefaasError('ROUTE_UNKNOWN', `nothing is at ${request.method} ${pathOf(request)}, see /`),
-    ),
-  );
+  server.setNotFoundHandler((request, reply) => sendError(request, reply, notFound(request)));
   // Bodies are bytes everywhere; the few routes that take JSON or forms parse them themselves.
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
   );
-  server.register(functionRoutes, { gateway });
+  server.addHook('preClose', async () => calls.end());
+  server.addHook('onRoute', ({ method, url }) => {
+    const [, word] = /^\/functions\/:owner\/:name\/([a-z-]+)/.exec(url) ?? [];
+    for (const one of word === undefined ? [] : [method].flat()) own.add(`${one} ${word}`);
+  });
   server.register(oauthRoutes, { gateway });
   server.register(clientRoutes, { gateway });
   server.register(epochRoutes, { gateway });
@@ -72,24 +87,14 @@ function sendError(request: FastifyRequest, reply: FastifyReply, error: DefaasEr
   if (error.status >= 500 && error.code === 'INTERNAL') {
     request.log.error({ err: error.cause ?? error, invocationId: request.id }, 'request failed');
   }
-  if (error.retryAfterSec !== undefined) reply.header('retry-after', `${error.retryAfterSec}`);
-  if (error.status === 401) {
-    // RFC 6750 section 3 and RFC 9449 section 7.1: both schemes are taken, and the one that was tried says what was wrong.
-    const why = error.members.error === undefined ? '' : ` error="${error.members.error}"`;
-    const isDpop = /^DPoP /i.test(request.headers.authorization ?? '');
-    const algorithms = `algs="${PROOF_ALGORITHMS.join(' ')}"`;
-    reply.header('www-authenticate', [
-      `Bearer${isDpop ? '' : why}`,
-      `DPoP ${algorithms}${isDpop && why ? `,${why}` : ''}`,
-    ]);
-  }
+  const { authorization } = request.headers;
+  const { status, headers, body } = problemReply(error, { id: request.id, authorization });
+  const values = new Map<string, string[]>();
+  for (const [name, value] of headers) values.set(name, [...(values.get(name) ?? []), value]);
+  for (const [name, all] of values) reply.header(name, all.length === 1 ? all[0] : all);
   // Fastify would close the connection under a client that still sends, which then never reads why; Node throws the rest away.
   if (error.code === 'BODY_TOO_LARGE') reply.removeHeader('connection');
-  return reply
-    .code(error.status)
-    .header('content-type', 'application/problem+json')
-    .header('cache-control', 'no-store')
-    .send(JSON.stringify(problemOf(error, request.id)));
+  return reply.code(status).send(body);
 }
 
 function fromFastify(error: unknown, gateway: Gateway): DefaasError {
@@ -108,6 +113,17 @@ function fromFastify(error: unknown, gateway: Gateway): DefaasError {
     }
   }
   return toDefaasError(error);
+}
+
+function notFound(request: FastifyRequest): DefaasError {
+  if (request.url.startsWith('/functions/')) {
+    return new DefaasError(
+      'FUNCTION_UNKNOWN',
+      'the address is not /functions/{owner}/{name}[@version], see defaas list',
+    );
+  }
+  const what = `${request.method} ${pathOf(request)}`;
+  return new DefaasError('ROUTE_UNKNOWN', `nothing is at ${what}, see /`);
 }
 
 function pathOf(request: FastifyRequest): string {

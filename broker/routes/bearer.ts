@@ -1,4 +1,5 @@
 // What a request shows for itself, and what the control routes ask of it: that there is a token, and who signed it.
+import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
@@ -6,37 +7,57 @@ import type { Gateway } from '../gateway.ts';
 import type { Credential } from '../invocation/authenticate.ts';
 import type { AccessToken, TokenLane } from '../tokens.ts';
 
+/** A longer one is none of ours. */
+const MAX_TOKEN_CHARACTERS = 8_192;
+
+/** As `credentialIn`, of a request that came through Fastify. */
+export function credentialOf(gateway: Gateway, request: FastifyRequest): Credential | undefined {
+  return credentialIn(request.raw, () => ownOrigins(request.server, gateway));
+}
+
+/** As `proofIn`, of a request that came through Fastify. */
+export function proofOf(gateway: Gateway, request: FastifyRequest): Credential['proof'] {
+  return proofIn(request.raw, () => ownOrigins(request.server, gateway));
+}
+
 /**
  * The credential of `Authorization: Bearer <token>` (RFC 6750 section 2.1), or of `DPoP <token>` with a `DPoP` header (RFC 9449
- * section 7.1).
+ * section 7.1). `origins` is what a proof may name.
  * @throws DefaasError TOKEN_INVALID  another scheme   @throws DefaasError DPOP_INVALID  no proof, or more than one
  */
-export function credentialOf(gateway: Gateway, request: FastifyRequest): Credential | undefined {
+export function credentialIn(
+  request: IncomingMessage,
+  origins: () => readonly string[],
+): Credential | undefined {
   const header = request.headers.authorization;
   if (header === undefined) return undefined;
-  const [, scheme, token] = /^(Bearer|DPoP) +([\w.~+/=-]{1,8192})$/i.exec(header) ?? [];
-  if (scheme === undefined || token === undefined) {
+  // Of the token's own characters nothing is said here: one of ours is known by its hash, any other is refused as such.
+  const space = header.indexOf(' ');
+  const scheme = header.slice(0, space).toLowerCase();
+  const token = header.slice(space + 1).trim();
+  const isToken = space > 0 && token !== '' && token.length <= MAX_TOKEN_CHARACTERS;
+  if (!isToken || (scheme !== 'bearer' && scheme !== 'dpop')) {
     throw new DefaasError(
       'TOKEN_INVALID',
       'Authorization is neither "Bearer <token>" nor "DPoP <token>", sign in again',
     );
   }
-  if (scheme.length === 'Bearer'.length) return { token };
-  const proof = proofOf(gateway, request);
+  if (scheme === 'bearer') return { token };
+  const proof = proofIn(request, origins);
   if (proof !== undefined) return { token, proof };
   throw noProof('Authorization is DPoP and there is no DPoP header, send a proof');
 }
 
 /** The DPoP header of a request, with what it has to be for. @throws DefaasError DPOP_INVALID  more than one, or none that could be a JWT */
-export function proofOf(gateway: Gateway, request: FastifyRequest): Credential['proof'] {
+function proofIn(request: IncomingMessage, origins: () => readonly string[]): Credential['proof'] {
   const { dpop } = request.headers;
   if (dpop === undefined) return undefined;
   if (typeof dpop !== 'string' || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(dpop)) {
     throw noProof('the DPoP header is not one JWT, send one proof');
   }
-  const path = (request.raw.url ?? '').split('?', 1)[0] ?? '';
-  const urls = ownOrigins(request.server, gateway).map((origin) => `${origin}${path}`);
-  return { jwt: dpop, method: request.method, urls };
+  const path = (request.url ?? '').split('?', 1)[0] ?? '';
+  const urls = origins().map((origin) => `${origin}${path}`);
+  return { jwt: dpop, method: request.method ?? 'GET', urls };
 }
 
 /** An account's token. @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, DPOP_INVALID, ACCOUNT_ONLY */

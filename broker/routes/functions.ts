@@ -1,25 +1,56 @@
 // ANY /functions/{owner}/{name}[@version][/path]: an HTTP request or a CloudEvent becomes an Invocation, its Answer a reply.
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { DefaasError, ERRORS, problemOf } from '../errors.ts';
+// Straight on Node's http, below Fastify: of all requests these are the many, and Fastify's share of one is 50 us of CPU.
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { DefaasError, ERRORS, problemOf, toDefaasError } from '../errors.ts';
 import { eventOf } from '../events/codec.ts';
 import type { Gateway } from '../gateway.ts';
 import { corsHeaders, isPreflight } from '../invocation/cors.ts';
 import type { Answer, Headers, Invocation } from '../invocation/invocation.ts';
 import { invoke } from '../invocation/invoke.ts';
 import { resolveTarget } from '../invocation/resolve.ts';
-import { credentialOf } from './bearer.ts';
+import { credentialIn } from './bearer.ts';
+import { problemReply } from './problem.ts';
 
 const NO_BODY = new Uint8Array();
 /** Owner, name, reference and the function's own path in a raw URL path. */
 const FUNCTION_PATH =
   /^\/functions\/([0-9a-zA-Z-]{1,63})\/([a-z0-9-]{1,63})(?:(?:@|%40)([a-z0-9-]{1,63}))?(\/[^?]*)?(?:\?(.*))?$/;
+/** Replies that have no body and no length of one (RFC 9110 section 8.6). */
+const BODYLESS = new Set([204, 304]);
 
-export async function functionRoutes(
-  server: FastifyInstance,
-  { gateway }: { readonly gateway: Gateway },
-): Promise<void> {
+export interface FunctionCalls {
+  /** Takes a request whose path is that of a function and of no other route; false leaves it to those. */
+  take(request: IncomingMessage, response: ServerResponse): boolean;
+  /** From now on a connection ends with its next answer. */
+  end(): void;
+}
+
+interface FunctionCallsOptions {
+  readonly gateway: Gateway;
+  /** Where the gateway is reached: what a DPoP proof may name. */
+  readonly origins: () => readonly string[];
+  /** Whether the gateway has a route of its own for a path below a function's address. */
+  readonly isOwn: (method: string, path: string) => boolean;
+}
+
+/** What a URL says. */
+type FunctionAddress = Pick<Invocation, 'owner' | 'name' | 'reference' | 'path' | 'query'>;
+
+interface Exchange {
+  readonly id: string;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly address: FunctionAddress;
+  /** What every reply carries, an answer or a problem: names and values in turn, as `writeHead` takes them. */
+  readonly always: string[];
+}
+
+export function createFunctionCalls(options: FunctionCallsOptions): FunctionCalls {
+  const { gateway, origins } = options;
   let underWay = 0;
-  const call = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+  let isEnding = false;
+
+  const answer = async (exchange: Exchange): Promise<void> => {
     if (underWay >= gateway.config.invocationsMax) {
       throw new DefaasError('OVERLOADED', `${underWay} calls are under way, try again shortly`, {
         retryAfterSec: 1,
@@ -27,52 +58,92 @@ export async function functionRoutes(
     }
     underWay += 1;
     try {
-      const invocation = invocationOf(gateway, request);
-      if (declareCors(gateway, invocation, reply)) return reply.code(204).send();
-      const answer = await invoke(gateway, invocation);
-      return sendAnswer(request, reply, answer);
+      const body = await readBody(exchange.request, gateway.config.bodyMaxBytes);
+      const invocation = invocationOf(exchange, body, origins);
+      if (declareCors(gateway, invocation, exchange)) return reply(exchange, 204, [], NO_BODY);
+      sendAnswer(exchange, await invoke(gateway, invocation));
     } finally {
       underWay -= 1;
     }
   };
-  for (const url of ['/functions/:owner/:name', '/functions/:owner/:name/*']) {
-    server.all(url, { exposeHeadRoute: false }, call);
-  }
+
+  return {
+    take: (request, response) => {
+      const address = addressIn(request.url ?? '');
+      if (address === undefined || options.isOwn(request.method ?? '', address.path)) return false;
+      const always = isEnding ? ['connection', 'close'] : [];
+      const exchange = { id: crypto.randomUUID(), request, response, address, always };
+      answer(exchange)
+        .catch((error: unknown) => sendProblem(gateway, exchange, error))
+        // What the version's CORS says may be no header at all: then there is no reply that it could go with.
+        .catch(() => response.destroy());
+      return true;
+    },
+    end: () => {
+      isEnding = true;
+    },
+  };
+}
+
+function addressIn(url: string): FunctionAddress | undefined {
+  const [, owner, name, reference = 'latest', path = '/', query = ''] =
+    FUNCTION_PATH.exec(url) ?? [];
+  if (owner === undefined || name === undefined) return undefined;
+  return { owner, name, reference, path, query };
+}
+
+/** Buffers the body. What is above the limit is let run out, so that a client that still sends reads why. @throws DefaasError BODY_TOO_LARGE */
+function readBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> | Uint8Array {
+  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+  if (Number(length ?? 0) > maxBytes) throw tooLarge(maxBytes);
+  if ((length === undefined || length === '0') && encoding === undefined) return NO_BODY;
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    request.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes <= maxBytes) chunks.push(chunk);
+      else reject(tooLarge(maxBytes));
+    });
+    request.once('end', () => {
+      const [first] = chunks;
+      resolve(first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks, bytes));
+    });
+    request.once('error', (cause) =>
+      reject(new DefaasError('REQUEST_INVALID', 'the body ended before its time', { cause })),
+    );
+  });
+}
+
+function tooLarge(maxBytes: number): DefaasError {
+  return new DefaasError('BODY_TOO_LARGE', `the body is larger than ${maxBytes} bytes, send less`);
 }
 
 /** Sets what the version's CORS says, also for problems. Whether the request is a preflight, which ends here, free of charge. */
-function declareCors(gateway: Gateway, invocation: Invocation, reply: FastifyReply): boolean {
+function declareCors(gateway: Gateway, invocation: Invocation, { always }: Exchange): boolean {
   const origin = invocation.headers.find(([name]) => name === 'origin')?.[1];
   if (origin === undefined) return false;
   const { version } = resolveTarget(gateway.chain.view, invocation);
   const cors = gateway.deployments.manifest(version.functionVersion)?.cors;
   const asked = isPreflight(invocation.method, invocation.headers);
-  for (const [name, value] of corsHeaders(cors, origin, asked)) reply.header(name, value);
+  for (const pair of corsHeaders(cors, origin, asked)) always.push(...pair);
   return asked;
 }
 
-function invocationOf(gateway: Gateway, request: FastifyRequest): Invocation {
-  const [, owner, name, reference, path, query] = FUNCTION_PATH.exec(request.raw.url ?? '') ?? [];
-  if (owner === undefined || name === undefined) {
-    throw new DefaasError(
-      'FUNCTION_UNKNOWN',
-      'the address is not /functions/{owner}/{name}[@version], see defaas list',
-    );
-  }
-  const body = Buffer.isBuffer(request.body) ? request.body : NO_BODY;
-  const headers = headersOf(request.raw.rawHeaders);
+function invocationOf(
+  { id, request, address }: Exchange,
+  body: Uint8Array,
+  origins: FunctionCallsOptions['origins'],
+): Invocation {
+  const headers = headersOf(request.rawHeaders);
   const event = eventOf(headers, body);
   return {
-    id: request.id,
-    owner,
-    name,
-    reference: reference ?? 'latest',
-    method: request.method,
-    path: path ?? '/',
-    query: query ?? '',
+    id,
+    ...address,
+    method: request.method ?? 'GET',
     headers,
     body,
-    credential: credentialOf(gateway, request),
+    credential: credentialIn(request, origins),
     signedCall: single(request, 'defaas-call'),
     voucher: single(request, 'defaas-voucher'),
     idempotencyKey: single(request, 'idempotency-key') ?? (event && `${event.source}\n${event.id}`),
@@ -80,36 +151,58 @@ function invocationOf(gateway: Gateway, request: FastifyRequest): Invocation {
   };
 }
 
-function sendAnswer(request: FastifyRequest, reply: FastifyReply, answer: Answer): FastifyReply {
+function sendAnswer(exchange: Exchange, answer: Answer): void {
   const { receipt } = answer;
-  if (answer.isReplay) reply.header('idempotent-replayed', 'true');
-  reply.header('defaas-receipt', receipt.id);
-  reply.header('defaas-price', `${receipt.priceUnits}`);
-  reply.header('defaas-provider', receipt.provider);
-  reply.header('defaas-seq', `${receipt.seq}`);
-  const link = `</receipts/${receipt.id}>; rel="receipt"`;
-  if (!answer.ok) {
-    const problem = problemOf(new DefaasError(answer.code, answer.message), request.id);
-    return reply
-      .code(ERRORS[answer.code].status)
-      .header('link', link)
-      .header('content-type', 'application/problem+json')
-      .send(JSON.stringify({ ...problem, receipt: receipt.id }));
+  const headers = [
+    'defaas-receipt',
+    receipt.id,
+    'defaas-price',
+    `${receipt.priceUnits}`,
+    'defaas-provider',
+    receipt.provider,
+    'defaas-seq',
+    `${receipt.seq}`,
+    'link',
+    `</receipts/${receipt.id}>; rel="receipt"`,
+  ];
+  if (answer.isReplay) headers.push('idempotent-replayed', 'true');
+  if (answer.ok) {
+    for (const [name, value] of answer.headers) headers.push(name, value);
+    reply(exchange, answer.status, headers, answer.body);
+    return;
   }
-  const links = answer.headers.filter(([name]) => name === 'link').map(([, value]) => value);
-  reply.header('link', [...links, link]);
-  for (const [name, value] of answer.headers) {
-    if (name === 'set-cookie') reply.header(name, value);
-    else if (name !== 'link') appendHeader(reply, name, value);
-  }
-  const body = Buffer.from(answer.body.buffer, answer.body.byteOffset, answer.body.byteLength);
-  return reply.code(answer.status).send(body);
+  const problem = problemOf(new DefaasError(answer.code, answer.message), exchange.id);
+  headers.push('content-type', 'application/problem+json');
+  const body = JSON.stringify({ ...problem, receipt: receipt.id });
+  reply(exchange, ERRORS[answer.code].status, headers, Buffer.from(body));
 }
 
-/** Repeated headers are joined as RFC 9110 section 5.2 allows; `set-cookie` alone stays apart. */
-function appendHeader(reply: FastifyReply, name: string, value: string): void {
-  const known = reply.getHeader(name);
-  reply.header(name, known === undefined ? value : `${String(known)}, ${value}`);
+function sendProblem(gateway: Gateway, exchange: Exchange, thrown: unknown): void {
+  const error = toDefaasError(thrown);
+  const { id, request } = exchange;
+  if (error.code === 'INTERNAL') {
+    gateway.log.error({ err: error.cause ?? error, invocationId: id }, 'request failed');
+  }
+  const { authorization } = request.headers;
+  const { status, headers, body } = problemReply(error, { id, authorization });
+  reply(exchange, status, headers.flat(), Buffer.from(body));
+}
+
+/** A repeated name stays apart: lists may (RFC 9110 section 5.2), `set-cookie` must. */
+function reply(
+  { response, always }: Exchange,
+  status: number,
+  headers: readonly string[],
+  body: Uint8Array,
+): void {
+  // The caller has gone.
+  if (response.destroyed) return;
+  if (BODYLESS.has(status)) {
+    response.writeHead(status, [...always, ...headers]).end();
+    return;
+  }
+  const length = String(body.length);
+  response.writeHead(status, [...always, ...headers, 'content-length', length]).end(body);
 }
 
 function headersOf(raw: readonly string[]): Headers {
@@ -120,7 +213,7 @@ function headersOf(raw: readonly string[]): Headers {
   return headers;
 }
 
-function single(request: FastifyRequest, name: string): string | undefined {
+function single(request: IncomingMessage, name: string): string | undefined {
   const value = request.headers[name];
   if (Array.isArray(value)) {
     throw new DefaasError(
