@@ -2,6 +2,8 @@
 import { readFileSync } from 'node:fs';
 import type { ProviderSettings } from '../adapters/providers.ts';
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /** What `scripts/emulators.ts` writes: where each emulator is and what it takes as credentials. */
 export interface EmulatorsFile {
   readonly aws: {
@@ -33,7 +35,10 @@ const EMULATOR_POLL_MS = 50;
 const TOKEN_LIFE_MS = 3_600_000;
 
 /** Settings of the three emulated clouds. @throws SyntaxError, Error  the file cannot be read */
-export function emulatedClouds(file: string): ProviderSettings {
+export function emulatedClouds(
+  file: string,
+  env: Environment = {},
+): Omit<ProviderSettings, 'local'> {
   // Safe: the house writes this file for its own gateway.
   const { aws, google, azure } = JSON.parse(readFileSync(file, 'utf8')) as EmulatorsFile;
   return {
@@ -42,7 +47,7 @@ export function emulatedClouds(file: string): ProviderSettings {
     'azure-functions': {
       ...azure,
       // Flex Consumption bills a call that is alone for a whole second: no template tariff covers that at 1 GiB.
-      planKind: 'y1',
+      planKind: env.DEFAAS_AZURE_PLAN === 'flex' ? 'flex' : 'y1',
       regions: [azure.location],
       pollMs: EMULATOR_POLL_MS,
       credential: {
@@ -60,7 +65,7 @@ export function emulatedClouds(file: string): ProviderSettings {
  * first variable is set; what it then lacks is told through `fault`.
  */
 export function realClouds(
-  env: Readonly<Record<string, string | undefined>>,
+  env: Environment,
   fault: (line: string) => void,
 ): Partial<ProviderSettings> {
   const needed = (name: string): string => {
@@ -83,6 +88,7 @@ export function realClouds(
         subscriptionId: env.AZURE_SUBSCRIPTION_ID,
         resourceGroup: needed('DEFAAS_AZURE_RESOURCE_GROUP'),
         regions: [needed('DEFAAS_AZURE_LOCATION')],
+        planKind: azurePlan(env.DEFAAS_AZURE_PLAN ?? 'flex', fault),
         storage: {
           connectionString: needed('DEFAAS_AZURE_STORAGE_CONNECTION'),
           containerUrl: needed('DEFAAS_AZURE_STORAGE_CONTAINER_URL'),
@@ -90,4 +96,11 @@ export function realClouds(
       },
     }),
   };
+}
+
+/** Flex Consumption unless the older plan is named. */
+function azurePlan(name: string, fault: (line: string) => void): 'flex' | 'y1' {
+  if (name === 'flex' || name === 'y1') return name;
+  fault('DEFAAS_AZURE_PLAN must be flex or y1');
+  return 'flex';
 }

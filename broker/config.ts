@@ -53,10 +53,13 @@ export interface Config {
   readonly operatorKey: Secret;
   /** Sends settlements. */
   readonly settlerKey: Secret;
-  /** The clouds this gateway deploys to: the emulators of DEFAAS_EMULATORS_FILE, else the real ones. */
+  /** The clouds this gateway deploys to: the emulators of DEFAAS_EMULATORS_FILE, else the real ones; and this machine. */
   readonly clouds: Partial<ProviderSettings>;
   /** `any`, or the addresses that may deploy on this gateway's cloud accounts, lower-case. */
   readonly publishers: 'any' | readonly string[];
+  /** What one of them may have at once, and how much memory one version. */
+  readonly publisherDeploymentsMax: number;
+  readonly publisherMemoryMaxMiB: number;
   /** Origin of functions, when it is not the gateway's own; then their cookies pass. */
   readonly functionsOrigin: string | undefined;
   readonly bodyMaxBytes: number;
@@ -126,8 +129,21 @@ export function readConfig(
     gatewayKey: keyFrom('DEFAAS_KEYS_GATEWAY_FILE'),
     operatorKey: keyFrom('DEFAAS_KEYS_OPERATOR_FILE'),
     settlerKey: keyFrom('DEFAAS_KEYS_SETTLER_FILE'),
-    clouds: cloudsFrom(env, faults),
-    publishers: publishersFrom(env.DEFAAS_PUBLISHERS ?? 'none', faults),
+    clouds: {
+      ...cloudsFrom(env, faults),
+      ...(env.DEFAAS_LOCAL_ENABLED === '1' && {
+        local: {
+          dir: `${home}/local`,
+          trustedPublishers: publishersFrom(env, 'DEFAAS_LOCAL_TRUSTED_PUBLISHERS', faults),
+          ...(env.DEFAAS_LOCAL_MEMORY_MIB && {
+            totalMemoryMiB: whole('DEFAAS_LOCAL_MEMORY_MIB', 0, 128),
+          }),
+        },
+      }),
+    },
+    publishers: publishersFrom(env, 'DEFAAS_PUBLISHERS', faults),
+    publisherDeploymentsMax: whole('DEFAAS_PUBLISHER_DEPLOYMENTS_MAX_COUNT', 1000),
+    publisherMemoryMaxMiB: whole('DEFAAS_PUBLISHER_MEMORY_MAX_MIB', 10_240, 1),
     functionsOrigin: env.DEFAAS_FUNCTIONS_ORIGIN,
     bodyMaxBytes: whole('DEFAAS_BODY_MAX_BYTES', 6 * 1024 * 1024, 65_536),
     artifactMaxBytes: whole('DEFAAS_ARTIFACT_MAX_BYTES', 64 * 1024 * 1024, 65_536),
@@ -164,19 +180,24 @@ function cloudsFrom(
   const file = env.DEFAAS_EMULATORS_FILE;
   if (file === undefined) return realClouds(env, (line) => faults.push(line));
   try {
-    return emulatedClouds(file);
+    return emulatedClouds(file, env);
   } catch {
     faults.push('DEFAAS_EMULATORS_FILE must name the file that npm run emulators writes');
     return {};
   }
 }
 
-function publishersFrom(value: string, faults: string[]): 'any' | readonly string[] {
+function publishersFrom(
+  env: Readonly<Record<string, string | undefined>>,
+  name: string,
+  faults: string[],
+): 'any' | readonly string[] {
+  const value = env[name] ?? 'none';
   if (value === 'any') return 'any';
   if (value === 'none') return [];
   const addresses = value.toLowerCase().split(',');
   if (addresses.some((address) => !/^0x[0-9a-f]{40}$/.test(address))) {
-    faults.push('DEFAAS_PUBLISHERS must be any, none, or addresses with commas between');
+    faults.push(`${name} must be any, none, or addresses with commas between`);
   }
   return addresses;
 }

@@ -7,6 +7,7 @@ import { callCost, costDocument, refuseLoss } from '../deployments/costs.ts';
 import { type CloudPlan, deploy, plan } from '../deployments/deploy.ts';
 import type { Job } from '../deployments/jobs.ts';
 import { prepare } from '../deployments/prepare.ts';
+import { refuseBeyondShare } from '../deployments/publisher-limits.ts';
 import { queueOf, targetOf } from '../deployments/resume.ts';
 import { undeploy } from '../deployments/undeploy.ts';
 import { DefaasError } from '../errors.ts';
@@ -69,6 +70,7 @@ export async function deploymentRoutes(
     refusePublisher(gateway, owned.signedBy);
     const label = `${owned.label}@${version.number}`;
     const target = { function: owned.function, version, label };
+    refuseBeyondShare(gateway, target, body.providers);
     const places = body.providers.map((provider) => ({ provider }));
     const prepared = await prepare(gateway, target, places);
     if (body.dryRun) {

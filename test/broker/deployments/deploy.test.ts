@@ -309,6 +309,27 @@ describe('deployments', function () {
     await assert.rejects(deploy(owner, of(name)), { code: 'TARIFF_BELOW_COST' });
   });
 
+  it('holds a publisher to its share of the accounts, what is there counting once', async () => {
+    const first = await register();
+    const second = await register();
+    await deploy(owner, of(first));
+    const others = house
+      .gateway()
+      .deployments.records()
+      .filter(({ state, name }) => state !== 'gone' && name !== recordsOf(first)[0]?.name);
+    await house.restart({ publisherDeploymentsMax: others.length + 1 });
+    owner = await house.session(KEYS.publisher);
+
+    const again = await deploy(owner, of(first));
+    await assert.rejects(deploy(owner, of(second)), { code: 'PUBLISHER_NOT_ALLOWED' });
+    await house.restart({ publisherMemoryMaxMiB: 127 });
+    owner = await house.session(KEYS.publisher);
+    await assert.rejects(deploy(owner, of(first)), { code: 'PUBLISHER_NOT_ALLOWED' });
+    await restart();
+
+    assert.equal(again.state, 'live');
+  });
+
   describe('secrets', () => {
     it('reach the function and nobody else: not the ledger’s file, records, plan or errors', async () => {
       const value = 'quite-a-secret "value"';
