@@ -36,3 +36,11 @@ contract Wallet1271 is IERC1271 {
                 : bytes4(0xffffffff);
     }
 }
+
+/// @title WalletFactory
+/// @notice Makes a wallet at an address that is known before, so that ERC-6492 signatures can be tested.
+contract WalletFactory {
+    function create(address owner) external returns (address) {
+        return address(new Wallet1271{salt: 0}(owner));
+    }
+}
