@@ -26,6 +26,7 @@ import { createFreeFailures, type FreeFailures } from './invocation/free-failure
 import { createJournal, type GroupSigner, type Journal } from './invocation/journal.ts';
 import { createLanes, type Lanes } from './invocation/lanes.ts';
 import { createLimits, type Limits } from './invocation/limits.ts';
+import { createLowBalance, type LowBalance } from './invocation/low-balance.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
 import { createSignIn, type SignIn } from './sign-in.ts';
@@ -47,6 +48,7 @@ export interface Gateway {
   readonly journal: Journal;
   readonly groupSigner: GroupSigner;
   readonly dailyLimits: DailyLimits;
+  readonly lowBalance: LowBalance;
   readonly limits: Limits;
   readonly freeFailures: FreeFailures;
   readonly answers: Answers;
@@ -154,6 +156,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       spentToday: state.spentToday,
       nowMs,
     }),
+    lowBalance: createLowBalance({ gateway: address, log, nowMs }),
     answers,
     beacon: createBeacon({
       chain,

@@ -25,6 +25,7 @@ import { problemReply } from './routes/problem.ts';
 import { receiptRoutes } from './routes/receipts.ts';
 import { secretRoutes } from './routes/secrets.ts';
 import { settlementRoutes } from './routes/settlements.ts';
+import { sponsorshipRoutes } from './routes/sponsorships.ts';
 
 /** A client that sends its request more slowly than this is cut off, ms. */
 const REQUEST_TIMEOUT_MS = 120_000;
@@ -77,6 +78,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.register(secretRoutes, { gateway });
   server.register(logRoutes, { gateway });
   server.register(laneRoutes, { gateway });
+  server.register(sponsorshipRoutes, { gateway });
   server.register(receiptRoutes, { gateway });
   server.register(settlementRoutes, { gateway });
   server.register(houseRoutes, { gateway });

@@ -171,6 +171,8 @@ export interface CandidateSet {
 
 export interface Line {
   readonly allotted: bigint;
+  /** What was on it after the payer last put money on or took money off; settlements since have lowered `allotted`. */
+  readonly filled: bigint;
   /** May exceed `allotted` after a settlement. */
   readonly thawing: bigint;
   /** 0 when nothing thaws. */

@@ -47,6 +47,8 @@ export interface InvokeReply {
   /** The function's own answer, whatever its status; when it failed, the gateway's problem document. */
   readonly response: Response;
   readonly receipt: ReceiptLine;
+  /** What the payer's line has left for new calls, base units, when the gateway says that it is low. */
+  readonly lowBalanceUnits?: bigint;
   readonly idempotencyKey: string;
 }
 
@@ -205,7 +207,10 @@ export function createCaller(options: CallerOptions): Caller {
       headers.set('defaas-voucher', await newestVoucher());
       const response = await session.send(...requestOf(request, headers));
       const receipt = receiptLine(response);
-      if (receipt) return { response, receipt, idempotencyKey: request.idempotencyKey };
+      if (receipt) {
+        const { idempotencyKey } = request;
+        return { response, receipt, idempotencyKey, ...lowBalanceIn(response) };
+      }
       const error = await readProblem(response, `calling ${request.function}`);
       const shortage = shortageIn(error);
       if (shortage?.reason !== 'ceiling' || raises === MAX_RAISES) throw error;
@@ -286,6 +291,11 @@ function splitTarget(target: string): { name: string; path: string } {
     throw new DefaasClientError('FUNCTION_UNKNOWN', `"${target}" is not of the form owner/name`);
   }
   return { name, path: path.startsWith('/') ? path : `/${path}` };
+}
+
+function lowBalanceIn({ headers }: Response): Pick<InvokeReply, 'lowBalanceUnits'> {
+  const left = headers.get('defaas-low-balance');
+  return left === null ? {} : { lowBalanceUnits: readUnits(left, 'Defaas-Low-Balance') };
 }
 
 /** Present exactly when something may have run. */

@@ -47,6 +47,8 @@ export interface LaneDocument extends LaneName {
   readonly seq: number;
   readonly ceilingUnits: bigint;
   readonly heldUnits: bigint;
+  /** What the key may spend per UTC day; null: all that the lane has. What was spent counts only where there is a limit. */
+  readonly limit: { readonly dailyUnits: bigint | null; readonly spentTodayUnits: bigint };
   readonly line: { readonly allottedUnits: bigint; readonly thawingUnits: bigint };
 }
 
@@ -87,6 +89,20 @@ export async function putVoucher(
     method: 'PUT',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ ceiling: `${ceilingUnits}`, signature }),
+  });
+  return parseLane(await readJson(reply, 'the lane'));
+}
+
+/** Sets what the lane's key may spend per UTC day; signed in as the payer. @throws NOT_OWNER with the key itself; LANE_UNKNOWN */
+export async function putLaneLimit(
+  session: Session,
+  lane: LaneName,
+  dailyUnits: bigint | null,
+): Promise<LaneDocument> {
+  const reply = await session.request(`/lanes/${lane.payer}/${lane.signer}/limit`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ dailyUnits: dailyUnits === null ? null : `${dailyUnits}` }),
   });
   return parseLane(await readJson(reply, 'the lane'));
 }
@@ -132,6 +148,7 @@ export function nextCeiling(
 
 function parseLane(value: Json): LaneDocument {
   const line = readObject(value.line, 'line');
+  const limit = readObject(value.limit, 'limit');
   return {
     payer: readAddress(value.payer, 'payer'),
     gateway: readAddress(value.gateway, 'gateway'),
@@ -144,6 +161,11 @@ function parseLane(value: Json): LaneDocument {
     seq: readCount(value.seq, 'seq'),
     ceilingUnits: readUnits(value.ceilingUnits, 'ceilingUnits'),
     heldUnits: readUnits(value.heldUnits, 'heldUnits'),
+    limit: {
+      dailyUnits:
+        limit.dailyUnits === null ? null : readUnits(limit.dailyUnits, 'limit.dailyUnits'),
+      spentTodayUnits: readUnits(limit.spentTodayUnits, 'limit.spentTodayUnits'),
+    },
     line: {
       allottedUnits: readUnits(line.allottedUnits, 'line.allottedUnits'),
       thawingUnits: readUnits(line.thawingUnits, 'line.thawingUnits'),

@@ -6,7 +6,7 @@ type Cors = NonNullable<Manifest['cors']>;
 
 /** What a page may read of a reply beside the safelisted headers. */
 const EXPOSED =
-  'Defaas-Receipt, Defaas-Price, Defaas-Provider, Defaas-Seq, Idempotent-Replayed, Link, Retry-After';
+  'Defaas-Receipt, Defaas-Price, Defaas-Provider, Defaas-Seq, Defaas-Low-Balance, Idempotent-Replayed, Link, Retry-After';
 
 /**
  * Headers of a reply, or of a preflight (Fetch standard, "CORS protocol"). Nothing for an origin that the version does not

@@ -4,6 +4,14 @@ import type { Address } from '../../contracts/libraries/keccak.ts';
 /** What a limit is of: `function:<id>` of a sponsored function, `lane:<payer>:<signer>` of a session key. */
 export type SpendingScope = `function:${string}` | `lane:${Address}:${Address}`;
 
+export function functionScope(functionId: bigint): SpendingScope {
+  return `function:${functionId.toString(16)}`;
+}
+
+export function laneScope(payer: Address, signer: Address): SpendingScope {
+  return `lane:${payer}:${signer}`;
+}
+
 /** A price counted against a scope; goes into the ledger with the receipt. */
 export interface Spending {
   readonly scope: SpendingScope;

@@ -1,7 +1,7 @@
 // Step 4 of a call: room for the worst price on the payer's line, lane and daily limits; in memory, without an await.
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { DailyHold, SpendingScope } from './daily-limits.ts';
+import { type DailyHold, functionScope, laneScope, type SpendingScope } from './daily-limits.ts';
 import type { Caller } from './invocation.ts';
 import type { LaneState, Shortage } from './lanes.ts';
 import type { Target } from './resolve.ts';
@@ -10,6 +10,9 @@ import type { Target } from './resolve.ts';
 export interface Hold {
   readonly lane: LaneState;
   readonly daily: readonly DailyHold[];
+  /** What the payer's line had for new calls before this one, and what it was last filled to. */
+  readonly lineUnits: bigint;
+  readonly filledUnits: bigint;
   /** Gives back what the call did not cost; once, when it has ended. */
   release(): void;
 }
@@ -40,10 +43,12 @@ export function holdMoney(gateway: Gateway, caller: Caller, target: Target, unit
     releaseDaily();
     throw caller.sponsored ? sponsorEmpty(target) : shortage(gateway, caller, units, held.shortage);
   }
-  const { lane } = held;
+  const { lane, lineUnits, filledUnits } = held;
   return {
     lane,
     daily,
+    lineUnits,
+    filledUnits,
     release: () => {
       gateway.lanes.release(lane, units);
       releaseDaily();
@@ -60,8 +65,8 @@ export function sponsorEmpty(target: Target): DefaasError {
 }
 
 function scopesOf(caller: Caller, target: Target): SpendingScope[] {
-  const lane: SpendingScope = `lane:${caller.payer}:${caller.signer}`;
-  return caller.sponsored ? [`function:${target.function.id.toString(16)}`, lane] : [lane];
+  const lane = laneScope(caller.payer, caller.signer);
+  return caller.sponsored ? [functionScope(target.function.id), lane] : [lane];
 }
 
 function refuseExposure(gateway: Gateway, { payer }: Caller, units: bigint): void {

@@ -65,6 +65,8 @@ export type Reply =
 /** The end of a call under which something may have run: always with a receipt. */
 export type Answer = Reply & {
   readonly receipt: ReceiptLine;
+  /** What the payer's line has left for new calls, base units, when that is low; not told of a sponsor. */
+  readonly lowBalanceUnits?: bigint;
   /** It answers an earlier call under the same key. */
   readonly isReplay?: boolean;
 };

@@ -98,7 +98,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     if (failedMs > 0) gateway.freeFailures.add(version.functionId, failedMs);
     const reply = replyOf(outcome, target, gateway.config.functionsOrigin !== undefined);
     const store = await keyed?.keep(reply.ok ? reply.body : NO_BODY);
-    return await record(gateway, {
+    const answer = await record(gateway, {
       target,
       lane,
       daily,
@@ -111,10 +111,24 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       reply,
       store,
     });
+    return withBalance(gateway, caller, hold, answer);
   } finally {
     hold?.release();
     leave();
   }
+}
+
+/** The answer, and that its payer's money runs low where it does. */
+function withBalance(
+  gateway: Gateway,
+  { payer, sponsored }: Caller,
+  { lineUnits, filledUnits }: Hold,
+  answer: Answer,
+): Answer {
+  const leftUnits = lineUnits - answer.receipt.priceUnits;
+  const lowBalanceUnits = gateway.lowBalance.lookAt(payer, leftUnits, filledUnits);
+  // Who calls at a sponsor's expense is not told what the sponsor has.
+  return lowBalanceUnits === undefined || sponsored ? answer : { ...answer, lowBalanceUnits };
 }
 
 /** Execution that nobody pays for, ms. */

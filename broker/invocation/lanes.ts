@@ -29,7 +29,14 @@ export interface Shortage {
 }
 
 export type HoldResult =
-  | { readonly ok: true; readonly lane: LaneState }
+  | {
+      readonly ok: true;
+      readonly lane: LaneState;
+      /** What the line had for new calls before this one. */
+      readonly lineUnits: bigint;
+      /** What the payer last filled the line to. */
+      readonly filledUnits: bigint;
+    }
   | { readonly ok: false; readonly shortage: Shortage };
 
 export interface Lanes {
@@ -47,6 +54,8 @@ export interface Lanes {
   exposureOf(payer: Address): bigint;
   /** What is left of the payer's line for new calls, base units; negative never. */
   lineLeft(payer: Address): bigint;
+  /** What a lane may still be charged under its line and its voucher, base units; negative never. */
+  laneLeft(lane: LaneState): bigint;
   /** The first lane of this payer that is open, prepaid and has a voucher. */
   prepaidLane(payer: Address): LaneState | undefined;
 }
@@ -101,6 +110,13 @@ export function createLanes(options: LanesOptions): Lanes {
     return left > 0n ? left : 0n;
   };
 
+  const laneLeft = (state: LaneState): bigint => {
+    const signed = state.ceiling - state.cumulative - state.held;
+    const onLine = lineLeft(state.payer);
+    const left = signed < onLine ? signed : onLine;
+    return left > 0n ? left : 0n;
+  };
+
   for (const totals of options.totals) Object.assign(lane(totals.payer, totals.signer), totals);
   const raise: Lanes['raise'] = (voucher) => {
     const state = lane(voucher.payer, voucher.signer);
@@ -108,8 +124,12 @@ export function createLanes(options: LanesOptions): Lanes {
   };
   for (const voucher of options.vouchers) raise(voucher);
 
-  const shortageOf = (caller: Caller, state: LaneState, units: bigint): Shortage | undefined => {
-    const lineUnits = lineLeft(caller.payer);
+  const shortageOf = (
+    caller: Caller,
+    state: LaneState,
+    units: bigint,
+    lineUnits: bigint,
+  ): Shortage | undefined => {
     const short = (reason: Shortage['reason'], needUnits: bigint): Shortage => ({
       reason,
       needUnits,
@@ -135,10 +155,12 @@ export function createLanes(options: LanesOptions): Lanes {
     all: () => [...byPayer.values()].flatMap((ofPayer) => [...ofPayer.values()]),
     hold: (caller, units) => {
       const state = lane(caller.payer, caller.signer);
-      const shortage = shortageOf(caller, state, units);
+      const lineUnits = lineLeft(caller.payer);
+      const shortage = shortageOf(caller, state, units, lineUnits);
       if (shortage !== undefined) return { ok: false, shortage };
       state.held += units;
-      return { ok: true, lane: state };
+      const filledUnits = view.line(caller.payer, gateway)?.filled ?? 0n;
+      return { ok: true, lane: state, lineUnits, filledUnits };
     },
     release: (state, units) => {
       state.held -= units;
@@ -146,6 +168,7 @@ export function createLanes(options: LanesOptions): Lanes {
     raise,
     exposureOf,
     lineLeft,
+    laneLeft,
     prepaidLane: (payer) =>
       known(payer).find(
         (state) =>

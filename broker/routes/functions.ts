@@ -165,6 +165,8 @@ function sendAnswer(exchange: Exchange, answer: Answer): void {
     'link',
     `</receipts/${receipt.id}>; rel="receipt"`,
   ];
+  const low = answer.lowBalanceUnits;
+  if (low !== undefined) headers.push('defaas-low-balance', `${low}`);
   if (answer.isReplay) headers.push('idempotent-replayed', 'true');
   if (answer.ok) {
     for (const [name, value] of answer.headers) headers.push(name, value);

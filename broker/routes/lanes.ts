@@ -1,11 +1,13 @@
-// Lanes: what the gateway has served and holds, and the vouchers that raise what it may take.
+// Lanes: what the gateway has served and holds, the vouchers that raise what it may take, and what their keys may spend a day.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+import { laneScope } from '../invocation/daily-limits.ts';
 import { acceptVoucher } from '../invocation/vouchers.ts';
-import { isOfLane, tokenOf } from './bearer.ts';
+import { isOfLane, signedIn, tokenOf } from './bearer.ts';
+import { LimitBody, setDailyLimit } from './daily-limit.ts';
 import { jsonBody } from './json.ts';
 
 const MODES = ['none', 'prepaid', 'signed'] as const;
@@ -22,6 +24,7 @@ export async function laneRoutes(
   { gateway }: { readonly gateway: Gateway },
 ): Promise<void> {
   const parse = jsonBody(VoucherBody);
+  const parseLimit = jsonBody(LimitBody);
   server.get<LaneParams>('/lanes/:payer/:signer', async (request) => {
     const lane = await ownLane(gateway, request);
     return laneDocument(gateway, lane);
@@ -31,6 +34,15 @@ export async function laneRoutes(
     const lane = await openLane(gateway, request);
     const { ceiling, signature } = parse(request);
     await acceptVoucher(gateway, lane, `${ceiling}:${signature}`);
+    return laneDocument(gateway, lane);
+  });
+  // The payer's alone: a key that is stolen must not lift its own limit.
+  server.put<LaneParams>('/lanes/:payer/:signer/limit', async (request) => {
+    const { signedBy } = await signedIn(gateway, request);
+    const lane = await openLane(gateway, request);
+    if (signedBy !== lane.payer) throw notPayer(lane, signedBy);
+    const { dailyUnits } = parseLimit(request);
+    await setDailyLimit(gateway, laneScope(lane.payer, lane.signer), dailyUnits);
     return laneDocument(gateway, lane);
   });
 }
@@ -65,6 +77,8 @@ function laneDocument(gateway: Gateway, { payer, signer }: LaneId): Record<strin
   const state = gateway.lanes.lane(payer, signer);
   const onChain = gateway.chain.view.lane(payer, gateway.address, signer);
   const line = gateway.chain.view.line(payer, gateway.address);
+  const scope = laneScope(payer, signer);
+  const dailyUnits = gateway.dailyLimits.limitOf(scope);
   return {
     payer,
     gateway: gateway.address,
@@ -77,6 +91,10 @@ function laneDocument(gateway: Gateway, { payer, signer }: LaneId): Record<strin
     seq: state.seq,
     ceilingUnits: `${state.ceiling}`,
     heldUnits: `${state.held}`,
+    limit: {
+      dailyUnits: dailyUnits === undefined ? null : `${dailyUnits}`,
+      spentTodayUnits: `${gateway.dailyLimits.spentToday(scope)}`,
+    },
     line: {
       allottedUnits: `${line?.allotted ?? 0n}`,
       thawingUnits: `${line?.thawing ?? 0n}`,
@@ -87,6 +105,14 @@ function laneDocument(gateway: Gateway, { payer, signer }: LaneId): Record<strin
 
 function isAddress(text: string): text is Address {
   return /^0x[0-9a-f]{40}$/.test(text);
+}
+
+function notPayer({ payer, signer }: LaneId, signedBy: Address): DefaasError {
+  if (signedBy !== signer) return unknown(payer, signer);
+  return new DefaasError(
+    'NOT_OWNER',
+    `the key ${signer} may not set its own limit, sign in with its payer ${payer}`,
+  );
 }
 
 function unknown(payer: string, signer: string): DefaasError {

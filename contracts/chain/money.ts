@@ -9,7 +9,7 @@ type Money = Pick<
   'lane' | 'lanes' | 'line' | 'lines' | 'free' | 'limit' | 'due' | 'totals' | 'isPaused'
 >;
 
-const NO_LINE: Line = { allotted: 0n, thawing: 0n, thawEndSec: 0 };
+const NO_LINE: Line = { allotted: 0n, filled: 0n, thawing: 0n, thawEndSec: 0 };
 const NOTHING_DUE: Due = { credited: 0n, withdrawn: 0n };
 
 export function createMoney(history: History): { queries: Money; replay: Replay } {
@@ -55,7 +55,7 @@ export function createMoney(history: History): { queries: Money; replay: Replay 
       Withdrawn: ({ account, amount }) => addFree(account, 0n - amount),
       Allotted: ({ payer, gateway, amount, allotted }) => {
         addFree(payer, 0n - amount);
-        changeLine(payer, gateway, (line) => ({ ...line, allotted }));
+        changeLine(payer, gateway, (line) => ({ ...line, allotted, filled: allotted }));
       },
       LimitSet: ({ payer, gateway, limit }) =>
         history.set(inner(limits, toAddress(gateway)), toAddress(payer), limit),
@@ -72,17 +72,20 @@ export function createMoney(history: History): { queries: Money; replay: Replay 
       LaneClosing: ({ payer, gateway, signer, expiry }) =>
         changeLane({ payer, gateway, signer }, { expirySec: Number(expiry) }),
       ThawStarted: ({ payer, gateway, amount, end }) => {
-        changeLine(payer, gateway, ({ allotted }) => ({
-          allotted,
+        changeLine(payer, gateway, (line) => ({
+          ...line,
           thawing: amount,
           thawEndSec: Number(end),
         }));
         history.set(inner(limits, toAddress(gateway)), toAddress(payer), 0n);
       },
       ThawCancelled: ({ payer, gateway }) =>
-        changeLine(payer, gateway, ({ allotted }) => ({ ...NO_LINE, allotted })),
+        changeLine(payer, gateway, (line) => ({ ...line, thawing: 0n, thawEndSec: 0 })),
       Released: ({ payer, gateway, amount }) => {
-        changeLine(payer, gateway, ({ allotted }) => ({ ...NO_LINE, allotted: allotted - amount }));
+        changeLine(payer, gateway, (line) => {
+          const allotted = line.allotted - amount;
+          return { ...NO_LINE, allotted, filled: allotted };
+        });
         addFree(payer, amount);
       },
       Claimed: ({ payer, gateway, signer, settled, seq }) => {

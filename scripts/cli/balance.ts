@@ -1,5 +1,5 @@
 // `defaas balance`: the account's money as the chain has it, and what the gateway says it has served of it.
-import { fetchLane } from '../../broker/client/lane.ts';
+import { fetchLane, type LaneDocument } from '../../broker/client/lane.ts';
 import { openChain } from './chain.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
 import { formatTable } from './table.ts';
@@ -16,10 +16,13 @@ export async function balance(flags: Flags): Promise<Outcome> {
     for (const { gateway, allotted, thawing, thawEndSec } of chain.view.lines(payer)) {
       const lanes = chain.view.lanes(payer, gateway);
       let servedUnits = 0n;
+      const limits = [];
       // Another gateway's lanes would have to be asked for there: what is settled is what we know of them.
       for (const { signer, settled } of lanes) {
         const isHere = gateway === opened.connection.document.gateway;
-        servedUnits += isHere ? (await fetchLane(session, { payer, signer })).servedUnits : settled;
+        const lane = isHere ? await fetchLane(session, { payer, signer }) : undefined;
+        servedUnits += lane?.servedUnits ?? settled;
+        if (lane && lane.limit.dailyUnits !== null) limits.push({ signer, ...lane.limit });
       }
       const settledUnits = lanes.reduce((sum, lane) => sum + lane.settled, 0n);
       lines.push({
@@ -29,6 +32,7 @@ export async function balance(flags: Flags): Promise<Outcome> {
         thawEndSec,
         servedUnits,
         settledUnits,
+        limits,
       });
     }
     const [tokenUnits] = await chain.read('token', 'balanceOf', [payer]);
@@ -54,6 +58,8 @@ function textOf({
     readonly allottedUnits: bigint;
     readonly servedUnits: bigint;
     readonly settledUnits: bigint;
+    /** Of the keys that have one per UTC day. */
+    readonly limits: readonly (LaneDocument['limit'] & { readonly signer: string })[];
   }[];
 }): string {
   const head = `${account}: ${formatTokens(freeUnits)} tokens free, ${formatTokens(tokenUnits)} in its wallet`;
@@ -65,5 +71,12 @@ function textOf({
     formatTokens(line.settledUnits),
     formatTokens(line.allottedUnits - (line.servedUnits - line.settledUnits)),
   ]);
-  return `${head}\n${formatTable(['gateway', 'set aside', 'served', 'settled', 'left'], rows)}`;
+  const limits = lines
+    .flatMap((line) => line.limits)
+    .map(
+      ({ signer, dailyUnits, spentTodayUnits }) =>
+        `\nkey ${signer}: ${formatTokens(spentTodayUnits)} of ${formatTokens(dailyUnits ?? 0n)} a day spent today`,
+    );
+  const table = formatTable(['gateway', 'set aside', 'served', 'settled', 'left'], rows);
+  return `${head}\n${table}${limits.join('')}`;
 }

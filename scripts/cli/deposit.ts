@@ -1,19 +1,34 @@
 // `defaas deposit <tokens>`: money set aside at the gateway, and a lane with a key of its own to spend it from.
-
+import { type LaneDocument, putLaneLimit } from '../../broker/client/lane.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
 import type { Chain, Lane } from '../../contracts/chain.ts';
 import { createKey } from '../../contracts/keystore.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { readLaneKey, writeLaneKey } from './account.ts';
+import { awaitBlock } from './await-block.ts';
 import { LOCAL_CHAIN_ID, openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
-import { type Flags, note, type Opened, type Outcome, openGateway } from './context.ts';
+import {
+  type Flags,
+  note,
+  type Opened,
+  type Outcome,
+  openGateway,
+  openSession,
+} from './context.ts';
 import { formatTokens, parseTokens, parseUnits } from './units.ts';
 
 /** How long a lane stays open, seconds; another deposit makes it as long again. */
 const LANE_LIFE_SEC = 30 * 24 * 3600;
 /** Mode of the lanes that this command opens (contracts.md 6.2). */
 const PREPAID = 1;
+
+export interface DepositOptions {
+  readonly units?: boolean;
+  readonly to: string;
+  /** The most that the lane's key may spend per UTC day, whole tokens, or `none`. */
+  readonly daily?: string;
+}
 
 /**
  * Deposits, allots to the gateway and opens a lane, or gives the account's lane there more room and time.
@@ -22,7 +37,7 @@ const PREPAID = 1;
 export async function deposit(
   flags: Flags,
   amount: string,
-  options: { readonly units?: boolean; readonly to: string },
+  options: DepositOptions,
 ): Promise<Outcome> {
   const units = options.units
     ? parseUnits(amount, 'the amount')
@@ -31,24 +46,62 @@ export async function deposit(
   if (options.to !== 'lane' && options.to !== 'free') {
     throw new CliError('USAGE', `--to takes lane or free, got "${options.to}"`);
   }
+  const daily = options.daily === undefined ? undefined : parseDaily(options.daily);
+  if (daily && options.to === 'free') {
+    throw new CliError('USAGE', '--daily is of a lane, leave it out with --to free');
+  }
   const opened = await openGateway(flags);
   const chain = await openChain(opened);
   try {
-    const writer = chain.connect(opened.account);
-    const mintedUnits = await mintIfShort(flags, chain, writer, units);
     if (options.to === 'free') {
+      const writer = chain.connect(opened.account);
+      const mintedUnits = await mintIfShort(flags, chain, writer, units);
       await chain.synced(await writer.approveAndDeposit(units));
       return outcomeOf(opened, chain, { units, mintedUnits });
     }
-    const lane = openLaneOf(opened, chain);
-    const signer = lane
-      ? await extend(opened, chain, writer, lane, units)
-      : await open(opened, chain, writer, units);
-    return outcomeOf(opened, chain, { units, mintedUnits, signer });
+    const { mintedUnits, signer } = await fillLane(flags, opened, chain, units);
+    const limited = daily && (await limit(opened, chain, signer, daily.units));
+    return outcomeOf(opened, chain, { units, mintedUnits, signer, ...(limited && { limited }) });
   } finally {
     chain.close();
     opened.close();
   }
+}
+
+/**
+ * Money onto the account's line at the gateway, and a prepaid lane that may take it: its newest one, or a new one with a key of its own.
+ * @throws CliError INSUFFICIENT_TOKENS; ChainError CHAIN_...
+ */
+export async function fillLane(
+  flags: Flags,
+  opened: Opened,
+  chain: Chain,
+  units: bigint,
+): Promise<{ readonly signer: Address; readonly mintedUnits: bigint }> {
+  const writer = chain.connect(opened.account);
+  const mintedUnits = await mintIfShort(flags, chain, writer, units);
+  const lane = openLaneOf(opened, chain);
+  const signer = lane
+    ? await extend(opened, chain, writer, lane, units)
+    : await open(opened, chain, writer, units);
+  return { signer, mintedUnits };
+}
+
+/** `0.5` -> 500 000 units, `none` -> null. @throws CliError USAGE */
+function parseDaily(text: string): { readonly units: bigint | null } {
+  return { units: text === 'none' ? null : parseTokens(text, '--daily') };
+}
+
+/** The payer signs in for it, not the key that is limited. */
+async function limit(
+  opened: Opened,
+  chain: Chain,
+  signer: Address,
+  dailyUnits: bigint | null,
+): Promise<LaneDocument> {
+  await awaitBlock(opened.connection, chain.view.head.number);
+  const session = await openSession(opened, opened.account);
+  return putLaneLimit(session, { payer: opened.account.address, signer }, dailyUnits);
 }
 
 /** On a local chain tokens cost nothing. */
@@ -76,8 +129,8 @@ interface OpenLane extends Lane {
   readonly signer: Address;
 }
 
-/** The newest lane of the account that is still open and whose key is here. */
-function openLaneOf(
+/** The account's newest prepaid lane that is still open and whose key is here. */
+export function openLaneOf(
   { account, connection, house, store }: Opened,
   chain: Chain,
 ): OpenLane | undefined {
@@ -137,7 +190,12 @@ async function extend(
 function outcomeOf(
   { account, connection }: Opened,
   chain: Chain,
-  done: { readonly units: bigint; readonly mintedUnits: bigint; readonly signer?: Address },
+  done: {
+    readonly units: bigint;
+    readonly mintedUnits: bigint;
+    readonly signer?: Address;
+    readonly limited?: LaneDocument;
+  },
 ): Outcome {
   const { gateway } = connection.document;
   const { view } = chain;
@@ -149,15 +207,30 @@ function outcomeOf(
     mintedUnits: done.mintedUnits,
     freeUnits: view.free(account.address),
     line: { gateway, allottedUnits },
-    lane: lane ? { signer: done.signer, capUnits: lane.cap, expirySec: lane.expirySec } : null,
+    lane: lane
+      ? {
+          signer: done.signer,
+          capUnits: lane.cap,
+          expirySec: lane.expirySec,
+          ...(done.limited && { dailyUnits: done.limited.limit.dailyUnits }),
+        }
+      : null,
   };
   const amount = `${formatTokens(done.units)} tokens are deposited`;
   if (!lane) return { document, text: `${amount}, free: ${formatTokens(document.freeUnits)}` };
   const until = new Date(lane.expirySec * 1000).toISOString().slice(0, 10);
   return {
     document,
-    text: `${amount}; set aside for calls: ${formatTokens(allottedUnits)}, until ${until}`,
+    text: `${amount}; set aside for calls: ${formatTokens(allottedUnits)}, until ${until}${dailyText(done.limited)}`,
   };
+}
+
+function dailyText(limited: LaneDocument | undefined): string {
+  if (limited === undefined) return '';
+  const { dailyUnits } = limited.limit;
+  return dailyUnits === null
+    ? ', without a limit per day'
+    : `, at most ${formatTokens(dailyUnits)} a day`;
 }
 
 /** Chain time; a chain that mines on demand may be behind the clock. */

@@ -191,7 +191,7 @@ async function checkReceipt(
 
 function outcomeOf(
   flags: Flags,
-  { response, receipt, output }: Answer,
+  { response, receipt, output, lowBalanceUnits }: Answer,
   out: string | undefined,
 ): Outcome {
   const { id, provider, priceUnits, seq } = receipt;
@@ -210,6 +210,9 @@ function outcomeOf(
   if (out !== undefined) writeFileSync(userPath(out), output);
   const place = out === undefined ? '' : ` · ${output.length} bytes in ${out}`;
   const price = `${formatTokens(priceUnits)} tokens`;
+  if (lowBalanceUnits !== undefined) {
+    note(flags, `low balance: ${formatTokens(lowBalanceUnits)} tokens left, run defaas deposit`);
+  }
   note(flags, `${response.status} · ${provider} · ${price} · receipt ${id}${place}`);
   const isLine = text !== undefined && process.stdout.isTTY && !text.endsWith('\n');
   return {

@@ -175,7 +175,8 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     async () => (await import('./deposit.ts')).deposit,
   )
     .option('--units', 'the amount is in base units')
-    .option('--to <where>', 'lane: ready for calls; free: only deposited', 'lane');
+    .option('--to <where>', 'lane: ready for calls; free: only deposited', 'lane')
+    .option('--daily <tokens>', 'the most that the lane may spend per UTC day; none: no limit');
   add(
     'balance',
     'what is free, set aside, served and settled',
@@ -186,6 +187,14 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     'free money to the wallet at once; what is set aside thaws first',
     async () => (await import('./withdraw.ts')).withdraw,
   ).option('--units', 'the amount is in base units');
+  add(
+    'sponsor <function>',
+    'show or set what the publisher pays of its callers per day',
+    async () => (await import('./sponsor.ts')).sponsor,
+  )
+    .option('--daily <tokens>', 'at most so much per UTC day; default: what the gateway allows')
+    .option('--stop', 'pay nothing more')
+    .option('--deposit <tokens>', 'set so much aside to pay from');
   add(
     'estimate <function>',
     'what calls will cost, and how many a deposit buys',

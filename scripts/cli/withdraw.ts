@@ -5,7 +5,7 @@ import { CliError } from './cli-error.ts';
 import { type Flags, type Opened, type Outcome, openGateway } from './context.ts';
 import { formatTokens, parseTokens, parseUnits } from './units.ts';
 
-const NO_LINE: Line = { allotted: 0n, thawing: 0n, thawEndSec: 0 };
+const NO_LINE: Line = { allotted: 0n, filled: 0n, thawing: 0n, thawEndSec: 0 };
 
 /**
  * Without an amount everything is meant. A thaw that has ended is released and withdrawn, and no other begins in the same run; one

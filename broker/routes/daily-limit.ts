@@ -1,0 +1,21 @@
+// The body that sets a limit per UTC day, of a sponsored function or of a lane's key.
+import { Type } from 'typebox';
+import type { Gateway } from '../gateway.ts';
+import type { SpendingScope } from '../invocation/daily-limits.ts';
+
+/** Base units, at most what a claim can hold, uint88 (contracts.md 6.1); null: no limit of its own. */
+export const LimitBody = Type.Object(
+  { dailyUnits: Type.Union([Type.String({ pattern: '^\\d{1,26}$' }), Type.Null()]) },
+  { additionalProperties: false },
+);
+
+/** In force when it is durable. @throws DefaasError LEDGER_FAILED */
+export async function setDailyLimit(
+  { ledger, dailyLimits }: Pick<Gateway, 'ledger' | 'dailyLimits'>,
+  scope: SpendingScope,
+  dailyUnits: string | null,
+): Promise<void> {
+  const units = dailyUnits === null ? undefined : BigInt(dailyUnits);
+  await ledger.putDailyLimit(scope, units);
+  dailyLimits.setLimit(scope, units);
+}

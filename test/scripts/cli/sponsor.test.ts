@@ -1,0 +1,117 @@
+// A publisher who pays for its callers: set aside, limited per day, stopped; and a payer who limits its own lane.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { balance } from '../../../scripts/cli/balance.ts';
+import { deposit } from '../../../scripts/cli/deposit.ts';
+import { invoke } from '../../../scripts/cli/invoke.ts';
+import { type SponsorOptions, sponsor } from '../../../scripts/cli/sponsor.ts';
+import { type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
+import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
+
+const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
+const HELLO = 'export default async () => new Response("hello");';
+/** 20 units a call, however long it takes. */
+const TERMS = {
+  timeoutMs: 1000,
+  tariff: { perCall: 20, perGiBSecond: 0, maxPrice: 100_000, roundMs: 1 },
+};
+
+describe('defaas sponsor', function () {
+  this.timeout(120_000);
+  let house: SmallHouse;
+  let cli: CommandLine;
+  let hello: string;
+  let paid: string;
+  before(async () => {
+    house = await startSmallHouse();
+    cli = createCommandLine(house);
+    hello = await house.publish('hello', HELLO, { ...TERMS, payer: 'publisher' });
+    paid = await house.publish('paid', HELLO, TERMS);
+  });
+  after(async () => {
+    cli.remove();
+    await house.close();
+  });
+
+  const sponsorAs = (account: 'publisher' | 'user', options: SponsorOptions, name = hello) =>
+    documentOf(sponsor(cli.flags(account), name, options));
+  const call = async () => {
+    const reply = await fetch(`${house.url()}/functions/${hello}`);
+    return reply.ok ? 200 : (await reply.json()).code;
+  };
+
+  it('sets money aside, signs for it, limits the day, and stops', async () => {
+    const nothing = await sponsorAs('publisher', {});
+    await assert.rejects(sponsorAs('publisher', { daily: '1' }), { code: 'LANE_UNKNOWN' });
+    assert.equal(await call(), 'SPONSOR_EMPTY');
+
+    const begun = await sponsorAs('publisher', { deposit: '0.001', daily: '0.00005' });
+    const answers = [await call(), await call(), await call()];
+    const shown = await sponsorAs('publisher', {});
+    await sponsorAs('publisher', { daily: 'default' });
+    const more = await call();
+    const topped = await sponsorAs('publisher', { deposit: '1' });
+    const stopped = await sponsorAs('publisher', { stop: true });
+
+    assert.deepEqual([nothing.isSponsored, nothing.lane], [true, null]);
+    assert.deepEqual([begun.dailyUnits, begun.lane.leftUnits], ['50', '1000']);
+    assert.deepEqual(answers, [200, 200, 'SPONSOR_EMPTY']);
+    assert.deepEqual([shown.spentTodayUnits, shown.lane.leftUnits], ['40', '960']);
+    assert.equal(more, 200);
+    assert.deepEqual(
+      [topped.lane.signer, topped.lane.leftUnits],
+      [begun.lane.signer, `${1_000_940}`],
+    );
+    assert.equal(stopped.dailyUnits, '0');
+    assert.equal(await call(), 'SPONSOR_EMPTY');
+  });
+
+  it('is the owner’s to set, and says when a function’s callers pay anyway', async () => {
+    const other = await sponsorAs('publisher', { daily: '1' }, paid);
+
+    assert.equal(other.isSponsored, false);
+    await assert.rejects(sponsorAs('user', {}), { code: 'NOT_OWNER' });
+    await assert.rejects(sponsorAs('publisher', {}, 'none-such'), { code: 'FUNCTION_UNKNOWN' });
+    await assert.rejects(sponsorAs('publisher', { daily: '1', stop: true }), { code: 'USAGE' });
+    await assert.rejects(sponsorAs('publisher', { daily: 'lots' }), { code: 'USAGE' });
+  });
+
+  it('has a sibling for callers: a deposit that limits what its lane spends a day', async () => {
+    const flags = cli.flags();
+    const pay = () => documentOf(invoke(flags, paid, { header: [] }));
+    const limitOf = async () => (await documentOf(balance(flags))).lines[0].limits;
+
+    const { lane } = await documentOf(deposit(flags, '1', { to: 'lane', daily: '0.00003' }));
+    const first = await pay();
+    const second = await pay();
+    const limits = await limitOf();
+    await deposit(flags, '1', { to: 'lane', daily: 'none' });
+    const third = await pay();
+
+    assert.equal(lane.dailyUnits, '30');
+    assert.deepEqual([first.status, second.status, second.problem.code], [200, 402, 'DAILY_LIMIT']);
+    assert.deepEqual(limits, [{ signer: lane.signer, dailyUnits: '30', spentTodayUnits: '20' }]);
+    assert.deepEqual([third.status, await limitOf()], [200, []]);
+    await assert.rejects(deposit(flags, '1', { to: 'free', daily: '1' }), { code: 'USAGE' });
+    await assert.rejects(deposit(flags, '1', { to: 'lane', daily: 'x' }), { code: 'USAGE' });
+  });
+
+  it('is warned in one line on stderr when a deposit runs low', async () => {
+    const flags = cli.flags('operator');
+    await deposit(flags, '24', { to: 'lane', units: true });
+
+    const words = ['invoke', paid, '--account', 'operator', '--gateway', house.url()];
+    const env = { ...process.env, DEFAAS_CHAIN_RPC_URL: house.chain.url };
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [MAIN, ...words], {
+      env,
+    });
+
+    assert.equal(stdout, 'hello');
+    assert.match(
+      stderr,
+      /^low balance: 0\.000004 tokens left, run defaas deposit\n200 · [^\n]+\n$/,
+    );
+  });
+});
