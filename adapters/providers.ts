@@ -5,6 +5,7 @@ import {
   createGoogleCloudFunctions,
   type GoogleCloudFunctionsOptions,
 } from './google-cloud-functions.ts';
+import { createLocal, type LocalOptions } from './local.ts';
 import type { Provider } from './provider.ts';
 
 /** What an operator configures of each cloud; without `gateway`, which is the same for all. */
@@ -12,11 +13,15 @@ export interface ProviderSettings {
   readonly 'aws-lambda': Omit<AwsLambdaOptions, 'gateway'>;
   readonly 'google-cloud-functions': Omit<GoogleCloudFunctionsOptions, 'gateway'>;
   readonly 'azure-functions': Omit<AzureFunctionsOptions, 'gateway'>;
+  readonly local: Omit<LocalOptions, 'gateway'>;
 }
+
+/** Where adapters tell what an operator may want to know. */
+type Log = (message: string, fields: Readonly<Record<string, unknown>>) => void;
 
 type Factories = {
   readonly [Name in keyof ProviderSettings]: (
-    settings: ProviderSettings[Name] & { readonly gateway: string },
+    settings: ProviderSettings[Name] & { readonly gateway: string; readonly log?: Log },
   ) => Provider;
 };
 
@@ -24,22 +29,26 @@ const FACTORIES: Factories = {
   'aws-lambda': createAwsLambda,
   'google-cloud-functions': createGoogleCloudFunctions,
   'azure-functions': createAzureFunctions,
+  local: createLocal,
 };
 
 /** The configured clouds of one gateway; `gateway` is its id in tags and labels. */
 export function createProviders(
   settings: Partial<ProviderSettings>,
   gateway: string,
+  log?: Log,
 ): ReadonlyMap<keyof ProviderSettings, Provider> {
   const providers = new Map<keyof ProviderSettings, Provider>();
   const add = <Name extends keyof ProviderSettings>(
     name: Name,
     own: ProviderSettings[Name] | undefined,
   ): void => {
-    if (own !== undefined) providers.set(name, FACTORIES[name]({ ...own, gateway }));
+    if (own === undefined) return;
+    providers.set(name, FACTORIES[name]({ ...own, gateway, ...(log && { log }) }));
   };
   add('aws-lambda', settings['aws-lambda']);
   add('google-cloud-functions', settings['google-cloud-functions']);
   add('azure-functions', settings['azure-functions']);
+  add('local', settings.local);
   return providers;
 }

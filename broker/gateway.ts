@@ -107,7 +107,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     })),
   );
   const ipfs = await createIpfsNode({ dir: `${config.home}/ipfs` });
-  const providers: ReadonlyMap<ProviderName, Provider> = createProviders(config.clouds, address);
+  const providers: ReadonlyMap<ProviderName, Provider> = createProviders(
+    config.clouds,
+    address,
+    (message, fields) => log.info(fields, message),
+  );
   const tokens = await createTokens({
     keyFile: `${config.home}/gateway/token-key.json`,
     gateway: address,

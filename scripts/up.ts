@@ -137,6 +137,11 @@ class House {
       DEFAAS_KEYS_SETTLER_FILE: key('settler'),
       DEFAAS_EMULATORS_FILE: join(this.home, 'emulators', 'emulators.json'),
       DEFAAS_PUBLISHERS: process.env.DEFAAS_PUBLISHERS ?? 'any',
+      DEFAAS_LOCAL_ENABLED: process.env.DEFAAS_LOCAL_ENABLED ?? '1',
+      // Where there is no sandbox, only code of the house's own accounts runs on this machine.
+      DEFAAS_LOCAL_TRUSTED_PUBLISHERS:
+        process.env.DEFAAS_LOCAL_TRUSTED_PUBLISHERS ??
+        ['publisher', 'user'].map((role) => addressIn(key(role))).join(','),
     };
     return this.#start('gateway', 'broker/main.ts', GATEWAY_MS, { env });
   }
@@ -296,6 +301,10 @@ function markOf(home: string, url: string): string {
     if (statSync(path).isFile()) hash.update(file).update(readFileSync(path));
   }
   return hash.digest('hex');
+}
+
+function addressIn(file: string): string {
+  return known(readJson<{ address: string }>(file)).address;
 }
 
 function known<T>(value: T | undefined): T {

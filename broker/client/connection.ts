@@ -31,6 +31,8 @@ export interface GatewayDocument {
   };
   readonly feeBps: number;
   readonly providers: readonly string[];
+  /** Of a gateway that runs functions on its own machine: in a sandbox, or only for publishers whom it trusts. */
+  readonly isolation?: 'sandbox' | 'trusted';
 }
 
 export interface RequestOptions extends RequestInit {
@@ -109,6 +111,7 @@ function reasonOf(error: unknown): string {
 
 function parseDocument(value: Json): GatewayDocument {
   const contracts = readObject(value.contracts, 'contracts');
+  const { isolation } = value;
   return {
     gateway: readAddress(value.gateway, 'gateway'),
     chainId: readCount(value.chainId, 'chainId'),
@@ -124,5 +127,6 @@ function parseDocument(value: Json): GatewayDocument {
     },
     feeBps: readCount(value.feeBps, 'feeBps'),
     providers: readArray(value.providers, 'providers').map((name) => readText(name, 'providers')),
+    ...((isolation === 'sandbox' || isolation === 'trusted') && { isolation }),
   };
 }

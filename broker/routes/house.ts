@@ -13,6 +13,10 @@ export async function houseRoutes(
     rpcUrl: gateway.config.chainRpcUrls[0],
     feeBps: gateway.chain.view.gateway(gateway.address)?.feeBps ?? 0,
     providers: gateway.providerNames,
+    // How functions on this machine are kept apart from it.
+    ...(gateway.providerNames.includes('local') && {
+      isolation: gateway.provider('local').isolation,
+    }),
     ipfs: gateway.ipfs.multiaddrs(),
     settler: gateway.settler.address,
     operatorKey: gateway.groupSigner.key,

@@ -62,7 +62,7 @@ export async function doctor(
     const at = opened;
     checks.push(await check('ready', () => checkReady(at)));
     checks.push(await check('chain', () => checkChain(at)));
-    checks.push(await check('clouds', async () => at.connection.document.providers.join(', ')));
+    checks.push(await check('clouds', () => cloudsOf(at.connection.document)));
     checks.push(...(await checkClouds(flags, at, fix)));
     checks.push(await check('money', () => checkMoney(at)));
     opened.close();
@@ -103,6 +103,13 @@ function checkNode(): string {
   throw Object.assign(new Error(`this is Node ${node}, install Node ${NODE_MAJOR} or newer`), {
     code: 'NODE_24_MISSING',
   });
+}
+
+/** Which clouds there are, and of this machine how functions are kept apart from it. */
+function cloudsOf({ providers, isolation }: Opened['connection']['document']): string {
+  const local =
+    isolation === 'trusted' ? 'local (no sandbox: trusted code only)' : 'local (sandbox)';
+  return providers.map((name) => (name === 'local' ? local : name)).join(', ');
 }
 
 /** Keys are for their owner alone. */
