@@ -78,16 +78,7 @@ export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<
   const dir = mkdtempSync(join(tmpdir(), 'defaas-house-'));
   const chain = await startHardhatChain();
   const view = await chain.open();
-  const account = view.connect(KEYS.gateway);
-  await account.mintMock(1_000n * TOKEN);
-  await account.registerParty({
-    roles: ROLES_BOTH,
-    uri: 'http://127.0.0.1',
-    jwksThumbprint: NO_THUMBPRINT,
-  });
-  await account.addKey(KEYS.operator.privateKey, ROLE_GATEWAY);
-  await account.bond(account.address, 1_000n * TOKEN);
-  await account.setSettler(KEYS.settler.address);
+  await registerGateway(view);
   const credentials = { accessKeyId: 'emulator', secretAccessKey: 'well-known-test-key' };
   const aws = await startAwsLambda({ dir: join(dir, 'aws'), credentials });
   const config: Config = {
@@ -119,33 +110,8 @@ export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<
         ...(lane && { lane: { payer: lane.payer.address, signer: lane.signer.address } }),
       }),
     register: async (name, handler, manifest = {}) => {
-      const folder = join(dir, 'functions', name);
-      mkdirSync(folder, { recursive: true });
-      writeFileSync(join(folder, 'handler.ts'), handler);
-      writeFileSync(
-        join(folder, 'defaas.json'),
-        JSON.stringify({ name, entry: 'handler.ts', memoryMiB: 128, timeoutMs: 5000, ...manifest }),
-      );
-      const made = await bundle(folder);
-      const { cid, car } = await filesToCar(made.files);
       const session = await house.session(KEYS.publisher);
-      await uploadArtifact(session, new Uint8Array(car));
-      const writer = view.connect(KEYS.publisher);
-      const known = view.view.functionOf(writer.address, name)?.id;
-      const functionId = known ?? (await writer.register(name)).functionId;
-      const access = { public: 0, granted: 1, policy: 2 } as const;
-      const { number, blockNumber } = await writer.publish(functionId, {
-        manifestCid: await rawCid(made.manifestBytes),
-        artifactCid: cid,
-        tariff: made.manifest.tariff,
-        accessMode: access[made.manifest.access],
-        memoryMiB: made.manifest.memoryMiB,
-        timeoutMs: made.manifest.timeoutMs,
-        idempotent: made.manifest.idempotent,
-        deterministic: made.manifest.deterministic,
-      });
-      await view.synced(blockNumber);
-      return number;
+      return publishVersion({ view, session, dir }, { name, handler, manifest });
     },
     publish: async (name, handler, manifest) => {
       const number = await house.register(name, handler, manifest);
@@ -193,6 +159,57 @@ export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<
   return house;
 }
 
+/** Gives KEYS.gateway its standing on the chain: both roles, an operator key, a bond, a settler. */
+export async function registerGateway(view: Chain): Promise<void> {
+  const account = view.connect(KEYS.gateway);
+  await account.mintMock(1_000n * TOKEN);
+  await account.registerParty({
+    roles: ROLES_BOTH,
+    uri: 'http://127.0.0.1',
+    jwksThumbprint: NO_THUMBPRINT,
+  });
+  await account.addKey(KEYS.operator.privateKey, ROLE_GATEWAY);
+  await account.bond(account.address, 1_000n * TOKEN);
+  await account.setSettler(KEYS.settler.address);
+}
+
+/** Bundles a handler's source, uploads it with the publisher's session, and publishes a version. @returns its number */
+export async function publishVersion(
+  { view, session, dir }: { readonly view: Chain; readonly session: Session; readonly dir: string },
+  {
+    name,
+    handler,
+    manifest,
+  }: { readonly name: string; readonly handler: string; readonly manifest: object },
+): Promise<number> {
+  const folder = join(dir, 'functions', name);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'handler.ts'), handler);
+  writeFileSync(
+    join(folder, 'defaas.json'),
+    JSON.stringify({ name, entry: 'handler.ts', memoryMiB: 128, timeoutMs: 5000, ...manifest }),
+  );
+  const made = await bundle(folder);
+  const { cid, car } = await filesToCar(made.files);
+  await uploadArtifact(session, new Uint8Array(car));
+  const writer = view.connect(KEYS.publisher);
+  const known = view.view.functionOf(writer.address, name)?.id;
+  const functionId = known ?? (await writer.register(name)).functionId;
+  const access = { public: 0, granted: 1, policy: 2 } as const;
+  const { number, blockNumber } = await writer.publish(functionId, {
+    manifestCid: await rawCid(made.manifestBytes),
+    artifactCid: cid,
+    tariff: made.manifest.tariff,
+    accessMode: access[made.manifest.access],
+    memoryMiB: made.manifest.memoryMiB,
+    timeoutMs: made.manifest.timeoutMs,
+    idempotent: made.manifest.idempotent,
+    deterministic: made.manifest.deterministic,
+  });
+  await view.synced(blockNumber);
+  return number;
+}
+
 async function startGateway(config: Config) {
   const gateway = await createGateway({
     config,
@@ -212,7 +229,8 @@ async function startGateway(config: Config) {
   };
 }
 
-function environmentOf(dir: string, chain: HardhatChain): Record<string, string> {
+/** What a gateway process of that folder reads; the keys and addresses are written there. */
+export function environmentOf(dir: string, chain: HardhatChain): Record<string, string> {
   const put = (name: string, value: unknown): string => {
     writeFileSync(join(dir, name), JSON.stringify(value), { mode: 0o600 });
     return join(dir, name);
