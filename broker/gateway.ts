@@ -117,6 +117,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     gateway: address,
     chainId: chain.chainId,
     billing: chain.contracts.billing,
+    headBlock: () => chain.view.head.number,
     nowMs,
   });
   const proofs = createDpopProofs(nowMs);

@@ -57,6 +57,8 @@ interface TokensOptions {
   readonly gateway: Address;
   readonly chainId: number;
   readonly billing: Address;
+  /** Number of the newest block; the token says as of which it was issued. */
+  readonly headBlock: () => number;
   readonly nowMs: () => number;
 }
 
@@ -78,7 +80,7 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
         client_id: signedBy === undefined ? client : didOf(chainId, signedBy),
         ...(lane && { lane: { ...lane, gateway } }),
         ...(jkt !== undefined && { cnf: { jkt } }),
-        chain: { id: chainId, billing: options.billing },
+        chain: { id: chainId, billing: options.billing, block: options.headBlock() },
       })
         .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: thumbprint })
         .setIssuer(issuer)

@@ -177,7 +177,7 @@ function providersDown(
 /** The lane of a signed Call or of a token, or for a call without a token the publisher's, where the manifest says that the publisher pays. */
 async function callerOf(gateway: Gateway, invocation: Invocation, target: Target): Promise<Caller> {
   if (invocation.signedCall !== undefined) {
-    const signed = verifySignedCall(gateway, invocation, invocation.signedCall, target);
+    const signed = await verifySignedCall(gateway, invocation, invocation.signedCall, target);
     return { payer: signed.call.payer, signer: signed.call.signer, sponsored: false, signed };
   }
   if (invocation.credential !== undefined) {

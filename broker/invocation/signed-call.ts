@@ -38,18 +38,14 @@ export interface SignedCall {
  * @throws DefaasError CALL_STALE       its epoch or version is not in force (any more): sign again
  * @throws DefaasError PRICE_ABOVE_MAX  the version may cost more than the Call allows
  */
-export function verifySignedCall(
+export async function verifySignedCall(
   gateway: Gateway,
   invocation: Invocation,
   header: string,
   target: Target,
-): SignedCall {
+): Promise<SignedCall> {
   const { call, salt, signature } = parse(header);
   if (call.gateway !== gateway.address) throw invalid(`it is for the gateway ${call.gateway}`);
-  const lane = gateway.chain.view.lane(call.payer, gateway.address, call.signer);
-  if (lane?.mode !== SIGNED) {
-    throw invalid(`the lane of ${call.signer} is not one of signed calls, use its access token`);
-  }
   if (call.functionVersion !== target.version.functionVersion) {
     throw stale(`it is for another version than ${target.label}`);
   }
@@ -59,14 +55,20 @@ export function verifySignedCall(
   }
   refuseDeadline(call, target, gateway.nowMs() / 1000);
   refusePrice(call, target);
-  const draw = drawOf(gateway, call);
   if (saltedHash(salt, invocation.body) !== call.input) {
     throw invalid('its input is not the salted hash of the body');
   }
   if (recoverSigner(hashToSign(gateway.chain.domain, hashCall(call)), signature) !== call.signer) {
     throw invalid(`it is not signed by the lane's key ${call.signer}`);
   }
-  return { call, salt, signature, draw };
+  const laneMode = (): number | undefined =>
+    gateway.chain.view.lane(call.payer, gateway.address, call.signer)?.mode;
+  // Its transaction may be younger than the view.
+  if (laneMode() === undefined) await gateway.chain.synced();
+  if (laneMode() !== SIGNED) {
+    throw invalid(`the lane of ${call.signer} is not one of signed calls, use its access token`);
+  }
+  return { call, salt, signature, draw: drawOf(gateway, call) };
 }
 
 /** In a signed lane a token is not enough. @throws DefaasError CALL_MISSING */

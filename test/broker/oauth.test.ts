@@ -36,6 +36,7 @@ describe('tokens', function () {
       JSON.parse(Buffer.from(token.accessToken.split('.')[1] ?? '', 'base64url').toString());
     assert.equal(bearer.dpop, undefined);
     assert.equal(claims(bearer).cnf, undefined);
+    assert.deepEqual(Object.keys(claims(bearer).chain), ['id', 'billing', 'block']);
     assert.ok(bound.dpop);
     assert.match(claims(bound).cnf.jkt, /^[\w-]{43}$/);
     assert.equal((await ask({ authorization: `Bearer ${bearer.accessToken}` })).status, 200);

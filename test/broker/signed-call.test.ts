@@ -159,7 +159,7 @@ describe('signed calls', function () {
     const word = `0x${'11'.repeat(32)}`;
     const cases: [string, Record<string, unknown>, number, string][] = [
       ['another gateway', { gateway: KEYS.settler.address }, 400, 'CALL_INVALID'],
-      ['another payer', { payer: KEYS.publisher.address }, 400, 'CALL_INVALID'],
+      ['a lane that is not open', { payer: KEYS.publisher.address }, 400, 'CALL_INVALID'],
       ['a deadline that is over', { deadlineSec: nowSec - 1 }, 400, 'CALL_INVALID'],
       ['a deadline too near to keep', { deadlineSec: nowSec + 20 }, 400, 'CALL_INVALID'],
       ['a deadline far ahead', { deadlineSec: nowSec + 3_600 }, 400, 'CALL_INVALID'],
