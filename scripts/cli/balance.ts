@@ -56,6 +56,8 @@ function textOf({
   readonly lines: readonly {
     readonly gateway: string;
     readonly allottedUnits: bigint;
+    readonly thawingUnits: bigint;
+    readonly thawEndSec: number;
     readonly servedUnits: bigint;
     readonly settledUnits: bigint;
     /** Of the keys that have one per UTC day. */
@@ -69,8 +71,16 @@ function textOf({
     formatTokens(line.allottedUnits),
     formatTokens(line.servedUnits),
     formatTokens(line.settledUnits),
-    formatTokens(line.allottedUnits - (line.servedUnits - line.settledUnits)),
+    formatTokens(leftUnits(line)),
   ]);
+  const thaws = lines
+    .filter(({ thawingUnits }) => thawingUnits > 0n)
+    .map(({ gateway, allottedUnits, thawingUnits, thawEndSec }) => {
+      const until = new Date(thawEndSec * 1000).toISOString();
+      // A settlement may have left less than was to thaw.
+      const units = thawingUnits < allottedUnits ? thawingUnits : allottedUnits;
+      return `\n${formatTokens(units)} at ${gateway} thaw until ${until}, then run defaas withdraw`;
+    });
   const limits = lines
     .flatMap((line) => line.limits)
     .map(
@@ -78,5 +88,16 @@ function textOf({
         `\nkey ${signer}: ${formatTokens(spentTodayUnits)} of ${formatTokens(dailyUnits ?? 0n)} a day spent today`,
     );
   const table = formatTable(['gateway', 'set aside', 'served', 'settled', 'left'], rows);
-  return `${head}\n${table}${limits.join('')}`;
+  return `${head}\n${table}${[...thaws, ...limits].join('')}`;
+}
+
+/** For calls: neither served nor on its way out. */
+function leftUnits(line: {
+  readonly allottedUnits: bigint;
+  readonly thawingUnits: bigint;
+  readonly servedUnits: bigint;
+  readonly settledUnits: bigint;
+}): bigint {
+  const left = line.allottedUnits - line.thawingUnits - (line.servedUnits - line.settledUnits);
+  return left > 0n ? left : 0n;
 }

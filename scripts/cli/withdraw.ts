@@ -98,8 +98,9 @@ function outcomeOf(
   const thawingUnits = least(line.thawing, line.allotted);
   if (thawingUnits > 0n) {
     const until = new Date(line.thawEndSec * 1000).toISOString();
+    const less = thawingUnits === line.allotted ? ', less what is served of them' : '';
     parts.push(
-      `${formatTokens(thawingUnits)} tokens thaw until ${until}, less what is served of them, run defaas withdraw again then`,
+      `${formatTokens(thawingUnits)} tokens thaw until ${until}${less}, run defaas withdraw again then`,
     );
   }
   const laterUnits = least(missingUnits, line.allotted) - thawingUnits;

@@ -1,6 +1,7 @@
 // Taking money out again: at once what is free, after a thaw what was set aside, less what the gateway served of it.
 import assert from 'node:assert/strict';
 import { settle } from '../../../broker/client/settlement.ts';
+import { balance } from '../../../scripts/cli/balance.ts';
 import { deposit } from '../../../scripts/cli/deposit.ts';
 import { invoke } from '../../../scripts/cli/invoke.ts';
 import { withdraw } from '../../../scripts/cli/withdraw.ts';
@@ -58,6 +59,7 @@ describe('defaas withdraw', function () {
     const first = await take('2.5');
     const again = await take('2.5');
     const { text } = await withdraw(cli.flags(), undefined, {});
+    const shown = await balance(cli.flags());
     await later(LINE_THAW_SEC + 1);
     const ended = await take('2.5');
     const rest = await take();
@@ -70,6 +72,7 @@ describe('defaas withdraw', function () {
     assert.deepEqual([again.withdrawnUnits, again.line], ['0', first.line]);
     const until = new Date(first.line.thawEndSec * 1000).toISOString();
     assert.match(text ?? '', new RegExp(`^1\\.5 tokens thaw until ${until}, .*; 0\\.5 more are`));
+    assert.match(shown.text ?? '', new RegExp(`0\\.5\\n1\\.5 at 0x\\w+ thaw until ${until}, `));
     assert.deepEqual(
       [ended.releasedUnits, ended.withdrawnUnits, ended.freeUnits],
       ['1500000', '1500000', '0'],
