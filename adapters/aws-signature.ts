@@ -68,6 +68,7 @@ export function createSigner(
 
 /** A key padded to the block of SHA-256, as RFC 2104 section 2 combines it with the message and with the inner hash. */
 interface HmacKey {
+  /** Ends with room for a message. */
   readonly inner: Buffer;
   /** Ends with room for the inner hash. */
   readonly outer: Buffer;
@@ -75,9 +76,11 @@ interface HmacKey {
 
 const BLOCK_BYTES = 64;
 const HASH_BYTES = 32;
+/** Above any text to sign: a time, a scope with its region, a hash. */
+const MAX_TEXT_BYTES = 1024;
 
 function prepare(key: Buffer): HmacKey {
-  const inner = Buffer.alloc(BLOCK_BYTES, 0x36);
+  const inner = Buffer.alloc(BLOCK_BYTES + MAX_TEXT_BYTES, 0x36);
   const outer = Buffer.alloc(BLOCK_BYTES + HASH_BYTES, 0x5c);
   for (const [at, byte] of key.entries()) {
     inner.writeUInt8(byte ^ 0x36, at);
@@ -86,9 +89,12 @@ function prepare(key: Buffer): HmacKey {
   return { inner, outer };
 }
 
+/** Of an ASCII text. @throws RangeError it is too long */
 function hmacHex({ inner, outer }: HmacKey, text: string): string {
-  const message = Buffer.concat([inner, Buffer.from(text)]);
-  hash('sha256', message, 'buffer').copy(outer, BLOCK_BYTES);
+  if (text.length > MAX_TEXT_BYTES) throw new RangeError(`${text.length} characters to sign`);
+  const bytes = inner.write(text, BLOCK_BYTES, 'latin1');
+  const innerHash = hash('sha256', inner.subarray(0, BLOCK_BYTES + bytes), 'binary');
+  outer.write(innerHash, BLOCK_BYTES, 'binary');
   return hash('sha256', outer, 'hex');
 }
 

@@ -37,7 +37,11 @@ interface Emulators {
 }
 
 /** Starts all three; a port of before that is taken now gives way to a free one. */
-async function startEmulators(dir: string, hasFaults: boolean): Promise<Emulators> {
+async function startEmulators(
+  dir: string,
+  { hasFaults, idleMs }: { readonly hasFaults: boolean; readonly idleMs: number | undefined },
+): Promise<Emulators> {
+  const idle = idleMs === undefined ? {} : { idleMs };
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const path = join(dir, 'emulators.json');
   const before = readBefore(path);
@@ -53,6 +57,7 @@ async function startEmulators(dir: string, hasFaults: boolean): Promise<Emulator
         dir: join(dir, 'aws'),
         port,
         faults: hasFaults,
+        ...idle,
         credentials,
         region: AWS_REGION,
         log,
@@ -64,13 +69,14 @@ async function startEmulators(dir: string, hasFaults: boolean): Promise<Emulator
         port,
         metadataPort: port === 0 ? 0 : (before?.ports.metadata ?? 0),
         faults: hasFaults,
+        ...idle,
         projectId: GOOGLE_PROJECT,
         locations: [GOOGLE_REGION],
         log,
       }),
     ),
     onPort(before?.ports.azure, (port) =>
-      startAzureFunctions({ dir: join(dir, 'azure'), port, faults: hasFaults, log }),
+      startAzureFunctions({ dir: join(dir, 'azure'), port, faults: hasFaults, ...idle, log }),
     ),
   ]);
   const file: WrittenFile = {
@@ -135,15 +141,20 @@ function readBefore(path: string): WrittenFile | undefined {
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { dir: { type: 'string' }, faults: { type: 'boolean' } },
+    options: {
+      dir: { type: 'string' },
+      faults: { type: 'boolean' },
+      'idle-ms': { type: 'string' },
+    },
   });
+  const idleMs = values['idle-ms'] === undefined ? undefined : Number(values['idle-ms']);
   const home = findHome();
   const dir = resolve(values.dir ?? join(home, 'emulators'));
   // By itself it must not share the folder with a house that is up; in a house, the house has the book.
   const book =
     process.send === undefined && values.dir === undefined ? openPidBook(home) : undefined;
   const hasFaults = values.faults ?? process.env.DEFAAS_EMULATORS_FAULTS === '1';
-  const emulators = await startEmulators(dir, hasFaults);
+  const emulators = await startEmulators(dir, { hasFaults, idleMs });
   let isEnding = false;
   const end = async (): Promise<void> => {
     if (isEnding) return;
