@@ -34,6 +34,14 @@ interface IERC3009Bytes {
     ) external;
 }
 
+/// @notice A Line as it is kept: the word also says whether there is a limit, so that a thaw need not read that word to clear it.
+struct StoredLine {
+    uint104 allotted;
+    uint104 thawing;
+    uint40 thawEnd;
+    bool isLimited;
+}
+
 /// @title Billing
 contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTransient {
     using SafeCast for uint256;
@@ -74,7 +82,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
 
     /// @inheritdoc IBilling
     mapping(address account => uint256) public free;
-    mapping(address payer => mapping(address gateway => Line)) private _lines;
+    mapping(address payer => mapping(address gateway => StoredLine)) private _lines;
     mapping(address payer => mapping(address gateway => uint128)) private _limits;
     mapping(address payer => mapping(address gateway => mapping(address signer => Lane))) private _lanes;
     mapping(address gateway => mapping(address payee => Due)) private _dues;
@@ -264,7 +272,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         if (msg.sender != gateway && msg.sender != _gateways[gateway].settler) revert NotSettler(msg.sender);
         for (uint256 i = 0; i < payers.length; ++i) {
             address payer = payers[i];
-            Line storage line = _lines[payer][gateway];
+            StoredLine storage line = _lines[payer][gateway];
             uint256 limit = _limits[payer][gateway];
             uint256 allotted = line.allotted;
             uint256 amount = free[payer];
@@ -317,8 +325,8 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
 
     /// @inheritdoc IBilling
     function release(address payer, address gateway) external {
-        Line storage stored = _lines[payer][gateway];
-        Line memory line = stored;
+        StoredLine storage stored = _lines[payer][gateway];
+        StoredLine memory line = stored;
         if (line.thawing == 0) revert NotThawing();
         if (block.timestamp < line.thawEnd) revert StillThawing(line.thawEnd);
         uint104 amount = line.thawing < line.allotted ? line.thawing : line.allotted;
@@ -326,7 +334,9 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
             // amount <= allotted
             line.allotted -= amount;
         }
-        _write(stored, Line(line.allotted, 0, 0));
+        line.thawing = 0;
+        line.thawEnd = 0;
+        _write(stored, line);
         free[payer] += amount;
         emit Released(payer, gateway, amount);
     }
@@ -447,7 +457,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         Due storage due = _dues[gateway][payee];
         if (cumulative <= due.credited) revert StaleVoucher();
         uint128 amount = cumulative - due.credited;
-        Line storage line = _lines[gateway][payee];
+        StoredLine storage line = _lines[gateway][payee];
         if (amount > line.allotted) revert InsufficientLine(line.allotted, amount);
         // amount <= allotted < 2^104
         line.allotted -= uint104(amount);
@@ -627,7 +637,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
 
     function _allot(address payer, address gateway, uint256 amount) private {
         _spendFree(payer, amount);
-        Line storage line = _lines[payer][gateway];
+        StoredLine storage line = _lines[payer][gateway];
         uint104 allotted = (line.allotted + amount).toUint104();
         line.allotted = allotted;
         emit Allotted(payer, gateway, amount, allotted);
@@ -635,22 +645,23 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
 
     function _setLimit(address payer, address gateway, uint128 limit) private {
         _limits[payer][gateway] = limit;
+        _lines[payer][gateway].isLimited = limit != 0;
         emit LimitSet(payer, gateway, limit);
     }
 
     function _thaw(address payer, address gateway, uint256 amount) private {
-        Line storage line = _lines[payer][gateway];
-        uint104 allotted = line.allotted;
-        if (amount > allotted) revert InsufficientLine(allotted, amount);
-        uint48 end = uint48(block.timestamp + LINE_THAW);
+        StoredLine storage stored = _lines[payer][gateway];
+        StoredLine memory line = stored;
+        if (amount > line.allotted) revert InsufficientLine(line.allotted, amount);
+        uint40 end = uint40(block.timestamp + LINE_THAW);
         // amount <= allotted < 2^104
-        _write(line, Line(allotted, uint104(amount), end));
-        if (_limits[payer][gateway] != 0) _limits[payer][gateway] = 0;
+        _write(stored, StoredLine(line.allotted, uint104(amount), end, false));
+        if (line.isLimited) _limits[payer][gateway] = 0;
         emit ThawStarted(payer, gateway, amount, end);
     }
 
     function _cancelThaw(address payer, address gateway) private {
-        Line storage line = _lines[payer][gateway];
+        StoredLine storage line = _lines[payer][gateway];
         if (line.thawing == 0) revert NotThawing();
         line.thawing = 0;
         line.thawEnd = 0;
@@ -704,7 +715,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         for (uint256 i = 0; i < claims.length; ++i) {
             Claim calldata claim = claims[i];
             Lane storage lane = _lanes[claim.payer][gateway][claim.signer];
-            Line storage line = _lines[claim.payer][gateway];
+            StoredLine storage line = _lines[claim.payer][gateway];
             (bytes4 reason, Lane memory was) = _check(gateway, claim, lane, separator);
             // A claim that passed has amount >= settled.
             uint104 allotted = line.allotted;
@@ -786,10 +797,13 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
     /* INTERNAL: PACKING */
 
     /// @dev One write, where the compiler makes one for each field.
-    function _write(Line storage to, Line memory line) private {
-        uint256 word = uint256(line.allotted) | (uint256(line.thawing) << 104) | (uint256(line.thawEnd) << 208);
+    function _write(StoredLine storage to, StoredLine memory line) private {
+        uint256 word = uint256(line.allotted) |
+            (uint256(line.thawing) << 104) |
+            (uint256(line.thawEnd) << 208);
+        bool isLimited = line.isLimited;
         assembly ("memory-safe") {
-            sstore(to.slot, word)
+            sstore(to.slot, or(word, shl(248, isLimited)))
         }
     }
 
@@ -809,13 +823,14 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
 
     /// @inheritdoc IBilling
     function available(address payer, address gateway) external view returns (uint256) {
-        Line memory line = _lines[payer][gateway];
+        StoredLine memory line = _lines[payer][gateway];
         return line.allotted > line.thawing ? line.allotted - line.thawing : 0;
     }
 
     /// @inheritdoc IBilling
     function lineOf(address payer, address gateway) external view returns (Line memory) {
-        return _lines[payer][gateway];
+        StoredLine memory line = _lines[payer][gateway];
+        return Line(line.allotted, line.thawing, line.thawEnd);
     }
 
     /// @inheritdoc IBilling

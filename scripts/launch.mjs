@@ -23,6 +23,7 @@ const COMMANDS = {
   fix: ['node_modules/@biomejs/biome/bin/biome', 'check', '--write', '.'],
   build: ['scripts/build.ts'],
   bench: ['scripts/bench/main.ts'],
+  gas: ['scripts/gas.ts'],
   defaas: ['scripts/cli/main.ts'],
   emulators: ['scripts/emulators.ts'],
 };

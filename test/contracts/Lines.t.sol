@@ -95,6 +95,30 @@ contract LinesTest is World {
         billing.release(PAYER, GATEWAY);
     }
 
+    /// The line's own word remembers that there is a limit: no other change of the line may lose that.
+    function test_EveryThawEndsTheLimitWhateverCameBefore() public {
+        vm.startPrank(PAYER);
+        billing.thaw(GATEWAY, 5);
+        billing.setLimit(GATEWAY, 9);
+        billing.allot(GATEWAY, 1);
+        vm.warp(block.timestamp + 1 days);
+        billing.release(PAYER, GATEWAY);
+        eq(billing.limitOf(PAYER, GATEWAY), 9, "set while thawing");
+        billing.thaw(GATEWAY, 5);
+        eq(billing.limitOf(PAYER, GATEWAY), 0, "after a release");
+        billing.setLimit(GATEWAY, 8);
+        billing.cancelThaw(GATEWAY);
+        eq(billing.limitOf(PAYER, GATEWAY), 8, "set before a cancel");
+        billing.thaw(GATEWAY, 5);
+        eq(billing.limitOf(PAYER, GATEWAY), 0, "after a cancel");
+        billing.setLimit(GATEWAY, 7);
+        billing.setLimit(GATEWAY, 0);
+        eq(billing.limitOf(PAYER, GATEWAY), 0, "ended by itself");
+        eq(line().allotted, 500 * UNIT + 1 - 5, "line");
+        eq(line().thawEnd, block.timestamp + 1 days, "clock");
+        vm.stopPrank();
+    }
+
     function test_ThawIsBoundedRestartedAndCancelled() public {
         vm.startPrank(PAYER);
         vm.expectRevert(

@@ -1,5 +1,6 @@
-// A deployed world for contract tests in mocha: five contracts from the committed bytecode, a bonded gateway, a paying payer,
-// and batches with fraud in them. Hashes come from ethers, so neither the contracts' libraries nor their twins check themselves.
+// A deployed world in which gas is measured: five contracts from the committed bytecode, a bonded gateway, a paying payer, and
+// batches with fraud in them. Its clock is its own, so that the same contracts give the same figures to the unit.
+// Hashes come from ethers, so neither the contracts' libraries nor their twins check themselves.
 import {
   AbiCoder,
   type BaseContract,
@@ -16,13 +17,38 @@ import {
   zeroPadValue,
 } from 'ethers';
 import hre from 'hardhat';
-import { artifacts } from '../../contracts/artifacts.gen.ts';
+import { artifacts } from '../../../contracts/artifacts.gen.ts';
 
 type Fields = Record<string, unknown>;
-type Proof = { name: string; args: unknown[] };
+export type Proof = { readonly name: string; readonly args: unknown[] };
 
 const DAY_SEC = 24 * 3600;
 const ROLE_BOTH = 3;
+/** Time of the first block; every transaction is a second later than the one before. */
+const START = '2026-01-01T00:00:00Z';
+
+const word = (value: number) => zeroPadValue(hexlify(Uint8Array.of(value)), 32);
+
+/** A version as `publish` takes it, with the tariff of the template. */
+export const TERMS = {
+  manifest: word(1),
+  artifact: word(2),
+  manifestCodec: 0x55,
+  artifactCodec: 0x70,
+  tariff: {
+    perCall: 20,
+    perGiBSecond: 40,
+    maxPrice: 100_000,
+    minBilledMs: 0,
+    roundMs: 1,
+    publisherBps: 0,
+  },
+  accessMode: 0,
+  memoryMiB: 128,
+  timeoutMs: 10_000,
+  idempotent: false,
+  deterministic: false,
+} as const;
 
 const TYPES = {
   Voucher: [
@@ -130,19 +156,29 @@ function rootOf(levels: readonly string[][]): string {
   return levels.at(-1)?.[0] ?? '';
 }
 
+/** Id of a function by contracts.md 8.1. */
+export function functionIdOf(namespace: string, name: string): bigint {
+  return BigInt(
+    keccak256(AbiCoder.defaultAbiCoder().encode(['address', 'string'], [namespace, name])),
+  );
+}
+
 export type World = Awaited<ReturnType<typeof createWorld>>;
 
 /** Deploys everything, bonds the gateway, and gives the payer tokens, a deposit and a line. */
 export async function createWorld() {
-  const connection = await hre.network.create();
+  const connection = await hre.network.create({ override: { initialDate: START } });
   const { ethers } = connection;
   const provider = ethers.provider;
   const [deployer, gateway, settler, payer, reporter, friend] = await ethers.getSigners();
   if (!deployer || !gateway || !settler || !payer || !reporter || !friend)
     throw new Error('accounts');
   const units = (tokens: number) => BigInt(tokens) * 10n ** 6n;
-  const word = (value: number) => zeroPadValue(hexlify(Uint8Array.of(value)), 32);
   let keys = 0;
+  let nowSec = Date.parse(START) / 1000;
+  const request = (method: string, ...params: unknown[]) =>
+    connection.provider.request({ method, params });
+  const tick = () => request('evm_setNextBlockTimestamp', ++nowSec);
   const newKey = () =>
     new Wallet(
       keccak256(AbiCoder.defaultAbiCoder().encode(['string', 'uint256'], ['test key', ++keys])),
@@ -150,6 +186,7 @@ export async function createWorld() {
 
   const deploy = async (name: keyof typeof artifacts, ...args: unknown[]) => {
     const { abi, bytecode } = artifacts[name];
+    await tick();
     const contract = await new ContractFactory(
       abi as unknown as InterfaceAbi,
       bytecode,
@@ -204,19 +241,20 @@ export async function createWorld() {
     verifyingContract: atIdentity ?? '',
   };
   const as = (contract: BaseContract, signer: Signer) => contract.connect(signer) as BaseContract;
+  /** The only way by which the tests and the benchmark send, for the clock's sake. */
   const send = async (contract: BaseContract, method: string, ...args: unknown[]) => {
+    await tick();
     const tx = await contract.getFunction(method).send(...args);
     const receipt = await tx.wait();
     if (!receipt) throw new Error(method);
     return receipt;
   };
-  const now = async () => Number((await provider.getBlock('latest'))?.timestamp);
 
   for (const owner of [gateway, payer]) {
     await send(usdc, 'mint', owner.address, units(1_000_000));
     await send(as(usdc, owner), 'approve', atBilling, units(1_000_000));
   }
-  const expirySec = (await now()) + 300 * DAY_SEC;
+  const expirySec = nowSec + 300 * DAY_SEC;
   const operatorKey = newKey();
   await send(as(identity, gateway), 'registerParty', ROLE_BOTH, 'http://127.0.0.1', word(0));
   const keySignature = await operatorKey.signTypedData(identityDomain, typed('OperatorKey'), {
@@ -311,41 +349,18 @@ export async function createWorld() {
   async function settleFrauds(receiptCount: number, laneCount: number): Promise<Proof[]> {
     const owner = as(registry, gateway as Signer);
     await send(owner, 'register', 'hello');
-    const functionId = BigInt(
-      keccak256(
-        AbiCoder.defaultAbiCoder().encode(['address', 'string'], [gateway?.address, 'hello']),
-      ),
-    );
-    const tariff = {
-      perCall: 20,
-      perGiBSecond: 40,
-      maxPrice: 100_000,
-      minBilledMs: 0,
-      roundMs: 1,
-      publisherBps: 0,
-    };
-    await send(owner, 'publish', functionId, {
-      manifest: word(1),
-      artifact: word(2),
-      manifestCodec: 0x55,
-      artifactCodec: 0x70,
-      tariff,
-      accessMode: 0,
-      memoryMiB: 128,
-      timeoutMs: 10_000,
-      idempotent: false,
-      deterministic: false,
-    });
+    const functionId = functionIdOf(gateway?.address ?? '', 'hello');
+    await send(owner, 'publish', functionId, TERMS);
     const functionVersion = await registry
       .getFunction('functionVersionOf')
       .staticCall(functionId, 1);
     const ids = Array.from({ length: 32 }, (_, i) => i + 1);
     for (const _ of ids) await send(owner, 'enrol', functionVersion, 'aws-lambda', 'us-east-1');
     await send(owner, 'setCandidates', functionVersion, ids);
-    await connection.provider.request({ method: 'hardhat_mine', params: ['0x3'] });
+    for (let i = 0; i < 3; i++) await request('evm_mine', ++nowSec);
     const epoch = (await provider.getBlockNumber()) - 1;
     await send(beacon, 'checkpoint', epoch);
-    const epochTimeSec = await now();
+    const epochTimeSec = nowSec;
 
     const signer = await openLane(payer as never, 2);
     const calls: Fields[] = [];
@@ -405,7 +420,7 @@ export async function createWorld() {
     const claims = [await claim(payer as never, signer, settledTo, receiptCount, rootOf(levels))];
     for (const other of others) claims.push(await claim(payer as never, other, 100n, 1_000));
     const total = claims.reduce((sum, row) => sum + row.amount, 0n);
-    const settled = await send(
+    await send(
       as(billing, settler as Signer),
       'settle',
       gateway?.address,
@@ -413,7 +428,7 @@ export async function createWorld() {
       [[friend?.address, total]],
       word(1),
     );
-    const settledAt = Number((await provider.getBlock(settled.blockNumber))?.timestamp);
+    const settledAt = nowSec;
     const batch =
       Number((await billing.getFunction('standing').staticCall(gateway?.address))[3]) - 1;
     const batchLevels = levelsOf(
@@ -469,8 +484,6 @@ export async function createWorld() {
     contracts: { registry, identity, billing, disputes, beacon },
     usdc,
     billing,
-    disputes,
-    deployer,
     gateway,
     settler,
     payer,
@@ -498,14 +511,15 @@ export async function createWorld() {
     /** Disputes as seen by a fresh reporter each time, so that every credit is a first one. */
     async disputing() {
       const fresh = newKey().connect(provider);
+      await tick();
       await (
         await (deployer as Signer).sendTransaction({ to: fresh.address, value: 10n ** 18n })
       ).wait();
       return as(disputes, fresh);
     },
-    async skip(seconds: number) {
-      await connection.provider.request({ method: 'evm_increaseTime', params: [seconds] });
-      await connection.provider.request({ method: 'evm_mine', params: [] });
+    /** The next transaction is so much later. */
+    skip(seconds: number) {
+      nowSec += seconds;
     },
     settleFrauds,
     close: () => connection.close(),
