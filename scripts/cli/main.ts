@@ -113,6 +113,11 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     async () => (await import('./init.ts')).init,
   ).option('--template <name>', 'hello or thumbnail', 'hello');
   add(
+    'dev <folder>',
+    'run a function here while it is written, anew after each change',
+    async () => (await import('./dev.ts')).dev,
+  ).option('--port <port>', 'of 127.0.0.1; default: any that is free');
+  add(
     'register <folder>',
     'bundle -> IPFS -> version on the chain',
     async () => (await import('./register.ts')).register,

@@ -1,0 +1,177 @@
+// `defaas dev <folder>`: the function on this machine while it is written, as the local provider runs it, anew after each
+// change. No gateway, no chain, no price. What is wrong with it is shown with file and line, and goes away when mended.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { createLocal } from '../../adapters/local.ts';
+import type { Deployment, InvokeRequest, InvokeResult, Provider } from '../../adapters/provider.ts';
+import { ArtifactError } from '../../ipfs/artifact-error.ts';
+import { type Bundle, bundle } from '../../ipfs/bundle.ts';
+import { CliError, errorLine } from './cli-error.ts';
+import { type Flags, note, type Outcome } from './context.ts';
+import { startDevServer } from './dev-server.ts';
+import { userPath } from './house.ts';
+import { createSourceLines } from './source-lines.ts';
+import { watchFolder } from './watch-folder.ts';
+
+/** Longest time that a change may take to be in force, ms. */
+const DEPLOY_MS = 60_000;
+/** Above any timeout of a function. */
+const CALL_MS = 1_000_000;
+
+/** What was read last: callable, or why it is not. */
+type Loaded = { readonly deployment: Deployment } | { readonly error: unknown };
+
+/**
+ * Serves until it is interrupted; then ends cleanly.
+ * @throws CliError USAGE, PORT_TAKEN; ArtifactError NOT_A_FUNCTION_FOLDER
+ */
+export async function dev(
+  flags: Flags,
+  folder: string,
+  options: { readonly port?: string },
+): Promise<Outcome> {
+  const port = parsePort(options.port ?? '0');
+  const root = userPath(folder);
+  const dir = await mkdtemp(join(tmpdir(), 'defaas-dev-'));
+  const source = createSource(flags, root, dir);
+  try {
+    await source.reload();
+    const { error } = source;
+    if (error instanceof ArtifactError && error.code === 'NOT_A_FUNCTION_FOLDER') throw error;
+    const server = await startDevServer({
+      port,
+      maxRequestBytes: source.maxRequestBytes,
+      onCall: (line) => note(flags, line),
+      call: source.call,
+    });
+    const watcher = watchFolder(root, () => void source.reload());
+    note(
+      flags,
+      `${basename(root)} is at ${server.url}; it is loaded again when ${folder} changes; Ctrl-C ends it`,
+    );
+
+    await interrupted();
+    watcher.close();
+    await server.close();
+    const { url, calls } = server;
+    return { document: { folder: root, url, calls, loads: source.loads } };
+  } finally {
+    await source.close();
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+interface Source {
+  /** Reads the folder again; says what is wrong, and goes on. Never rejects. */
+  reload(): Promise<void>;
+  /** Of what was read last. @throws what is wrong with it */
+  readonly call: (request: InvokeRequest) => Promise<InvokeResult>;
+  /** What is wrong with what was read last. */
+  readonly error: unknown;
+  /** How often something else was read than before. */
+  readonly loads: number;
+  readonly maxRequestBytes: number;
+  close(): Promise<void>;
+}
+
+function createSource(flags: Flags, root: string, dir: string): Source {
+  let toSource = (text: string) => text;
+  let loaded: Loaded = { error: undefined };
+  let loading: Promise<void> = Promise.resolve();
+  let loads = 0;
+  const provider = createLocal({
+    dir,
+    gateway: 'dev',
+    // One's own code, on one's own machine.
+    trustedPublishers: 'any',
+    onLine: (_, { text }) => note(flags, `  ${toSource(text)}`),
+  });
+  if (provider.isolation === 'trusted') {
+    note(flags, 'no sandbox on this machine: here the function reaches the network, on local not');
+  }
+
+  async function load(): Promise<Loaded> {
+    try {
+      const read = await bundle(root);
+      const deployment = await deployTo(provider, read);
+      toSource = createSourceLines(read.files.get('handler.mjs.map'));
+      return { deployment };
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  async function loadAgain(): Promise<void> {
+    const beganAtMs = performance.now();
+    const before = loaded;
+    loaded = await load();
+    if ('error' in loaded) {
+      loads += 1;
+      note(flags, errorLine(loaded.error));
+    } else if ('error' in before || before.deployment.specHash !== loaded.deployment.specHash) {
+      loads += 1;
+      note(flags, `loaded in ${(performance.now() - beganAtMs).toFixed(0)} ms`);
+    }
+  }
+
+  return {
+    reload() {
+      loading = loading.then(loadAgain);
+      return loading;
+    },
+    async call(request) {
+      // A call after a change meets what was written.
+      await loading;
+      if ('error' in loaded) throw loaded.error;
+      return provider.invoke(loaded.deployment, request, { signal: AbortSignal.timeout(CALL_MS) });
+    },
+    get error() {
+      return 'error' in loaded ? loaded.error : undefined;
+    },
+    get loads() {
+      return loads;
+    },
+    maxRequestBytes: provider.limits.maxRequestBytes,
+    async close() {
+      await loading;
+      await provider.close();
+    },
+  };
+}
+
+/** Secrets have the values that the environment gives them. */
+function deployTo(provider: Provider, { manifest, files }: Bundle): Promise<Deployment> {
+  const { env, secrets, memoryMiB, timeoutMs } = manifest;
+  const values = secrets.flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return provider.deploy(
+    {
+      name: 'dev',
+      region: provider.regions[0] ?? '',
+      files,
+      artifactCid: 'dev',
+      functionName: `dev/${manifest.name}`,
+      version: 0,
+      memoryMiB,
+      timeoutMs,
+      env,
+      secrets: Object.fromEntries(values),
+    },
+    { signal: AbortSignal.timeout(DEPLOY_MS) },
+  );
+}
+
+function interrupted(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+  });
+}
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (/^\d+$/.test(text) && port <= 65_535) return port;
+  throw new CliError('USAGE', `"${text}" is no port, on --port, use 0 to 65535`);
+}
