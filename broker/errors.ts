@@ -180,6 +180,7 @@ export const ERRORS = {
   VOUCHER_INVALID: entry(400, 'The voucher is not valid', 'sign it again with the lane’s key'),
   TOKEN_MISSING: entry(401, 'The call needs a token', 'sign in at /oauth/token'),
   TOKEN_INVALID: entry(401, 'The token is not valid', 'sign in again at /oauth/token'),
+  TOKEN_SCOPE: entry(403, 'The token is not for this', 'sign in for what you ask'),
   DPOP_INVALID: entry(401, 'The DPoP proof is not valid', 'send a fresh proof for this request'),
   CALL_MISSING: entry(
     403,

@@ -12,6 +12,7 @@ import {
   SignJWT,
 } from 'jose';
 import type { Address } from '../contracts/libraries/keccak.ts';
+import type { FunctionDetail } from './authorization-details.ts';
 import { DefaasError } from './errors.ts';
 
 /** Life of an access token, seconds (contracts.md 8.3: at most 10 minutes). */
@@ -35,6 +36,8 @@ export interface TokenSubject {
   readonly lane: TokenLane | undefined;
   /** Thumbprint of the key that the token is bound to (RFC 9449 section 6); undefined for a bearer token. */
   readonly jkt?: string | undefined;
+  /** The functions that it may invoke, and then nothing else; undefined: any. */
+  readonly details?: readonly FunctionDetail[] | undefined;
 }
 
 export interface AccessToken extends TokenSubject {
@@ -74,12 +77,13 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
   return {
     jwks: { keys: [{ ...publicJwk, kid: thumbprint, alg: 'ES256', use: 'sig' }] },
     thumbprint,
-    issue: ({ signedBy, client, lane, jkt }) => {
+    issue: ({ signedBy, client, lane, jkt, details }) => {
       const nowSec = Math.floor(options.nowMs() / 1000);
       return new SignJWT({
         client_id: signedBy === undefined ? client : didOf(chainId, signedBy),
         ...(lane && { lane: { ...lane, gateway } }),
         ...(jkt !== undefined && { cnf: { jkt } }),
+        ...(details && { authorization_details: details }),
         chain: { id: chainId, billing: options.billing, block: options.headBlock() },
       })
         .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: thumbprint })
@@ -106,11 +110,13 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
           exp: number;
           lane?: TokenLane;
           cnf?: { jkt: string };
+          authorization_details?: readonly FunctionDetail[];
         };
         return {
           ...nameIn(claims.client_id),
           lane: claims.lane && { payer: claims.lane.payer, signer: claims.lane.signer },
           jkt: claims.cnf?.jkt,
+          details: claims.authorization_details,
           expiresAtSec: claims.exp,
         };
       } catch (cause) {

@@ -6,6 +6,7 @@ import { type Call, hashCall } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+import type { AccessToken } from '../tokens.ts';
 import type { KeyedCall } from './answers.ts';
 import { attempt, type Outcome } from './attempt.ts';
 import { authorize } from './authorize.ts';
@@ -29,7 +30,7 @@ const NO_BODY = new Uint8Array();
 
 /**
  * Runs one call and resolves when its receipt is durable and signed.
- * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, DPOP_INVALID, CALL_MISSING, CALL_INVALID, CALL_STALE, FUNCTION_UNKNOWN, FUNCTION_DEPRECATED, FUNCTION_NOT_DEPLOYED, NOT_GRANTED,
+ * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE, DPOP_INVALID, CALL_MISSING, CALL_INVALID, CALL_STALE, FUNCTION_UNKNOWN, FUNCTION_DEPRECATED, FUNCTION_NOT_DEPLOYED, NOT_GRANTED,
  *   CHAIN_STALE, RATE_LIMITED, FUNCTION_FAILING, VOUCHER_INVALID, PAYMENT_REQUIRED, PRICE_ABOVE_MAX, SPONSOR_EMPTY, BODY_TOO_LARGE, PROVIDERS_DOWN; nothing ran and
  *   nothing was charged then
  */
@@ -182,6 +183,7 @@ async function callerOf(gateway: Gateway, invocation: Invocation, target: Target
   }
   if (invocation.credential !== undefined) {
     const token = await gateway.authenticate(invocation.credential);
+    refuseBeyond(token, target);
     if (token.lane !== undefined) {
       refuseUnsigned(gateway, token.lane);
       return { ...token.lane, sponsored: false };
@@ -202,6 +204,15 @@ async function callerOf(gateway: Gateway, invocation: Invocation, target: Target
     'TOKEN_MISSING',
     `${target.label} is paid by its caller, sign in at /oauth/token and send the token as Authorization: Bearer`,
   );
+}
+
+/** A token may be narrowed to some functions (RFC 9396). @throws DefaasError TOKEN_SCOPE */
+function refuseBeyond({ details }: AccessToken, { function: fn, label }: Target): void {
+  const name = `${fn.namespace}/${fn.name}`;
+  if (details === undefined || details.some((one) => one.function === name)) return;
+  throw new DefaasError('TOKEN_SCOPE', `the token is not for ${label}, sign in for it`, {
+    members: { error: 'insufficient_scope' },
+  });
 }
 
 /** The worst price the version can come to: what is held while the call runs. */

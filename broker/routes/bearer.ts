@@ -60,13 +60,19 @@ function proofIn(request: IncomingMessage, origins: () => readonly string[]): Cr
   return { jwt: dpop, method: request.method ?? 'GET', urls };
 }
 
-/** An account's token. @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, DPOP_INVALID, ACCOUNT_ONLY */
+/** An account's whole token. @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE, DPOP_INVALID, ACCOUNT_ONLY */
 export async function signedIn(
   gateway: Gateway,
   request: FastifyRequest,
 ): Promise<AccessToken & { readonly signedBy: Address }> {
   const token = await tokenOf(gateway, request);
   const { signedBy } = token;
+  if (token.details !== undefined) {
+    throw new DefaasError(
+      'TOKEN_SCOPE',
+      `${request.method} ${request.routeOptions.url} is beyond the token, which is for calls of some functions, sign in without authorization_details`,
+    );
+  }
   if (signedBy !== undefined) return { ...token, signedBy };
   throw new DefaasError(
     'ACCOUNT_ONLY',

@@ -1,5 +1,6 @@
 // The authorization server: a signed SIWE message, or a service account's assertion, for an access token (RFC 6749, 8693, 7523).
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { authorizationDetails, FUNCTION_DETAIL } from '../authorization-details.ts';
 import { clientIdOf } from '../client-assertions.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
@@ -27,13 +28,15 @@ export async function oauthRoutes(
     const form = formOf(request);
     const origins = ownOrigins(server, gateway);
     const jkt = await boundKey(gateway, request);
+    const details = authorizationDetails(gateway.chain.view, form.get('authorization_details'));
     const subject = await subjectOf(gateway, form, origins);
     reply.header('cache-control', 'no-store');
     return {
-      access_token: await gateway.tokens.issue({ ...subject, jkt }),
+      access_token: await gateway.tokens.issue({ ...subject, jkt, details }),
       ...(form.get('grant_type') === TOKEN_EXCHANGE && { issued_token_type: ACCESS_TYPE }),
       token_type: jkt === undefined ? 'Bearer' : 'DPoP',
       expires_in: TOKEN_LIFE_SEC,
+      ...(details && { authorization_details: details }),
     };
   });
 
@@ -50,6 +53,7 @@ export async function oauthRoutes(
       token_endpoint_auth_methods_supported: ['none', 'private_key_jwt'],
       token_endpoint_auth_signing_alg_values_supported: PROOF_ALGORITHMS,
       dpop_signing_alg_values_supported: PROOF_ALGORITHMS,
+      authorization_details_types_supported: [FUNCTION_DETAIL],
     };
   });
 }

@@ -188,6 +188,42 @@ describe('service accounts', function () {
     assert.equal(token.status, 200);
   });
 
+  it('get tokens for some functions only, where they ask for that (RFC 9396)', async () => {
+    const type = 'urn:defaas:function';
+    const askFor = async (details: unknown) =>
+      ask(await assertionWith({}), {
+        authorization_details: typeof details === 'string' ? details : JSON.stringify(details),
+      });
+    const other = await house.publish('other', ECHO);
+
+    const granted = await (await askFor([{ type, function: echo, actions: ['invoke'] }])).json();
+
+    const send = (path: string) =>
+      fetch(`${house.url()}${path}`, {
+        headers: { authorization: `Bearer ${granted.access_token}` },
+      });
+    assert.deepEqual(granted.authorization_details, [
+      { type, function: echo, actions: ['invoke'] },
+    ]);
+    assert.equal((await send(`/functions/${echo}`)).status, 200);
+    assert.deepEqual(await codeOf(await send(`/functions/${other}`)), [403, 'TOKEN_SCOPE']);
+    assert.deepEqual(await codeOf(await send('/oauth/clients')), [403, 'TOKEN_SCOPE']);
+    assert.equal((await send(`/lanes/${KEYS.user.address}/${lane.address}`)).status, 200);
+    for (const details of [
+      'nonsense',
+      {},
+      [],
+      [7],
+      [{ type: 'x', function: echo, actions: ['invoke'] }],
+      [{ type, function: `${echo}x`, actions: ['invoke'] }],
+      [{ type, function: echo, actions: ['deploy'] }],
+      Array.from({ length: 17 }, () => ({ type, function: echo, actions: ['invoke'] })),
+    ]) {
+      const { error } = await (await askFor(details)).json();
+      assert.equal(error, 'invalid_authorization_details', JSON.stringify(details));
+    }
+  });
+
   it('are refused with OAuth’s own words for a wrong request', async () => {
     const assertion = await assertionWith({});
     const errorOf = async (reply: Response) => (await reply.json()).error;
