@@ -26,7 +26,7 @@ export interface TokenOptions {
   readonly connection: Connection;
   /**
    * Binds the token to a key of this session (RFC 9449), so that it is of no use to whoever steals it: the default. Costs a proof per
-   * request, about 0.2 ms of the caller's time and as much of the gateway's. `false`: a bearer token.
+   * request: about 0.2 ms of the caller's CPU and 0.3 ms of the gateway's, where a bearer call takes 0.35 ms. `false`: a bearer token.
    */
   readonly dpop?: boolean;
   /** A token of before, as `onToken` gave it. */
