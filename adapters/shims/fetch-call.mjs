@@ -94,8 +94,9 @@ async function run(load, incoming, circumstances, signal, remainingMs) {
     };
     const value = await handler(toRequest(incoming, signal), context);
     const response = value instanceof Response ? value : Response.json(value ?? null);
-    // A HEAD or 304 answer may have a body here; the server in front of us leaves it out.
-    const body = new Uint8Array(await response.arrayBuffer());
+    // HEAD has no body (RFC 9110 section 9.3.2), also where no HTTP server in front of us leaves it out.
+    const isHead = incoming.method === 'HEAD';
+    const body = isHead ? new Uint8Array() : new Uint8Array(await response.arrayBuffer());
     return { outcome: 'ok', status: response.status, headers: [...response.headers], body };
   } catch (error) {
     return failure('thrown', error);
