@@ -114,7 +114,10 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
     void fronts
       .get(operation.target)
       ?.serve(undefined)
-      .then(() => removeCode(stored?.serving?.code));
+      .then(() => {
+        removeCode(stored?.serving?.code);
+        return parts.logs.remove(basename(operation.target));
+      });
     finish(operation, { response: { '@type': 'type.googleapis.com/google.protobuf.Empty' } });
   }
 
@@ -212,7 +215,9 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
   ): void {
     Object.assign(operation, outcome);
     operation.endTime = new Date(parts.nowMs()).toISOString();
-    log('operation done', { operation: operation.name, verb: operation.verb, ...outcome });
+    // Without the function it may have made: its environment holds secrets.
+    const { name, verb, error } = operation;
+    log('operation done', { operation: name, verb, ...(error && { error }) });
   }
 
   /** Removes code and sources that nothing refers to: what a killed emulator left behind. */

@@ -4,7 +4,9 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createProviders } from '../../adapters/providers.ts';
 import { emulatedClouds } from '../../broker/clouds.ts';
+import { createRequest, createSpec } from '../adapters/conformance.ts';
 
 describe('emulators', () => {
   const home = mkdtempSync(join(tmpdir(), 'emulators-'));
@@ -12,8 +14,8 @@ describe('emulators', () => {
 
   after(() => rmSync(home, { recursive: true, force: true }));
 
-  /** Starts them, waits for what they print, stops them; what they printed. */
-  const runOnce = async (...args: string[]) => {
+  /** Starts them, waits for what they print, does `work`, stops them; what they printed. */
+  const runOnce = async (args: readonly string[] = [], work?: () => Promise<void>) => {
     const child = spawn(process.execPath, ['scripts/emulators.ts', ...args], {
       env: { ...process.env, DEFAAS_HOME: home },
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -24,7 +26,11 @@ describe('emulators', () => {
       if (text.endsWith('}\n')) break;
     }
     const mode = statSync(file).mode & 0o777;
-    child.kill('SIGTERM');
+    try {
+      await work?.();
+    } finally {
+      child.kill('SIGTERM');
+    }
     const [code] = await once(child, 'exit');
     return { said: JSON.parse(text), mode, code };
   };
@@ -46,7 +52,7 @@ describe('emulators', () => {
   it('keep ports and credentials, and serve fault switches when asked to', async () => {
     const before = JSON.parse(readFileSync(file, 'utf8'));
 
-    const { said } = await runOnce('--faults');
+    const { said } = await runOnce(['--faults']);
 
     const now = JSON.parse(readFileSync(file, 'utf8'));
     assert.deepEqual(now.ports, before.ports);
@@ -54,5 +60,33 @@ describe('emulators', () => {
     assert.equal(now.azure.token, before.azure.token);
     assert.deepEqual(Object.keys(said.faults).sort(), ['aws', 'azure', 'google']);
     assert.ok(existsSync(join(home, 'emulators', 'aws')));
+  });
+
+  it('run functions, and have them again after a restart', async () => {
+    const within = () => ({ signal: AbortSignal.timeout(30_000) });
+    const open = () => [...createProviders(emulatedClouds(file), 'test').values()];
+    const answers: string[] = [];
+
+    await runOnce([], async () => {
+      const providers = open();
+      for (const provider of providers) {
+        const spec = createSpec(provider.regions[0] ?? '', { name: 'df-kept' });
+        await provider.deploy(spec, within());
+        await provider.close();
+      }
+    });
+    await runOnce([], async () => {
+      for (const provider of open()) {
+        const spec = createSpec(provider.regions[0] ?? '', { name: 'df-kept' });
+        const { steps } = await provider.plan(spec, within());
+        const deployment = await provider.deploy(spec, within());
+        const result = await provider.invoke(deployment, createRequest(), within());
+        await provider.close();
+        const said = result.ok ? Buffer.from(result.body).toString() : result.error.message;
+        answers.push(`${steps.map(({ action }) => action).join()}: ${said}`);
+      }
+    });
+
+    assert.deepEqual(answers, ['keep: hello', 'keep: hello', 'keep: hello']);
   });
 });

@@ -1,0 +1,170 @@
+// What an operator or a cloud gets wrong, on each cloud: one clear line with its code, nothing secret in it, and the same
+// deploy run again converges once it is put right. Modules that do not start are in the conformance suite.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createAwsLambda } from '../../adapters/aws-lambda.ts';
+import { createAzureFunctions } from '../../adapters/azure-functions.ts';
+import { startAwsLambda } from '../../adapters/emulators/aws-lambda.ts';
+import { startAzureFunctions } from '../../adapters/emulators/azure-functions.ts';
+import type { FaultRule } from '../../adapters/emulators/faults.ts';
+import { startGoogleCloudFunctions } from '../../adapters/emulators/google-cloud-functions.ts';
+import { createGoogleCloudFunctions } from '../../adapters/google-cloud-functions.ts';
+import {
+  type DeploymentSpec,
+  ProviderError,
+  type ProviderErrorCode,
+} from '../../adapters/provider.ts';
+import { createRequest, createSpec, type TestBed } from './conformance.ts';
+
+interface Cloud {
+  readonly open: (dir: string) => Promise<Omit<TestBed, 'writes'>>;
+  /** What brings the code to the cloud. */
+  readonly upload: string;
+}
+
+const gateway = '0x00000000000000000000000000000000000000bb';
+const within = (ms = 30_000) => ({ signal: AbortSignal.timeout(ms) });
+
+const CLOUDS: Readonly<Record<string, Cloud>> = {
+  'aws-lambda': { open: openAws, upload: 'CreateFunction' },
+  'google-cloud-functions': { open: openGoogle, upload: 'Upload' },
+  'azure-functions': { open: openAzure, upload: 'publish' },
+};
+
+for (const [cloud, { open, upload }] of Object.entries(CLOUDS)) {
+  describe(`bad input on ${cloud}`, () => {
+    let dir: string;
+    let bed: Omit<TestBed, 'writes'>;
+    before(async () => {
+      dir = mkdtempSync(join(tmpdir(), 'defaas-bad-'));
+      bed = await open(dir);
+    });
+    after(async () => {
+      await bed?.close();
+      rmSync(dir, { recursive: true, force: true });
+    });
+
+    const deploy = (overrides: Partial<DeploymentSpec> = {}, ms?: number) =>
+      bed.provider.deploy(createSpec(bed.region, { name: 'df-bad', ...overrides }), within(ms));
+
+    it('a package that is too large, a region that is none: refused before any request', async () => {
+      const { maxUnpackedBytes } = bed.provider.limits;
+      const files = new Map([['handler.mjs', Buffer.alloc(maxUnpackedBytes + 1)]]);
+
+      await fails(deploy({ files }), 'PROVIDER_TOO_LARGE');
+      await fails(deploy({ region: 'nowhere-1' }), 'PROVIDER_INVALID');
+
+      assert.deepEqual(await names(), []);
+    });
+
+    const cases: readonly (readonly [title: string, rule: FaultRule, code: ProviderErrorCode])[] = [
+      ['refused credentials', { kind: 'expire-credentials' }, 'PROVIDER_UNAUTHENTICATED'],
+      ['too many requests', { kind: 'throttle', retryAfterMs: 0 }, 'PROVIDER_THROTTLED'],
+      ['no network', { kind: 'outage' }, 'PROVIDER_CONNECTION'],
+      ['work that fails', { kind: 'operation-fails' }, 'PROVIDER_DEPLOY_FAILED'],
+    ];
+    for (const [title, rule, code] of cases) {
+      it(`${title}: ${code}; run again, it is deployed`, async () => {
+        await bed.faults.set([rule]);
+        await fails(deploy(), code);
+        await bed.faults.clear();
+
+        await converges();
+      });
+    }
+
+    it('work that does not end: PROVIDER_DEADLINE; taken away and run again, it is deployed', async () => {
+      await bed.faults.set([{ kind: 'stuck-operation' }]);
+      await fails(deploy({}, 1500), 'PROVIDER_DEADLINE');
+      await bed.faults.clear();
+      await bed.provider.remove({ name: 'df-bad', region: bed.region }, within());
+
+      await converges();
+    });
+
+    it('the network lost in the middle of the upload: run again, it is deployed', async () => {
+      await bed.faults.set([{ kind: 'drop-before', on: { operation: upload } }]);
+      await fails(deploy(), 'PROVIDER_CONNECTION');
+      assert.ok((bed.faults.hits()[0] ?? 0) > 0, 'nothing was uploaded');
+      await bed.faults.clear();
+
+      await converges();
+    });
+
+    /** The same again works, then writes nothing, and is gone after. */
+    async function converges(): Promise<void> {
+      const deployment = await deploy();
+      const plan = await bed.provider.plan(createSpec(bed.region, { name: 'df-bad' }), within());
+      const result = await bed.provider.invoke(deployment, createRequest(), within());
+      const found = await names();
+      await bed.provider.remove(deployment, within());
+
+      assert.ok(result.ok);
+      assert.deepEqual([...new Set(plan.steps.map(({ action }) => action))], ['keep']);
+      assert.deepEqual(found, ['df-bad']);
+      assert.deepEqual(await names(), []);
+    }
+
+    async function names(): Promise<string[]> {
+      const found: string[] = [];
+      for await (const { name } of bed.provider.list(bed.region, within())) found.push(name);
+      return found;
+    }
+  });
+}
+
+async function fails(work: Promise<unknown>, code: ProviderErrorCode): Promise<void> {
+  await assert.rejects(work, (error) => {
+    assert.ok(error instanceof ProviderError, String(error));
+    assert.deepEqual([error.code, error.ran], [code, 'no'], error.message);
+    assert.ok(!error.message.includes('\n') && error.message.length < 400, error.message);
+    assert.ok(!`${error.message} ${String(error.cause)}`.includes('not-for-logs'));
+    return true;
+  });
+}
+
+async function openAws(dir: string) {
+  const credentials = { accessKeyId: 'emulator', secretAccessKey: 'test-key-of-the-emulator' };
+  const region = 'us-east-1';
+  const emulator = await startAwsLambda({ dir, credentials, region });
+  const { endpoint } = emulator;
+  return bedOf(emulator, createAwsLambda({ region, endpoint, credentials, gateway }));
+}
+
+async function openGoogle(dir: string) {
+  const emulator = await startGoogleCloudFunctions({ dir, projectId: 'defaas-local' });
+  const { endpoint, metadataHost, projectId } = emulator;
+  const regions = ['us-central1'];
+  const google = { endpoint, metadataHost, projectId, regions, gateway };
+  return bedOf(emulator, createGoogleCloudFunctions(google));
+}
+
+async function openAzure(dir: string) {
+  const emulator = await startAzureFunctions({ dir });
+  const { endpoint, caPem, token, subscriptionId, resourceGroup, storage } = emulator;
+  const azure = {
+    ...{ endpoint, caPem, subscriptionId, resourceGroup, storage, gateway },
+    regions: ['westeurope'],
+    credential: { getToken: async () => ({ token, expiresOnTimestamp: Date.now() + 3_600_000 }) },
+    pollMs: 20,
+  };
+  return bedOf(emulator, createAzureFunctions(azure));
+}
+
+function bedOf(
+  emulator: { readonly faults: TestBed['faults']; close(): Promise<void> },
+  provider: TestBed['provider'],
+): Omit<TestBed, 'writes'> {
+  return {
+    provider,
+    region: provider.regions[0] ?? '',
+    faults: emulator.faults,
+    async close() {
+      await provider.close();
+      await emulator.close();
+    },
+  };
+}
