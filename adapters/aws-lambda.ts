@@ -15,6 +15,7 @@ import {
   readAnswer,
   toPayload,
 } from './aws-invocation.ts';
+import { createLogsReader } from './aws-logs.ts';
 import type { AwsCredentials } from './aws-signature.ts';
 import { specHash } from './names.ts';
 import {
@@ -124,6 +125,13 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
     `https://lambda.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`;
   const sender = createSender();
   const signRequest = createRequestSigner(origin, region);
+  const readLogs = createLogsReader({
+    // An emulator answers for both services.
+    origin: options.endpoint ?? origin.replace('//lambda.', '//logs.'),
+    region,
+    send: sender.send,
+    clock,
+  });
   let control: Promise<Control> | undefined;
   let credentials: AwsCredentials | undefined = options.credentials;
 
@@ -517,11 +525,7 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
       if (request.body.length > MAX_PAYLOAD_BYTES) throw tooLarge(request.body.length);
       const payload = toPayload(request);
       if (payload.length > MAX_PAYLOAD_BYTES) throw tooLarge(payload.length);
-      const signer =
-        freshCredentials() ??
-        (await renewCredentials().catch((error: unknown) => {
-          throw fail('PROVIDER_UNAUTHENTICATED', 'no', 'no credentials found', { cause: error });
-        }));
+      const signer = freshCredentials() ?? (await renewCredentials().catch(noCredentials(fail)));
       // The region's origin, not that of the deployment's URL: an emulator comes back on another port.
       const signed = signRequest(
         invokePath(deployment.name),
@@ -594,14 +598,14 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
       } while (Marker);
     },
 
-    logs({ name }) {
-      return Promise.reject(
-        errorOf('logs', name)(
-          'PROVIDER_UNSUPPORTED',
-          'no',
-          'logs are in CloudWatch and not read here',
-        ),
-      );
+    async logs({ name }, query, { signal }) {
+      const fail = errorOf('logs', name);
+      const signer = freshCredentials() ?? (await renewCredentials().catch(noCredentials(fail)));
+      const read = await readLogs({ name, ...query, signal }, signer).catch((error: unknown) => {
+        throw sendFailure(error, fail);
+      });
+      if (!('code' in read)) return read;
+      throw fail(read.code, 'no', read.message, { status: read.status });
     },
 
     async close() {
@@ -643,15 +647,20 @@ async function orMissing<T>(sdk: Sdk, answer: Promise<T>): Promise<T | undefined
   }
 }
 
-function sendFailure(
-  error: unknown,
-  fail: (
-    code: ProviderErrorCode,
-    ran: 'no' | 'maybe',
-    what: string,
-    more: { cause: unknown },
-  ) => ProviderError,
-): unknown {
+type Fail = (
+  code: ProviderErrorCode,
+  ran: 'no' | 'maybe',
+  what: string,
+  more: { cause: unknown },
+) => ProviderError;
+
+function noCredentials(fail: Fail): (cause: unknown) => never {
+  return (cause) => {
+    throw fail('PROVIDER_UNAUTHENTICATED', 'no', 'no credentials found', { cause });
+  };
+}
+
+function sendFailure(error: unknown, fail: Fail): unknown {
   if (!(error instanceof SendError)) return error;
   const ran = error.began ? 'maybe' : 'no';
   const more = { cause: error };

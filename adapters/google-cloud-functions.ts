@@ -30,6 +30,7 @@ import {
   requestHeaders,
   resultOf,
 } from './google-invocation.ts';
+import { createLogsReader } from './google-logs.ts';
 import { createGoogleTokens } from './google-tokens.ts';
 import { specHash } from './names.ts';
 import {
@@ -85,6 +86,12 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
     ...(options.metadataHost !== undefined && { metadataHost: options.metadataHost }),
     sender,
     nowMs,
+  });
+  const readLogs = createLogsReader({
+    projectId: options.projectId,
+    ...(options.endpoint !== undefined && { endpoint: options.endpoint }),
+    send: sender.send,
+    accessToken: async () => (await (await tokens.auth()).getAccessToken()) ?? '',
   });
   let opening: Promise<v2.FunctionServiceClient> | undefined;
 
@@ -438,13 +445,12 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
     invoke,
     remove,
     list,
-    async logs(deployment) {
-      throw new ProviderError('PROVIDER_UNSUPPORTED', 'logs are in Cloud Logging', {
-        provider: PROVIDER,
-        operation: 'logs',
-        target: deployment.name,
-        ran: 'no',
-      });
+    async logs({ name, region }, query, { signal }) {
+      try {
+        return await readLogs({ name, region, ...query, signal });
+      } catch (error) {
+        throw controlError(error, { operation: 'logs', target: name, signal });
+      }
     },
     async close() {
       const opened = await opening?.catch(() => undefined);

@@ -7,6 +7,7 @@ import { createChildren } from '../runtime/children.ts';
 import { createPool, type Pool } from '../runtime/pool.ts';
 import { conflict, throttled } from './aws-errors.ts';
 import type { Configuration, Functions, LambdaFunction } from './aws-functions.ts';
+import type { Logs } from './aws-logs.ts';
 import { createSandbox, type Sandbox, type SandboxOutcome } from './aws-sandbox.ts';
 import type { Fault } from './faults.ts';
 
@@ -47,6 +48,8 @@ export function createInvocations(options: {
   readonly idleMs: number;
   /** Calls at once in the account, what no function has reserved. */
   readonly accountConcurrency: number;
+  /** Told of all that is written. */
+  readonly logs: Pick<Logs, 'append' | 'remove'>;
 }): Invocations {
   const { functions, idleMs } = options;
   const children = createChildren(join(options.dir, 'children'));
@@ -125,12 +128,14 @@ export function createInvocations(options: {
             payload,
             ...(clientContext !== undefined && { clientContext }),
           });
+          const log = describe(configuration, requestId, outcome, fault);
+          options.logs.append(configuration.FunctionName, log);
           return {
             requestId,
             payload: outcome.payload,
             failed: outcome.failed,
             executedVersion: configuration.Version,
-            log: describe(configuration, requestId, outcome, fault),
+            log,
           };
         } finally {
           lease.release();
@@ -142,6 +147,7 @@ export function createInvocations(options: {
 
     retire(name) {
       const kept = functions.find(name);
+      if (kept === undefined) void options.logs.remove(name);
       const keys = new Set(kept ? [kept.latest, ...kept.versions].map(keyOf) : []);
       for (const [key, entry] of pools) {
         if (entry.name !== name || keys.has(key)) continue;

@@ -16,6 +16,7 @@ import {
 } from './aws-function-urls.ts';
 import { openFunctions } from './aws-functions.ts';
 import { createInvocations, type Invocation } from './aws-invocations.ts';
+import { openLogs } from './aws-logs.ts';
 import {
   createOperations,
   type Operation,
@@ -134,13 +135,17 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
   const { region = 'us-east-1', accountId = '000000000000', nowMs = Date.now, log } = options;
   mkdirSync(options.dir, { recursive: true });
   const faults = createFaults();
-  const verify = createVerifier({ credentials: options.credentials, region, nowMs });
+  const identity = { credentials: options.credentials, region, nowMs };
+  const verify = createVerifier({ ...identity, service: 'lambda' });
+  const verifyLogs = createVerifier({ ...identity, service: 'logs' });
+  const logs = openLogs(join(options.dir, 'logs'), nowMs);
   const functions = openFunctions({ dir: options.dir, region, accountId, settleMs: SETTLE_MS });
   const invocations = createInvocations({
     dir: options.dir,
     functions,
     idleMs: options.idleMs ?? 180_000,
     accountConcurrency: options.accountConcurrency ?? 100,
+    logs,
   });
   const events = openEvents({
     dir: join(options.dir, 'events'),
@@ -172,6 +177,10 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
       if (isUrlHost(request.headers.host)) {
         return await sendAnswer(response, await answerUrl(request, body, requestId));
       }
+      const { 'x-amz-target': target } = request.headers;
+      if (typeof target === 'string') {
+        return await sendAnswer(response, await answerLogs(request, target, body, requestId));
+      }
       check(request, body);
       const asked = parse(request);
       fault = faults.take(asked.operation, asked.functionName);
@@ -193,6 +202,25 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
   function check(request: IncomingMessage, body: Buffer): void {
     const { method = '', url = '', headers } = request;
     verify({ method, url, headers, body });
+  }
+
+  /** CloudWatch Logs, at the same address: its requests name their operation in a header. */
+  async function answerLogs(
+    request: IncomingMessage,
+    target: string,
+    body: Buffer,
+    requestId: string,
+  ): Promise<Answer> {
+    const { method = '', url = '', headers } = request;
+    const fault = faults.take('FilterLogEvents');
+    refuse(fault);
+    verifyLogs({ method, url, headers, body });
+    const answered = await logs.answer(target, parseJson(body));
+    return {
+      status: 200,
+      headers: { 'content-type': 'application/x-amz-json-1.1', 'x-amzn-requestid': requestId },
+      body: Buffer.from(JSON.stringify(answered)),
+    };
   }
 
   async function answerUrl(
@@ -326,6 +354,7 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
       events.close();
       await invocations.close();
       await functions.close();
+      await logs.close();
     },
   };
 }

@@ -21,15 +21,16 @@ export interface SignedRequest {
 
 /** Largest difference between the signer's clock and ours. */
 const MAX_SKEW_MS = 5 * 60 * 1000;
-const SERVICE = 'lambda';
 
 /** @returns a function that throws AwsError 403 unless the request is signed with the credentials for this region */
 export function createVerifier(options: {
   readonly credentials: Credentials;
   readonly region: string;
+  /** As the credential's scope names it. */
+  readonly service: string;
   readonly nowMs: () => number;
 }): (request: SignedRequest) => void {
-  const { credentials, region, nowMs } = options;
+  const { credentials, region, service, nowMs } = options;
   const keys = new Map<string, KeyObject>();
 
   function keyOf(date: string): KeyObject {
@@ -37,7 +38,7 @@ export function createVerifier(options: {
     if (known) return known;
     // One key a day.
     keys.clear();
-    const parts = [date, region, SERVICE, 'aws4_request'];
+    const parts = [date, region, service, 'aws4_request'];
     const first = createSecretKey(`AWS4${credentials.secretAccessKey}`, 'utf8');
     const key = parts.reduce((current, part) => createSecretKey(hmac(current, part)), first);
     keys.set(date, key);
@@ -53,7 +54,8 @@ export function createVerifier(options: {
     const time = single(headers['x-amz-date']);
     if (!match || !time)
       throw refused('MissingAuthenticationTokenException', 'Missing Authentication Token');
-    const [, keyId, date = '', scopeRegion, service, signedHeaders = '', signature = ''] = match;
+    const [, keyId, date = '', scopeRegion, scopeService, signedHeaders = '', signature = ''] =
+      match;
     if (
       keyId !== credentials.accessKeyId ||
       single(headers['x-amz-security-token']) !== (credentials.sessionToken ?? '')
@@ -67,8 +69,8 @@ export function createVerifier(options: {
     const names = signedHeaders.split(';');
     checkScope(
       names,
-      `${date}/${scopeRegion}/${service}`,
-      `${time.slice(0, 8)}/${region}/${SERVICE}`,
+      `${date}/${scopeRegion}/${scopeService}`,
+      `${time.slice(0, 8)}/${region}/${service}`,
     );
     checkTime(time, nowMs());
 
@@ -77,7 +79,7 @@ export function createVerifier(options: {
     if (claimed !== undefined && claimed !== bodyHash)
       throw badSignature('The body is not the one that was signed.');
     const canonicalHash = hash('sha256', canonicalRequest(request, names, bodyHash), 'hex');
-    const text = `AWS4-HMAC-SHA256\n${time}\n${date}/${region}/${SERVICE}/aws4_request\n${canonicalHash}`;
+    const text = `AWS4-HMAC-SHA256\n${time}\n${date}/${region}/${service}/aws4_request\n${canonicalHash}`;
     if (!timingSafeEqual(hmac(keyOf(date), text), Buffer.from(signature, 'hex'))) {
       throw badSignature(
         'The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.',

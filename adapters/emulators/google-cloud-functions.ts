@@ -9,6 +9,7 @@ import { createFaults, type Faults, serveFaults } from './faults.ts';
 import { answerControl, type ControlParts } from './google-control.ts';
 import { openFunctions } from './google-functions.ts';
 import { createIssuer } from './google-issuer.ts';
+import { openLogs } from './google-logs.ts';
 import { answerMetadata } from './google-metadata.ts';
 import { openStore } from './google-state.ts';
 import { openPort } from './port.ts';
@@ -54,6 +55,7 @@ export async function startGoogleCloudFunctions(
   mkdirSync(dir, { recursive: true });
   const faults = createFaults();
   const issuer = await createIssuer({ dir, projectId, nowMs });
+  const logs = openLogs({ dir: join(dir, 'logs'), projectId, nowMs });
   const children = createChildren(join(dir, 'children'));
   const functions = await openFunctions({
     dir,
@@ -65,13 +67,14 @@ export async function startGoogleCloudFunctions(
     idleMs: options.idleMs ?? IDLE_MS,
     nowMs,
     log,
-    onOutput: (name, text) => log('output', { function: name, text }),
+    logs,
   });
 
   const parts: ControlParts = {
     projectId,
     locations: options.locations ?? ['us-central1'],
     functions,
+    logs,
     issuer,
     faults,
     nowMs,
@@ -110,6 +113,7 @@ export async function startGoogleCloudFunctions(
         faultSwitch?.close(),
         functions.close(),
       ]);
+      await logs.close();
     },
   };
 }

@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Fault, type Faults, sendAnswer, spoilBefore } from './faults.ts';
 import { type Functions, memoryMiBOf } from './google-functions.ts';
 import type { Issuer } from './google-issuer.ts';
+import type { Logs } from './google-logs.ts';
 import type { FunctionResource, ServiceConfig, StoredOperation } from './google-state.ts';
 import { readBody } from './request-body.ts';
 
@@ -13,6 +14,7 @@ export interface ControlParts {
   readonly projectId: string;
   readonly locations: readonly string[];
   readonly functions: Functions;
+  readonly logs: Pick<Logs, 'list'>;
   readonly issuer: Issuer;
   readonly faults: Faults;
   readonly nowMs: () => number;
@@ -104,12 +106,15 @@ export async function answerControl(
 
   const found = findRoute(request.method ?? 'GET', url);
   parts.log('request', { method: request.method, operation: found?.route.operation });
-  const fault = parts.faults.take(found?.route.operation ?? 'unknown', found?.name || undefined);
+  const isLogs = request.method === 'POST' && url.pathname === '/v2/entries:list';
+  const operation = isLogs ? 'ListLogEntries' : (found?.route.operation ?? 'unknown');
+  const fault = parts.faults.take(operation, found?.name || undefined);
   const body = await readBody(request, MAX_JSON_BYTES);
   if (!(await spoilBefore(response, fault))) return;
   try {
     checkAccess(parts, request, fault);
     spoil(fault);
+    if (isLogs) return await send(response, 200, await listEntries(parts, body), fault);
     if (!found) {
       parts.log('unsupported', { method: request.method, path: url.pathname });
       throw new Refusal('UNIMPLEMENTED', `${request.method} ${url.pathname} is not emulated`);
@@ -198,6 +203,13 @@ function checkPlace({ projectId, locations }: ControlParts, parent: string): voi
       `Location ${location} is not found or access is unauthorized.`,
     );
   }
+}
+
+/** Cloud Logging, at the same address. */
+async function listEntries(parts: ControlParts, body: Buffer | undefined): Promise<Json> {
+  const answer = await parts.logs.list(parseJson(body));
+  if ('refusal' in answer) throw new Refusal('INVALID_ARGUMENT', String(answer.refusal));
+  return { ...answer };
 }
 
 function generateUploadUrl(_call: Call, parts: ControlParts): Json {

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { Pool } from 'undici';
 import type { Child, Children, Exit } from '../runtime/children.ts';
 import type { Instance } from '../runtime/pool.ts';
+import type { Logs } from './google-logs.ts';
 
 /** One immutable state of a function: code and settings. */
 export interface Revision {
@@ -33,7 +34,7 @@ export interface InstanceParts {
   /** Folder of V8's compile cache, shared by all functions. */
   readonly cacheDir: string;
   /** What a function writes to stdout and stderr. */
-  readonly onOutput: (service: string, text: string) => void;
+  readonly logs: Pick<Logs, 'writer' | 'remove'>;
 }
 
 const BOOTSTRAP = fileURLToPath(new URL('./google-bootstrap.mjs', import.meta.url));
@@ -49,6 +50,7 @@ export async function startInstance(
   parts: InstanceParts,
 ): Promise<FunctionInstance> {
   let tail = '';
+  const write = parts.logs.writer(revision.service);
   const child = parts.children.start({
     args: [BOOTSTRAP, parts.cacheDir, revision.entryPoint],
     cwd: revision.codeDir,
@@ -56,9 +58,8 @@ export async function startInstance(
     memoryMiB: revision.memoryMiB,
     ipc: true,
     onOutput(chunk) {
-      const text = chunk.toString();
-      tail = (tail + text).slice(-TOLD_CHARACTERS);
-      parts.onOutput(revision.service, text);
+      tail = (tail + chunk.toString()).slice(-TOLD_CHARACTERS);
+      write(chunk);
     },
   });
   const port = await listeningPort(child, () => tail);

@@ -73,6 +73,7 @@ describe('aws-signature', () => {
     const verify = createVerifier({
       credentials: EXAMPLE,
       region: 'us-east-1',
+      service: 'lambda',
       nowMs: () => NOW_MS,
     });
     const sign = createRequestSigner('http://127.0.0.1:1', 'us-east-1');

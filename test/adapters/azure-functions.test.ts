@@ -69,7 +69,7 @@ describe('Azure Functions, Flex Consumption', () => {
         },
       };
     },
-    { exitIsResult: false, tellsRetryAfter: true },
+    { exitIsResult: false, tellsRetryAfter: true, hasNoLogs: true },
   );
 });
 

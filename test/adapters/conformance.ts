@@ -1,15 +1,18 @@
 // What every provider must do, whichever cloud is behind it. Each provider's test calls `testProvider` with its emulator.
 
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { FaultRule, Faults } from '../../adapters/emulators/faults.ts';
 import type {
   Deployment,
   DeploymentSpec,
   InvokeRequest,
   InvokeResult,
+  LogLine,
   Provider,
   ProviderErrorCode,
 } from '../../adapters/provider.ts';
@@ -32,6 +35,8 @@ export interface ConformanceOptions {
   readonly tellsRetryAfter: boolean;
   /** There is no network between gateway and function, hence none that fails. */
   readonly isOnThisMachine?: boolean;
+  /** Where the cloud keeps no logs within reach of its own API. */
+  readonly hasNoLogs?: boolean;
 }
 
 const HANDLER = readFileSync(new URL('./fixtures/conformance-handler.mjs', import.meta.url));
@@ -252,6 +257,50 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
       assert.equal(disputed ?? false, false);
       assert.notEqual(first.requestId, second.requestId);
       assert.ok(second.requestId !== '');
+    });
+  });
+
+  describe('reads logs', () => {
+    it('of what a function wrote, newest last, under the id of the call, from the time asked for', async () => {
+      const said = randomUUID();
+      const read = (sinceMs: number, limit = 1000) =>
+        bed.provider.logs(deployment, { sinceMs, limit }, within());
+      if (options.hasNoLogs) {
+        await rejects(read(0), 'PROVIDER_UNSUPPORTED', 'no');
+        return;
+      }
+      const first = await get(`/log/first-${said}`);
+      const second = await get(`/log/second-${said}`);
+      // A cloud takes a moment to take in what was written.
+      let lines: readonly LogLine[] = [];
+      for (const deadlineMs = Date.now() + 20_000; Date.now() < deadlineMs; ) {
+        lines = (await read(0)).filter(({ text }) => text.includes(said));
+        if (lines.length === 2) break;
+        await wait(20);
+      }
+
+      assert.deepEqual(
+        lines.map(({ text, requestId, level }) => ({ text, requestId, level })),
+        [
+          { text: `said first-${said}`, requestId: first.requestId, level: 'info' },
+          { text: `said second-${said}`, requestId: second.requestId, level: 'info' },
+        ],
+      );
+      const atMs = lines[1]?.atMs ?? 0;
+      assert.ok(Math.abs(Date.now() - atMs) < 60_000, `${atMs}`);
+      assert.deepEqual(await read(Date.now() + 3_600_000), []);
+      assert.equal((await read(0, 1)).length, 1);
+    });
+
+    it('of a function that never ran: none', async () => {
+      if (options.hasNoLogs) return;
+      const spec = createSpec(bed.region, { name: 'df-never-ran' });
+      const fresh = await bed.provider.deploy(spec, within());
+
+      const lines = await bed.provider.logs(fresh, { sinceMs: 0, limit: 9 }, within());
+
+      await bed.provider.remove(fresh, within());
+      assert.deepEqual(lines, []);
     });
   });
 
