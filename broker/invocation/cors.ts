@@ -8,6 +8,16 @@ type Cors = NonNullable<Manifest['cors']>;
 const EXPOSED =
   'Defaas-Receipt, Defaas-Price, Defaas-Provider, Defaas-Seq, Defaas-Low-Balance, Idempotent-Replayed, Link, Retry-After';
 
+/** What the gateway itself reads of a request: a page that may call may also pay. */
+const OWN = [
+  'Authorization',
+  'DPoP',
+  'Defaas-Call',
+  'Defaas-Max-Price',
+  'Defaas-Voucher',
+  'Idempotency-Key',
+];
+
 /**
  * Headers of a reply, or of a preflight (Fetch standard, "CORS protocol"). Nothing for an origin that the version does not
  * name. Credentials are never allowed: tokens travel in headers that the page itself sets.
@@ -26,7 +36,7 @@ export function corsHeaders(
   return [
     ...allowed,
     ['access-control-allow-methods', cors.methods.join(', ')],
-    ['access-control-allow-headers', cors.headers.join(', ')],
+    ['access-control-allow-headers', [...new Set([...OWN, ...cors.headers])].join(', ')],
     ['access-control-max-age', `${cors.maxAgeSec}`],
   ];
 }
