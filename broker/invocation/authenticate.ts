@@ -1,5 +1,5 @@
-// Step 1 of a call: who asks. A token that was verified once is known by its hash until it expires; a DPoP proof is checked each time.
-import { createHash } from 'node:crypto';
+// Step 1 of a call: who asks. A token that was verified once is known until it expires; a DPoP proof is checked each time.
+import { hash } from 'node:crypto';
 import type { DpopProof, DpopProofs } from '../dpop.ts';
 import { DefaasError } from '../errors.ts';
 import type { AccessToken, Tokens } from '../tokens.ts';
@@ -11,6 +11,12 @@ const CACHE_TOKENS = 10_000;
 export interface Credential {
   readonly token: string;
   readonly proof?: DpopProof;
+}
+
+interface KnownToken {
+  readonly claims: AccessToken;
+  /** What a DPoP proof names it by (RFC 9449 `ath`). */
+  readonly hash: string;
 }
 
 export type Authenticate = (credential: Credential) => Promise<AccessToken>;
@@ -26,27 +32,26 @@ export function createAuthenticate(
   proofs: DpopProofs,
   nowMs: () => number,
 ): Authenticate {
-  const verified = new Map<string, AccessToken>();
+  // By the token itself: to hash it costs more than all else here, and a token lives ten minutes at most.
+  const verified = new Map<string, KnownToken>();
 
-  const read = async (token: string, hash: string): Promise<AccessToken> => {
-    const known = verified.get(hash);
-    if (known !== undefined) {
-      if (known.expiresAtSec * 1000 > nowMs()) return known;
-      verified.delete(hash);
-      throw invalid('has expired, sign in again');
-    }
+  const read = async (token: string): Promise<KnownToken> => {
     const claims = await tokens.verify(token);
     if (verified.size >= CACHE_TOKENS) {
       const oldest = verified.keys().next();
       if (!oldest.done) verified.delete(oldest.value);
     }
-    verified.set(hash, claims);
-    return claims;
+    const known = { claims, hash: hash('sha256', token, 'base64url') };
+    verified.set(token, known);
+    return known;
   };
 
   return async ({ token, proof }) => {
-    const hash = createHash('sha256').update(token).digest('base64url');
-    const claims = await read(token, hash);
+    const { claims, hash } = verified.get(token) ?? (await read(token));
+    if (claims.expiresAtSec * 1000 <= nowMs()) {
+      verified.delete(token);
+      throw invalid('has expired, sign in again');
+    }
     if (proof === undefined) {
       if (claims.jkt === undefined) return claims;
       throw invalid('is bound to a key, send it as Authorization: DPoP with a proof');

@@ -300,7 +300,7 @@ function createBatch() {
   const lanes = new Map<string, { readonly n: number; seq: number; cumulative: string }>();
 
   const laneOf = ({ payer, signer }: IndexedEntry) => {
-    const name = `${payer}:${signer}`;
+    const name = payer + signer;
     const known = lanes.get(name);
     if (known !== undefined) return known;
     const fresh = { n: Number(laneNumber.get(payer, signer)?.n), seq: 0, cumulative: '0' };

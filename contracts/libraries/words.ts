@@ -13,6 +13,8 @@ const MAX_64_BITS = 0xffff_ffff_ffff_ffffn;
 export class Words {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly #view: DataView;
+  /** The hex that a word holds: the parties of one receipt are mostly those of the one before it. */
+  readonly #held: (Hex | undefined)[] = [];
 
   constructor(count: number) {
     this.bytes = new Uint8Array(count * WORD_BYTES);
@@ -21,17 +23,17 @@ export class Words {
 
   /** An address, `0x` and 40 digits. @throws TypeError  any other form */
   address(word: number, value: Hex): void {
-    writeHex(value, this.bytes, word * WORD_BYTES + 12, 20);
+    this.#hex(word, value, 20);
   }
 
   /** A uint192 as `0x` and 48 digits, the form of an epoch's value. @throws TypeError  any other form */
   uint192(word: number, value: Hex): void {
-    writeHex(value, this.bytes, word * WORD_BYTES + 8, 24);
+    this.#hex(word, value, 24);
   }
 
   /** A bytes32, `0x` and 64 digits. @throws TypeError  any other form */
   bytes32(word: number, value: Hex): void {
-    writeHex(value, this.bytes, word * WORD_BYTES, 32);
+    this.#hex(word, value, 32);
   }
 
   /** An unsigned integer of up to 53 bits. @throws RangeError  negative, fractional or above `max` */
@@ -50,6 +52,11 @@ export class Words {
 
   /** A uint128. @throws RangeError  negative or wider */
   uint128(word: number, value: bigint): void {
+    if (value >= 0n && value <= MAX_64_BITS) {
+      this.#view.setBigUint64(word * WORD_BYTES + 16, 0n);
+      this.#view.setBigUint64(word * WORD_BYTES + 24, value);
+      return;
+    }
     const high = value >> 64n;
     if (high < 0n || high > MAX_64_BITS) throw outOfRange(value, (1n << 128n) - 1n);
     this.#view.setBigUint64(word * WORD_BYTES + 16, high);
@@ -64,6 +71,14 @@ export class Words {
       const part = BigInt.asUintN(64, value >> BigInt(192 - 64 * i));
       this.#view.setBigUint64(word * WORD_BYTES + i * 8, part);
     }
+  }
+
+  #hex(word: number, value: Hex, byteLength: number): void {
+    if (this.#held[word] === value) return;
+    // Unknown while it is written: what is refused in the middle leaves a part of itself.
+    this.#held[word] = undefined;
+    writeHex(value, this.bytes, (word + 1) * WORD_BYTES - byteLength, byteLength);
+    this.#held[word] = value;
   }
 }
 
