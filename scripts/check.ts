@@ -2,12 +2,14 @@
 // Runs every check and exits 1 if one failed; it runs no test.
 import { spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
+import { lintSolidity } from './lint-solidity.ts';
 import { findMissingOptional, findRegistryAddresses } from './lockfile.ts';
 import { compareVariables } from './variables.ts';
 
 const checks: Record<string, () => readonly string[]> = {
   'format and lint': () =>
     runProgram('node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'),
+  solidity: lintSolidity,
   types: () => runProgram('node_modules/typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.json'),
   'generated files': () => runProgram('scripts/generate-artifacts.ts', '--check'),
   lockfile: () => {

@@ -193,8 +193,11 @@ interface IBilling {
     error Expired(uint256 deadline);
     error InvalidSignature(address signer);
 
+    /// @notice The one token of all amounts here; amounts are in its smallest unit.
     function TOKEN() external view returns (IERC20);
+    /// @notice Where the operator keys that sign payouts are looked up.
     function IDENTITY() external view returns (IIdentity);
+    /// @notice The only contract that may slash, pledge and unpledge.
     function DISPUTES() external view returns (address);
     /// @notice May pause deposits and bonds and nothing else; zero = nobody may.
     function GUARDIAN() external view returns (address);
@@ -244,6 +247,8 @@ interface IBilling {
 
     /// @notice Sends free money of the sender to `to`, at once. Fails with InsufficientFree.
     function withdraw(address to, uint128 amount) external;
+    /// @notice Relays withdraw signed by `account` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as withdraw.
     function withdrawBySig(
         address account,
         address to,
@@ -257,6 +262,8 @@ interface IBilling {
 
     /// @notice Moves free money of the sender to its line for `gateway`. Fails with InsufficientFree.
     function allot(address gateway, uint128 amount) external;
+    /// @notice Relays allot signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as allot.
     function allotBySig(
         address payer,
         address gateway,
@@ -268,6 +275,8 @@ interface IBilling {
 
     /// @notice Standing order: `gateway` may top the sender's line up to `limit` from its free money.
     function setLimit(address gateway, uint128 limit) external;
+    /// @notice Relays setLimit signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as setLimit.
     function setLimitBySig(
         address payer,
         address gateway,
@@ -284,6 +293,8 @@ interface IBilling {
     /// @notice Starts to take `amount` of the sender's line back: it can be released after LINE_THAW, until when the gateway may
     /// settle against it. Replaces a thaw under way and restarts its clock; sets the limit to 0. Fails with InsufficientLine.
     function thaw(address gateway, uint128 amount) external;
+    /// @notice Relays thaw signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as thaw.
     function thawBySig(
         address payer,
         address gateway,
@@ -295,6 +306,8 @@ interface IBilling {
 
     /// @notice Fails with NotThawing.
     function cancelThaw(address gateway) external;
+    /// @notice Relays cancelThaw signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as cancelThaw.
     function cancelThawBySig(
         address payer,
         address gateway,
@@ -312,6 +325,8 @@ interface IBilling {
     /// The mode never changes. Fails with InvalidMode, LaneExists, InvalidExpiry (not in the future), Underbonded.
     /// @dev Warning: `signer` can spend up to `cap` of the line; a lost key costs at most its unacknowledged ceiling.
     function openLane(address gateway, address signer, uint128 cap, uint32 expiry, uint8 mode) external;
+    /// @notice Relays openLane signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as openLane.
     function openLaneBySig(
         address payer,
         address gateway,
@@ -326,6 +341,8 @@ interface IBilling {
 
     /// @notice Raises cap and expiry; neither may fall. Fails with LaneNotOpen, WouldShrink.
     function extendLane(address gateway, address signer, uint128 cap, uint32 expiry) external;
+    /// @notice Relays extendLane signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as extendLane.
     function extendLaneBySig(
         address payer,
         address gateway,
@@ -339,6 +356,8 @@ interface IBilling {
 
     /// @notice Ends the lane after LINE_THAW at the latest, until when the gateway may settle what it served. Fails with LaneNotOpen.
     function closeLane(address gateway, address signer) external;
+    /// @notice Relays closeLane signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as closeLane.
     function closeLaneBySig(
         address payer,
         address gateway,
@@ -422,15 +441,21 @@ interface IBilling {
     function free(address account) external view returns (uint256);
     /// @notice What of a line is not thawing.
     function available(address payer, address gateway) external view returns (uint256);
+    /// @notice What `payer` has set aside for `gateway`, token units; zeros where nothing is.
     function lineOf(address payer, address gateway) external view returns (Line memory);
+    /// @notice Up to where `gateway` may top the line up, token units; 0 = no standing order.
     function limitOf(address payer, address gateway) external view returns (uint128);
+    /// @notice A lane's counters, token units and seconds; mode 0 = never opened.
     function laneOf(address payer, address gateway, address signer) external view returns (Lane memory);
+    /// @notice What `payee` was ever credited by `gateway`, and what of it was paid out, token units.
     function dueOf(address gateway, address payee) external view returns (Due memory);
     /// @notice Credited and not yet paid out.
     function claimable(address gateway, address payee) external view returns (uint256);
+    /// @notice Bond, fee and settler of `gateway`; zeros where it never bonded.
     function gatewayBondOf(address gateway) external view returns (GatewayBond memory);
     /// @notice The fee in force, basis points.
     function feeOf(address gateway) external view returns (uint16);
+    /// @notice Bond and what of it is unbonding, MIN_BOND (token units), and the number of batches settled.
     function standing(
         address gateway
     ) external view returns (uint256 bonded, uint256 unbonding, uint256 minBond, uint256 batches);
@@ -440,5 +465,6 @@ interface IBilling {
     function pledged() external view returns (uint256);
     /// @notice Slashed money that nobody may spend.
     function burned() external view returns (uint256);
+    /// @notice Whether deposits and bonds are stopped.
     function paused() external view returns (bool);
 }

@@ -120,13 +120,21 @@ interface IDisputes {
     error NotDemanded(bytes32 id);
     error StillOpen(uint256 until);
 
+    /// @notice Whose receipts and bonds are judged here.
     function BILLING() external view returns (IBilling);
+    /// @notice Where operator keys are looked up.
     function IDENTITY() external view returns (IIdentity);
+    /// @notice Where tariffs, deployments and candidate sets are looked up.
     function REGISTRY() external view returns (IFunctionRegistry);
+    /// @notice Where the epochs of draws are looked up.
     function BEACON() external view returns (IBeacon);
+    /// @notice What a demand takes from the demander until it is answered, token units.
     function DEMAND_PLEDGE() external view returns (uint256);
+    /// @notice How long after a batch a leaf of it can be demanded, seconds.
     function DEMAND_WINDOW() external view returns (uint256);
+    /// @notice How long after a demand it can be answered, seconds.
     function ANSWER_WINDOW() external view returns (uint256);
+    /// @notice How long after a batch its frauds can be proven, seconds.
     function PROOF_WINDOW() external view returns (uint256);
     /// @notice Least slash of a kind of fraud, token units; 0 for an unknown kind.
     function floorOf(uint8 kind) external view returns (uint256);
@@ -143,6 +151,8 @@ interface IDisputes {
         SignedReceipt calldata a,
         SignedReceipt calldata b
     ) external view returns (bool isFraud, uint256 damage);
+    /// @notice Proves what checkEquivocation finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
+    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof.
     function proveEquivocation(SignedReceipt calldata a, SignedReceipt calldata b) external;
 
     // D2 omission
@@ -157,6 +167,8 @@ interface IDisputes {
         bytes32[] calldata path,
         Receipt[] calldata opened
     ) external view returns (bool isFraud, uint256 damage);
+    /// @notice Proves what checkOmission finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
+    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
     function proveOmission(
         SignedReceipt calldata signed,
         Place calldata place,
@@ -174,6 +186,8 @@ interface IDisputes {
         Leaf calldata a,
         Leaf calldata b
     ) external view returns (bool isFraud, uint256 damage);
+    /// @notice Proves what checkBreak finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
+    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
     function proveBreak(Place calldata place, Leaf calldata a, Leaf calldata b) external;
 
     /// @notice One leaf: foreign, or another seq than its place; the first one's cumulative is not settledFrom plus its price, or the
@@ -182,6 +196,8 @@ interface IDisputes {
         Place calldata place,
         Leaf calldata leaf
     ) external view returns (bool isFraud, uint256 damage);
+    /// @notice Proves what checkEdge finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
+    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
     function proveEdge(Place calldata place, Leaf calldata leaf) external;
 
     // D4 overcharge
@@ -193,6 +209,8 @@ interface IDisputes {
         Call calldata call,
         Execution calldata execution
     ) external view returns (bool isFraud, uint256 damage);
+    /// @notice Proves what checkOvercharge finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
+    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
     function proveOvercharge(
         Place calldata place,
         Leaf calldata leaf,
@@ -210,6 +228,8 @@ interface IDisputes {
         Call calldata call,
         Execution calldata execution
     ) external view returns (bool isFraud, uint256 damage);
+    /// @notice Proves what checkOverLimit finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
+    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
     function proveOverLimit(
         Place calldata place,
         Leaf calldata leaf,
@@ -224,6 +244,8 @@ interface IDisputes {
         Place calldata laterPlace,
         Leaf calldata later
     ) external view returns (bool isFraud, uint256 damage);
+    /// @notice Proves what checkDuplicate finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
+    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
     function proveDuplicate(
         Place calldata firstPlace,
         Leaf calldata first,
@@ -245,6 +267,8 @@ interface IDisputes {
         uint32 setNo,
         uint64[] calldata ids
     ) external view returns (bool isFraud, uint256 damage);
+    /// @notice Proves what checkMisroute finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
+    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
     function proveMisroute(
         Place calldata place,
         Leaf calldata leaf,

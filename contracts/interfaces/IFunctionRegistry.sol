@@ -84,7 +84,9 @@ interface IFunctionRegistry {
     /// @notice `id` is unknown, out of order, of another version, retired or barred; 0 = the set has not 1 to 32 ids.
     error InvalidSet(uint64 id);
 
+    /// @notice Whose epochs say from when a candidate set is in force.
     function BEACON() external view returns (IBeacon);
+    /// @notice Where gateways and providers are registered.
     function IDENTITY() external view returns (IIdentity);
 
     /// @notice Gives the caller's namespace a readable label. Fails with NameTaken, NamespaceClaimedAlready, InvalidName.

@@ -68,6 +68,7 @@ interface IIdentity {
     error Expired(uint256 deadline);
     error InvalidSignature(address signer);
 
+    /// @notice Whose functions grants and policies are about.
     function REGISTRY() external view returns (IFunctionRegistry);
     /// @notice How long a retired key's signatures stay valid, seconds (1 h to 7 d).
     function KEY_OVERLAP() external view returns (uint40);
@@ -92,6 +93,8 @@ interface IIdentity {
     /// Fails with NotOwner, Expired (expiry not in the future).
     function grant(uint256 functionId, address subject, uint40 expiry, uint32 scopes) external;
 
+    /// @notice Relays grant signed by `granter`, the function's owner, (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as grant.
     function grantBySig(
         uint256 functionId,
         address subject,
@@ -106,6 +109,8 @@ interface IIdentity {
     /// @notice Ends a grant. Function owner only. Fails with NotOwner.
     function revokeGrant(uint256 functionId, address subject) external;
 
+    /// @notice Relays revokeGrant signed by `granter`, the function's owner, (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as revokeGrant.
     function revokeGrantBySig(
         uint256 functionId,
         address subject,
@@ -138,9 +143,14 @@ interface IIdentity {
     /// @notice Whether `account` is registered with all bits of `role`.
     function hasRole(address account, uint8 role) external view returns (bool);
 
+    /// @notice Roles and thumbprint of `party`; zeros where it is not registered.
     function partyOf(address account) external view returns (Party memory);
+    /// @notice Party, role and times (seconds) of an operator key; zeros where it is unknown.
     function keyOf(address key) external view returns (OperatorKey memory);
+    /// @notice The last grant to `subject`, also when it is over: expiry (seconds), scopes, epoch.
     function grantOf(uint256 functionId, address subject) external view returns (Grant memory);
+    /// @notice Grants of an older epoch are void; revokeAll raises it.
     function epochOf(uint256 functionId) external view returns (uint32);
+    /// @notice The contract asked for accessMode 2, or zero.
     function policyOf(uint256 functionId) external view returns (address);
 }
