@@ -36,11 +36,18 @@ export function openLogs(dir: string, nowMs: () => number): Logs {
 
   return {
     append: (functionName, text) => {
+      // A line without a time of its own is as old as the one after it; so START does not come after what it starts.
+      let atMs = nowMs();
+      const lines = text
+        .split('\n')
+        .reverse()
+        .filter((line) => line !== '')
+        .map((line): LogLine => {
+          atMs = timeOf(line) ?? atMs;
+          return { atMs, level: '', text: line };
+        });
       const file = fileOf(functionName);
-      const atMs = nowMs();
-      for (const line of text.split('\n')) {
-        if (line !== '') file.append({ atMs: timeOf(line) ?? atMs, level: '', text: line });
-      }
+      for (const line of lines.reverse()) file.append(line);
     },
 
     answer: async (target, body) => {

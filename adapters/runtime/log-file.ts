@@ -2,6 +2,7 @@
 // least the newest half. A line is a JSON object; it is written in the background, and is not for ever.
 
 import { appendFile, readFile, rename, rm, stat } from 'node:fs/promises';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { LogLine } from '../provider.ts';
 
 export interface LogFile {
@@ -17,6 +18,9 @@ export interface LogFile {
 const MAX_FILE_BYTES = 1024 * 1024;
 /** Most bytes that wait to be written; beyond it lines are lost, and it says so. */
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
+
+/** One write for what comes within this time: a write costs as much as a call. */
+const BATCH_MS = 20;
 
 /** Keeps `path` and `path.1`. */
 export function createLogFile(path: string): LogFile {
@@ -44,6 +48,7 @@ export function createLogFile(path: string): LogFile {
     // The disk may be full or the folder gone: a log is not worth failing a call for.
     try {
       while (pending.length > 0) {
+        await wait(BATCH_MS);
         const text = pending.join('');
         pending = [];
         pendingBytes = 0;

@@ -422,18 +422,27 @@ describe('deployments', function () {
     });
   });
 
-  it('says of a cloud that keeps no logs within reach that it does', async () => {
-    const name = await register();
+  it('shows the owner what a version wrote, and of a cloud that cannot be read why', async () => {
+    const name = await register('export default async (_, { log }) => (log("said so"), "ok");');
     await deploy(owner, of(name));
+    await invoke(name);
+    const question = { ...of(name), sinceMs: 0, limit: 10 };
 
-    const logs = await fetchLogs(owner, { ...of(name), sinceMs: 0, limit: 10 });
+    const read = await fetchLogs(owner, question);
+    const one = await fetchLogs(owner, { ...question, limit: 1 });
+    house.aws.faults.set([{ kind: 'throttle' }]);
+    const throttled = await fetchLogs(owner, question);
 
-    const told = logs.silent.map(({ code }) => code);
-    assert.ok(logs.lines.length > 0 || told.includes('PROVIDER_UNSUPPORTED'));
-    await assert.rejects(
-      fetchLogs(await house.session(KEYS.user), { ...of(name), sinceMs: 0, limit: 10 }),
-      { code: 'NOT_OWNER' },
+    const said = read.lines.find(({ text }) => text === 'said so');
+    assert.deepEqual([said?.provider, said?.level, read.silent], ['aws-lambda', 'info', []]);
+    assert.equal(one.lines.length, 1);
+    assert.deepEqual(
+      throttled.silent.map(({ code }) => code),
+      ['PROVIDER_THROTTLED'],
     );
+    await assert.rejects(fetchLogs(await house.session(KEYS.user), question), {
+      code: 'NOT_OWNER',
+    });
   });
 
   describe('orphans and ghosts', () => {
