@@ -24,6 +24,7 @@ const COMMANDS = {
   build: ['scripts/build.ts'],
   bench: ['scripts/bench/main.ts'],
   gas: ['scripts/gas.ts'],
+  mutate: ['scripts/mutate.ts'],
   defaas: ['scripts/cli/main.ts'],
   emulators: ['scripts/emulators.ts'],
 };
