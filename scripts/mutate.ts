@@ -1,6 +1,6 @@
-// `npm run -s mutate -- [files] [--sample n] [--seed n] [--list] [--within name]`: changes the contracts in one place at a time and asks
+// `npm run -s mutate -- [files] [--sample n] [--seed n] [--list] [--near] [--within name]`: changes the contracts in one place at a time and asks
 // the Solidity tests whether they notice. Default: the contracts changed since HEAD~1. A survivor that changes nothing stands in
-// test/contracts/mutants.json with its reason; exit code 1 when another survives.
+// test/contracts/mutants.json with its reason; exit code 1 when another survives. `--near` asks the file's own tests alone.
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -19,7 +19,10 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
   Disputes: ['Disputes'],
   FunctionRegistry: ['FunctionRegistry'],
   Identity: ['Identity'],
+  Signatures: ['Libraries', 'Settlement', 'Lines'],
+  TypedData: ['Libraries', 'Lines', 'Settlement', 'Identity'],
 };
+/** Of the libraries that a probe shows as they are. */
 const LIBRARY_SUITES = ['Libraries'];
 
 /** A mutant that no test can notice. `within`, `from`, `to` and `nth` are as `--list` prints them. */
@@ -37,6 +40,7 @@ async function main(): Promise<number> {
       seed: { type: 'string', default: '1' },
       within: { type: 'string', default: '' },
       list: { type: 'boolean', default: false },
+      near: { type: 'boolean', default: false },
     },
   });
   const files = positionals.length > 0 ? globSync(positionals).sort() : changedContracts();
@@ -59,7 +63,7 @@ async function main(): Promise<number> {
   const arena = await createArena(FUZZ_RUNS);
   const tally: Record<Fate, number> = { killed: 0, survived: 0, equivalent: 0, refused: 0 };
   for (const mutant of chosen) {
-    const { fate, by } = await fateOf(mutant, arena, known);
+    const { fate, by } = await fateOf(mutant, arena, known, values.near);
     tally[fate]++;
     console.log(`${fate.padEnd(10)} ${describe(mutant)}${by === undefined ? '' : `  by ${by}`}`);
   }
@@ -76,13 +80,14 @@ async function fateOf(
   mutant: Mutant,
   arena: Arena,
   known: readonly Equivalent[],
+  nearOnly: boolean,
 ): Promise<{ readonly fate: Fate; readonly by?: string | undefined }> {
   const name = basename(mutant.file, '.sol');
-  const near = mutant.file.startsWith('contracts/libraries/') ? LIBRARY_SUITES : SUITES[name];
-  const far = arena.suites.filter((suite) => near?.includes(suite) !== true);
+  const near = SUITES[name] ?? LIBRARY_SUITES;
+  const far = nearOnly ? [] : arena.suites.filter((suite) => !near.includes(suite));
   if (known.some((one) => isSame(one, mutant))) return { fate: 'equivalent' };
   try {
-    for (const suites of [near ?? [], far]) {
+    for (const suites of [near, far]) {
       const by = suites.length > 0 && (await arena.fight(mutant.file, mutant.source, suites));
       if (by) return { fate: 'killed', by };
     }

@@ -5,14 +5,17 @@ import {Beacon} from "../../contracts/Beacon.sol";
 import {IBeacon} from "../../contracts/interfaces/IBeacon.sol";
 import {Test} from "./Vm.sol";
 
-/// @dev As EIP-2935, but a block's hash is its number, and it reverts with data.
+/// @dev As EIP-2935, but a block's hash is its number, and it reverts with a word that could be taken for a hash.
 contract History {
     fallback() external {
         uint256 height = uint256(bytes32(msg.data));
-        require(block.number - height <= 8_191, "beyond the history of blocks");
+        bool isKnown = block.number - height <= 8_191;
         assembly {
             mstore(0, height)
-            return(0, 0x20)
+            if isKnown {
+                return(0, 0x20)
+            }
+            revert(0, 0x20)
         }
     }
 }
@@ -73,6 +76,13 @@ contract BeaconTest is Test {
         // It reverts with data beyond its window: that is no hash.
         vm.expectRevert(abi.encodeWithSelector(IBeacon.TooLate.selector, 32));
         beacon.checkpoint(1);
+    }
+
+    function test_TheOpcodeEndsWhereTheHistoryBegins() public {
+        vm.etch(HISTORY, type(History).runtimeCode);
+        vm.roll(64 + 257);
+        uint192 expected = uint192(uint256(keccak256(abi.encode(block.chainid, uint64(2), bytes32(uint256(64))))));
+        eq(beacon.checkpoint(2), expected, "257 blocks back");
     }
 
     function test_NextEpochHasNoBlockYet() public {

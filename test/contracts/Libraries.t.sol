@@ -70,6 +70,30 @@ contract LibrariesTest is World {
         eq(probe.hashReceipt(r), keccak256(receiptBytes), "receipt");
     }
 
+    function testFuzz_OtherHashesAreOfTheirFieldsInOrder(address a, address b, address c, uint128 n, bytes32 root) public view {
+        uint32 count = uint32(n);
+        bytes32 groupType = keccak256("ReceiptGroup(address gateway,bytes32 root,uint32 count)");
+        eq(probe.hashReceiptGroup(a, root, count), keccak256(abi.encode(groupType, a, root, count)), "group");
+        eq(
+            probe.hashClaim(a, b, n, 2, 3, 4, root),
+            keccak256(abi.encode(a, b, uint256(n), uint256(2), uint256(3), uint256(4), root)),
+            "claim"
+        );
+        eq(probe.batchWord(root, n, 5), keccak256(abi.encode(root, uint256(n), uint256(5))), "batch");
+        bytes32 voucherType = keccak256("Voucher(address payer,address gateway,address signer,uint128 ceiling)");
+        eq(probe.hashVoucher(a, b, c, n), keccak256(abi.encode(voucherType, a, b, c, n)), "voucher");
+        bytes32 payoutType = keccak256("Payout(address gateway,address payee,uint128 cumulative)");
+        eq(probe.hashPayout(a, b, n), keccak256(abi.encode(payoutType, a, b, n)), "payout");
+        bytes32 domainType = keccak256(
+            "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+        );
+        eq(
+            probe.billingSeparator(a),
+            keccak256(abi.encode(domainType, keccak256("DeFaaS Billing"), keccak256("1"), block.chainid, a)),
+            "domain"
+        );
+    }
+
     function test_PriceByHand() public view {
         PriceTerms memory terms = PriceTerms(Tariff(20, 40, 100_000, 100, 100, 0), 128, 10_000);
         // 101 ms -> 200 ms at 64 MiB: 40 x 64 x 200 / 1 024 000 = 0.5 -> 1
@@ -107,6 +131,35 @@ contract LibrariesTest is World {
         eq(two[0], order[0], "first of two");
         if (n > 1) eq(two[1], order[1], "second of two");
         eq(probe.drawOrder(seed, all, 99)[n - 1], order[n - 1], "more steps than ids");
+    }
+
+    function testFuzz_DrawIsThePartialShuffleOfTheSeed(uint192 value, bytes32 callHash, uint256 n) public view {
+        n = bound(n, 1, 32);
+        bytes32 seed = keccak256(abi.encode(value, callHash));
+        eq(probe.seedOf(value, callHash), seed, "seed");
+        uint64[] memory all = new uint64[](n);
+        uint64[] memory expected = new uint64[](n);
+        for (uint256 i = 0; i < n; ++i) all[i] = expected[i] = uint64(7 * i + 1);
+        for (uint256 k = 0; k < n; ++k) {
+            uint256 s = uint256(keccak256(abi.encode(seed, k)));
+            if (k == 0) s = uint256(seed) / 2 ** 128;
+            if (k == 1) s = uint256(seed) % 2 ** 128;
+            uint256 other = k + (s % (n - k));
+            uint64 taken = expected[k];
+            expected[k] = expected[other];
+            expected[other] = taken;
+        }
+        uint64[] memory order = probe.drawOrder(seed, all, n);
+        for (uint256 i = 0; i < n; ++i) eq(order[i], expected[i], "place");
+        uint64[] memory one = probe.drawOrder(seed, all, 1);
+        uint256 moved = 0;
+        for (uint256 i = 0; i < n; ++i) if (one[i] != all[i]) ++moved;
+        yes(moved == 0 || moved == 2, "one step swaps once");
+    }
+
+    function testFuzz_IdsAreHashesOfWhatNamesThem(address a, string calldata name, uint256 id, uint32 number) public view {
+        eq(probe.functionIdOf(a, name), uint256(keccak256(abi.encode(a, name))), "function");
+        eq(probe.functionVersionOf(a, id, number), keccak256(abi.encode(a, id, number)), "version");
     }
 
     function test_Names() public view {
