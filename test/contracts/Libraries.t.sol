@@ -108,6 +108,15 @@ contract LibrariesTest is World {
         eq(probe.priceOf(terms, 20_000, 4096, 200), 0, "no version");
     }
 
+    function test_PriceOfOneGiBSecondIsTheTariffs() public view {
+        PriceTerms memory terms = PriceTerms(Tariff(7, 1e9, 1e18, 1, 250, 0), 1_024, 60_000);
+        eq(probe.priceOf(terms, 1_000, 1_024, 200), 7 + 1e9, "a GiB second");
+        eq(probe.priceOf(terms, 1_001, 1_024, 200), 7 + 1.25e9, "a round begun");
+        eq(probe.priceOf(terms, 1_250, 1_024, 200), 7 + 1.25e9, "a round ended");
+        eq(probe.priceOf(terms, 251, 512, 200), 7 + 0.25e9, "half the memory, two rounds");
+        eq(probe.priceOf(terms, 0, 1_024, 200), 7 + 0.25e9, "at least one");
+    }
+
     function testFuzz_PriceIsBoundedAndGrows(PriceTerms memory terms, uint32 ms, uint32 mib, uint16 status) public view {
         terms.tariff.roundMs = uint32(bound(terms.tariff.roundMs, 1, 60_000));
         uint256 price = probe.priceOf(terms, ms, mib, status);
