@@ -37,11 +37,16 @@ const DEPLOYED: Readonly<Record<string, string>> = {
 
 export interface Arena {
   /** The test that fails on the given mutant first, by suite and name; undefined when all pass. Throws what solc refuses. */
-  fight(file: string, source: string, suites: readonly string[]): Promise<string | undefined>;
+  fight(
+    file: string,
+    source: string,
+    suites: readonly string[],
+    fuzzRuns: number,
+  ): Promise<string | undefined>;
   readonly suites: readonly string[];
 }
 
-export async function createArena(fuzzRuns: number): Promise<Arena> {
+export async function createArena(): Promise<Arena> {
   const edr = new EdrContext();
   await edr.registerSolidityTestRunnerFactory(L1_CHAIN_TYPE, l1SolidityTestRunnerFactory());
   const files = globSync(`${TESTS}/*.t.sol`).sort();
@@ -51,6 +56,7 @@ export async function createArena(fuzzRuns: number): Promise<Arena> {
   async function run(
     contracts: readonly Artifact[],
     ids: ArtifactId[],
+    fuzzRuns: number,
   ): Promise<string | undefined> {
     let failed: string | undefined;
     await new Promise<void>((resolve, reject) => {
@@ -74,7 +80,13 @@ export async function createArena(fuzzRuns: number): Promise<Arena> {
             disableTransactionGasCap: true,
             collectStackTraces: CollectStackTraces.OnFailure,
             fuzz: { runs: fuzzRuns, seed: '0x1' },
-            invariant: { runs: INVARIANT_RUNS, depth: 32, failOnRevert: true },
+            // What fails is asked, not its shortest form: shrinking takes longer than all else.
+            invariant: {
+              runs: INVARIANT_RUNS,
+              depth: 32,
+              failOnRevert: true,
+              shrinkRunLimit: 0,
+            },
           },
           { buildInfos: [], ignoreContracts: false },
           done,
@@ -86,7 +98,7 @@ export async function createArena(fuzzRuns: number): Promise<Arena> {
 
   return {
     suites: files.map((file) => file.slice(TESTS.length + 1, -'.t.sol'.length)),
-    async fight(file, source, suites) {
+    async fight(file, source, suites, fuzzRuns) {
       const dependents = Object.entries(DEPLOYED).filter(([name]) => uses(name, file, suites));
       const roots = dependents.map(([, path]) => path);
       const mutated = artifactsOf(compile(roots, new Map([[file, source]])));
@@ -95,7 +107,7 @@ export async function createArena(fuzzRuns: number): Promise<Arena> {
       const ids = tests
         .map(({ id }) => id)
         .filter(({ source }) => suites.some((suite) => source === `${TESTS}/${suite}.t.sol`));
-      return run([...others, ...mutated], ids);
+      return run([...others, ...mutated], ids, fuzzRuns);
     },
   };
 }
