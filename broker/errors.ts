@@ -36,6 +36,7 @@ export const ERRORS = {
     'The gateway answered in an unknown form',
     'check its address and version',
   ),
+  GATEWAYS_DOWN: entry(0, 'No gateway answered the call', 'try again shortly'),
   GATEWAY_BEHIND: entry(0, 'The gateway is behind the chain', 'look at its chain RPC'),
   FUNCTION_STATUS: entry(0, 'The function answered with an error of its own', 'look at its answer'),
   INSUFFICIENT_TOKENS: entry(

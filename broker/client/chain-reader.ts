@@ -19,6 +19,7 @@ const IDENTITY = [
 const REGISTRY = [
   'function namespaceOf(string label) view returns (address)',
   'function aliasOf(uint256 functionId, string label) view returns (uint32)',
+  'function versionOf(bytes32 functionVersion) view returns (uint256 functionId, uint32 number, bool deprecated, (bytes32 manifest, bytes32 artifact, uint8 manifestCodec, uint8 artifactCodec, (uint64 perCall, uint64 perGiBSecond, uint64 maxPrice, uint32 minBilledMs, uint32 roundMs, uint16 publisherBps) tariff, uint8 accessMode, uint32 memoryMiB, uint32 timeoutMs, bool idempotent, bool deterministic) terms)',
   'function priceTermsOf(bytes32 functionVersion) view returns (((uint64 perCall, uint64 perGiBSecond, uint64 maxPrice, uint32 minBilledMs, uint32 roundMs, uint16 publisherBps) tariff, uint32 memoryMiB, uint32 timeoutMs))',
 ];
 const BILLING = [
@@ -50,6 +51,10 @@ export interface LaneBalance {
 }
 
 export interface ChainReader extends CallChain {
+  readonly chainId: number;
+  readonly contracts: GatewayDocument['contracts'];
+  /** Whether a published version may be called again when it may have run. */
+  isIdempotent(functionVersion: Hex): Promise<boolean>;
   /** Deposited and promised to nobody, base units. */
   freeUnits(account: Address): Promise<bigint>;
   /** Tokens that the account holds itself, base units. */
@@ -84,6 +89,10 @@ export function createChainReader(
   const terms = new Map<Hex, PriceTerms>();
 
   return {
+    chainId: document.chainId,
+    contracts,
+    isIdempotent: async (functionVersion) =>
+      (await registry('versionOf', functionVersion)).terms.idempotent,
     isKeyInForce: async (key, gateway) => {
       const known = keys.get(`${key} ${gateway}`);
       if (known && Date.now() - known.atMs < KEY_CACHE_MS) return known.isInForce;

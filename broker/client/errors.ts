@@ -11,6 +11,13 @@ export interface Problem {
   readonly [member: string]: unknown;
 }
 
+interface DefaasClientErrorOptions {
+  readonly cause?: unknown;
+  readonly status?: number;
+  readonly problem?: Problem;
+  readonly retryAfterSec?: number;
+}
+
 /** `code` is the gateway's when it answered with a problem, else one of the client's own (`GATEWAY_...`, `BATCH_...`, `RECEIPT_INVALID`). */
 export class DefaasClientError extends Error {
   override readonly name = 'DefaasClientError';
@@ -18,16 +25,15 @@ export class DefaasClientError extends Error {
   /** HTTP status, when the gateway answered. */
   readonly status: number | undefined;
   readonly problem: Problem | undefined;
+  /** When the gateway takes requests again, as its `Retry-After` says, seconds. */
+  readonly retryAfterSec: number | undefined;
 
-  constructor(
-    code: string,
-    message: string,
-    options: { cause?: unknown; status?: number; problem?: Problem } = {},
-  ) {
+  constructor(code: string, message: string, options: DefaasClientErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.status = options.status;
     this.problem = options.problem;
+    this.retryAfterSec = options.retryAfterSec;
   }
 }
 
@@ -35,14 +41,16 @@ export class DefaasClientError extends Error {
 export async function readProblem(reply: Response, doing: string): Promise<DefaasClientError> {
   const text = (await reply.text()).slice(0, 64 * 1024);
   const problem = parseProblem(text);
+  const wait = Number(reply.headers.get('retry-after') ?? Number.NaN);
+  const answer = { status: reply.status, ...(wait >= 0 && { retryAfterSec: wait }) };
   if (problem) {
     const message = problem.detail ?? problem.title ?? `${doing} failed with ${reply.status}`;
-    return new DefaasClientError(problem.code, message, { status: reply.status, problem });
+    return new DefaasClientError(problem.code, message, { ...answer, problem });
   }
   return new DefaasClientError(
     'GATEWAY_PROTOCOL',
     `${doing} was answered ${reply.status} without a problem document: ${text.slice(0, 256)}`,
-    { status: reply.status },
+    answer,
   );
 }
 

@@ -217,23 +217,25 @@ export function createCaller(options: CallerOptions): Caller {
       await raise(shortage);
     }
   };
-  return {
-    invoke,
-    acknowledge,
-    fetch: async (target, init = {}) => {
-      const { name, path } = splitTarget(target);
-      const asked = new Request(new URL(path, connection.origin), init);
-      const body = asked.body ? new Uint8Array(await asked.arrayBuffer()) : undefined;
-      const { response } = await invoke({
-        function: name,
-        path,
-        method: asked.method,
-        headers: asked.headers,
-        ...(body && { body }),
-        signal: asked.signal,
-      });
-      return response;
-    },
+  return { invoke, acknowledge, fetch: fetchBy(invoke) };
+}
+
+/** Gives `invoke` the form of `fetch`. */
+export function fetchBy(invoke: Caller['invoke']): Caller['fetch'] {
+  return async (target, init = {}) => {
+    const { name, path } = splitTarget(target);
+    // Only read: where it goes is `invoke`'s to say.
+    const asked = new Request(new URL(path, 'http://localhost'), init);
+    const body = asked.body ? new Uint8Array(await asked.arrayBuffer()) : undefined;
+    const { response } = await invoke({
+      function: name,
+      path,
+      method: asked.method,
+      headers: asked.headers,
+      ...(body && { body }),
+      signal: asked.signal,
+    });
+    return response;
   };
 }
 
@@ -252,9 +254,10 @@ export async function invokeSponsored(
   throw await readProblem(response, `calling ${request.function}`);
 }
 
-type KeyedRequest = InvokeRequest & { readonly idempotencyKey: string };
+export type KeyedRequest = InvokeRequest & { readonly idempotencyKey: string };
 
-function withKey(request: InvokeRequest): KeyedRequest {
+/** The request with its key, a fresh one where it has none. */
+export function withKey(request: InvokeRequest): KeyedRequest {
   return { ...request, idempotencyKey: request.idempotencyKey ?? crypto.randomUUID() };
 }
 

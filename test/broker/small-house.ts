@@ -36,6 +36,14 @@ export const KEYS = {
   user: testKey(5),
 };
 
+/** A second gateway's; everybody else is the same. */
+const OTHER_KEYS: typeof KEYS = {
+  ...KEYS,
+  gateway: testKey(6),
+  operator: testKey(7),
+  settler: testKey(8),
+};
+
 type LaneMode = 'prepaid' | 'signed';
 
 export interface SmallHouse {
@@ -48,6 +56,10 @@ export interface SmallHouse {
   url(): string;
   /** Ends the gateway and opens it again on the same state. */
   restart(overrides?: Partial<Config>): Promise<void>;
+  /** Takes the gateway off the network, in the middle of whatever it does. */
+  cutOff(): void;
+  /** Puts it on the network again, where it was. */
+  comeBack(): Promise<void>;
   /** Signs in; with a lane where one is given. */
   session(key: Key, lane?: { readonly payer: Key; readonly signer: Key }): Promise<Session>;
   /** Publishes a handler's source, a further version where there is one. @returns its number */
@@ -62,6 +74,8 @@ export interface SmallHouse {
     handler: string,
     manifest?: Readonly<Record<string, unknown>>,
   ): Promise<string>;
+  /** Deploys on AWS what another house has published. */
+  adopt(published: string, from: SmallHouse): Promise<void>;
   /** Deposits, allots and opens a lane, prepaid by default. @returns the lane's fresh key */
   openLane(payer: Key, units?: bigint, mode?: LaneMode): Promise<Key>;
   caller(
@@ -73,16 +87,20 @@ export interface SmallHouse {
   close(): Promise<void>;
 }
 
-/** Starts it all; about 5 s. */
-export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<SmallHouse> {
+/** Starts it all; about 5 s. `beside` another house it is a second gateway on the same chain, closed before the first. */
+export async function startSmallHouse(
+  overrides: Partial<Config> = {},
+  beside?: SmallHouse,
+): Promise<SmallHouse> {
   const dir = mkdtempSync(join(tmpdir(), 'defaas-house-'));
-  const chain = await startHardhatChain();
-  const view = await chain.open();
-  await registerGateway(view);
+  const chain = beside?.chain ?? (await startHardhatChain());
+  const view = beside?.view ?? (await chain.open());
+  const keys = beside ? OTHER_KEYS : KEYS;
+  await registerGateway(view, keys);
   const credentials = { accessKeyId: 'emulator', secretAccessKey: 'well-known-test-key' };
   const aws = await startAwsLambda({ dir: join(dir, 'aws'), credentials });
   const config: Config = {
-    ...readConfig(environmentOf(dir, chain)),
+    ...readConfig(environmentOf(dir, chain, keys)),
     clouds: {
       'aws-lambda': { endpoint: aws.endpoint, region: 'us-east-1', credentials },
     },
@@ -103,6 +121,8 @@ export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<
       await running.close();
       running = await startGateway({ ...config, ...changes });
     },
+    cutOff: () => running.cutOff(),
+    comeBack: () => running.comeBack(),
     session: async (key, lane) =>
       createSession({
         connection: await connect(running.url),
@@ -115,16 +135,20 @@ export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<
     },
     publish: async (name, handler, manifest) => {
       const number = await house.register(name, handler, manifest);
+      await deployOnAws(await house.session(KEYS.publisher), name, number);
+      return `${KEYS.publisher.address}/${name}`;
+    },
+    adopt: async (published, from) => {
+      const name = published.slice(published.indexOf('/') + 1);
+      const fn = view.view.functionOf(KEYS.publisher.address, name);
+      const version = fn && view.view.versionOf(fn);
+      if (version === undefined) throw new Error(`${published} was not published`);
+      const { connection } = await from.session(KEYS.publisher);
+      const car = await connection.request(`/ipfs/${version.artifactCid}?format=car`);
       const session = await house.session(KEYS.publisher);
-      const owner = KEYS.publisher.address;
-      const done = await deploy(session, {
-        owner,
-        name,
-        version: `${number}`,
-        providers: ['aws-lambda'],
-      });
-      if (done.state !== 'live') throw new Error(JSON.stringify(done));
-      return `${owner}/${name}`;
+      await uploadArtifact(session, new Uint8Array(await car.arrayBuffer()));
+      await running.gateway.chain.synced(view.view.head.number);
+      await deployOnAws(session, name, version.number);
     },
     openLane: async (payer, units = 5n * TOKEN, mode = 'prepaid') => {
       laneKeys += 1;
@@ -133,7 +157,7 @@ export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<
       await writer.mintMock(units);
       const block = await writer.depositAllotOpenLane({
         amount: units,
-        gateway: KEYS.gateway.address,
+        gateway: keys.gateway.address,
         lane: {
           signer: signer.address,
           cap: units,
@@ -152,25 +176,25 @@ export async function startSmallHouse(overrides: Partial<Config> = {}): Promise<
     close: async () => {
       await running.close();
       await aws.close();
-      await chain.close();
+      if (beside === undefined) await chain.close();
       rmSync(dir, { recursive: true, force: true });
     },
   };
   return house;
 }
 
-/** Gives KEYS.gateway its standing on the chain: both roles, an operator key, a bond, a settler. */
-export async function registerGateway(view: Chain): Promise<void> {
-  const account = view.connect(KEYS.gateway);
+/** Gives a gateway its standing on the chain: both roles, an operator key, a bond, a settler. */
+export async function registerGateway(view: Chain, keys = KEYS): Promise<void> {
+  const account = view.connect(keys.gateway);
   await account.mintMock(1_000n * TOKEN);
   await account.registerParty({
     roles: ROLES_BOTH,
     uri: 'http://127.0.0.1',
     jwksThumbprint: NO_THUMBPRINT,
   });
-  await account.addKey(KEYS.operator.privateKey, ROLE_GATEWAY);
+  await account.addKey(keys.operator.privateKey, ROLE_GATEWAY);
   await account.bond(account.address, 1_000n * TOKEN);
-  await account.setSettler(KEYS.settler.address);
+  await account.setSettler(keys.settler.address);
 }
 
 /** Bundles a handler's source, uploads it with the publisher's session, and publishes a version. @returns its number */
@@ -210,17 +234,32 @@ export async function publishVersion(
   return number;
 }
 
+async function deployOnAws(session: Session, name: string, number: number): Promise<void> {
+  const owner = KEYS.publisher.address;
+  const version = `${number}`;
+  const done = await deploy(session, { owner, name, version, providers: ['aws-lambda'] });
+  if (done.state !== 'live') throw new Error(JSON.stringify(done));
+}
+
 async function startGateway(config: Config) {
   const gateway = await createGateway({
     config,
     log: pino({ level: 'silent' }),
     onBroken: () => {},
   });
-  const server = createServer(gateway);
+  let server = createServer(gateway);
   const url = await server.listen({ host: '127.0.0.1', port: 0 });
   return {
     gateway,
     url,
+    cutOff: () => {
+      server.server.close();
+      server.server.closeAllConnections();
+    },
+    comeBack: async () => {
+      server = createServer(gateway);
+      await server.listen({ host: '127.0.0.1', port: Number(new URL(url).port) });
+    },
     close: async () => {
       await server.close();
       await gateway.journal.flush();
@@ -230,7 +269,11 @@ async function startGateway(config: Config) {
 }
 
 /** What a gateway process of that folder reads; the keys and addresses are written there. */
-export function environmentOf(dir: string, chain: HardhatChain): Record<string, string> {
+export function environmentOf(
+  dir: string,
+  chain: HardhatChain,
+  keys = KEYS,
+): Record<string, string> {
   const put = (name: string, value: unknown): string => {
     writeFileSync(join(dir, name), JSON.stringify(value), { mode: 0o600 });
     return join(dir, name);
@@ -241,9 +284,9 @@ export function environmentOf(dir: string, chain: HardhatChain): Record<string, 
     DEFAAS_CHAIN_RPC_URL: chain.url,
     DEFAAS_CHAIN_CONTRACTS_FILE: put('contracts.json', chain.contracts),
     DEFAAS_CHAIN_LOCAL_FROM_BLOCK: '0',
-    DEFAAS_KEYS_GATEWAY_FILE: put('gateway.json', KEYS.gateway),
-    DEFAAS_KEYS_OPERATOR_FILE: put('operator.json', KEYS.operator),
-    DEFAAS_KEYS_SETTLER_FILE: put('settler.json', KEYS.settler),
+    DEFAAS_KEYS_GATEWAY_FILE: put('gateway.json', keys.gateway),
+    DEFAAS_KEYS_OPERATOR_FILE: put('operator.json', keys.operator),
+    DEFAAS_KEYS_SETTLER_FILE: put('settler.json', keys.settler),
     DEFAAS_PUBLISHERS: 'any',
   };
 }

@@ -1,0 +1,288 @@
+// Calls through several gateways: where one does not answer, an idempotent call goes to the next, for one further price at most.
+import type { ChainReader } from './chain-reader.ts';
+import { type Connection, connect } from './connection.ts';
+import { DefaasClientError } from './errors.ts';
+import {
+  type Caller,
+  type CallerOptions,
+  createCaller,
+  fetchBy,
+  type InvokeReply,
+  type InvokeRequest,
+  withKey,
+} from './invoke.ts';
+
+/** A gateway that has failed is asked last for so long, unless its `Retry-After` says otherwise, ms; and how far that is heeded. */
+const REST_MS = 5_000;
+const MAX_REST_MS = 60_000;
+/** Longest wait for a sign of life before a call is sent to the next gateway, ms. */
+const SIGN_OF_LIFE_MS = 3_000;
+/** How long it is remembered which version an alias means, ms. */
+const FRESH_MS = 120_000;
+/** How long after a version's timeout a gateway may still answer, ms: it ends its own attempts 45 s after. */
+const BEYOND_TIMEOUT_MS = 60_000;
+/** Gateways that may have run and charged one call: the price that was agreed, and one further. */
+const MAX_UNANSWERED = 2;
+/** Errors that say nothing of what ran: of a proxy before the gateway, and of a ledger that broke. */
+const SAY_NOTHING = new Set(['GATEWAY_UNREACHABLE', 'GATEWAY_PROTOCOL', 'LEDGER_FAILED']);
+/** Replies that have no body (Fetch standard, "null body status"). */
+const BODYLESS = new Set([204, 205, 304]);
+
+/** One of the gateways, and how it is paid. */
+export interface GatewayOptions {
+  readonly url: string;
+  /** Asked when the gateway is first needed: the session with a lane that is open there, and what is remembered of the lane. */
+  lane(connection: Connection): Promise<CallerOptions>;
+}
+
+export interface FailoverOptions {
+  /** In order of preference. Where a payer has open lanes, the chain knows: `findLanes`. */
+  readonly gateways: readonly GatewayOptions[];
+  /** The chain by an RPC of one's own: it says which gateways are of this house, where lanes are open, and what is idempotent. */
+  readonly chain: ChainReader;
+  /** Called when a call leaves a gateway. */
+  readonly onFailover?: (failover: Failover) => void;
+}
+
+/** A gateway that a call has left, and why. */
+export interface Failover {
+  /** Its origin, or the URL that was given when it never answered. */
+  readonly gateway: string;
+  readonly code: string;
+  readonly message: string;
+  /** The call may have run there; its receipt is checked when the gateway is back. */
+  readonly mayBeCharged: boolean;
+}
+
+export interface FailoverReply extends InvokeReply {
+  /** Origin of the gateway that answered. */
+  readonly gateway: string;
+  /** Those that were asked before it; empty when all is well. */
+  readonly failovers: readonly Failover[];
+}
+
+export interface FailoverCaller extends Caller {
+  /**
+   * As a caller of one gateway. A call moves on when a gateway does not answer or says that it cannot take it (502, 503, 504), and
+   * then only where its version is idempotent; a gateway to which nothing was sent is passed over for any version.
+   * @throws GATEWAYS_DOWN no gateway took it, or two may have; CHAIN_UNREACHABLE
+   */
+  invoke(request: InvokeRequest): Promise<FailoverReply>;
+  /** Checks the receipts of all gateways that were used; one that does not answer is left for later. @throws RECEIPT_INVALID */
+  acknowledge(): Promise<void>;
+}
+
+/** A gateway as this client knows it. */
+interface Place {
+  readonly options: GatewayOptions;
+  opened: Promise<Opened> | undefined;
+  /** It has failed, and not answered since: it is asked for a sign of life first. */
+  isSuspect: boolean;
+  restUntilMs: number;
+}
+
+interface Opened {
+  readonly connection: Connection;
+  readonly caller: Caller;
+}
+
+/**
+ * Makes a caller that pays from a lane at each gateway. Each lane's vouchers go as far as its own receipts, as with one gateway.
+ * @example const { response, gateway } = await createFailoverCaller({ gateways, chain }).invoke({ function: '0xabc…/hello' });
+ */
+export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
+  const { chain } = options;
+  const places = options.gateways.map(
+    (one): Place => ({ options: one, opened: undefined, isSuspect: false, restUntilMs: 0 }),
+  );
+  const versionOf = createVersions(chain);
+
+  const invoke: FailoverCaller['invoke'] = async (given) => {
+    const request = withKey(given);
+    const version = await versionOf(request.function);
+    const timeoutMs = request.timeoutMs ?? version.timeoutMs + BEYOND_TIMEOUT_MS;
+    const failovers: Failover[] = [];
+    const causes: DefaasClientError[] = [];
+    for (const place of inOrder(places)) {
+      const failure = await callAt(place, causes.length > 0, { ...request, timeoutMs });
+      if ('reply' in failure) return { ...failure.reply, failovers };
+      const { error, wasSent, gateway } = failure;
+      given.signal?.throwIfAborted();
+      const mayBeCharged = wasSent && SAY_NOTHING.has(error.code);
+      if (error.code === 'RECEIPT_INVALID') throw error;
+      if (wasSent && !version.isIdempotent) throw notTriedElsewhere(error, request);
+      // Refusals of the first gateway are about the call; those of the next ones leave it where it was.
+      if (wasSent && !mayBeCharged && causes.length === 0 && !isGatewaysOwn(error)) throw error;
+      const failover = { gateway, code: error.code, message: error.message, mayBeCharged };
+      rest(place, error);
+      causes.push(error);
+      failovers.push(failover);
+      options.onFailover?.(failover);
+      if (failovers.filter((one) => one.mayBeCharged).length === MAX_UNANSWERED) break;
+    }
+    throw gatewaysDown(request, failovers, causes[0]);
+  };
+
+  /** One gateway's answer, or why there is none and whether the call was sent there at all. */
+  const callAt = async (
+    place: Place,
+    isNext: boolean,
+    request: InvokeRequest,
+  ): Promise<
+    | { reply: Omit<FailoverReply, 'failovers'> }
+    | { error: DefaasClientError; wasSent: boolean; gateway: string }
+  > => {
+    let wasSent = false;
+    let gateway = place.options.url;
+    try {
+      const { connection, caller } = await open(place);
+      gateway = connection.origin;
+      if (isNext || place.isSuspect) await awaitSignOfLife(connection, request.signal);
+      wasSent = true;
+      const reply = await caller.invoke(request);
+      const response = await readWhole(reply.response, gateway);
+      place.isSuspect = false;
+      return { reply: { ...reply, response, gateway } };
+    } catch (error) {
+      if (error instanceof DefaasClientError) return { error, wasSent, gateway };
+      throw error;
+    }
+  };
+
+  const open = (place: Place): Promise<Opened> => {
+    place.opened ??= openGateway(place.options, chain).catch((error) => {
+      place.opened = undefined;
+      throw error;
+    });
+    return place.opened;
+  };
+
+  const acknowledge = async () => {
+    for (const place of places) {
+      const opened = await place.opened?.catch(() => undefined);
+      await opened?.caller.acknowledge().catch((error) => {
+        if (!(error instanceof DefaasClientError) || !SAY_NOTHING.has(error.code)) throw error;
+      });
+    }
+  };
+  return { invoke, acknowledge, fetch: fetchBy(invoke) };
+}
+
+/**
+ * The gateway at the URL, with the lane to pay it from.
+ * @throws GATEWAY_UNREACHABLE; CHAIN_MISMATCH it belongs to another house; LANE_UNKNOWN the lane is not open there by the chain
+ */
+async function openGateway(options: GatewayOptions, chain: ChainReader): Promise<Opened> {
+  const connection = await connect(options.url);
+  const { chainId, contracts, gateway } = connection.document;
+  if (chainId !== chain.chainId || contracts.billing !== chain.contracts.billing) {
+    throw new DefaasClientError(
+      'CHAIN_MISMATCH',
+      `${connection.origin} bills on ${contracts.billing} of chain ${chainId}, not on ${chain.contracts.billing} of chain ${chain.chainId}, use another gateway`,
+    );
+  }
+  const callerOptions = await options.lane(connection);
+  const { lane } = callerOptions.session;
+  const state = lane && (await chain.lane(lane.payer, gateway, lane.signer));
+  if (!state || state.mode === 0 || state.expirySec <= Date.now() / 1000) {
+    throw new DefaasClientError(
+      'LANE_UNKNOWN',
+      `no open lane at gateway ${gateway}, ${connection.origin}, run defaas deposit`,
+    );
+  }
+  return { connection, caller: createCaller(callerOptions) };
+}
+
+/** A call that gets no answer may cost its price: so it is sent to no gateway that is silent already. @throws GATEWAY_UNREACHABLE */
+async function awaitSignOfLife(connection: Connection, signal?: AbortSignal): Promise<void> {
+  await connection.request('/healthz', {
+    timeoutMs: SIGN_OF_LIFE_MS,
+    ...(signal && { signal }),
+  });
+}
+
+/** The whole answer, so that one that breaks off is none. @throws GATEWAY_UNREACHABLE */
+async function readWhole(response: Response, gateway: string): Promise<Response> {
+  const { status, statusText, headers } = response;
+  try {
+    const body = await response.arrayBuffer();
+    return new Response(BODYLESS.has(status) ? null : body, { status, statusText, headers });
+  } catch (cause) {
+    throw new DefaasClientError('GATEWAY_UNREACHABLE', `the answer of ${gateway} broke off`, {
+      cause,
+    });
+  }
+}
+
+/** Those that rest come last, whoever is ready soonest first. */
+function inOrder(places: readonly Place[]): Place[] {
+  const nowMs = Date.now();
+  const waitMs = (place: Place) => Math.max(0, place.restUntilMs - nowMs);
+  return places.toSorted((a, b) => waitMs(a) - waitMs(b));
+}
+
+function rest(place: Place, { retryAfterSec }: DefaasClientError): void {
+  const forMs = retryAfterSec === undefined ? REST_MS : retryAfterSec * 1000;
+  place.restUntilMs = Date.now() + Math.min(forMs, MAX_REST_MS);
+  place.isSuspect = true;
+}
+
+/** The gateway cannot take it now, and another might. A function that fails too often would do so there too. */
+function isGatewaysOwn({ status, code }: DefaasClientError): boolean {
+  return [502, 503, 504].includes(status ?? 0) && code !== 'FUNCTION_FAILING';
+}
+
+interface Version {
+  readonly isIdempotent: boolean;
+  readonly timeoutMs: number;
+}
+
+/** What the chain says of a function's version. @throws FUNCTION_UNKNOWN */
+function createVersions(chain: ChainReader): (name: string) => Promise<Version> {
+  const known = new Map<string, { readonly version: Version; readonly atMs: number }>();
+  return async (name) => {
+    const found = known.get(name);
+    if (found && Date.now() - found.atMs < FRESH_MS) return found.version;
+    const functionVersion = await chain.functionVersion(name);
+    const terms = await chain.priceTerms(functionVersion);
+    if (!terms) {
+      throw new DefaasClientError('FUNCTION_UNKNOWN', `no function ${name} on this chain`);
+    }
+    const isIdempotent = await chain.isIdempotent(functionVersion);
+    const version = { isIdempotent, timeoutMs: terms.timeoutMs };
+    known.set(name, { version, atMs: Date.now() });
+    return version;
+  };
+}
+
+function notTriedElsewhere(
+  error: DefaasClientError,
+  request: ReturnType<typeof withKey>,
+): DefaasClientError {
+  const { code, message, status, problem, retryAfterSec } = error;
+  if (!isGatewaysOwn(error) && !SAY_NOTHING.has(code)) return error;
+  return new DefaasClientError(
+    code,
+    `${message}; ${request.function} is not idempotent, so no other gateway was asked; ask the same again under Idempotency-Key ${request.idempotencyKey}`,
+    {
+      cause: error,
+      ...(status !== undefined && { status }),
+      ...(problem && { problem }),
+      ...(retryAfterSec !== undefined && { retryAfterSec }),
+    },
+  );
+}
+
+function gatewaysDown(
+  request: InvokeRequest,
+  failovers: readonly Failover[],
+  cause: unknown,
+): DefaasClientError {
+  const why = failovers.map(({ gateway, code }) => `${gateway}: ${code}`).join(', ');
+  const charged = failovers.filter(({ mayBeCharged }) => mayBeCharged).length;
+  return new DefaasClientError(
+    'GATEWAYS_DOWN',
+    `no gateway has answered the call of ${request.function} (${why || 'none is given'}), ${charged} of them may have run it, try again shortly`,
+    { cause },
+  );
+}
