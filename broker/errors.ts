@@ -222,6 +222,7 @@ export const ERRORS = {
   DEPLOYMENTS_ASTRAY: entry(0, 'Clouds and records differ', 'run defaas doctor --fix'),
   PRICES_OLD: entry(0, 'The clouds’ prices are old', 'update adapters/prices.json'),
   NOTHING_TO_SETTLE: entry(409, 'There is nothing to settle', 'call a function first'),
+  SETTLEMENT_REFUSED: entry(409, 'The chain settles none of the lanes', 'look at what it says'),
   EVENT_INVALID: entry(400, 'The CloudEvent is not valid', 'correct the named attribute'),
   REQUEST_INVALID: entry(400, 'The request is not valid', 'see the README'),
   ROUTE_UNKNOWN: entry(404, 'There is nothing at this address', 'see the README'),

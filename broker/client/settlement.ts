@@ -1,5 +1,15 @@
 // What an operator asks of its own gateway: to settle now.
-import { readCount, readHex, readJson, readUnits } from './parse.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import {
+  readAddress,
+  readArray,
+  readCount,
+  readHex,
+  readJson,
+  readObject,
+  readText,
+  readUnits,
+} from './parse.ts';
 import type { Session } from './session.ts';
 
 /** A settlement waits for its transaction, ms. */
@@ -11,9 +21,14 @@ export interface Settlement {
   readonly lanes: number;
   readonly receipts: number;
   readonly totalUnits: bigint;
+  /** Lanes that the chain would not take, each with the contract's reason. */
+  readonly refused: readonly { payer: Address; signer: Address; reason: string }[];
 }
 
-/** Settles everything that can be settled, in one transaction. @throws OPERATOR_ONLY, NOTHING_TO_SETTLE, CHAIN_UNREACHABLE */
+/**
+ * Settles what one transaction takes: up to 256 lanes.
+ * @throws OPERATOR_ONLY, NOTHING_TO_SETTLE, SETTLEMENT_REFUSED, CHAIN_UNREACHABLE
+ */
 export async function settle(session: Session): Promise<Settlement> {
   const reply = await session.request('/settlements', {
     method: 'POST',
@@ -26,5 +41,13 @@ export async function settle(session: Session): Promise<Settlement> {
     lanes: readCount(settled.lanes, 'lanes'),
     receipts: readCount(settled.receipts, 'receipts'),
     totalUnits: readUnits(settled.totalUnits, 'totalUnits'),
+    refused: readArray(settled.refused, 'refused').map((one) => {
+      const { payer, signer, reason } = readObject(one, 'a refused lane');
+      return {
+        payer: readAddress(payer, 'payer'),
+        signer: readAddress(signer, 'signer'),
+        reason: readText(reason, 'reason'),
+      };
+    }),
   };
 }

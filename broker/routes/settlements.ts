@@ -24,8 +24,12 @@ export async function settlementRoutes(
         `${signedBy} may not settle, sign in with the gateway's key`,
       );
     }
-    const { totalUnits, ...result } = await cycle.run();
-    return { ...result, totalUnits: `${totalUnits}` };
+    const { totalUnits, refused, ...result } = await cycle.run();
+    return {
+      ...result,
+      totalUnits: `${totalUnits}`,
+      refused: refused.map(({ lane: { payer, signer }, reason }) => ({ payer, signer, reason })),
+    };
   });
 
   server.get<{ Params: { n: string } }>('/batches/:n', async (request) => {

@@ -1,9 +1,9 @@
 // The audit: replays every batch of a gateway from the chain's logs and its pages on IPFS, and says which units nobody can explain.
-// It asks the gateway nothing and trusts it in nothing; a page is in memory at a time, and a lane's leaves while its root is rebuilt.
+// It asks the gateway nothing and trusts it in nothing; a page is in memory at a time.
 import type { ChainView, SettledBatch } from '../../contracts/chain.ts';
 import { drawOrder, drawSeed } from '../../contracts/libraries/draw.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
-import { rootOf, verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
+import { createRoot, rootOf, verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
 import { type Claim, hashClaim, hashReceipt } from '../../contracts/libraries/receipts.ts';
 import { priceOf, splitPrice } from '../../contracts/libraries/tariffs.ts';
 import {
@@ -270,7 +270,7 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
   const place = { lane: { payer: claim.payer, signer: claim.signer } };
   const claimed = claim.settledTo - claim.settledFrom;
   const count = claim.seqTo - claim.seqFrom;
-  const leaves: Hex[] = [];
+  const tree = createRoot();
   const faults: { fault: Fault; seq: number }[] = [];
   let proven = 0;
   let cumulative = claim.settledFrom;
@@ -282,12 +282,12 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
       const { receipt } = item;
       const leaf = hashReceipt(receipt);
       const found = [
-        ...orderFaults(item, claim, settled.gateway, leaves.length, cumulative),
+        ...orderFaults(item, claim, settled.gateway, tree.count, cumulative),
         ...receiptFaults(run, settled, claim, item, leaf),
       ];
-      leaves.push(leaf);
+      tree.add(leaf);
       // Pages without end are no reason to read on: the tree cannot be the settled one any more.
-      if (leaves.length > count) break;
+      if (tree.count > count) break;
       cumulative = receipt.cumulative;
       prices += receipt.price;
       isKnown = addShares(run, settled, item, owed) && isKnown;
@@ -300,11 +300,11 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
     report({ ...blockFault(error), units: claimed }, place);
     return false;
   }
-  const isTree = leaves.length === count && rootOf(leaves) === claim.receipts;
+  const isTree = tree.count === count && tree.root() === claim.receipts;
   // Without the tree no receipt is tied to the money: the lane's claim stands alone.
   if (!isTree) {
-    const code = leaves.length < count ? 'RECEIPT_MISSING' : 'LANE_ROOT_MISMATCH';
-    const message = `its pages have ${leaves.length} receipts, the chain ${count} with the root ${claim.receipts}; they are not those that were settled`;
+    const code = tree.count < count ? 'RECEIPT_MISSING' : 'LANE_ROOT_MISMATCH';
+    const message = `its pages have ${tree.count} receipts, the chain ${count} with the root ${claim.receipts}; they are not those that were settled`;
     report({ code, units: claimed, message }, place);
     for (const { fault, seq } of faults) report({ ...fault, units: 0n }, { ...place, seq });
     return false;

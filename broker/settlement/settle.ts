@@ -1,22 +1,26 @@
 // Settlement: what was served since the last time -> claims, payouts, pages on IPFS -> one transaction. Prepared before it is
-// sent, so that a crash at any point is answered by what the chain says.
+// sent, so that a crash at any point is answered by what the chain says. A lane that the chain refuses holds up no other.
+import { ChainError } from '../../contracts/chain/chain-error.ts';
 import type { SettleClaim } from '../../contracts/chain/writer.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { digestOf } from '../../contracts/libraries/names.ts';
 import { createTree, type OrderedTree, rootOf } from '../../contracts/libraries/ordered-merkle.ts';
 import { type Claim, hashClaim } from '../../contracts/libraries/receipts.ts';
-import { splitPrice } from '../../contracts/libraries/tariffs.ts';
 import { type BatchReceipt, encodeBatch } from '../client/batch.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { BatchRecord, StoredEntry, StoredGroup } from '../ledger/ledger.ts';
+import type { LaneState } from '../invocation/lanes.ts';
+import type { BatchRecord, StoredGroup } from '../ledger/ledger.ts';
+import { entriesOf, type LaneShare, nextLanes, sharesOf } from './shares.ts';
 
-/** Most lanes of one transaction (contracts.md section 11). */
-const MAX_CLAIMS = 256;
-/** Entries read from the ledger at once. */
-const PAGE_ENTRIES = 500;
 /** Groups whose tree is kept while a batch is written. */
 const KEPT_GROUPS = 1_000;
+
+/** A lane that could not be settled now, and the contract's error that says why. */
+export interface RefusedLane {
+  readonly lane: LaneState;
+  readonly reason: string;
+}
 
 export interface SettleResult {
   readonly tx: Hex;
@@ -24,38 +28,75 @@ export interface SettleResult {
   readonly lanes: number;
   readonly receipts: number;
   readonly totalUnits: bigint;
+  /** Lanes left out of this batch, because the chain would not take them. */
+  readonly refused: readonly RefusedLane[];
 }
 
-interface LaneShare {
-  readonly claim: Claim;
-  readonly ceiling: bigint;
-  readonly signature: Hex;
+/** Nothing could be settled: what the chain said of the lanes that have something. */
+export class SettlementRefused extends DefaasError {
+  readonly refused: readonly RefusedLane[];
+
+  constructor(refused: readonly RefusedLane[]) {
+    const lanes = refused.map(({ lane, reason }) => `${lane.payer}:${lane.signer} ${reason}`);
+    super(
+      'SETTLEMENT_REFUSED',
+      `the chain settles none of the lanes that are left (${lanes.slice(0, 3).join(', ')}), their payers are charged nothing`,
+    );
+    this.refused = refused;
+  }
 }
 
 /**
- * Settles every lane that has receipts the chain has not, at most 256 of them.
- * @throws DefaasError NOTHING_TO_SETTLE  every receipt is settled
- * @throws ChainError  the chain cannot be reached or refuses; nothing is lost, the next run finds out what happened
+ * Settles one batch: at most 256 lanes that have receipts the chain has not, or one lane of a contract wallet, whose word
+ * may change until the transaction is in. By default all lanes are `wanted`.
+ * @throws DefaasError NOTHING_TO_SETTLE   every receipt is settled
+ * @throws SettlementRefused  the chain takes none of what is left
+ * @throws ChainError  the chain cannot be reached or refuses the batch as a whole; nothing is lost, the next run finds out what happened
  */
-export async function settle(gateway: Gateway): Promise<SettleResult> {
+export async function settle(
+  gateway: Gateway,
+  wanted: (lane: LaneState) => boolean = () => true,
+): Promise<SettleResult> {
   await gateway.chain.synced();
-  await resolvePrepared(gateway);
   await gateway.journal.flush();
-  const payouts = new Map<Address, bigint>();
-  const feeBps = gateway.chain.view.gateway(gateway.address)?.feeBps ?? 0;
-  const shares: LaneShare[] = [];
-  for (const lane of gateway.lanes.all()) {
-    if (shares.length === MAX_CLAIMS) break;
-    const share = await shareOf(gateway, lane, feeBps, payouts);
-    if (share !== undefined) shares.push(share);
+  const refused: RefusedLane[] = [];
+  const refuse = (lane: LaneState, reason: string): void => {
+    refused.push({ lane, reason });
+    const { payer, signer } = lane;
+    gateway.log.error({ payer, signer, reason }, 'a lane with receipts cannot be settled');
+  };
+  let shares: readonly LaneShare[] = [];
+  for (;;) {
+    if (shares.length === 0) {
+      const isLeft = (lane: LaneState) => refused.every((one) => one.lane !== lane);
+      const lanes = await nextLanes(gateway, (lane) => wanted(lane) && isLeft(lane));
+      if (lanes.length === 0)
+        throw refused.length === 0 ? nothing() : new SettlementRefused(refused);
+      shares = await sharesOf(gateway, lanes, refuse);
+      continue;
+    }
+    try {
+      return { ...(await settleShares(gateway, shares)), refused };
+    } catch (error) {
+      const row = refusedRow(error);
+      const share = shares[row?.index ?? -1];
+      if (row === undefined || share === undefined) throw error;
+      refuse(share.lane, row.reason);
+      shares = shares.filter((one) => one !== share);
+    }
   }
-  if (shares.length === 0) {
-    throw new DefaasError(
-      'NOTHING_TO_SETTLE',
-      'every receipt of this gateway is settled, call a function first',
-    );
-  }
-  const claims = shares.map((share) => share.claim);
+}
+
+/** @throws ChainError  with the row that the chain refuses, before anything is written where it can be known */
+async function settleShares(
+  gateway: Gateway,
+  shares: readonly LaneShare[],
+): Promise<Omit<SettleResult, 'refused'>> {
+  await resolvePrepared(gateway);
+  const claims = shares.map(({ claim }) => claim);
+  const rows = shares.map(settleClaim);
+  const payouts = payoutRows(shares);
+  await gateway.settler.checkSettle(gateway.address, rows, payouts);
   const number = gateway.chain.view.gateway(gateway.address)?.batches ?? 0;
   const cid = await writePages(gateway, claims, number);
   const totalUnits = claims.reduce((sum, claim) => sum + claim.settledTo - claim.settledFrom, 0n);
@@ -73,16 +114,28 @@ export async function settle(gateway: Gateway): Promise<SettleResult> {
     totalUnits: `${totalUnits}`,
   };
   await gateway.ledger.putBatch(prepared);
-  const sent = await gateway.settler.settle(
-    gateway.address,
-    shares.map(settleClaim),
-    payoutRows(payouts),
-    digestOf(cid).digest,
-  );
+  const { digest } = digestOf(cid);
+  const sent = await gateway.settler.settle(gateway.address, rows, payouts, digest);
   await gateway.ledger.putBatch({ ...prepared, state: 'settled', tx: sent.tx, batch: sent.batch });
   await gateway.chain.synced(sent.blockNumber);
   gateway.log.info({ batch: sent.batch, tx: sent.tx, receipts, lanes: claims.length }, 'settled');
   return { tx: sent.tx, batch: sent.batch, lanes: claims.length, receipts, totalUnits };
+}
+
+function nothing(): DefaasError {
+  return new DefaasError(
+    'NOTHING_TO_SETTLE',
+    'every receipt of this gateway is settled, call a function first',
+  );
+}
+
+/** The claim that a settlement failed at; undefined when it failed as a whole. */
+function refusedRow(
+  error: unknown,
+): { readonly index: number; readonly reason: string } | undefined {
+  if (!(error instanceof ChainError) || error.revert?.name !== 'ClaimFailed') return undefined;
+  const [index, reason] = error.revert.args;
+  return { index: Number(index), reason: String(reason) };
 }
 
 /** A batch that was prepared before a crash has either reached the chain or not; the chain says which. */
@@ -98,82 +151,6 @@ async function resolvePrepared(gateway: Gateway): Promise<void> {
         : { ...record, state: 'settled', tx: found.tx, batch: found.batch },
     );
   }
-}
-
-/** What one lane has to settle, its shares added to `payouts`; undefined when there is nothing, or the lane is closed on-chain. */
-async function shareOf(
-  gateway: Gateway,
-  { payer, signer }: { readonly payer: Address; readonly signer: Address },
-  feeBps: number,
-  payouts: Map<Address, bigint>,
-): Promise<LaneShare | undefined> {
-  const onChain = gateway.chain.view.lane(payer, gateway.address, signer);
-  if (onChain?.seq === gateway.lanes.lane(payer, signer).seq) return undefined;
-  const voucher = await gateway.ledger.voucher(payer, signer);
-  if (onChain === undefined || voucher === undefined) return undefined;
-  if (onChain.expirySec < gateway.nowMs() / 1000) {
-    gateway.log.error({ payer, signer }, 'a lane expired with receipts that were not settled');
-    return undefined;
-  }
-  const ids: Hex[] = [];
-  let settledTo = onChain.settled;
-  for await (const entry of entriesOf(gateway, payer, signer, onChain.seq)) {
-    ids.push(entry.id);
-    settledTo = entry.receipt.cumulative;
-    addShares(gateway, entry, feeBps, payouts);
-  }
-  if (ids.length === 0) return undefined;
-  return {
-    claim: {
-      payer,
-      signer,
-      settledFrom: onChain.settled,
-      settledTo,
-      seqFrom: onChain.seq,
-      seqTo: onChain.seq + ids.length,
-      receipts: rootOf(ids),
-    },
-    ceiling: voucher.ceiling,
-    signature: voucher.signature,
-  };
-}
-
-async function* entriesOf(
-  gateway: Gateway,
-  payer: Address,
-  signer: Address,
-  afterSeq: number,
-  toSeq = Number.MAX_SAFE_INTEGER,
-): AsyncGenerator<StoredEntry> {
-  let last = afterSeq;
-  while (last < toSeq) {
-    const limit = Math.min(PAGE_ENTRIES, toSeq - last);
-    const page = await gateway.ledger.laneEntries({ payer, signer, afterSeq: last, limit });
-    yield* page;
-    last += page.length;
-    if (page.length < limit) return;
-  }
-}
-
-/** The provider's and the publisher's part of one receipt; the gateway's fee is what remains (contracts.md 6.3). */
-function addShares(
-  gateway: Gateway,
-  { receipt, call }: StoredEntry,
-  feeBps: number,
-  payouts: Map<Address, bigint>,
-): void {
-  const { view } = gateway.chain;
-  const version = view.versionByHash(call.functionVersion);
-  const owner = version && view.ownerAt(version.functionId, receipt.atBlock);
-  if (version === undefined || owner === undefined) {
-    throw new DefaasError(
-      'INTERNAL',
-      `version ${call.functionVersion} of receipt ${receipt.seq} is not on the chain`,
-    );
-  }
-  const shares = splitPrice(receipt.price, feeBps, version.tariff.publisherBps);
-  payouts.set(receipt.provider, (payouts.get(receipt.provider) ?? 0n) + shares.provider);
-  payouts.set(owner, (payouts.get(owner) ?? 0n) + shares.publisher);
 }
 
 /** Writes the batch's blocks and pins them; the CID of the root block. */
@@ -253,20 +230,24 @@ function createGroups(gateway: Gateway): (group: number) => Promise<SignedTree> 
   };
 }
 
-function settleClaim({ claim, ceiling, signature }: LaneShare): SettleClaim {
+function settleClaim({ claim, voucher }: LaneShare): SettleClaim {
   return {
     payer: claim.payer,
     signer: claim.signer,
     amount: claim.settledTo,
-    ceiling,
+    ceiling: voucher.ceiling,
     seq: claim.seqTo,
     receipts: claim.receipts,
-    signature,
+    signature: voucher.signature,
   };
 }
 
-function payoutRows(payouts: ReadonlyMap<Address, bigint>) {
-  return [...payouts]
+function payoutRows(shares: readonly LaneShare[]) {
+  const sums = new Map<Address, bigint>();
+  for (const [payee, units] of shares.flatMap(({ payouts }) => [...payouts])) {
+    sums.set(payee, (sums.get(payee) ?? 0n) + units);
+  }
+  return [...sums]
     .filter(([, amount]) => amount > 0n)
     .map(([payee, amount]) => ({ payee, amount }));
 }

@@ -19,6 +19,8 @@ export interface Account {
    * @throws ChainError CHAIN_REVERTED and the codes of known reverts; CHAIN_GAS, CHAIN_PENDING, CHAIN_UNREACHABLE
    */
   send(contract: ContractName, method: string, args: readonly unknown[]): Promise<Sent>;
+  /** Asks the node what would come of it as of the newest block; nothing is sent. @throws ChainError  what `send` would be refused with */
+  check(contract: ContractName, method: string, args: readonly unknown[]): Promise<void>;
 }
 
 export interface AccountOptions {
@@ -101,6 +103,14 @@ export function createAccount(options: AccountOptions): Account {
 
   return {
     address,
+    check: async (contract, method, args) => {
+      try {
+        const data = abi.encode(contract, method, args);
+        await provider.call({ from: address, to: contracts[contract], data });
+      } catch (error) {
+        throw chainErrorOf(`${contract}.${method}`, error);
+      }
+    },
     send: async (contract, method, args) => {
       const doing = `${contract}.${method}`;
       const to = contracts[contract];

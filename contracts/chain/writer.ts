@@ -58,6 +58,12 @@ export interface SettleClaim {
   readonly signature: Hex;
 }
 
+/** What one payee gets of a batch, base units. */
+export interface PayoutTerms {
+  readonly payee: Address;
+  readonly amount: bigint;
+}
+
 /** All amounts in base units. Every write throws a ChainError, as `Account.send` does. */
 export interface ChainWriter {
   readonly address: Address;
@@ -111,10 +117,16 @@ export interface ChainWriter {
   release(payer: Address, gateway: Address): Promise<number>;
   withdraw(to: Address, amount: bigint): Promise<number>;
 
+  /** Whether `settle` would go through as of the newest block. @throws ChainError  ClaimFailed names the row that is refused */
+  checkSettle(
+    gateway: Address,
+    claims: readonly SettleClaim[],
+    payouts: readonly PayoutTerms[],
+  ): Promise<void>;
   settle(
     gateway: Address,
     claims: readonly SettleClaim[],
-    payouts: readonly { readonly payee: Address; readonly amount: bigint }[],
+    payouts: readonly PayoutTerms[],
     cidDigest: Hex,
   ): Promise<{ tx: Hex; batch: number; blockNumber: number }>;
   collect(gateway: Address, payee: Address, cumulative: bigint, signature: Hex): Promise<number>;
@@ -230,6 +242,8 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
     release: (payer, gateway) => billing('release', payer, gateway),
     withdraw: (owner, amount) => billing('withdraw', owner, amount),
 
+    checkSettle: (gateway, claims, payouts) =>
+      account.check('billing', 'settle', [gateway, claims, payouts, NO_CID]),
     settle: async (gateway, claims, payouts, cidDigest) => {
       const sent = await account.send('billing', 'settle', [gateway, claims, payouts, cidDigest]);
       const batch = Number(eventOf(sent, 'BatchSettled').batch);
@@ -253,6 +267,8 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
   };
 }
 
+/** What the contract makes of a batch does not depend on where its pages lie. */
+const NO_CID: Hex = `0x${'00'.repeat(32)}`;
 /** How long a key's proof of possession may be sent, seconds. */
 const KEY_PROOF_LIFE_SEC = 3_600;
 

@@ -28,10 +28,53 @@ export function createTree(leaves: readonly Hex[]): OrderedTree {
   };
 }
 
+/** A root whose leaves come one by one: log2(n) nodes in memory, one hash per leaf. */
+export interface GrowingRoot {
+  readonly count: number;
+  /** @throws TypeError  not 32 bytes of hex */
+  add(leaf: Hex): void;
+  /** Of the leaves so far. @throws RangeError  none yet */
+  root(): Hex;
+}
+
+/** The root of a tree too large to be kept; the same as `createTree` of all its leaves. */
+export function createRoot(): GrowingRoot {
+  // Peaks of full trees from left to right, as the binary digits of `count` name them.
+  const peaks: Uint8Array[] = [];
+  let count = 0;
+  return {
+    get count() {
+      return count;
+    },
+    add: (leaf) => {
+      let node: Uint8Array = new Uint8Array(NODE_BYTES);
+      writeHex(leaf, node, 0, NODE_BYTES);
+      for (let left = count; left % 2 === 1; left = Math.floor(left / 2)) {
+        node = parentOf(peaks.pop(), node);
+      }
+      peaks.push(node);
+      count += 1;
+    },
+    root: () => {
+      const last = peaks.at(-1);
+      if (last === undefined) throw new RangeError('an ordered tree has at least one leaf');
+      return toHex(peaks.slice(0, -1).reduceRight((node, left) => parentOf(left, node), last));
+    },
+  };
+}
+
+function parentOf(left: Uint8Array | undefined, right: Uint8Array): Uint8Array {
+  const pair = new Uint8Array(2 * NODE_BYTES);
+  if (left !== undefined) pair.set(left);
+  pair.set(right, NODE_BYTES);
+  return keccak256(pair);
+}
+
 /** The root of `leaves`. Of one leaf it is the leaf. @throws as `createTree` */
 export function rootOf(leaves: readonly Hex[]): Hex {
-  if (leaves.length === 1 && leaves[0] !== undefined) return leaves[0];
-  return createTree(leaves).root;
+  const growing = createRoot();
+  for (const leaf of leaves) growing.add(leaf);
+  return growing.root();
 }
 
 /** The path of the leaf at `index`. Several paths of one tree: `createTree`. @throws as `createTree` */

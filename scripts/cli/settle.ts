@@ -6,17 +6,18 @@ import { formatTokens } from './units.ts';
 /** The role whose key may settle. */
 const OPERATOR = 'gateway';
 
-/** Signs in with the operator's key, whatever account is active. @throws OPERATOR_ONLY, NOTHING_TO_SETTLE, CHAIN_UNREACHABLE */
+/** Signs in with the operator's key, whatever account is active. @throws OPERATOR_ONLY, NOTHING_TO_SETTLE, SETTLEMENT_REFUSED, CHAIN_UNREACHABLE */
 export async function settle(flags: Flags): Promise<Outcome> {
   const opened = await openGateway(flags, OPERATOR);
   try {
     const session = await openSession(opened, opened.account);
     const settled = await askToSettle(session);
-    const { tx, batch, lanes, receipts, totalUnits } = settled;
-    return {
-      document: settled,
-      text: `batch ${batch}: ${receipts} receipts in ${lanes} lanes, ${formatTokens(totalUnits)} tokens, one transaction ${tx}`,
-    };
+    const { tx, batch, lanes, receipts, totalUnits, refused } = settled;
+    const text = `batch ${batch}: ${receipts} receipts in ${lanes} lanes, ${formatTokens(totalUnits)} tokens, one transaction ${tx}`;
+    const left = refused.map(
+      ({ payer, signer, reason }) => `left out: lane ${signer} of ${payer}, ${reason}`,
+    );
+    return { document: settled, text: [text, ...left].join('\n') };
   } finally {
     opened.close();
   }

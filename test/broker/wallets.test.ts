@@ -1,8 +1,6 @@
 // Accounts that are contracts sign in too: ERC-1271 where the wallet is there, ERC-6492 where it is not yet, ECDSA where an account has
 // EIP-7702 code.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import {
   AbiCoder,
   Contract,
@@ -18,33 +16,13 @@ import { createKeySigner, type KeySigner } from '../../broker/client/key.ts';
 import { signIn } from '../../broker/client/sign-in.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { testKey } from '../contracts/hardhat-chain.ts';
+import { type Compiled, compileWallets } from './contract-wallets.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from './small-house.ts';
 
 const MAGIC_6492 = `0x${'6492'.repeat(16)}`;
 const NO_SALT = `0x${'00'.repeat(32)}`;
 const OWNER = testKey(30);
 const STRANGER = testKey(31);
-
-interface Compiled {
-  readonly abi: never[];
-  readonly evm: { readonly bytecode: { readonly object: string } };
-}
-
-/** The wallets of the contract tests, with OpenZeppelin's code as it is installed. */
-function compileWallets(): Record<string, Compiled> {
-  const solc = createRequire(import.meta.url)('solc');
-  const file = 'contracts/test-tokens/Wallets.sol';
-  const input = {
-    language: 'Solidity',
-    sources: { [file]: { content: readFileSync(file, 'utf8') } },
-    settings: {
-      evmVersion: 'cancun',
-      outputSelection: { '*': { '*': ['abi', 'evm.bytecode.object'] } },
-    },
-  };
-  const find = (path: string) => ({ contents: readFileSync(`node_modules/${path}`, 'utf8') });
-  return JSON.parse(solc.compile(JSON.stringify(input), { import: find })).contracts[file];
-}
 
 describe('sign-in of contract wallets', function () {
   this.timeout(120_000);

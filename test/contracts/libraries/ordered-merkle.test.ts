@@ -50,6 +50,7 @@ describe('ordered-merkle', () => {
 
         const tree = createTree(leaves);
 
+        assert.equal(rootOf(leaves), tree.root);
         assert.ok(verifyPath(leaf, index, count, tree.path(index), tree.root));
         const other = (index + 1 + (pick % Math.max(1, count - 1))) % count;
         if (other !== index)
@@ -63,6 +64,7 @@ describe('ordered-merkle', () => {
 
   it('refuses a tree without leaves and a place that is none', () => {
     assert.throws(() => createTree([]), RangeError);
+    assert.throws(() => rootOf([]), RangeError);
     assert.throws(() => pathOf(leavesOf(3), 3), RangeError);
     assert.throws(() => pathOf(leavesOf(3), -1), RangeError);
   });

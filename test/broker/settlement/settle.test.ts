@@ -1,0 +1,220 @@
+// Settlement where payers do not play along: whatever one lane does, the others are settled and the gateway takes what it may.
+import assert from 'node:assert/strict';
+import {
+  Contract,
+  ContractFactory,
+  Interface,
+  JsonRpcProvider,
+  type Provider,
+  Wallet,
+} from 'ethers';
+import { fetchBlock } from '../../../broker/client/artifacts.ts';
+import { createChainReader } from '../../../broker/client/chain-reader.ts';
+import { connect } from '../../../broker/client/connection.ts';
+import { createCaller } from '../../../broker/client/invoke.ts';
+import { createLaneMemory } from '../../../broker/client/lane.ts';
+import { createSession } from '../../../broker/client/session.ts';
+import { settle } from '../../../broker/client/settlement.ts';
+import type { Gateway } from '../../../broker/gateway.ts';
+import { audit } from '../../../broker/settlement/audit.ts';
+import { startCycle } from '../../../broker/settlement/cycle.ts';
+import { artifacts } from '../../../contracts/artifacts.gen.ts';
+import type { Key } from '../../../contracts/keystore.ts';
+import type { Address } from '../../../contracts/libraries/keccak.ts';
+import { testKey } from '../../contracts/hardhat-chain.ts';
+import { compileWallets } from '../contract-wallets.ts';
+import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
+
+const CYCLE_SEC = 600;
+const DAY_SEC = 86_400;
+const PRICE = 20n;
+const DEPOSIT = 1_000_000n;
+const HANDLER = `export default async () => new Response('ok');`;
+const TARIFF = { perCall: Number(PRICE), perGiBSecond: 0, maxPrice: Number(PRICE) };
+
+describe('settlement', function () {
+  this.timeout(120_000);
+  let house: SmallHouse;
+  let provider: JsonRpcProvider;
+  let name: string;
+  before(async () => {
+    house = await startSmallHouse({ settlementCycleSec: CYCLE_SEC });
+    provider = new JsonRpcProvider(house.chain.url, 31337, {
+      staticNetwork: true,
+      cacheTimeout: -1,
+    });
+    name = await house.publish('ok', HANDLER, { tariff: TARIFF });
+  });
+  after(async () => {
+    provider?.destroy();
+    await house?.close();
+  });
+
+  const call = async (payer: Key, signer: Key, times: number): Promise<void> => {
+    const caller = await house.caller(payer, signer);
+    for (let i = 0; i < times; i++) await caller.invoke({ function: name });
+  };
+  const operator = () => house.session(KEYS.gateway);
+  const laneOf = (payer: Address, signer: Address) =>
+    house.gateway().chain.view.lane(payer, KEYS.gateway.address, signer);
+  /** Every unit that was ever settled is explained. */
+  const assertAudited = async (): Promise<void> => {
+    await house.view.synced();
+    const { connection } = await house.session(KEYS.user);
+    const getBlock = (cid: string) => fetchBlock(connection, cid);
+    const { findings, receipts, proven } = await audit({
+      view: house.view.view,
+      domain: house.view.domain,
+      getBlock,
+    });
+    assert.deepEqual(findings, []);
+    assert.equal(proven, receipts);
+  };
+
+  it('takes the lane of a contract wallet alone, so that its change of mind costs nobody else', async () => {
+    const owner = testKey(40);
+    const wallet = await walletOf(owner, provider);
+    const address = (await wallet.getAddress()).toLowerCase() as Address; // ethers types hex as string
+    const token = house.view.connect(KEYS.user);
+    await token.mintMock(DEPOSIT);
+    await token.approveAndDeposit(DEPOSIT, address);
+    const billing = new Interface(artifacts.Billing.abi);
+    const run = async (method: string, args: readonly unknown[]): Promise<void> => {
+      const data = billing.encodeFunctionData(method, args);
+      await (await wallet.getFunction('run')(house.chain.contracts.billing, data)).wait();
+    };
+    const expirySec = Math.floor(Date.now() / 1000) + 30 * DAY_SEC;
+    await run('allot', [KEYS.gateway.address, DEPOSIT]);
+    await run('openLane', [KEYS.gateway.address, address, DEPOSIT, expirySec, 1]);
+    await house.gateway().chain.synced(await provider.getBlockNumber());
+    const connection = await connect(house.url());
+    const session = await createSession({
+      connection,
+      key: new OwnerOf(owner, address),
+      lane: { payer: address, signer: address },
+    });
+    const chain = createChainReader(connection.document);
+    const caller = createCaller({ session, memory: createLaneMemory(), mode: 'prepaid', chain });
+    await caller.invoke({ function: name });
+    const lane = await house.openLane(KEYS.user);
+    await call(KEYS.user, lane, 2);
+    await (await wallet.getFunction('flip')()).wait();
+
+    const settled = await settle(await operator());
+    await assert.rejects(settle(await operator()), { code: 'SETTLEMENT_REFUSED' });
+
+    assert.deepEqual([settled.lanes, settled.receipts, settled.refused], [1, 2, []]);
+    assert.equal(laneOf(KEYS.user.address, lane.address)?.seq, 2);
+    assert.equal(laneOf(address, address)?.seq, 0);
+    await (await wallet.getFunction('flip')()).wait();
+    const late = await settle(await operator());
+    assert.deepEqual([late.lanes, late.receipts, late.totalUnits], [1, 1, PRICE]);
+    await assertAudited();
+  });
+
+  it('takes as many receipts as a line that thawed out still covers', async () => {
+    const payer = testKey(6);
+    const lane = await house.openLane(payer, 100n * PRICE);
+    await call(payer, lane, 3);
+    const writer = house.view.connect(payer);
+    await writer.thaw(KEYS.gateway.address, 98n * PRICE);
+    await house.chain.rpc('evm_increaseTime', [DAY_SEC + 1]);
+    await house.chain.rpc('evm_mine', []);
+    const block = await writer.release(payer.address, KEYS.gateway.address);
+    await house.gateway().chain.synced(block);
+
+    const settled = await settle(await operator());
+
+    assert.deepEqual([settled.lanes, settled.receipts, settled.totalUnits], [1, 2, 2n * PRICE]);
+    await assert.rejects(settle(await operator()), /InsufficientLine/);
+    await assertAudited();
+  });
+
+  it('leaves out the lane that the chain refuses, and settles the others in the same run', async () => {
+    const payer = testKey(7);
+    const writer = house.view.connect(payer);
+    const signer = testKey(41);
+    await writer.mintMock(DEPOSIT);
+    // The chain's clock is ahead of the gateway's by now, and this lane ends between the two.
+    const { timestamp } = (await provider.getBlock('latest')) ?? assert.fail();
+    const block = await writer.depositAllotOpenLane({
+      amount: DEPOSIT,
+      gateway: KEYS.gateway.address,
+      lane: { signer: signer.address, cap: DEPOSIT, expirySec: timestamp + 7_200, mode: 1 },
+    });
+    await house.gateway().chain.synced(block);
+    const lane = await house.openLane(KEYS.user);
+    await call(payer, signer, 1);
+    await call(KEYS.user, lane, 1);
+    await house.chain.rpc('evm_increaseTime', [7_300]);
+    await house.chain.rpc('evm_mine', []);
+
+    const settled = await settle(await operator());
+
+    assert.deepEqual([settled.lanes, settled.receipts], [1, 1]);
+    const refused = settled.refused.map(({ signer, reason }) => [signer, reason]);
+    assert.ok(refused.some((one) => one.join() === `${signer.address},LaneExpired`));
+    await assertAudited();
+  });
+
+  it('settles by itself a cycle after the first receipt, again a cycle later, sooner when the payer leaves', async () => {
+    let nowMs = Date.now();
+    const gateway: Gateway = { ...house.gateway(), nowMs: () => nowMs };
+    const cycle = startCycle(gateway);
+    const lane = await house.openLane(KEYS.user);
+    const settledSeq = () => laneOf(KEYS.user.address, lane.address)?.seq;
+    const lookAfter = async (seconds: number): Promise<void> => {
+      nowMs += seconds * 1000;
+      await cycle.look();
+    };
+    await call(KEYS.user, lane, 1);
+
+    await lookAfter(0);
+    await lookAfter(CYCLE_SEC - 1);
+    assert.equal(settledSeq(), 0);
+    await call(KEYS.user, lane, 1);
+    await lookAfter(1);
+    assert.equal(settledSeq(), 2);
+    await call(KEYS.user, lane, 1);
+    await lookAfter(1);
+    await lookAfter(CYCLE_SEC - 1);
+    assert.equal(settledSeq(), 2);
+    await lookAfter(1);
+    assert.equal(settledSeq(), 3);
+
+    await call(KEYS.user, lane, 1);
+    const block = await house.view.connect(KEYS.user).thaw(KEYS.gateway.address, 1n);
+    await gateway.chain.synced(block);
+    const { thawEndSec } =
+      gateway.chain.view.line(KEYS.user.address, KEYS.gateway.address) ?? assert.fail();
+    nowMs = (thawEndSec - 400) * 1000;
+    await lookAfter(0);
+    assert.equal(settledSeq(), 3);
+    await lookAfter(100);
+    assert.equal(settledSeq(), 4);
+    cycle.close();
+  });
+});
+
+/** Signs with a wallet's owner's key in the wallet's name. */
+class OwnerOf extends Wallet {
+  readonly #wallet: Address;
+
+  constructor(owner: Key, wallet: Address, provider?: Provider) {
+    super(owner.privateKey, provider);
+    this.#wallet = wallet;
+  }
+
+  override async getAddress(): Promise<string> {
+    return this.#wallet;
+  }
+}
+
+/** An ERC-1271 wallet of `owner`; anybody can make it act. */
+async function walletOf(owner: Key, provider: Provider): Promise<Contract> {
+  const { abi, evm } = compileWallets().Wallet1271 ?? assert.fail('Wallet1271');
+  const deployer = new Wallet(testKey(9).privateKey, provider);
+  const made = await new ContractFactory(abi, evm.bytecode.object, deployer).deploy(owner.address);
+  await made.waitForDeployment();
+  return new Contract(await made.getAddress(), abi, deployer);
+}
