@@ -123,6 +123,11 @@ export const ERRORS = {
     'use a fresh Idempotency-Key',
   ),
   PROVIDERS_DOWN: entry(503, 'No cloud could take the call', 'try again shortly'),
+  ROUTING_EXCLUDES_ALL: entry(
+    409,
+    'The routing leaves no cloud',
+    'widen Defaas-Routing, or deploy the version there',
+  ),
   PROVIDER_UNKNOWN: entry(400, 'No such cloud', 'use aws, google, azure or local'),
   PROVIDER_INVALID: entry(
     400,

@@ -12,6 +12,7 @@ import { type ArtifactStore, createArtifactStore } from '../ipfs/artifact-store.
 import { createIpfsNode, type IpfsNode } from '../ipfs/node.ts';
 import { type ClientAssertions, createClientAssertions } from './client-assertions.ts';
 import type { Config } from './config.ts';
+import { expectedCostPico } from './deployments/costs.ts';
 import { createDeployments, type Deployments } from './deployments/deployments.ts';
 import { createJobs, type Jobs } from './deployments/jobs.ts';
 import { createSecrets, type Secrets } from './deployments/secrets.ts';
@@ -171,7 +172,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       nowMs,
       onFailed: (err) => log.warn({ err }, 'the beacon was not renewed'),
     }),
-    deployments: createDeployments({ ledger, state, providers, account: address }),
+    deployments: createDeployments({
+      ledger,
+      state,
+      providers,
+      account: address,
+      costPico: (deployment) => expectedCostPico(config.clouds, deployment),
+    }),
     jobs: createJobs(),
     secrets: createSecrets({ ledger, keyFile: `${config.home}/gateway/secrets-key`, nowMs }),
     tokens,

@@ -24,6 +24,7 @@ export interface Manifest {
     | 'azure-functions'
     | 'local'
   )[];
+  readonly routing?: ManifestRouting;
   readonly cors?: Cors;
   readonly triggers: readonly [];
   readonly files: readonly string[];
@@ -37,6 +38,13 @@ export interface ManifestTariff {
   readonly minBilledMs: number;
   readonly roundMs: number;
   readonly publisherBps: number;
+}
+
+/** How a call's cloud is chosen among those drawn. */
+export interface ManifestRouting {
+  readonly strategy: 'balanced' | 'cheapest' | 'fastest';
+  readonly excludedRegions: readonly string[];
+  readonly hedge: boolean;
 }
 
 export interface Cors {
@@ -99,6 +107,7 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
   function toJson(this: unknown, key: string, value: unknown): unknown {
     if (typeof value === 'bigint') return value.toString();
     if (key === 'tariff') return inOrder(value, schema.properties.tariff.properties);
+    if (key === 'routing') return inOrder(value, schema.properties.routing.properties);
     if (key === 'cors') return inOrder(value, schema.properties.cors.properties);
     return value;
   }
@@ -122,7 +131,7 @@ function parseJson(text: string): unknown {
 
 /** What no schema can say: fields that only make sense together. */
 function checkTogether(manifest: Manifest, text: string): void {
-  const { env, secrets, tariff, access, payer } = manifest;
+  const { env, secrets, tariff, access, payer, routing, idempotent } = manifest;
   const envBytes = Object.entries(env).reduce((sum, [k, v]) => sum + Buffer.byteLength(k + v), 0);
   const both = secrets.find((name) => name in env);
   if (envBytes > MAX_ENV_BYTES) {
@@ -134,6 +143,9 @@ function checkTogether(manifest: Manifest, text: string): void {
   }
   if (payer === 'publisher' && access !== 'public') {
     throw refuse('payer "publisher" needs access "public"', lineOf(text, ['payer']));
+  }
+  if (routing?.hedge && !idempotent) {
+    throw refuse('routing.hedge needs idempotent true', lineOf(text, ['routing', 'hedge']));
   }
 }
 

@@ -37,10 +37,20 @@ export interface InvokeRequest {
   readonly body?: Uint8Array<ArrayBuffer>;
   /** The most that the call may cost, base units. */
   readonly maxPriceUnits?: bigint;
+  /** Where it may run, and what goes before: it narrows what the version says. */
+  readonly routing?: Routing;
   /** A call repeated under the same key is charged once; a fresh one is made when left out. */
   readonly idempotencyKey?: string;
   readonly signal?: AbortSignal;
   readonly timeoutMs?: number;
+}
+
+export interface Routing {
+  readonly strategy?: 'balanced' | 'cheapest' | 'fastest';
+  /** The only clouds that may run it, such as `aws-lambda`. */
+  readonly providers?: readonly string[];
+  /** Regions by the clouds' names. */
+  readonly excludedRegions?: readonly string[];
 }
 
 export interface InvokeReply {
@@ -279,7 +289,18 @@ function headersOf(request: KeyedRequest): Headers {
   if (request.maxPriceUnits !== undefined) {
     headers.set('defaas-max-price', `${request.maxPriceUnits}`);
   }
+  if (request.routing) headers.set('defaas-routing', routingText(request.routing));
   return headers;
+}
+
+/** As the header `Defaas-Routing` has it: a dictionary (RFC 9651), names as strings. */
+function routingText({ strategy, providers, excludedRegions }: Routing): string {
+  const list = (names: readonly string[]) => `(${names.map((name) => `"${name}"`).join(' ')})`;
+  return [
+    ...(strategy ? [`strategy=${strategy}`] : []),
+    ...(providers ? [`providers=${list(providers)}`] : []),
+    ...(excludedRegions ? [`exclude-regions=${list(excludedRegions)}`] : []),
+  ].join(', ');
 }
 
 function pathOf(request: InvokeRequest): string {

@@ -1,6 +1,6 @@
 // What a call is expected to cost the gateway at each cloud, beside what its tariff brings.
 import { estimate, findMeter, unitsOf } from '../../adapters/prices.ts';
-import type { ProviderName } from '../../adapters/provider.ts';
+import type { Deployment, ProviderName } from '../../adapters/provider.ts';
 import type { FunctionVersion } from '../../contracts/chain.ts';
 import { priceOf, splitPrice } from '../../contracts/libraries/tariffs.ts';
 import type { Config } from '../config.ts';
@@ -33,8 +33,8 @@ export function callCost(
 ): CallCost | undefined {
   const meter = findMeter(provider, planOf(clouds, provider));
   if (meter === undefined) return undefined;
-  const { memoryMiB, timeoutMs, tariff } = version;
-  const durationMs = Math.min(EXPECTED_CALL_MS, timeoutMs);
+  const { memoryMiB, tariff } = version;
+  const durationMs = expectedMs(version);
   const costPico = estimate(meter, { durationMs, memoryMiB });
   const priceUnits = priceOf({ billedMs: durationMs, memoryMiB, status: 200 }, version);
   const { publisher } = splitPrice(priceUnits, 0, tariff.publisherBps);
@@ -47,6 +47,16 @@ export function callCost(
     priceUnits,
     earnedUnits: priceUnits - publisher,
   };
+}
+
+/** What a cloud is expected to bill for a call, 1e-12 USD; 0 where nothing is billed. */
+export function expectedCostPico(
+  clouds: Config['clouds'],
+  deployment: Pick<Deployment, 'provider' | 'memoryMiB' | 'timeoutMs'>,
+): bigint {
+  const { provider, memoryMiB } = deployment;
+  const meter = findMeter(provider, planOf(clouds, provider));
+  return meter ? estimate(meter, { durationMs: expectedMs(deployment), memoryMiB }) : 0n;
 }
 
 export function isLoss({ earnedUnits, costUnits }: CallCost): boolean {
@@ -88,6 +98,10 @@ export function refuseLoss(
       },
     },
   );
+}
+
+function expectedMs({ timeoutMs }: { readonly timeoutMs: number }): number {
+  return Math.min(EXPECTED_CALL_MS, timeoutMs);
 }
 
 /** The plan of a cloud that is configured, where it has several. */

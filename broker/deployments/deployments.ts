@@ -1,14 +1,18 @@
 // What this gateway has put on which cloud: records that survive a crash, and the routes that calls take.
-import type { Provider, ProviderName } from '../../adapters/provider.ts';
+import type { Deployment, Provider, ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
 import type { Route } from '../invocation/choose.ts';
 import { createCircuit } from '../invocation/circuit.ts';
+import { createLatency } from '../invocation/latency.ts';
+import { BALANCED, type Routing, routingOf } from '../invocation/routing.ts';
 import type { DeploymentRecord, Ledger, LedgerState } from '../ledger/ledger.ts';
 
 export interface Deployments {
   /** The manifest of a version that was deployed here. */
   manifest(functionVersion: Hex): Manifest | undefined;
+  /** What its manifest says of where calls run. */
+  routing(functionVersion: Hex): Routing;
   /** The live deployments of a version, by their id in the FunctionRegistry. */
   routes(functionVersion: Hex): ReadonlyMap<number, Route>;
   records(functionVersion?: Hex): readonly DeploymentRecord[];
@@ -23,13 +27,15 @@ interface DeploymentsOptions {
   readonly providers: ReadonlyMap<ProviderName, Provider>;
   /** The account that enrols deployments. */
   readonly account: Address;
+  /** What a cloud is expected to bill for a call, 1e-12 USD. */
+  readonly costPico: (deployment: Deployment) => bigint;
 }
 
 const NO_ROUTES: ReadonlyMap<number, Route> = new Map();
 
 export function createDeployments(options: DeploymentsOptions): Deployments {
   const records = new Map<string, DeploymentRecord>();
-  const manifests = new Map<Hex, Manifest>();
+  const manifests = new Map<Hex, { readonly manifest: Manifest; readonly routing: Routing }>();
   const routes = new Map<Hex, Map<number, Route>>();
 
   const enforce = (record: DeploymentRecord): void => {
@@ -55,17 +61,24 @@ export function createDeployments(options: DeploymentsOptions): Deployments {
       account: options.account,
       provider,
       deployment: record.deployment,
+      costPico: options.costPico(record.deployment),
       inFlight: 0,
       circuit: createCircuit(),
+      latency: createLatency(),
     });
+  };
+  const keepManifest = (functionVersion: Hex, bytes: Uint8Array): void => {
+    const manifest = parseManifest(bytes);
+    manifests.set(functionVersion, { manifest, routing: routingOf(manifest) });
   };
   for (const record of options.state.deployments) enforce(record);
   for (const { functionVersion, manifest } of options.state.manifests) {
-    manifests.set(functionVersion, parseManifest(Buffer.from(manifest, 'utf8')));
+    keepManifest(functionVersion, Buffer.from(manifest, 'utf8'));
   }
 
   return {
-    manifest: (functionVersion) => manifests.get(functionVersion),
+    manifest: (functionVersion) => manifests.get(functionVersion)?.manifest,
+    routing: (functionVersion) => manifests.get(functionVersion)?.routing ?? BALANCED,
     routes: (functionVersion) => routes.get(functionVersion) ?? NO_ROUTES,
     records: (functionVersion) =>
       [...records.values()].filter(
@@ -80,7 +93,7 @@ export function createDeployments(options: DeploymentsOptions): Deployments {
         functionVersion,
         Buffer.from(manifestBytes).toString('utf8'),
       );
-      manifests.set(functionVersion, parseManifest(manifestBytes));
+      keepManifest(functionVersion, manifestBytes);
     },
   };
 }

@@ -61,6 +61,7 @@ export async function attempt(
       const { signal } = deadline;
       const result = await route.provider.invoke(route.deployment, request, { signal });
       route.circuit.succeeded();
+      route.latency.add(result.usage.measuredMs);
       return { kind: 'answered', choice, result, failed };
     } catch (error) {
       // Anything but a ProviderError is a fault of ours in the middle of an attempt: it may have run.

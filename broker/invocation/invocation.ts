@@ -2,6 +2,7 @@
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Credential } from './authenticate.ts';
+import type { Routing } from './routing.ts';
 import type { SignedCall } from './signed-call.ts';
 
 export type Headers = readonly (readonly [name: string, value: string])[];
@@ -28,6 +29,8 @@ export interface Invocation {
   readonly voucher: string | undefined;
   readonly idempotencyKey: string | undefined;
   readonly maxPriceUnits: bigint | undefined;
+  /** As `Defaas-Routing` says; it narrows what the version says. */
+  readonly routing?: Routing | undefined;
 }
 
 /** Who pays, and through which lane. */

@@ -10,7 +10,7 @@ import type { AccessToken } from '../tokens.ts';
 import type { KeyedCall } from './answers.ts';
 import { attempt, type Outcome } from './attempt.ts';
 import { authorize } from './authorize.ts';
-import { type Choice, choose } from './choose.ts';
+import { type Choices, choose } from './choose.ts';
 import { type Hold, holdMoney, sponsorEmpty } from './hold.ts';
 import type { Answer, Caller, Invocation, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
@@ -19,6 +19,7 @@ import { drawBytes } from './random.ts';
 import { record, saltedHash } from './record.ts';
 import { forwardedHeaders, replyHeaders } from './reply.ts';
 import { resolveTarget, type Target } from './resolve.ts';
+import { narrow } from './routing.ts';
 import { refuseUnsigned, verifySignedCall } from './signed-call.ts';
 import { acceptVoucher } from './vouchers.ts';
 
@@ -31,7 +32,8 @@ const NO_BODY = new Uint8Array();
 /**
  * Runs one call and resolves when its receipt is durable and signed.
  * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE, DPOP_INVALID, CALL_MISSING, CALL_INVALID, CALL_STALE, FUNCTION_UNKNOWN, FUNCTION_DEPRECATED, FUNCTION_NOT_DEPLOYED, NOT_GRANTED,
- *   CHAIN_STALE, RATE_LIMITED, FUNCTION_FAILING, VOUCHER_INVALID, PAYMENT_REQUIRED, PRICE_ABOVE_MAX, SPONSOR_EMPTY, BODY_TOO_LARGE, PROVIDERS_DOWN; nothing ran and
+ *   CHAIN_STALE, RATE_LIMITED, FUNCTION_FAILING, VOUCHER_INVALID, PAYMENT_REQUIRED, PRICE_ABOVE_MAX, SPONSOR_EMPTY, BODY_TOO_LARGE, ROUTING_EXCLUDES_ALL,
+ *   PROVIDERS_DOWN; nothing ran and
  *   nothing was charged then
  */
 export async function invoke(gateway: Gateway, invocation: Invocation): Promise<Answer> {
@@ -79,14 +81,15 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
         epoch: draw.epoch,
       });
     const callHash = hashCall(call);
-    const routes = gateway.deployments.routes(version.functionVersion);
     const choices = choose(
       { value: draw.value, call: callHash, ids: draw.ids },
-      routes,
+      gateway.deployments.routes(version.functionVersion),
+      narrow(gateway.deployments.routing(version.functionVersion), invocation.routing),
       gateway.nowMs(),
     );
+    refuseExcluded(target, choices);
     refuseTooLarge(invocation, choices);
-    const outcome = await attempt(choices, requestFor(invocation), {
+    const outcome = await attempt(choices.inTurn, requestFor(invocation), {
       timeoutMs: version.timeoutMs,
       idempotent: version.idempotent,
       // A caller that leaves early does not end its call: it runs, is charged, and answers its key.
@@ -94,7 +97,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       nowMs: gateway.nowMs,
       onFault: (err) => gateway.log.error({ err, invocationId: invocation.id }, 'attempt broke'),
     });
-    if (outcome.kind === 'none') throw providersDown(target, outcome);
+    if (outcome.kind === 'none') throw providersDown(target, choices, outcome);
     const failedMs = uncharged(outcome);
     if (failedMs > 0) gateway.freeFailures.add(version.functionId, failedMs);
     const reply = replyOf(outcome, target, gateway.config.functionsOrigin !== undefined);
@@ -108,6 +111,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       callSignature: signed?.signature,
       salt,
       atBlock,
+      choices,
       outcome,
       reply,
       store,
@@ -163,12 +167,14 @@ function replyOf(
 
 function providersDown(
   { label }: Target,
+  { behind }: Choices,
   { failed, retryAfterMs = 1000 }: Extract<Outcome, { kind: 'none' }>,
 ): DefaasError {
   const why = failed.map((one) => `${one.provider}: ${one.code}`).join(', ') || 'none is reachable';
+  const others = behind.includes('POLICY') ? '; its routing allows no other' : '';
   return new DefaasError(
     'PROVIDERS_DOWN',
-    `no cloud could take ${label} (${why}), try again shortly`,
+    `no cloud could take ${label} (${why}${others}), try again shortly`,
     {
       retryAfterSec: Math.ceil(retryAfterMs / 1000),
     },
@@ -253,9 +259,18 @@ function callFor(of: {
   };
 }
 
+/** @throws DefaasError ROUTING_EXCLUDES_ALL  the version is live, though nowhere where this call may run */
+function refuseExcluded({ label }: Target, { inTurn, behind }: Choices): void {
+  if (inTurn.length > 0 || !behind.includes('POLICY')) return;
+  throw new DefaasError(
+    'ROUTING_EXCLUDES_ALL',
+    `the routing leaves none of the clouds of ${label}, nothing was charged, widen Defaas-Routing or deploy it there`,
+  );
+}
+
 /** The smallest request limit among the clouds that could take the call. */
-function refuseTooLarge(invocation: Invocation, choices: readonly Choice[]): void {
-  const limits = choices.map(({ route }) => route.provider.limits.maxRequestBytes);
+function refuseTooLarge(invocation: Invocation, { inTurn }: Choices): void {
+  const limits = inTurn.map(({ route }) => route.provider.limits.maxRequestBytes);
   const limit = Math.min(...limits);
   if (invocation.body.length <= limit) return;
   throw new DefaasError(

@@ -12,6 +12,7 @@ import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import type { Gateway } from '../gateway.ts';
 import type { StoredAnswer } from '../ledger/ledger.ts';
 import type { Outcome } from './attempt.ts';
+import { type Choices, passedOver } from './choose.ts';
 import type { DailyHold } from './daily-limits.ts';
 import type { Answer, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
@@ -34,6 +35,7 @@ interface Finished {
   readonly callSignature: Hex | undefined;
   readonly salt: Uint8Array;
   readonly atBlock: number;
+  readonly choices: Choices;
   readonly outcome: Exclude<Outcome, { kind: 'none' }>;
   /** Room that the call holds under limits per day. */
   readonly daily: readonly DailyHold[];
@@ -76,9 +78,10 @@ export async function record(gateway: Gateway, finished: Finished): Promise<Answ
     salt: toHex(finished.salt),
     cloud: route.provider.name,
     functionName: target.label,
-    attempts: outcome.failed.filter(
-      (one) => outcome.kind === 'answered' || one.deployment !== route.id,
-    ),
+    attempts: [
+      ...passedOver(finished.choices, place, outcome.failed),
+      ...outcome.failed.filter((one) => one.deployment !== route.id),
+    ],
     ...(finished.callSignature !== undefined && { callSignature: finished.callSignature }),
     ...(reason !== undefined && { reason }),
   };

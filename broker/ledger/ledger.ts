@@ -4,10 +4,11 @@ import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Call, Execution, Receipt } from '../../contracts/libraries/receipts.ts';
 import type { Spending, SpendingScope } from '../invocation/daily-limits.ts';
 
-/** A deployment that was tried and did not answer, in the drawn order. */
+/** A deployment of the drawn order that did not give the answer: tried without one, or passed over. */
 export interface FailedAttempt {
   readonly deployment: number;
-  readonly provider: ProviderName;
+  /** The cloud, where it was tried. */
+  readonly provider?: ProviderName;
   readonly code: string;
   readonly ran: 'no' | 'maybe';
   readonly measuredMs: number;

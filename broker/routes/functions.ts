@@ -8,6 +8,7 @@ import { corsHeaders, isPreflight } from '../invocation/cors.ts';
 import type { Answer, Headers, Invocation } from '../invocation/invocation.ts';
 import { invoke } from '../invocation/invoke.ts';
 import { resolveTarget } from '../invocation/resolve.ts';
+import { createReadRouting } from '../invocation/routing.ts';
 import { credentialIn } from './bearer.ts';
 import { problemReply } from './problem.ts';
 
@@ -17,6 +18,8 @@ const FUNCTION_PATH =
   /^\/functions\/([0-9a-zA-Z-]{1,63})\/([a-z0-9-]{1,63})(?:(?:@|%40)([a-z0-9-]{1,63}))?(\/[^?]*)?(?:\?(.*))?$/;
 /** Replies that have no body and no length of one (RFC 9110 section 8.6). */
 const BODYLESS = new Set([204, 304]);
+
+const readRouting = createReadRouting();
 
 export interface FunctionCalls {
   /** Takes a request whose path is that of a function and of no other route; false leaves it to those. */
@@ -137,6 +140,7 @@ function invocationOf(
 ): Invocation {
   const headers = headersOf(request.rawHeaders);
   const event = eventOf(headers, body);
+  const routing = single(request, 'defaas-routing');
   return {
     id,
     ...address,
@@ -148,6 +152,7 @@ function invocationOf(
     voucher: single(request, 'defaas-voucher'),
     idempotencyKey: single(request, 'idempotency-key') ?? (event && `${event.source}\n${event.id}`),
     maxPriceUnits: maxPriceOf(single(request, 'defaas-max-price')),
+    routing: routing === undefined ? undefined : readRouting(routing),
   };
 }
 

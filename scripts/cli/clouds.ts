@@ -16,13 +16,13 @@ const CLOUDS: Readonly<Record<string, string>> = {
 };
 
 /** Clouds with commas between. @throws CliError PROVIDER_UNKNOWN */
-export function parseClouds(text: string): string[] {
+export function parseClouds(text: string, option = '--to'): string[] {
   const providers = text.split(',').map((word) => {
     const known = CLOUDS[word.trim()] ?? word.trim();
     if (Object.values(CLOUDS).includes(known)) return known;
     throw new CliError(
       'PROVIDER_UNKNOWN',
-      `no cloud "${word.trim()}", on --to ${text}, use ${Object.keys(CLOUDS).join(', ')}`,
+      `no cloud "${word.trim()}", on ${option} ${text}, use ${Object.keys(CLOUDS).join(', ')}`,
     );
   });
   return [...new Set(providers)];

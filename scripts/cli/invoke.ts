@@ -8,6 +8,7 @@ import {
   type InvokeReply,
   type InvokeRequest,
   invokeSponsored,
+  type Routing,
   STEP_UNITS,
 } from '../../broker/client/invoke.ts';
 import { fetchReceipt } from '../../broker/client/receipts.ts';
@@ -16,6 +17,7 @@ import { verifyReceipt } from '../../broker/client/verify-receipt.ts';
 import { readLaneKey } from './account.ts';
 import { openReader } from './chain.ts';
 import { CliError } from './cli-error.ts';
+import { parseClouds } from './clouds.ts';
 import {
   type Flags,
   note,
@@ -50,6 +52,8 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.mp4': 'video/mp4',
 };
 
+const STRATEGIES = ['balanced', 'cheapest', 'fastest'] as const;
+
 export interface InvokeOptions {
   readonly file?: string;
   readonly data?: string;
@@ -59,6 +63,7 @@ export interface InvokeOptions {
   readonly query?: string;
   readonly out?: string;
   readonly max?: string;
+  readonly route?: string;
 }
 
 /**
@@ -73,6 +78,7 @@ export async function invoke(
   const body = readBody(options);
   const headers = readHeaders(options, body);
   const maxPriceUnits = options.max === undefined ? undefined : parseTokens(options.max, '--max');
+  const routing = options.route === undefined ? undefined : parseRoute(options.route);
   const opened = await openGateway(flags);
   try {
     const name = formatFunctionName(parseFunctionName(target, opened.account.address));
@@ -84,6 +90,7 @@ export async function invoke(
       headers,
       ...(body && { body }),
       ...(maxPriceUnits !== undefined && { maxPriceUnits }),
+      ...(routing && { routing }),
     });
     return outcomeOf(flags, reply, options.out);
   } catch (error) {
@@ -252,6 +259,29 @@ function refusal(error: unknown): Outcome {
       problem,
     },
     failure: { code, message },
+  };
+}
+
+/** `fastest`, `aws,google`, `cheapest,not:us-east-1`: a strategy, clouds, regions to avoid. @throws CliError USAGE, PROVIDER_UNKNOWN */
+function parseRoute(text: string): Routing {
+  const words = text.split(',').map((word) => word.trim());
+  const excludedRegions = words.flatMap((word) => /^not:([a-z0-9-]+)$/.exec(word)?.[1] ?? []);
+  const strategies = STRATEGIES.filter((strategy) => words.includes(strategy));
+  const [strategy] = strategies;
+  if (strategies.length > 1) {
+    throw new CliError(
+      'USAGE',
+      `${strategies.join(' and ')}, on --route ${text}, give one of them`,
+    );
+  }
+  const clouds = words.filter((word) => word !== strategy && !word.startsWith('not:'));
+  if (words.length > clouds.length + excludedRegions.length + strategies.length) {
+    throw new CliError('USAGE', `a word is no region, on --route ${text}, write not:us-east-1`);
+  }
+  return {
+    ...(strategy && { strategy }),
+    ...(clouds.length > 0 && { providers: parseClouds(clouds.join(','), '--route') }),
+    ...(excludedRegions.length > 0 && { excludedRegions }),
   };
 }
 

@@ -173,7 +173,8 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     .option('--path <path>', 'path below the function')
     .option('--query <query>', 'query such as width=100&height=80')
     .option('--out <path>', 'write the answer to this file')
-    .option('--max <tokens>', 'the most that the call may cost, in whole tokens');
+    .option('--max <tokens>', 'the most that the call may cost, in whole tokens')
+    .option('--route <words>', 'cheapest or fastest; clouds; not:<region>; with commas');
   add(
     'deposit <tokens>',
     'set money aside for calls at the gateway',

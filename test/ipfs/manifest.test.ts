@@ -57,7 +57,15 @@ describe('manifest', () => {
         perCall: units.map(String),
         maxPrice: fc.constant('1000000000000000000'),
       }),
-      idempotent: fc.boolean(),
+      idempotent: fc.constant(true),
+      routing: fc.record(
+        {
+          strategy: fc.constantFrom('balanced', 'cheapest', 'fastest'),
+          excludedRegions: fc.subarray(['us-east-1', 'westeurope']),
+          hedge: fc.boolean(),
+        },
+        { requiredKeys: [] },
+      ),
       cors: fc.record({ origins: fc.constant(['https://a.example']), maxAgeSec: fc.nat(86_400) }),
     });
     fc.assert(
@@ -92,6 +100,11 @@ describe('manifest', () => {
       [{ name: 'a', env: { NODE_OPTIONS: '--import x' } }, 'env.NODE_OPTIONS does not fit'],
       [{ name: 'a', env: { A: 'x' }, secrets: ['A'] }, 'A is in env and in secrets'],
       [{ name: 'a', env: { A: 'x'.repeat(4096) } }, 'env has 4097 bytes'],
+      [{ name: 'a', routing: { strategy: 'best' } }, 'routing.strategy must be one of balanced,'],
+      [
+        { name: 'a', idempotent: false, routing: { strategy: 'fastest', hedge: true } },
+        'routing.hedge needs idempotent true, on defaas.json:6',
+      ],
       [
         { name: 'a', triggers: [{ schedule: '* * * * *' }] },
         'triggers must NOT have more than 0 items',
