@@ -9,7 +9,8 @@
 //   Call    [nonce, functionVersion, input, maxPrice, deadline, beacon, Lane | null, signature | null]
 //   Execution [deployment, request, billedMs, memoryMiB, status, input | null, output, finishedAt]   input null: the Call's
 //   Place   [group (index into groups), index, path]
-//   Attempt [deployment, ran, code, measuredMs]   those that failed before the one that counts, in the drawn order
+//   Attempt [deployment, ran, code, measuredMs]   those that did not give the answer: passed over (PASSED_OVER, 'no', 0), then tried, in turn;
+//           with the one that counts they account for every place of the draw up to its own
 //
 // Addresses (20 bytes), hashes (32), signatures (65) and paths (32 each, concatenated) are byte strings; money and nonces are big-endian byte
 // strings without leading zeros (zero is empty), since dag-cbor's integers end at 64 bits; the rest are integers. A receipt's `call` and
@@ -40,6 +41,17 @@ const MAX_LANES = 256;
 const MAX_PATH_LENGTH = 32;
 /** Most failed attempts of one call: a candidate set has at most 32 deployments (contracts.md 8.1). */
 const MAX_ATTEMPTS = 32;
+/** Codes of a deployment that was not tried; why is the gateway's word. */
+export const PASSED_OVER = [
+  /** The gateway could not reach it: taken down, or not up yet. */
+  'NOT_LIVE',
+  /** The version's routing or the call's excludes it, or puts it behind the one that ran. */
+  'POLICY',
+  /** It kept failing. */
+  'CIRCUIT_OPEN',
+  /** It had more calls under way than the next one, which ran. */
+  'LOAD',
+] as const;
 const MAX_TEXT_LENGTH = 256;
 const VERSION = 1;
 
@@ -63,7 +75,9 @@ export interface GroupPlace {
   readonly signature: Hex;
 }
 
-/** An attempt that did not give the answer, with the provider's error code and the time it took by the gateway's clock. */
+export type PassedOver = (typeof PASSED_OVER)[number];
+
+/** A deployment that did not give the answer, with the reason why it was passed over, or the provider's error code and the time it took by the gateway's clock. */
 export interface FailedAttempt {
   readonly deployment: number;
   readonly ran: 'no' | 'maybe';

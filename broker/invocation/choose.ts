@@ -3,6 +3,7 @@
 import type { Deployment, Provider } from '../../adapters/provider.ts';
 import { drawOrder, drawSeed } from '../../contracts/libraries/draw.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import type { PassedOver } from '../client/batch.ts';
 import type { FailedAttempt } from '../ledger/ledger.ts';
 import type { Circuit } from './circuit.ts';
 import type { Latency } from './latency.ts';
@@ -33,24 +34,13 @@ export interface Choice {
   readonly place: number;
 }
 
-/** Why a place of the drawn order does not come in its turn. */
-export type Behind =
-  /** No deployment that this gateway can reach now. */
-  | 'NOT_LIVE'
-  /** The routing excludes it, or puts it behind. */
-  | 'POLICY'
-  /** It keeps failing: it is tried last. */
-  | 'CIRCUIT_OPEN'
-  /** The next one has fewer calls under way. */
-  | 'LOAD';
-
 export interface Choices {
   /** Those to try, one after the other. */
   readonly inTurn: readonly Choice[];
   /** The drawn order. */
   readonly order: readonly number[];
-  /** By place in it. */
-  readonly behind: readonly (Behind | undefined)[];
+  /** By place in it: why it does not come in its turn. */
+  readonly behind: readonly (PassedOver | undefined)[];
 }
 
 /**
@@ -68,7 +58,7 @@ export function choose(
   const order = drawOrder(seed, draw.ids);
   const inTurn: Choice[] = [];
   const failing: Choice[] = [];
-  const behind: (Behind | undefined)[] = [];
+  const behind: (PassedOver | undefined)[] = [];
   order.forEach((id, place) => {
     const route = routes.get(id);
     if (route === undefined) {
@@ -104,7 +94,7 @@ export function passedOver(
   return passed;
 }
 
-function swapByLoad(inTurn: Choice[], behind: (Behind | undefined)[]): void {
+function swapByLoad(inTurn: Choice[], behind: (PassedOver | undefined)[]): void {
   const [first, second] = inTurn;
   if (first === undefined || second === undefined) return;
   if (second.route.inFlight >= first.route.inFlight) return;

@@ -16,7 +16,10 @@ import {
   type BatchLane,
   type BatchReceipt,
   batchCid,
+  type FailedAttempt,
   type GetBlock,
+  PASSED_OVER,
+  type PassedOver,
   readBatch,
 } from '../client/batch.ts';
 import { DefaasClientError } from '../client/errors.ts';
@@ -60,6 +63,7 @@ export type FindingCode =
   | 'EPOCH_UNRECORDED'
   | 'EPOCH_STALE'
   | 'OUT_OF_DRAW'
+  | 'PLACE_UNACCOUNTED'
   | 'PAYOUT_SHORT'
   | 'PAYOUT_OVER';
 
@@ -87,7 +91,11 @@ export interface AuditResult {
   /** The first 1000. */
   readonly findings: readonly Finding[];
   readonly findingCount: number;
+  readonly passedOver: PassedOverCounts;
 }
+
+/** How often deployments of a draw did not give the answer, by reason. No receipt proves the reason: a gateway that steers calls shows in the rates. */
+export type PassedOverCounts = Readonly<Record<PassedOver | 'FAILED', number>>;
 
 /** What the audit reads of the chain: a view made of logs alone. */
 export type AuditView = Pick<
@@ -126,6 +134,7 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
     charged: new Map(),
     signers: new Map(),
     findings: [],
+    passedOver: { NOT_LIVE: 0, POLICY: 0, CIRCUIT_OPEN: 0, LOAD: 0, FAILED: 0 },
     totals: { batches: 0, receipts: 0, proven: 0, findings: 0, total: 0n, unexplained: 0n },
   };
   const batches = options.view.batches(options.gateway);
@@ -142,6 +151,7 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
     unexplainedUnits: run.totals.unexplained,
     findings: run.findings,
     findingCount: run.totals.findings,
+    passedOver: run.passedOver,
   };
 }
 
@@ -154,6 +164,7 @@ interface Run extends AuditOptions {
   /** Group -> its signer; undefined when the signature recovers to nobody. */
   readonly signers: Map<string, Address | undefined>;
   readonly findings: Finding[];
+  readonly passedOver: Record<keyof PassedOverCounts, number>;
   readonly totals: {
     batches: number;
     receipts: number;
@@ -286,6 +297,9 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
         ...receiptFaults(run, settled, claim, item, leaf),
       ];
       tree.add(leaf);
+      for (const { code } of item.attempts) {
+        run.passedOver[PASSED_OVER.find((one) => one === code) ?? 'FAILED'] += 1;
+      }
       // Pages without end are no reason to read on: the tree cannot be the settled one any more.
       if (tree.count > count) break;
       cumulative = receipt.cumulative;
@@ -442,7 +456,7 @@ function* callFaults(
   }
 }
 
-/** D6: the deployment that ran stands in the order drawn for this call, and its provider is the one that is paid. */
+/** D6: the deployment that ran stands at its place of the order drawn for this call, the places before it are accounted for, and its provider is the one that is paid. */
 function* drawFaults(
   run: Run,
   settled: SettledBatch,
@@ -468,14 +482,14 @@ function* drawFaults(
   }
   const ids = run.view.candidates(call.functionVersion, settled.gateway, call.beacon)?.ids ?? [];
   const order = drawOrder(drawSeed(epoch.value, receipt.call), ids);
-  const isDrawn =
-    receipt.attempt < 2
-      ? order.slice(0, 2).includes(execution.deployment)
-      : order[receipt.attempt] === execution.deployment;
-  const places = attempts.map((failed) => order.indexOf(failed.deployment));
-  if (!isDrawn || places.includes(-1)) {
+  const places = attempts.map((attempt) => order.indexOf(attempt.deployment));
+  // D6 takes either candidate for the places 0 and 1; an honest gateway names the very place.
+  if (order[receipt.attempt] !== execution.deployment || places.includes(-1)) {
     const message = `ran on deployment ${execution.deployment} at attempt ${receipt.attempt}, the order drawn was ${order.join(', ')}`;
     yield { code: 'OUT_OF_DRAW', units, message };
+  } else {
+    const message = unaccounted(receipt.attempt, attempts, places);
+    if (message !== undefined) yield { code: 'PLACE_UNACCOUNTED', units, message };
   }
   if (isSignedLane(run, settled.gateway, claim)) return;
   const timeoutSec = (run.view.versionByHash(call.functionVersion)?.timeoutMs ?? 0) / 1000;
@@ -486,6 +500,29 @@ function* drawFaults(
     const message = `ended at ${execution.finishedAtSec} and is drawn by an epoch of ${epoch.timeSec}`;
     yield { code: 'EPOCH_STALE', units, message };
   }
+}
+
+/** What is wrong with the account of the places before the used one: each was tried, or passed over for a reason that can be. */
+function unaccounted(
+  used: number,
+  attempts: readonly FailedAttempt[],
+  places: readonly number[],
+): string | undefined {
+  const known = new Set(places);
+  if (known.size !== places.length || known.has(used)) return 'lists a deployment twice';
+  for (let place = 0; place < used; place += 1) {
+    if (!known.has(place)) return `ran at place ${used} and says nothing of place ${place}`;
+  }
+  const isTried = ({ code }: FailedAttempt) => !PASSED_OVER.some((one) => one === code);
+  const idle = attempts.find(
+    (one, index) =>
+      !isTried(one) && (one.ran !== 'no' || one.measuredMs !== 0 || (places[index] ?? 0) > used),
+  );
+  if (idle) return `passed deployment ${idle.deployment} over (${idle.code}), and yet tried it`;
+  // The load is compared once, between the first two that may run it; when the first is passed over, the second has run.
+  const loads = attempts.filter(({ code }) => code === 'LOAD').length;
+  if (loads > 1 || (loads === 1 && attempts.some(isTried))) return 'compares the load twice';
+  return undefined;
 }
 
 /** Adds what this receipt gives to its payees; the fee stays with the gateway's bond. False when nobody knows the payees. */

@@ -30,11 +30,10 @@ export async function audit(flags: Flags): Promise<Outcome> {
 }
 
 function outcomeOf(result: AuditResult): Outcome {
-  const { receipts, proven, unexplainedUnits, findings, findingCount, batches, totalUnits } =
-    result;
+  const { receipts, proven, unexplainedUnits, findings, findingCount, batches } = result;
   const summary = `${receipts} receipts, ${proven} proven, ${unexplainedUnits} units unexplained`;
   return {
-    document: { receipts, proven, unexplainedUnits, findings, findingCount, batches, totalUnits },
+    document: result,
     text: findings.length === 0 ? summary : `${tableOf(findings)}\n${summary}`,
     ...(findingCount > 0 && {
       failure: {

@@ -41,6 +41,8 @@ const PUBLISHER_BPS = 1_500;
 const PRICE = 21n;
 const COUNT = 5;
 const stranger = createKey();
+const PASSED = { ran: 'no', code: 'CIRCUIT_OPEN', measuredMs: 0 } as const;
+const FAILED = { ran: 'maybe', code: 'PROVIDER_CONNECTION', measuredMs: 8 } as const;
 const word = (byte: string): Hex => `0x${byte.repeat(32)}`;
 
 interface Lane {
@@ -195,7 +197,9 @@ describe('audit', () => {
       ...(isSigned && {
         callSignature: signDigest(callKey.privateKey, hashSignedCall(chain.domain, call)),
       }),
-      attempts: lie.attempts ?? [],
+      attempts:
+        lie.attempts ??
+        order.slice(0, receipt.attempt).map((deployment) => ({ deployment, ...PASSED })),
       ...(execution.status === 0 && { reason: 'threw' }),
     };
   }
@@ -327,6 +331,36 @@ describe('audit', () => {
     assert.equal(result.proven, 2 * COUNT);
     assert.equal(result.unexplainedUnits, 0n);
     assert.equal(result.totalUnits, BigInt(2 * COUNT - 1) * PRICE);
+    assert.equal(result.passedOver.CIRCUIT_OPEN, 1 + 3);
+  });
+
+  it('takes each account that an honest gateway gives of the draw', async () => {
+    const accounts: ((order: number[]) => Attempt[])[] = [
+      ([a = 0]) => [{ deployment: a, ...PASSED, code: 'LOAD' }],
+      // By price: a later place was tried first.
+      ([a = 0, , c = 0]) => [
+        { deployment: a, ...PASSED, code: 'POLICY' },
+        { deployment: c, ...FAILED },
+      ],
+      ([a = 0]) => [{ deployment: a, ...FAILED, code: 'HEDGED' }],
+    ];
+    const account = (item: BatchReceipt, index: number) => ({
+      ...item,
+      attempts: accounts[index]?.(orderOf(item.call)) ?? item.attempts,
+    });
+    const before = await look(0);
+    const { batch } = await settle({
+      lies: { 0: { place: 1 }, 1: { place: 1 }, 2: { place: 1 } },
+      commit: (items) => items.map(account),
+    });
+
+    const { findings, passedOver } = await look(batch);
+
+    assert.deepEqual(findings, []);
+    assert.deepEqual(
+      [passedOver.LOAD, passedOver.POLICY, passedOver.FAILED - before.passedOver.FAILED],
+      [1, 1, 2],
+    );
   });
 
   const swap = (items: BatchReceipt[], a: number, b: number) =>
@@ -336,6 +370,40 @@ describe('audit', () => {
   /** Any receipt with the same call as the one before it. */
   const chargeAgain = (items: BatchReceipt[]) =>
     items.map((item, index) => (index === 2 ? at(items, 1) : item));
+
+  const orderOf = (call: Call) => drawOrder(drawSeed(epoch.value, hashCall(call)), ids);
+  type Attempt = BatchReceipt['attempts'][number];
+  /** What a page tells of the places around the used one, and cannot be. */
+  const accounts: [title: string, place: number, of: (order: number[]) => Attempt[]][] = [
+    ['says nothing of a place that it passed over', 2, ([a = 0]) => [{ deployment: a, ...PASSED }]],
+    [
+      'tells of a place twice',
+      1,
+      ([a = 0]) => [
+        { deployment: a, ...PASSED },
+        { deployment: a, ...FAILED },
+      ],
+    ],
+    ['tells of the used one as of another', 0, ([a = 0]) => [{ deployment: a, ...FAILED }]],
+    [
+      'passes a place over that it says it tried',
+      1,
+      ([a = 0]) => [{ deployment: a, ...PASSED, measuredMs: 4 }],
+    ],
+    [
+      'passes a place over that comes later',
+      0,
+      (order) => [{ deployment: order[2] ?? 0, ...PASSED }],
+    ],
+    [
+      'lays a failover to the load',
+      2,
+      ([a = 0, b = 0]) => [
+        { deployment: a, ...PASSED, code: 'LOAD' },
+        { deployment: b, ...FAILED },
+      ],
+    ],
+  ];
 
   /** A lie, the finding that must be there, and how many units of the batch it leaves unexplained. */
   const cases: [
@@ -553,6 +621,26 @@ describe('audit', () => {
         },
       }),
     ],
+    [
+      'names the other candidate’s place',
+      'OUT_OF_DRAW',
+      () => PRICE,
+      () => ({
+        lies: { 0: { place: 1, receipt: { attempt: 0 } } },
+      }),
+    ],
+    ...accounts.map(([title, place, account]): (typeof cases)[number] => [
+      title,
+      'PLACE_UNACCOUNTED',
+      () => PRICE,
+      () => ({
+        commit: (items) =>
+          items.map((item, index) =>
+            index === 0 ? { ...item, attempts: account(orderOf(item.call)) } : item,
+          ),
+        lies: { 0: { place } },
+      }),
+    ]),
     [
       'draws by an epoch without a value',
       'EPOCH_UNRECORDED',
