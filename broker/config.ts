@@ -60,7 +60,7 @@ export interface Config {
   /** What one of them may have at once, and how much memory one version. */
   readonly publisherDeploymentsMax: number;
   readonly publisherMemoryMaxMiB: number;
-  /** Origin of functions, when it is not the gateway's own; then their cookies pass. */
+  /** A second origin of this gateway, for functions: what is called there keeps its cookies, and its pages are not confined. */
   readonly functionsOrigin: string | undefined;
   readonly bodyMaxBytes: number;
   readonly artifactMaxBytes: number;
@@ -116,7 +116,7 @@ export function readConfig(
     home,
     host: env.DEFAAS_LISTEN_HOST ?? '127.0.0.1',
     port: whole('DEFAAS_PORT', 8080),
-    publicOrigins: originsFrom(env.DEFAAS_PUBLIC_ORIGINS ?? '', faults),
+    publicOrigins: originsFrom(env, 'DEFAAS_PUBLIC_ORIGINS', faults),
     logLevel: env.DEFAAS_LOG_LEVEL ?? 'info',
     chainRpcUrls: text('DEFAAS_CHAIN_RPC_URL').split(',').filter(Boolean),
     contractsFile: env.DEFAAS_CHAIN_CONTRACTS_FILE ?? `${home}/contracts.json`,
@@ -144,7 +144,7 @@ export function readConfig(
     publishers: publishersFrom(env, 'DEFAAS_PUBLISHERS', faults),
     publisherDeploymentsMax: whole('DEFAAS_PUBLISHER_DEPLOYMENTS_MAX_COUNT', 1000),
     publisherMemoryMaxMiB: whole('DEFAAS_PUBLISHER_MEMORY_MAX_MIB', 10_240, 1),
-    functionsOrigin: env.DEFAAS_FUNCTIONS_ORIGIN,
+    functionsOrigin: originsFrom(env, 'DEFAAS_FUNCTIONS_ORIGIN', faults)[0],
     bodyMaxBytes: whole('DEFAAS_BODY_MAX_BYTES', 6 * 1024 * 1024, 65_536),
     artifactMaxBytes: whole('DEFAAS_ARTIFACT_MAX_BYTES', 64 * 1024 * 1024, 65_536),
     invocationsMax: whole('DEFAAS_INVOCATIONS_MAX_COUNT', 1024, 1),
@@ -163,12 +163,14 @@ export function readConfig(
   return Object.freeze(config);
 }
 
-function originsFrom(value: string, faults: string[]): readonly string[] {
-  const origins = value.split(',').filter(Boolean);
+function originsFrom(
+  env: Readonly<Record<string, string | undefined>>,
+  name: string,
+  faults: string[],
+): readonly string[] {
+  const origins = (env[name] ?? '').split(',').filter(Boolean);
   if (origins.some((origin) => !URL.canParse(origin) || new URL(origin).origin !== origin)) {
-    faults.push(
-      'DEFAAS_PUBLIC_ORIGINS must be origins such as https://gateway.example, with commas between',
-    );
+    faults.push(`${name} must be origins such as https://gateway.example, with commas between`);
   }
   return origins;
 }

@@ -14,6 +14,7 @@ import { artifactRoutes } from './routes/artifacts.ts';
 import { ownOrigins } from './routes/bearer.ts';
 import { checkRoutes } from './routes/check.ts';
 import { clientRoutes } from './routes/clients.ts';
+import { openToPages } from './routes/cors.ts';
 import { deploymentRoutes } from './routes/deployments.ts';
 import { epochRoutes } from './routes/epochs.ts';
 import { createFunctionCalls } from './routes/functions.ts';
@@ -64,6 +65,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
   );
+  openToPages(server);
   server.addHook('preClose', async () => calls.end());
   server.addHook('onRoute', ({ method, url }) => {
     const [, word] = /^\/functions\/:owner\/:name\/([a-z-]+)/.exec(url) ?? [];

@@ -100,7 +100,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     if (outcome.kind === 'none') throw providersDown(target, choices, outcome);
     const failedMs = uncharged(outcome);
     if (failedMs > 0) gateway.freeFailures.add(version.functionId, failedMs);
-    const reply = replyOf(outcome, target, gateway.config.functionsOrigin !== undefined);
+    const reply = replyOf(outcome, target);
     const store = await keyed?.keep(reply.ok ? reply.body : NO_BODY);
     const answer = await record(gateway, {
       target,
@@ -143,18 +143,14 @@ function uncharged(outcome: Exclude<Outcome, { kind: 'none' }>): number {
 }
 
 /** What the caller will see, but for the receipt. */
-function replyOf(
-  outcome: Exclude<Outcome, { kind: 'none' }>,
-  { label }: Target,
-  ownOrigin: boolean,
-): Reply {
+function replyOf(outcome: Exclude<Outcome, { kind: 'none' }>, { label }: Target): Reply {
   if (outcome.kind === 'unknown') {
     const message = `${label} may have run, its answer was lost, nothing was charged; retry if that is safe`;
     return { ok: false, code: 'INVOCATION_UNKNOWN', message };
   }
   const { result } = outcome;
   if (result.ok) {
-    const headers = replyHeaders(result.headers, ownOrigin);
+    const headers = replyHeaders(result.headers);
     return { ok: true, status: result.status, headers, body: result.body };
   }
   const { kind, type, message } = result.error;

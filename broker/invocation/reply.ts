@@ -42,18 +42,18 @@ export function forwardedHeaders(headers: Headers): Headers {
   return headers.filter(([name]) => !NOT_FORWARDED.has(name) && !name.startsWith('defaas-'));
 }
 
-/** The headers a caller sees of a function's answer (CORS is the gateway's to say); `ownOrigin` when functions have a host of their own. */
-export function replyHeaders(headers: Headers, ownOrigin: boolean): Headers {
-  const passed = headers.filter(
+/** The headers a caller sees of a function's answer; CORS is the gateway's to say. */
+export function replyHeaders(headers: Headers): Headers {
+  return headers.filter(
     ([name]) =>
-      !NOT_REPLIED.has(name) &&
-      !name.startsWith('defaas-') &&
-      !name.startsWith('access-control-') &&
-      (ownOrigin || !OF_THE_ORIGIN.has(name)),
+      !NOT_REPLIED.has(name) && !name.startsWith('defaas-') && !name.startsWith('access-control-'),
   );
-  if (ownOrigin) return passed;
+}
+
+/** What of them goes out on the gateway's own origin: a page gets an origin of its own there, and leaves nothing behind. */
+export function confined(headers: Headers): Headers {
   return [
-    ...passed,
+    ...headers.filter(([name]) => !OF_THE_ORIGIN.has(name)),
     ['content-security-policy', 'sandbox allow-scripts allow-forms'],
     ['x-content-type-options', 'nosniff'],
   ];

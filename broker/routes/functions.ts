@@ -7,6 +7,7 @@ import type { Gateway } from '../gateway.ts';
 import { corsHeaders, isPreflight } from '../invocation/cors.ts';
 import type { Answer, Headers, Invocation } from '../invocation/invocation.ts';
 import { invoke } from '../invocation/invoke.ts';
+import { confined } from '../invocation/reply.ts';
 import { resolveTarget } from '../invocation/resolve.ts';
 import { createReadRouting } from '../invocation/routing.ts';
 import { credentialIn } from './bearer.ts';
@@ -44,12 +45,16 @@ interface Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly address: FunctionAddress;
+  /** It came to the origin that is for functions alone. */
+  readonly isApart: boolean;
   /** What every reply carries, an answer or a problem: names and values in turn, as `writeHead` takes them. */
   readonly always: string[];
 }
 
 export function createFunctionCalls(options: FunctionCallsOptions): FunctionCalls {
   const { gateway, origins } = options;
+  const { functionsOrigin } = gateway.config;
+  const functionsHost = functionsOrigin && new URL(functionsOrigin).host;
   let underWay = 0;
   let isEnding = false;
 
@@ -75,7 +80,8 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
       const address = addressIn(request.url ?? '');
       if (address === undefined || options.isOwn(request.method ?? '', address.path)) return false;
       const always = isEnding ? ['connection', 'close'] : [];
-      const exchange = { id: crypto.randomUUID(), request, response, address, always };
+      const isApart = functionsHost !== undefined && request.headers.host === functionsHost;
+      const exchange = { id: crypto.randomUUID(), request, response, address, isApart, always };
       answer(exchange)
         .catch((error: unknown) => sendProblem(gateway, exchange, error))
         // What the version's CORS says may be no header at all: then there is no reply that it could go with.
@@ -134,11 +140,11 @@ function declareCors(gateway: Gateway, invocation: Invocation, { always }: Excha
 }
 
 function invocationOf(
-  { id, request, address }: Exchange,
+  { id, request, address, isApart }: Exchange,
   body: Uint8Array,
   origins: FunctionCallsOptions['origins'],
 ): Invocation {
-  const headers = headersOf(request.rawHeaders);
+  const headers = headersOf(request.rawHeaders, isApart);
   const event = eventOf(headers, body);
   const routing = single(request, 'defaas-routing');
   return {
@@ -174,7 +180,8 @@ function sendAnswer(exchange: Exchange, answer: Answer): void {
   if (low !== undefined) headers.push('defaas-low-balance', `${low}`);
   if (answer.isReplay) headers.push('idempotent-replayed', 'true');
   if (answer.ok) {
-    for (const [name, value] of answer.headers) headers.push(name, value);
+    const passed = exchange.isApart ? answer.headers : confined(answer.headers);
+    for (const [name, value] of passed) headers.push(name, value);
     reply(exchange, answer.status, headers, answer.body);
     return;
   }
@@ -212,10 +219,12 @@ function reply(
   response.writeHead(status, [...always, ...headers, 'content-length', length]).end(body);
 }
 
-function headersOf(raw: readonly string[]): Headers {
+/** Cookies are the origin's: of the gateway's own, and of whatever else runs on its host, a function sees none. */
+function headersOf(raw: readonly string[], isApart: boolean): Headers {
   const headers: [string, string][] = [];
   for (let i = 0; i + 1 < raw.length; i += 2) {
-    headers.push([raw[i]?.toLowerCase() ?? '', raw[i + 1] ?? '']);
+    const name = raw[i]?.toLowerCase() ?? '';
+    if (isApart || name !== 'cookie') headers.push([name, raw[i + 1] ?? '']);
   }
   return headers;
 }

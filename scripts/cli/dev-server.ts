@@ -83,7 +83,7 @@ async function answer(
       const detail = `${type}: ${message}`;
       return refuse(isLate ? 504 : 502, isLate ? 'FUNCTION_TIMEOUT' : 'FUNCTION_FAILED', detail);
     }
-    const headers = replyHeaders(result.headers, true).flat();
+    const headers = replyHeaders(result.headers).flat();
     response.writeHead(result.status, headers).end(result.body);
     done(result.status);
   } catch (error) {
