@@ -60,17 +60,11 @@ export function createRequestSigner(origin: string, region: string) {
     }
     const bodyHash = hash('sha256', payload, 'hex');
     const { sessionToken } = credentials;
-    const signed: [string, string][] = [
-      ['content-type', 'application/octet-stream'],
-      ['host', host],
-      ['x-amz-content-sha256', bodyHash],
-      ['x-amz-date', date],
-      ['x-amz-log-type', 'Tail'],
-    ];
-    if (sessionToken !== undefined) signed.push(['x-amz-security-token', sessionToken]);
-    const toSign = { method: 'POST', path, query, headers: signed, bodyHash, date };
-    const headers: Record<string, string> = { authorization: sign(toSign, credentials) };
-    for (const [name, value] of signed) headers[name] = value;
+    const headers = ['content-type', 'application/octet-stream', 'host', host];
+    headers.push('x-amz-content-sha256', bodyHash, 'x-amz-date', date, 'x-amz-log-type', 'Tail');
+    if (sessionToken !== undefined) headers.push('x-amz-security-token', sessionToken);
+    const toSign = { method: 'POST', path, query, headers, bodyHash, date };
+    headers.push('authorization', sign(toSign, credentials));
     return { origin, path: `${path}?${query}`, method: 'POST', headers, body: payload };
   };
 }

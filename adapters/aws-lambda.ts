@@ -30,7 +30,7 @@ import {
   type ProviderErrorOptions,
   type ProviderLimits,
 } from './provider.ts';
-import { createSender, SendError } from './send.ts';
+import { type Answer, createSender, SendError } from './send.ts';
 import { zip } from './zip.ts';
 
 export interface AwsLambdaOptions {
@@ -535,11 +535,12 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
         clock(),
       );
 
-      const answer = await sender
-        .send(signed, { signal, maxResponseBytes: MAX_ANSWER_BYTES })
-        .catch((error: unknown) => {
-          throw sendFailure(error, fail);
-        });
+      let answer: Answer;
+      try {
+        answer = await sender.send(signed, { signal, maxResponseBytes: MAX_ANSWER_BYTES });
+      } catch (error) {
+        throw sendFailure(error, fail);
+      }
 
       const result = readAnswer(answer, deployment, clock());
       if ('code' in result) {

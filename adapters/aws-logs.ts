@@ -46,23 +46,13 @@ export function createLogsReader(options: {
     const bodyHash = hash('sha256', bytes, 'hex');
     const date = amzDate(clock());
     const { sessionToken } = credentials;
-    const headers: [string, string][] = [
-      ['content-type', 'application/x-amz-json-1.1'],
-      ['host', host],
-      ['x-amz-date', date],
-      ...(sessionToken === undefined
-        ? []
-        : [['x-amz-security-token', sessionToken] satisfies [string, string]]),
-      ['x-amz-target', 'Logs_20140328.FilterLogEvents'],
-    ];
+    const headers = ['content-type', 'application/x-amz-json-1.1', 'host', host];
+    headers.push('x-amz-date', date);
+    if (sessionToken !== undefined) headers.push('x-amz-security-token', sessionToken);
+    headers.push('x-amz-target', 'Logs_20140328.FilterLogEvents');
     const toSign = { method: 'POST', path: '/', query: '', headers, bodyHash, date };
-    return {
-      origin,
-      path: '/',
-      method: 'POST',
-      headers: { ...Object.fromEntries(headers), authorization: sign(toSign, credentials) },
-      body: bytes,
-    };
+    headers.push('authorization', sign(toSign, credentials));
+    return { origin, path: '/', method: 'POST', headers, body: bytes };
   }
 
   return async ({ name, sinceMs, limit, signal }, credentials) => {

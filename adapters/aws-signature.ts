@@ -17,8 +17,8 @@ export interface RequestToSign {
   readonly path: string;
   /** As it is sent, without `?`. */
   readonly query: string;
-  /** All that are signed: lower-case names in ascending order, trimmed values; `host` and `x-amz-date` among them. */
-  readonly headers: readonly (readonly [name: string, value: string])[];
+  /** All that are signed, each name followed by its value: lower-case names in ascending order, trimmed values; `host` and `x-amz-date` among them. */
+  readonly headers: readonly string[];
   /** Hex of the SHA-256 of the body. */
   readonly bodyHash: string;
   /** `YYYYMMDDTHHMMSSZ`, the value of `x-amz-date`. */
@@ -55,9 +55,10 @@ export function createSigner(
 
     let headerLines = '';
     let names = '';
-    for (const [name, value] of request.headers) {
-      headerLines += `${name}:${value}\n`;
-      names += names === '' ? name : `;${name}`;
+    const { headers } = request;
+    for (let at = 0; at < headers.length; at += 2) {
+      headerLines += `${headers[at]}:${headers[at + 1]}\n`;
+      names += at === 0 ? headers[at] : `;${headers[at]}`;
     }
     const canonical = `${request.method}\n${canonicalPath(request.path)}\n${canonicalQuery(request.query)}\n${headerLines}\n${names}\n${request.bodyHash}`;
     const text = `AWS4-HMAC-SHA256\n${date}\n${scope}\n${hash('sha256', canonical, 'hex')}`;

@@ -9,7 +9,8 @@ export interface OutboundRequest {
   /** Path and query, percent-encoded. */
   readonly path: string;
   readonly method: string;
-  readonly headers: Readonly<Record<string, string | string[]>>;
+  /** By name, or each name followed by its value, which costs less where a call is all that a core does. */
+  readonly headers: Readonly<Record<string, string | string[]>> | readonly string[];
   readonly body: Uint8Array;
 }
 
@@ -140,7 +141,7 @@ function dispatch(
         path: request.path,
         method: request.method,
         // undici takes the headers as they are and does not change them.
-        headers: request.headers as Record<string, string | string[]>,
+        headers: request.headers as Record<string, string | string[]> | string[],
         body: request.body,
         idempotent: false,
       },

@@ -1,9 +1,10 @@
 // CPU of one outbound Lambda call, ours beside the SDK's own Invoke: a process that does nothing else, against a stub. Both
-// send the same payload, ask for the log's end, keep their connections and have a signal; rounds in turn.
+// turn the same InvokeRequest into the same InvokeResult with the same code around the wire, ask for the log's end, keep
+// their connections and have a signal; the SDK has its own HTTP handler and does not retry; rounds in turn.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
-import { toPayload } from '../../../adapters/aws-invocation.ts';
+import { readAnswer, toPayload } from '../../../adapters/aws-invocation.ts';
 import { createAwsLambda } from '../../../adapters/aws-lambda.ts';
 import type { Deployment, InvokeRequest } from '../../../adapters/provider.ts';
 
@@ -58,25 +59,35 @@ async function main(): Promise<InvokeCpu> {
   const aws = createAwsLambda({ region, endpoint, credentials, gateway: '' });
   const client = new LambdaClient({ region, endpoint, credentials, maxAttempts: 1 });
   const FunctionName = deployment.name;
-  const Payload = toPayload(request);
   const calls = {
-    async ours(signal: AbortSignal) {
-      const result = await aws.invoke(deployment, request, { signal });
-      if (!result.ok || result.usage.source !== 'provider') throw new Error('no answer of ours');
-    },
+    ours: (signal: AbortSignal) => aws.invoke(deployment, request, { signal }),
     async sdk(abortSignal: AbortSignal) {
+      const startedAtMs = performance.now();
+      const Payload = toPayload(request);
       const input = { FunctionName, Qualifier: 'live', LogType: 'Tail', Payload } as const;
-      const answer = await client.send(new InvokeCommand(input), { abortSignal });
-      const { body } = JSON.parse(Buffer.from(answer.Payload ?? []).toString());
-      if (body === undefined) throw new Error('no answer of the SDK');
+      const { $metadata, ...said } = await client.send(new InvokeCommand(input), { abortSignal });
+      const answer = {
+        status: said.StatusCode ?? 0,
+        headers: {
+          'x-amzn-requestid': $metadata.requestId,
+          'x-amz-log-result': said.LogResult,
+        },
+        body: Buffer.from(said.Payload ?? []),
+        measuredMs: performance.now() - startedAtMs,
+      };
+      return readAnswer(answer, deployment, Date.now());
     },
   };
+  const isAnswer = (result: ReturnType<typeof readAnswer>): boolean =>
+    'ok' in result && result.ok && result.usage.source === 'provider';
   const measure = async (who: keyof typeof calls, count: number): Promise<number> => {
     let left = count;
     const before = process.cpuUsage();
     const lane = async (): Promise<void> => {
       const { signal } = new AbortController();
-      while (left-- > 0) await calls[who](signal);
+      while (left-- > 0) {
+        if (!isAnswer(await calls[who](signal))) throw new Error(`no answer of ${who}`);
+      }
     };
     await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
     const { user, system } = process.cpuUsage(before);
