@@ -4,6 +4,7 @@
 import { isUtf8 } from 'node:buffer';
 import { hash } from 'node:crypto';
 import { type AwsCredentials, amzDate, createSigner } from './aws-signature.ts';
+import { retryAfterMs } from './http-status.ts';
 import type {
   Deployment,
   FunctionFailure,
@@ -169,24 +170,16 @@ function readRefusal(answer: Answer, nowMs: number): Refusal {
     case 413:
       return refusal('PROVIDER_TOO_LARGE', 'no');
     case 429: {
-      const retryAfterMs = readRetryAfter(text(answer.headers['retry-after']), nowMs);
+      const waitMs = retryAfterMs(text(answer.headers['retry-after']), nowMs);
       return {
         ...refusal('PROVIDER_THROTTLED', 'no'),
-        ...(retryAfterMs !== undefined && { retryAfterMs }),
+        ...(waitMs !== undefined && { retryAfterMs: waitMs }),
       };
     }
     default:
       if (answer.status < 500) return refusal('PROVIDER_PROTOCOL', 'maybe');
       return refusal('PROVIDER_UNAVAILABLE', NOT_RUN.has(type) ? 'no' : 'maybe');
   }
-}
-
-/** Seconds or an HTTP date (RFC 9110 section 10.2.3). */
-function readRetryAfter(value: string, nowMs: number): number | undefined {
-  if (value === '') return undefined;
-  const seconds = Number(value);
-  const waitMs = Number.isNaN(seconds) ? Date.parse(value) - nowMs : seconds * 1000;
-  return Number.isNaN(waitMs) ? undefined : Math.max(0, waitMs);
 }
 
 interface Report {

@@ -17,6 +17,8 @@ import {
 } from './aws-invocation.ts';
 import { createLogsReader } from './aws-logs.ts';
 import type { AwsCredentials } from './aws-signature.ts';
+import { checkPackage, checkSpec } from './check-spec.ts';
+import { codeOfStatus } from './http-status.ts';
 import { specHash } from './names.ts';
 import {
   type ControlOptions,
@@ -214,13 +216,7 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
       package() {
         if (made) return made;
         const bytes = zip(new Map([...spec.files, ...SHIM]));
-        if (bytes.length > LIMITS.maxPackageBytes) {
-          throw errorOf('deploy', spec.name)(
-            'PROVIDER_TOO_LARGE',
-            'no',
-            `package is ${bytes.length} bytes, limit ${LIMITS.maxPackageBytes}`,
-          );
-        }
+        checkPackage(spec, bytes.length, { provider: NAME, limits: LIMITS });
         made = { bytes, codeSha256: createHash('sha256').update(bytes).digest('base64') };
         return made;
       },
@@ -229,34 +225,15 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
 
   /** Refuses what Lambda cannot take, before any request. */
   function check(spec: DeploymentSpec): void {
+    checkSpec(spec, {
+      ...{ provider: NAME, limits: LIMITS, regions: [region] },
+      variables: variablesOf(spec),
+    });
     const refuse = errorOf('deploy', spec.name);
     const invalid = (what: string) => refuse('PROVIDER_INVALID', 'no', what);
-    if (spec.region !== region) throw invalid(`region ${spec.region} is not ${region}`);
-    if (spec.timeoutMs < 1 || spec.timeoutMs > LIMITS.maxTimeoutMs) {
-      throw invalid(`timeoutMs ${spec.timeoutMs} is not within 1 and ${LIMITS.maxTimeoutMs}`);
-    }
-    const { minMemoryMiB, maxMemoryMiB } = LIMITS;
-    if (spec.memoryMiB < minMemoryMiB || spec.memoryMiB > maxMemoryMiB) {
-      throw invalid(
-        `memoryMiB ${spec.memoryMiB} is not within ${minMemoryMiB} and ${maxMemoryMiB}`,
-      );
-    }
-    const envBytes = Buffer.byteLength(JSON.stringify(variablesOf(spec)));
-    if (envBytes > LIMITS.maxEnvBytes) {
-      throw invalid(`env and secrets take ${envBytes} bytes, limit ${LIMITS.maxEnvBytes}`);
-    }
-    let unpackedBytes = 0;
-    for (const [path, bytes] of spec.files) {
+    for (const path of spec.files.keys()) {
       if (SHIM.has(path))
         throw invalid(`the artifact has a file ${path}, which is the shim's name`);
-      unpackedBytes += bytes.length;
-    }
-    if (unpackedBytes > LIMITS.maxUnpackedBytes) {
-      throw refuse(
-        'PROVIDER_TOO_LARGE',
-        'no',
-        `artifact is ${unpackedBytes} bytes, limit ${LIMITS.maxUnpackedBytes}`,
-      );
     }
     if (!options.roleArn && !options.endpoint) throw invalid('no role for functions is configured');
   }
@@ -703,11 +680,7 @@ function classify(error: unknown): {
 
 function codeOf(status: number | undefined): ProviderErrorCode {
   if (status === undefined) return 'PROVIDER_CONNECTION';
-  if (status === 400 || status === 412) return 'PROVIDER_INVALID';
-  if (status === 401 || status === 403) return 'PROVIDER_UNAUTHENTICATED';
-  if (status === 404) return 'PROVIDER_NOT_FOUND';
-  if (status === 409) return 'PROVIDER_CONFLICT';
-  if (status === 413) return 'PROVIDER_TOO_LARGE';
-  if (status === 429) return 'PROVIDER_THROTTLED';
-  return status >= 500 ? 'PROVIDER_UNAVAILABLE' : 'PROVIDER_PROTOCOL';
+  if (status === 412) return 'PROVIDER_INVALID';
+  // A missing right has a name of its own, above.
+  return status === 403 ? 'PROVIDER_UNAUTHENTICATED' : codeOfStatus(status);
 }

@@ -1,13 +1,13 @@
 // What Azure's answers mean: a call's result by the shim's mark, an error by the platform's status, and control errors
 // without what the SDK's own carry (tokens, settings).
 
+import { codeOfStatus, retryAfterMs } from './http-status.ts';
 import {
   type Deployment,
   type FunctionFailure,
   type InvokeRequest,
   type InvokeResult,
   ProviderError,
-  type ProviderErrorCode,
   type Usage,
 } from './provider.ts';
 import { type Answer, SendError } from './send.ts';
@@ -91,41 +91,12 @@ export function statusError(
   const isRefused = status >= 400 && status < 500;
   const text = Buffer.from(answer.body.subarray(0, 256)).toString().trim();
   const retryAfter = headerOf(answer, 'retry-after');
-  return new ProviderError(codeOf(status), `${text || `status ${status}`}, on ${target}`, {
+  return new ProviderError(codeOfStatus(status), `${text || `status ${status}`}, on ${target}`, {
     ...about(operation, target),
     ran: operation !== 'invoke' || isRefused ? 'no' : 'maybe',
     status,
-    retryAfterMs: retryAfterMsOf(retryAfter),
+    retryAfterMs: retryAfterMs(retryAfter, Date.now()),
   });
-}
-
-function codeOf(status: number): ProviderErrorCode {
-  if (status >= 500) return 'PROVIDER_UNAVAILABLE';
-  switch (status) {
-    case 400:
-      return 'PROVIDER_INVALID';
-    case 401:
-      return 'PROVIDER_UNAUTHENTICATED';
-    case 403:
-      return 'PROVIDER_FORBIDDEN';
-    case 404:
-      return 'PROVIDER_NOT_FOUND';
-    case 409:
-      return 'PROVIDER_CONFLICT';
-    case 413:
-      return 'PROVIDER_TOO_LARGE';
-    case 429:
-      return 'PROVIDER_THROTTLED';
-    default:
-      return 'PROVIDER_PROTOCOL';
-  }
-}
-
-/** RFC 9110 section 10.2.3: seconds or a date. */
-function retryAfterMsOf(value: string | null | undefined): number | undefined {
-  if (!value) return undefined;
-  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
 }
 
 export function sendError(error: unknown, target: string): unknown {
@@ -168,15 +139,16 @@ export function controlError(
   }
   const status = statusOf(error);
   if (status !== undefined) {
-    const isQuota = /quota/i.test(textOf(error, 'code') ?? '');
+    // ARM says it in the code or, with status 401, in the message alone.
+    const isQuota = /quota/i.test(`${textOf(error, 'code') ?? ''} ${message}`);
     const response: unknown = Reflect.get(Object(error), 'response');
     return new ProviderError(
-      isQuota ? 'PROVIDER_QUOTA' : codeOf(status),
+      isQuota ? 'PROVIDER_QUOTA' : codeOfStatus(status),
       `${message}, on ${target}`,
       {
         ...where,
         status,
-        retryAfterMs: retryAfterMsOf(headerOfResponse(response, 'retry-after')),
+        retryAfterMs: retryAfterMs(headerOfResponse(response, 'retry-after'), Date.now()),
       },
     );
   }

@@ -2,12 +2,8 @@
 
 import type { Site } from '@azure/arm-appservice';
 import { about, NAME } from './azure-answers.ts';
-import {
-  type DeploymentSpec,
-  ProviderError,
-  type ProviderErrorCode,
-  type ProviderLimits,
-} from './provider.ts';
+import { checkSpec } from './check-spec.ts';
+import { type DeploymentSpec, ProviderError, type ProviderLimits } from './provider.ts';
 
 /** Flex Consumption, or the older Consumption plan on Linux. */
 export type PlanKind = 'flex' | 'y1';
@@ -96,11 +92,6 @@ export function tagsOf(spec: DeploymentSpec, gateway: string): Record<string, st
   };
 }
 
-/** `West Europe`, as Azure shows it, and `westeurope`, as it takes it, are one place. */
-export function locationOf(region: string): string {
-  return region.toLowerCase().replaceAll(' ', '');
-}
-
 export function limitsOf(
   planKind: PlanKind,
   lowered: Partial<ProviderLimits> = {},
@@ -123,35 +114,20 @@ export function limitsOf(
 }
 
 /** Refuses what Azure cannot take, before any network call. @throws ProviderError */
-export function checkSpec(spec: DeploymentSpec, options: AppOptions, limits: ProviderLimits): void {
-  const refuse = (code: ProviderErrorCode, message: string) => {
-    throw new ProviderError(code, `${message}, on ${NAME}`, about('deploy', spec.name));
+export function checkApp(spec: DeploymentSpec, options: AppOptions, limits: ProviderLimits): void {
+  const { regions, planKind, storage } = options;
+  const variables = { ...spec.env, ...spec.secrets };
+  checkSpec(spec, { provider: NAME, limits, regions, variables });
+  const refuse = (message: string) => {
+    throw new ProviderError(
+      'PROVIDER_INVALID',
+      `${message}, on ${NAME}`,
+      about('deploy', spec.name),
+    );
   };
-  if (!options.regions.some((region) => locationOf(region) === locationOf(spec.region))) {
-    refuse('PROVIDER_INVALID', `region ${spec.region} is not one of ${options.regions.join(', ')}`);
+  if (planKind === 'flex' && !storage.containerUrl) {
+    refuse('Flex Consumption needs the URL of a blob container for packages');
   }
-  if (options.planKind === 'flex' && !options.storage.containerUrl) {
-    refuse('PROVIDER_INVALID', 'Flex Consumption needs the URL of a blob container for packages');
-  }
-  if (spec.timeoutMs > limits.maxTimeoutMs) {
-    refuse('PROVIDER_INVALID', `timeoutMs ${spec.timeoutMs} is above ${limits.maxTimeoutMs}`);
-  }
-  if (spec.memoryMiB < limits.minMemoryMiB || spec.memoryMiB > limits.maxMemoryMiB) {
-    const range = `${limits.minMemoryMiB} to ${limits.maxMemoryMiB}`;
-    refuse('PROVIDER_INVALID', `memoryMiB ${spec.memoryMiB} is not in ${range}`);
-  }
-  const variables = Object.entries({ ...spec.env, ...spec.secrets });
-  const envBytes = variables.reduce(
-    (sum, [name, value]) => sum + Buffer.byteLength(name) + Buffer.byteLength(value) + 2,
-    0,
-  );
-  if (envBytes > limits.maxEnvBytes) {
-    refuse('PROVIDER_TOO_LARGE', `environment is ${envBytes} bytes, limit ${limits.maxEnvBytes}`);
-  }
-  const reserved = variables.find(([name]) => RESERVED_ENV.test(name));
-  if (reserved) refuse('PROVIDER_INVALID', `the name ${reserved[0]} is reserved by the host`);
-  const bytes = [...spec.files.values()].reduce((sum, file) => sum + file.length, 0);
-  if (bytes > limits.maxUnpackedBytes) {
-    refuse('PROVIDER_TOO_LARGE', `artifact is ${bytes} bytes, limit ${limits.maxUnpackedBytes}`);
-  }
+  const reserved = Object.keys(variables).find((name) => RESERVED_ENV.test(name));
+  if (reserved !== undefined) refuse(`the name ${reserved} is reserved by the host`);
 }

@@ -17,16 +17,9 @@ import {
   statusOf,
   unlessMissing,
 } from './azure-answers.ts';
-import {
-  type AppOptions,
-  checkSpec,
-  instanceMiB,
-  limitsOf,
-  locationOf,
-  siteOf,
-  tagsOf,
-} from './azure-app.ts';
+import { type AppOptions, checkApp, instanceMiB, limitsOf, siteOf, tagsOf } from './azure-app.ts';
 import { type Package, packageOf, readProgrammingModel } from './azure-package.ts';
+import { placeOf } from './check-spec.ts';
 import {
   type ControlOptions,
   type Deployment,
@@ -115,7 +108,7 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
   let model: Promise<ReadonlyMap<string, Uint8Array>> | undefined;
 
   async function build(spec: DeploymentSpec): Promise<Package> {
-    checkSpec(spec, appOptions, limits);
+    checkApp(spec, appOptions, limits);
     model ??= readProgrammingModel();
     return packageOf(spec, planKind, await model);
   }
@@ -458,7 +451,7 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
       const { done, value: site } = await guard('list', resourceGroup, signal, () => sites.next());
       if (done) return;
       const isOurs = site.tags?.['defaas-gateway'] === gateway;
-      if (!isOurs || locationOf(site.location ?? '') !== locationOf(region)) continue;
+      if (!isOurs || placeOf(site.location ?? '') !== placeOf(region)) continue;
       yield { name: site.name ?? '', region, specHash: site.tags?.['defaas-spec'] ?? '' };
     }
   }

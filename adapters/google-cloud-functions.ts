@@ -3,25 +3,18 @@
 
 import { setTimeout as wait } from 'node:timers/promises';
 import type { protos, v2 } from '@google-cloud/functions';
-import {
-  codeOfStatus,
-  controlError,
-  isConflict,
-  isPassing,
-  operationError,
-  PROVIDER,
-} from './google-errors.ts';
+import { checkPackage, checkSpec } from './check-spec.ts';
+import { controlError, isConflict, isPassing, operationError, PROVIDER } from './google-errors.ts';
 import {
   type CloudFunction,
-  checkSpec,
   deploymentOf,
   functionOf,
   LIMITS,
   labelValue,
   readShim,
   stateOf,
-  tooLarge,
   UPDATED_FIELDS,
+  variablesOf,
 } from './google-function.ts';
 import {
   clockUsage,
@@ -32,6 +25,7 @@ import {
 } from './google-invocation.ts';
 import { createLogsReader } from './google-logs.ts';
 import { createGoogleTokens } from './google-tokens.ts';
+import { codeOfStatus } from './http-status.ts';
 import { specHash } from './names.ts';
 import {
   type ControlOptions,
@@ -126,6 +120,9 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
   const pathOf = (of: { name: string; region: string }) =>
     `${parentOf(of.region)}/functions/${of.name}`;
 
+  const check = (spec: DeploymentSpec) =>
+    checkSpec(spec, { provider: PROVIDER, limits, regions, variables: variablesOf(spec) });
+
   /** One control call, ended by the signal. @throws ProviderError */
   async function control<T>(
     operation: string,
@@ -205,7 +202,7 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
   }
 
   async function plan(spec: DeploymentSpec, { signal }: ControlOptions): Promise<Plan> {
-    checkSpec(spec, limits, regions);
+    check(spec);
     const hash = specHash(spec, await readShim());
     const { step } = await stepFor(spec, hash, signal);
     return { steps: [step] };
@@ -215,7 +212,7 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
     spec: DeploymentSpec,
     { signal, onStep }: ControlOptions,
   ): Promise<Deployment> {
-    checkSpec(spec, limits, regions);
+    check(spec);
     const shim = await readShim();
     const hash = specHash(spec, shim);
     let lastWriting = '';
@@ -252,7 +249,7 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
     signal: AbortSignal,
   ): Promise<void> {
     const bytes = zip(new Map([...spec.files, ...shim]));
-    if (bytes.length > limits.maxPackageBytes) throw tooLarge(spec, bytes.length, limits);
+    checkPackage(spec, bytes.length, { provider: PROVIDER, limits });
     const parent = parentOf(spec.region);
     const [target] = await control('GenerateUploadUrl', spec.name, signal, (api) =>
       api.generateUploadUrl({ parent, environment: 'GEN_2' }),
@@ -295,11 +292,14 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
       throw new ProviderError(code, `upload of ${target} broke off`, { ...facts, cause });
     }
     if (answer.status === 200) return;
-    const code = answer.status >= 500 ? 'PROVIDER_UNAVAILABLE' : codeOfStatus(answer.status);
-    throw new ProviderError(code, `upload of ${target} was answered ${answer.status}`, {
-      ...facts,
-      status: answer.status,
-    });
+    throw new ProviderError(
+      codeOfStatus(answer.status),
+      `upload of ${target} was answered ${answer.status}`,
+      {
+        ...facts,
+        status: answer.status,
+      },
+    );
   }
 
   /** Waits for a long-running operation. @throws ProviderError PROVIDER_DEPLOY_FAILED with the cloud's first line */

@@ -9,27 +9,6 @@ export class CredentialsError extends Error {
   override readonly name = 'CredentialsError';
 }
 
-export function codeOfStatus(status: number): ProviderErrorCode {
-  switch (status) {
-    case 400:
-      return 'PROVIDER_INVALID';
-    case 401:
-      return 'PROVIDER_UNAUTHENTICATED';
-    case 403:
-      return 'PROVIDER_FORBIDDEN';
-    case 404:
-      return 'PROVIDER_NOT_FOUND';
-    case 409:
-      return 'PROVIDER_CONFLICT';
-    case 413:
-      return 'PROVIDER_TOO_LARGE';
-    case 429:
-      return 'PROVIDER_THROTTLED';
-    default:
-      return 'PROVIDER_PROTOCOL';
-  }
-}
-
 /** gRPC codes as `google.rpc.Code` numbers them. */
 const CODES: Readonly<Record<number, ProviderErrorCode>> = {
   3: 'PROVIDER_INVALID',

@@ -9,7 +9,6 @@ import {
   type Deployment,
   type DeploymentSpec,
   ProviderError,
-  type ProviderErrorCode,
   type ProviderLimits,
 } from './provider.ts';
 
@@ -86,15 +85,7 @@ export function functionOf(
       // Module state is not shared by calls that overlap, as on AWS.
       maxInstanceRequestConcurrency: 1,
       ...(spec.maxConcurrency !== undefined && { maxInstanceCount: spec.maxConcurrency }),
-      environmentVariables: {
-        ...spec.env,
-        ...spec.secrets,
-        DEFAAS_FUNCTION: spec.functionName,
-        DEFAAS_VERSION: String(spec.version),
-        DEFAAS_TIMEOUT_MS: String(
-          Math.min(spec.timeoutMs, timeoutSecondsOf(spec) * 1000 - SHIM_LEAD_MS),
-        ),
-      },
+      environmentVariables: variablesOf(spec),
     },
     labels: {
       'defaas-function': labelValue(spec.functionName),
@@ -103,6 +94,18 @@ export function functionOf(
       'defaas-gateway': labelValue(gateway),
       'defaas-spec': hash,
     },
+  };
+}
+
+/** The function's whole environment, ours included. */
+export function variablesOf(spec: DeploymentSpec): Record<string, string> {
+  const timeoutMs = Math.min(spec.timeoutMs, timeoutSecondsOf(spec) * 1000 - SHIM_LEAD_MS);
+  return {
+    ...spec.env,
+    ...spec.secrets,
+    DEFAAS_FUNCTION: spec.functionName,
+    DEFAAS_VERSION: String(spec.version),
+    DEFAAS_TIMEOUT_MS: String(timeoutMs),
   };
 }
 
@@ -116,70 +119,6 @@ export function labelValue(text: string): string {
   const plain = text.toLowerCase().replace(/[^a-z0-9_-]/g, '_');
   if (plain.length <= 63) return plain;
   return `${plain.slice(0, 54)}-${createHash('sha256').update(text).digest('hex').slice(0, 8)}`;
-}
-
-export function checkSpec(
-  spec: DeploymentSpec,
-  limits: ProviderLimits,
-  regions: readonly string[],
-): void {
-  const refuse = (code: ProviderErrorCode, message: string): never => {
-    throw new ProviderError(code, message, {
-      provider: PROVIDER,
-      operation: 'plan',
-      target: spec.name,
-      ran: 'no',
-    });
-  };
-  const { timeoutMs, memoryMiB, region } = spec;
-  if (!regions.includes(region)) {
-    refuse(
-      'PROVIDER_INVALID',
-      `region ${region} is not one of ${regions.join(', ')}, on ${PROVIDER}`,
-    );
-  }
-  if (timeoutMs > limits.maxTimeoutMs) {
-    refuse(
-      'PROVIDER_INVALID',
-      `timeoutMs ${timeoutMs} is above ${limits.maxTimeoutMs}, on ${PROVIDER}, lower it or drop ${PROVIDER} from providers`,
-    );
-  }
-  if (memoryMiB < limits.minMemoryMiB || memoryMiB > limits.maxMemoryMiB) {
-    refuse(
-      'PROVIDER_INVALID',
-      `memoryMiB ${memoryMiB} is not within ${limits.minMemoryMiB} to ${limits.maxMemoryMiB}, on ${PROVIDER}, change it or drop ${PROVIDER} from providers`,
-    );
-  }
-  const envBytes = Buffer.byteLength(JSON.stringify({ ...spec.env, ...spec.secrets }));
-  if (envBytes > limits.maxEnvBytes) {
-    refuse(
-      'PROVIDER_INVALID',
-      `environment of ${envBytes} bytes, limit ${limits.maxEnvBytes}, on ${PROVIDER}`,
-    );
-  }
-  let unpackedBytes = 0;
-  for (const bytes of spec.files.values()) unpackedBytes += bytes.length;
-  if (unpackedBytes > limits.maxUnpackedBytes) {
-    refuse(
-      'PROVIDER_TOO_LARGE',
-      `artifact is ${unpackedBytes} bytes, limit ${limits.maxUnpackedBytes}, on ${PROVIDER}`,
-    );
-  }
-}
-
-export function tooLarge(
-  spec: DeploymentSpec,
-  bytes: number,
-  limits: ProviderLimits,
-): ProviderError {
-  const [largest] = [...spec.files].sort(([, a], [, b]) => b.length - a.length);
-  const message = `package is ${bytes} bytes, limit ${limits.maxPackageBytes}, on ${PROVIDER}, largest: ${largest?.[0]} ${largest?.[1].length} bytes`;
-  return new ProviderError('PROVIDER_TOO_LARGE', message, {
-    provider: PROVIDER,
-    operation: 'deploy',
-    target: spec.name,
-    ran: 'no',
-  });
 }
 
 export function deploymentOf(spec: DeploymentSpec, hash: string, found: CloudFunction): Deployment {

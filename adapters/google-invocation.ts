@@ -1,6 +1,7 @@
 // One call at Google: what goes out, and what an answer means. The shim's mark decides, never the status.
 
-import { codeOfStatus, firstLine, PROVIDER } from './google-errors.ts';
+import { firstLine, PROVIDER } from './google-errors.ts';
+import { codeOfStatus, retryAfterMs } from './http-status.ts';
 import {
   type Deployment,
   type FunctionFailure,
@@ -122,16 +123,19 @@ export function clockUsage(deployment: Deployment, measuredMs: number, egressByt
 export function platformError(answer: Answer, target: string, nowMs: number): ProviderError {
   const { status, headers } = answer;
   const isRefusal = status >= 400 && status < 500;
-  const code = status >= 500 ? 'PROVIDER_UNAVAILABLE' : codeOfStatus(status);
   const said = firstLine(answer.body.toString('utf8', 0, 1024));
-  return new ProviderError(code, `${target} was answered ${status} by the platform: ${said}`, {
-    provider: PROVIDER,
-    operation: 'invoke',
-    target,
-    ran: isRefusal ? 'no' : 'maybe',
-    status,
-    retryAfterMs: retryAfterMs(one(headers, 'retry-after'), nowMs),
-  });
+  return new ProviderError(
+    codeOfStatus(status),
+    `${target} was answered ${status} by the platform: ${said}`,
+    {
+      provider: PROVIDER,
+      operation: 'invoke',
+      target,
+      ran: isRefusal ? 'no' : 'maybe',
+      status,
+      retryAfterMs: retryAfterMs(one(headers, 'retry-after'), nowMs),
+    },
+  );
 }
 
 function ownHeaders(headers: Answer['headers']): [string, string][] {
@@ -151,12 +155,4 @@ function one(headers: Answer['headers'], name: string): string | undefined {
 function numberIn(headers: Answer['headers'], name: string): number | undefined {
   const number = Number(one(headers, name) ?? Number.NaN);
   return Number.isFinite(number) && number >= 0 ? number : undefined;
-}
-
-/** RFC 9110 section 10.2.3: seconds or a date. */
-function retryAfterMs(value: string | undefined, nowMs: number): number | undefined {
-  if (value === undefined) return undefined;
-  const seconds = Number(value);
-  const ms = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(value) - nowMs;
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
 }

@@ -1,7 +1,8 @@
 // What a function wrote, read from Cloud Logging. The gateway's account needs `roles/logging.viewer` in the project.
 // https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
 
-import { codeOfStatus, firstLine, PROVIDER } from './google-errors.ts';
+import { firstLine, PROVIDER } from './google-errors.ts';
+import { codeOfStatus } from './http-status.ts';
 import { type LogLine, ProviderError } from './provider.ts';
 import { type Answer, SendError, type Sender } from './send.ts';
 
@@ -75,10 +76,12 @@ export function createLogsReader(options: {
       });
     const { status } = answer;
     if (status === 200) return answer;
-    const code = status >= 500 ? 'PROVIDER_UNAVAILABLE' : codeOfStatus(status);
     const told = parse(answer.body).error;
     const why = isRecord(told) ? firstLine(String(told.message ?? '')) : `status ${status}`;
-    throw new ProviderError(code, `${why}, on logs of ${target}`, { ...facts, status });
+    throw new ProviderError(codeOfStatus(status), `${why}, on logs of ${target}`, {
+      ...facts,
+      status,
+    });
   }
 }
 

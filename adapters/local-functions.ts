@@ -4,7 +4,7 @@
 import { chmodSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { writeWhole } from './emulators/whole-file.ts';
+import { writeWhole } from './runtime/whole-file.ts';
 
 /** What `invoke` needs of a deployment; secrets are in it, so the file is its owner's alone. */
 export interface LocalFunction {

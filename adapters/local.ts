@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
+import { checkSpec } from './check-spec.ts';
 import { type LocalFunction, openLocalFunctions } from './local-functions.ts';
 import { specHash } from './names.ts';
 import {
@@ -146,32 +147,13 @@ export function createLocal(options: LocalOptions): Provider {
     const refuse = errorOf('deploy', spec.name);
     const invalid = (what: string) => refuse('PROVIDER_INVALID', 'no', what);
     if (!/^[a-z0-9-]{1,64}$/i.test(spec.name)) throw invalid(`${spec.name} is not a name`);
-    if (spec.region !== REGION) throw invalid(`region ${spec.region} is not ${REGION}`);
-    if (spec.timeoutMs < 1 || spec.timeoutMs > limits.maxTimeoutMs) {
-      throw invalid(`timeoutMs ${spec.timeoutMs} is not within 1 and ${limits.maxTimeoutMs}`);
-    }
-    const { minMemoryMiB, maxMemoryMiB } = limits;
-    if (spec.memoryMiB < minMemoryMiB || spec.memoryMiB > maxMemoryMiB) {
-      throw invalid(
-        `memoryMiB ${spec.memoryMiB} is not within ${minMemoryMiB} and ${maxMemoryMiB}`,
-      );
-    }
     try {
       sortedPaths(spec.files);
     } catch (cause) {
       throw refuse('PROVIDER_INVALID', 'no', 'the artifact has a path that leads outside', cause);
     }
     const of = functionOf(spec);
-    const envBytes = Buffer.byteLength(JSON.stringify(of.env));
-    if (envBytes > limits.maxEnvBytes) {
-      throw invalid(`env and secrets take ${envBytes} bytes, limit ${limits.maxEnvBytes}`);
-    }
-    let unpackedBytes = 0;
-    for (const bytes of spec.files.values()) unpackedBytes += bytes.length;
-    if (unpackedBytes > limits.maxUnpackedBytes) {
-      const what = `artifact is ${unpackedBytes} bytes, limit ${limits.maxUnpackedBytes}`;
-      throw refuse('PROVIDER_TOO_LARGE', 'no', what);
-    }
+    checkSpec(spec, { provider: NAME, limits, regions: [REGION], variables: of.env });
     refuseUntrusted(of, 'deploy');
     return of;
   }

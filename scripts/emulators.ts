@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { startAwsLambda } from '../adapters/emulators/aws-lambda.ts';
 import { startAzureFunctions } from '../adapters/emulators/azure-functions.ts';
 import { startGoogleCloudFunctions } from '../adapters/emulators/google-cloud-functions.ts';
-import { writeWhole } from '../adapters/emulators/whole-file.ts';
+import { writeWhole } from '../adapters/runtime/whole-file.ts';
 import type { EmulatorsFile } from '../broker/clouds.ts';
 import { errorLine } from './cli/cli-error.ts';
 import { findHome } from './cli/house.ts';

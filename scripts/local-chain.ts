@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { writeWhole } from '../adapters/emulators/whole-file.ts';
+import { writeWhole } from '../adapters/runtime/whole-file.ts';
 import { type Anvil, RpcError, startAnvil } from './local-chain/anvil.ts';
 import { type History, type Operation, openHistory } from './local-chain/history.ts';
 import { createSequencer, DivergedError, type Sequencer } from './local-chain/sequencer.ts';

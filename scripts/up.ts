@@ -6,7 +6,7 @@ import { existsSync, globSync, mkdirSync, readFileSync, rmSync, statSync } from 
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { writeWhole } from '../adapters/emulators/whole-file.ts';
+import { writeWhole } from '../adapters/runtime/whole-file.ts';
 import type { ContractAddresses } from '../contracts/deploy.ts';
 import { CliError, errorLine } from './cli/cli-error.ts';
 import { findHome, PACKAGE_ROOT } from './cli/house.ts';

@@ -46,6 +46,12 @@ export function tooLarge(message: string): AwsError {
   return new AwsError(413, 'RequestEntityTooLargeException', { message });
 }
 
+/** The account's quota of code storage is reached. */
+export function storageFull(): AwsError {
+  const message = 'Code storage limit exceeded.';
+  return new AwsError(400, 'CodeStorageExceededException', { Type: 'User', message });
+}
+
 export function throttled(reason: string, message: string, retryAfterMs?: number): AwsError {
   const headers =
     retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(retryAfterMs / 1000)) };

@@ -3,11 +3,11 @@
 
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeWhole } from '../runtime/whole-file.ts';
 import { AwsError, invalidParameter, notFound } from './aws-errors.ts';
 import type { EventInvokeConfig, Functions } from './aws-functions.ts';
 import type { Invocations } from './aws-invocations.ts';
 import { checkNumber, isRecord, type Operation } from './aws-operations.ts';
-import { writeWhole } from './whole-file.ts';
 
 /** An event that was accepted. */
 export interface LambdaEvent {

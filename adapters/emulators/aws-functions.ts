@@ -5,8 +5,8 @@ import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readZip, UnzipError, unzip } from '../runtime/unzip.ts';
+import { writeWhole } from '../runtime/whole-file.ts';
 import { invalidParameter, notFound, tooLarge } from './aws-errors.ts';
-import { writeWhole } from './whole-file.ts';
 
 /** A version's configuration in the API's own shape; all the fields of the real one that apply to a zip function. */
 export interface Configuration {

@@ -5,7 +5,14 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
-import { AwsError, invalidField, platformError, throttled, tooLarge } from './aws-errors.ts';
+import {
+  AwsError,
+  invalidField,
+  platformError,
+  storageFull,
+  throttled,
+  tooLarge,
+} from './aws-errors.ts';
 import { createEventOperations, openEvents, type Schedule } from './aws-events.ts';
 import {
   createUrlOperations,
@@ -185,7 +192,7 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
       const asked = parse(request);
       fault = faults.take(asked.operation, asked.functionName);
       if (!(await spoilBefore(response, fault))) return;
-      refuse(fault);
+      refuse(fault, asked.operation);
       ready =
         asked.operation === 'Invoke'
           ? await invoke(asked, request, body, requestId, fault)
@@ -368,13 +375,17 @@ function startTimer(work: () => void, delayMs: number): () => void {
   return () => clearTimeout(timer);
 }
 
+/** What adds to the account's code storage. */
+const TAKES_STORAGE = new Set(['CreateFunction', 'UpdateFunctionCode', 'PublishVersion']);
+
 /** The platform's refusals that a fault asks for. */
-function refuse(fault: Fault | undefined): void {
+function refuse(fault: Fault | undefined, operation?: string): void {
   if (fault?.kind === 'throttle') {
     throw throttled('CallerRateLimitExceeded', 'Rate exceeded', fault.retryAfterMs);
   }
   if (fault?.kind === 'status') throw platformError(fault.code);
   if (fault?.kind === 'expire-credentials') throw expiredToken();
+  if (fault?.kind === 'quota' && operation && TAKES_STORAGE.has(operation)) throw storageFull();
 }
 
 function toAnswer(done: Invocation, withTail: boolean): Answer {

@@ -13,7 +13,7 @@ import {
 } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeWhole } from './whole-file.ts';
+import { writeWhole } from '../runtime/whole-file.ts';
 
 export interface Certificate {
   /** The authority, for clients to trust. */

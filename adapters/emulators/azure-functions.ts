@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import { join } from 'node:path';
 import { createChildren } from '../runtime/children.ts';
+import { writeWhole } from '../runtime/whole-file.ts';
 import { type App, openApp } from './azure-app.ts';
 import { answerArm } from './azure-arm.ts';
 import { loadCertificate } from './azure-certificate.ts';
@@ -16,7 +17,6 @@ import { answerScm } from './azure-scm.ts';
 import { openStore, type SiteRecord, type Store } from './azure-store.ts';
 import { createFaults, type Faults, serveFaults } from './faults.ts';
 import { openPort, type Port } from './port.ts';
-import { writeWhole } from './whole-file.ts';
 
 export interface AzureFunctionsEmulatorOptions {
   /** Holds certificate, token, plans, apps and packages. */

@@ -17,9 +17,17 @@ export function putPlan({
   parts,
   path: [name = ''],
   body,
+  fault,
 }: ArmRequest): Promise<ArmAnswer> | ArmAnswer {
   const { location, sku, kind, tags } = asRecord(body);
   const skuName = asRecord(sku).name;
+  // The cloud says it with a 401 (open), which is no word about credentials.
+  if (fault?.kind === 'quota')
+    return failed(
+      401,
+      'Unauthorized',
+      'Operation cannot be completed without additional quota. Current Limit (Dynamic VMs): 0.',
+    );
   if (typeof location !== 'string')
     return failed(
       400,

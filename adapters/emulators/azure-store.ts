@@ -3,7 +3,7 @@
 import { mkdirSync } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeWhole } from './whole-file.ts';
+import { writeWhole } from '../runtime/whole-file.ts';
 
 export interface PlanRecord {
   readonly name: string;

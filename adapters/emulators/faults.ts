@@ -29,6 +29,8 @@ export type Fault =
   /** The port refuses connections. Lasts until the rules change; `on`, `times` and `probability` have no meaning. */
   | { readonly kind: 'outage'; readonly scope?: OutageScope }
   | { readonly kind: 'expire-credentials' }
+  /** The account may have no more: what makes or enlarges something is refused. */
+  | { readonly kind: 'quota' }
   /** Long-running work ends in an error, or never ends. */
   | { readonly kind: 'operation-fails' }
   | { readonly kind: 'stuck-operation' };
@@ -69,6 +71,7 @@ const KINDS: ReadonlySet<string> = new Set<Fault['kind']>([
   'lie',
   'outage',
   'expire-credentials',
+  'quota',
   'operation-fails',
   'stuck-operation',
 ]);

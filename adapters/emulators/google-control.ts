@@ -270,7 +270,8 @@ async function createFunction(call: Call, { functions, nowMs }: ControlParts): P
     },
     functions,
   );
-  return operationJson(await functions.begin({ verb: 'create', target, wanted, ...faultOf(call) }));
+  const operation = await functions.begin({ verb: 'create', target, wanted, ...faultOf(call) });
+  return operationJson(operation, functions);
 }
 
 async function updateFunction(call: Call, { functions, nowMs }: ControlParts): Promise<Json> {
@@ -292,16 +293,16 @@ async function updateFunction(call: Call, { functions, nowMs }: ControlParts): P
     { ...wanted, name: target, state: 'DEPLOYING', updateTime: new Date(nowMs()).toISOString() },
     functions,
   );
-  return operationJson(
-    await functions.begin({ verb: 'update', target, wanted: full, ...faultOf(call) }),
-  );
+  const asked = { verb: 'update', target, wanted: full, ...faultOf(call) } as const;
+  return operationJson(await functions.begin(asked), functions);
 }
 
 async function deleteFunction(call: Call, { functions }: ControlParts): Promise<Json> {
   const target = `${call.parent}/functions/${call.name}`;
   if (!functions.find(target)) throw notFound(target);
   if (functions.isBusy(target)) throw busy();
-  return operationJson(await functions.begin({ verb: 'delete', target, ...faultOf(call) }));
+  const operation = await functions.begin({ verb: 'delete', target, ...faultOf(call) });
+  return operationJson(operation, functions);
 }
 
 function getFunction({ parent, name }: Call, { functions }: ControlParts): Json {
@@ -319,12 +320,12 @@ function listFunctions(call: Call, { functions }: ControlParts): Json {
 function getOperation({ parent, name }: Call, { functions }: ControlParts): Json {
   const operation = functions.operation(`${parent}/operations/${name}`);
   if (!operation) throw notFound(`${parent}/operations/${name}`);
-  return operationJson(operation);
+  return operationJson(operation, functions);
 }
 
 function listOperations(call: Call, { functions }: ControlParts): Json {
   const { page, nextPageToken } = pageOf(functions.operations(call.parent), call.query);
-  return { operations: page.map(operationJson), nextPageToken };
+  return { operations: page.map((one) => operationJson(one, functions)), nextPageToken };
 }
 
 /** A page token is the place to go on at. */
@@ -338,8 +339,15 @@ function pageOf<T>(
   return { page: all.slice(from, next), nextPageToken: next < all.length ? String(next) : '' };
 }
 
-function operationJson(operation: StoredOperation): Json {
-  const { name, verb, target, createTime, endTime, error, response } = operation;
+/** Its response is the function as it is now: a copy kept in the operation would keep its secrets when it is gone. */
+function operationJson(operation: StoredOperation, functions: Pick<Functions, 'find'>): Json {
+  const { name, verb, target, createTime, endTime, error } = operation;
+  const isDone = endTime !== undefined;
+  const type = verb === 'delete' ? 'protobuf.Empty' : 'cloud.functions.v2.Function';
+  const response = {
+    '@type': `type.googleapis.com/google.${type}`,
+    ...(verb !== 'delete' && (functions.find(target) ?? { name: target })),
+  };
   return {
     name,
     metadata: {
@@ -351,14 +359,16 @@ function operationJson(operation: StoredOperation): Json {
       cancelRequested: false,
       apiVersion: 'v2',
     },
-    done: endTime !== undefined,
+    done: isDone,
     ...(error && { error }),
-    ...(response && { response }),
+    ...(isDone && !error && { response }),
   };
 }
 
 function faultOf({ fault }: Call): Pick<StoredOperation, 'fault'> | undefined {
-  return fault?.kind === 'operation-fails' || fault?.kind === 'stuck-operation'
+  return fault?.kind === 'operation-fails' ||
+    fault?.kind === 'stuck-operation' ||
+    fault?.kind === 'quota'
     ? { fault: fault.kind }
     : undefined;
 }

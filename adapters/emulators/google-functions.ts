@@ -4,11 +4,11 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { writeWhole } from '../runtime/whole-file.ts';
 import { BuildError, build } from './google-build.ts';
 import { type Front, type FrontParts, openFront } from './google-front.ts';
 import { type Revision, startInstance } from './google-instance.ts';
 import type { FunctionResource, Store, StoredFunction, StoredOperation } from './google-state.ts';
-import { writeWhole } from './whole-file.ts';
 
 export interface Functions {
   find(name: string): FunctionResource | undefined;
@@ -42,6 +42,7 @@ export interface FunctionsParts extends FrontParts {
 const KEEP_SOURCE_MS = 60 * 60 * 1000;
 /** google.rpc.Code */
 const INVALID_ARGUMENT = 3;
+const RESOURCE_EXHAUSTED = 8;
 const INTERNAL = 13;
 
 export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
@@ -92,7 +93,7 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
     const work = perform(operation)
       .catch((error: unknown) => {
         log('operation failed inside', { operation: operation.name, error: String(error) });
-        finish(operation, { error: { code: INTERNAL, message: 'An internal error has occurred' } });
+        finish(operation, { code: INTERNAL, message: 'An internal error has occurred' });
       })
       .then(() => store.save())
       .finally(() => working.delete(operation.name));
@@ -104,6 +105,13 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
       return fail(operation, INTERNAL, 'Build failed: the fault switch says so');
     }
     if (operation.verb === 'delete') return takeDown(operation);
+    if (operation.fault === 'quota') {
+      return fail(
+        operation,
+        RESOURCE_EXHAUSTED,
+        'Quota exceeded for total allowable CPU per project per region.',
+      );
+    }
     await putUp(operation);
   }
 
@@ -118,7 +126,7 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
         removeCode(stored?.serving?.code);
         return parts.logs.remove(basename(operation.target));
       });
-    finish(operation, { response: { '@type': 'type.googleapis.com/google.protobuf.Empty' } });
+    finish(operation);
   }
 
   async function putUp(operation: StoredOperation): Promise<void> {
@@ -148,12 +156,7 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
       stored.resource = resource;
       stored.revisions += 1;
       rmSync(sourceFile, { force: true });
-      finish(operation, {
-        response: {
-          '@type': 'type.googleapis.com/google.cloud.functions.v2.Function',
-          ...resource,
-        },
-      });
+      finish(operation);
     } catch (error) {
       if (!isSameCode) removeCode(code);
       if (isClosed) return;
@@ -206,17 +209,14 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
         stateMessages: [{ severity: 'ERROR', type: 'DeployFailed', message }],
       };
     }
-    finish(operation, { error: { code, message } });
+    finish(operation, { code, message });
   }
 
-  function finish(
-    operation: StoredOperation,
-    outcome: Pick<StoredOperation, 'error'> | Pick<StoredOperation, 'response'>,
-  ): void {
-    Object.assign(operation, outcome);
+  function finish(operation: StoredOperation, error?: StoredOperation['error']): void {
+    if (error) operation.error = error;
+    delete operation.wanted;
     operation.endTime = new Date(parts.nowMs()).toISOString();
-    // Without the function it may have made: its environment holds secrets.
-    const { name, verb, error } = operation;
+    const { name, verb } = operation;
     log('operation done', { operation: name, verb, ...(error && { error }) });
   }
 

@@ -12,7 +12,7 @@ import {
 } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeWhole } from './whole-file.ts';
+import { writeWhole } from '../runtime/whole-file.ts';
 
 /** What a token is refused for, or undefined for a good one. */
 export type TokenFault = 'malformed' | 'signature' | 'audience' | 'expired';

@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeWhole } from './whole-file.ts';
+import { writeWhole } from '../runtime/whole-file.ts';
 
 /** `google.cloud.functions.v2.Function` as JSON, as far as it is kept. */
 export interface FunctionResource {
@@ -66,13 +66,12 @@ export interface StoredOperation {
   /** Name of the function. */
   readonly target: string;
   readonly createTime: string;
-  /** What is to be deployed; undefined for a delete. */
-  readonly wanted?: FunctionResource;
+  /** What is to be deployed; undefined for a delete, and once it is done: its environment holds secrets. */
+  wanted?: FunctionResource;
   /** Set by the fault switch when the call came. */
-  fault?: 'operation-fails' | 'stuck-operation';
+  fault?: 'operation-fails' | 'stuck-operation' | 'quota';
   endTime?: string;
   error?: { readonly code: number; readonly message: string };
-  response?: Readonly<Record<string, unknown>>;
 }
 
 export interface State {

@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { JsonRpcProvider, parseEther, toQuantity, Wallet } from 'ethers';
-import { writeWhole } from '../../adapters/emulators/whole-file.ts';
+import { writeWhole } from '../../adapters/runtime/whole-file.ts';
 import { deployContracts } from '../../contracts/deploy.ts';
 import { createKey } from '../../contracts/keystore.ts';
 import { type Account, keysFolder, readAccount } from '../cli/account.ts';

@@ -4,7 +4,7 @@ import { closeSync, fdatasync, openSync, writeSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { writeWhole } from '../../adapters/emulators/whole-file.ts';
+import { writeWhole } from '../../adapters/runtime/whole-file.ts';
 
 /** What changes the chain. `atSec` is the chain's clock when it came, so that a replay gives the same timestamps. */
 export type Operation =

@@ -2,9 +2,11 @@
 // deploy run again converges once it is put right. Modules that do not start are in the conformance suite.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { createAwsLambda } from '../../adapters/aws-lambda.ts';
 import { createAzureFunctions } from '../../adapters/azure-functions.ts';
 import { startAwsLambda } from '../../adapters/emulators/aws-lambda.ts';
@@ -65,6 +67,7 @@ for (const [cloud, { open, upload }] of Object.entries(CLOUDS)) {
       ['too many requests', { kind: 'throttle', retryAfterMs: 0 }, 'PROVIDER_THROTTLED'],
       ['no network', { kind: 'outage' }, 'PROVIDER_CONNECTION'],
       ['work that fails', { kind: 'operation-fails' }, 'PROVIDER_DEPLOY_FAILED'],
+      ['a quota that is reached', { kind: 'quota' }, 'PROVIDER_QUOTA'],
     ];
     for (const [title, rule, code] of cases) {
       it(`${title}: ${code}; run again, it is deployed`, async () => {
@@ -94,6 +97,16 @@ for (const [cloud, { open, upload }] of Object.entries(CLOUDS)) {
       await converges();
     });
 
+    it('a removed function leaves none of its secrets on the disk of an emulator', async () => {
+      const secret = randomBytes(16).toString('hex');
+      const deployment = await deploy({ secrets: { TOKEN: secret } });
+      assert.ok(holds(dir, secret), 'it was never there');
+
+      await bed.provider.remove(deployment, within());
+
+      await until(() => !holds(dir, secret));
+    });
+
     /** The same again works, then writes nothing, and is gone after. */
     async function converges(): Promise<void> {
       const deployment = await deploy();
@@ -114,6 +127,28 @@ for (const [cloud, { open, upload }] of Object.entries(CLOUDS)) {
       return found;
     }
   });
+}
+
+/** Whether a file below the folder has the text. */
+function holds(dir: string, text: string): boolean {
+  return readdirSync(dir, { recursive: true, withFileTypes: true }).some(
+    (entry) => entry.isFile() && readText(join(entry.parentPath, entry.name)).includes(text),
+  );
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'latin1');
+  } catch {
+    // Written and renamed, or removed, while we look.
+    return '';
+  }
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (const endMs = Date.now() + 10_000; !condition(); await wait(20)) {
+    assert.ok(Date.now() < endMs, 'not within 10 s');
+  }
 }
 
 async function fails(work: Promise<unknown>, code: ProviderErrorCode): Promise<void> {

@@ -1,4 +1,4 @@
-// Files of an emulator that are there whole or not at all, whenever the process is killed.
+// Files that are there whole or not at all, whenever the process is killed.
 
 import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
