@@ -623,7 +623,6 @@ contract Disputes is IDisputes {
         if (address(REGISTRY.IDENTITY()) != address(IDENTITY)) revert Miswired("FunctionRegistry.IDENTITY");
         if (address(REGISTRY.BEACON()) != address(BEACON)) revert Miswired("FunctionRegistry.BEACON");
         if (BILLING.PROOF_WINDOW() != PROOF_WINDOW) revert Miswired("Billing.PROOF_WINDOW");
-        if (BILLING.MAX_PLEDGE() < DEMAND_PLEDGE) revert Miswired("Billing.MAX_PLEDGE");
         // A retired key's receipts must stay evidence as long as the batches they are in.
         if (IDENTITY.KEY_EVIDENCE() <= PROOF_WINDOW) revert Miswired("Identity.KEY_EVIDENCE");
     }

@@ -310,8 +310,7 @@ contract FunctionRegistry is IFunctionRegistry, ERC721, Multicall {
 
     /// @inheritdoc IFunctionRegistry
     function isOwner(uint256 functionId, address account) public view returns (bool) {
-        address owner = _ownerOf(functionId);
-        return owner != address(0) && _isAuthorized(owner, account, functionId);
+        return _isAuthorized(_ownerOf(functionId), account, functionId);
     }
 
     /// @inheritdoc IFunctionRegistry
