@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {Claim, GatewayBond, Lane, Line, PayoutRow} from "../../contracts/interfaces/IBilling.sol";
+import {Claim, GatewayBond, IBilling, Lane, Line, PayoutRow} from "../../contracts/interfaces/IBilling.sol";
 import {LibraryProbe} from "../../contracts/test-tokens/LibraryProbe.sol";
 import {MockUSDC} from "../../contracts/test-tokens/MockUSDC.sol";
 import {Test} from "./Vm.sol";
@@ -14,9 +14,10 @@ contract Play is World {
     uint256 internal constant PAYERS = 2;
     uint256 internal constant GATEWAYS = 2;
     uint256 internal constant LANES = 2;
-    uint256 public constant ACTIONS = 17;
+    uint256 public constant ACTIONS = 21;
 
     mapping(uint256 action => uint256) public counts;
+    mapping(uint256 action => uint256) public whilePaused;
     mapping(address payer => mapping(address gateway => mapping(address signer => uint256))) public ceilings;
     string public broken;
 
@@ -34,8 +35,14 @@ contract Play is World {
         deployAll(IERC20(address(token)));
         for (uint256 g = 0; g < GATEWAYS; ++g) {
             mintTo(gatewayAt(g), 100_000 * UNIT);
-            vm.prank(gatewayAt(g));
+            vm.startPrank(gatewayAt(g));
             billing.bond(gatewayAt(g), 50_000 * UNIT);
+            billing.deposit(gatewayAt(g), 20_000 * UNIT);
+            // Its floats, from which payees collect.
+            for (uint256 i = 0; i < 2; ++i) billing.allot(payeeAt(i), uint128(10_000 * UNIT));
+            identity.registerParty(1, "", 0);
+            addKey(gatewayAt(g), operatorKeyOf(g), 1);
+            vm.stopPrank();
             for (uint256 p = 0; p < PAYERS; ++p) {
                 mintTo(payerAt(p), 1_000_000 * UNIT);
                 for (uint256 l = 0; l < LANES; ++l) {
@@ -54,6 +61,10 @@ contract Play is World {
         return vm.addr(200 + (i % GATEWAYS));
     }
 
+    function operatorKeyOf(uint256 i) internal pure returns (uint256) {
+        return 500 + (i % GATEWAYS);
+    }
+
     function signerAt(uint256 i) public pure returns (address) {
         return vm.addr(300 + (i % LANES));
     }
@@ -66,27 +77,40 @@ contract Play is World {
         if (!condition && bytes(broken).length == 0) broken = what;
     }
 
+    function done(uint256 action) internal {
+        ++counts[action];
+        if (billing.paused()) ++whilePaused[action];
+    }
+
+    function isStopped(bytes memory action) internal returns (bool) {
+        if (!billing.paused()) return false;
+        (bool ok, bytes memory reason) = address(billing).call(action);
+        must(!ok && bytes4(reason) == IBilling.DepositsPaused.selector, "not stopped by the pause");
+        return true;
+    }
+
     /* ACTIONS */
 
     function deposit(uint256 p, uint256 amount) external {
         amount = bound(amount, 1, 1_000 * UNIT);
+        if (isStopped(abi.encodeCall(IBilling.deposit, (payerAt(p), amount)))) return;
         vm.prank(payerAt(p));
         billing.deposit(payerAt(p), amount);
-        ++counts[0];
+        done(0);
     }
 
     function withdraw(uint256 p, uint256 amount) external {
         amount = bound(amount, 0, billing.free(payerAt(p)));
         vm.prank(payerAt(p));
         billing.withdraw(payerAt(p), uint128(amount));
-        ++counts[1];
+        done(1);
     }
 
     function allot(uint256 p, uint256 g, uint256 amount) external {
         amount = bound(amount, 0, billing.free(payerAt(p)));
         vm.prank(payerAt(p));
         billing.allot(gatewayAt(g), uint128(amount));
-        ++counts[2];
+        done(2);
     }
 
     function topUp(uint256 p, uint256 g, uint256 limit) external {
@@ -101,7 +125,7 @@ contract Play is World {
         vm.prank(gateway);
         billing.topUp(gateway, payers);
         must(billing.lineOf(payer, gateway).allotted <= limit, "topped above the limit");
-        ++counts[3];
+        done(3);
     }
 
     function thaw(uint256 p, uint256 g, uint256 amount) external {
@@ -109,14 +133,14 @@ contract Play is World {
         amount = bound(amount, 0, billing.lineOf(payer, gateway).allotted);
         vm.prank(payer);
         billing.thaw(gateway, uint128(amount));
-        ++counts[4];
+        done(4);
     }
 
     function cancelThaw(uint256 p, uint256 g) external {
         if (billing.lineOf(payerAt(p), gatewayAt(g)).thawing == 0) return;
         vm.prank(payerAt(p));
         billing.cancelThaw(gatewayAt(g));
-        ++counts[5];
+        done(5);
     }
 
     /// I4
@@ -133,12 +157,12 @@ contract Play is World {
         }
         uint256 given = billing.free(payer) - had;
         must(given <= line.thawing && given <= line.allotted, "released too much");
-        ++counts[6];
+        done(6);
     }
 
     function wait(uint256 time) external {
         vm.warp(block.timestamp + bound(time, 1, 5 days));
-        ++counts[7];
+        done(7);
     }
 
     /// I2, I5
@@ -146,10 +170,11 @@ contract Play is World {
         (address payer, address gateway) = (payerAt(p), gatewayAt(g));
         GatewayBond memory bond = billing.gatewayBondOf(gateway);
         if (bond.unbondEnd != 0 && block.timestamp > bond.unbondEnd - billing.PROOF_WINDOW()) return;
+        if (block.timestamp > billing.laneOf(payer, gateway, signerAt(l)).expiry) extendLane(p, g, l, 0);
         uint256 allotted = billing.lineOf(payer, gateway).allotted;
         uint256 total = settleLane(payer, gateway, 300 + (l % LANES), amount, payeeAt(payee));
         must(allotted - billing.lineOf(payer, gateway).allotted == total, "the line paid something else");
-        ++counts[8];
+        done(8);
     }
 
     function settleLane(
@@ -199,15 +224,16 @@ contract Play is World {
     function payOut(uint256 g, uint256 payee) external {
         if (billing.claimable(gatewayAt(g), payeeAt(payee)) == 0) return;
         billing.payOut(gatewayAt(g), payeeAt(payee));
-        ++counts[9];
+        done(9);
     }
 
     function bondMore(uint256 g, uint256 amount) external {
         amount = bound(amount, 1, UNIT);
+        if (isStopped(abi.encodeCall(IBilling.bond, (gatewayAt(g), amount)))) return;
         mintTo(gatewayAt(g), amount);
         vm.prank(gatewayAt(g));
         billing.bond(gatewayAt(g), amount);
-        ++counts[10];
+        done(10);
     }
 
     function unbond(uint256 g, uint256 amount) external {
@@ -217,20 +243,20 @@ contract Play is World {
         amount = bound(amount, 0, bond.bond / 4);
         vm.prank(gatewayAt(g));
         billing.unbond(uint96(amount));
-        ++counts[11];
+        done(11);
     }
 
     function leave(uint256 g) external {
         GatewayBond memory bond = billing.gatewayBondOf(gatewayAt(g));
         if (bond.unbonding == 0 || block.timestamp < bond.unbondEnd) return;
         billing.leave(gatewayAt(g));
-        ++counts[12];
+        done(12);
     }
 
     function announceFee(uint256 g, uint16 bps) external {
         vm.prank(gatewayAt(g));
         billing.announceFee(bps % 3_001);
-        ++counts[13];
+        done(13);
     }
 
     /// I8
@@ -246,7 +272,7 @@ contract Play is World {
         must(sumFree() == free + toPayer + amount / 5, "shares");
         must(sumDues() == due && sumLines() == lines, "a slash took from payers or payees");
         must(2 * (toPayer + amount / 5) < amount, "more than half came back");
-        ++counts[14];
+        done(14);
     }
 
     function pledge(uint256 p, uint256 amount) external {
@@ -254,7 +280,7 @@ contract Play is World {
         amount = bound(amount, 0, free < UNIT ? free : UNIT);
         vm.prank(address(disputes));
         billing.pledge(payerAt(p), amount);
-        ++counts[15];
+        done(15);
     }
 
     function unpledge(uint256 g, uint256 amount) external {
@@ -262,7 +288,46 @@ contract Play is World {
         amount = bound(amount, 0, pledged < UNIT ? pledged : UNIT);
         vm.prank(address(disputes));
         billing.unpledge(gatewayAt(g), amount);
-        ++counts[16];
+        done(16);
+    }
+
+    function togglePause() external {
+        bool was = billing.paused();
+        vm.startPrank(GUARD);
+        if (was) billing.unpause();
+        else billing.pause();
+        vm.stopPrank();
+        done(17);
+    }
+
+    function closeLane(uint256 p, uint256 g, uint256 l) external {
+        vm.prank(payerAt(p));
+        billing.closeLane(gatewayAt(g), signerAt(l));
+        uint256 expiry = billing.laneOf(payerAt(p), gatewayAt(g), signerAt(l)).expiry;
+        must(expiry <= block.timestamp + billing.LINE_THAW(), "a closed lane lives on");
+        done(18);
+    }
+
+    function extendLane(uint256 p, uint256 g, uint256 l, uint256 more) public {
+        Lane memory lane = billing.laneOf(payerAt(p), gatewayAt(g), signerAt(l));
+        vm.prank(payerAt(p));
+        billing.extendLane(gatewayAt(g), signerAt(l), uint128(lane.cap + (more % UNIT)), type(uint32).max);
+        done(19);
+    }
+
+    /// @dev A payee takes from the gateway's float what no batch gave it.
+    function collect(uint256 g, uint256 payee, uint256 amount) external {
+        (address gateway, address to) = (gatewayAt(g), payeeAt(payee));
+        uint256 float = billing.lineOf(gateway, to).allotted;
+        if (float == 0) return;
+        amount = bound(amount, 1, float < UNIT ? float : UNIT);
+        uint256 had = billing.claimable(gateway, to);
+        uint128 cumulative = uint128(billing.dueOf(gateway, to).credited + amount);
+        bytes32 digest = billingDigest(probe.hashPayout(gateway, to, cumulative));
+        billing.collect(gateway, to, cumulative, sign(operatorKeyOf(g), digest));
+        must(billing.claimable(gateway, to) == had + amount, "collected something else");
+        must(billing.lineOf(gateway, to).allotted == float - amount, "the float paid something else");
+        done(20);
     }
 
     /* SUMS */
@@ -277,6 +342,9 @@ contract Play is World {
         for (uint256 p = 0; p < PAYERS; ++p) {
             for (uint256 g = 0; g < GATEWAYS; ++g) sum += billing.lineOf(payerAt(p), gatewayAt(g)).allotted;
         }
+        for (uint256 g = 0; g < GATEWAYS; ++g) {
+            for (uint256 i = 0; i < 2; ++i) sum += billing.lineOf(gatewayAt(g), payeeAt(i)).allotted;
+        }
     }
 
     function sumDues() public view returns (uint256 sum) {
@@ -287,6 +355,10 @@ contract Play is World {
 
     function sumBonds() public view returns (uint256 sum) {
         for (uint256 g = 0; g < GATEWAYS; ++g) sum += billing.gatewayBondOf(gatewayAt(g)).bond;
+    }
+
+    function isPaused() external view returns (bool) {
+        return billing.paused();
     }
 
     function held() external view returns (uint256) {
@@ -338,7 +410,7 @@ contract InvariantsTest is Test {
     /// hardhat-config: fuzz.runs = 24
     function testFuzz_LongGame(uint256 seed) public {
         uint256 actions = play.ACTIONS();
-        for (uint256 i = 0; i < 340; ++i) {
+        for (uint256 i = 0; i < 17 * actions; ++i) {
             seed = uint256(keccak256(abi.encode(seed)));
             act(i % actions, seed);
             if (i % 17 == 0) check();
@@ -346,12 +418,19 @@ contract InvariantsTest is Test {
         finish();
         check();
         for (uint256 k = 0; k < actions; ++k) yes(play.counts(k) > 0, "an action never happened");
+        // I10: all but deposits and bonds; how proofs and demands take and give is slash, pledge and unpledge.
+        for (uint256 k = 1; k < actions; ++k) yes(k == 10 || play.whilePaused(k) > 0, "an exit was stopped");
+        eq(play.whilePaused(0) + play.whilePaused(10), 0, "a pause stops deposits and bonds");
     }
 
-    /// @dev What needs a long wait or luck comes to its end here.
+    /// @dev What needs a long wait or luck comes to its end here, in a pause.
     function finish() internal {
+        if (play.isPaused()) play.togglePause();
         play.deposit(0, 100e6);
+        play.bondMore(0, 1);
+        play.togglePause();
         play.allot(0, 0, 50e6);
+        play.topUp(0, 1, 1);
         play.thaw(0, 0, 1e6);
         play.cancelThaw(0, 0);
         play.thaw(0, 0, 1e6);
@@ -359,8 +438,16 @@ contract InvariantsTest is Test {
         for (uint256 i = 0; i < 4; ++i) play.wait(5 days - 1);
         play.release(0, 0);
         play.leave(0);
+        play.extendLane(0, 0, 0, 1);
         play.settle(0, 0, 0, 1e6, 0);
         play.payOut(0, 0);
+        play.collect(0, 0, 1);
+        play.closeLane(0, 0, 0);
+        play.announceFee(0, 1);
+        play.slash(0, 0, 1e6, 1);
+        play.pledge(0, 1e6);
+        play.unpledge(0, 1e6);
+        play.withdraw(0, 1);
     }
 
     function act(uint256 action, uint256 s) internal {
@@ -382,6 +469,10 @@ contract InvariantsTest is Test {
         else if (action == 13) play.announceFee(g, uint16(amount));
         else if (action == 14) play.slash(g, p, amount, amount >> 64);
         else if (action == 15) play.pledge(p, amount);
-        else play.unpledge(g, amount);
+        else if (action == 16) play.unpledge(g, amount);
+        else if (action == 17) play.togglePause();
+        else if (action == 18) play.closeLane(p, g, l);
+        else if (action == 19) play.extendLane(p, g, l, amount);
+        else play.collect(g, payee, amount);
     }
 }
