@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { Wallet } from 'ethers';
+import { FeeData, JsonRpcProvider, Wallet } from 'ethers';
+import hre from 'hardhat';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { RpcProvider } from '../../contracts/chain/rpc.ts';
 import { createChain } from '../../contracts/chain.ts';
@@ -84,4 +85,37 @@ describe('deploy', function () {
       'Miswired',
     ]);
   });
+
+  it('deploys unchanged for an account without money where gas is free', async () => {
+    const override = { initialBaseFeePerGas: 0n };
+    const server = await hre.network.createServer({ network: 'default', override }, '127.0.0.1', 0);
+    const { address, port } = await server.listen();
+    const free = new FreeProvider(`http://${address}:${port}`, 31337, { staticNetwork: true });
+    try {
+      const penniless = Wallet.createRandom(free);
+
+      const contracts = await deployContracts(penniless);
+
+      assert.equal(await free.getBalance(penniless.address), 0n);
+      const sent = await free.getTransactionCount(penniless.address);
+      assert.equal(sent, 6, 'five contracts and a token');
+      for (const name of ['registry', 'identity', 'billing', 'disputes', 'beacon'] as const) {
+        const codes = [free, provider].map((one, i) =>
+          one.getCode([contracts, hardhat.contracts][i]?.[name] ?? ''),
+        );
+        const [here, there] = await Promise.all(codes);
+        assert.equal(here?.length, there?.length, name);
+      }
+    } finally {
+      free.destroy();
+      await server.close();
+    }
+  });
 });
+
+/** Of a node that asks nothing for gas, as Besu's with `--min-gas-price=0`; Hardhat's suggests a gwei whatever its base fee. */
+class FreeProvider extends JsonRpcProvider {
+  override async getFeeData(): Promise<FeeData> {
+    return new FeeData(0n);
+  }
+}
