@@ -68,6 +68,8 @@ contract FunctionRegistryTest is World {
         no(registry.isOwner(functionId, OWNER), "old owner");
         no(registry.isOwner(functionId, ALICE), "approval is cleared");
         no(registry.isOwner(12345, address(0)), "unknown function");
+        no(registry.isOwner(12345, OWNER), "unknown function of somebody");
+        no(registry.isOwner(functionId, address(0)), "nobody");
         vm.expectRevert(abi.encodeWithSelector(IFunctionRegistry.NameTaken.selector, "hello"));
         vm.prank(OWNER);
         registry.register("hello");
@@ -139,6 +141,17 @@ contract FunctionRegistryTest is World {
             vm.prank(OWNER);
             registry.publish(functionId, bad[i]);
         }
+    }
+
+    function test_PublishTakesEachTermAtItsBound() public {
+        VersionTerms memory terms = defaultVersion();
+        terms.tariff.roundMs = 60_000;
+        terms.tariff.publisherBps = 10_000;
+        terms.tariff.perCall = terms.tariff.maxPrice;
+        terms.accessMode = 2;
+        (terms.memoryMiB, terms.timeoutMs) = (1, 1);
+        vm.prank(OWNER);
+        eq(registry.priceTermsOf(registry.publish(functionId, terms)).tariff.roundMs, 60_000, "published");
     }
 
     function test_OnlyTheOwnerOrAnApprovedPublishes() public {
@@ -282,8 +295,10 @@ contract FunctionRegistryTest is World {
     }
 
     function inForce(uint32 setNo, uint64 at, bool expected) internal view {
-        (bool isInForce, ) = registry.isSetInForce(version, GATEWAY, setNo, at);
+        (bool isInForce, bytes32 hash) = registry.isSetInForce(version, GATEWAY, setNo, at);
         yes(isInForce == expected, "set in force");
+        bool exists = setNo > 0 && setNo <= registry.candidateSets(version, GATEWAY);
+        eq(hash, exists ? keccak256(abi.encode(ids)) : bytes32(0), "hash");
     }
 
     function expectInvalid(uint64[] memory set, uint64 id) internal {
@@ -294,7 +309,19 @@ contract FunctionRegistryTest is World {
 
     function test_CandidatesMustBeAscendingLiveAndOfTheVersion() public {
         expectInvalid(new uint64[](0), 0);
-        expectInvalid(new uint64[](33), 0);
+        uint64[] memory many = new uint64[](33);
+        for (uint64 i = 0; i < 33; ++i) {
+            many[i] = i + 1;
+            if (i < DEPLOYMENTS) continue;
+            vm.prank(PROVIDER);
+            registry.enrol(version, "local", "here");
+        }
+        expectInvalid(many, 0);
+        assembly {
+            mstore(many, 32)
+        }
+        vm.prank(GATEWAY);
+        registry.setCandidates(version, many);
         uint64[] memory set = new uint64[](2);
         (set[0], set[1]) = (2, 2);
         expectInvalid(set, 2);
@@ -325,33 +352,38 @@ contract FunctionRegistryTest is World {
     /* TOKEN URI */
 
     function test_TokenUriIsARegistrationFile() public {
+        string
+            memory services = '[{"name":"defaas-manifest","endpoint":"ipfs://f015512200000000000000000000000000000000000000000000000000000000000000001"}]';
+        eq(registry.tokenURI(functionId), fileOf(functionId, "hello", services), "with a version");
+        vm.prank(OWNER);
+        uint256 empty = registry.register("empty");
+        eq(registry.tokenURI(empty), fileOf(empty, "empty", "[]"), "without a version");
+        eq(registry.name(), "DeFaaS Functions", "name");
+        eq(registry.symbol(), "FUNC", "symbol");
+        vm.expectRevert(abi.encodeWithSignature("ERC721NonexistentToken(uint256)", 1));
+        registry.tokenURI(1);
+    }
+
+    function fileOf(uint256 id, string memory name, string memory services) internal view returns (string memory) {
         string memory head = string.concat(
-            '{"type":"https://eips.ethereum.org/EIPS/eip-8004#registration-v1","name":"hello","description":"DeFaaS function ',
+            '{"type":"https://eips.ethereum.org/EIPS/eip-8004#registration-v1","name":"',
+            name,
+            '","description":"DeFaaS function ',
             Strings.toHexString(OWNER),
-            '/hello","services":'
+            "/",
+            name,
+            '","services":'
         );
         string memory tail = string.concat(
             ',"registrations":[{"agentId":"',
-            Strings.toString(functionId),
+            Strings.toString(id),
             '","agentRegistry":"eip155:',
             Strings.toString(block.chainid),
             ":",
             Strings.toHexString(address(registry)),
             '"}],"supportedTrust":["crypto-economic"]}'
         );
-        string
-            memory services = '[{"name":"defaas-manifest","endpoint":"ipfs://f015512200000000000000000000000000000000000000000000000000000000000000001"}]';
-        eq(registry.tokenURI(functionId), uri(string.concat(head, services, tail)), "with a version");
-
-        vm.prank(OWNER);
-        uint256 empty = registry.register("empty");
-        string memory document = registry.tokenURI(empty);
-        yes(bytes(document).length > 0, "without a version");
-        vm.expectRevert(abi.encodeWithSignature("ERC721NonexistentToken(uint256)", 1));
-        registry.tokenURI(1);
-    }
-
-    function uri(string memory json) internal pure returns (string memory) {
-        return string.concat("data:application/json;base64,", Base64.encode(bytes(json)));
+        return
+            string.concat("data:application/json;base64,", Base64.encode(bytes(string.concat(head, services, tail))));
     }
 }

@@ -2,10 +2,23 @@
 pragma solidity 0.8.37;
 
 import {Identity} from "../../contracts/Identity.sol";
-import {Grant, IIdentity} from "../../contracts/interfaces/IIdentity.sol";
+import {Grant, IIdentity, IPolicy} from "../../contracts/interfaces/IIdentity.sol";
 import {VersionTerms} from "../../contracts/interfaces/IFunctionRegistry.sol";
 import {Wallet1271} from "../../contracts/test-tokens/Wallets.sol";
 import {World} from "./World.sol";
+
+/// @dev A policy that lets nobody in but those who ask exactly what it was told.
+contract StrictPolicy is IPolicy {
+    bytes32 internal immutable QUESTION;
+
+    constructor(uint256 functionId, address subject, uint32 scopes) {
+        QUESTION = keccak256(abi.encode(functionId, subject, scopes));
+    }
+
+    function allowed(uint256 functionId, address subject, uint32 scopes) external view returns (bool) {
+        return keccak256(abi.encode(functionId, subject, scopes)) == QUESTION;
+    }
+}
 
 /// @dev A policy that answers whatever bytes it is told to.
 contract Policy {
@@ -219,6 +232,8 @@ contract IdentityTest is World {
         eq(identity.epochOf(functionId), 1, "epoch");
         identity.grant(functionId, REPORTER, expiry, 1);
         yes(identity.isAllowed(closed, REPORTER, 1), "granted anew");
+        vm.warp(expiry);
+        no(identity.isAllowed(closed, REPORTER, 1), "over at its expiry");
         vm.expectRevert(abi.encodeWithSelector(IIdentity.Expired.selector, block.timestamp));
         identity.grant(functionId, ALICE, uint40(block.timestamp), 1);
         vm.stopPrank();
@@ -259,6 +274,35 @@ contract IdentityTest is World {
         no(identity.isAllowed(closed, ALICE, 1), "too short");
         policy.set(abi.encode(true), true);
         no(identity.isAllowed(closed, ALICE, 1), "burns all gas");
+    }
+
+    function test_PolicyIsAskedAboutTheFunctionSubjectAndScopes() public {
+        bytes32 closed = restricted(2);
+        StrictPolicy policy = new StrictPolicy(functionId, ALICE, 5);
+        vm.prank(OWNER);
+        identity.setPolicy(functionId, address(policy));
+        yes(identity.isAllowed(closed, ALICE, 5), "asked in full");
+        no(identity.isAllowed(closed, ALICE, 4), "other scopes");
+        no(identity.isAllowed(closed, REPORTER, 5), "another subject");
+        // Answers whether it began with 100 000 gas, less the 2 of its first instruction: GAS == 99 998.
+        vm.etch(address(policy), hex"5a6201869e145f5260205ff3");
+        yes(identity.isAllowed(closed, ALICE, 5), "its gas");
+    }
+
+    function test_KeyOfBothRolesIsGoodForEach() public {
+        uint40 deadline = uint40(block.timestamp);
+        bytes memory proof = possession(GATEWAY, NEW_KEY, 3, deadline);
+        address key = vm.addr(NEW_KEY);
+        vm.startPrank(GATEWAY);
+        identity.updateParty(3, "", 0);
+        identity.addKey(key, 3, deadline, proof);
+        vm.stopPrank();
+        for (uint8 role = 1; role <= 3; ++role) {
+            yes(identity.isKeyInForce(key, GATEWAY, role), "in force");
+            yes(identity.isEvidenceKey(key, GATEWAY, role), "evidence, though not retired");
+        }
+        no(identity.isKeyInForce(ALICE, address(0), 0), "no key has no role");
+        no(identity.isEvidenceKey(ALICE, address(0), 0), "nor as evidence");
     }
 
     /* RELAYED */
