@@ -280,10 +280,10 @@ contract DisputesTest is DisputesWorld {
     function test_ProofsEndWithTheirWindow() public {
         Place memory place = settleAll();
         Leaf memory leaf = leafAt(place, 0);
-        vm.warp(block.timestamp + 12 days);
+        uint256 until = place.settledAt + 12 days;
+        vm.warp(until);
         disputes.checkEdge(place, leaf);
-        uint256 until = block.timestamp;
-        vm.warp(block.timestamp + 1);
+        vm.warp(until + 1);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.WindowClosed.selector, until));
         disputes.checkEdge(place, leaf);
     }

@@ -115,7 +115,7 @@ contract LinesTest is World {
         billing.setLimit(GATEWAY, 0);
         eq(billing.limitOf(PAYER, GATEWAY), 0, "ended by itself");
         eq(line().allotted, 500 * UNIT + 1 - 5, "line");
-        eq(line().thawEnd, block.timestamp + 1 days, "clock");
+        eq(line().thawEnd, START + 2 days, "clock");
         vm.stopPrank();
     }
 
@@ -312,11 +312,10 @@ contract LinesTest is World {
         billing.allotBySig(ALICE, GATEWAY, 5, nonce, deadline, signature);
         vm.expectRevert(abi.encodeWithSelector(IBilling.InvalidSignature.selector, address(0)));
         billing.allotBySig(address(0), GATEWAY, 5, nonce, deadline, hex"00");
-        uint256 home = block.chainid;
-        vm.chainId(home + 1);
+        vm.chainId(HOME_CHAIN + 1);
         vm.expectRevert(abi.encodeWithSelector(IBilling.InvalidSignature.selector, PAYER));
         billing.allotBySig(PAYER, GATEWAY, 5, nonce, deadline, signature);
-        vm.chainId(home);
+        vm.chainId(HOME_CHAIN);
         billing.allotBySig(PAYER, GATEWAY, 5, nonce, deadline, signature);
         vm.expectRevert(abi.encodeWithSignature("InvalidAccountNonce(address,uint256)", PAYER, nonce + 1));
         billing.allotBySig(PAYER, GATEWAY, 5, nonce, deadline, signature);

@@ -171,10 +171,9 @@ contract SettlementTest is World {
         claim.signature = hex"";
         fails(claim, IBilling.InvalidSignature.selector);
         claim = claimOf(100, 1, "root");
-        uint256 home = block.chainid;
-        vm.chainId(home + 1);
+        vm.chainId(HOME_CHAIN + 1);
         fails(claim, IBilling.InvalidSignature.selector);
-        vm.chainId(home);
+        vm.chainId(HOME_CHAIN);
         settle(one(claim), paying(100));
     }
 
@@ -234,16 +233,16 @@ contract SettlementTest is World {
         vm.expectEmit(true, false, false, true, address(billing));
         emit IBilling.FeeAnnounced(GATEWAY, 300, block.timestamp + 2 days);
         billing.announceFee(300);
-        vm.warp(block.timestamp + 2 days - 1);
+        vm.warp(START + 2 days - 1);
         eq(billing.feeOf(GATEWAY), 0, "not yet");
-        vm.warp(block.timestamp + 1);
+        vm.warp(START + 2 days);
         eq(billing.feeOf(GATEWAY), 300, "now");
         billing.announceFee(500);
         eq(billing.feeOf(GATEWAY), 300, "folded");
         eq(billing.gatewayBondOf(GATEWAY).feeBps, 300, "stored");
         billing.announceFee(700);
         eq(billing.feeOf(GATEWAY), 300, "replaced before it started");
-        vm.warp(block.timestamp + 2 days);
+        vm.warp(START + 4 days);
         eq(billing.feeOf(GATEWAY), 700, "next");
         vm.stopPrank();
     }

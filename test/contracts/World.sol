@@ -28,7 +28,10 @@ abstract contract World is Test {
     uint256 internal constant SESSION_KEY = 0xB0B;
     uint256 internal constant OWNER_KEY = 0xCAFE;
     uint256 internal constant PAYER_KEY = 0xDAD;
+    // A test that moves time or chain and needs the old value counts from these: solc takes block.timestamp and block.chainid for
+    // constant in one call, and in the production profile reads them again instead of keeping them.
     uint256 internal constant START = 1_800_000_000;
+    uint256 internal constant HOME_CHAIN = 31_337;
     uint256 internal constant DEPLOYMENTS = 5;
 
     address internal immutable GATEWAY = vm.addr(0x6A7E);
