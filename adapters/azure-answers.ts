@@ -99,15 +99,15 @@ export function statusError(
   });
 }
 
-export function sendError(error: unknown, target: string): unknown {
+export function sendError(error: unknown, target: string, operation = 'invoke'): unknown {
   if (!(error instanceof SendError)) return error;
   const codes = {
     aborted: 'PROVIDER_DEADLINE',
     connection: 'PROVIDER_CONNECTION',
     'too-large': 'PROVIDER_TOO_LARGE',
   } as const;
-  const ran = error.began ? 'maybe' : 'no';
-  const where = { ...about('invoke', target), ran, cause: error } as const;
+  const ran = operation === 'invoke' && error.began ? 'maybe' : 'no';
+  const where = { ...about(operation, target), ran, cause: error } as const;
   return new ProviderError(codes[error.reason], `${error.message}, on ${target}`, where);
 }
 

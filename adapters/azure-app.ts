@@ -2,6 +2,7 @@
 
 import type { Site } from '@azure/arm-appservice';
 import { about, NAME } from './azure-answers.ts';
+import { CONNECTION_SETTING } from './azure-logs.ts';
 import { checkSpec } from './check-spec.ts';
 import { type DeploymentSpec, ProviderError, type ProviderLimits } from './provider.ts';
 
@@ -13,6 +14,7 @@ export interface AppOptions {
   readonly gateway: string;
   readonly regions: readonly string[];
   readonly storage: { readonly connectionString: string; readonly containerUrl?: string };
+  readonly insightsConnectionString?: string;
 }
 
 const MiB = 1024 * 1024;
@@ -21,7 +23,8 @@ const FLEX_INSTANCE_MIB = [512, 2048, 4096];
 /** Memory of a Consumption (Y1) instance, MiB (Azure Functions scale and hosting, service limits). */
 const Y1_INSTANCE_MIB = 1536;
 /** Settings that belong to the host or to us; a function's environment may not set them. */
-const RESERVED_ENV = /^(AZUREWEBJOBS|AZUREFUNCTIONS|FUNCTIONS_|WEBSITE|SCM_|DEPLOYMENT_|DEFAAS_)/i;
+const RESERVED_ENV =
+  /^(APPLICATIONINSIGHTS_|AZUREWEBJOBS|AZUREFUNCTIONS|FUNCTIONS_|WEBSITE|SCM_|DEPLOYMENT_|DEFAAS_)/i;
 
 /** The app as Azure Resource Manager takes it, without the tag that says it is whole. */
 export function siteOf(spec: DeploymentSpec, serverFarmId: string, options: AppOptions): Site {
@@ -36,6 +39,9 @@ export function siteOf(spec: DeploymentSpec, serverFarmId: string, options: AppO
     DEFAAS_FUNCTION: spec.functionName,
     DEFAAS_VERSION: String(spec.version),
     DEFAAS_TIMEOUT_MS: String(spec.timeoutMs),
+    ...(options.insightsConnectionString && {
+      [CONNECTION_SETTING]: options.insightsConnectionString,
+    }),
     ...(isFlex
       ? { DEPLOYMENT_STORAGE_CONNECTION_STRING: connectionString }
       : { FUNCTIONS_WORKER_RUNTIME: 'node', FUNCTIONS_EXTENSION_VERSION: '~4' }),

@@ -18,6 +18,7 @@ import {
   unlessMissing,
 } from './azure-answers.ts';
 import { type AppOptions, checkApp, instanceMiB, limitsOf, siteOf, tagsOf } from './azure-app.ts';
+import { createLogsReader, INSIGHTS_SCOPE } from './azure-logs.ts';
 import { type Package, packageOf, readProgrammingModel } from './azure-package.ts';
 import { placeOf } from './check-spec.ts';
 import {
@@ -63,6 +64,8 @@ export interface AzureFunctionsOptions {
   readonly regions: readonly string[];
   /** The storage account that the Functions host needs, and (Flex) the blob container URL for packages. */
   readonly storage: { readonly connectionString: string; readonly containerUrl?: string };
+  /** Of the Application Insights component that keeps what functions write; without it `logs` is PROVIDER_UNSUPPORTED. */
+  readonly insightsConnectionString?: string;
   /** `flex` (default) is Flex Consumption, `y1` the older Consumption plan on Linux. */
   readonly planKind?: 'flex' | 'y1';
   /** Default: `DefaultAzureCredential`. */
@@ -102,9 +105,16 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
     keepAliveMs: 60_000,
     ...(options.caPem === undefined ? {} : { ca: options.caPem }),
   });
+  const readLogs = createLogsReader({
+    connectionString: options.insightsConnectionString,
+    ...(options.endpoint !== undefined && { endpoint: options.endpoint }),
+    send: sender.send,
+    accessToken: async () => (await (await credential()).getToken(INSIGHTS_SCOPE))?.token ?? '',
+  });
   /** Keys read anew after a 401, by app; newer than those stored with the deployments. */
   const renewedKeys = new Map<string, Promise<string>>();
   let opening: Promise<Control> | undefined;
+  let signIn: Promise<AzureCredential> | undefined;
   let model: Promise<ReadonlyMap<string, Uint8Array>> | undefined;
 
   async function build(spec: DeploymentSpec): Promise<Package> {
@@ -113,8 +123,13 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
     return packageOf(spec, planKind, await model);
   }
 
+  function credential(): Promise<AzureCredential> {
+    signIn ??= options.credential ? Promise.resolve(options.credential) : defaultCredential();
+    return signIn;
+  }
+
   function control(): Promise<Control> {
-    opening ??= openControl(options).catch((error) => {
+    opening ??= openControl(options, credential).catch((error) => {
       opening = undefined;
       throw error;
     });
@@ -456,11 +471,6 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
     }
   }
 
-  async function logs(deployment: Pick<Deployment, 'name'>): Promise<never> {
-    const message = `logs are kept by Application Insights, not by the app, on ${deployment.name}, look there`;
-    throw new ProviderError('PROVIDER_UNSUPPORTED', message, about('logs', deployment.name));
-  }
-
   return {
     name: NAME,
     limits,
@@ -470,16 +480,20 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
     invoke,
     remove,
     list,
-    logs,
+    logs: ({ name }, query, { signal }) =>
+      guard('logs', name, signal, () => readLogs({ name, ...query, signal })),
     close: () => sender.close(),
   };
 }
 
-async function openControl(options: AzureFunctionsOptions): Promise<Control> {
+async function openControl(
+  options: AzureFunctionsOptions,
+  signIn: () => Promise<AzureCredential>,
+): Promise<Control> {
   // Imported at the first use: 40 MB and 0.25 s that a gateway without Azure does not pay.
   const { WebSiteManagementClient } = await import('@azure/arm-appservice');
   const rest = await import('@azure/core-rest-pipeline');
-  const credential = options.credential ?? (await defaultCredential());
+  const credential = await signIn();
   const client = new WebSiteManagementClient(credential, options.subscriptionId, {
     retryOptions: { maxRetries: 2, retryDelayInMs: 200, maxRetryDelayInMs: 2000 },
     ...(options.endpoint === undefined ? {} : { endpoint: options.endpoint }),

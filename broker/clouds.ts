@@ -26,6 +26,7 @@ export interface EmulatorsFile {
     readonly resourceGroup: string;
     readonly location: string;
     readonly storage: { readonly connectionString: string; readonly containerUrl: string };
+    readonly insightsConnectionString: string;
   };
 }
 
@@ -93,6 +94,9 @@ export function realClouds(
           connectionString: needed('DEFAAS_AZURE_STORAGE_CONNECTION'),
           containerUrl: needed('DEFAAS_AZURE_STORAGE_CONTAINER_URL'),
         },
+        ...(env.DEFAAS_AZURE_INSIGHTS_CONNECTION && {
+          insightsConnectionString: env.DEFAAS_AZURE_INSIGHTS_CONNECTION,
+        }),
       },
     }),
   };

@@ -95,6 +95,7 @@ async function startEmulators(
       resourceGroup: azure.resourceGroup,
       location: AZURE_LOCATION,
       storage: azure.storage,
+      insightsConnectionString: azure.insightsConnectionString,
     },
     ports: {
       aws: aws.port,

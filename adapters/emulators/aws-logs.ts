@@ -2,11 +2,9 @@
 // https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
 
 import { createHash } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import type { LogLine } from '../provider.ts';
-import { createLogFile, type LogFile } from '../runtime/log-file.ts';
 import { AwsError } from './aws-errors.ts';
+import { openLogFolder } from './log-folder.ts';
 
 /** `x-amz-target` of what is offered. */
 const TARGET = 'Logs_20140328.FilterLogEvents';
@@ -25,14 +23,7 @@ export interface Logs {
 }
 
 export function openLogs(dir: string, nowMs: () => number): Logs {
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const files = new Map<string, LogFile>();
-
-  const fileOf = (name: string): LogFile => {
-    const file = files.get(name) ?? createLogFile(join(dir, `${name}.jsonl`));
-    files.set(name, file);
-    return file;
-  };
+  const { fileOf, remove, close } = openLogFolder(dir);
 
   return {
     append: (functionName, text) => {
@@ -76,13 +67,8 @@ export function openLogs(dir: string, nowMs: () => number): Logs {
       };
     },
 
-    remove: async (functionName) => {
-      await fileOf(functionName).remove();
-      files.delete(functionName);
-    },
-    close: async () => {
-      await Promise.all([...files.values()].map((file) => file.flush()));
-    },
+    remove,
+    close,
   };
 }
 

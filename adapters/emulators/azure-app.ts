@@ -89,9 +89,10 @@ export function openApp(options: {
   readonly codeDir: string;
   readonly children: Children;
   readonly idleMs: number;
-  readonly log: (line: string) => void;
+  /** What the app's processes write. */
+  readonly onOutput: (chunk: Buffer) => void;
 }): App {
-  const { site, zip, codeDir, children, log } = options;
+  const { site, zip, codeDir, children, onOutput } = options;
   rmSync(codeDir, { recursive: true, force: true });
   mkdirSync(codeDir, { recursive: true });
   unzip(zip, codeDir, MAX_UNPACKED_BYTES);
@@ -123,7 +124,7 @@ export function openApp(options: {
       env: environmentOf(site, codeDir),
       memoryMiB,
       ipc: true,
-      onOutput: (chunk) => log(chunk.toString()),
+      onOutput,
     });
     const { functions, failed } = await firstWord(child);
     if (failed !== undefined) {

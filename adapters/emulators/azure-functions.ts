@@ -13,9 +13,17 @@ import { type App, openApp } from './azure-app.ts';
 import { answerArm } from './azure-arm.ts';
 import { loadCertificate } from './azure-certificate.ts';
 import { answerFront } from './azure-front.ts';
+import {
+  answerInsights,
+  CONNECTION_SETTING,
+  CONNECTION_STRING,
+  isInsights,
+  traceWriter,
+} from './azure-logs.ts';
 import { answerScm } from './azure-scm.ts';
 import { openStore, type SiteRecord, type Store } from './azure-store.ts';
 import { createFaults, type Faults, serveFaults } from './faults.ts';
+import { type LogFolder, openLogFolder } from './log-folder.ts';
 import { openPort, type Port } from './port.ts';
 
 export interface AzureFunctionsEmulatorOptions {
@@ -48,6 +56,8 @@ export interface AzureFunctionsEmulator {
   readonly resourceGroup: string;
   /** What an adapter needs as its storage account; nothing is stored there. */
   readonly storage: { readonly connectionString: string; readonly containerUrl: string };
+  /** Of its Application Insights. */
+  readonly insightsConnectionString: string;
   readonly faults: Faults;
   readonly faultsUrl?: string;
   /** Requests so far that change something at Azure Resource Manager or an SCM site. */
@@ -65,6 +75,8 @@ export interface AzureParts {
   readonly resourceGroup: string;
   readonly longRunning: 'none' | 'location' | 'azure-asyncoperation';
   readonly log: (line: string) => void;
+  /** Traces, by the name of their app. */
+  readonly logs: LogFolder;
   endpoint(): string;
   isToken(authorization: string | undefined): boolean;
   countWrite(): void;
@@ -100,6 +112,7 @@ export async function startAzureFunctions(
   rmSync(codeDir, { recursive: true, force: true });
 
   const log = options.log ?? (() => {});
+  const logs = openLogFolder(join(dir, 'logs'));
   const ports: { scope: 'control' | 'invoke'; port: Port; site?: string; role?: 'site' | 'scm' }[] =
     [];
   const apps = new Map<string, Promise<App>>();
@@ -149,10 +162,20 @@ export async function startAzureFunctions(
       codeDir: join(codeDir, site.name, `${publish}.${opened}`),
       children,
       idleMs: options.idleMs ?? IDLE_MS,
-      log,
+      onOutput: outputOf(site),
     });
     running.add(app);
     return app;
+  }
+
+  /** To the operator, and to Application Insights where the app's settings name it. */
+  function outputOf({ name, settings }: SiteRecord): (chunk: Buffer) => void {
+    const isConnected = settings[CONNECTION_SETTING] === CONNECTION_STRING;
+    const trace = isConnected ? traceWriter(logs, name) : () => {};
+    return (chunk) => {
+      log(chunk.toString());
+      trace(chunk);
+    };
   }
 
   /** Its running calls end first. */
@@ -170,6 +193,7 @@ export async function startAzureFunctions(
     resourceGroup: options.resourceGroup ?? 'defaas',
     longRunning: options.longRunning ?? 'location',
     log,
+    logs,
     endpoint: () => endpoint,
     isToken: (authorization) => isSame(authorization ?? '', `Bearer ${token}`),
     countWrite: () => {
@@ -182,6 +206,7 @@ export async function startAzureFunctions(
       if (app) void retire(app);
       const scm = ports.findIndex((one) => one.site === name && one.role === 'scm');
       if (scm >= 0) await ports.splice(scm, 1)[0]?.port.close();
+      await logs.remove(name);
     },
     async app(site) {
       const { name, active } = site;
@@ -204,7 +229,10 @@ export async function startAzureFunctions(
   };
 
   const arm = await openPort(
-    serve((request, response) => answerArm(parts, request, response)),
+    // Application Insights has a host of its own at Azure.
+    serve((request, response) =>
+      (isInsights(request.url) ? answerInsights : answerArm)(parts, request, response),
+    ),
     options.port ?? 0,
   );
   const endpoint = `https://127.0.0.1:${arm.port}`;
@@ -228,6 +256,7 @@ export async function startAzureFunctions(
       connectionString: 'UseDevelopmentStorage=true',
       containerUrl: 'https://devstoreaccount1.blob.core.windows.net/packages',
     },
+    insightsConnectionString: CONNECTION_STRING,
     faults,
     ...(faultSwitch === undefined ? {} : { faultsUrl: faultSwitch.url }),
     writes: () => writes,
@@ -237,6 +266,7 @@ export async function startAzureFunctions(
       await Promise.all(ports.map(({ port }) => port.close()));
       await children.close();
       await Promise.all([...running].map((app) => app.close()));
+      await logs.close();
       rmSync(codeDir, { recursive: true, force: true });
     },
   };

@@ -50,7 +50,9 @@ Module._load = function supply(request, ...rest) {
 
 function writeLog(level, category, message, id) {
   if (category === 'system' && level !== 'error') return;
-  process.stdout.write(`${new Date().toISOString()}\t${id}\t${level}\t${message}\n`);
+  // A text of several lines stays one line, as the emulator's logs read it.
+  const line = String(message).replaceAll('\n', '\r');
+  process.stdout.write(`${new Date().toISOString()}\t${id}\t${level}\t${line}\n`);
 }
 
 async function start() {

@@ -2,14 +2,9 @@
 // `entries.list` to read them. https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
 
 import { createHash } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { StringDecoder } from 'node:string_decoder';
 import type { LogLine } from '../provider.ts';
-import { createLogFile, type LogFile } from '../runtime/log-file.ts';
+import { cutLines, openLogFolder } from './log-folder.ts';
 
-/** Longest line that is kept, characters. */
-const MAX_LINE = 8 * 1024;
 const MAX_PAGE = 1000;
 /** The parts of a filter that are understood, with AND between. */
 const CLAUSES = {
@@ -34,28 +29,10 @@ export function openLogs(options: {
   readonly nowMs: () => number;
 }): Logs {
   const { dir, projectId, nowMs } = options;
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const files = new Map<string, LogFile>();
-
-  const fileOf = (service: string): LogFile => {
-    const file = files.get(service) ?? createLogFile(join(dir, `${service}.jsonl`));
-    files.set(service, file);
-    return file;
-  };
+  const folder = openLogFolder(dir);
 
   return {
-    writer: (service) => {
-      const decoder = new StringDecoder('utf8');
-      let rest = '';
-      return (chunk) => {
-        const lines = (rest + decoder.write(chunk)).split('\n');
-        rest = (lines.pop() ?? '').slice(0, MAX_LINE);
-        const atMs = nowMs();
-        for (const line of lines) {
-          if (line !== '') fileOf(service).append(toLine(line.slice(0, MAX_LINE), atMs));
-        }
-      };
-    },
+    writer: (service) => cutLines((line) => folder.fileOf(service).append(toLine(line, nowMs()))),
 
     list: async ({
       resourceNames,
@@ -71,7 +48,7 @@ export function openLogs(options: {
       if (!asked?.service) return { refusal: `Unparseable filter: ${String(filter)}` };
       if (!/^timestamp (asc|desc)$/.test(String(orderBy))) return { refusal: 'Invalid order_by' };
       const query = { sinceMs: asked.sinceMs, limit: Number.POSITIVE_INFINITY };
-      const lines = asked.isOurs ? [...(await fileOf(asked.service).read(query))] : [];
+      const lines = asked.isOurs ? [...(await folder.fileOf(asked.service).read(query))] : [];
       if (orderBy === 'timestamp desc') lines.reverse();
       const from = Number(pageToken ?? 0) || 0;
       const page = lines.slice(from, from + Math.min(Number(pageSize ?? 50) || 50, MAX_PAGE));
@@ -83,13 +60,8 @@ export function openLogs(options: {
       };
     },
 
-    remove: async (service) => {
-      await fileOf(service).remove();
-      files.delete(service);
-    },
-    close: async () => {
-      await Promise.all([...files.values()].map((file) => file.flush()));
-    },
+    remove: folder.remove,
+    close: folder.close,
   };
 }
 

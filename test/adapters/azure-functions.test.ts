@@ -37,12 +37,14 @@ function createProvider(
   overrides: Partial<AzureFunctionsOptions> = {},
 ) {
   const { endpoint, caPem, token, subscriptionId, resourceGroup, storage } = emulator;
+  const { insightsConnectionString } = emulator;
   return createAzureFunctions({
     endpoint,
     caPem,
     subscriptionId,
     resourceGroup,
     storage,
+    insightsConnectionString,
     gateway: '0x00000000000000000000000000000000000000bb',
     regions: [REGION],
     credential: { getToken: async () => ({ token, expiresOnTimestamp: Date.now() + 3_600_000 }) },
@@ -69,7 +71,7 @@ describe('Azure Functions, Flex Consumption', () => {
         },
       };
     },
-    { exitIsResult: false, tellsRetryAfter: true, hasNoLogs: true },
+    { exitIsResult: false, tellsRetryAfter: true },
   );
 });
 
@@ -341,6 +343,34 @@ describe('Azure Functions, what only Azure has', () => {
     assert.equal(unsigned.status, 401);
     // What was refused has not replaced what ran.
     assert.equal(text(await invoke(await deploy())), 'hello');
+  });
+
+  it('has no logs where no Application Insights is configured, and says what to set', async () => {
+    await open({}, { insightsConnectionString: '' });
+    const deployment = await provider.deploy(createSpec(REGION, { name: 'df-mute' }), within());
+    const query = { sinceMs: 0, limit: 9 };
+
+    await fails(provider.logs(deployment, query, within()), 'PROVIDER_UNSUPPORTED');
+  });
+
+  it('keeps what functions wrote over a restart, texts of several lines whole, for those with a token', async () => {
+    await open();
+    const handler = `export default (_, context) => { context.log('one\\ntwo'); return new Response(''); }`;
+    const spec = createSpec(REGION, { name: 'df-lines', handler });
+    const deployment = await provider.deploy(spec, within());
+    const { requestId } = await provider.invoke(deployment, createRequest(), within());
+    await close();
+    await open();
+
+    const lines = await provider.logs(deployment, { sinceMs: 0, limit: 9 }, within());
+
+    assert.deepEqual(
+      lines.map(({ text, level, requestId: id }) => [text, level, id]),
+      [['one\ntwo', 'info', requestId]],
+    );
+    await emulator.faults.set([{ kind: 'expire-credentials' }]);
+    const query = { sinceMs: 0, limit: 9 };
+    await fails(provider.logs(deployment, query, within()), 'PROVIDER_UNAUTHENTICATED');
   });
 
   it('speaks as Azure Resource Manager does of what is missing, unknown or not ours', async () => {

@@ -35,8 +35,6 @@ export interface ConformanceOptions {
   readonly tellsRetryAfter: boolean;
   /** There is no network between gateway and function, hence none that fails. */
   readonly isOnThisMachine?: boolean;
-  /** Where the cloud keeps no logs within reach of its own API. */
-  readonly hasNoLogs?: boolean;
 }
 
 const HANDLER = readFileSync(new URL('./fixtures/conformance-handler.mjs', import.meta.url));
@@ -265,10 +263,6 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
       const said = randomUUID();
       const read = (sinceMs: number, limit = 1000) =>
         bed.provider.logs(deployment, { sinceMs, limit }, within());
-      if (options.hasNoLogs) {
-        await rejects(read(0), 'PROVIDER_UNSUPPORTED', 'no');
-        return;
-      }
       const first = await get(`/log/first-${said}`);
       const second = await get(`/log/second-${said}`);
       // A cloud takes a moment to take in what was written.
@@ -293,7 +287,6 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
     });
 
     it('of a function that never ran: none', async () => {
-      if (options.hasNoLogs) return;
       const spec = createSpec(bed.region, { name: 'df-never-ran' });
       const fresh = await bed.provider.deploy(spec, within());
 

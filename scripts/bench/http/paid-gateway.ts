@@ -303,6 +303,7 @@ const NO_CONTROL_PLANES: EmulatorsFile = {
     resourceGroup: 'none',
     location: REGION,
     storage: { connectionString: '', containerUrl: '' },
+    insightsConnectionString: '',
   },
 };
 

@@ -1,0 +1,50 @@
+// What an emulator keeps of its cloud's logs: a file per function in one folder, and what instances write cut into lines.
+
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { StringDecoder } from 'node:string_decoder';
+import { createLogFile, type LogFile } from '../runtime/log-file.ts';
+
+/** Longest line that is kept, characters. */
+const MAX_LINE = 8 * 1024;
+
+export interface LogFolder {
+  /** `name` is a valid file name. */
+  fileOf(name: string): LogFile;
+  remove(name: string): Promise<void>;
+  /** Resolves when everything is written. */
+  close(): Promise<void>;
+}
+
+export function openLogFolder(dir: string): LogFolder {
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const files = new Map<string, LogFile>();
+
+  const fileOf = (name: string): LogFile => {
+    const file = files.get(name) ?? createLogFile(join(dir, `${name}.jsonl`));
+    files.set(name, file);
+    return file;
+  };
+
+  return {
+    fileOf,
+    async remove(name) {
+      await fileOf(name).remove();
+      files.delete(name);
+    },
+    async close() {
+      await Promise.all([...files.values()].map((file) => file.flush()));
+    },
+  };
+}
+
+/** Takes what one instance writes, in pieces; tells each line that is not empty. */
+export function cutLines(tell: (line: string) => void): (chunk: Buffer) => void {
+  const decoder = new StringDecoder('utf8');
+  let rest = '';
+  return (chunk) => {
+    const lines = (rest + decoder.write(chunk)).split('\n');
+    rest = (lines.pop() ?? '').slice(0, MAX_LINE);
+    for (const line of lines) if (line !== '') tell(line.slice(0, MAX_LINE));
+  };
+}
