@@ -20,10 +20,12 @@ import type { AwsCredentials } from './aws-signature.ts';
 import { checkPackage, checkSpec } from './check-spec.ts';
 import { codeOfStatus } from './http-status.ts';
 import { specHash } from './names.ts';
+import { notAnswering, probe } from './probe.ts';
 import {
   type ControlOptions,
   type Deployment,
   type DeploymentSpec,
+  type InvokeResult,
   type Plan,
   type PlanStep,
   type Provider,
@@ -97,6 +99,8 @@ const LIMITS: ProviderLimits = {
 
 const NAME = 'aws-lambda';
 const ALIAS = 'live';
+/** No event of the gateway: `shims/aws.mjs` answers it itself. */
+const PROBE = Buffer.from('{"x-defaas-probe":1}');
 const INVOKE_QUERY = `Qualifier=${ALIAS}`;
 const RUNTIME = 'nodejs22.x';
 /** The role an emulator is given; it checks only its form. */
@@ -463,6 +467,29 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
     };
   }
 
+  /** One signed request. @throws ProviderError the API gave no result */
+  async function call(
+    deployment: Deployment,
+    payload: Buffer,
+    signal: AbortSignal,
+  ): Promise<InvokeResult> {
+    const { name } = deployment;
+    const fail = errorOf('invoke', name);
+    const signer = freshCredentials() ?? (await renewCredentials().catch(noCredentials(fail)));
+    // The region's origin, not that of the deployment's URL: an emulator comes back on another port.
+    const signed = signRequest(invokePath(name), INVOKE_QUERY, payload, signer, clock());
+    let answer: Answer;
+    try {
+      answer = await sender.send(signed, { signal, maxResponseBytes: MAX_ANSWER_BYTES });
+    } catch (error) {
+      throw sendFailure(error, fail);
+    }
+    const result = readAnswer(answer, deployment, clock());
+    if (!('code' in result)) return result;
+    const { code, ran, message, retryAfterMs } = result;
+    throw fail(code, ran, message, { status: answer.status, retryAfterMs });
+  }
+
   return {
     name: NAME,
     limits: LIMITS,
@@ -491,7 +518,14 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
             if (!isConflict || round === MAX_ROUNDS) throw error;
           }
         }
-        return deploymentOf(wanted);
+        const deployment = deploymentOf(wanted);
+        const { signal } = controlOptions;
+        const of = { provider: NAME, target: spec.name, signal } as const;
+        await probe(async () => {
+          const result = await call(deployment, PROBE, signal);
+          if (!result.ok) throw notAnswering(of, `${result.error.type}: ${result.error.message}`);
+        }, of);
+        return deployment;
       });
     },
 
@@ -502,28 +536,7 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
       if (request.body.length > MAX_PAYLOAD_BYTES) throw tooLarge(request.body.length);
       const payload = toPayload(request);
       if (payload.length > MAX_PAYLOAD_BYTES) throw tooLarge(payload.length);
-      const signer = freshCredentials() ?? (await renewCredentials().catch(noCredentials(fail)));
-      // The region's origin, not that of the deployment's URL: an emulator comes back on another port.
-      const signed = signRequest(
-        invokePath(deployment.name),
-        INVOKE_QUERY,
-        payload,
-        signer,
-        clock(),
-      );
-
-      let answer: Answer;
-      try {
-        answer = await sender.send(signed, { signal, maxResponseBytes: MAX_ANSWER_BYTES });
-      } catch (error) {
-        throw sendFailure(error, fail);
-      }
-
-      const result = readAnswer(answer, deployment, clock());
-      if ('code' in result) {
-        const { code, ran, message, retryAfterMs } = result;
-        throw fail(code, ran, message, { status: answer.status, retryAfterMs });
-      }
+      const result = await call(deployment, payload, signal);
       if (result.usage.disputed)
         options.log?.('usage disputed', { name: deployment.name, ...result.usage });
       return result;

@@ -27,6 +27,7 @@ import { createLogsReader } from './google-logs.ts';
 import { createGoogleTokens } from './google-tokens.ts';
 import { codeOfStatus } from './http-status.ts';
 import { specHash } from './names.ts';
+import { probe } from './probe.ts';
 import {
   type ControlOptions,
   type Deployment,
@@ -220,7 +221,10 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
       const { step, found } = await stepFor(spec, hash, signal);
       if (step.action === 'keep' && found) {
         if (lastWriting === '') onStep?.(step);
-        return deploymentOf(spec, hash, found);
+        const deployment = deploymentOf(spec, hash, found);
+        const of = { provider: PROVIDER, target: spec.name, signal } as const;
+        await probe(() => probeOnce(deployment, signal), of);
+        return deployment;
       }
       if (step.action === 'wait') {
         await settled(spec, signal);
@@ -379,6 +383,36 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
     } while (pageToken !== '');
   }
 
+  async function tokenFor({ name, url }: Deployment, signal: AbortSignal): Promise<string> {
+    try {
+      const held = tokens.idToken(url);
+      return typeof held === 'string' ? held : await abortable(signal, () => held);
+    } catch (error) {
+      throw controlError(error, { operation: 'invoke', target: name, signal });
+    }
+  }
+
+  /** What the gateway's account may call, and which shim answers, shows in one call. */
+  async function probeOnce(deployment: Deployment, signal: AbortSignal): Promise<void> {
+    const { name: target, url: origin } = deployment;
+    const token = await tokenFor(deployment, signal);
+    const headers = { authorization: `Bearer ${token}`, 'x-defaas-probe': '1' };
+    const request = { origin, method: 'POST', path: '/', headers, body: new Uint8Array() };
+    const answer = await sender
+      .send(request, { signal, maxResponseBytes: 64 * 1024 })
+      .catch((error: unknown) => {
+        if (!(error instanceof SendError)) throw error;
+        const code = error.reason === 'aborted' ? 'PROVIDER_DEADLINE' : 'PROVIDER_CONNECTION';
+        const facts = { provider: PROVIDER, operation: 'deploy', target, ran: 'no' } as const;
+        throw new ProviderError(code, `probe of ${target}: ${error.message}`, facts);
+      });
+    if (answer.headers['x-defaas-outcome'] === 'ok') return;
+    tokens.forget(origin);
+    const { code, message, status } = platformError(answer, target, nowMs());
+    const facts = { provider: PROVIDER, operation: 'deploy', target, ran: 'no', status } as const;
+    throw new ProviderError(code, message, facts);
+  }
+
   async function invoke(
     deployment: Deployment,
     request: InvokeRequest,
@@ -391,14 +425,7 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
       throw new ProviderError('PROVIDER_TOO_LARGE', message, { ...facts, ran: 'no' });
     }
 
-    let token: string;
-    try {
-      const held = tokens.idToken(url);
-      token = typeof held === 'string' ? held : await abortable(signal, () => held);
-    } catch (error) {
-      throw controlError(error, { operation: 'invoke', target, signal });
-    }
-
+    const token = await tokenFor(deployment, signal);
     const startedMs = performance.now();
     let answer: Answer;
     try {

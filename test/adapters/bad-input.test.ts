@@ -14,29 +14,38 @@ import { startAzureFunctions } from '../../adapters/emulators/azure-functions.ts
 import type { FaultRule } from '../../adapters/emulators/faults.ts';
 import { startGoogleCloudFunctions } from '../../adapters/emulators/google-cloud-functions.ts';
 import { createGoogleCloudFunctions } from '../../adapters/google-cloud-functions.ts';
-import {
-  type DeploymentSpec,
-  ProviderError,
-  type ProviderErrorCode,
-} from '../../adapters/provider.ts';
+import { ProviderError, type ProviderErrorCode } from '../../adapters/provider.ts';
 import { createRequest, createSpec, type TestBed } from './conformance.ts';
 
 interface Cloud {
   readonly open: (dir: string) => Promise<Omit<TestBed, 'writes'>>;
   /** What brings the code to the cloud. */
   readonly upload: string;
+  /** What a deploy says whose last step, one call, is refused: Azure's keys may take their time, until the deadline. */
+  readonly refusedCall: ProviderErrorCode;
+  /** The module is loaded before a call asks for it. */
+  readonly loadsAtStart: boolean;
 }
 
 const gateway = '0x00000000000000000000000000000000000000bb';
 const within = (ms = 30_000) => ({ signal: AbortSignal.timeout(ms) });
 
 const CLOUDS: Readonly<Record<string, Cloud>> = {
-  'aws-lambda': { open: openAws, upload: 'CreateFunction' },
-  'google-cloud-functions': { open: openGoogle, upload: 'Upload' },
-  'azure-functions': { open: openAzure, upload: 'publish' },
+  'aws-lambda': {
+    ...{ open: openAws, upload: 'CreateFunction' },
+    ...{ refusedCall: 'PROVIDER_UNAUTHENTICATED', loadsAtStart: true },
+  },
+  'google-cloud-functions': {
+    ...{ open: openGoogle, upload: 'Upload' },
+    ...{ refusedCall: 'PROVIDER_UNAUTHENTICATED', loadsAtStart: true },
+  },
+  'azure-functions': {
+    ...{ open: openAzure, upload: 'publish' },
+    ...{ refusedCall: 'PROVIDER_DEADLINE', loadsAtStart: false },
+  },
 };
 
-for (const [cloud, { open, upload }] of Object.entries(CLOUDS)) {
+for (const [cloud, { open, upload, refusedCall, loadsAtStart }] of Object.entries(CLOUDS)) {
   describe(`bad input on ${cloud}`, () => {
     let dir: string;
     let bed: Omit<TestBed, 'writes'>;
@@ -49,7 +58,7 @@ for (const [cloud, { open, upload }] of Object.entries(CLOUDS)) {
       rmSync(dir, { recursive: true, force: true });
     });
 
-    const deploy = (overrides: Partial<DeploymentSpec> = {}, ms?: number) =>
+    const deploy = (overrides: Parameters<typeof createSpec>[1] = {}, ms?: number) =>
       bed.provider.deploy(createSpec(bed.region, { name: 'df-bad', ...overrides }), within(ms));
 
     it('a package that is too large, a region that is none: refused before any request', async () => {
@@ -96,6 +105,23 @@ for (const [cloud, { open, upload }] of Object.entries(CLOUDS)) {
 
       await converges();
     });
+
+    it('calls that are refused: told at the end of the deploy; run again, it is deployed', async () => {
+      await bed.faults.set([{ kind: 'expire-credentials', on: { operation: 'invoke' } }]);
+      await fails(deploy({}, 8000), refusedCall);
+      assert.ok((bed.faults.hits()[0] ?? 0) > 0, 'nothing was called');
+      await bed.faults.clear();
+
+      await converges();
+    });
+
+    if (loadsAtStart) {
+      it('code that ends at its start: PROVIDER_DEPLOY_FAILED; put right, it is deployed', async () => {
+        await fails(deploy({ handler: 'process.exit(3);' }), 'PROVIDER_DEPLOY_FAILED');
+
+        await converges();
+      });
+    }
 
     it('a removed function leaves none of its secrets on the disk of an emulator', async () => {
       const secret = randomBytes(16).toString('hex');

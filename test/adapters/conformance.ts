@@ -293,7 +293,11 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
       const lines = await bed.provider.logs(fresh, { sinceMs: 0, limit: 9 }, within());
 
       await bed.provider.remove(fresh, within());
-      assert.deepEqual(lines, []);
+      // The cloud's own lines tell of the probe that ended the deploy.
+      assert.deepEqual(
+        lines.filter(({ level }) => level !== 'platform'),
+        [],
+      );
     });
   });
 
