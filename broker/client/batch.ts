@@ -77,7 +77,7 @@ export interface GroupPlace {
 
 export type PassedOver = (typeof PASSED_OVER)[number];
 
-/** A deployment that did not give the answer, with the reason why it was passed over, or the provider's error code and the time it took by the gateway's clock. */
+/** A deployment that did not give the answer, with the reason why it was passed over, `HEDGED` where another run answered first, or the provider's error code and the time it took by the gateway's clock. */
 export interface FailedAttempt {
   readonly deployment: number;
   readonly ran: 'no' | 'maybe';

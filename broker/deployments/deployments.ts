@@ -4,6 +4,7 @@ import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
 import type { Route } from '../invocation/choose.ts';
 import { createCircuit } from '../invocation/circuit.ts';
+import { createHedgeBudget, type HedgeBudget } from '../invocation/hedge.ts';
 import { createLatency } from '../invocation/latency.ts';
 import { BALANCED, type Routing, routingOf } from '../invocation/routing.ts';
 import type { DeploymentRecord, Ledger, LedgerState } from '../ledger/ledger.ts';
@@ -13,6 +14,8 @@ export interface Deployments {
   manifest(functionVersion: Hex): Manifest | undefined;
   /** What its manifest says of where calls run. */
   routing(functionVersion: Hex): Routing;
+  /** Of a version that asks for hedged calls. */
+  hedges(functionVersion: Hex): HedgeBudget | undefined;
   /** The live deployments of a version, by their id in the FunctionRegistry. */
   routes(functionVersion: Hex): ReadonlyMap<number, Route>;
   records(functionVersion?: Hex): readonly DeploymentRecord[];
@@ -31,11 +34,17 @@ interface DeploymentsOptions {
   readonly costPico: (deployment: Deployment) => bigint;
 }
 
+interface KnownManifest {
+  readonly manifest: Manifest;
+  readonly routing: Routing;
+  readonly hedges: HedgeBudget | undefined;
+}
+
 const NO_ROUTES: ReadonlyMap<number, Route> = new Map();
 
 export function createDeployments(options: DeploymentsOptions): Deployments {
   const records = new Map<string, DeploymentRecord>();
-  const manifests = new Map<Hex, { readonly manifest: Manifest; readonly routing: Routing }>();
+  const manifests = new Map<Hex, KnownManifest>();
   const routes = new Map<Hex, Map<number, Route>>();
 
   const enforce = (record: DeploymentRecord): void => {
@@ -69,7 +78,8 @@ export function createDeployments(options: DeploymentsOptions): Deployments {
   };
   const keepManifest = (functionVersion: Hex, bytes: Uint8Array): void => {
     const manifest = parseManifest(bytes);
-    manifests.set(functionVersion, { manifest, routing: routingOf(manifest) });
+    const hedges = manifest.routing?.hedge ? createHedgeBudget() : undefined;
+    manifests.set(functionVersion, { manifest, routing: routingOf(manifest), hedges });
   };
   for (const record of options.state.deployments) enforce(record);
   for (const { functionVersion, manifest } of options.state.manifests) {
@@ -78,6 +88,7 @@ export function createDeployments(options: DeploymentsOptions): Deployments {
 
   return {
     manifest: (functionVersion) => manifests.get(functionVersion)?.manifest,
+    hedges: (functionVersion) => manifests.get(functionVersion)?.hedges,
     routing: (functionVersion) => manifests.get(functionVersion)?.routing ?? BALANCED,
     routes: (functionVersion) => routes.get(functionVersion) ?? NO_ROUTES,
     records: (functionVersion) =>

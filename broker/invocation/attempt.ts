@@ -29,15 +29,35 @@ export type Outcome =
       readonly retryAfterMs: number | undefined;
     };
 
+/** What a second run may do that is begun before the first has ended. */
+export interface Hedge {
+  /** Asked when the first is slower than its deployment mostly is. */
+  take(): boolean;
+  /** The run whose answer did not count has ended: nobody pays for it, ms. */
+  lost(ms: number): void;
+}
+
 interface AttemptOptions {
   readonly timeoutMs: number;
   /** An idempotent version may be tried again when it may have run. */
   readonly idempotent: boolean;
+  /** Only for idempotent versions. */
+  readonly hedge?: Hedge | undefined;
   readonly signal: AbortSignal;
   readonly nowMs: () => number;
   /** Told of what is no ProviderError. */
   readonly onFault: (error: unknown) => void;
 }
+
+/** How one run ended; a promise of it never rejects. */
+type End =
+  | { readonly choice: Choice; readonly result: InvokeResult }
+  | {
+      readonly choice: Choice;
+      readonly result?: undefined;
+      readonly failure: FailedAttempt;
+      readonly retryAfterMs?: number | undefined;
+    };
 
 /** Tries the choices in order; a `maybe` ends it unless the version is idempotent. */
 export async function attempt(
@@ -49,45 +69,120 @@ export async function attempt(
   let unknown: Extract<Outcome, { kind: 'unknown' }> | undefined;
   let retryAfterMs: number | undefined;
   const endMs = options.nowMs() + options.timeoutMs + ALL_ATTEMPTS_MS;
-  for (const choice of choices) {
-    const { route } = choice;
-    const startedMs = options.nowMs();
-    const deadlineMs = Math.min(options.timeoutMs + COLD_START_MS, endMs - startedMs);
-    if (deadlineMs <= 0) break;
-    route.inFlight += 1;
-    route.circuit.began(startedMs);
-    const deadline = startDeadline(options.signal, deadlineMs);
-    try {
-      const { signal } = deadline;
-      const result = await route.provider.invoke(route.deployment, request, { signal });
-      route.circuit.succeeded();
-      route.latency.add(result.usage.measuredMs);
-      return { kind: 'answered', choice, result, failed };
-    } catch (error) {
-      // Anything but a ProviderError is a fault of ours in the middle of an attempt: it may have run.
-      const known = error instanceof ProviderError ? error : undefined;
-      if (known === undefined) options.onFault(error);
-      const ran = known?.ran ?? 'maybe';
-      const measuredMs = Math.round(options.nowMs() - startedMs);
-      failed.push({
-        deployment: route.id,
-        provider: route.provider.name,
-        code: known?.code ?? 'INTERNAL',
-        ran,
-        measuredMs,
-      });
-      route.circuit.failed(options.nowMs());
-      retryAfterMs = known?.retryAfterMs ?? retryAfterMs;
-      if (ran === 'maybe') {
-        unknown = { kind: 'unknown', choice, measuredMs, failed };
-        if (!options.idempotent || options.signal.aborted) return unknown;
+  const start = (choice: Choice): Promise<End> | undefined => {
+    const deadlineMs = Math.min(options.timeoutMs + COLD_START_MS, endMs - options.nowMs());
+    return deadlineMs > 0 ? run(choice, request, options, deadlineMs) : undefined;
+  };
+  for (let turn = 0; turn < choices.length; turn += 1) {
+    const choice = choices[turn];
+    const running = choice && start(choice);
+    if (choice === undefined || running === undefined) break;
+    const second = turn === 0 && options.hedge ? choices[1] : undefined;
+    const ends = second ? await hedged(choice, second, running, start, options) : [await running];
+    turn += ends.length - 1;
+    let answer: Extract<End, { result: InvokeResult }> | undefined;
+    for (const end of ends) {
+      if (end.result !== undefined) {
+        answer = end;
+        continue;
       }
-    } finally {
-      deadline.clear();
-      route.inFlight -= 1;
+      failed.push(end.failure);
+      retryAfterMs = end.retryAfterMs ?? retryAfterMs;
+      const { ran, measuredMs } = end.failure;
+      if (ran === 'maybe') unknown = { kind: 'unknown', choice: end.choice, measuredMs, failed };
     }
+    if (answer) return { kind: 'answered', choice: answer.choice, result: answer.result, failed };
+    if (unknown && (!options.idempotent || options.signal.aborted)) return unknown;
   }
   return unknown ?? { kind: 'none', failed, retryAfterMs };
+}
+
+/**
+ * The first run, and a second one beside it once the first is slower than 95 % of its deployment's calls. The first answer counts. The other
+ * run is left to its end, as the cloud goes on with it anyway: its load, its time and its circuit stay true.
+ */
+async function hedged(
+  first: Choice,
+  second: Choice,
+  running: Promise<End>,
+  start: (choice: Choice) => Promise<End> | undefined,
+  { hedge, nowMs }: AttemptOptions,
+): Promise<readonly End[]> {
+  const usualMs = first.route.latency.p95Ms();
+  if (usualMs === undefined) return [await running];
+  const startedMs = nowMs();
+  const inTime = await within(running, usualMs);
+  if (inTime !== undefined) return [inTime];
+  if (second.route.circuit.isOpen(nowMs()) || !hedge?.take()) return [await running];
+  const secondMs = nowMs();
+  const beside = start(second);
+  if (beside === undefined) return [await running];
+
+  const end = await Promise.race([running, beside]);
+  const isFirst = end.choice === first;
+  const other = isFirst ? beside : running;
+  if (end.result === undefined) return [end, await other];
+  void other.then(({ result }) => {
+    if (result !== undefined) hedge.lost(result.usage.billedMs);
+  });
+  const { route } = isFirst ? second : first;
+  const failure: FailedAttempt = {
+    deployment: route.id,
+    provider: route.provider.name,
+    code: 'HEDGED',
+    ran: 'maybe',
+    measuredMs: Math.round(nowMs() - (isFirst ? secondMs : startedMs)),
+  };
+  return [{ choice: isFirst ? second : first, failure }, end];
+}
+
+/** The promise's value, or undefined when it takes longer than `ms`. */
+async function within<Value>(promise: Promise<Value>, ms: number): Promise<Value | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function run(
+  choice: Choice,
+  request: InvokeRequest,
+  options: AttemptOptions,
+  deadlineMs: number,
+): Promise<End> {
+  const { route } = choice;
+  const startedMs = options.nowMs();
+  route.inFlight += 1;
+  route.circuit.began(startedMs);
+  const { signal, clear } = startDeadline(options.signal, deadlineMs);
+  try {
+    const result = await route.provider.invoke(route.deployment, request, { signal });
+    route.circuit.succeeded();
+    route.latency.add(result.usage.measuredMs);
+    return { choice, result };
+  } catch (error) {
+    // Anything but a ProviderError is a fault of ours in the middle of an attempt: it may have run.
+    const known = error instanceof ProviderError ? error : undefined;
+    if (known === undefined) options.onFault(error);
+    const nowMs = options.nowMs();
+    route.circuit.failed(nowMs);
+    const failure: FailedAttempt = {
+      deployment: route.id,
+      provider: route.provider.name,
+      code: known?.code ?? 'INTERNAL',
+      ran: known?.ran ?? 'maybe',
+      measuredMs: Math.round(nowMs - startedMs),
+    };
+    return { choice, failure, retryAfterMs: known?.retryAfterMs };
+  } finally {
+    clear();
+    route.inFlight -= 1;
+  }
 }
 
 /** A signal that aborts after `ms`, or with `outer`. By hand: `AbortSignal.any` and `.timeout` cost 20 us a call, this 2. */

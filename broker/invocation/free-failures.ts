@@ -8,7 +8,9 @@ const MAX_FUNCTIONS = 10_000;
 export interface FreeFailures {
   /** @throws DefaasError FUNCTION_FAILING  the function has used its hour's budget */
   refuseFailing(functionId: bigint, label: string): void;
-  /** Counts the time of a call that failed and cost nothing. */
+  /** Whether half of it is used: from then on no second runs are begun that nobody pays for. */
+  isHalfSpent(functionId: bigint): boolean;
+  /** Counts the time of a run that cost nothing: it failed, or another one's answer counted. */
   add(functionId: bigint, ms: number): void;
 }
 
@@ -36,6 +38,7 @@ export function createFreeFailures(budgetMs: number, nowMs: () => number): FreeF
         { retryAfterSec: Math.ceil((spent.untilMs - nowMs()) / 1000) },
       );
     },
+    isHalfSpent: (functionId) => 2 * (current(functionId)?.ms ?? 0) >= budgetMs,
     add: (functionId, ms) => {
       const spent = current(functionId) ?? { ms: 0, untilMs: nowMs() + HOUR_MS };
       spent.ms += ms;

@@ -8,7 +8,7 @@ import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { AccessToken } from '../tokens.ts';
 import type { KeyedCall } from './answers.ts';
-import { attempt, type Outcome } from './attempt.ts';
+import { attempt, type Hedge, type Outcome } from './attempt.ts';
 import { authorize } from './authorize.ts';
 import { type Choices, choose } from './choose.ts';
 import { type Hold, holdMoney, sponsorEmpty } from './hold.ts';
@@ -92,6 +92,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     const outcome = await attempt(choices.inTurn, requestFor(invocation), {
       timeoutMs: version.timeoutMs,
       idempotent: version.idempotent,
+      hedge: hedgeOf(gateway, version),
       // A caller that leaves early does not end its call: it runs, is charged, and answers its key.
       signal: gateway.closing,
       nowMs: gateway.nowMs,
@@ -121,6 +122,20 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     hold?.release();
     leave();
   }
+}
+
+/** What a second run of the call may do, where the version asks for it; at most half of what the function may fail free of charge. */
+function hedgeOf(
+  { deployments, freeFailures }: Gateway,
+  { functionVersion, functionId, idempotent }: FunctionVersion,
+): Hedge | undefined {
+  const budget = idempotent ? deployments.hedges(functionVersion) : undefined;
+  if (budget === undefined) return undefined;
+  budget.call();
+  return {
+    take: () => !freeFailures.isHalfSpent(functionId) && budget.take(),
+    lost: (ms) => freeFailures.add(functionId, ms),
+  };
 }
 
 /** The answer, and that its payer's money runs low where it does. */

@@ -95,7 +95,7 @@ export interface AuditResult {
 }
 
 /** How often deployments of a draw did not give the answer, by reason. No receipt proves the reason: a gateway that steers calls shows in the rates. */
-export type PassedOverCounts = Readonly<Record<PassedOver | 'FAILED', number>>;
+export type PassedOverCounts = Readonly<Record<PassedOver | 'HEDGED' | 'FAILED', number>>;
 
 /** What the audit reads of the chain: a view made of logs alone. */
 export type AuditView = Pick<
@@ -134,7 +134,7 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
     charged: new Map(),
     signers: new Map(),
     findings: [],
-    passedOver: { NOT_LIVE: 0, POLICY: 0, CIRCUIT_OPEN: 0, LOAD: 0, FAILED: 0 },
+    passedOver: { NOT_LIVE: 0, POLICY: 0, CIRCUIT_OPEN: 0, LOAD: 0, HEDGED: 0, FAILED: 0 },
     totals: { batches: 0, receipts: 0, proven: 0, findings: 0, total: 0n, unexplained: 0n },
   };
   const batches = options.view.batches(options.gateway);
@@ -298,7 +298,8 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
       ];
       tree.add(leaf);
       for (const { code } of item.attempts) {
-        run.passedOver[PASSED_OVER.find((one) => one === code) ?? 'FAILED'] += 1;
+        const passed = PASSED_OVER.find((one) => one === code);
+        run.passedOver[passed ?? (code === 'HEDGED' ? 'HEDGED' : 'FAILED')] += 1;
       }
       // Pages without end are no reason to read on: the tree cannot be the settled one any more.
       if (tree.count > count) break;

@@ -9,6 +9,12 @@ import { audit } from '../../broker/settlement/audit.ts';
 import { environmentOf, KEYS, type SmallHouse, startSmallHouse } from './small-house.ts';
 
 const HANDLER = 'export default (_, context) => context.provider;';
+/** Slow at one cloud, when it is asked to be. */
+const SLOW_AT = `export default async (request, context) => {
+  const isSlow = new URL(request.url).searchParams.get('slow') === context.provider;
+  if (isSlow) await new Promise((resolve) => setTimeout(resolve, 1_000));
+  return context.provider;
+};`;
 const CALLS = 12;
 const owner = KEYS.publisher.address;
 
@@ -23,6 +29,7 @@ describe('routing of calls', function () {
     await publish('cheap', { routing: { strategy: 'cheapest' } });
     await publish('elsewhere', { routing: { excludedRegions: ['us-east-1'] } });
     await publish('named', { providers: ['aws-lambda'] });
+    await publish('hedged', { idempotent: true, routing: { hedge: true } }, SLOW_AT);
     const caller = await house.caller(KEYS.user, await house.openLane(KEYS.user));
     invoke = async (request) => {
       const { response, receipt } = await caller.invoke(request);
@@ -44,8 +51,12 @@ describe('routing of calls', function () {
       ...(local && { local }),
     };
   };
-  const publish = async (name: string, manifest: Readonly<Record<string, unknown>>) => {
-    const version = `${await house.register(name, HANDLER, manifest)}`;
+  const publish = async (
+    name: string,
+    manifest: Readonly<Record<string, unknown>>,
+    handler = HANDLER,
+  ) => {
+    const version = `${await house.register(name, handler, manifest)}`;
     const session = await house.session(KEYS.publisher);
     const providers = ['aws-lambda', 'local'] as const;
     const { state } = await deploy(session, { owner, name, version, providers });
@@ -88,6 +99,25 @@ describe('routing of calls', function () {
     const after = await invoke({ function: `${owner}/cheap` });
 
     assert.equal(after.seq, before.seq + 1);
+  });
+
+  it('answers from a second cloud when the first is slow, and charges once', async () => {
+    const ask = (path: string, clouds: readonly string[]) =>
+      invoke({ function: `${owner}/hedged`, path, routing: { providers: clouds } });
+    const clouds = ['aws-lambda', 'local'];
+    for (let call = 0; call < 80; call += 1) await ask('/', [clouds[call % 2] ?? '']);
+    let { seq } = await ask('/', clouds);
+    let attempts: { deployment: number; code: string }[] = [];
+    // The draw decides which cloud is asked first: soon it is the slow one.
+    while (!attempts.some(({ code }) => code === 'HEDGED')) {
+      const receipt = await ask('/?slow=aws-lambda', clouds);
+      seq += 1;
+      assert.deepEqual([receipt.provider, receipt.seq], ['local', seq]);
+      const document = await fetch(`${house.url()}/receipts/${receipt.id}`);
+      ({ attempts } = await document.json());
+    }
+
+    assert.equal(attempts.length, 1);
   });
 
   it('leaves pages that account for every place of the draw', async () => {

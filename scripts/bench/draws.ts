@@ -1,0 +1,230 @@
+// `bench draws`: the gateway's own chooser, with clouds that are simulated. Are its candidates uniform, does it spread the load when what
+// it knows of the load is old, and does it keep calls away from a cloud that has become slow? The same figures every time.
+import {
+  type Provider,
+  ProviderError,
+  type ProviderErrorOptions,
+} from '../../adapters/provider.ts';
+import { type Choices, choose, type Route } from '../../broker/invocation/choose.ts';
+import { createCircuit } from '../../broker/invocation/circuit.ts';
+import { createLatency } from '../../broker/invocation/latency.ts';
+import { BALANCED } from '../../broker/invocation/routing.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { hashCall } from '../../contracts/libraries/receipts.ts';
+import type { Bar, Run } from './main.ts';
+
+const DRAWS = 100_000;
+const DEPLOYMENTS = 10;
+/** Calls that a deployment runs at once; more of them wait there, first come, first served. */
+const SLOTS = 8;
+const SERVICE_MS = 10;
+/** Share of all slots that is busy when all deployments are well. */
+const LOAD = 0.45;
+/** How much longer calls take at the slow one: sent a tenth of the calls it is nearly full. */
+const SLOWNESS = 2;
+/** How old the load may be that the chooser goes by: 36 calls come in that time. */
+const STALE_MS = 10;
+/** Of chi-square with 89 degrees of freedom, at 1 %: 90 ordered pairs of candidates. */
+const CRITICAL = 122.94;
+const VALUE: Hex = `0x${'5e'.repeat(24)}`;
+
+const BARS: readonly Bar[] = [
+  { figure: 'candidatesChiSquare', limit: CRITICAL },
+  { figure: 'busiestVsMean', limit: 1.05 },
+  { figure: 'slowMeanVsRandom', limit: 1 },
+  { figure: 'slowMeanVsRoundRobin', limit: 1 },
+  { figure: 'slowP99VsRandom', limit: 1 },
+  { figure: 'slowP99VsRoundRobin', limit: 1 },
+];
+
+export const run: Run = async (report) => {
+  report(`${DRAWS} draws among ${DEPLOYMENTS} deployments`);
+  const pairs = new Map<string, number>();
+  const equal = simulate(byLoad, { staleMs: STALE_MS }, ({ order }) => {
+    const pair = `${order[0]} ${order[1]}`;
+    pairs.set(pair, (pairs.get(pair) ?? 0) + 1);
+  });
+  report('one deployment is slow');
+  const slow = { slowness: SLOWNESS };
+  const [chosen, random, roundRobin] = [
+    simulate(byLoad, slow),
+    simulate(asDrawn, slow),
+    simulate(createRoundRobin(), slow),
+  ];
+  const figures = {
+    draws: DRAWS,
+    candidatesChiSquare: round(chiSquare(pairs)),
+    busiestVsMean: round((DEPLOYMENTS * Math.max(...equal.calls)) / DRAWS),
+    slowMeanVsRandom: round(chosen.meanMs / random.meanMs),
+    slowMeanVsRoundRobin: round(chosen.meanMs / roundRobin.meanMs),
+    slowP99VsRandom: round(chosen.p99Ms / random.p99Ms),
+    slowP99VsRoundRobin: round(chosen.p99Ms / roundRobin.p99Ms),
+  };
+  return { figures, bars: BARS, details: { equal, slow: { chosen, random, roundRobin } } };
+};
+
+type Pick = (choices: Choices) => number;
+
+/** What the gateway does: the first of those in turn. */
+const byLoad: Pick = ({ inTurn }) => inTurn[0]?.route.id ?? 0;
+/** Random: the draw without a look at the load. */
+const asDrawn: Pick = ({ order }) => order[0] ?? 0;
+function createRoundRobin(): Pick {
+  let call = 0;
+  return () => {
+    call += 1;
+    return call % DEPLOYMENTS;
+  };
+}
+
+interface Simulated {
+  readonly calls: readonly number[];
+  readonly meanMs: number;
+  readonly p99Ms: number;
+}
+
+/** Calls come as a Poisson process; service times are exponential, the last deployment's `slowness` times as long. */
+function simulate(
+  pick: Pick,
+  { slowness = 1, staleMs = 0 }: { readonly slowness?: number; readonly staleMs?: number },
+  onDraw: (choices: Choices) => void = () => {},
+): Simulated {
+  const random = createRandom();
+  const routes = Array.from({ length: DEPLOYMENTS }, (_, id) => createRoute(id));
+  const byId = new Map(routes.map((route) => [route.id, route]));
+  const ids = routes.map(({ id }) => id);
+  /** When each slot is free, and when the calls under way end. */
+  const free = routes.map(() => new Float64Array(SLOTS));
+  const ends: number[][] = routes.map(() => []);
+  const calls = routes.map(() => 0);
+  const took = new Float64Array(DRAWS);
+  const everyMs = SERVICE_MS / (DEPLOYMENTS * SLOTS * LOAD);
+  let nowMs = 0;
+  let reportedMs = 0;
+  for (let draw = 0; draw < DRAWS; draw += 1) {
+    nowMs += exponential(random, everyMs);
+    if (nowMs >= reportedMs + staleMs) {
+      reportedMs = nowMs;
+      for (const route of routes) {
+        const left = ends[route.id]?.filter((endMs) => endMs > nowMs) ?? [];
+        ends[route.id] = left;
+        route.inFlight = left.length;
+      }
+    }
+    const choices = choose({ value: VALUE, call: callHash(draw), ids }, byId, BALANCED, nowMs);
+    onDraw(choices);
+    const id = pick(choices);
+    const slots = free[id] ?? new Float64Array();
+    const slot = slots.indexOf(Math.min(...slots));
+    const isSlow = id === DEPLOYMENTS - 1;
+    const serviceMs = exponential(random, SERVICE_MS * (isSlow ? slowness : 1));
+    const endMs = Math.max(nowMs, slots[slot] ?? 0) + serviceMs;
+    slots[slot] = endMs;
+    ends[id]?.push(endMs);
+    calls[id] = (calls[id] ?? 0) + 1;
+    took[draw] = endMs - nowMs;
+  }
+  const sorted = took.toSorted();
+  const meanMs = took.reduce((sum, ms) => sum + ms, 0) / DRAWS;
+  return { calls, meanMs: round(meanMs), p99Ms: round(sorted[Math.floor(0.99 * DRAWS)] ?? 0) };
+}
+
+function chiSquare(pairs: ReadonlyMap<string, number>): number {
+  const cells = DEPLOYMENTS * (DEPLOYMENTS - 1);
+  const expected = DRAWS / cells;
+  let sum = (cells - pairs.size) * expected;
+  for (const count of pairs.values()) sum += (count - expected) ** 2 / expected;
+  return sum;
+}
+
+/** As prepaid calls are hashed: they differ in their nonce. */
+function callHash(nonce: number): Hex {
+  return hashCall({
+    payer: `0x${'a1'.repeat(20)}`,
+    gateway: `0x${'b2'.repeat(20)}`,
+    signer: `0x${'c3'.repeat(20)}`,
+    nonce: BigInt(nonce),
+    functionVersion: `0x${'d4'.repeat(32)}`,
+    input: `0x${'e5'.repeat(32)}`,
+    maxPrice: 1_000n,
+    deadlineSec: 1_800_000_000,
+    beacon: 7,
+  });
+}
+
+function createRoute(id: number): Route {
+  return {
+    id,
+    account: `0x${'f6'.repeat(20)}`,
+    provider: NOWHERE,
+    deployment: {
+      provider: NOWHERE.name,
+      name: `df-${id}`,
+      region: `${id}`,
+      specHash: '',
+      artifactCid: '',
+      memoryMiB: 128,
+      timeoutMs: 1_000,
+      url: '',
+    },
+    costPico: 0n,
+    inFlight: 0,
+    circuit: createCircuit(),
+    latency: createLatency(),
+  };
+}
+
+/** Never called: what a call takes is simulated. */
+const NOWHERE = createNowhere();
+
+function createNowhere(): Provider {
+  const options: ProviderErrorOptions = {
+    provider: 'local',
+    operation: 'simulate',
+    target: 'nowhere',
+    ran: 'no',
+  };
+  const never = (): never => {
+    throw new ProviderError('PROVIDER_UNSUPPORTED', 'it is simulated', options);
+  };
+  return {
+    name: 'local',
+    limits: {
+      maxRequestBytes: 0,
+      maxResponseBytes: 0,
+      maxTimeoutMs: 0,
+      minMemoryMiB: 0,
+      maxMemoryMiB: 0,
+      maxPackageBytes: 0,
+      maxUnpackedBytes: 0,
+      maxEnvBytes: 0,
+    },
+    regions: [],
+    plan: never,
+    deploy: never,
+    invoke: never,
+    remove: never,
+    list: never,
+    logs: never,
+    close: async () => {},
+  };
+}
+
+function exponential(random: () => number, mean: number): number {
+  return -mean * Math.log(1 - random());
+}
+
+/** From 0 up to 1, the same sequence every time (mulberry32, 32 bits of state). */
+function createRandom(): () => number {
+  let state = 20_261_122;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+function round(value: number): number {
+  return Number(value.toFixed(4));
+}
