@@ -18,7 +18,7 @@ const LINES: readonly (readonly [path: string, line: string, rule?: string])[] =
   ['adapters/azure-functions.ts', "import '@aws-sdk/client-lambda';", 'noRestrictedImports'],
   ['adapters/google-tokens.ts', "import '@azure/identity';", 'noRestrictedImports'],
   ['adapters/zip.ts', "import '../ipfs/car.ts';", 'noRestrictedImports'],
-  ['adapters/aws-lambda.ts', "import '@aws-sdk/client-lambda'; import 'aws4';"],
+  ['adapters/aws-lambda.ts', "import '@aws-sdk/client-lambda';"],
   ['adapters/emulators/aws-lambda.ts', "import '../aws-lambda.ts';", 'noRestrictedImports'],
   ['adapters/emulators/faults.ts', "import '@aws-sdk/client-lambda';", 'noRestrictedImports'],
   ['adapters/emulators/azure-functions.ts', "import '../runtime/pool.ts';"],
