@@ -9,10 +9,13 @@ import type { Bar, Run } from './main.ts';
 
 const KEYS = 1_000;
 const DUPLICATES = 10;
+/** Of one key's duplicates so many race each other; the others come later, when the gateway has been killed. */
+const AT_ONCE = 5;
+/** Keys that race at the same time. */
+const KEYS_AT_ONCE = 10;
 const KILLS = 20;
+const CALLS_A_KILL = (KEYS * DUPLICATES) / KILLS;
 const CONNECTIONS = 64;
-/** Between two kills the gateway answers for so long, ms. */
-const ALIVE_MS = 700;
 /** A duplicate that gets no final answer asks again, so often at the most. */
 const MAX_TRIES = 400;
 const PAUSE_MS = 50;
@@ -82,7 +85,7 @@ export const run: Run = async (report) => {
 const keyOf = (index: number): string => `key-${index}`;
 const functionOf = (index: number): string => (index % 2 === 0 ? IDEMPOTENT : NOT_IDEMPOTENT);
 
-/** All duplicates of all keys at once, in a mixed order, while the gateway is killed again and again. */
+/** All duplicates of all keys, many at once, while the gateway is killed again and again. */
 async function race(
   gateway: PaidGateway,
   pool: Pool,
@@ -90,22 +93,31 @@ async function race(
 ): Promise<Final[][]> {
   const finals: Final[][] = Array.from({ length: KEYS }, () => []);
   const targets = createTargets(gateway);
-  const jobs = Array.from({ length: KEYS * DUPLICATES }, (_, n) => (n * 7_919) % KEYS);
-  let isRacing = true;
+  const jobs = Array.from({ length: KEYS * DUPLICATES }, (_, n) => {
+    const group = Math.floor((n % (KEYS * AT_ONCE)) / (KEYS_AT_ONCE * AT_ONCE));
+    return group * KEYS_AT_ONCE + (n % KEYS_AT_ONCE);
+  });
+  let begun = 0;
+  let kills = 0;
   const killer = (async () => {
-    for (let kill = 0; kill < KILLS; kill += 1) {
-      await pause(ALIVE_MS);
+    while (kills < KILLS) {
+      // In the middle of its calls, many of them under way.
+      while (begun < (kills + 0.5) * CALLS_A_KILL) await pause(1);
       await gateway.killAndRestart();
-      if (kill % 5 === 4) report(`killed ${kill + 1} times, ${jobs.length} calls to come`);
+      kills += 1;
+      if (kills % 5 === 0) report(`killed ${kills} times, ${jobs.length - begun} calls to come`);
     }
-    isRacing = false;
   })();
   const worker = async (): Promise<void> => {
-    for (let index = jobs.pop(); index !== undefined; index = jobs.pop()) {
+    while (begun < jobs.length) {
+      if (begun >= (kills + 1) * CALLS_A_KILL) {
+        await pause(PAUSE_MS);
+        continue;
+      }
+      const index = jobs[begun] ?? 0;
+      begun += 1;
       const final = await ask(pool, targets, index);
       if (final !== undefined) finals[index]?.push(final);
-      // The race lasts as long as the kills do.
-      if (isRacing && jobs.length < KILLS * CONNECTIONS) await pause(PAUSE_MS);
     }
   };
   await Promise.all([killer, ...Array.from({ length: 2 * CONNECTIONS }, worker)]);
