@@ -1,5 +1,5 @@
 // `bench http`: what the gateway costs between a caller and a function, beside nginx as a plain reverse proxy to the same
-// stub (performance.md 5 and 6). Rounds in turn, medians; CPU is the target's own, from /proc. Takes about four minutes.
+// stub (performance.md 5 and 6). Rounds in turn, medians; CPU is the target's own, from /proc. Takes about five minutes.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { type Load, type LoadResult, startLoad, type Target } from './http/load.ts';
 import { type Nginx, startNginx } from './http/nginx.ts';
 import { type PaidGateway, startPaidGateway } from './http/paid-gateway.ts';
+import { dpopTarget, signedTarget } from './http/prepared.ts';
 import { cpuUs, pssMiB, withChildren } from './http/processes.ts';
 import type { Bar, Run } from './main.ts';
 
@@ -27,28 +28,37 @@ const BODY = JSON.stringify({ text: 'x'.repeat(118) });
 /** Below what each target can take. */
 const PACED_PER_SEC = 1_900;
 
+/** The stub itself without a gateway, nginx, and the gateway: by bearer token, with a DPoP proof each, by signed Calls. */
+type Name = 'stub' | 'nginx' | 'gateway' | 'dpop' | 'signed';
+
 interface Cell {
   readonly connections: number;
   readonly durationMs: number;
   readonly ratePerSec?: number;
-  /** The stub itself, without a gateway, is measured here too. */
-  readonly direct?: boolean;
+  readonly targets: readonly Name[];
 }
 
 const CELLS: readonly Cell[] = [
-  { connections: 1, durationMs: 2_500, direct: true },
-  { connections: 16, durationMs: 2_000 },
-  { connections: 64, durationMs: 3_000, direct: true },
-  { connections: 256, durationMs: 3_000 },
-  { connections: 64, durationMs: 2_500, ratePerSec: PACED_PER_SEC },
+  { connections: 1, durationMs: 2_500, targets: ['stub', 'nginx', 'gateway'] },
+  { connections: 16, durationMs: 2_000, targets: ['nginx', 'gateway'] },
+  { connections: 64, durationMs: 3_000, targets: ['stub', 'nginx', 'gateway', 'dpop', 'signed'] },
+  { connections: 256, durationMs: 3_000, targets: ['nginx', 'gateway'] },
+  {
+    connections: 64,
+    durationMs: 2_500,
+    ratePerSec: PACED_PER_SEC,
+    targets: ['nginx', 'gateway'],
+  },
 ];
 
-type Name = 'stub' | 'nginx' | 'gateway';
+/** Requests that are proven each by itself, of one cell: about two seconds of them. */
+const PREPARED = 6_000;
+const FUNCTION = 'bench';
 
 interface Peer {
   readonly name: Name;
   pids(): readonly number[];
-  /** Asked anew for each cell: a token lives ten minutes. */
+  /** Asked anew for each cell: a token lives ten minutes, a proof one. */
   target(): Promise<Target>;
 }
 
@@ -71,7 +81,7 @@ export const run: Run = async (report) => {
     nginx = await startNginx(upstream);
     if (nginx === undefined) report('no nginx on this machine: figures beside it are left out');
     gateway = await startPaidGateway({
-      functions: [{ name: 'bench', idempotent: true, upstreams: [`http://${upstream}`] }],
+      functions: [{ name: FUNCTION, idempotent: true, upstreams: [`http://${upstream}`] }],
     });
     const peers = peersOf(stub, upstream, nginx, gateway);
     for (const peer of peers) await warmUp(load, peer);
@@ -80,7 +90,7 @@ export const run: Run = async (report) => {
     for (let round = 1; round <= ROUNDS; round += 1) {
       for (const cell of CELLS) {
         for (const peer of peers) {
-          if (peer.name === 'stub' && cell.direct !== true) continue;
+          if (!cell.targets.includes(peer.name)) continue;
           const row = await measure(load, peer, cell, round);
           report(lineOf(row));
           rows.push(row);
@@ -129,11 +139,13 @@ function peersOf(
     const { pid, origin } = nginx;
     peers.push({ name: 'nginx', pids: () => withChildren(pid), target: () => plain(origin) });
   }
-  peers.push({
-    name: 'gateway',
-    pids: () => [gateway.pid],
-    target: () => gateway.target(BODY),
-  });
+  const pids = () => [gateway.pid];
+  const prepared = { name: FUNCTION, body: BODY, count: PREPARED };
+  peers.push(
+    { name: 'gateway', pids, target: () => gateway.target(BODY) },
+    { name: 'dpop', pids, target: () => dpopTarget(gateway, prepared) },
+    { name: 'signed', pids, target: () => signedTarget(gateway, prepared) },
+  );
   return peers;
 }
 
@@ -143,7 +155,7 @@ async function warmUp(load: Load, peer: Peer): Promise<void> {
 }
 
 async function measure(load: Load, peer: Peer, cell: Cell, round: number): Promise<Row> {
-  const { direct: _direct, ...how } = cell;
+  const { targets: _targets, ...how } = cell;
   const target = await peer.target();
   let usedUs = 0;
   const result = await load.run({ target, warmUpMs: CELL_WARM_UP_MS, ...how }, () => {
@@ -168,7 +180,8 @@ async function measure(load: Load, peer: Peer, cell: Cell, round: number): Promi
 
 /** Every counted call of the gateway has its receipt: nothing was answered past the metering. */
 function refuseUnpaid(rows: readonly Row[], receipts: number): void {
-  const calls = rows.reduce((sum, row) => sum + (row.target === 'gateway' ? row.requests : 0), 0);
+  const paid = rows.filter(({ target }) => target !== 'stub' && target !== 'nginx');
+  const calls = paid.reduce((sum, row) => sum + row.requests, 0);
   if (receipts < calls) throw new Error(`${calls} calls were answered, ${receipts} have a receipt`);
 }
 
@@ -188,8 +201,8 @@ function figuresOf(rows: readonly Row[]): Record<string, number | null> {
     reqPerSec64VsNginx: ratio(64, (row) => row.requestsPerSec),
     p99Ms256VsNginx: ratio(256, (row) => row.p99Ms),
     cpuUsPerReq64: rounded(of('gateway', 64, (row) => row.cpuUsPerReq)),
-    dpopCpuUsPerReq: null,
-    signedCallCpuUsPerReq: null,
+    dpopCpuUsPerReq: rounded(of('dpop', 64, (row) => row.cpuUsPerReq)),
+    signedCallCpuUsPerReq: rounded(of('signed', 64, (row) => row.cpuUsPerReq)),
   };
 }
 
@@ -201,8 +214,8 @@ function rowsOf(rows: readonly Row[], target: Name, connections: number, ratePer
 }
 
 function mediansOf(rows: readonly Row[]) {
-  return CELLS.flatMap(({ connections, ratePerSec }) =>
-    (['stub', 'nginx', 'gateway'] as const).flatMap((target) => {
+  return CELLS.flatMap(({ connections, ratePerSec, targets }) =>
+    targets.flatMap((target) => {
       const cell = rowsOf(rows, target, connections, ratePerSec);
       if (cell.length === 0) return [];
       const of = (figure: (row: Row) => number) => rounded(median(cell.map(figure)));

@@ -1,5 +1,5 @@
 // Load on one HTTP target, from a process of its own: so many connections, on each the next request when the answer is in,
-// or a fixed rate. Raw sockets and one prepared request: about 10 us of CPU a request, so that the target has the machine.
+// or a fixed rate. Raw sockets and prepared requests: about 10 us of CPU a request, so that the target has the machine.
 import { fork } from 'node:child_process';
 import { connect, type Socket } from 'node:net';
 import { createHistogram } from 'node:perf_hooks';
@@ -10,6 +10,8 @@ export interface Target {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
+  /** More headers, of one request each, in order; a run is over when all these requests are answered. */
+  readonly each?: readonly Readonly<Record<string, string>>[];
 }
 
 export interface LoadOptions {
@@ -17,7 +19,7 @@ export interface LoadOptions {
   readonly connections: number;
   /** Before the counting begins, ms. */
   readonly warmUpMs: number;
-  /** What is counted, ms. */
+  /** What is counted at most, ms. */
   readonly durationMs: number;
   /** Requests a second, however slow the answers; their time counts from when they were due. Default: as fast as answers come. */
   readonly ratePerSec?: number;
@@ -54,6 +56,8 @@ type Message =
 
 const MAX_REPLY_BYTES = 64 * 1024;
 const TICK_MS = 1;
+/** Below what a gateway takes at once of one payer. */
+const HELD_AT_ONCE = 100;
 const NS_PER_MS = 1e6;
 const HEAD_END = Buffer.from('\r\n\r\n');
 
@@ -95,7 +99,7 @@ export function startLoad(): Load {
 /** One kept connection with at most one request on its way. */
 class Line {
   readonly #socket: Socket;
-  readonly #request: Buffer;
+  readonly #next: Requests;
   readonly #onAnswer: (line: Line, failure: string | undefined) => void;
   #pending: Buffer | undefined;
   /** When the request on its way was due, ns. */
@@ -103,11 +107,12 @@ class Line {
 
   constructor(
     target: Target,
+    next: Requests,
     onAnswer: (line: Line, failure: string | undefined) => void,
     onOpen: (line: Line) => void,
   ) {
     const { hostname, port } = new URL(target.origin);
-    this.#request = requestBytes(target);
+    this.#next = next;
     this.#onAnswer = onAnswer;
     this.#socket = connect({
       host: hostname,
@@ -120,9 +125,12 @@ class Line {
     this.#socket.on('error', () => {});
   }
 
-  send(dueNs: bigint): void {
+  /** False: there is no request any more. */
+  send(dueNs: bigint): boolean {
+    const request = this.#next();
     this.dueNs = dueNs;
-    this.#socket.write(this.#request);
+    if (request !== undefined) this.#socket.write(request);
+    return request !== undefined;
   }
 
   close(): void {
@@ -162,6 +170,21 @@ class Line {
 /** Read into by all sockets; each read is done with before the next. */
 const readBuffer = Buffer.alloc(MAX_REPLY_BYTES);
 
+/** The bytes of the next request; undefined after the last. */
+type Requests = () => Buffer | undefined;
+
+function requestsOf(target: Target): Requests {
+  if (target.each === undefined) {
+    const bytes = requestBytes(target);
+    return () => bytes;
+  }
+  const requests = target.each.map((more) =>
+    requestBytes({ ...target, headers: { ...target.headers, ...more } }),
+  );
+  let used = 0;
+  return () => requests[used++];
+}
+
 function requestBytes({ origin, path, headers, body }: Target): Buffer {
   const lines = Object.entries({
     host: new URL(origin).host,
@@ -176,9 +199,10 @@ async function openLines(
   connections: number,
   onAnswer: (line: Line, failure: string | undefined) => void,
 ): Promise<Line[]> {
+  const next = requestsOf(target);
   const opening = Array.from(
     { length: connections },
-    () => new Promise<Line>((resolve) => void new Line(target, onAnswer, resolve)),
+    () => new Promise<Line>((resolve) => void new Line(target, next, onAnswer, resolve)),
   );
   return Promise.all(opening);
 }
@@ -191,6 +215,13 @@ async function run(options: LoadOptions, onCounting: () => void): Promise<LoadRe
   let failures = 0;
   let failure: string | undefined;
   const idle: Line[] = [];
+  const usedUp = Promise.withResolvers<void>();
+  let answering = connections;
+  const sendNext = (line: Line, nowNs: bigint): void => {
+    if (line.send(nowNs)) return;
+    answering -= 1;
+    if (answering === 0) usedUp.resolve();
+  };
   const onAnswer = (line: Line, why: string | undefined): void => {
     const nowNs = process.hrtime.bigint();
     if (why !== undefined) {
@@ -201,16 +232,18 @@ async function run(options: LoadOptions, onCounting: () => void): Promise<LoadRe
       requests += 1;
       histogram.record(nowNs - line.dueNs + 1n);
     }
-    if (ratePerSec === undefined) line.send(nowNs);
+    if (ratePerSec === undefined) sendNext(line, nowNs);
     else idle.push(line);
   };
   const lines = await openLines(target, connections, onAnswer);
-  const stop = ratePerSec === undefined ? startClosed(lines) : startPaced(lines, idle, ratePerSec);
-  await waitMs(options.warmUpMs);
+  let stop = (): void => {};
+  if (ratePerSec === undefined) for (const line of lines) sendNext(line, process.hrtime.bigint());
+  else stop = startPaced(lines, idle, ratePerSec);
+  await Promise.race([waitMs(options.warmUpMs), usedUp.promise]);
   onCounting();
   isCounting = true;
   const startedAtMs = performance.now();
-  await waitMs(options.durationMs);
+  await Promise.race([waitMs(options.durationMs), usedUp.promise]);
   isCounting = false;
   const seconds = (performance.now() - startedAtMs) / 1000;
   stop();
@@ -224,11 +257,6 @@ async function run(options: LoadOptions, onCounting: () => void): Promise<LoadRe
     p99Ms: histogram.percentile(99) / NS_PER_MS,
     maxMs: requests === 0 ? 0 : histogram.max / NS_PER_MS,
   };
-}
-
-function startClosed(lines: readonly Line[]): () => void {
-  for (const line of lines) line.send(process.hrtime.bigint());
-  return () => {};
 }
 
 /** Every millisecond what is due by then. Without a free connection it waits, and its time runs. */
@@ -254,6 +282,12 @@ function startPaced(lines: readonly Line[], idle: Line[], ratePerSec: number): (
 }
 
 async function hold(target: Target, connections: number): Promise<void> {
+  for (let held = 0; held < connections; held += HELD_AT_ONCE) {
+    await holdSome(target, Math.min(HELD_AT_ONCE, connections - held));
+  }
+}
+
+async function holdSome(target: Target, connections: number): Promise<void> {
   let failure: string | undefined;
   let answers = 0;
   const { promise, resolve } = Promise.withResolvers<void>();

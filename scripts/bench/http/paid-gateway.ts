@@ -5,18 +5,19 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect } from '../../../broker/client/connection.ts';
-import { createKeySigner } from '../../../broker/client/key.ts';
+import { type Connection, connect } from '../../../broker/client/connection.ts';
+import { createKeySigner, type KeySigner } from '../../../broker/client/key.ts';
 import { fetchLane, putVoucher, signVoucher } from '../../../broker/client/lane.ts';
 import { fetchReceipts, type ReceiptDocument } from '../../../broker/client/receipts.ts';
-import { createSession } from '../../../broker/client/session.ts';
-import { signIn } from '../../../broker/client/sign-in.ts';
+import { createSession, type Session } from '../../../broker/client/session.ts';
+import { settle } from '../../../broker/client/settlement.ts';
+import { type LaneName, signIn } from '../../../broker/client/sign-in.ts';
 import type { EmulatorsFile } from '../../../broker/clouds.ts';
 import type { DeploymentRecord } from '../../../broker/ledger/ledger.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
 import { type Chain, createChain } from '../../../contracts/chain.ts';
 import { createKey } from '../../../contracts/keystore.ts';
-import type { Hex } from '../../../contracts/libraries/keccak.ts';
+import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';
 import { CODECS, cidOf } from '../../../contracts/libraries/names.ts';
 import { readAccount } from '../../cli/account.ts';
 import { PACKAGE_ROOT } from '../../cli/house.ts';
@@ -27,12 +28,13 @@ const PROVIDER = 'azure-functions';
 const REGION = 'westeurope';
 const MEMORY_MIB = 128;
 const TIMEOUT_MS = 10_000;
-/** Enough for any number of calls, base units. */
+/** Enough for any number of calls, base units; the line holds one of each mode. */
 const LANE_UNITS = 1_000_000_000_000n;
 const BOND_UNITS = 10_000_000_000n;
 const LANE_LIFE_SEC = 30 * 86_400;
 const ROLES_BOTH = 3;
 const PREPAID = 1;
+const SIGNED = 2;
 const NO_THUMBPRINT: Hex = `0x${'00'.repeat(32)}`;
 const END_MS = 15_000;
 
@@ -40,15 +42,27 @@ export interface PaidGateway {
   readonly origin: string;
   readonly pid: number;
   readonly process: ChildProcess;
+  readonly connection: Connection;
+  /** The publisher of the functions. */
+  readonly owner: Address;
+  /** The two lanes of one payer, with a voucher for each. */
+  readonly lanes: { readonly prepaid: PaidLane; readonly signed: PaidLane };
   /** A paid call of a function, the first by default: a fresh bearer token in its headers. */
   target(body: string, name?: string): Promise<Target>;
-  /** Receipts in the lane so far. */
+  /** Receipts in both lanes so far. */
   receipts(): Promise<number>;
-  /** The lane's receipts in order, as the gateway shows them. */
+  /** The prepaid lane's receipts in order, as the gateway shows them. */
   documents(): AsyncIterable<ReceiptDocument>;
+  /** Settles all that was served, as the operator. */
+  settle(): Promise<void>;
   /** SIGKILL, and again on the same state and port; resolves when it answers. */
   killAndRestart(): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface PaidLane extends LaneName {
+  readonly key: KeySigner;
+  readonly privateKey: Hex;
 }
 
 /** A function whose deployments lie at stubs. */
@@ -83,7 +97,8 @@ export async function startPaidGateway(options: PaidGatewayOptions): Promise<Pai
   };
   try {
     await found(home, local.rpcUrl);
-    const lane = await furnish(home, local.rpcUrl, options.functions);
+    const { owner, lanes } = await furnish(home, local.rpcUrl, options.functions);
+    const { prepaid } = lanes;
     const start = (port: string): ChildProcess =>
       fork(join(PACKAGE_ROOT, 'broker/main.ts'), {
         env: { ...process.env, ...environmentOf(home, local), DEFAAS_PORT: port },
@@ -92,25 +107,40 @@ export async function startPaidGateway(options: PaidGatewayOptions): Promise<Pai
     child = start('0');
     const origin = await readyUrl(child);
     const connection = await connect(origin);
-    const session = await createSession({ connection, key: lane.key.privateKey, lane });
-    const signature = await signVoucher(connection, session.key, lane.payer, LANE_UNITS);
-    await putVoucher(session, lane, LANE_UNITS, signature);
+    const sessions = new Map<PaidLane, Session>();
+    for (const lane of Object.values(lanes)) {
+      const session = await createSession({ connection, key: lane.privateKey, lane });
+      const signature = await signVoucher(connection, session.key, lane.payer, LANE_UNITS);
+      await putVoucher(session, lane, LANE_UNITS, signature);
+      sessions.set(lane, session);
+    }
+    const session = await createSession({ connection, key: prepaid.privateKey, lane: prepaid });
     return {
       origin,
       pid: child.pid ?? 0,
       process: child,
+      connection,
+      owner,
+      lanes,
       target: async (body, name = options.functions[0]?.name ?? '') => {
-        const key = await createKeySigner(lane.key.privateKey);
-        const { accessToken } = await signIn(connection, key, lane);
+        const { accessToken } = await signIn(connection, prepaid.key, prepaid);
         return {
           origin,
-          path: `/functions/${lane.owner}/${name}`,
+          path: `/functions/${owner}/${name}`,
           headers: { authorization: `Bearer ${accessToken}`, 'content-type': 'application/json' },
           body,
         };
       },
-      receipts: async () => (await fetchLane(session, lane)).seq,
-      documents: () => fetchReceipts(session, lane, 0),
+      receipts: async () => {
+        let receipts = 0;
+        for (const [lane, session] of sessions) receipts += (await fetchLane(session, lane)).seq;
+        return receipts;
+      },
+      documents: () => fetchReceipts(session, prepaid, 0),
+      settle: async () => {
+        const { privateKey } = readAccount(home, 'gateway');
+        await settle(await createSession({ connection, key: privateKey }));
+      },
       killAndRestart: async () => {
         const killed = child;
         if (killed === undefined) return;
@@ -135,7 +165,7 @@ async function found(home: string, rpcUrl: string): Promise<void> {
   if (code !== 0) throw new Error(`the contracts were not deployed: found.ts ended with ${code}`);
 }
 
-/** The parties, a public version, its deployment enrolled and drawn from, and a lane that the user has paid for. */
+/** The parties, a public version, its deployment enrolled and drawn from, and lanes that the user has paid for. */
 async function furnish(home: string, rpcUrl: string, functions: readonly PaidFunction[]) {
   const { contracts } = await import(join(home, 'contracts.json'), { with: { type: 'json' } }).then(
     (file) => ({ contracts: file.default }),
@@ -164,20 +194,17 @@ async function furnish(home: string, rpcUrl: string, functions: readonly PaidFun
       await gateway.setCandidates(functionVersion, ids);
     }
     const payer = readAccount(home, 'user');
-    const key = createKey();
     const user = chain.connect(payer);
-    await user.mintMock(LANE_UNITS);
-    await user.depositAllotOpenLane({
-      amount: LANE_UNITS,
-      gateway: gateway.address,
-      lane: {
-        signer: key.address,
-        cap: LANE_UNITS,
-        expirySec: Math.floor(Date.now() / 1000) + LANE_LIFE_SEC,
-        mode: PREPAID,
-      },
-    });
-    return { owner: owner.address, payer: payer.address, signer: key.address, key };
+    await user.mintMock(2n * LANE_UNITS);
+    await user.depositAllotOpenLane({ amount: 2n * LANE_UNITS, gateway: gateway.address });
+    const openLane = async (mode: 1 | 2): Promise<PaidLane> => {
+      const { address: signer, privateKey } = createKey();
+      const expirySec = Math.floor(Date.now() / 1000) + LANE_LIFE_SEC;
+      await user.openLane(gateway.address, { signer, cap: LANE_UNITS, expirySec, mode });
+      return { payer: payer.address, signer, privateKey, key: await createKeySigner(privateKey) };
+    };
+    const lanes = { prepaid: await openLane(PREPAID), signed: await openLane(SIGNED) };
+    return { owner: owner.address, lanes };
   } finally {
     chain.close();
   }

@@ -1,0 +1,68 @@
+// Requests of which each is proven by itself, made ahead of their time: calls with a DPoP proof each (RFC 9449), and signed Calls.
+import { createChainReader } from '../../../broker/client/chain-reader.ts';
+import { createDpopKey } from '../../../broker/client/dpop.ts';
+import type { KeySigner } from '../../../broker/client/key.ts';
+import { createCallSigner } from '../../../broker/client/sign-call.ts';
+import { signIn } from '../../../broker/client/sign-in.ts';
+import { createDigestSigner } from '../../../broker/ecdsa.ts';
+import { type Call, hashCall } from '../../../contracts/libraries/receipts.ts';
+import { hashToSign } from '../../../contracts/libraries/typed-data.ts';
+import type { Target } from './load.ts';
+import type { PaidGateway } from './paid-gateway.ts';
+
+const JSON_TYPE = { 'content-type': 'application/json' };
+
+/** A token that is bound to a key, and `count` proofs for it; a proof is good for a minute. */
+export async function dpopTarget(
+  { connection, owner, lanes: { prepaid } }: PaidGateway,
+  call: { readonly name: string; readonly body: string; readonly count: number },
+): Promise<Target> {
+  const { origin } = connection;
+  const path = `/functions/${owner}/${call.name}`;
+  const key = await createDpopKey();
+  const { accessToken } = await signIn(connection, prepaid.key, prepaid, key);
+  const each = [];
+  for (let n = 0; n < call.count; n += 1) {
+    each.push({ dpop: await key.prove('POST', origin + path, accessToken) });
+  }
+  const headers = { ...JSON_TYPE, authorization: `DPoP ${accessToken}` };
+  return { origin, path, headers, body: call.body, each };
+}
+
+/** `count` Calls signed by the lane's key. */
+export async function signedTarget(
+  { connection, owner, lanes: { signed } }: PaidGateway,
+  call: { readonly name: string; readonly body: string; readonly count: number },
+): Promise<Target> {
+  const { origin } = connection;
+  const { sign } = createDigestSigner(signed.privateKey);
+  // As the lane's key signs, by the native library: ethers would take a minute.
+  const key: KeySigner = {
+    ...signed.key,
+    sign: async (domain, _type, message) => sign(hashToSign(domain, hashCall(message as Call))),
+  };
+  const chain = createChainReader(connection.document);
+  try {
+    const signer = createCallSigner({ connection, key, lane: signed, chain });
+    const body = Buffer.from(call.body);
+    const each = [];
+    for (let n = 0; n < call.count; n += 1) {
+      const header = await signer.header({
+        function: `${owner}/${call.name}`,
+        body,
+        idempotencyKey: crypto.randomUUID(),
+        maxPriceUnits: undefined,
+      });
+      each.push({ 'defaas-call': header });
+    }
+    return {
+      origin,
+      path: `/functions/${owner}/${call.name}`,
+      headers: JSON_TYPE,
+      body: call.body,
+      each,
+    };
+  } finally {
+    chain.close();
+  }
+}
