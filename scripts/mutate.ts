@@ -10,9 +10,9 @@ import { type Mutant, mutantsOf } from './mutation/mutants.ts';
 import { CompileError, parse } from './mutation/solc.ts';
 
 const EQUIVALENTS = 'test/contracts/mutants.json';
-/** Inputs of a fuzz test. Most mutants die of few; those that do not, and only those, meet many. */
-const FEW_RUNS = 4;
-const MANY_RUNS = 64;
+/** Inputs of a fuzz test: many in the near suites; in the others, which take seconds, at first few. */
+const NEAR_RUNS = 64;
+const FAR_RUNS = [4, 24] as const;
 
 /** Whose tests are asked first; a survivor of these meets all others. */
 const SUITES: Readonly<Record<string, readonly string[]>> = {
@@ -90,9 +90,8 @@ async function fateOf(
   if (known.some((one) => isSame(one, mutant))) return { fate: 'equivalent' };
   try {
     for (const [suites, runs] of [
-      [near, MANY_RUNS],
-      [far, FEW_RUNS],
-      [far, MANY_RUNS],
+      [near, NEAR_RUNS],
+      ...FAR_RUNS.map((runs) => [far, runs] as const),
     ] as const) {
       const by = suites.length > 0 && (await arena.fight(mutant.file, mutant.source, suites, runs));
       if (by) return { fate: 'killed', by };
