@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {ERC3009} from "@openzeppelin/contracts/token/ERC20/extensions/draft-ERC3009.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Billing} from "../../contracts/Billing.sol";
 import {IBilling} from "../../contracts/interfaces/IBilling.sol";
 import {HostileToken} from "../../contracts/test-tokens/HostileToken.sol";
@@ -11,6 +14,26 @@ import {World} from "./World.sol";
 /// @dev Has more decimals than packed amounts can hold.
 contract FineToken {
     uint8 public constant decimals = 19;
+}
+
+/// @dev As the first USDC: an authorization is (v, r, s), never bytes. Has 18 decimals, and may keep a hundredth of each transfer.
+contract OldToken is ERC20, ERC3009 {
+    bool internal keeps;
+
+    constructor() ERC20("Old", "OLD") EIP712("Old", "1") {}
+
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function keep() external {
+        keeps = true;
+    }
+
+    function _update(address from, address to, uint256 amount) internal override {
+        super._update(from, to, amount);
+        if (keeps) super._update(to, address(0), amount / 100);
+    }
 }
 
 contract DepositsTest is World {
@@ -106,27 +129,55 @@ contract DepositsTest is World {
         billing.depositWithPermit(PAYER, UNIT, block.timestamp, v, r, s);
     }
 
-    function authorization(address from, bytes32 salt) internal view returns (bytes32) {
+    function authorization(bytes32 domain, address from, bytes32 salt) internal view returns (bytes32) {
         bytes32 typeHash = keccak256(
             "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
         );
         bytes32 nonce = keccak256(abi.encode(from, salt));
         bytes32 structHash = keccak256(abi.encode(typeHash, from, address(billing), UNIT, 0, START + 1, nonce));
-        return keccak256(abi.encodePacked(hex"1901", token.DOMAIN_SEPARATOR(), structHash));
+        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
     }
 
     function test_AuthorizationOfAKeyAndOfAWallet() public {
+        bytes32 domain = token.DOMAIN_SEPARATOR();
         token.mint(PAYER, UNIT);
         uint256 had = billing.free(PAYER);
-        bytes memory signature = sign(PAYER_KEY, authorization(PAYER, "a"));
+        bytes memory signature = sign(PAYER_KEY, authorization(domain, PAYER, "a"));
         billing.depositWithAuthorization(PAYER, UNIT, 0, START + 1, "a", signature);
         eq(billing.free(PAYER) - had, UNIT, "key");
 
         address wallet = address(new LongWallet(PAYER));
         token.mint(wallet, UNIT);
-        signature = bytes.concat(sign(PAYER_KEY, authorization(wallet, "b")), "x");
+        signature = bytes.concat(sign(PAYER_KEY, authorization(domain, wallet, "b")), "x");
         billing.depositWithAuthorization(wallet, UNIT, 0, START + 1, "b", signature);
         eq(billing.free(wallet), UNIT, "wallet");
+    }
+
+    function test_AuthorizationToATokenThatKnowsKeysOnly() public {
+        OldToken old = new OldToken();
+        billing = new Billing(
+            IERC20(address(old)),
+            identity,
+            address(1),
+            GUARD,
+            10 ether,
+            1 days,
+            2 days,
+            14 days,
+            12 days
+        );
+        bytes32 domain = separator("Old", address(old));
+        old.mint(PAYER, 2 * UNIT);
+        bytes memory signature = sign(PAYER_KEY, authorization(domain, PAYER, "a"));
+        billing.depositWithAuthorization(PAYER, UNIT, 0, START + 1, "a", signature);
+        eq(billing.free(PAYER), UNIT, "free");
+
+        old.keep();
+        signature = sign(PAYER_KEY, authorization(domain, PAYER, "b"));
+        vm.expectRevert(
+            abi.encodeWithSelector(IBilling.UnexpectedAmount.selector, (UNIT * 99) / 100, UNIT)
+        );
+        billing.depositWithAuthorization(PAYER, UNIT, 0, START + 1, "b", signature);
     }
 
     function test_PauseStopsDepositsAndBondsOnly() public {
@@ -269,9 +320,12 @@ contract DepositsTest is World {
         HostileToken bad = hostile(HostileToken.Behaviour.Reentrant);
         Wallet1271 wallet = new Wallet1271(PAYER);
         bytes4 guarded = bytes4(keccak256("ReentrancyGuardReentrantCall()"));
-        bytes[5] memory again = [
+        bytes[8] memory again = [
             abi.encodeCall(IBilling.withdraw, (ALICE, 1)),
+            abi.encodeCall(IBilling.withdrawBySig, (PAYER, ALICE, 1, 0, 0, "")),
             abi.encodeCall(IBilling.deposit, (ALICE, 1)),
+            abi.encodeCall(IBilling.depositWithPermit, (ALICE, 1, 0, 0, 0, 0)),
+            abi.encodeCall(IBilling.depositWithAuthorization, (ALICE, 1, 0, 0, 0, "")),
             abi.encodeCall(IBilling.bond, (GATEWAY, 1)),
             abi.encodeCall(IBilling.payOut, (GATEWAY, PROVIDER)),
             abi.encodeWithSignature("multicall(bytes[])", oneCall(abi.encodeCall(IBilling.withdraw, (ALICE, 1))))
@@ -285,7 +339,7 @@ contract DepositsTest is World {
             eq(bytes32(bad.callbackError()), bytes32(guarded), "refused by the guard");
             eq(billing.free(PAYER), had - UNIT, "once");
         }
-        eq(bad.balanceOf(REPORTER), 5 * UNIT, "five withdrawals");
+        eq(bad.balanceOf(REPORTER), again.length * UNIT, "the withdrawals");
         eq(bad.balanceOf(ALICE), 0, "nothing else");
     }
 

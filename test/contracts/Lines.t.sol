@@ -106,9 +106,9 @@ contract LinesTest is World {
         eq(billing.limitOf(PAYER, GATEWAY), 9, "set while thawing");
         billing.thaw(GATEWAY, 5);
         eq(billing.limitOf(PAYER, GATEWAY), 0, "after a release");
-        billing.setLimit(GATEWAY, 8);
+        billing.setLimit(GATEWAY, 1);
         billing.cancelThaw(GATEWAY);
-        eq(billing.limitOf(PAYER, GATEWAY), 8, "set before a cancel");
+        eq(billing.limitOf(PAYER, GATEWAY), 1, "set before a cancel");
         billing.thaw(GATEWAY, 5);
         eq(billing.limitOf(PAYER, GATEWAY), 0, "after a cancel");
         billing.setLimit(GATEWAY, 7);
@@ -136,6 +136,8 @@ contract LinesTest is World {
         emit IBilling.ThawCancelled(PAYER, GATEWAY);
         billing.cancelThaw(GATEWAY);
         eq(line().thawing + line().thawEnd, 0, "cancelled");
+        billing.thaw(GATEWAY, uint128(500 * UNIT));
+        eq(line().thawing, 500 * UNIT, "all of it");
         vm.stopPrank();
     }
 
@@ -316,6 +318,7 @@ contract LinesTest is World {
         vm.expectRevert(abi.encodeWithSelector(IBilling.InvalidSignature.selector, PAYER));
         billing.allotBySig(PAYER, GATEWAY, 5, nonce, deadline, signature);
         vm.chainId(HOME_CHAIN);
+        vm.warp(deadline);
         billing.allotBySig(PAYER, GATEWAY, 5, nonce, deadline, signature);
         vm.expectRevert(abi.encodeWithSignature("InvalidAccountNonce(address,uint256)", PAYER, nonce + 1));
         billing.allotBySig(PAYER, GATEWAY, 5, nonce, deadline, signature);

@@ -138,6 +138,9 @@ contract SettlementTest is World {
         Claim memory claim = claimOf(100, 1, "root");
         claim.signer = ALICE;
         fails(claim, IBilling.LaneNotOpen.selector);
+        // Also where the line is empty: the first reason counts.
+        claim.payer = ALICE;
+        fails(claim, IBilling.LaneNotOpen.selector);
         claim = claimOf(100, 1, "root");
         vm.warp(block.timestamp + 30 days);
         settle(one(claim), paying(100));
@@ -156,10 +159,11 @@ contract SettlementTest is World {
         claim.amount = 101;
         fails(claim, IBilling.OverCeiling.selector);
         fails(claimOf(uint88(400 * UNIT + 1), 1, "root"), IBilling.OverCap.selector);
+        settleOne(claimOf(uint88(400 * UNIT), 1, "root"), uint128(400 * UNIT));
         vm.prank(PAYER);
         billing.extendLane(GATEWAY, SESSION, uint128(600 * UNIT), type(uint32).max);
-        fails(claimOf(uint88(500 * UNIT + 1), 1, "root"), IBilling.InsufficientLine.selector);
-        settleOne(claimOf(uint88(500 * UNIT), 1, "root"), uint128(500 * UNIT));
+        fails(claimOf(uint88(500 * UNIT + 1), 2, "root"), IBilling.InsufficientLine.selector);
+        settleOne(claimOf(uint88(500 * UNIT), 2, "root"), uint128(100 * UNIT));
     }
 
     function test_VoucherIsOfThisLaneSignerChainAndContract() public {
@@ -220,16 +224,45 @@ contract SettlementTest is World {
         Claim memory claim = claimOf(uint88(total), 1, "root");
         if (paid > total) vm.expectRevert(abi.encodeWithSelector(IBilling.Overpaid.selector, paid, total));
         else if (paid < least) vm.expectRevert(abi.encodeWithSelector(IBilling.ShareTooLow.selector, paid, least));
+        else {
+            bytes32 root = keccak256(abi.encode(PAYER, SESSION, 0, total, 0, 1, bytes32("root")));
+            vm.expectEmit(true, true, false, true, address(billing));
+            emit IBilling.BatchSettled(GATEWAY, 0, root, "cid", total, total - paid);
+        }
         settle(one(claim), paying(uint128(paid)));
         if (!isGood) return;
         (uint256 bonded, , , ) = billing.standing(GATEWAY);
         eq(bonded, 10_000 * UNIT + total - paid, "the fee accrues into the bond");
     }
 
+    function test_SharesAreRoundedUpAndNeverMoreThanAll() public {
+        vm.prank(GATEWAY);
+        billing.announceFee(1);
+        vm.warp(block.timestamp + 2 days);
+        Claim[] memory claims = one(claimOf(9_999, 1, "root"));
+        // 9 998.0001
+        vm.expectRevert(abi.encodeWithSelector(IBilling.ShareTooLow.selector, 9_998, 9_999));
+        settle(claims, paying(9_998));
+        vm.expectRevert(abi.encodeWithSelector(IBilling.Overpaid.selector, 10_000, 9_999));
+        settle(claims, paying(10_000));
+        settle(claims, paying(9_999));
+    }
+
+    function test_EachRowOfAPayoutIsCredited() public {
+        PayoutRow[] memory payouts = new PayoutRow[](3);
+        payouts[0] = PayoutRow(PROVIDER, 60);
+        payouts[1] = PayoutRow(OWNER, 30);
+        payouts[2] = PayoutRow(PROVIDER, 10);
+        settle(one(claimOf(100, 1, "root")), payouts);
+        eq(billing.claimable(GATEWAY, PROVIDER), 70, "provider");
+        eq(billing.claimable(GATEWAY, OWNER), 30, "publisher");
+    }
+
     function test_FeeStartsAfterItsDelayAndFolds() public {
         vm.startPrank(GATEWAY);
         vm.expectRevert(abi.encodeWithSelector(IBilling.FeeTooHigh.selector, 3_001));
         billing.announceFee(3_001);
+        billing.announceFee(3_000);
         vm.expectEmit(true, false, false, true, address(billing));
         emit IBilling.FeeAnnounced(GATEWAY, 300, block.timestamp + 2 days);
         billing.announceFee(300);
@@ -256,6 +289,7 @@ contract SettlementTest is World {
         vm.prank(ALICE);
         billing.payOut(GATEWAY, PROVIDER);
         eq(token.balanceOf(PROVIDER), 100, "received");
+        eq(billing.claimable(GATEWAY, PROVIDER), 0, "nothing left");
         vm.expectRevert(IBilling.NothingDue.selector);
         billing.payOut(GATEWAY, PROVIDER);
         settleOne(claimOf(130, 2, "root"), 30);
@@ -291,13 +325,15 @@ contract SettlementTest is World {
         eq(billing.claimable(GATEWAY, PROVIDER), 120, "credited");
         eq(billing.lineOf(GATEWAY, PROVIDER).allotted, 30, "float");
         collectFails(120, good, abi.encodeWithSelector(IBilling.StaleVoucher.selector));
+        billing.collect(GATEWAY, PROVIDER, 150, payout(OPERATOR_KEY, 150));
+        eq(billing.lineOf(GATEWAY, PROVIDER).allotted, 0, "all of the float");
 
         vm.prank(GATEWAY);
         identity.retireKey(OPERATOR);
         vm.warp(block.timestamp + 1 days + 1);
         collectFails(
-            130,
-            payout(OPERATOR_KEY, 130),
+            160,
+            payout(OPERATOR_KEY, 160),
             abi.encodeWithSelector(IBilling.InvalidSignature.selector, OPERATOR)
         );
     }
@@ -322,6 +358,7 @@ contract SettlementTest is World {
     function testFuzz_UnbondLeavesAfterItsTime(uint256 amount) public {
         amount = bound(amount, 1, 10_000 * UNIT);
         uint256 end = block.timestamp + 14 days;
+        fund(GATEWAY, 7);
         vm.startPrank(GATEWAY);
         vm.expectRevert(
             abi.encodeWithSelector(IBilling.InsufficientBond.selector, 10_000 * UNIT, 10_000 * UNIT + 1)
@@ -338,7 +375,7 @@ contract SettlementTest is World {
         vm.expectEmit(true, false, false, true, address(billing));
         emit IBilling.Left(GATEWAY, amount);
         billing.leave(GATEWAY);
-        eq(billing.free(GATEWAY), amount, "free");
+        eq(billing.free(GATEWAY), 7 + amount, "free");
         (uint256 bonded, uint256 unbonding, , ) = billing.standing(GATEWAY);
         eq(bonded, 10_000 * UNIT - amount, "bond");
         eq(unbonding, 0, "unbonding over");
@@ -364,8 +401,11 @@ contract SettlementTest is World {
     }
 
     function test_PartialUnbondingAboveTheLeastBondDoesNotRetire() public {
-        vm.prank(GATEWAY);
+        vm.startPrank(GATEWAY);
+        billing.unbond(1);
+        eq(billing.gatewayBondOf(GATEWAY).unbondEnd, block.timestamp + 14 days, "the least is something");
         billing.unbond(uint96(9_000 * UNIT));
+        vm.stopPrank();
         vm.warp(block.timestamp + 14 days);
         settleOne(claimOf(100, 1, "root"), 100);
         billing.leave(GATEWAY);
@@ -388,6 +428,9 @@ contract SettlementTest is World {
         settleOne(late, 100);
         bondGateway(1_000 * UNIT);
         settleOne(late, 100);
+        vm.prank(GATEWAY);
+        billing.unbond(0);
+        eq(billing.gatewayBondOf(GATEWAY).unbondEnd, 0, "the least bond is enough");
     }
 
     function test_SlashedGatewayGoesOnSettling() public {
@@ -423,6 +466,21 @@ contract SettlementTest is World {
         yes(2 * billing.burned() > amount, "more than half");
     }
 
+    function test_SlashesAddUpAndHalfIsTooMuch() public {
+        fund(REPORTER, 5);
+        vm.startPrank(address(disputes));
+        vm.expectRevert(abi.encodeWithSelector(IBilling.SlashedToFriends.selector, 50, 100));
+        billing.slash(GATEWAY, 100, PAYER, 25, REPORTER, 25);
+        billing.slash(GATEWAY, 100, PAYER, 1, REPORTER, 1);
+        billing.slash(GATEWAY, 10_000 * UNIT - 100, PAYER, 1, REPORTER, 1);
+        vm.stopPrank();
+        (uint256 bonded, , , ) = billing.standing(GATEWAY);
+        eq(bonded, 0, "all of the bond");
+        eq(billing.free(PAYER), 500 * UNIT + 2, "payer");
+        eq(billing.free(REPORTER), 5 + 2, "reporter");
+        eq(billing.burned(), 10_000 * UNIT - 4, "burned");
+    }
+
     function test_SlashReachesUnbondingMoney() public {
         vm.prank(GATEWAY);
         billing.unbond(uint96(10_000 * UNIT));
@@ -452,6 +510,10 @@ contract SettlementTest is World {
         eq(billing.free(ALICE), 4 * UNIT, "returned");
         vm.expectRevert(abi.encodeWithSelector(IBilling.InsufficientFree.selector, 6 * UNIT, 7 * UNIT));
         billing.unpledge(ALICE, 7 * UNIT);
+        billing.pledge(PAYER, 4 * UNIT);
+        billing.unpledge(ALICE, 10 * UNIT);
+        eq(billing.pledged(), 0, "none left");
+        eq(billing.free(ALICE), 14 * UNIT, "returned too");
         vm.expectRevert(
             abi.encodeWithSelector(IBilling.InsufficientBond.selector, 10_000 * UNIT, 10_000 * UNIT + 1)
         );
