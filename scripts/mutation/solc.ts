@@ -65,14 +65,18 @@ function run(roots: readonly string[], sources: Sources, all: object): Output {
       outputSelection: Object.fromEntries(roots.map((file) => [file, Object.values(all)[0]])),
     },
   };
+  let missing: unknown;
   const find = (path: string) => {
     try {
       return { contents: read(path, sources) };
     } catch (error) {
+      missing = error;
       return { error: String(error) };
     }
   };
   const output: Output = JSON.parse(solc.compile(JSON.stringify(input), { import: find }));
+  // Never a mutant's fault: solc would refuse it for that.
+  if (missing !== undefined) throw missing;
   const error = output.errors?.find(({ severity }) => severity === 'error');
   if (error !== undefined) throw new CompileError(error.formattedMessage);
   return output;
