@@ -1,4 +1,5 @@
-// What every provider must do, whichever cloud is behind it. Each provider's test calls `testProvider` with its emulator.
+// What every provider must do, whichever cloud is behind it. Each provider's test calls `testProvider` with its emulator,
+// `live.test.ts` with the real cloud.
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -28,6 +29,10 @@ export interface TestBed {
   close(): Promise<void>;
 }
 
+/** What the suite runs on: a real cloud has no fault switch and nobody who counts what it is asked. */
+export type Bed = Pick<TestBed, 'provider' | 'region' | 'close'> &
+  Partial<Pick<TestBed, 'faults' | 'writes'>>;
+
 export interface ConformanceOptions {
   /** An exit or endless loop is a result; else the cloud says only 5xx, which is UNAVAILABLE or DEADLINE, `ran: maybe`. */
   readonly exitIsResult: boolean;
@@ -35,7 +40,15 @@ export interface ConformanceOptions {
   readonly tellsRetryAfter: boolean;
   /** There is no network between gateway and function, hence none that fails. */
   readonly isOnThisMachine?: boolean;
+  /** A real cloud: names of this run begin so, and everything takes its time. */
+  readonly livePrefix?: string;
 }
+
+/** Longest piece of work, and longest time until logs can be read: of an emulator, and of a real cloud. */
+const WORK_MS = { emulator: 30_000, live: 600_000 };
+const LOGS_MS = { emulator: 20_000, live: 600_000 };
+/** Between two looks at logs. */
+const LOOK_MS = { emulator: 20, live: 5_000 };
 
 const HANDLER = readFileSync(new URL('./fixtures/conformance-handler.mjs', import.meta.url));
 
@@ -76,12 +89,16 @@ export function createRequest(overrides: Partial<InvokeRequest> = {}): InvokeReq
 }
 
 /** Runs the suite against what `create` opens. */
-export function testProvider(create: () => Promise<TestBed>, options: ConformanceOptions): void {
-  let bed: TestBed;
+export function testProvider(create: () => Promise<Bed>, options: ConformanceOptions): void {
+  const kind = options.livePrefix === undefined ? 'emulator' : 'live';
+  let bed: Bed;
   let deployment: Deployment;
   let dir: string;
 
-  const within = (ms = 30_000) => ({ signal: AbortSignal.timeout(ms) });
+  const within = (ms = WORK_MS[kind]) => ({ signal: AbortSignal.timeout(ms) });
+  const named = (name: string) => `${options.livePrefix ?? ''}${name}`;
+  const specOf = (overrides: Parameters<typeof createSpec>[1] = {}) =>
+    createSpec(bed.region, { ...overrides, name: named(overrides.name ?? 'df-conformance') });
   const invoke = (request: Partial<InvokeRequest>, of = deployment) =>
     bed.provider.invoke(of, createRequest(request), within());
   const get = (path: string) => invoke({ method: 'GET', path });
@@ -89,9 +106,9 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
   before(async () => {
     dir = mkdtempSync(join(tmpdir(), 'defaas-conformance-'));
     bed = await create();
-    deployment = await bed.provider.deploy(createSpec(bed.region), within());
+    deployment = await bed.provider.deploy(specOf(), within());
   });
-  afterEach(() => bed.faults.clear());
+  afterEach(() => bed.faults?.clear());
   after(async () => {
     await bed?.close();
     rmSync(dir, { recursive: true, force: true });
@@ -99,17 +116,17 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
 
   describe('deploys', () => {
     it('keeps what is there: the same spec again writes nothing and gives the same deployment', async () => {
-      const writes = bed.writes();
+      const writes = bed.writes?.();
 
-      const again = await bed.provider.deploy(createSpec(bed.region), within());
+      const again = await bed.provider.deploy(specOf(), within());
 
-      assert.equal(bed.writes(), writes);
+      assert.equal(bed.writes?.(), writes);
       assert.deepEqual(again, deployment);
     });
 
     it('plans only what is to be done', async () => {
-      const kept = await bed.provider.plan(createSpec(bed.region), within());
-      const other = createSpec(bed.region, { name: 'df-never-deployed' });
+      const kept = await bed.provider.plan(specOf(), within());
+      const other = specOf({ name: 'df-never-deployed' });
       const planned = await bed.provider.plan(other, within());
 
       assert.deepEqual([...new Set(kept.steps.map(({ action }) => action))], ['keep']);
@@ -128,21 +145,20 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
 
     it('refuses what the cloud cannot take before any request', async () => {
       const { limits } = bed.provider;
-      const writes = bed.writes();
-      const tooLong = createSpec(bed.region, { timeoutMs: limits.maxTimeoutMs + 1 });
-      const tooBig = createSpec(bed.region, { memoryMiB: limits.maxMemoryMiB + 1 });
+      const writes = bed.writes?.();
+      const tooLong = specOf({ timeoutMs: limits.maxTimeoutMs + 1 });
+      const tooBig = specOf({ memoryMiB: limits.maxMemoryMiB + 1 });
 
       await rejects(bed.provider.deploy(tooLong, within()), 'PROVIDER_INVALID', 'no');
       await rejects(bed.provider.deploy(tooBig, within()), 'PROVIDER_INVALID', 'no');
 
-      assert.equal(bed.writes(), writes);
+      assert.equal(bed.writes?.(), writes);
     });
 
     it('puts another artifact under the same name, and removes it, twice', async () => {
-      const { name } = deployment;
       const other = (text: string) =>
-        createSpec(bed.region, {
-          name: `${name}-2`,
+        specOf({
+          name: 'df-conformance-2',
           handler: `export default () => new Response('${text}')`,
         });
       const first = await bed.provider.deploy(other('one'), within());
@@ -267,10 +283,10 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
       const second = await get(`/log/second-${said}`);
       // A cloud takes a moment to take in what was written.
       let lines: readonly LogLine[] = [];
-      for (const deadlineMs = Date.now() + 20_000; Date.now() < deadlineMs; ) {
+      for (const deadlineMs = Date.now() + LOGS_MS[kind]; Date.now() < deadlineMs; ) {
         lines = (await read(0)).filter(({ text }) => text.includes(said));
         if (lines.length === 2) break;
-        await wait(20);
+        await wait(LOOK_MS[kind]);
       }
 
       assert.deepEqual(
@@ -287,7 +303,7 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
     });
 
     it('of a function that never ran: none', async () => {
-      const spec = createSpec(bed.region, { name: 'df-never-ran' });
+      const spec = specOf({ name: 'df-never-ran' });
       const fresh = await bed.provider.deploy(spec, within());
 
       const lines = await bed.provider.logs(fresh, { sinceMs: 0, limit: 9 }, within());
@@ -323,7 +339,7 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
       ['does not parse', 'export default function ('],
     ] as const) {
       it(`a module that ${title} is an error of its start`, async () => {
-        const spec = createSpec(bed.region, { name: 'df-bad-start', handler });
+        const spec = specOf({ name: 'df-bad-start', handler });
         const bad = await bed.provider.deploy(spec, within());
 
         const result = await invoke({}, bad);
@@ -345,7 +361,7 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
 
     it('a sleep past the timeout, and an endless loop, are ended; the next call is served', async () => {
       const short = await bed.provider.deploy(
-        createSpec(bed.region, { name: 'df-short', timeoutMs: 1000 }),
+        specOf({ name: 'df-short', timeoutMs: 1000 }),
         within(),
       );
 
@@ -407,7 +423,7 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
     });
 
     it('a function that is not there: NOT_FOUND, no', async () => {
-      const spec = createSpec(bed.region, { name: 'df-soon-gone' });
+      const spec = specOf({ name: 'df-soon-gone' });
       const gone = await bed.provider.deploy(spec, within());
       await bed.provider.remove(gone, within());
 
@@ -417,7 +433,7 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
     });
   });
 
-  if (options.isOnThisMachine) return;
+  if (options.isOnThisMachine || kind === 'live') return;
 
   describe('says of a failing way to the cloud whether the function may have run', () => {
     const cases: readonly {
@@ -439,18 +455,20 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
     for (const { rule, code, ran, runs } of cases) {
       it(`${Object.values(rule).join(' ')}: ${code}, ran ${ran}, never more than one attempt`, async () => {
         const witness = join(dir, `${Object.values(rule).join('-')}`);
-        await bed.faults.set([rule]);
+        await faultsOf(bed).set([rule]);
 
         await rejects(invoke({ headers: [['x-witness', witness]] }), code, ran);
 
         assert.equal(linesOf(witness), runs);
-        await bed.faults.clear();
+        await faultsOf(bed).clear();
         assert.equal(text(await get('/')), 'hello');
       });
     }
 
     it('a throttle passes on when to come again, where the cloud says it', async () => {
-      await bed.faults.set([{ kind: 'throttle', retryAfterMs: 2000, on: { operation: 'invoke' } }]);
+      await faultsOf(bed).set([
+        { kind: 'throttle', retryAfterMs: 2000, on: { operation: 'invoke' } },
+      ]);
 
       const error = await rejects(get('/'), 'PROVIDER_THROTTLED', 'no');
 
@@ -458,7 +476,7 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
     });
 
     it('a cloud that lies about the time is held to what was measured', async () => {
-      await bed.faults.set([{ kind: 'lie', billedMs: 1000 }]);
+      await faultsOf(bed).set([{ kind: 'lie', billedMs: 1000 }]);
 
       const result = await get('/sleep/20');
 
@@ -467,6 +485,11 @@ export function testProvider(create: () => Promise<TestBed>, options: Conformanc
       assert.ok(result.usage.billedMs <= Math.ceil(result.usage.measuredMs));
     });
   });
+}
+
+function faultsOf({ faults }: Bed): Faults {
+  assert.ok(faults, 'the cloud has no fault switch');
+  return faults;
 }
 
 async function rejects(
@@ -483,7 +506,7 @@ async function rejects(
   return error;
 }
 
-async function listAll(bed: TestBed) {
+async function listAll(bed: Bed) {
   const found: Pick<Deployment, 'name' | 'region' | 'specHash'>[] = [];
   const signal = AbortSignal.timeout(10_000);
   for await (const one of bed.provider.list(bed.region, { signal })) found.push(one);
