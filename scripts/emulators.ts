@@ -9,7 +9,7 @@ import { startAzureFunctions } from '../adapters/emulators/azure-functions.ts';
 import { startGoogleCloudFunctions } from '../adapters/emulators/google-cloud-functions.ts';
 import { writeWhole } from '../adapters/runtime/whole-file.ts';
 import type { EmulatorsFile } from '../broker/clouds.ts';
-import { errorLine } from './cli/cli-error.ts';
+import { CliError, errorLine } from './cli/cli-error.ts';
 import { findHome } from './cli/house.ts';
 import { openPidBook } from './house/pid-book.ts';
 
@@ -140,14 +140,24 @@ function readBefore(path: string): WrittenFile | undefined {
   }
 }
 
+/** @throws CliError USAGE */
+function readArguments() {
+  try {
+    return parseArgs({
+      options: {
+        dir: { type: 'string' },
+        faults: { type: 'boolean' },
+        'idle-ms': { type: 'string' },
+      },
+    }).values;
+  } catch (error) {
+    const what = error instanceof Error ? error.message : String(error);
+    throw new CliError('USAGE', `${what}, use [--dir FOLDER] [--faults] [--idle-ms N]`);
+  }
+}
+
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      dir: { type: 'string' },
-      faults: { type: 'boolean' },
-      'idle-ms': { type: 'string' },
-    },
-  });
+  const values = readArguments();
   const idleMs = values['idle-ms'] === undefined ? undefined : Number(values['idle-ms']);
   const home = findHome();
   const dir = resolve(values.dir ?? join(home, 'emulators'));
@@ -178,6 +188,8 @@ async function main(): Promise<void> {
 }
 
 await main().catch((error: unknown) => {
-  process.stderr.write(`${errorLine(error)}\n${error instanceof Error ? error.stack : ''}\n`);
-  process.exit(1);
+  const isUsage = error instanceof CliError && error.code === 'USAGE';
+  const stack = error instanceof Error && !isUsage ? `${error.stack}\n` : '';
+  process.stderr.write(`${errorLine(error)}\n${stack}`);
+  process.exit(isUsage ? 2 : 1);
 });

@@ -1,10 +1,21 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { createProviders } from '../../adapters/providers.ts';
+import { zip } from '../../adapters/zip.ts';
 import { emulatedClouds } from '../../broker/clouds.ts';
 import { createRequest, createSpec } from '../adapters/conformance.ts';
 
@@ -88,5 +99,33 @@ describe('emulators', () => {
     });
 
     assert.deepEqual(answers, ['keep: hello', 'keep: hello', 'keep: hello']);
+  });
+
+  it('serve the official SDK, as the README shows it', async () => {
+    const readme = readFileSync('README.md', 'utf8');
+    const [, example = ''] = /```js\n(import[^`]*LambdaClient[^`]*)```/.exec(readme) ?? [];
+    const folder = mkdtempSync(join(tmpdir(), 'readme-'));
+    symlinkSync(resolve('node_modules'), join(folder, 'node_modules'));
+    symlinkSync(home, join(folder, '.defaas'));
+    const code = Buffer.from('exports.handler = async () => ({ hello: "world" });');
+    writeFileSync(join(folder, 'hello.zip'), zip(new Map([['index.js', code]])));
+    let said = '';
+
+    try {
+      await runOnce([], async () => {
+        const args = ['--input-type=module', '-e', example];
+        said = (await promisify(execFile)(process.execPath, args, { cwd: folder })).stdout;
+      });
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+
+    assert.equal(said, '{"hello":"world"}\n');
+  });
+
+  it('say in one line what they were called wrongly with', async () => {
+    const call = promisify(execFile)(process.execPath, ['scripts/emulators.ts', '--wrong']);
+
+    await assert.rejects(call, { code: 2, stderr: /^USAGE: [^\n]*--wrong[^\n]*\n$/ });
   });
 });
