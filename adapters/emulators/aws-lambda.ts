@@ -180,18 +180,22 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
     let fault: Fault | undefined;
     let ready: Answer;
     try {
-      const body = await readBody(request);
-      if (isUrlHost(request.headers.host)) {
+      const { host, 'x-amz-target': target } = request.headers;
+      if (isUrlHost(host)) {
+        const body = await readBody(request);
         return await sendAnswer(response, await answerUrl(request, body, requestId));
       }
-      const { 'x-amz-target': target } = request.headers;
       if (typeof target === 'string') {
+        const body = await readBody(request);
         return await sendAnswer(response, await answerLogs(request, target, body, requestId));
       }
-      check(request, body);
-      const asked = parse(request);
-      fault = faults.take(asked.operation, asked.functionName);
+      const asked = parsed(request);
+      if (!(asked instanceof Error)) fault = faults.take(asked.operation, asked.functionName);
+      // Before the body is read: a network that is lost takes the rest of an upload with it.
       if (!(await spoilBefore(response, fault))) return;
+      const body = await readBody(request);
+      check(request, body);
+      if (asked instanceof Error) throw asked;
       refuse(fault, asked.operation);
       ready =
         asked.operation === 'Invoke'
@@ -239,6 +243,15 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
     if (authType === 'AWS_IAM') check(request, body);
     const payload = toUrlEvent(request, body, nowMs());
     return toUrlAnswer(await invocations.invoke(of, { qualifier, payload, requestId }));
+  }
+
+  /** What is wrong with the path is told only to those who have signed. */
+  function parsed(request: IncomingMessage): Asked | Error {
+    try {
+      return parse(request);
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error));
+    }
   }
 
   function parse(request: IncomingMessage): Asked {

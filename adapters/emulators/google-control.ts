@@ -228,8 +228,9 @@ async function answerUpload(
 ): Promise<void> {
   parts.log('request', { method: request.method, operation: 'Upload' });
   const fault = parts.faults.take('Upload');
-  const zip = await readBody(request, MAX_ZIP_BYTES);
+  // Before the body is read: a network that is lost takes the rest of an upload with it.
   if (!(await spoilBefore(response, fault))) return;
+  const zip = await readBody(request, MAX_ZIP_BYTES);
   const { authorization, 'content-type': type } = request.headers;
   const isSigned = request.method === 'PUT' && type === 'application/zip' && !authorization;
   let status = isSigned ? 200 : 403;

@@ -27,6 +27,7 @@ interface Cloud {
   readonly loadsAtStart: boolean;
 }
 
+const MiB = 1024 * 1024;
 const gateway = '0x00000000000000000000000000000000000000bb';
 const within = (ms = 30_000) => ({ signal: AbortSignal.timeout(ms) });
 
@@ -98,8 +99,10 @@ for (const [cloud, { open, upload, refusedCall, loadsAtStart }] of Object.entrie
     });
 
     it('the network lost in the middle of the upload: run again, it is deployed', async () => {
+      // More than the sockets between us can hold: the sender is still at it when the connection goes.
+      const files = new Map([...createSpec(bed.region).files, ['noise', randomBytes(24 * MiB)]]);
       await bed.faults.set([{ kind: 'drop-before', on: { operation: upload } }]);
-      await fails(deploy(), 'PROVIDER_CONNECTION');
+      await fails(deploy({ files }), 'PROVIDER_CONNECTION');
       assert.ok((bed.faults.hits()[0] ?? 0) > 0, 'nothing was uploaded');
       await bed.faults.clear();
 
