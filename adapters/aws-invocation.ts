@@ -51,7 +51,7 @@ export function createRequestSigner(origin: string, region: string) {
   return (
     path: string,
     query: string,
-    payload: Buffer,
+    payload: Uint8Array,
     credentials: AwsCredentials,
     nowMs: number,
   ): OutboundRequest => {

@@ -467,14 +467,18 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
     };
   }
 
-  /** One signed request. @throws ProviderError the API gave no result */
+  /** One signed request. @throws ProviderError it is too large, or the API gave no result */
   async function call(
     deployment: Deployment,
-    payload: Buffer,
+    payload: Uint8Array,
     signal: AbortSignal,
   ): Promise<InvokeResult> {
     const { name } = deployment;
     const fail = errorOf('invoke', name);
+    if (payload.length > MAX_PAYLOAD_BYTES) {
+      const what = `payload is ${payload.length} bytes, limit ${MAX_PAYLOAD_BYTES}`;
+      throw fail('PROVIDER_TOO_LARGE', 'no', what);
+    }
     const signer = freshCredentials() ?? (await renewCredentials().catch(noCredentials(fail)));
     // The region's origin, not that of the deployment's URL: an emulator comes back on another port.
     const signed = signRequest(invokePath(name), INVOKE_QUERY, payload, signer, clock());
@@ -485,7 +489,10 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
       throw sendFailure(error, fail);
     }
     const result = readAnswer(answer, deployment, clock());
-    if (!('code' in result)) return result;
+    if (!('code' in result)) {
+      if (result.usage.disputed) options.log?.('usage disputed', { name, ...result.usage });
+      return result;
+    }
     const { code, ran, message, retryAfterMs } = result;
     throw fail(code, ran, message, { status: answer.status, retryAfterMs });
   }
@@ -529,17 +536,10 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
       });
     },
 
-    async invoke(deployment, request, { signal }) {
-      const fail = errorOf('invoke', deployment.name);
-      const tooLarge = (bytes: number) =>
-        fail('PROVIDER_TOO_LARGE', 'no', `payload is ${bytes} bytes, limit ${MAX_PAYLOAD_BYTES}`);
-      if (request.body.length > MAX_PAYLOAD_BYTES) throw tooLarge(request.body.length);
-      const payload = toPayload(request);
-      if (payload.length > MAX_PAYLOAD_BYTES) throw tooLarge(payload.length);
-      const result = await call(deployment, payload, signal);
-      if (result.usage.disputed)
-        options.log?.('usage disputed', { name: deployment.name, ...result.usage });
-      return result;
+    invoke(deployment, request, { signal }) {
+      // An event is never shorter than the body in it.
+      const isTooLarge = request.body.length > MAX_PAYLOAD_BYTES;
+      return call(deployment, isTooLarge ? request.body : toPayload(request), signal);
     },
 
     remove({ name }, controlOptions) {
