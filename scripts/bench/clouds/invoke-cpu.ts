@@ -1,6 +1,7 @@
-// CPU of one outbound Lambda call, ours beside the SDK's own Invoke: a process that does nothing else, against a stub. Both
-// turn the same InvokeRequest into the same InvokeResult with the same code around the wire, ask for the log's end, keep
-// their connections and have a signal; the SDK has its own HTTP handler and does not retry; rounds in turn.
+// CPU of one outbound Lambda call, ours beside the SDK's own Invoke, against a stub. Each in a process of its own that does
+// nothing else, for one's garbage and code would burden the other; rounds in turn. Both turn the same InvokeRequest into the
+// same InvokeResult with the same code around the wire, ask for the log's end, keep their connections and have a signal;
+// the SDK has its own HTTP handler and does not retry.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
@@ -15,7 +16,7 @@ export interface InvokeCpu {
 }
 
 const IN_FLIGHT = 32;
-const ROUNDS = 9;
+const ROUNDS = 15;
 const CALLS = { ours: 8000, sdk: 1500 };
 /** Their code is compiled by then. */
 const WARM_UP_CALLS = { ours: 16_000, sdk: 3000 };
@@ -44,70 +45,82 @@ const request: InvokeRequest = {
   body: Buffer.from('{"city":"Zurich"}'),
 };
 
-/** Measures in a process of its own. */
-export async function measureInvokeCpu(): Promise<InvokeCpu> {
-  const child = fork(import.meta.filename);
-  const [measured] = await once(child, 'message');
-  // Sent by `main`, below.
-  return measured as InvokeCpu;
-}
+type Who = keyof typeof CALLS;
+type Invoke = (signal: AbortSignal) => Promise<ReturnType<typeof readAnswer>>;
 
-async function main(): Promise<InvokeCpu> {
+/** Measures in processes of their own. */
+export async function measureInvokeCpu(): Promise<InvokeCpu> {
   const stub = fork(new URL('./lambda-stub.ts', import.meta.url));
   const [{ ready }] = await once(stub, 'message');
   const endpoint = `http://127.0.0.1:${ready.port}`;
-  const aws = createAwsLambda({ region, endpoint, credentials, gateway: '' });
-  const client = new LambdaClient({ region, endpoint, credentials, maxAttempts: 1 });
-  const FunctionName = deployment.name;
-  const calls = {
-    ours: (signal: AbortSignal) => aws.invoke(deployment, request, { signal }),
-    async sdk(abortSignal: AbortSignal) {
-      const startedAtMs = performance.now();
-      const Payload = toPayload(request);
-      const input = { FunctionName, Qualifier: 'live', LogType: 'Tail', Payload } as const;
-      const { $metadata, ...said } = await client.send(new InvokeCommand(input), { abortSignal });
-      const answer = {
-        status: said.StatusCode ?? 0,
-        headers: {
-          'x-amzn-requestid': $metadata.requestId,
-          'x-amz-log-result': said.LogResult,
-        },
-        body: Buffer.from(said.Payload ?? []),
-        measuredMs: performance.now() - startedAtMs,
-      };
-      return readAnswer(answer, deployment, Date.now());
-    },
+  const [ours, sdk] = (['ours', 'sdk'] as const).map((who) =>
+    fork(import.meta.filename, [who, endpoint]),
+  );
+  const measure = async (caller: typeof ours, calls: number): Promise<number> => {
+    caller?.send(calls);
+    // Sent by `serve`, below.
+    const [us] = caller ? await once(caller, 'message') : [];
+    return us as number;
   };
-  const isAnswer = (result: ReturnType<typeof readAnswer>): boolean =>
-    'ok' in result && result.ok && result.usage.source === 'provider';
-  const measure = async (who: keyof typeof calls, count: number): Promise<number> => {
+  await measure(ours, WARM_UP_CALLS.ours);
+  await measure(sdk, WARM_UP_CALLS.sdk);
+  const oursUs: number[] = [];
+  const sdkUs: number[] = [];
+  for (let round = 0; round < ROUNDS; round += 1) {
+    oursUs.push(await measure(ours, CALLS.ours));
+    sdkUs.push(await measure(sdk, CALLS.sdk));
+  }
+  for (const child of [ours, sdk, stub]) child?.disconnect();
+  return { oursUs, sdkUs };
+}
+
+const INVOKERS: Readonly<Record<Who, (endpoint: string) => Invoke>> = {
+  ours(endpoint) {
+    const aws = createAwsLambda({ region, endpoint, credentials, gateway: '' });
+    return (signal) => aws.invoke(deployment, request, { signal });
+  },
+  sdk(endpoint) {
+    const client = new LambdaClient({ region, endpoint, credentials, maxAttempts: 1 });
+    const asked = { FunctionName: deployment.name, Qualifier: 'live', LogType: 'Tail' } as const;
+    return async (abortSignal) => {
+      const startedAtMs = performance.now();
+      const command = new InvokeCommand({ ...asked, Payload: toPayload(request) });
+      const { $metadata, ...said } = await client.send(command, { abortSignal });
+      const headers = {
+        'x-amzn-requestid': $metadata.requestId,
+        'x-amz-log-result': said.LogResult,
+      };
+      const body = Buffer.from(said.Payload ?? []);
+      const measuredMs = performance.now() - startedAtMs;
+      const answer = { status: said.StatusCode ?? 0, headers, body, measuredMs };
+      return readAnswer(answer, deployment, Date.now());
+    };
+  },
+};
+
+/** Answers each number of calls with what one of them took, us. */
+function serve(invoke: Invoke): void {
+  const call = async (signal: AbortSignal): Promise<void> => {
+    const result = await invoke(signal);
+    const isAnswer = 'ok' in result && result.ok && result.usage.source === 'provider';
+    if (!isAnswer) throw new Error(`no answer: ${JSON.stringify(result)}`);
+  };
+  const measure = async (count: number): Promise<number> => {
     let left = count;
     const before = process.cpuUsage();
     const lane = async (): Promise<void> => {
       const { signal } = new AbortController();
-      while (left-- > 0) {
-        if (!isAnswer(await calls[who](signal))) throw new Error(`no answer of ${who}`);
-      }
+      while (left-- > 0) await call(signal);
     };
     await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
     const { user, system } = process.cpuUsage(before);
     return (user + system) / count;
   };
-  await measure('ours', WARM_UP_CALLS.ours);
-  await measure('sdk', WARM_UP_CALLS.sdk);
-  const oursUs: number[] = [];
-  const sdkUs: number[] = [];
-  for (let round = 0; round < ROUNDS; round += 1) {
-    oursUs.push(await measure('ours', CALLS.ours));
-    sdkUs.push(await measure('sdk', CALLS.sdk));
-  }
-  client.destroy();
-  await aws.close();
-  stub.disconnect();
-  return { oursUs, sdkUs };
+  process.on('message', (count: number) => {
+    measure(count).then((us) => process.send?.(us));
+  });
+  process.on('disconnect', () => process.exit(0));
 }
 
-if (process.argv[1] === import.meta.filename) {
-  const measured = await main();
-  process.send?.(measured, () => process.disconnect());
-}
+const [, file, who = '', endpoint = ''] = process.argv;
+if (file === import.meta.filename) serve(INVOKERS[who === 'sdk' ? 'sdk' : 'ours'](endpoint));
