@@ -101,7 +101,7 @@ export function readAnswer(
   }
 
   const { statusCode, headers, cookies, body, isBase64Encoded } = value ?? {};
-  if (typeof statusCode !== 'number' || typeof body !== 'string' || !isRecord(headers)) {
+  if (!isStatus(statusCode) || typeof body !== 'string' || !isRecord(headers)) {
     return {
       code: 'PROVIDER_PROTOCOL',
       ran: 'maybe',
@@ -117,6 +117,11 @@ export function readAnswer(
     for (const cookie of cookies) pairs.push(['set-cookie', String(cookie)]);
   const usage = measure(report, answer, deployment, bytes.length);
   return { ...outcome, ok: true, status: statusCode, headers: pairs, body: bytes, usage };
+}
+
+/** Of a whole answer (RFC 9110 section 15). */
+function isStatus(value: unknown): value is number {
+  return Number.isInteger(value) && Number(value) >= 200 && Number(value) <= 599;
 }
 
 function encode(request: InvokeRequest, body: string, isBase64Encoded: boolean): Buffer {

@@ -63,6 +63,10 @@ export interface Config {
   /** A second origin of this gateway, for functions: what is called there keeps its cookies, and its pages are not confined. */
   readonly functionsOrigin: string | undefined;
   readonly bodyMaxBytes: number;
+  /** A client that sends its request more slowly, or does not read its reply for so long, is cut off, ms. */
+  readonly requestTimeoutMs: number;
+  /** Of bodies that still arrive and replies that are not read, all together; the oldest is cut off, bytes. */
+  readonly waitingMaxBytes: number;
   readonly artifactMaxBytes: number;
   /** Calls under way at once, the rest is refused with OVERLOADED. */
   readonly invocationsMax: number;
@@ -146,6 +150,8 @@ export function readConfig(
     publisherMemoryMaxMiB: whole('DEFAAS_PUBLISHER_MEMORY_MAX_MIB', 10_240, 1),
     functionsOrigin: originsFrom(env, 'DEFAAS_FUNCTIONS_ORIGIN', faults)[0],
     bodyMaxBytes: whole('DEFAAS_BODY_MAX_BYTES', 6 * 1024 * 1024, 65_536),
+    requestTimeoutMs: whole('DEFAAS_REQUEST_TIMEOUT_MS', 120_000, 1),
+    waitingMaxBytes: whole('DEFAAS_WAITING_MAX_BYTES', 512 * 1024 * 1024, 16 * 1024 * 1024),
     artifactMaxBytes: whole('DEFAAS_ARTIFACT_MAX_BYTES', 64 * 1024 * 1024, 65_536),
     invocationsMax: whole('DEFAAS_INVOCATIONS_MAX_COUNT', 1024, 1),
     answersMaxMiB: whole('DEFAAS_ANSWERS_MAX_MIB', 1024),

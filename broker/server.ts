@@ -26,10 +26,13 @@ import { problemReply } from './routes/problem.ts';
 import { receiptRoutes } from './routes/receipts.ts';
 import { secretRoutes } from './routes/secrets.ts';
 import { settlementRoutes } from './routes/settlements.ts';
+import { createSlowClients } from './routes/slow-clients.ts';
 import { sponsorshipRoutes } from './routes/sponsorships.ts';
 
-/** A client that sends its request more slowly than this is cut off, ms. */
-const REQUEST_TIMEOUT_MS = 120_000;
+/** A request's headers must be there within this, ms; the whole of it within the configuration's `requestTimeoutMs`. */
+const HEADERS_TIMEOUT_MS = 30_000;
+/** Largest body of the gateway's own routes, but for artifacts, bytes. */
+const OWN_BODY_MAX_BYTES = 256 * 1024;
 /** An idle connection is kept for this long, ms: longer than load balancers keep theirs, so that they close first. */
 const KEEP_ALIVE_MS = 72_000;
 
@@ -37,27 +40,35 @@ const KEEP_ALIVE_MS = 72_000;
 export function createServer(gateway: Gateway): FastifyInstance {
   const loggerInstance: FastifyBaseLogger = gateway.log;
   const own = new Set<string>();
+  const { requestTimeoutMs, waitingMaxBytes } = gateway.config;
+  const slowClients = createSlowClients({ maxBytes: waitingMaxBytes, stallMs: requestTimeoutMs });
   const calls = createFunctionCalls({
     gateway,
+    slowClients,
     origins: () => ownOrigins(server, gateway),
     isOwn: (method, path) => path !== '/' && own.has(`${method} ${path.split('/', 2)[1]}`),
   });
   const server: FastifyInstance = fastify({
     serverFactory: (handler) =>
       createHttpServer(
-        { requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_MS },
+        {
+          requestTimeout: requestTimeoutMs,
+          headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs),
+          connectionsCheckingInterval: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs) / 2,
+          keepAliveTimeout: KEEP_ALIVE_MS,
+        },
         (request, response) => {
           if (!calls.take(request, response)) handler(request, response);
         },
       ),
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
-    bodyLimit: gateway.config.bodyMaxBytes,
+    bodyLimit: OWN_BODY_MAX_BYTES,
     routerOptions: { maxParamLength: 256 },
     genReqId: () => crypto.randomUUID(),
   });
   server.setErrorHandler((error, request, reply) =>
-    sendError(request, reply, fromFastify(error, gateway)),
+    sendError(request, reply, fromFastify(error, request.routeOptions.bodyLimit)),
   );
   server.setNotFoundHandler((request, reply) => sendError(request, reply, notFound(request)));
   // Bodies are bytes everywhere; the few routes that take JSON or forms parse them themselves.
@@ -66,6 +77,9 @@ export function createServer(gateway: Gateway): FastifyInstance {
     done(null, body),
   );
   openToPages(server);
+  server.addHook('onRequest', async (_request, { raw }) => {
+    raw.once('prefinish', () => slowClients.awaitReader(raw));
+  });
   server.addHook('preClose', async () => calls.end());
   server.addHook('onRoute', ({ method, url }) => {
     const [, word] = /^\/functions\/:owner\/:name\/([a-z-]+)/.exec(url) ?? [];
@@ -101,12 +115,12 @@ function sendError(request: FastifyRequest, reply: FastifyReply, error: DefaasEr
   return reply.code(status).send(body);
 }
 
-function fromFastify(error: unknown, gateway: Gateway): DefaasError {
+function fromFastify(error: unknown, bodyMaxBytes: number | undefined): DefaasError {
   if (error instanceof Error && 'code' in error) {
     if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
       return new DefaasError(
         'BODY_TOO_LARGE',
-        `the body is larger than ${gateway.config.bodyMaxBytes} bytes, send less`,
+        `the body is larger than ${bodyMaxBytes} bytes, send less`,
       );
     }
     if ('validation' in error) {

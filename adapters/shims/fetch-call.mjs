@@ -94,6 +94,8 @@ async function run(load, incoming, circumstances, signal, remainingMs) {
     };
     const value = await handler(toRequest(incoming, signal), context);
     const response = value instanceof Response ? value : Response.json(value ?? null);
+    // Response.error() has no status that could be sent.
+    if (response.type === 'error') throw new TypeError('The handler returned a network error');
     // HEAD has no body (RFC 9110 section 9.3.2), also where no HTTP server in front of us leaves it out.
     const isHead = incoming.method === 'HEAD';
     const body = isHead ? new Uint8Array() : new Uint8Array(await response.arrayBuffer());

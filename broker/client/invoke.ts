@@ -280,7 +280,16 @@ function requestOf(request: InvokeRequest, headers: Headers): [string, RequestOp
     timeoutMs: request.timeoutMs ?? TIMEOUT_MS,
     redirect: 'manual',
   };
-  return [`/functions/${request.function}${pathOf(request)}`, options];
+  const place = `/functions/${request.function}`;
+  const path = `${place}${pathOf(request)}`;
+  // A path that a stranger wrote must not lead to another function, or with our token to a route of the gateway's own.
+  const [base = '', whole = ''] = [place, path].map(
+    (one) => new URL(one, 'http://localhost').pathname,
+  );
+  if (base.split('/').length !== 4 || !`${whole}/`.startsWith(`${base}/`)) {
+    throw new DefaasClientError('REQUEST_INVALID', `"${path}" leads out of the function`);
+  }
+  return [path, options];
 }
 
 function headersOf(request: KeyedRequest): Headers {

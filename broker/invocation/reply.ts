@@ -8,6 +8,7 @@ const NOT_FORWARDED = new Set([
   'content-length',
   'dpop',
   'expect',
+  'forwarded',
   'host',
   'keep-alive',
   'proxy-authenticate',
@@ -17,6 +18,7 @@ const NOT_FORWARDED = new Set([
   'trailer',
   'transfer-encoding',
   'upgrade',
+  'x-real-ip',
 ]);
 
 /** What of a function's answer stays here: hop-by-hop, and what the gateway says itself. */
@@ -34,20 +36,48 @@ const NOT_REPLIED = new Set([
   'x-content-type-options',
 ]);
 
+/** What a header may be made of. */
+const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+
 /** A function is a stranger's code on our origin: it may not touch what the browser keeps for the gateway. */
 const OF_THE_ORIGIN = new Set(['set-cookie', 'service-worker-allowed', 'clear-site-data']);
 
-/** The headers a function sees: the caller's, lower-case, without credentials and without `Defaas-*`. */
+/**
+ * The headers a function sees: the caller's, lower-case, without credentials, without `Defaas-*`, without what `Connection` names
+ * (RFC 9110 section 7.6.1), and without what only a proxy could know, such as `X-Forwarded-Host`: here it would be the caller's word.
+ */
 export function forwardedHeaders(headers: Headers): Headers {
-  return headers.filter(([name]) => !NOT_FORWARDED.has(name) && !name.startsWith('defaas-'));
-}
-
-/** The headers a caller sees of a function's answer; CORS is the gateway's to say. */
-export function replyHeaders(headers: Headers): Headers {
+  const ofConnection = namedByConnection(headers);
   return headers.filter(
     ([name]) =>
-      !NOT_REPLIED.has(name) && !name.startsWith('defaas-') && !name.startsWith('access-control-'),
+      !NOT_FORWARDED.has(name) &&
+      !name.startsWith('defaas-') &&
+      !name.startsWith('x-forwarded-') &&
+      !ofConnection?.includes(name),
   );
+}
+
+function namedByConnection(headers: Headers): readonly string[] | undefined {
+  const connection = headers.find(([name]) => name === 'connection')?.[1];
+  return connection?.split(',').map((name) => name.trim().toLowerCase());
+}
+
+/**
+ * The headers a caller sees of a function's answer; CORS is the gateway's to say. What is no header (RFC 9110 section 5) is dropped:
+ * a function can forge what the shim beside it writes.
+ */
+export function replyHeaders(headers: Headers): Headers {
+  return headers.flatMap(([written, value]): Headers => {
+    const name = written.toLowerCase();
+    const isPassed =
+      NAME.test(name) &&
+      VALUE.test(value) &&
+      !NOT_REPLIED.has(name) &&
+      !name.startsWith('defaas-') &&
+      !name.startsWith('access-control-');
+    return isPassed ? [[name, value]] : [];
+  });
 }
 
 /** What of them goes out on the gateway's own origin: a page gets an origin of its own there, and leaves nothing behind. */

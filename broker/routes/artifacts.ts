@@ -14,10 +14,15 @@ export async function artifactRoutes(
 ): Promise<void> {
   server.post(
     '/artifacts',
-    { bodyLimit: gateway.config.artifactMaxBytes },
+    {
+      bodyLimit: gateway.config.artifactMaxBytes,
+      // Before the body: only who may send one makes the gateway hold it.
+      onRequest: async (request) => {
+        const { signedBy } = await signedIn(gateway, request);
+        refusePublisher(gateway, signedBy);
+      },
+    },
     async (request, reply) => {
-      const { signedBy } = await signedIn(gateway, request);
-      refusePublisher(gateway, signedBy);
       if (!Buffer.isBuffer(request.body)) {
         throw new DefaasError(
           'ARTIFACT_INVALID',

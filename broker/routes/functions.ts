@@ -12,6 +12,7 @@ import { resolveTarget } from '../invocation/resolve.ts';
 import { createReadRouting } from '../invocation/routing.ts';
 import { credentialIn } from './bearer.ts';
 import { problemReply } from './problem.ts';
+import type { SlowClients } from './slow-clients.ts';
 
 const NO_BODY = new Uint8Array();
 /** Owner, name, reference and the function's own path in a raw URL path. */
@@ -35,6 +36,7 @@ interface FunctionCallsOptions {
   readonly gateway: Gateway;
   /** Where the gateway is reached: what a DPoP proof may name. */
   readonly origins: () => readonly string[];
+  readonly slowClients: SlowClients;
   /** Whether the gateway has a route of its own for a path below a function's address. */
   readonly isOwn: (method: string, path: string) => boolean;
 }
@@ -54,21 +56,25 @@ interface Exchange {
 }
 
 export function createFunctionCalls(options: FunctionCallsOptions): FunctionCalls {
-  const { gateway, origins } = options;
+  const { gateway, origins, slowClients } = options;
   const { functionsOrigin } = gateway.config;
   const functionsHost = functionsOrigin && new URL(functionsOrigin).host;
   let underWay = 0;
   let isEnding = false;
 
+  const refuseOverload = (): void => {
+    if (underWay < gateway.config.invocationsMax) return;
+    throw new DefaasError('OVERLOADED', `${underWay} calls are under way, try again shortly`, {
+      retryAfterSec: 1,
+    });
+  };
   const answer = async (exchange: Exchange): Promise<void> => {
-    if (underWay >= gateway.config.invocationsMax) {
-      throw new DefaasError('OVERLOADED', `${underWay} calls are under way, try again shortly`, {
-        retryAfterSec: 1,
-      });
-    }
+    // Before the body, so that nothing is read in vain; and after it, for slow bodies take no places.
+    refuseOverload();
+    const body = await readBody(exchange, slowClients, gateway.config.bodyMaxBytes);
+    refuseOverload();
     underWay += 1;
     try {
-      const body = await readBody(exchange.request, gateway.config.bodyMaxBytes);
       const invocation = invocationOf(exchange, body, origins);
       if (declareCors(gateway, invocation, exchange)) return reply(exchange, 204, [], NO_BODY);
       sendAnswer(exchange, await invoke(gateway, invocation));
@@ -87,7 +93,8 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
       answer(exchange)
         .catch((error: unknown) => sendProblem(gateway, exchange, error))
         // What the version's CORS says may be no header at all: then there is no reply that it could go with.
-        .catch(() => response.destroy());
+        .catch(() => response.destroy())
+        .then(() => slowClients.awaitReader(response));
       return true;
     },
     end: () => {
@@ -104,7 +111,11 @@ function addressIn(url: string): FunctionAddress | undefined {
 }
 
 /** Buffers the body. What is above the limit is let run out, so that a client that still sends reads why. @throws DefaasError BODY_TOO_LARGE */
-function readBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Array> | Uint8Array {
+function readBody(
+  { request, response }: Exchange,
+  slowClients: SlowClients,
+  maxBytes: number,
+): Promise<Uint8Array> | Uint8Array {
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
   if (Number(length ?? 0) > maxBytes) throw tooLarge(maxBytes);
   if ((length === undefined || length === '0') && encoding === undefined) return NO_BODY;
@@ -113,9 +124,11 @@ function readBody(request: IncomingMessage, maxBytes: number): Promise<Uint8Arra
     let bytes = 0;
     request.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
-      if (bytes <= maxBytes) chunks.push(chunk);
-      else reject(tooLarge(maxBytes));
+      if (bytes > maxBytes) return reject(tooLarge(maxBytes));
+      chunks.push(chunk);
+      slowClients.hold(response, chunk.length);
     });
+    request.once('close', () => slowClients.release(response));
     request.once('end', () => {
       const [first] = chunks;
       resolve(first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks, bytes));

@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import pino from 'pino';
 import { type AwsLambda, startAwsLambda } from '../../adapters/emulators/aws-lambda.ts';
 import { uploadArtifact } from '../../broker/client/artifacts.ts';
@@ -58,6 +59,8 @@ export interface SmallHouse {
   restart(overrides?: Partial<Config>): Promise<void>;
   /** Takes the gateway off the network, in the middle of whatever it does. */
   cutOff(): void;
+  /** Open connections of its clients. */
+  connections(): Promise<number>;
   /** Puts it on the network again, where it was. */
   comeBack(): Promise<void>;
   /** Signs in; with a lane where one is given. */
@@ -123,6 +126,7 @@ export async function startSmallHouse(
     },
     cutOff: () => running.cutOff(),
     comeBack: () => running.comeBack(),
+    connections: () => running.connections(),
     session: async (key, lane) =>
       createSession({
         connection: await connect(running.url),
@@ -256,6 +260,7 @@ async function startGateway(config: Config) {
       server.server.close();
       server.server.closeAllConnections();
     },
+    connections: () => promisify(server.server.getConnections.bind(server.server))(),
     comeBack: async () => {
       server = createServer(gateway);
       await server.listen({ host: '127.0.0.1', port: Number(new URL(url).port) });

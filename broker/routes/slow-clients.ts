@@ -1,0 +1,51 @@
+// What clients make the gateway hold: bodies that still arrive, replies that nobody reads. Bounded; where it is too much, the oldest goes.
+import type { ServerResponse } from 'node:http';
+
+export interface SlowClients {
+  /** Counts bytes of a request's body that the gateway has, while more of it is to come. */
+  hold(response: ServerResponse, bytes: number): void;
+  /** The body is complete: what holds it now is a call under way. */
+  release(response: ServerResponse): void;
+  /** Counts what of a reply is still here after its end, until it is read, or its reader does nothing for too long. */
+  awaitReader(response: ServerResponse): void;
+}
+
+interface SlowClientsOptions {
+  /** Of all of them together, bytes. */
+  readonly maxBytes: number;
+  /** A connection on which nothing moves for so long is closed, ms. */
+  readonly stallMs: number;
+}
+
+export function createSlowClients({ maxBytes, stallMs }: SlowClientsOptions): SlowClients {
+  // Oldest first: who is slowest has been here for longest.
+  const held = new Map<ServerResponse, number>();
+  let heldBytes = 0;
+
+  const release = (response: ServerResponse): void => {
+    heldBytes -= held.get(response) ?? 0;
+    held.delete(response);
+  };
+  const hold = (response: ServerResponse, bytes: number): void => {
+    heldBytes += bytes;
+    held.set(response, (held.get(response) ?? 0) + bytes);
+    for (const [oldest] of held) {
+      if (heldBytes <= maxBytes) return;
+      release(oldest);
+      oldest.destroy();
+    }
+  };
+
+  return {
+    hold,
+    release,
+    awaitReader: (response) => {
+      const bytes = response.writableLength;
+      if (bytes === 0) return;
+      response.once('close', () => release(response));
+      // Without a listener Node closes the connection; each byte that goes out begins the time anew.
+      response.setTimeout(stallMs);
+      hold(response, bytes);
+    },
+  };
+}
