@@ -6,7 +6,13 @@ import type { Manifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';
 
 const STRATEGIES = ['balanced', 'cheapest', 'fastest'] as const;
-const PROVIDERS = ['aws-lambda', 'google-cloud-functions', 'azure-functions', 'local'] as const;
+/** A record, so that the compiler misses a cloud that is not in it. */
+const PROVIDERS: Readonly<Record<ProviderName, true>> = {
+  'aws-lambda': true,
+  'google-cloud-functions': true,
+  'azure-functions': true,
+  local: true,
+};
 const FORM =
   'strategy=(balanced, cheapest or fastest), providers=(names of clouds), exclude-regions=("names of regions")';
 /** Texts remembered: callers send few different ones. The oldest goes first. */
@@ -90,7 +96,7 @@ export function parseRouting(text: string): Routing {
     throw refuse(`no strategy ${strategies.join(' ')}`);
   }
   const providers = take('providers');
-  const stranger = providers?.find((one) => !PROVIDERS.some((provider) => provider === one));
+  const stranger = providers?.find((one) => !Object.hasOwn(PROVIDERS, one));
   if (stranger !== undefined) throw refuse(`no cloud ${stranger}`);
   if (providers?.length === 0) throw refuse('no cloud at all');
   const excludedRegions = setOf(take('exclude-regions'));

@@ -503,8 +503,11 @@ function* drawFaults(
   }
 }
 
-/** What is wrong with the account of the places before the used one: each was tried, or passed over for a reason that can be. */
-function unaccounted(
+/**
+ * What is wrong with a receipt's account of the places before the used one: each was tried, or passed over for a reason that can be.
+ * `places` are those of the attempts in the drawn order. Undefined when nothing is.
+ */
+export function unaccounted(
   used: number,
   attempts: readonly FailedAttempt[],
   places: readonly number[],

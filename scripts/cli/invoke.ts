@@ -263,7 +263,7 @@ function refusal(error: unknown): Outcome {
 }
 
 /** `fastest`, `aws,google`, `cheapest,not:us-east-1`: a strategy, clouds, regions to avoid. @throws CliError USAGE, PROVIDER_UNKNOWN */
-function parseRoute(text: string): Routing {
+export function parseRoute(text: string): Routing {
   const words = text.split(',').map((word) => word.trim());
   const excludedRegions = words.flatMap((word) => /^not:([a-z0-9-]+)$/.exec(word)?.[1] ?? []);
   const strategies = STRATEGIES.filter((strategy) => words.includes(strategy));

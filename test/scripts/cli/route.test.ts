@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict';
+import { parseRoute } from '../../../scripts/cli/invoke.ts';
+
+describe('invoke --route', () => {
+  it('takes a strategy, clouds by their short names, and regions to avoid', () => {
+    const routing = parseRoute('fastest, aws,local,not:us-east-1');
+
+    assert.deepEqual(routing, {
+      strategy: 'fastest',
+      providers: ['aws-lambda', 'local'],
+      excludedRegions: ['us-east-1'],
+    });
+    assert.deepEqual(parseRoute('cheapest'), { strategy: 'cheapest' });
+  });
+
+  it('names what it does not know', () => {
+    const cases: [text: string, code: string][] = [
+      ['quickest', 'PROVIDER_UNKNOWN'],
+      ['fastest,mars', 'PROVIDER_UNKNOWN'],
+      ['fastest,cheapest', 'USAGE'],
+      ['not:', 'USAGE'],
+      ['not:US East', 'USAGE'],
+    ];
+    for (const [text, code] of cases) assert.throws(() => parseRoute(text), { code }, text);
+  });
+});
