@@ -218,6 +218,7 @@ async function standUp(home: string, chain: Chain): Promise<void> {
     jwksThumbprint: NO_THUMBPRINT,
   });
   await gateway.addKey(readAccount(home, 'operator').privateKey, ROLES_BOTH);
+  await gateway.setSettler(readAccount(home, 'settler').address);
   await gateway.mintMock(BOND_UNITS);
   await gateway.bond(gateway.address, BOND_UNITS);
 }
