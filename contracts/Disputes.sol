@@ -347,7 +347,7 @@ contract Disputes is IDisputes {
                 leaf.receipt.attempt,
                 execution.deployment
             );
-        damage = 0;
+        return (isFraud, 0);
     }
 
     /* D9 SILENCE */
@@ -438,8 +438,8 @@ contract Disputes is IDisputes {
         if (isProven[id]) revert AlreadyProven(id);
         isProven[id] = true;
         uint256 slashed = _slash(kind, gateway, payer, msg.sender, damage);
-        // Not consumed while there is nothing to take, unless the kind's floor is 0.
-        if (slashed == 0 && (floorOf(kind) > 0 || damage > 0)) revert NothingToSlash(gateway);
+        // Not consumed while there is nothing to take, unless the kind's floor is 0, which only D6's can be; and D6 has no damage.
+        if (slashed == 0 && floorOf(kind) > 0) revert NothingToSlash(gateway);
         emit FraudProven(id, kind, gateway, payer, msg.sender, damage, slashed);
     }
 

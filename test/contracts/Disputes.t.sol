@@ -167,6 +167,31 @@ contract DisputesTest is DisputesWorld {
         refuses(t, "proofWindow", t.proofWindow);
     }
 
+    function test_TermsMayStandAtTheirBounds() public {
+        DisputeTerms memory t = DisputeTerms(
+            uint96(10 * UNIT),
+            uint96(UNIT),
+            0,
+            uint96(5 * UNIT),
+            uint96(UNIT / 10),
+            1 days,
+            12 hours,
+            1 days + 12 hours + 1
+        );
+        eq(new Disputes(billing, identity, registry, beacon, t).floorOf(6), 0, "least");
+        t = DisputeTerms(
+            uint96(1_000 * UNIT),
+            uint96(100 * UNIT),
+            uint96(10 * UNIT),
+            uint96(500 * UNIT),
+            uint96(10 * UNIT),
+            30 days,
+            14 days,
+            180 days
+        );
+        eq(new Disputes(billing, identity, registry, beacon, t).floorOf(9), 500 * UNIT, "greatest");
+    }
+
     function test_WiringIsChecked() public {
         Disputes stranger = new Disputes(billing, identity, registry, beacon, defaultTerms());
         vm.expectRevert(abi.encodeWithSelector(IDisputes.Miswired.selector, "Billing.DISPUTES"));
@@ -277,6 +302,51 @@ contract DisputesTest is DisputesWorld {
         disputes.checkOvercharge(place, leaf, calls[3], executions[4]);
     }
 
+    /// @dev All that takes a place, of neighbours at 0 and 1; the first four take no leaf b.
+    function everyCheck(Place memory place, Leaf memory a, Leaf memory b) internal view returns (bytes[] memory all) {
+        all = new bytes[](7);
+        all[0] = abi.encodeCall(IDisputes.checkEdge, (place, a));
+        all[1] = abi.encodeCall(IDisputes.checkOvercharge, (place, a, calls[0], executions[0]));
+        all[2] = abi.encodeCall(IDisputes.checkOverLimit, (place, a, calls[0], executions[0]));
+        all[3] = abi.encodeCall(IDisputes.checkMisroute, (place, a, calls[0], executions[0], 1, ids));
+        all[4] = abi.encodeCall(IDisputes.checkBreak, (place, a, b));
+        all[5] = abi.encodeCall(IDisputes.checkDuplicate, (place, a, place, b));
+        SignedReceipt memory signed = handOut(receipts[0]);
+        all[6] = abi.encodeCall(IDisputes.checkOmission, (signed, place, probeHash(0), a.path, none));
+    }
+
+    function answers(bytes memory check, bytes memory expected) internal view {
+        (bool ok, bytes memory answer) = address(disputes).staticcall(check);
+        no(ok, "accepted");
+        eq(keccak256(answer), keccak256(expected), "reason");
+    }
+
+    function test_EveryCheckVerifiesItsPlaceItsTimeAndItsLeaves() public {
+        Place memory place = settleAll();
+        (Leaf memory a, Leaf memory b) = (leafAt(place, 0), leafAt(place, 1));
+        bytes memory invalid_ = abi.encodeWithSelector(IDisputes.InvalidProof.selector);
+        Place memory forged = settledCopy(place);
+        // Leaves still verify under it.
+        forged.settledAt -= 1;
+        bytes[] memory bad = everyCheck(forged, a, b);
+        for (uint256 i = 0; i < bad.length; ++i) answers(bad[i], invalid_);
+        answers(abi.encodeCall(IDisputes.checkDuplicate, (forged, a, place, b)), invalid_);
+        answers(abi.encodeCall(IDisputes.demand, (forged, 0)), invalid_);
+
+        (Leaf memory badA, Leaf memory badB) = (leafAt(place, 0), leafAt(place, 1));
+        badA.receipt.price += 1;
+        badB.receipt.price += 1;
+        bad = everyCheck(place, badA, b);
+        for (uint256 i = 0; i < 6; ++i) answers(bad[i], invalid_);
+        bad = everyCheck(place, a, badB);
+        for (uint256 i = 4; i < 6; ++i) answers(bad[i], invalid_);
+
+        vm.warp(place.settledAt + 12 days + 1);
+        bytes memory late = abi.encodeWithSelector(IDisputes.WindowClosed.selector, place.settledAt + 12 days);
+        bad = everyCheck(place, a, b);
+        for (uint256 i = 0; i < bad.length; ++i) answers(bad[i], late);
+    }
+
     function test_ProofsEndWithTheirWindow() public {
         Place memory place = settleAll();
         Leaf memory leaf = leafAt(place, 0);
@@ -374,8 +444,10 @@ contract DisputesTest is DisputesWorld {
         opened[0] = receipts[5];
         invalid();
         disputes.checkOmission(signed, place, node, leaf.path, opened);
+        opened = new Receipt[](2);
+        opened[0] = receipts[6];
         invalid();
-        disputes.checkOmission(signed, place, node, leaf.path, new Receipt[](2));
+        disputes.checkOmission(signed, place, node, leaf.path, opened);
         invalid();
         disputes.checkOmission(signed, place, node ^ bytes32(uint256(1)), leaf.path, none);
     }
@@ -502,6 +574,13 @@ contract DisputesTest is DisputesWorld {
         disputes.proveOvercharge(place, leaf, calls[2], executions[2]);
     }
 
+    function test_D4_ByOneUnit() public {
+        receipts[2].price += 1;
+        Place memory place = settleAll();
+        (bool isFraud, uint256 damage) = disputes.checkOvercharge(place, leafAt(place, 2), calls[2], executions[2]);
+        yes(isFraud && damage == 1, "one unit");
+    }
+
     function test_D4_FailedCallsAreFreeAndUnknownVersionsWorthNothing() public {
         receipts[3].price = 5;
         calls[4].functionVersion = bytes32(uint256(1));
@@ -542,6 +621,39 @@ contract DisputesTest is DisputesWorld {
         disputes.proveOverLimit(place, leaf, calls[0], executions[0]);
         again(5, 1);
         disputes.proveOverLimit(place, leaf, calls[0], executions[0]);
+    }
+
+    function test_D5_AtTheLimitsIsHonestAndOneUnitIsCharged() public {
+        calls[0].maxPrice = receipts[0].price;
+        executions[0].finishedAt = calls[0].deadline;
+        executions[1].input = 0;
+        receipts[1].price = 1;
+        rehash(0);
+        rehash(1);
+        Place memory place = settleAll();
+        (bool isFraud, ) = disputes.checkOverLimit(place, leafAt(place, 0), calls[0], executions[0]);
+        no(isFraud, "at both limits");
+        (isFraud, ) = disputes.checkOverLimit(place, leafAt(place, 1), calls[1], executions[1]);
+        yes(isFraud, "one unit");
+    }
+
+    function test_D5_DuplicateNeedsTwoReceiptsBothCharged() public {
+        for (uint256 i = 1; i < 5; ++i) receipts[i].call = receipts[0].call;
+        receipts[0].price = 0;
+        receipts[1].price = 1;
+        receipts[2].price = 1;
+        Place memory place = settleAll();
+        (Leaf memory free, Leaf memory one, Leaf memory other) = (
+            leafAt(place, 0),
+            leafAt(place, 1),
+            leafAt(place, 2)
+        );
+        (bool isFraud, uint256 damage) = disputes.checkDuplicate(place, free, place, one);
+        no(isFraud, "the first was free");
+        (isFraud, damage) = disputes.checkDuplicate(place, one, place, other);
+        yes(isFraud && damage == 1, "one unit twice");
+        invalid();
+        disputes.checkDuplicate(place, one, place, one);
     }
 
     function test_D5_OneCallTwiceAcrossBatches() public {
@@ -616,6 +728,9 @@ contract DisputesTest is DisputesWorld {
         // Before the first set.
         calls[1].beacon = epoch - 1;
         rehash(0);
+        // Where the draw would be, if no value were a value.
+        executions[0].deployment = probe.drawOrder(probe.seedOf(0, receipts[0].call), ids, 1)[0];
+        rehash(0);
         rehash(1);
         beacon.checkpoint(epoch - 1);
         Place memory place = settleAll();
@@ -632,6 +747,28 @@ contract DisputesTest is DisputesWorld {
         Leaf memory leaf = leafAt(place, 1);
         invalid();
         disputes.checkMisroute(place, leaf, calls[1], executions[1], 0, ids);
+    }
+
+    function test_D6_EitherOfTwoCandidates() public {
+        uint64[] memory two = new uint64[](2);
+        (two[0], two[1]) = (2, 4);
+        vm.prank(GATEWAY);
+        registry.setCandidates(version, two);
+        epoch = beacon.nextEpoch();
+        vm.roll(uint256(epoch) * beacon.K() + 1);
+        beacon.checkpoint(epoch);
+        uint64[3] memory used = [uint64(2), 4, 3];
+        for (uint256 i = 0; i < 3; ++i) {
+            calls[i].beacon = epoch;
+            executions[i].deployment = used[i];
+            receipts[i].attempt = 0;
+            rehash(i);
+        }
+        Place memory place = settleAll();
+        for (uint256 i = 0; i < 3; ++i) {
+            (bool isFraud, ) = disputes.checkMisroute(place, leafAt(place, i), calls[i], executions[i], 2, two);
+            yes(isFraud == (i == 2), "either of two");
+        }
     }
 
     function test_D6_OneCandidateOnly() public {
@@ -711,6 +848,19 @@ contract DisputesTest is DisputesWorld {
         disputes.demand(place, 4);
     }
 
+    function test_D9_DemandInALaterBatch() public {
+        settleBook(0, 4, uint88(receipts[3].cumulative));
+        Place memory place = settleBook(4, N, uint88(receipts[N - 1].cumulative));
+        fund(REPORTER, 10 * UNIT);
+        uint40 count = uint40(N - 4);
+        invalid();
+        disputes.demand(place, count);
+        vm.prank(REPORTER);
+        Demand memory d = disputes.demandOf(disputes.demand(place, count - 1));
+        eq(d.count, count, "its own receipts");
+        eq(d.damage, (receipts[N - 1].cumulative - receipts[3].cumulative) / count, "its own mean");
+    }
+
     function test_D9_AnswerEarnsThePledge() public {
         (Place memory place, bytes32 id) = openDemand(3);
         Leaf memory leaf = leafAt(place, 3);
@@ -720,6 +870,8 @@ contract DisputesTest is DisputesWorld {
         emit IDisputes.Answered(id, GATEWAY, receipts[3]);
         disputes.answer(id, leaf, calls[3], signature);
         eq(billing.free(GATEWAY), had + UNIT, "gateway");
+        eq(disputes.demandOf(id).deadline, 1, "answered");
+        eq(disputes.demandOf(id).demander, address(0), "nothing else is left");
         eq(billing.pledged(), 0, "nothing pledged");
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id));
         disputes.answer(id, leaf, calls[3], signature);
@@ -849,6 +1001,70 @@ contract DisputesTest is DisputesWorld {
         bondGateway(100 * UNIT);
         expectFraud(4, 3, 11);
         disputes.proveOvercharge(place, leaf, calls[2], executions[2]);
+    }
+
+    function test_FloorCountsUntilFourTimesTheDamageIsMore() public {
+        // 4 x 2.2 is less than the floor of 10, 5 x 2.2 is not; and a quarter of 10 is more than 2.2, a fifth is not.
+        uint128 damage = uint128((22 * UNIT) / 10);
+        receipts[2].price += damage;
+        Place memory place = settleAll();
+        Leaf memory leaf = leafAt(place, 2);
+        uint256 had = billing.free(PAYER);
+        expectFraud(4, 3, damage);
+        disputes.proveOvercharge(place, leaf, calls[2], executions[2]);
+        eq(bonded(), 9_990 * UNIT, "the floor");
+        eq(billing.free(PAYER) - had, damage, "all of the damage");
+        eq(disputes.lastGraveOf(GATEWAY), 0, "not grave");
+    }
+
+    function test_D3_IsGrave() public {
+        receipts[N - 1].cumulative += 1;
+        Place memory place = settleAll();
+        Leaf memory leaf = leafAt(place, N - 1);
+        Leaf memory before = leafAt(place, N - 2);
+        vm.prank(REPORTER);
+        disputes.proveBreak(place, before, leaf);
+        eq(disputes.lastGraveOf(GATEWAY), block.timestamp, "grave");
+    }
+
+    /// @dev On a chain younger than the window there was no fraud before the first either.
+    function test_FirstFraudOfAYoungChainTakesATenth() public {
+        Receipt memory dear = receipts[1];
+        dear.price = uint128(5_000 * UNIT);
+        (SignedReceipt memory a, SignedReceipt memory b) = (handOut(receipts[1]), handOut(dear));
+        vm.warp(1 days);
+        vm.prank(REPORTER);
+        disputes.proveEquivocation(a, b);
+        eq(bonded(), 9_000 * UNIT, "a tenth");
+    }
+
+    /// @dev Of a D6 with the given floor against a gateway without a bond; the other terms are the usual ones.
+    function misrouteWithoutBond(uint96 floor) internal returns (Disputes mine, bytes memory proof) {
+        DisputeTerms memory terms = defaultTerms();
+        terms.misroute = floor;
+        mine = new Disputes(billing, identity, registry, beacon, terms);
+        receipts[5].provider = GATEWAY;
+        Place memory place = settleAll();
+        proof = abi.encodeCall(
+            IDisputes.proveMisroute,
+            (place, leafAt(place, 5), calls[5], executions[5], uint32(1), ids)
+        );
+        vm.prank(address(disputes));
+        billing.slash(GATEWAY, 10_000 * UNIT, PAYER, 0, REPORTER, 0);
+    }
+
+    function test_D6_WithoutABondIsKeptForLater() public {
+        (Disputes mine, bytes memory proof) = misrouteWithoutBond(1);
+        (bool ok, bytes memory reason) = address(mine).call(proof);
+        no(ok, "taken");
+        eq(bytes32(bytes4(reason)), bytes32(IDisputes.NothingToSlash.selector), "kept");
+    }
+
+    function test_D6_WithFloorZeroIsOnRecordOnly() public {
+        (Disputes mine, bytes memory proof) = misrouteWithoutBond(0);
+        (bool ok, ) = address(mine).call(proof);
+        yes(ok, "proven");
+        yes(mine.isProven(mine.idOf(6, GATEWAY, PAYER, SESSION, 6)), "on record");
     }
 
     /// @dev A gateway that slashes itself through its own payer and reporter gets at most 45 % back.
