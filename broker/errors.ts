@@ -226,6 +226,11 @@ export const ERRORS = {
     'raise the tariff or pass --accept-loss',
   ),
   DEPLOYMENTS_ASTRAY: entry(0, 'Clouds and records differ', 'run defaas doctor --fix'),
+  TOKEN_KEY_MISMATCH: entry(
+    0,
+    'The chain names another key for the gateway’s tokens',
+    'the operator must register its own',
+  ),
   PRICES_OLD: entry(0, 'The clouds’ prices are old', 'update adapters/prices.json'),
   NOTHING_TO_SETTLE: entry(409, 'There is nothing to settle', 'call a function first'),
   SETTLEMENT_REFUSED: entry(409, 'The chain settles none of the lanes', 'look at what it says'),

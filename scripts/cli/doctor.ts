@@ -8,6 +8,7 @@ import {
   repairDeployments,
 } from '../../broker/client/deployments.ts';
 import type { Session } from '../../broker/client/session.ts';
+import { fetchTokenKeys } from '../../broker/client/token-key.ts';
 import { type Account, keysFolder, readAccount } from './account.ts';
 import { openChain, openReader } from './chain.ts';
 import { errorLine } from './cli-error.ts';
@@ -62,6 +63,7 @@ export async function doctor(
     const at = opened;
     checks.push(await check('ready', () => checkReady(at)));
     checks.push(await check('chain', () => checkChain(at)));
+    checks.push(await check('tokens', () => checkTokenKey(at)));
     checks.push(await check('clouds', () => cloudsOf(at.connection.document)));
     checks.push(...(await checkClouds(flags, at, fix)));
     checks.push(await check('money', () => checkMoney(at)));
@@ -146,6 +148,21 @@ async function checkChain(opened: Opened): Promise<string> {
     const standing = chain.view.gateway(opened.connection.document.gateway);
     if (!standing) throw new Error('the gateway is not registered on the chain');
     return `block ${head.number}, ${chain.view.functions().length} functions, bond ${formatTokens(standing.bond)} tokens, ${standing.batches} batches`;
+  } finally {
+    chain.close();
+  }
+}
+
+/** Whoever checks a token asks the chain for its key: another one would be trusted by nobody. */
+async function checkTokenKey(opened: Opened): Promise<string> {
+  const { gateway } = opened.connection.document;
+  const keys = await fetchTokenKeys(opened.connection);
+  const chain = await openChain(opened);
+  try {
+    const thumbprint = chain.view.gateway(gateway)?.jwksThumbprint;
+    if (thumbprint !== undefined && keys.includes(thumbprint)) return `signed by ${thumbprint}`;
+    const message = `the chain names ${thumbprint ?? 'none'} as the token key of ${gateway}, which has ${keys.join(', ')}, the operator must register it (updateParty)`;
+    throw Object.assign(new Error(message), { code: 'TOKEN_KEY_MISMATCH' });
   } finally {
     chain.close();
   }

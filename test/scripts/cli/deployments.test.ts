@@ -188,6 +188,26 @@ describe('the command line, on deployments', function () {
     assert.equal(well.ok, true);
   });
 
+  it('finds with doctor whether the chain names the key of the gateway’s tokens', async () => {
+    const tokens = async () => {
+      const { checks } = await documentOf(doctor(flags()));
+      return checks.find(({ name }: { name: string }) => name === 'tokens');
+    };
+    const strange = await tokens();
+    const { thumbprint } = house.gateway().tokens;
+    await house.view.connect(KEYS.gateway).updateParty({
+      roles: 3,
+      uri: house.url(),
+      jwksThumbprint: `0x${Buffer.from(thumbprint, 'base64url').toString('hex')}`,
+    });
+
+    const known = await tokens();
+
+    assert.equal(strange.ok, false);
+    assert.match(strange.found, /^TOKEN_KEY_MISMATCH: /);
+    assert.equal(known.ok, true);
+  });
+
   it('warns of prices that are older than 90 days, which breaks nothing', () => {
     const asOfMs = Date.parse('2026-11-22');
 
