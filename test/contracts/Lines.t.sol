@@ -271,6 +271,8 @@ contract LinesTest is World {
             "ExtendLane(address payer,address gateway,address signer,uint128 cap,uint32 expiry,uint256 nonce,uint40 deadline)",
             abi.encode(PAYER, GATEWAY, SESSION, 8, expiry)
         );
+        vm.expectEmit(true, true, true, true, address(billing));
+        emit IBilling.LaneExtended(PAYER, GATEWAY, SESSION, 8, expiry);
         billing.extendLaneBySig(PAYER, GATEWAY, SESSION, 8, expiry, nonce, deadline, signature);
         eq(billing.laneOf(PAYER, GATEWAY, SESSION).cap, 8, "extended");
 
