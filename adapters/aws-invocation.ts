@@ -40,7 +40,7 @@ export function toPayload(request: InvokeRequest): Buffer {
   return encode(request, body.toString('base64'), true);
 }
 
-/** Signs calls for one origin. Date, host, content type, body hash, log type and a session token are signed. */
+/** Signs calls for one origin. Date, host, content type, log type, a session token and the body's hash are signed; the hash itself is sent to S3 alone. */
 export function createRequestSigner(origin: string, region: string) {
   const sign = createSigner(region, 'lambda');
   const host = origin.slice(origin.indexOf('//') + 2);
@@ -62,7 +62,7 @@ export function createRequestSigner(origin: string, region: string) {
     const bodyHash = hash('sha256', payload, 'hex');
     const { sessionToken } = credentials;
     const headers = ['content-type', 'application/octet-stream', 'host', host];
-    headers.push('x-amz-content-sha256', bodyHash, 'x-amz-date', date, 'x-amz-log-type', 'Tail');
+    headers.push('x-amz-date', date, 'x-amz-log-type', 'Tail');
     if (sessionToken !== undefined) headers.push('x-amz-security-token', sessionToken);
     const toSign = { method: 'POST', path, query, headers, bodyHash, date };
     headers.push('authorization', sign(toSign, credentials));
