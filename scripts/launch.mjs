@@ -25,6 +25,7 @@ const COMMANDS = {
   bench: ['scripts/bench/main.ts'],
   gas: ['scripts/gas.ts'],
   mutate: ['scripts/mutate.ts'],
+  coverage: ['node_modules/hardhat/dist/src/cli.js', 'test', 'solidity', '--coverage'],
   defaas: ['scripts/cli/main.ts'],
   emulators: ['scripts/emulators.ts'],
 };
