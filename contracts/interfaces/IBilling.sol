@@ -223,7 +223,8 @@ interface IBilling {
     function deposit(address account, uint256 amount) external;
 
     /// @notice Relays `account`'s ERC-2612 permit to this contract and deposits for it. A permit that fails is ignored if the
-    /// allowance suffices, for somebody may have relayed it before.
+    /// allowance suffices, for somebody may have relayed it before. Fails with DepositsPaused, UnexpectedAmount, and as the token's
+    /// transferFrom does.
     /// @dev Warning: so anybody can move a standing allowance of `account` into `account`'s free money. Permit exact amounts.
     function depositWithPermit(
         address account,
@@ -234,7 +235,8 @@ interface IBilling {
         bytes32 s
     ) external;
 
-    /// @notice Relays `account`'s ERC-3009 receiveWithAuthorization, nonce keccak256(abi.encode(account, salt)).
+    /// @notice Relays `account`'s ERC-3009 receiveWithAuthorization, nonce keccak256(abi.encode(account, salt)). Fails with
+    /// DepositsPaused, UnexpectedAmount, and as the token does.
     /// @param signature 65 bytes (v, r, s form of the standard), else the form with bytes that newer USDC has.
     function depositWithAuthorization(
         address account,
