@@ -99,8 +99,6 @@ const LIMITS: ProviderLimits = {
 
 const NAME = 'aws-lambda';
 const ALIAS = 'live';
-/** No event of the gateway: `shims/aws.mjs` answers it itself. */
-const PROBE = Buffer.from('{"x-defaas-probe":1}');
 const INVOKE_QUERY = `Qualifier=${ALIAS}`;
 const RUNTIME = 'nodejs22.x';
 /** The role an emulator is given; it checks only its form. */
@@ -529,11 +527,18 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
         const { signal } = controlOptions;
         const of = { provider: NAME, target: spec.name, signal } as const;
         await probe(async () => {
-          const result = await call(deployment, PROBE, signal);
+          const result = await call(deployment, probeOf(1), signal);
           if (!result.ok) throw notAnswering(of, `${result.error.type}: ${result.error.message}`);
         }, of);
         return deployment;
       });
+    },
+
+    async warm(deployment, { holdMs, signal }) {
+      const result = await call(deployment, probeOf(holdMs), signal);
+      if (result.ok) return;
+      const what = `${result.error.type}: ${result.error.message}`.slice(0, 256);
+      throw errorOf('warm', deployment.name)('PROVIDER_UNAVAILABLE', 'maybe', what);
     },
 
     invoke(deployment, request, { signal }) {
@@ -604,6 +609,11 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
       (await control)?.client.destroy();
     },
   };
+}
+
+/** No event of the gateway's calls: `shims/aws.mjs` answers it itself, after so long. */
+function probeOf(holdMs: number): Buffer {
+  return Buffer.from(JSON.stringify({ 'x-defaas-probe': holdMs }));
 }
 
 function invokePath(name: string): string {

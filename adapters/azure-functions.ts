@@ -33,6 +33,7 @@ import {
   type Provider,
   ProviderError,
   type ProviderLimits,
+  type WarmOptions,
 } from './provider.ts';
 import { type Answer, createSender, SendError } from './send.ts';
 
@@ -319,7 +320,7 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
       origin,
       path: '/',
       method: 'POST',
-      headers: { 'x-functions-key': key, 'x-defaas-probe': '1' },
+      headers: { 'x-functions-key': key, 'x-defaas-probe': '0' },
       body: new Uint8Array(),
     };
     let seen = 'no answer';
@@ -336,6 +337,32 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
     } while (nowMs() < until);
     const message = `the new code does not answer (${seen}), on ${name}, see the app's log stream`;
     throw new ProviderError('PROVIDER_DEPLOY_FAILED', message, about('deploy', name));
+  }
+
+  /** Calls at once may share an instance here: then one is kept. */
+  async function warm({ name, url, ...of }: Deployment, options: WarmOptions): Promise<void> {
+    const { holdMs, signal } = options;
+    const send = (key = '') =>
+      sender.send(
+        {
+          origin: url,
+          path: '/',
+          method: 'POST',
+          headers: { 'x-functions-key': key, 'x-defaas-probe': `${holdMs}` },
+          body: new Uint8Array(),
+        },
+        { signal, maxResponseBytes: MAX_PROBE_BYTES },
+      );
+    try {
+      const answer = await send((await renewedKeys.get(url)) ?? of.key);
+      if (headerOf(answer, 'x-defaas-spec')) return;
+      if (answer.status !== 401) throw statusError('warm', name, answer);
+      // As in `invoke`: the key may have been changed at the cloud.
+      const second = await send(await renewKey(name, url, signal));
+      if (!headerOf(second, 'x-defaas-spec')) throw statusError('warm', name, second);
+    } catch (error) {
+      throw sendError(error, name, 'warm');
+    }
   }
 
   /** By Azure's tags API, for an update of the app through the SDK takes no tags. */
@@ -478,6 +505,7 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
     plan,
     deploy,
     invoke,
+    warm,
     remove,
     list,
     logs: ({ name }, query, { signal }) =>

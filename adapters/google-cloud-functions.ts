@@ -39,6 +39,7 @@ import {
   type Provider,
   ProviderError,
   type ProviderLimits,
+  type WarmOptions,
 } from './provider.ts';
 import { type Answer, createSender, SendError } from './send.ts';
 import { zip } from './zip.ts';
@@ -223,7 +224,7 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
         if (lastWriting === '') onStep?.(step);
         const deployment = deploymentOf(spec, hash, found);
         const of = { provider: PROVIDER, target: spec.name, signal } as const;
-        await probe(() => probeOnce(deployment, signal), of);
+        await probe(() => probeOnce(deployment, { holdMs: 1, signal }), of);
         return deployment;
       }
       if (step.action === 'wait') {
@@ -393,23 +394,23 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
   }
 
   /** What the gateway's account may call, and which shim answers, shows in one call. */
-  async function probeOnce(deployment: Deployment, signal: AbortSignal): Promise<void> {
+  async function probeOnce(deployment: Deployment, { holdMs, signal }: WarmOptions): Promise<void> {
     const { name: target, url: origin } = deployment;
     const token = await tokenFor(deployment, signal);
-    const headers = { authorization: `Bearer ${token}`, 'x-defaas-probe': '1' };
+    const headers = { authorization: `Bearer ${token}`, 'x-defaas-probe': `${holdMs}` };
     const request = { origin, method: 'POST', path: '/', headers, body: new Uint8Array() };
     const answer = await sender
       .send(request, { signal, maxResponseBytes: 64 * 1024 })
       .catch((error: unknown) => {
         if (!(error instanceof SendError)) throw error;
         const code = error.reason === 'aborted' ? 'PROVIDER_DEADLINE' : 'PROVIDER_CONNECTION';
-        const facts = { provider: PROVIDER, operation: 'deploy', target, ran: 'no' } as const;
+        const facts = { provider: PROVIDER, operation: 'probe', target, ran: 'no' } as const;
         throw new ProviderError(code, `probe of ${target}: ${error.message}`, facts);
       });
     if (answer.headers['x-defaas-outcome'] === 'ok') return;
     tokens.forget(origin);
     const { code, message, status } = platformError(answer, target, nowMs());
-    const facts = { provider: PROVIDER, operation: 'deploy', target, ran: 'no', status } as const;
+    const facts = { provider: PROVIDER, operation: 'probe', target, ran: 'no', status } as const;
     throw new ProviderError(code, message, facts);
   }
 
@@ -470,6 +471,7 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
     plan,
     deploy,
     invoke,
+    warm: probeOnce,
     remove,
     list,
     async logs({ name, region }, query, { signal }) {

@@ -92,6 +92,10 @@ export interface InvokeOptions {
   readonly signal: AbortSignal;
 }
 
+export interface WarmOptions extends InvokeOptions {
+  readonly holdMs: number;
+}
+
 /** What a call used. `source` says whose word it is: the cloud's, the shim's inside the instance, or the gateway's clock. */
 export interface Usage {
   readonly billedMs: number;
@@ -155,6 +159,12 @@ export interface Provider {
     request: InvokeRequest,
     options: InvokeOptions,
   ): Promise<InvokeResult>;
+  /**
+   * One call that the shim answers itself, after `holdMs` (at most 100), so that such calls at once reach instances apart. A new
+   * instance loads the publisher's module; its handler does not run. Left out where nothing has to be kept warm.
+   * @throws ProviderError
+   */
+  warm?(deployment: Deployment, options: WarmOptions): Promise<void>;
   /** Gone afterwards; already gone is success. */
   remove(deployment: Pick<Deployment, 'name' | 'region'>, options: ControlOptions): Promise<void>;
   /** Every deployment of this gateway in the account and region, by tags, also those the gateway has forgotten. */

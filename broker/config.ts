@@ -60,6 +60,10 @@ export interface Config {
   /** What one of them may have at once, and how much memory one version. */
   readonly publisherDeploymentsMax: number;
   readonly publisherMemoryMaxMiB: number;
+  /** Instances kept warm for all of its deployments together. */
+  readonly publisherWarmMax: number;
+  /** How often they are called. */
+  readonly warmEverySec: number;
   /** A second origin of this gateway, for functions: what is called there keeps its cookies, and its pages are not confined. */
   readonly functionsOrigin: string | undefined;
   readonly bodyMaxBytes: number;
@@ -148,6 +152,8 @@ export function readConfig(
     publishers: publishersFrom(env, 'DEFAAS_PUBLISHERS', faults),
     publisherDeploymentsMax: whole('DEFAAS_PUBLISHER_DEPLOYMENTS_MAX_COUNT', 1000),
     publisherMemoryMaxMiB: whole('DEFAAS_PUBLISHER_MEMORY_MAX_MIB', 10_240, 1),
+    publisherWarmMax: whole('DEFAAS_PUBLISHER_WARM_MAX_COUNT', 0),
+    warmEverySec: whole('DEFAAS_WARM_EVERY_SEC', 240, 1),
     functionsOrigin: originsFrom(env, 'DEFAAS_FUNCTIONS_ORIGIN', faults)[0],
     bodyMaxBytes: whole('DEFAAS_BODY_MAX_BYTES', 6 * 1024 * 1024, 65_536),
     requestTimeoutMs: whole('DEFAAS_REQUEST_TIMEOUT_MS', 120_000, 1),

@@ -2,6 +2,7 @@
 import { flushCompileCache } from 'node:module';
 import pino from 'pino';
 import { readConfig } from './config.ts';
+import { keepWarm } from './deployments/keep-warm.ts';
 import { resume } from './deployments/resume.ts';
 import { DefaasError, toDefaasError } from './errors.ts';
 import { createGateway } from './gateway.ts';
@@ -45,6 +46,7 @@ async function main(): Promise<void> {
   // Else it is written at a clean end only, and whoever is killed compiles everything again: 1 s of each start.
   flushCompileCache();
   await resume(gateway).catch((err) => log.error({ err }, 'deployments were not resumed'));
+  await keepWarm(gateway);
 }
 
 async function listen(

@@ -25,6 +25,8 @@ export interface Manifest {
     | 'local'
   )[];
   readonly routing?: ManifestRouting;
+  /** Instances of each deployment that are kept warm. */
+  readonly minWarm?: number;
   readonly cors?: Cors;
   readonly triggers: readonly [];
   readonly files: readonly string[];

@@ -1,7 +1,7 @@
 // The AWS Lambda shim: an API Gateway v2 event (ours, or a Function URL's) in, its answer out. `Handler` is `aws.handler`.
 
 import { isUtf8 } from 'node:buffer';
-import { fetchCall } from './fetch-call.mjs';
+import { fetchCall, hold } from './fetch-call.mjs';
 
 // Loaded in the init phase. A module that fails is told at each call, so that it can be told from a handler that throws.
 const loaded = import('./handler.mjs').then(
@@ -15,8 +15,10 @@ const load = await loaded;
  * @throws what the handler threw, so that the cloud's own error metrics and retries work; `Init.*` when the module failed
  */
 export async function handler(event, context) {
-  // Asked by the adapter at the end of a deploy: the code is here; the publisher's handler does not run.
-  if (event?.['x-defaas-probe']) {
+  // Asked by the adapter, at the end of a deploy or to keep this warm: the publisher's handler does not run.
+  const probe = event?.['x-defaas-probe'];
+  if (probe) {
+    await hold(probe);
     return { statusCode: 204, headers: {}, cookies: [], body: '', isBase64Encoded: false };
   }
   const outgoing = await fetchCall(load, toIncoming(event), {

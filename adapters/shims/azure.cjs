@@ -30,9 +30,12 @@ app.http('main', {
 
 async function answer(request, context) {
   const deadlineMs = Date.now() + timeoutMs;
-  // Asked by the adapter at the end of a deploy: the code is here; nothing of the publisher's runs.
-  if (request.headers.has('x-defaas-probe'))
+  // Asked by the adapter, at the end of a deploy (0: nothing of the publisher's runs) or to keep this warm.
+  const probe = request.headers.get('x-defaas-probe');
+  if (probe !== null) {
+    if (probe !== '0') await warmUp(probe);
     return { status: 204, headers: { 'x-defaas-spec': defaas.spec } };
+  }
 
   const { fetchCall } = await import('./fetch-call.mjs');
   const carried = request.headers.get('x-defaas-call');
@@ -62,6 +65,12 @@ async function answer(request, context) {
   if (carried) headers['x-defaas-headers'] = Buffer.from(JSON.stringify(own)).toString('base64url');
   else for (const [name, value] of own) if (!OWN_OF_SERVER.has(name)) headers[name] = value;
   return { status: outgoing.status, headers, body: outgoing.body };
+}
+
+/** Loads what a call needs; a module that fails is told to that call. */
+async function warmUp(holdMs) {
+  const { hold } = await import('./fetch-call.mjs');
+  await Promise.allSettled([import('./handler.mjs'), hold(holdMs)]);
 }
 
 function plain(request) {

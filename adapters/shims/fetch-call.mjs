@@ -1,8 +1,21 @@
 // Calls the publisher's fetch-style handler once: wire parts in, wire parts and the outcome mark out. The same file on
 // every cloud, beside that cloud's shim; it runs inside the instance, in the process of the publisher's code.
 
+/** Longest time that a call without the handler may keep the instance, ms. */
+const MAX_HOLD_MS = 100;
+
 /** Whether this process has not answered a call yet. */
 let cold = true;
+
+/**
+ * What a shim waits for when it answers a call itself: where an instance takes one call at a time, the next one meanwhile
+ * goes to another. This one is warm from then on.
+ * @param {unknown} ms
+ */
+export async function hold(ms) {
+  cold = false;
+  await new Promise((resolve) => setTimeout(resolve, Math.min(Number(ms) || 0, MAX_HOLD_MS)));
+}
 
 /**
  * @typedef {object} Incoming

@@ -6,7 +6,7 @@
 
 import { format } from 'node:util';
 import functions from '@google-cloud/functions-framework';
-import { fetchCall } from './fetch-call.mjs';
+import { fetchCall, hold } from './fetch-call.mjs';
 
 const CARRIED = 'x-defaas-h-';
 
@@ -26,8 +26,10 @@ const handler = import('./handler.mjs');
 handler.catch((error) => logError(error));
 
 functions.http(process.env.FUNCTION_TARGET ?? 'main', async (request, response) => {
-  // Asked by the adapter at the end of a deploy: the code is here; the publisher's handler does not run.
-  if (request.headers['x-defaas-probe']) {
+  // Asked by the adapter, at the end of a deploy or to keep this warm: the publisher's handler does not run.
+  const probe = request.headers['x-defaas-probe'];
+  if (probe) {
+    await hold(probe);
     response.setHeader('x-defaas-outcome', 'ok');
     response.status(204).end();
     return;

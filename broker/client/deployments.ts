@@ -87,6 +87,19 @@ export interface CallCost {
   /** What of the price is not the publisher's. */
   readonly earnedUnits: bigint;
   readonly belowCost: boolean;
+  /** Of a version with `minWarm`. */
+  readonly warm?: WarmCost;
+}
+
+/** What keeping instances warm costs the gateway's operator at most, over `days`; their starts are not in it. */
+export interface WarmCost {
+  readonly instances: number;
+  /** How often each is called. */
+  readonly everySec: number;
+  readonly days: number;
+  /** 1e-12 USD. */
+  readonly costPico: bigint;
+  readonly costUnits: bigint;
 }
 
 export interface PlannedStep {
@@ -418,6 +431,21 @@ function parseCost({ cost: value }: Json): { cost?: CallCost } {
       priceUnits: readUnits(cost.priceUnits, 'cost.priceUnits'),
       earnedUnits: readUnits(cost.earnedUnits, 'cost.earnedUnits'),
       belowCost: cost.belowCost === true,
+      ...parseWarm(cost),
+    },
+  };
+}
+
+function parseWarm({ warm: value }: Json): { warm?: WarmCost } {
+  if (value === undefined || value === null) return {};
+  const warm = readObject(value, 'cost.warm');
+  return {
+    warm: {
+      instances: readCount(warm.instances, 'cost.warm.instances'),
+      everySec: readCount(warm.everySec, 'cost.warm.everySec'),
+      days: readCount(warm.days, 'cost.warm.days'),
+      costPico: readUnits(warm.costPico, 'cost.warm.costPico'),
+      costUnits: readUnits(warm.costUnits, 'cost.warm.costUnits'),
     },
   };
 }

@@ -9,6 +9,9 @@ import { DefaasError } from '../errors.ts';
 /** The call that is estimated: warm, alone in its instance, all the memory, of this length, ms. */
 const EXPECTED_CALL_MS = 100;
 
+/** What keeping instances warm is counted over. */
+const WARM_DAYS = 30;
+
 export interface CallCost {
   /** The cloud's way to count, such as `x86` or `flex`. */
   readonly plan: string;
@@ -23,13 +26,26 @@ export interface CallCost {
   readonly priceUnits: bigint;
   /** What of it stays with gateway and provider: all but the publisher's share. */
   readonly earnedUnits: bigint;
+  /** Of a version that asks for it. */
+  readonly warm?: WarmCost;
+}
+
+/** What the cloud bills at most for keeping a deployment's instances warm, their starts aside: the gateway's operator pays it. */
+export interface WarmCost {
+  readonly instances: number;
+  readonly everySec: number;
+  readonly days: number;
+  /** 1e-12 USD. */
+  readonly costPico: bigint;
+  /** The same in base units of the token, rounded up. */
+  readonly costUnits: bigint;
 }
 
 /** Undefined for a cloud without a bill, which is one's own machine. */
 export function callCost(
-  clouds: Config['clouds'],
+  { clouds, warmEverySec }: Pick<Config, 'clouds' | 'warmEverySec'>,
   provider: ProviderName,
-  version: FunctionVersion,
+  { version, minWarm = 0 }: { readonly version: FunctionVersion; readonly minWarm?: number },
 ): CallCost | undefined {
   const meter = findMeter(provider, planOf(clouds, provider));
   if (meter === undefined) return undefined;
@@ -46,7 +62,15 @@ export function callCost(
     costUnits: unitsOf(costPico),
     priceUnits,
     earnedUnits: priceUnits - publisher,
+    ...(minWarm > 0 && { warm: warmCost(costPico, minWarm, warmEverySec) }),
   };
+}
+
+/** Each instance is called once a round, by a call that is shorter than the expected one; a round that traffic spares is counted. */
+function warmCost(callPico: bigint, instances: number, everySec: number): WarmCost {
+  const rounds = Math.ceil((WARM_DAYS * 86_400) / everySec);
+  const costPico = callPico * BigInt(instances * rounds);
+  return { instances, everySec, days: WARM_DAYS, costPico, costUnits: unitsOf(costPico) };
 }
 
 /** What a cloud is expected to bill for a call, 1e-12 USD; 0 where nothing is billed. */
@@ -64,7 +88,7 @@ export function isLoss({ earnedUnits, costUnits }: CallCost): boolean {
 }
 
 /** As JSON takes it: money as decimal strings. */
-export function costDocument(cost: CallCost) {
+export function costDocument({ warm, ...cost }: CallCost) {
   return {
     ...cost,
     costPico: `${cost.costPico}`,
@@ -72,6 +96,9 @@ export function costDocument(cost: CallCost) {
     priceUnits: `${cost.priceUnits}`,
     earnedUnits: `${cost.earnedUnits}`,
     belowCost: isLoss(cost),
+    ...(warm && {
+      warm: { ...warm, costPico: `${warm.costPico}`, costUnits: `${warm.costUnits}` },
+    }),
   };
 }
 

@@ -72,6 +72,7 @@ export function createDeployments(options: DeploymentsOptions): Deployments {
       deployment: record.deployment,
       costPico: options.costPico(record.deployment),
       inFlight: 0,
+      peakInFlight: 0,
       circuit: createCircuit(),
       latency: createLatency(),
     });

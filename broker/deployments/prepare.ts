@@ -8,6 +8,7 @@ import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Target } from '../invocation/resolve.ts';
 import { type CallCost, callCost } from './costs.ts';
+import { warmInstances } from './keep-warm.ts';
 import type { OpenedSecret } from './secrets.ts';
 
 /** Longest time to find the artifact, ms. */
@@ -33,6 +34,7 @@ export interface Wanted {
 export interface Prepared {
   readonly target: Target;
   readonly manifestBytes: Uint8Array;
+  readonly manifest: Manifest;
   readonly clouds: readonly Wanted[];
   /** Takes the values of secrets out of a text that a cloud has written. */
   hide(text: string): string;
@@ -69,10 +71,14 @@ export async function prepare(
   return {
     target,
     manifestBytes,
+    manifest,
     clouds: found.map(({ provider, region }) => ({
       provider,
       spec: specOf(gateway, target, { files, manifest, region, secrets }),
-      cost: callCost(gateway.config.clouds, provider.name, version),
+      cost: callCost(gateway.config, provider.name, {
+        version,
+        minWarm: warmInstances(manifest, provider.name),
+      }),
     })),
     hide: createHide([...secrets.values()].map(({ value }) => value.reveal())),
   };

@@ -158,6 +158,7 @@ async function run(
   const { route } = choice;
   const startedMs = options.nowMs();
   route.inFlight += 1;
+  if (route.inFlight > route.peakInFlight) route.peakInFlight = route.inFlight;
   route.circuit.began(startedMs);
   const { signal, clear } = startDeadline(options.signal, deadlineMs);
   try {

@@ -24,6 +24,8 @@ export interface Route {
   readonly costPico: bigint;
   /** Calls under way. */
   inFlight: number;
+  /** The most of them at once since whoever keeps instances warm has last looked. */
+  peakInFlight: number;
   readonly circuit: Circuit;
   readonly latency: Latency;
 }

@@ -6,8 +6,9 @@ import type { PlanStep } from '../../adapters/provider.ts';
 import { callCost, costDocument, refuseLoss } from '../deployments/costs.ts';
 import { type CloudPlan, deploy, plan } from '../deployments/deploy.ts';
 import type { Job } from '../deployments/jobs.ts';
+import { warmInstances } from '../deployments/keep-warm.ts';
 import { prepare } from '../deployments/prepare.ts';
-import { refuseBeyondShare } from '../deployments/publisher-limits.ts';
+import { refuseBeyondShare, refuseBeyondWarm } from '../deployments/publisher-limits.ts';
 import { queueOf, targetOf } from '../deployments/resume.ts';
 import { undeploy } from '../deployments/undeploy.ts';
 import { DefaasError } from '../errors.ts';
@@ -73,6 +74,7 @@ export async function deploymentRoutes(
     refuseBeyondShare(gateway, target, body.providers);
     const places = body.providers.map((provider) => ({ provider }));
     const prepared = await prepare(gateway, target, places);
+    refuseBeyondWarm(gateway, prepared);
     if (body.dryRun) {
       const clouds = (await plan(gateway, prepared)).map(planDocument);
       return { function: label, version: version.number, clouds };
@@ -115,7 +117,11 @@ export async function deploymentRoutes(
       const { namespace, name } = target.function;
       const label = `${namespace}/${name}`;
       if (wanted !== undefined && wanted.toLowerCase() !== label) return [];
-      const cost = callCost(gateway.config.clouds, record.provider, target.version);
+      const manifest = gateway.deployments.manifest(record.functionVersion);
+      const cost = callCost(gateway.config, record.provider, {
+        version: target.version,
+        minWarm: warmInstances(manifest, record.provider),
+      });
       return [
         {
           function: label,

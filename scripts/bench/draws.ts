@@ -169,6 +169,7 @@ function createRoute(id: number): Route {
     },
     costPico: 0n,
     inFlight: 0,
+    peakInFlight: 0,
     circuit: createCircuit(),
     latency: createLatency(),
   };

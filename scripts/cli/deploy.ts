@@ -6,12 +6,14 @@ import {
   type DeploymentOutcome,
   type DeploymentStep,
   planDeployment,
+  type WarmCost,
 } from '../../broker/client/deployments.ts';
 import { cloudsOf, parseClouds } from './clouds.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
 import { type FunctionName, parseFunctionName } from './function-name.ts';
 import { runSteps } from './progress.ts';
 import { formatTable } from './table.ts';
+import { formatTokens } from './units.ts';
 
 export interface DeployOptions {
   readonly to?: string;
@@ -74,7 +76,13 @@ export function planLine({ provider, action, steps, cost, error }: CloudPlan): s
   const parts = steps.filter((step) => step.action !== 'keep' && step.action !== 'wait');
   const changes = parts.map((step) => `${step.action} ${step.resource}`).join(', ');
   const costs = cost ? `; a call costs ${formatCost(cost)} of ${cost.priceUnits} units` : '';
-  return `${provider}: ${changes || action}${costs}`;
+  const warm = cost?.warm ? `; ${formatWarm(cost.warm)}` : '';
+  return `${provider}: ${changes || action}${costs}${warm}`;
+}
+
+/** What keeping instances warm costs whoever runs the gateway. */
+export function formatWarm({ instances, costUnits, days }: WarmCost): string {
+  return `${instances} kept warm cost its operator up to ${formatTokens(costUnits)} tokens in ${days} days`;
 }
 
 /** Estimated cost of a call in base units of the token, with three decimals. */

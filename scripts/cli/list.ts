@@ -8,7 +8,7 @@ import type { ChainView, FunctionVersion, RegisteredFunction } from '../../contr
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { openChain } from './chain.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
-import { formatCost } from './deploy.ts';
+import { formatCost, formatWarm } from './deploy.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
@@ -118,12 +118,14 @@ function textOf(rows: readonly ReturnType<typeof describe>[]): string {
       `${formatTokens(perCallUnits)} +`,
       deployments
         .filter(({ state }) => state === 'live')
-        .map(
-          ({ provider, region, cost }) =>
-            `${provider} ${region} (${cost ? formatCost(cost) : '-'})`,
-        )
+        .map(({ provider, region, cost }) => `${provider} ${region} (${formatCosts(cost)})`)
         .join(', ') || '-',
       cid,
     ]),
   );
+}
+
+function formatCosts(cost: CallCost | undefined): string {
+  if (cost === undefined) return '-';
+  return [formatCost(cost), ...(cost.warm ? [formatWarm(cost.warm)] : [])].join('; ');
 }

@@ -190,6 +190,25 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       assert.equal(second.cold, false);
     });
 
+    // On this machine there is nothing to be kept.
+    if (!options.isOnThisMachine) {
+      it('warms an instance without the handler: the next call is its first, and not cold', async () => {
+        const fresh = await bed.provider.deploy(specOf({ name: 'df-warm' }), within());
+        const options = { ...within(), holdMs: 75 };
+        const startedMs = performance.now();
+
+        await Promise.all([1, 2].map(() => bed.provider.warm?.(fresh, options)));
+        const heldMs = performance.now() - startedMs;
+        const result = await invoke({ path: '/json' }, fresh);
+        await bed.provider.remove(fresh, within());
+
+        assert.ok(heldMs >= 74, `${heldMs} ms`);
+        assert.equal(JSON.parse(text(result)).calls, 1);
+        assert.equal(result.cold, false);
+        await assert.rejects(Promise.resolve(bed.provider.warm?.(fresh, options)), ProviderError);
+      });
+    }
+
     it('passes method, path, query and headers', async () => {
       const result = await invoke({
         method: 'PUT',

@@ -66,6 +66,7 @@ describe('manifest', () => {
         },
         { requiredKeys: [] },
       ),
+      minWarm: fc.integer({ min: 1, max: 10 }),
       cors: fc.record({ origins: fc.constant(['https://a.example']), maxAgeSec: fc.nat(86_400) }),
     });
     fc.assert(
@@ -90,6 +91,8 @@ describe('manifest', () => {
       [{}, "must have required property 'name'"],
       [{ name: 'a', memoryMiB: 64 }, 'memoryMiB must be >= 128, on defaas.json:3'],
       [{ name: 'a', timeoutMs: '5s' }, 'timeoutMs must be integer'],
+      [{ name: 'a', minWarm: 0 }, 'minWarm must be >= 1, on defaas.json:3'],
+      [{ name: 'a', minWarm: 11 }, 'minWarm must be <= 10'],
       [{ name: 'a', access: 'all' }, 'access must be one of public, granted, policy'],
       [{ name: 'a', tariff: { perCall: -1 } }, 'tariff.perCall'],
       [

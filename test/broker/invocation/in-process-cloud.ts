@@ -38,6 +38,7 @@ export function createRoute(id: number, options: RouteOptions = {}): Route {
     },
     costPico,
     inFlight: 0,
+    peakInFlight: 0,
     circuit: createCircuit(),
     latency: createLatency(),
   };
