@@ -99,6 +99,7 @@ export interface WarmCost {
   readonly days: number;
   /** 1e-12 USD. */
   readonly costPico: bigint;
+  /** The same in base units of the token, rounded up. */
   readonly costUnits: bigint;
 }
 

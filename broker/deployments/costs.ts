@@ -3,6 +3,7 @@ import { estimate, findMeter, unitsOf } from '../../adapters/prices.ts';
 import type { Deployment, ProviderName } from '../../adapters/provider.ts';
 import type { FunctionVersion } from '../../contracts/chain.ts';
 import { priceOf, splitPrice } from '../../contracts/libraries/tariffs.ts';
+import type { WarmCost } from '../client/deployments.ts';
 import type { Config } from '../config.ts';
 import { DefaasError } from '../errors.ts';
 
@@ -28,17 +29,6 @@ export interface CallCost {
   readonly earnedUnits: bigint;
   /** Of a version that asks for it. */
   readonly warm?: WarmCost;
-}
-
-/** What the cloud bills at most for keeping a deployment's instances warm, their starts aside: the gateway's operator pays it. */
-export interface WarmCost {
-  readonly instances: number;
-  readonly everySec: number;
-  readonly days: number;
-  /** 1e-12 USD. */
-  readonly costPico: bigint;
-  /** The same in base units of the token, rounded up. */
-  readonly costUnits: bigint;
 }
 
 /** Undefined for a cloud without a bill, which is one's own machine. */
