@@ -1,6 +1,6 @@
 // Steps 7 and 8 of a call: its price, and the receipt that is durable and signed before the reply.
 import { createHash, hash } from 'node:crypto';
-import { type Hex, keccak256Hex, toHex } from '../../contracts/libraries/keccak.ts';
+import { type Address, type Hex, keccak256Hex, toHex } from '../../contracts/libraries/keccak.ts';
 import {
   type Call,
   type Execution,
@@ -10,7 +10,7 @@ import {
 } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import type { Gateway } from '../gateway.ts';
-import type { StoredAnswer } from '../ledger/ledger.ts';
+import type { JournalEntry, StoredAnswer } from '../ledger/ledger.ts';
 import type { Outcome } from './attempt.ts';
 import { type Choices, passedOver } from './choose.ts';
 import type { DailyHold } from './daily-limits.ts';
@@ -44,61 +44,35 @@ interface Finished {
   readonly store: ((answer: Answer) => StoredAnswer | undefined) | undefined;
 }
 
+type Used = Pick<Execution, 'billedMs' | 'memoryMiB' | 'status'>;
+
+/** A finished call's place in its lane. */
+type Numbered = Used &
+  Pick<Execution, 'finishedAtSec'> &
+  Pick<Receipt, 'price' | 'seq' | 'cumulative'>;
+
 /**
  * Numbers the receipt in its lane, at once and without a gap, and resolves when it is durable and its group signed.
  * @throws DefaasError LEDGER_FAILED
  */
 export async function record(gateway: Gateway, finished: Finished): Promise<Answer> {
-  const { target, lane, call, outcome } = finished;
-  const { route, place } = outcome.choice;
-  const { execution, reason } = executionOf(gateway, finished);
+  const { target, lane, call, outcome, reply } = finished;
+  const { route } = outcome.choice;
+  const used = usageOf(finished);
+  const finishedAtSec = Math.floor(gateway.nowMs() / 1000);
   // What ended after the deadline that was agreed costs nothing (contracts.md D5).
-  const isLate = execution.finishedAtSec > call.deadlineSec;
-  const price = isLate ? 0n : priceOf(execution, target.version);
+  const price = finishedAtSec > call.deadlineSec ? 0n : priceOf(used, target.version);
   lane.seq += 1;
   lane.cumulative += price;
-  const receipt: Receipt = {
-    payer: lane.payer,
-    gateway: gateway.address,
-    signer: lane.signer,
-    seq: lane.seq,
-    call: finished.callHash,
-    execution: hashExecution(execution),
-    provider: route.account,
-    attempt: place,
-    atBlock: finished.atBlock,
-    price,
-    cumulative: lane.cumulative,
-  };
-  const entry = {
-    id: hashReceipt(receipt),
-    receipt,
-    call,
-    execution,
-    salt: toHex(finished.salt),
-    cloud: route.provider.name,
-    functionName: target.label,
-    attempts: [
-      ...passedOver(finished.choices, place, outcome.failed),
-      ...outcome.failed.filter((one) => one.deployment !== route.id),
-    ],
-    ...(finished.callSignature !== undefined && { callSignature: finished.callSignature }),
-    ...(reason !== undefined && { reason }),
-  };
-  const answer: Answer = {
-    ...finished.reply,
-    receipt: {
-      id: entry.id,
-      priceUnits: price,
-      provider: route.provider.name,
-      seq: receipt.seq,
-    },
-  };
-  await gateway.journal.append(entry, {
-    spending: finished.daily.flatMap((hold) => hold.spend(price) ?? []),
-    answer: finished.store?.(answer),
+  const numbered = { ...used, finishedAtSec, price, seq: lane.seq, cumulative: lane.cumulative };
+  const spending = finished.daily.flatMap((hold) => hold.spend(price) ?? []);
+  const line = { priceUnits: price, provider: route.provider.name, seq: numbered.seq };
+  const id = await gateway.journal.append(() => {
+    const entry = entryOf(gateway.address, finished, numbered);
+    const answer = finished.store?.({ ...reply, receipt: { id: entry.id, ...line } });
+    return { entry, spending, answer };
   });
-  return answer;
+  return { ...reply, receipt: { id, ...line } };
 }
 
 /** sha256(salt || bytes): receipts are public, and a small body could be guessed without the salt (contracts.md section 4). */
@@ -111,31 +85,64 @@ export function saltedHash(salt: Uint8Array, bytes: Uint8Array): Hex {
   return `0x${hash('sha256', salted.subarray(0, SALT_BYTES + bytes.length), 'hex')}`;
 }
 
-function executionOf(
-  gateway: Gateway,
-  { call, salt, outcome, target }: Finished,
-): { execution: Execution; reason: string | undefined } {
-  const base = {
-    deployment: outcome.choice.route.id,
-    input: call.input,
-    finishedAtSec: Math.floor(gateway.nowMs() / 1000),
-  };
+/** What the call used, as it is priced: nothing of a call whose outcome is unknown. */
+function usageOf({ outcome, target }: Finished): Used {
   if (outcome.kind === 'unknown') {
-    const usage = { billedMs: 0, memoryMiB: target.version.memoryMiB, status: 0 };
-    const request = textHash('');
-    const output = saltedHash(salt, NOTHING);
-    return { execution: { ...base, ...usage, request, output }, reason: 'unknown' };
+    return { billedMs: 0, memoryMiB: target.version.memoryMiB, status: 0 };
   }
   const { result } = outcome;
-  const execution = {
-    ...base,
-    request: textHash(result.requestId),
+  return {
     billedMs: Math.ceil(result.usage.billedMs),
     memoryMiB: Math.ceil(result.usage.memoryMiB),
     status: result.ok ? result.status : 0,
-    output: saltedHash(salt, result.ok ? result.body : NOTHING),
   };
-  return { execution, reason: result.ok ? undefined : result.error.kind };
+}
+
+/** The receipt with everything it opens to, hashed. */
+function entryOf(gateway: Address, finished: Finished, numbered: Numbered): JournalEntry {
+  const { lane, call, callHash, salt, choices, outcome, target } = finished;
+  const { route, place } = outcome.choice;
+  const { billedMs, memoryMiB, status, finishedAtSec, price, seq, cumulative } = numbered;
+  const result = outcome.kind === 'unknown' ? undefined : outcome.result;
+  const execution: Execution = {
+    deployment: route.id,
+    request: textHash(result?.requestId ?? ''),
+    billedMs,
+    memoryMiB,
+    status,
+    input: call.input,
+    output: saltedHash(salt, result?.ok ? result.body : NOTHING),
+    finishedAtSec,
+  };
+  const receipt: Receipt = {
+    payer: lane.payer,
+    gateway,
+    signer: lane.signer,
+    seq,
+    call: callHash,
+    execution: hashExecution(execution),
+    provider: route.account,
+    attempt: place,
+    atBlock: finished.atBlock,
+    price,
+    cumulative,
+  };
+  const reason = result?.ok ? undefined : (result?.error.kind ?? 'unknown');
+  return {
+    id: hashReceipt(receipt),
+    receipt,
+    call,
+    execution,
+    salt: toHex(salt),
+    cloud: route.provider.name,
+    functionName: target.label,
+    attempts: [
+      ...passedOver(choices, place, outcome.failed),
+      ...outcome.failed.filter((one) => one.deployment !== route.id),
+    ],
+    ...(finished.callSignature !== undefined && { callSignature: finished.callSignature }),
+    ...(reason !== undefined && { reason }),
+  };
 }
 
 function textHash(text: string): Hex {

@@ -3,12 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createJournal } from '../../../broker/invocation/journal.ts';
-import type { Ledger } from '../../../broker/ledger/ledger.ts';
+import type { JournalEntry, Ledger } from '../../../broker/ledger/ledger.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
 import { rootOf } from '../../../contracts/libraries/ordered-merkle.ts';
 import { createEntry, SIGNER } from '../ledger/entries.ts';
 
 const failOn = (error: unknown): void => assert.fail(String(error));
+const sealed = (entry: JournalEntry) => () => ({ entry });
 const signer = { key: SIGNER, sign: () => '0x01' as const };
 
 describe('journal', () => {
@@ -23,16 +24,28 @@ describe('journal', () => {
     rmSync(dir, { recursive: true });
   });
 
-  it('writes what gathers during a write as the next group, in order', async () => {
-    const journal = createJournal({ ledger, signer, lastGroup: 4, onBroken: failOn });
-    const entries = [1, 2, 3].map((seq) => createEntry({ seq }));
+  it('makes a group of what one turn of the loop brings, and of what gathers during a write, in order', async () => {
+    const appended: Promise<unknown>[] = [];
+    const [first, second, ...gathered] = [1, 2, 3, 4].map((seq) => createEntry({ seq }));
+    const append = (entry: JournalEntry) => appended.push(journal.append(sealed(entry)));
+    const writing = {
+      putSignatures: ledger.putSignatures,
+      commit: (group: Parameters<Ledger['commit']>[0]): Promise<void> => {
+        if (group.group === 5) gathered.forEach(append);
+        return ledger.commit(group);
+      },
+    };
+    const journal = createJournal({ ledger: writing, signer, lastGroup: 4, onBroken: failOn });
 
-    await Promise.all(entries.map((entry) => journal.append(entry)));
+    for (const entry of [first, second]) if (entry) append(entry);
+    await Promise.all(appended);
+    await Promise.all(appended);
 
-    const [first, ...gathered] = entries.map((entry) => entry.id);
-    assert.deepEqual((await ledger.group(5))?.ids, [first]);
-    assert.deepEqual((await ledger.group(6))?.ids, gathered);
-    assert.equal((await ledger.group(6))?.group.root, rootOf(gathered));
+    const later = gathered.map((entry) => entry.id);
+    assert.deepEqual((await ledger.group(5))?.ids, [first?.id, second?.id]);
+    assert.deepEqual((await ledger.group(6))?.ids, later);
+    assert.equal((await ledger.group(6))?.group.root, rootOf(later));
+    assert.deepEqual(await Promise.all(appended), [first?.id, second?.id, ...later]);
   });
 
   it('signs a group only after it is durable, and keeps the signature', async () => {
@@ -58,7 +71,7 @@ describe('journal', () => {
       onBroken: failOn,
     });
 
-    await journal.append(createEntry({ seq: 1 }));
+    await journal.append(sealed(createEntry({ seq: 1 })));
     await journal.flush();
 
     assert.deepEqual(order, ['durable', 'signed']);
@@ -73,14 +86,16 @@ describe('journal', () => {
       lastGroup: 0,
       onBroken: (error) => broken.push(error),
     });
-    await journal.append(createEntry({ seq: 1 }));
+    await journal.append(sealed(createEntry({ seq: 1 })));
 
-    const taken = journal.append(createEntry({ seq: 1, price: 9n }));
-    const behind = journal.append(createEntry({ seq: 2 }));
+    const taken = journal.append(sealed(createEntry({ seq: 1, price: 9n })));
+    const behind = journal.append(sealed(createEntry({ seq: 2 })));
 
     await assert.rejects(taken, { code: 'LEDGER_FAILED' });
     await assert.rejects(behind, { code: 'LEDGER_FAILED' });
-    await assert.rejects(journal.append(createEntry({ seq: 3 })), { code: 'LEDGER_FAILED' });
+    await assert.rejects(journal.append(sealed(createEntry({ seq: 3 }))), {
+      code: 'LEDGER_FAILED',
+    });
     assert.equal(broken.length, 1);
     assert.equal((await ledger.load('2026-11-22')).lastGroup, 1);
   });
