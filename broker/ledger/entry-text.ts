@@ -6,6 +6,9 @@ import type { JournalEntry, StoredEntry } from './ledger.ts';
 const INDEXED =
   /^\{"id":"(0x[0-9a-f]{64})","receipt":\{"payer":"(0x[0-9a-f]{40})","signer":"(0x[0-9a-f]{40})","seq":(\d+),"cumulative":"(\d+)",/;
 
+/** Characters of a line in which that stands, with room. */
+const INDEXED_CHARACTERS = 384;
+
 export interface IndexedEntry {
   readonly id: Hex;
   readonly payer: Address;
@@ -19,7 +22,7 @@ export interface IndexedEntry {
  * this runs for every call, and hex and numbers need no escaping. The rest is left to `JSON.stringify`.
  */
 export function entryToText(entry: JournalEntry, group: number, groupIndex: number): string {
-  const { id, receipt, call, execution, ...rest } = entry;
+  const { id, receipt, call, execution, salt, ...rest } = entry;
   return (
     `{"id":"${id}","receipt":{"payer":"${receipt.payer}","signer":"${receipt.signer}","seq":${receipt.seq},` +
     `"cumulative":"${receipt.cumulative}","gateway":"${receipt.gateway}","call":"${receipt.call}",` +
@@ -31,7 +34,7 @@ export function entryToText(entry: JournalEntry, group: number, groupIndex: numb
     `"execution":{"deployment":${execution.deployment},"request":"${execution.request}",` +
     `"billedMs":${execution.billedMs},"memoryMiB":${execution.memoryMiB},"status":${execution.status},` +
     `"input":"${execution.input}","output":"${execution.output}","finishedAtSec":${execution.finishedAtSec}},` +
-    JSON.stringify({ ...rest, group, groupIndex }).slice(1)
+    `"salt":"${salt}","group":${group},"groupIndex":${groupIndex},${JSON.stringify(rest).slice(1)}`
   );
 }
 
@@ -45,8 +48,9 @@ export function entryFromText(text: string): StoredEntry {
   };
 }
 
-/** @throws Error  the text is not that of `entryToText` */
-export function indexedPart(text: string): IndexedEntry {
+/** What the index takes of a line of the journal. @throws Error  the line is not that of `entryToText` */
+export function indexedPart(line: Buffer): IndexedEntry {
+  const text = line.toString('latin1', 0, INDEXED_CHARACTERS);
   const [, id, payer, signer, seq, cumulative] = INDEXED.exec(text) ?? [];
   if (cumulative === undefined) throw new Error('a line of the journal is no entry');
   // Safe: the pattern above is that of these types.

@@ -34,10 +34,16 @@ export interface JournalFile {
   close(): Promise<void>;
 }
 
+/** One line, without its newline. */
+export interface StoredLine {
+  readonly at: number;
+  readonly bytes: Buffer;
+}
+
 export interface StoredRecord {
   readonly at: number;
   readonly end: number;
-  readonly lines: readonly { readonly at: number; readonly text: string }[];
+  readonly lines: readonly StoredLine[];
 }
 
 interface Waiting {
@@ -128,11 +134,11 @@ export function* readRecords(descriptor: number, from: number): Generator<Stored
   }
 }
 
-function linesIn(body: Buffer, at: number): { at: number; text: string }[] {
-  const lines: { at: number; text: string }[] = [];
+function linesIn(body: Buffer, at: number): StoredLine[] {
+  const lines: StoredLine[] = [];
   for (let begin = 0; begin < body.length; ) {
     const lineEnd = body.indexOf(NEWLINE, begin);
-    lines.push({ at: at + begin, text: body.toString('utf8', begin, lineEnd) });
+    lines.push({ at: at + begin, bytes: body.subarray(begin, lineEnd) });
     begin = lineEnd + 1;
   }
   return lines;
@@ -140,16 +146,19 @@ function linesIn(body: Buffer, at: number): { at: number; text: string }[] {
 
 /** The record's bytes, and where in them each line begins. JSON has no raw newline, so a line is a line. */
 function encode(lines: readonly string[]): { bytes: Buffer; at: number[] } {
+  const text = `${lines.join('\n')}\n`;
+  const bytes = Buffer.allocUnsafe(PREFIX_BYTES + Buffer.byteLength(text));
+  bytes.write(text, PREFIX_BYTES, 'utf8');
+  bytes.writeUInt32BE(bytes.length - PREFIX_BYTES, 0);
+  bytes.writeUInt32BE(crc32(bytes.subarray(PREFIX_BYTES)), 4);
+  // Receipts are ASCII, so that their lines need not be measured one by one.
+  const isAscii = bytes.length === PREFIX_BYTES + text.length;
   const at: number[] = [];
   let length = PREFIX_BYTES;
   for (const line of lines) {
     at.push(length);
-    length += Buffer.byteLength(line) + 1;
+    length += (isAscii ? line.length : Buffer.byteLength(line)) + 1;
   }
-  const bytes = Buffer.allocUnsafe(length);
-  bytes.write(`${lines.join('\n')}\n`, PREFIX_BYTES, 'utf8');
-  bytes.writeUInt32BE(length - PREFIX_BYTES, 0);
-  bytes.writeUInt32BE(crc32(bytes.subarray(PREFIX_BYTES)), 4);
   return { bytes, at };
 }
 

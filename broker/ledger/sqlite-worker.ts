@@ -7,7 +7,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { SpendingScope } from '../invocation/daily-limits.ts';
 import { type IndexedEntry, indexedPart } from './entry-text.ts';
-import { readRecords, type StoredRecord } from './journal-file.ts';
+import { readRecords, type StoredLine, type StoredRecord } from './journal-file.ts';
 import { headFromText } from './journal-record.ts';
 import type {
   BatchRecord,
@@ -254,7 +254,7 @@ const operations = {
     const [, ...lines] = record?.lines ?? [];
     return {
       group: key === null || signature === null ? group : { ...group, key, signature },
-      ids: lines.map(({ text }) => indexedPart(text).id),
+      ids: lines.map(({ bytes }) => indexedPart(bytes).id),
     };
   },
 
@@ -310,8 +310,8 @@ function createBatch() {
     lanes.set(name, fresh);
     return fresh;
   };
-  const enterEntry = (text: string, at: number): void => {
-    const entry = indexedPart(text);
+  const enterEntry = ({ bytes, at }: StoredLine): void => {
+    const entry = indexedPart(bytes);
     const lane = laneOf(entry);
     insertEntry.run(shortId(entry.id), at);
     insertLaneEntry.run(lane.n, entry.seq, at);
@@ -326,14 +326,14 @@ function createBatch() {
 
   return {
     enter: ({ at, lines: [first, ...entries] }: StoredRecord): void => {
-      const { group, answers, dropped } = headFromText(first?.text ?? '');
+      const { group, answers, dropped } = headFromText(first?.bytes.toString() ?? '');
       for (const answer of answers) {
         const { scope, fingerprint, atMs, outcome, body, file: name } = answer;
         putAnswer.run(scope, fingerprint, atMs, outcome ?? null, body ?? null, name ?? null);
       }
       for (const scope of dropped) dropAnswer.run(scope);
       if (group === undefined) return;
-      for (const { text, at: entryAt } of entries) enterEntry(text, entryAt);
+      for (const entry of entries) enterEntry(entry);
       groups.set(group.group, { root: group.root, count: entries.length, at });
       for (const { scope, day, units } of group.spending) {
         const spent = selectSpending.get(scope, day)?.units ?? '0';
