@@ -23,6 +23,7 @@ import { type Answers, createAnswers } from './invocation/answers.ts';
 import { type Authenticate, createAuthenticate } from './invocation/authenticate.ts';
 import { type Beacon, createBeacon } from './invocation/beacon.ts';
 import { createDailyLimits, type DailyLimits, utcDay } from './invocation/daily-limits.ts';
+import { createDeadlines, type Deadlines } from './invocation/deadlines.ts';
 import { createFreeFailures, type FreeFailures } from './invocation/free-failures.ts';
 import { createJournal, type GroupSigner, type Journal } from './invocation/journal.ts';
 import { createLanes, type Lanes } from './invocation/lanes.ts';
@@ -63,6 +64,7 @@ export interface Gateway {
   readonly clientAssertions: ClientAssertions;
   readonly authenticate: Authenticate;
   readonly nowMs: () => number;
+  readonly deadlines: Deadlines;
   /** Aborted when the gateway closes: long work ends with it. */
   readonly closing: AbortSignal;
   /** @throws DefaasError PROVIDER_UNKNOWN */
@@ -187,6 +189,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     clientAssertions: createClientAssertions(ledger, nowMs),
     authenticate: createAuthenticate(tokens, proofs, nowMs),
     nowMs,
+    deadlines: createDeadlines(closing.signal),
     closing: closing.signal,
     providerNames: [...providers.keys()],
     provider: (name) => {

@@ -94,7 +94,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       idempotent: version.idempotent,
       hedge: hedgeOf(gateway, version),
       // A caller that leaves early does not end its call: it runs, is charged, and answers its key.
-      signal: gateway.closing,
+      deadlines: gateway.deadlines,
       nowMs: gateway.nowMs,
       onFault: (err) => gateway.log.error({ err, invocationId: invocation.id }, 'attempt broke'),
     });

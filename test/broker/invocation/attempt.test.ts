@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import type { InvokeRequest, InvokeResult } from '../../../adapters/provider.ts';
 import { attempt, type Hedge, type Outcome } from '../../../broker/invocation/attempt.ts';
 import type { Route } from '../../../broker/invocation/choose.ts';
+import { createDeadlines } from '../../../broker/invocation/deadlines.ts';
 import { createHedgeBudget } from '../../../broker/invocation/hedge.ts';
 import { answer, createRoute, refuse } from './in-process-cloud.ts';
 
@@ -56,7 +57,7 @@ function start(routes: readonly Route[], hedge?: Hedge, idempotent = true): Prom
     timeoutMs: 1_000,
     idempotent,
     hedge,
-    signal: new AbortController().signal,
+    deadlines: createDeadlines(new AbortController().signal),
     nowMs: () => performance.now(),
     onFault: () => {},
   });
