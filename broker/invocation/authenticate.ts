@@ -14,6 +14,7 @@ export interface Credential {
 }
 
 interface KnownToken {
+  readonly token: string;
   readonly claims: AccessToken;
   /** What a DPoP proof names it by (RFC 9449 `ath`). */
   readonly hash: string;
@@ -32,7 +33,7 @@ export function createAuthenticate(
   proofs: DpopProofs,
   nowMs: () => number,
 ): Authenticate {
-  // By the token itself: to hash it costs more than all else here, and a token lives ten minutes at most.
+  // By the token's signature, which is short, and then by the whole: a long text costs as a key more than all else here.
   const verified = new Map<string, KnownToken>();
 
   const read = async (token: string): Promise<KnownToken> => {
@@ -41,15 +42,19 @@ export function createAuthenticate(
       const oldest = verified.keys().next();
       if (!oldest.done) verified.delete(oldest.value);
     }
-    const known = { claims, hash: hash('sha256', token, 'base64url') };
-    verified.set(token, known);
+    const known = { token, claims, hash: hash('sha256', token, 'base64url') };
+    verified.set(signatureOf(token), known);
     return known;
+  };
+  const find = (token: string): KnownToken | undefined => {
+    const known = verified.get(signatureOf(token));
+    return known?.token === token ? known : undefined;
   };
 
   return async ({ token, proof }) => {
-    const { claims, hash } = verified.get(token) ?? (await read(token));
+    const { claims, hash } = find(token) ?? (await read(token));
     if (claims.expiresAtSec * 1000 <= nowMs()) {
-      verified.delete(token);
+      verified.delete(signatureOf(token));
       throw invalid('has expired, sign in again');
     }
     if (proof === undefined) {
@@ -64,6 +69,11 @@ export function createAuthenticate(
       { members: { error: 'invalid_token' } },
     );
   };
+}
+
+/** The last part of a JWT; of what is none, all of it. */
+function signatureOf(token: string): string {
+  return token.slice(token.lastIndexOf('.') + 1);
 }
 
 function invalid(why: string): DefaasError {

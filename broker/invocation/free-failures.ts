@@ -24,7 +24,7 @@ export function createFreeFailures(budgetMs: number, nowMs: () => number): FreeF
   const functions = new Map<bigint, Spent>();
   const current = (functionId: bigint): Spent | undefined => {
     const spent = functions.get(functionId);
-    if (spent !== undefined && nowMs() < spent.untilMs) return spent;
+    if (spent === undefined || nowMs() < spent.untilMs) return spent;
     functions.delete(functionId);
     return undefined;
   };
