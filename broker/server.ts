@@ -88,7 +88,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.register(oauthRoutes, { gateway });
   server.register(clientRoutes, { gateway });
   server.register(epochRoutes, { gateway });
-  server.register(artifactRoutes, { gateway });
+  server.register(artifactRoutes, { gateway, slowClients });
   server.register(deploymentRoutes, { gateway });
   server.register(checkRoutes, { gateway });
   server.register(secretRoutes, { gateway });

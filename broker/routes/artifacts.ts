@@ -4,13 +4,14 @@ import type { FastifyInstance } from 'fastify';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import { signedIn } from './bearer.ts';
+import type { SlowClients } from './slow-clients.ts';
 
 /** How long a block may be looked for, ms. */
 const FIND_MS = 10_000;
 
 export async function artifactRoutes(
   server: FastifyInstance,
-  { gateway }: { readonly gateway: Gateway },
+  { gateway, slowClients }: { readonly gateway: Gateway; readonly slowClients: SlowClients },
 ): Promise<void> {
   server.post(
     '/artifacts',
@@ -50,7 +51,9 @@ export async function artifactRoutes(
       }
       if (format === 'car') {
         await gateway.artifacts.block(cid, { signal });
-        const car = Readable.from(gateway.artifacts.exportCar(cid, { signal }));
+        // Each block has its own time to be found; how long the whole takes is the reader's line.
+        const blocks = gateway.artifacts.exportCar(cid, { signal: gateway.closing });
+        const car = Readable.from(slowClients.stream(reply.raw, blocks));
         return reply.header('content-type', 'application/vnd.ipld.car; version=1').send(car);
       }
       throw new DefaasError(

@@ -8,6 +8,8 @@ export interface SlowClients {
   release(response: ServerResponse): void;
   /** Counts what of a reply is still here after its end, until it is read, or its reader does nothing for too long. */
   awaitReader(response: ServerResponse): void;
+  /** The chunks of a reply, each counted until the next is asked for; a reader that does nothing for too long is cut off. */
+  stream(response: ServerResponse, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
 }
 
 interface SlowClientsOptions {
@@ -46,6 +48,18 @@ export function createSlowClients({ maxBytes, stallMs }: SlowClientsOptions): Sl
       // Without a listener Node closes the connection; each byte that goes out begins the time anew.
       response.setTimeout(stallMs);
       hold(response, bytes);
+    },
+    async *stream(response, chunks) {
+      response.setTimeout(stallMs);
+      try {
+        for await (const chunk of chunks) {
+          hold(response, chunk.length);
+          yield chunk;
+          release(response);
+        }
+      } finally {
+        release(response);
+      }
     },
   };
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
+import { pipeline } from 'node:stream/promises';
 import { createSlowClients, type SlowClients } from '../../../broker/routes/slow-clients.ts';
 
 /** More than the kernel takes on both sides of a connection. */
@@ -67,6 +68,43 @@ describe('slow clients', () => {
     await once(reply, 'close');
 
     assert.equal(reply.writableFinished, false);
+  });
+
+  it('that stop reading a stream are cut off after a while, and hold one chunk of it at most', async () => {
+    const replies = await serve(createSlowClients({ maxBytes: REPLY_BYTES, stallMs: NEVER_MS }));
+    const slow = createSlowClients({ maxBytes: 1.5 * REPLY_BYTES, stallMs: 50 });
+    const chunks = async function* () {
+      for (;;) yield Buffer.alloc(REPLY_BYTES);
+    };
+
+    const reply = await ask(replies);
+    const sent = pipeline(slow.stream(reply, chunks()), reply);
+    const ended = assert.rejects(sent, { code: 'ERR_STREAM_PREMATURE_CLOSE' });
+    await once(reply, 'close');
+    await ended;
+    const next = await ask(replies);
+    slow.hold(next, 1.5 * REPLY_BYTES);
+
+    assert.equal(reply.writableFinished, false);
+    assert.equal(next.destroyed, false);
+  });
+
+  it('that together hold too much of their streams are cut off, the oldest first', async () => {
+    const replies = await serve(createSlowClients({ maxBytes: REPLY_BYTES, stallMs: NEVER_MS }));
+    const slow = createSlowClients({ maxBytes: 1.5 * REPLY_BYTES, stallMs: NEVER_MS });
+    const chunk = async function* () {
+      yield Buffer.alloc(REPLY_BYTES);
+    };
+
+    const first = await ask(replies);
+    const cut = assert.rejects(pipeline(slow.stream(first, chunk()), first));
+    const second = await ask(replies);
+    const kept = slow.stream(second, chunk());
+    await kept.next();
+    await cut;
+
+    assert.deepEqual([first.destroyed, second.destroyed], [true, false]);
+    await kept.return(undefined);
   });
 
   it('whose body is complete hold nothing any more', async () => {
