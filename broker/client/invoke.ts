@@ -4,10 +4,12 @@ import type { Connection, RequestOptions } from './connection.ts';
 import { DefaasClientError, readProblem } from './errors.ts';
 import {
   createLaneMemory,
+  fetchLane,
   type LaneMemory,
   nextCeiling,
   type Shortage,
   shortageIn,
+  signedCeiling,
   signVoucher,
   voucherHeader,
 } from './lane.ts';
@@ -21,8 +23,9 @@ import { type ReceiptChain, verifyReceipt } from './verify-receipt.ts';
 export const STEP_UNITS = 100_000n;
 /** Longest wait for a call, ms: the longest timeout of a function, and what a cold start takes. */
 const TIMEOUT_MS = 330_000;
-/** Parallel calls take each other's room under the ceiling; each raise makes room for one more. */
+/** Parallel calls take each other's room under the ceiling, also those of other programs: then a call waits for their receipts. */
 const MAX_RAISES = 100;
+const RAISE_WAIT_MS = 100;
 /** A Call is signed once more when the epoch or the version has moved on in between. */
 const MAX_SIGNATURES = 3;
 
@@ -39,7 +42,7 @@ export interface InvokeRequest {
   readonly maxPriceUnits?: bigint;
   /** Where it may run, and what goes before: it narrows what the version says. */
   readonly routing?: Routing;
-  /** A call repeated under the same key is charged once; a fresh one is made when left out. */
+  /** A call repeated under the same key is charged once; without one here or among the headers a fresh one is made. */
   readonly idempotencyKey?: string;
   readonly signal?: AbortSignal;
   readonly timeoutMs?: number;
@@ -87,8 +90,8 @@ interface AnyCallerOptions {
   readonly session: Session;
   readonly memory?: LaneMemory;
   /**
-   * By how much one voucher goes beyond the last, base units: what a lying gateway could take beyond the receipts seen. In a signed lane
-   * it is 0 when left out: each voucher covers what is checked and the calls in flight, so each call signs one.
+   * How far a voucher goes beyond the receipts that were checked, base units, for each call under way: what a lying gateway could take.
+   * In a signed lane it is 0 when left out: each voucher covers what is checked and the calls in flight, so each call signs one.
    */
   readonly stepUnits?: bigint;
   /** Called with each checked receipt, in order of seq. */
@@ -115,16 +118,37 @@ export function createCaller(options: CallerOptions): Caller {
   /** Signed lanes: the most that calls may cost which are under way, and which are answered but whose receipts are not checked. */
   const inFlight = new Map<string, bigint>();
   const unchecked = new Map<number, bigint>();
+  /** The newest receipt that a reply has named: it is durable by then, so the gateway must be able to show it. */
+  let announced: Pick<ReceiptLine, 'seq' | 'id'> = { seq: 0, id: '0x' };
+  let callsUnderWay = 0;
   let checking: Promise<void> | undefined;
   let voucher = { ceilingUnits: 0n, header: '' };
 
+  /** Of a lane that was used before and of which nothing is remembered. */
+  const recall = async () => {
+    const { ceilingUnits, verifiedSeq } = memory.read();
+    if (ceilingUnits > 0n || verifiedSeq > 0) return;
+    const { gateway } = connection.document;
+    const document = { ...(await fetchLane(session, lane)), ...lane, gateway };
+    const signed = signedCeiling(connection.domain, document);
+    memory.update((record) =>
+      record.ceilingUnits >= signed ? record : { ...record, ceilingUnits: signed },
+    );
+  };
   const checkReceipts = async () => {
+    await recall();
+    const due = announced;
     for await (const document of fetchReceipts(session, lane, memory.read().verifiedSeq)) {
       const after = memory.read();
       // Another program on this lane may have checked it in the meantime.
       if (document.receipt.seq <= after.verifiedSeq) continue;
       const { gateway } = connection.document;
-      await verifyReceipt(document, { domain: connection.domain, gateway, lane, chain, after });
+      const isSigned = options.mode === 'signed';
+      const known = { domain: connection.domain, gateway, lane, chain, isSigned, after };
+      await verifyReceipt(document, {
+        ...known,
+        ...(document.receipt.seq === due.seq && { id: due.id }),
+      });
       await options.onReceipt?.(document);
       const { seq, cumulative } = document.receipt;
       unchecked.delete(seq);
@@ -134,6 +158,18 @@ export function createCaller(options: CallerOptions): Caller {
           : { ...record, verifiedSeq: seq, verifiedUnits: cumulative },
       );
     }
+    if (memory.read().verifiedSeq < due.seq) {
+      throw new DefaasClientError(
+        'RECEIPT_INVALID',
+        `the gateway has named receipt ${due.id} (seq ${due.seq}) and does not show it; nothing more is signed for this gateway`,
+      );
+    }
+  };
+  const announce = (response: Response, { seq, id }: ReceiptLine) => {
+    // A replay names the receipt of an earlier call, which may be of another lane.
+    if (response.headers.has('idempotent-replayed')) return false;
+    if (seq > announced.seq) announced = { seq, id };
+    return true;
   };
   const acknowledge = () => {
     checking ??= checkReceipts().finally(() => {
@@ -141,12 +177,16 @@ export function createCaller(options: CallerOptions): Caller {
     });
     return checking;
   };
+  /** Whether the ceiling is high enough now. */
   const raise = async (shortage: Pick<Shortage, 'needUnits' | 'ceilingUnits'>) => {
     await acknowledge();
-    memory.update((record) => ({
-      ...record,
-      ceilingUnits: nextCeiling(record, shortage, stepUnits),
-    }));
+    let isEnough = false;
+    memory.update((record) => {
+      const next = nextCeiling(record, shortage, stepUnits, callsUnderWay);
+      isEnough = next !== undefined;
+      return { ...record, ceilingUnits: next ?? record.ceilingUnits };
+    });
+    return isEnough;
   };
   const newestVoucher = async () => {
     const { ceilingUnits } = memory.read();
@@ -184,33 +224,35 @@ export function createCaller(options: CallerOptions): Caller {
     const worstUnits = await by.worstUnits(call);
     const place = crypto.randomUUID();
     inFlight.set(place, worstUnits);
+    let signedCall = await by.header(call);
     try {
       for (let tries = 1; ; tries += 1) {
         await coverOpen();
         const headers = headersOf(request);
-        headers.set('defaas-call', await by.header(call));
+        headers.set('defaas-call', signedCall);
         headers.set('defaas-voucher', await newestVoucher());
         const response = await connection.send(...requestOf(request, headers));
         const receipt = receiptLine(response);
         if (receipt) {
-          if (receipt.seq > memory.read().verifiedSeq) unchecked.set(receipt.seq, worstUnits);
+          const isNew = announce(response, receipt) && receipt.seq > memory.read().verifiedSeq;
+          if (isNew) unchecked.set(receipt.seq, worstUnits);
           return { response, receipt, idempotencyKey: request.idempotencyKey };
         }
         const error = await readProblem(response, `calling ${request.function}`);
         if (tries === MAX_SIGNATURES) throw error;
         // Receipts of calls whose answers were lost: what they cost is checked, then covered.
         if (shortageIn(error)?.reason === 'ceiling') await raiseToOpen();
-        else if (error.code === 'CALL_STALE') by.forget();
-        else throw error;
+        else if (error.code === 'CALL_STALE') {
+          by.forget();
+          signedCall = await by.header(call);
+        } else throw error;
       }
     } finally {
       inFlight.delete(place);
     }
   };
 
-  const invoke: Caller['invoke'] = async (given) => {
-    const request = withKey(given);
-    if (signer) return invokeSigned(request, signer);
+  const invokePrepaid = async (request: KeyedRequest): Promise<InvokeReply> => {
     if (memory.read().ceilingUnits === 0n) await raise({ ceilingUnits: 0n, needUnits: 1n });
     for (let raises = 0; ; raises += 1) {
       const headers = headersOf(request);
@@ -218,13 +260,28 @@ export function createCaller(options: CallerOptions): Caller {
       const response = await session.send(...requestOf(request, headers));
       const receipt = receiptLine(response);
       if (receipt) {
+        announce(response, receipt);
         const { idempotencyKey } = request;
         return { response, receipt, idempotencyKey, ...lowBalanceIn(response) };
       }
       const error = await readProblem(response, `calling ${request.function}`);
       const shortage = shortageIn(error);
       if (shortage?.reason !== 'ceiling' || raises === MAX_RAISES) throw error;
-      await raise(shortage);
+      if (await raise(shortage)) continue;
+      if (shortage.priceUnits > stepUnits) throw aboveStep(shortage, stepUnits);
+      await new Promise((resolve) => setTimeout(resolve, RAISE_WAIT_MS));
+      request.signal?.throwIfAborted();
+    }
+  };
+
+  const invoke: Caller['invoke'] = async (given) => {
+    const request = withKey(given);
+    if (signer) return invokeSigned(request, signer);
+    callsUnderWay += 1;
+    try {
+      return await invokePrepaid(request);
+    } finally {
+      callsUnderWay -= 1;
     }
   };
   return { invoke, acknowledge, fetch: fetchBy(invoke) };
@@ -266,9 +323,17 @@ export async function invokeSponsored(
 
 export type KeyedRequest = InvokeRequest & { readonly idempotencyKey: string };
 
-/** The request with its key, a fresh one where it has none. */
+/** The request with its key: its own, that of its headers, or a fresh one. */
 export function withKey(request: InvokeRequest): KeyedRequest {
-  return { ...request, idempotencyKey: request.idempotencyKey ?? crypto.randomUUID() };
+  const own = request.idempotencyKey ?? new Headers(request.headers).get('idempotency-key');
+  return { ...request, idempotencyKey: own ?? crypto.randomUUID() };
+}
+
+function aboveStep({ priceUnits }: Shortage, stepUnits: bigint): DefaasClientError {
+  return new DefaasClientError(
+    'PRICE_ABOVE_MAX',
+    `the call may cost ${priceUnits} units, a voucher goes ${stepUnits} beyond what is checked; allow a larger step`,
+  );
 }
 
 function requestOf(request: InvokeRequest, headers: Headers): [string, RequestOptions] {

@@ -1,11 +1,24 @@
 // A lane from its owner's side: how it stands at the gateway, the vouchers its key signs, and how far they go.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { type Eip712Domain, hashVoucher } from '../../contracts/libraries/typed-data.ts';
+import { recoverAddress } from '../../contracts/signatures.ts';
 import type { Connection } from './connection.ts';
-import { DefaasClientError } from './errors.ts';
+import type { DefaasClientError } from './errors.ts';
 import type { KeySigner } from './key.ts';
-import { type Json, readAddress, readCount, readJson, readObject, readUnits } from './parse.ts';
+import {
+  type Json,
+  readAddress,
+  readCount,
+  readHex,
+  readJson,
+  readObject,
+  readUnits,
+} from './parse.ts';
 import type { Session } from './session.ts';
 import type { LaneName } from './sign-in.ts';
+
+/** `0x` and 65 bytes. */
+const ECDSA_CHARACTERS = 132;
 
 /** What a lane's owner has to remember of it. Every number only grows, so a lost write costs no more than another signature. */
 export interface LaneRecord {
@@ -23,7 +36,10 @@ export interface LaneMemory {
   update(change: (record: LaneRecord) => LaneRecord): LaneRecord;
 }
 
-/** A memory that ends with the program; on its next start the gateway's receipts are checked again from the first. */
+/**
+ * A memory that ends with the program; on its next start the lane's newest voucher is asked for, and the gateway's receipts are checked
+ * again from the first.
+ */
 export function createLaneMemory(): LaneMemory {
   let record: LaneRecord = { ceilingUnits: 0n, verifiedSeq: 0, verifiedUnits: 0n };
   return {
@@ -50,6 +66,8 @@ export interface LaneDocument extends LaneName {
   /** What the key may spend per UTC day; null: all that the lane has. What was spent counts only where there is a limit. */
   readonly limit: { readonly dailyUnits: bigint | null; readonly spentTodayUnits: bigint };
   readonly line: { readonly allottedUnits: bigint; readonly thawingUnits: bigint };
+  /** The newest voucher that a key signed by ECDSA; only where the lane itself was asked for. */
+  readonly voucher?: { readonly ceilingUnits: bigint; readonly signature: Hex };
 }
 
 /** @throws LANE_UNKNOWN the lane was never opened at this gateway; TOKEN_INVALID, GATEWAY_UNREACHABLE */
@@ -110,44 +128,58 @@ export async function putLaneLimit(
 /** What a 402 says is missing; base units. */
 export interface Shortage {
   readonly reason: string;
+  /** The most that the call may cost. */
+  readonly priceUnits: bigint;
   readonly needUnits: bigint;
   readonly ceilingUnits: bigint;
 }
 
 export function shortageIn(error: DefaasClientError): Shortage | undefined {
   if (error.code !== 'PAYMENT_REQUIRED' || !error.problem) return undefined;
-  const { reason, needUnits, ceilingUnits } = error.problem;
+  const { reason, priceUnits, needUnits, ceilingUnits } = error.problem;
   return {
     reason: String(reason),
+    priceUnits: readUnits(priceUnits ?? needUnits, 'priceUnits'),
     needUnits: readUnits(needUnits, 'needUnits'),
     ceilingUnits: readUnits(ceilingUnits, 'ceilingUnits'),
   };
 }
 
 /**
- * The next ceiling to sign: the one signed already if that is enough (another program may have raised it), else one step more.
- * A ceiling is what may be lost to a lying gateway beyond the receipts seen, so it is measured by what this side remembers and has checked,
- * and the gateway's word only says how much it asks for.
- * @throws PRICE_ABOVE_MAX it asks for more than a step
+ * The next ceiling to sign: the one signed already if that is enough (another program may have raised it), else a step beyond what is
+ * checked, and at most one for each call under way. A ceiling is what may be lost to a lying gateway beyond the receipts seen, so it is
+ * measured by what this side has checked, and the gateway's word only says how much it asks for. Undefined: it asks for more.
  */
 export function nextCeiling(
-  record: Pick<LaneRecord, 'ceilingUnits' | 'verifiedUnits'>,
+  { ceilingUnits, verifiedUnits }: Pick<LaneRecord, 'ceilingUnits' | 'verifiedUnits'>,
   shortage: Pick<Shortage, 'needUnits' | 'ceilingUnits'>,
   stepUnits: bigint,
-): bigint {
-  const { ceilingUnits, verifiedUnits } = record;
+  callsUnderWay = 1,
+): bigint | undefined {
   const needed = shortage.ceilingUnits + shortage.needUnits;
   if (ceilingUnits >= needed) return ceilingUnits;
-  const next = (ceilingUnits > verifiedUnits ? ceilingUnits : verifiedUnits) + stepUnits;
-  if (next >= needed) return next;
-  throw new DefaasClientError(
-    'PRICE_ABOVE_MAX',
-    `the gateway asks for a ceiling of ${needed} units, one step goes to ${next}; allow a larger step`,
-  );
+  for (let steps = 1; steps <= callsUnderWay; steps += 1) {
+    const next = verifiedUnits + stepUnits * BigInt(steps);
+    if (next >= needed) return next;
+  }
+  return undefined;
+}
+
+/** The highest ceiling that the lane's own key has signed, by its signature; 0 when there is none, or none by ECDSA. */
+export function signedCeiling(
+  domain: Eip712Domain,
+  { payer, gateway, signer, voucher }: LaneDocument,
+): bigint {
+  if (!voucher) return 0n;
+  const { ceilingUnits: ceiling, signature } = voucher;
+  const digest = hashVoucher(domain, { payer, gateway, signer, ceiling });
+  return recoverAddress(digest, signature) === signer ? ceiling : 0n;
 }
 
 function parseLane(value: Json): LaneDocument {
   const line = readObject(value.line, 'line');
+  const voucher = value.voucher ? readObject(value.voucher, 'voucher') : undefined;
+  const isEcdsa = String(voucher?.signature).length === ECDSA_CHARACTERS;
   const limit = readObject(value.limit, 'limit');
   return {
     payer: readAddress(value.payer, 'payer'),
@@ -170,5 +202,12 @@ function parseLane(value: Json): LaneDocument {
       allottedUnits: readUnits(line.allottedUnits, 'line.allottedUnits'),
       thawingUnits: readUnits(line.thawingUnits, 'line.thawingUnits'),
     },
+    ...(voucher &&
+      isEcdsa && {
+        voucher: {
+          ceilingUnits: readUnits(voucher.ceilingUnits, 'voucher.ceilingUnits'),
+          signature: readHex(voucher.signature, 65, 'voucher.signature'),
+        },
+      }),
   };
 }

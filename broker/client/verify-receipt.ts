@@ -9,7 +9,11 @@ import {
 import { verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
 import { hashCall, hashExecution, hashReceipt } from '../../contracts/libraries/receipts.ts';
 import { type PriceTerms, priceOf } from '../../contracts/libraries/tariffs.ts';
-import { type Eip712Domain, hashReceiptGroup } from '../../contracts/libraries/typed-data.ts';
+import {
+  type Eip712Domain,
+  hashReceiptGroup,
+  hashToSign,
+} from '../../contracts/libraries/typed-data.ts';
 import { recoverAddress } from '../../contracts/signatures.ts';
 import { DefaasClientError } from './errors.ts';
 import type { LaneRecord } from './lane.ts';
@@ -27,11 +31,18 @@ export interface ReceiptExpectations {
   readonly gateway: Address;
   readonly lane: LaneName;
   readonly chain: ReceiptChain;
-  /** Where the lane stood before this receipt; left out when that is not known. */
-  readonly after?: Pick<LaneRecord, 'verifiedSeq' | 'verifiedUnits'>;
+  /** Where the lane stood before this receipt, and how far it has signed; left out when that is not known. */
+  readonly after?: LaneRecord;
+  /** The lane is one of signed Calls: what its key has not signed is not paid. */
+  readonly isSigned?: boolean;
+  /** What the receipt was asked for by. */
+  readonly id?: Hex;
+  /** The version that was called, and the most it might cost. */
+  readonly functionVersion?: Hex | undefined;
+  readonly maxPriceUnits?: bigint | undefined;
   /** The call's own `Idempotency-Key`: the gateway must not have chosen the nonce, which decides the draw. */
   readonly idempotencyKey?: string;
-  /** What was sent and what came back; checked where the receipt has its salt. */
+  /** What was sent and what came back. */
   readonly input?: Uint8Array;
   readonly output?: Uint8Array;
 }
@@ -52,6 +63,7 @@ export async function verifyReceipt(
     );
   };
   if (hashReceipt(receipt) !== document.id) refuse('is not what its id says');
+  if (document.id !== (expected.id ?? document.id)) refuse(`is not ${expected.id}`);
   if (hashCall(call) !== receipt.call || hashExecution(execution) !== receipt.execution) {
     refuse('is over another Call or Execution than is shown');
   }
@@ -63,10 +75,14 @@ export async function verifyReceipt(
     if (!isOurs) refuse(`names the lane ${named.payer}:${named.signer} at ${named.gateway}`);
   }
   if (expected.after) {
-    const { verifiedSeq, verifiedUnits } = expected.after;
+    const { verifiedSeq, verifiedUnits, ceilingUnits } = expected.after;
     if (receipt.seq !== verifiedSeq + 1) refuse(`follows seq ${verifiedSeq}`);
     if (receipt.cumulative !== verifiedUnits + receipt.price) {
       refuse(`has the sum ${receipt.cumulative} after ${verifiedUnits} and ${receipt.price}`);
+    }
+    // An honest gateway serves under the ceiling; above it a receipt must not bring the next voucher.
+    if (receipt.cumulative > ceilingUnits) {
+      refuse(`comes to ${receipt.cumulative}, signed were ${ceilingUnits}`);
     }
   }
   if (!verifyPath(document.id, group.index, group.count, group.path, group.root)) {
@@ -76,6 +92,18 @@ export async function verifyReceipt(
   const signer = recoverAddress(digest, group.signature);
   if (!signer || !(await expected.chain.isKeyInForce(signer, expected.gateway))) {
     refuse(`is signed by ${signer ?? 'nobody'}, no key of the gateway in force`);
+  }
+  if (expected.isSigned) {
+    const by = recoverAddress(
+      hashToSign(expected.domain, receipt.call),
+      document.callSignature ?? '0x',
+    );
+    if (by !== expected.lane.signer) refuse('is over a Call that the lane’s key has not signed');
+  }
+  const { functionVersion = call.functionVersion, maxPriceUnits = receipt.price } = expected;
+  if (call.functionVersion !== functionVersion) refuse('is for another version than was called');
+  if (receipt.price > maxPriceUnits) {
+    refuse(`costs ${receipt.price}, the caller allowed ${maxPriceUnits}`);
   }
   if (receipt.price > call.maxPrice) refuse(`costs ${receipt.price}, agreed were ${call.maxPrice}`);
   const terms = await expected.chain.priceTerms(call.functionVersion);
@@ -99,7 +127,9 @@ async function verifyBodies(
   expected: ReceiptExpectations,
   refuse: (why: string) => never,
 ): Promise<void> {
-  if (salt === undefined) return;
+  if (!expected.input && !expected.output) return;
+  if (salt === undefined)
+    return refuse('is shown without its salt, so that its bodies cannot be checked');
   if (expected.input && (await saltedHash(salt, expected.input)) !== execution.input) {
     refuse('is for another input than was sent');
   }

@@ -27,7 +27,14 @@ export async function laneRoutes(
   const parseLimit = jsonBody(LimitBody);
   server.get<LaneParams>('/lanes/:payer/:signer', async (request) => {
     const lane = await ownLane(gateway, request);
-    return laneDocument(gateway, lane);
+    // With the key's own signature, so that a client that has lost its memory sees how far it has signed, and need not believe it.
+    const voucher = await gateway.ledger.voucher(lane.payer, lane.signer);
+    return {
+      ...laneDocument(gateway, lane),
+      voucher: voucher
+        ? { ceilingUnits: `${voucher.ceiling}`, signature: voucher.signature }
+        : null,
+    };
   });
   // No token: the voucher's own signature says who raises what.
   server.put<LaneParams>('/lanes/:payer/:signer/voucher', async (request) => {

@@ -276,6 +276,19 @@ describe('gateway', function () {
     });
   });
 
+  it('takes the key of a caller that sets the header itself, also through the library', async () => {
+    const ask = async () => {
+      const headers = { 'Idempotency-Key': 'order-of-its-own' };
+      const { receipt, idempotencyKey } = await caller.invoke({ function: echo, headers });
+      return [receipt.id, idempotencyKey];
+    };
+
+    const [first, again] = [await ask(), await ask()];
+
+    assert.deepEqual(first, again);
+    assert.equal(first[1], 'order-of-its-own');
+  });
+
   it('takes a CloudEvent in both modes, deduplicates it by source and id, and refuses a broken one', async () => {
     const binary = { 'ce-specversion': '1.0', 'ce-type': 't', 'ce-source': '/s', 'ce-id': 'e1' };
     const session = await house.session(lane, { payer: KEYS.user, signer: lane });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
-import { nextCeiling } from '../../../broker/client/lane.ts';
+import { type LaneDocument, nextCeiling, signedCeiling } from '../../../broker/client/lane.ts';
 import type { ReceiptDocument } from '../../../broker/client/receipts.ts';
 import {
   callNonce,
@@ -20,7 +20,12 @@ import {
   hashReceipt,
   type Receipt,
 } from '../../../contracts/libraries/receipts.ts';
-import { billingDomain, hashReceiptGroup } from '../../../contracts/libraries/typed-data.ts';
+import {
+  billingDomain,
+  hashReceiptGroup,
+  hashToSign,
+  hashVoucher,
+} from '../../../contracts/libraries/typed-data.ts';
 import { signDigest } from '../../../contracts/signatures.ts';
 
 const at = (byte: string): Address => `0x${byte.repeat(20)}`;
@@ -56,7 +61,7 @@ const expected: ReceiptExpectations = {
           }
         : undefined,
   },
-  after: { verifiedSeq: 6, verifiedUnits: 126n },
+  after: { verifiedSeq: 6, verifiedUnits: 126n, ceilingUnits: 147n },
   idempotencyKey: IDEMPOTENCY_KEY,
   input,
   output,
@@ -160,6 +165,7 @@ describe('verifyReceipt', () => {
     ['a nonce that the gateway chose', { call: { nonce: 1n } }],
     ['another input', { execution: { input: word('01') } }],
     ['another output', { execution: { output: word('01') } }],
+    ['bodies without their salt', { shown: ({ salt: _salt, ...seen }) => seen }],
     [
       'a place outside its group',
       { shown: (seen) => ({ ...seen, group: { ...seen.group, index: 0 } }) },
@@ -177,6 +183,39 @@ describe('verifyReceipt', () => {
       await assert.rejects(verifyReceipt(document(lie), expected), { code: 'RECEIPT_INVALID' });
     });
   }
+
+  const wishes: [what: string, wish: Partial<ReceiptExpectations>][] = [
+    [
+      'a receipt above all that was signed',
+      { after: { verifiedSeq: 6, verifiedUnits: 126n, ceilingUnits: 146n } },
+    ],
+    ['another receipt than was asked for', { id: word('01') }],
+    ['another version than was called', { functionVersion: word('12') }],
+    ['a price above what the caller allowed', { maxPriceUnits: 20n }],
+    ['a Call without a signature, in a lane of signed Calls', { isSigned: true }],
+  ];
+  for (const [what, wish] of wishes) {
+    it(`refuses ${what}`, async () => {
+      const asked = { ...expected, ...wish };
+
+      await assert.rejects(verifyReceipt(document(), asked), { code: 'RECEIPT_INVALID' });
+    });
+  }
+
+  it('passes the Call that the lane’s key has signed, and none that another has', async () => {
+    const key = createKey();
+    const own = { payer: lane.payer, signer: key.address };
+    const asked = { ...expected, lane: own, isSigned: true };
+    const signed = (by: Key) => {
+      const lie = { call: own, receipt: own };
+      const digest = hashToSign(domain, document(lie).receipt.call);
+      const callSignature = signDigest(by.privateKey, digest);
+      return document({ ...lie, shown: (seen) => ({ ...seen, callSignature }) });
+    };
+
+    await verifyReceipt(signed(key), asked);
+    await assert.rejects(verifyReceipt(signed(operator), asked), { code: 'RECEIPT_INVALID' });
+  });
 });
 
 describe('nextCeiling', () => {
@@ -186,30 +225,60 @@ describe('nextCeiling', () => {
     verifiedUnits: units,
     asked: fc.record({ ceilingUnits: units, needUnits: units }),
     stepUnits: fc.bigInt({ min: 1n, max: 10n ** 6n }),
+    calls: fc.integer({ min: 1, max: 50 }),
   });
 
-  it('goes at most one step beyond what was signed or checked, never down, and far enough or not at all', () => {
+  it('is what is signed already, or goes as many steps beyond what is checked as it takes, one for each call at most', () => {
     fc.assert(
-      fc.property(cases, ({ ceilingUnits, verifiedUnits, asked, stepUnits }) => {
-        const base = ceilingUnits > verifiedUnits ? ceilingUnits : verifiedUnits;
-        let next: bigint;
-        try {
-          next = nextCeiling({ ceilingUnits, verifiedUnits }, asked, stepUnits);
-        } catch {
-          assert.ok(asked.ceilingUnits + asked.needUnits > base + stepUnits);
-          return;
-        }
-        assert.ok(next >= ceilingUnits);
-        assert.ok(next <= base + stepUnits);
-        assert.ok(next >= asked.ceilingUnits + asked.needUnits);
+      fc.property(cases, ({ ceilingUnits, verifiedUnits, asked, stepUnits, calls }) => {
+        const needed = asked.ceilingUnits + asked.needUnits;
+        const next = nextCeiling({ ceilingUnits, verifiedUnits }, asked, stepUnits, calls);
+
+        const most = verifiedUnits + stepUnits * BigInt(calls);
+        if (next === undefined) return assert.ok(needed > most);
+        assert.ok(next >= needed);
+        const isLeast = next === verifiedUnits + stepUnits || next - stepUnits < needed;
+        assert.ok(next === ceilingUnits || (next <= most && isLeast));
       }),
     );
   });
 
-  it('refuses a gateway that asks for more than a step', () => {
-    const record = { ceilingUnits: 100_000n, verifiedUnits: 90_000n };
-    const asked = { ceilingUnits: 100_000n, needUnits: 100_001n };
+  it('is none for a gateway that asks for more and shows no receipts', () => {
+    const record = { ceilingUnits: 100_000n, verifiedUnits: 0n };
 
-    assert.throws(() => nextCeiling(record, asked, 100_000n), { code: 'PRICE_ABOVE_MAX' });
+    assert.equal(
+      nextCeiling(record, { ceilingUnits: 100_000n, needUnits: 1n }, 100_000n),
+      undefined,
+    );
+  });
+});
+
+describe('signedCeiling', () => {
+  const key = createKey();
+  const voucherBy = (by: Key, ceiling: bigint) => {
+    const digest = hashVoucher(domain, {
+      payer: lane.payer,
+      gateway,
+      signer: key.address,
+      ceiling,
+    });
+    return { ceilingUnits: ceiling, signature: signDigest(by.privateKey, digest) };
+  };
+  // Only what it reads.
+  const laneWith = (voucher?: LaneDocument['voucher']) =>
+    ({
+      payer: lane.payer,
+      gateway,
+      signer: key.address,
+      ...(voucher && { voucher }),
+    }) as LaneDocument;
+
+  it('is what the lane’s own key has signed, and nothing that the gateway only says', () => {
+    const raised = { ...voucherBy(key, 5n), ceilingUnits: 500n };
+
+    assert.equal(signedCeiling(domain, laneWith(voucherBy(key, 5n))), 5n);
+    assert.equal(signedCeiling(domain, laneWith(raised)), 0n);
+    assert.equal(signedCeiling(domain, laneWith(voucherBy(operator, 5n))), 0n);
+    assert.equal(signedCeiling(domain, laneWith()), 0n);
   });
 });

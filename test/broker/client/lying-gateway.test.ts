@@ -1,0 +1,98 @@
+// What a gateway that lies can get a client to sign: a real one, of which a test changes what it says on the way.
+import assert from 'node:assert/strict';
+import { createChainReader } from '../../../broker/client/chain-reader.ts';
+import { connect } from '../../../broker/client/connection.ts';
+import { createCaller, STEP_UNITS } from '../../../broker/client/invoke.ts';
+import { createLaneMemory, type LaneMemory } from '../../../broker/client/lane.ts';
+import { createSession } from '../../../broker/client/session.ts';
+import type { Key } from '../../../contracts/keystore.ts';
+import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
+
+const HELLO = `export default async () => new Response('hello');`;
+
+/** Undefined: what the gateway itself says. */
+type Lie = (path: string, headers: Headers) => Response | undefined;
+
+describe('a client of a gateway that lies', function () {
+  this.timeout(60_000);
+  let house: SmallHouse;
+  let hello: string;
+  let lie: Lie = () => undefined;
+  before(async () => {
+    house = await startSmallHouse();
+    hello = await house.publish('hello', HELLO);
+  });
+  afterEach(() => {
+    lie = () => undefined;
+  });
+  after(() => house.close());
+
+  const callerOf = async (memory: LaneMemory, key?: Key) => {
+    const lane = key ?? (await house.openLane(KEYS.user));
+    const connection = await connect(house.url(), {
+      fetch: async (input, init) => {
+        const request = new Request(input, init);
+        const { pathname, search } = new URL(request.url);
+        return lie(pathname + search, request.headers) ?? fetch(input, init);
+      },
+    });
+    const session = await createSession({
+      connection,
+      key: lane.privateKey,
+      lane: { payer: KEYS.user.address, signer: lane.address },
+    });
+    const chain = createChainReader(connection.document);
+    return { caller: createCaller({ session, memory, chain }), lane };
+  };
+  const noReceipts: Lie = (path) =>
+    path.startsWith('/receipts?') ? Response.json({ receipts: [], next: null }) : undefined;
+  const asksForMore: Lie = (path, headers) => {
+    if (!path.startsWith('/functions/')) return undefined;
+    const [ceilingUnits] = String(headers.get('defaas-voucher')).split(':');
+    const missing = { reason: 'ceiling', needUnits: '1', priceUnits: '45', ceilingUnits };
+    return Response.json({ code: 'PAYMENT_REQUIRED', ...missing }, { status: 402 });
+  };
+
+  it('signs one step and no more, while no receipt is shown', async () => {
+    const memory = createLaneMemory();
+    const { caller } = await callerOf(memory);
+    lie = (...asked) => noReceipts(...asked) ?? asksForMore(...asked);
+
+    for (let call = 0; call < 2; call += 1) {
+      const signal = AbortSignal.timeout(500);
+      await assert.rejects(caller.invoke({ function: hello, signal }));
+    }
+
+    assert.deepEqual(memory.read(), {
+      ceilingUnits: STEP_UNITS,
+      verifiedSeq: 0,
+      verifiedUnits: 0n,
+    });
+  });
+
+  it('signs nothing more once a receipt that a reply has named is not shown', async () => {
+    const memory = createLaneMemory();
+    const { caller } = await callerOf(memory);
+    await caller.invoke({ function: hello });
+    lie = (...asked) => noReceipts(...asked) ?? asksForMore(...asked);
+
+    await assert.rejects(caller.invoke({ function: hello }), { code: 'RECEIPT_INVALID' });
+
+    assert.equal(memory.read().ceilingUnits, STEP_UNITS);
+  });
+
+  it('knows by its own signature how far it has signed, when it has forgotten', async () => {
+    const { caller, lane } = await callerOf(createLaneMemory());
+    const { receipt } = await caller.invoke({ function: hello });
+    const forgetful = createLaneMemory();
+    const { caller: again } = await callerOf(forgetful, lane);
+
+    await again.acknowledge();
+
+    assert.deepEqual(forgetful.read(), {
+      ceilingUnits: STEP_UNITS,
+      verifiedSeq: 1,
+      verifiedUnits: receipt.priceUnits,
+    });
+  });
+});
