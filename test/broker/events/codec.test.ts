@@ -55,6 +55,8 @@ describe('CloudEvents codec', () => {
     ['ce-datacontenttype', ['ce-datacontenttype', 'text/plain']],
     ['an attribute that came twice', ['ce-id', 'a2']],
     ['a name with an underscore', ['ce-foo_bar', 'x']],
+    ['ce-data', ['ce-data', 'x']],
+    ['a name that objects have', ['ce-__proto__', 'x']],
     ['a time that is no timestamp', ['ce-time', 'yesterday']],
     ['a relative dataschema', ['ce-dataschema', '/schema']],
     ['a control character', ['ce-subject', 'a%00b']],
@@ -82,6 +84,22 @@ describe('CloudEvents codec', () => {
       'a member that comes twice',
       '{"specversion":"1.0","id":"a","id":"b","source":"/","type":"t"}',
     ],
+    [
+      'one that comes twice, far from its colon',
+      `{"id":"a","specversion":"1.0","source":"/","type":"t","id"${' '.repeat(64)}:"b"}`,
+    ],
+    [
+      'one that comes twice, written with an escape',
+      '{"id":"a","specversion":"1.0","source":"/","type":"t","\\u0069d":"b"}',
+    ],
+    [
+      'a name that objects have',
+      '{"specversion":"1.0","id":"a","source":"/","type":"t","__proto__":"x"}',
+    ],
+    ['data with data_base64 that is cut', { ...event, data_base64: `${'QUJD'.repeat(9)}QUI` }],
+    ['padding within data_base64', { ...event, data_base64: 'QQ==QUJD' }],
+    ['an escape that is none', '{"\\x":1}'],
+    ['a string without an end', '{"id'],
     ['deep nesting', { ...event, data: JSON.parse(`${'['.repeat(65)}${']'.repeat(65)}`) }],
     ['a noncharacter', { ...event, subject: '\uffff' }],
     ['a lone surrogate', `{"specversion":"1.0","id":"\\ud800","source":"/","type":"t"}`],
@@ -91,6 +109,52 @@ describe('CloudEvents codec', () => {
       assert.throws(() => readStructured(body), { code: 'EVENT_INVALID', status: 400 });
     });
   }
+
+  it('takes attributes by any name of a-z and 0-9, also those that objects have', () => {
+    const read = readStructured({
+      ...event,
+      constructor: 'x',
+      data: { __proto__: null, '"': '\\' },
+    });
+
+    assert.deepEqual(read, { ...event, constructor: 'x' });
+    assert.deepEqual(readBinary(['ce-constructor', 'x']), { ...event, constructor: 'x' });
+  });
+
+  it('takes data of the largest body, as text and as base64', () => {
+    const data = `"\\\n`.repeat(1_000_000);
+
+    assert.deepEqual(readStructured({ ...event, data }), event);
+    assert.deepEqual(readStructured({ ...event, data_base64: 'QUJD'.repeat(1_500_000) }), event);
+  });
+
+  it('takes 256 attributes and data, and refuses one more in either mode', () => {
+    const names = Array.from({ length: 252 }, (_, i) => `a${i}`);
+    const extensions = Object.fromEntries(names.map((name) => [name, 1]));
+
+    const read = readStructured({ ...event, ...extensions, data: extensions });
+
+    assert.equal(Object.keys(read ?? {}).length, 256);
+    const refused = { code: 'EVENT_INVALID' };
+    assert.throws(() => readStructured({ ...event, ...extensions, b: 1 }), refused);
+    assert.throws(() => readStructured({ ...event, ...extensions, b: 1, data: 1 }), refused);
+    const headers = names.map((name): [string, string] => [`ce-${name}`, '1']);
+    assert.equal(Object.keys(readBinary(...headers) ?? {}).length, 256);
+    assert.throws(() => readBinary(...headers, ['ce-b', '1']), refused);
+  });
+
+  it('refuses an event with half a million members before it has read them', () => {
+    const members = Array.from({ length: 500_000 }, (_, i) => `"a${i}":1`).join(',');
+    const body = Buffer.from(`{"specversion":"1.0","id":"1","source":"/s","type":"t",${members}}`);
+
+    const tookMs = [1, 2, 3].map(() => {
+      const beganAtMs = performance.now();
+      assert.throws(() => eventOf(structured, body), { code: 'EVENT_INVALID' });
+      return performance.now() - beganAtMs;
+    });
+
+    assert.ok(Math.min(...tookMs) < 100, `${tookMs} ms`);
+  });
 
   it('answers 415 to batches, other CloudEvents formats and other charsets', () => {
     for (const type of [
