@@ -113,6 +113,10 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
       if (wasSent && !version.isIdempotent) throw notTriedElsewhere(error, request);
       // Refusals of the first gateway are about the call; those of the next ones leave it where it was.
       if (wasSent && !mayBeCharged && causes.length === 0 && !isGatewaysOwn(error)) throw error;
+      // The alias may have moved since it was looked up, and what ran here was another version.
+      if (wasSent && !(await isStillIdempotent(request.function))) {
+        throw notTriedElsewhere(error, request);
+      }
       const failover = { gateway, code: error.code, message: error.message, mayBeCharged };
       rest(place, error);
       causes.push(error);
@@ -121,6 +125,15 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
       if (failovers.filter((one) => one.mayBeCharged).length === MAX_UNANSWERED) break;
     }
     throw gatewaysDown(request, failovers, causes[0]);
+  };
+
+  /** By the chain as it is now; a chain that cannot be asked has not said that the call may run twice. */
+  const isStillIdempotent = async (name: string) => {
+    try {
+      return (await versionOf(name, 0)).isIdempotent;
+    } catch {
+      return false;
+    }
   };
 
   /** One gateway's answer, or why there is none and whether the call was sent there at all. */
@@ -237,12 +250,12 @@ interface Version {
   readonly timeoutMs: number;
 }
 
-/** What the chain says of a function's version. @throws FUNCTION_UNKNOWN */
-function createVersions(chain: ChainReader): (name: string) => Promise<Version> {
+/** What the chain says of a function's version, or said no longer than `freshMs` ago. @throws FUNCTION_UNKNOWN */
+function createVersions(chain: ChainReader): (name: string, freshMs?: number) => Promise<Version> {
   const known = new Map<string, { readonly version: Version; readonly atMs: number }>();
-  return async (name) => {
+  return async (name, freshMs = FRESH_MS) => {
     const found = known.get(name);
-    if (found && Date.now() - found.atMs < FRESH_MS) return found.version;
+    if (found && Date.now() - found.atMs < freshMs) return found.version;
     const functionVersion = await chain.functionVersion(name);
     const terms = await chain.priceTerms(functionVersion);
     if (!terms) {

@@ -157,6 +157,52 @@ describe('failover between gateways', function () {
     assert.ok(charged(first, a).seq <= 2);
   });
 
+  it('asks no other gateway when the alias has moved to a version that is not idempotent since it was looked up', async () => {
+    const moving = await first.publish('moving', SLOW_ECHO, { idempotent: true });
+    await second.adopt(moving, first);
+    const a = await lane(first);
+    const b = await lane(second);
+    const told: Failover[] = [];
+    const caller = callerOf([a, b], told);
+    await caller.invoke({ function: moving });
+    await first.publish('moving', SLOW_ECHO, { idempotent: false });
+    await second.adopt(moving, first);
+    const call = caller.invoke({ function: moving, idempotencyKey: 'moved' });
+    first.cutOff();
+
+    await assert.rejects(call, (error: Error & { code?: string }) => {
+      assert.equal(error.code, 'GATEWAY_UNREACHABLE');
+      assert.match(error.message, /Idempotency-Key moved$/);
+      return true;
+    });
+
+    await first.comeBack();
+    assert.deepEqual([told, charged(second, b).seq], [[], 0]);
+  });
+
+  it('asks no other gateway while the chain cannot say whether the version is idempotent', async () => {
+    const a = await lane(first);
+    const b = await lane(second);
+    let isUp = true;
+    const chain: typeof reader = {
+      ...reader,
+      functionVersion: async (name) => {
+        if (!isUp) throw Object.assign(new Error('no RPC answers'), { code: 'CHAIN_UNREACHABLE' });
+        return reader.functionVersion(name);
+      },
+    };
+    const caller = createFailoverCaller({ gateways: [a, b], chain });
+    await caller.invoke({ function: echo });
+    isUp = false;
+    const call = caller.invoke({ function: echo, idempotencyKey: 'unsure' });
+    first.cutOff();
+
+    await assert.rejects(call, { code: 'GATEWAY_UNREACHABLE' });
+
+    await first.comeBack();
+    assert.equal(charged(second, b).seq, 0);
+  });
+
   it('moves on when a gateway says that nothing ran, and leaves it alone for as long as it asks', async () => {
     const a = await lane(first);
     const b = await lane(second);
