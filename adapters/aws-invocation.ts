@@ -22,6 +22,9 @@ export const MAX_ANSWER_BYTES = 6_291_556;
 /** Of the base64 of the log: more than a REPORT line takes. */
 const REPORT_CHARS = 512;
 
+/** Longest type of a failure, characters. */
+const MAX_TYPE_LENGTH = 256;
+
 /** Errors of the API with a 5xx status that say that no code ran. */
 const NOT_RUN = new Set([
   'EC2ThrottledException',
@@ -100,8 +103,14 @@ export function readAnswer(
     return { ...outcome, ok: false, error: readFailure(value), usage };
   }
 
-  const { statusCode, headers, cookies, body, isBase64Encoded } = value ?? {};
-  if (!isStatus(statusCode) || typeof body !== 'string' || !isRecord(headers)) {
+  const { statusCode, headers, cookies = [], body, isBase64Encoded } = value ?? {};
+  if (
+    !isStatus(statusCode) ||
+    typeof body !== 'string' ||
+    !isRecord(headers) ||
+    !isTexts(Object.values(headers)) ||
+    !isTexts(cookies)
+  ) {
     return {
       code: 'PROVIDER_PROTOCOL',
       ran: 'maybe',
@@ -113,8 +122,7 @@ export function readAnswer(
   for (const [name, each] of Object.entries(headers)) {
     if (!name.startsWith('x-defaas-')) pairs.push([name, String(each)]);
   }
-  if (Array.isArray(cookies))
-    for (const cookie of cookies) pairs.push(['set-cookie', String(cookie)]);
+  for (const cookie of cookies) pairs.push(['set-cookie', cookie]);
   const usage = measure(report, answer, deployment, bytes.length);
   return { ...outcome, ok: true, status: statusCode, headers: pairs, body: bytes, usage };
 }
@@ -124,13 +132,20 @@ function isStatus(value: unknown): value is number {
   return Number.isInteger(value) && Number(value) >= 200 && Number(value) <= 599;
 }
 
+/** A stranger's objects are not made texts of: what `toString` of one would be is theirs to say. */
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((each) => typeof each === 'string');
+}
+
 function encode(request: InvokeRequest, body: string, isBase64Encoded: boolean): Buffer {
-  const headers: Record<string, string> = {};
+  // By a Map: a header may be called as what every object has, `constructor` or `__proto__`.
+  const headers = new Map<string, string>();
   for (const [name, value] of request.headers) {
-    const known = headers[name];
+    const known = headers.get(name);
     // RFC 9110 section 5.3, and RFC 9113 section 8.2.3 for cookies.
-    headers[name] =
+    const joined =
       known === undefined ? value : `${known}${name === 'cookie' ? ';' : ','} ${value}`;
+    headers.set(name, joined);
   }
   return Buffer.from(
     JSON.stringify({
@@ -138,7 +153,7 @@ function encode(request: InvokeRequest, body: string, isBase64Encoded: boolean):
       routeKey: '$default',
       rawPath: request.path,
       rawQueryString: request.query,
-      headers,
+      headers: Object.fromEntries(headers),
       requestContext: {
         requestId: request.callId,
         http: { method: request.method, path: request.path, protocol: 'HTTP/1.1' },
@@ -234,8 +249,8 @@ function measure(
 }
 
 function readFailure(value: Record<string, unknown> | undefined): FunctionFailure {
-  const type = String(value?.errorType ?? 'Error');
-  const message = String(value?.errorMessage ?? '');
+  const type = textOf(value?.errorType ?? 'Error').slice(0, MAX_TYPE_LENGTH);
+  const message = textOf(value?.errorMessage ?? '');
   if (
     type === 'Sandbox.Timedout' ||
     (!value?.errorType && / Task timed out after /.test(message))
@@ -249,6 +264,11 @@ function readFailure(value: Record<string, unknown> | undefined): FunctionFailur
   if (type === 'Runtime.UnhandledPromiseRejection') return { kind: 'thrown', type, message };
   if (type.startsWith('Runtime.')) return { kind: 'init', type, message };
   return { kind: 'thrown', type, message };
+}
+
+/** The runtime writes what was thrown as it is: an error's name or message may be anything that JSON has. */
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 function parse(body: Buffer): Record<string, unknown> | undefined {

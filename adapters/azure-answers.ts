@@ -14,6 +14,10 @@ import { type Answer, SendError } from './send.ts';
 
 export const NAME = 'azure-functions';
 
+const FAILURE_KINDS = ['thrown', 'timeout', 'exit', 'init', 'too-large'] as const;
+/** Longest type and message of a failure, characters. */
+const MAX_TEXT_LENGTH = 256;
+
 /** Kudu's DeployStatus: 3 failed, 4 success; 5 and 6 are conflict and partial success, the rest is under way. */
 export function isPublished(text: string, name: string): boolean {
   const { status, status_text: detail, message } = JSON.parse(text);
@@ -42,19 +46,49 @@ export function readAnswer(
     requestId: headerOf(answer, 'x-defaas-request-id') ?? request.callId,
     cold: headerOf(answer, 'x-defaas-cold') === '1',
   };
-  try {
-    if (outcome !== 'ok') {
-      const error: FunctionFailure = JSON.parse(Buffer.from(answer.body).toString());
-      return { ...common, ok: false, error };
-    }
-    const carried = Buffer.from(headerOf(answer, 'x-defaas-headers') ?? '', 'base64url');
-    const headers: [string, string][] = JSON.parse(carried.toString());
-    return { ...common, ok: true, status: answer.status, headers, body: answer.body };
-  } catch (cause) {
+  if (outcome !== 'ok') return { ...common, ok: false, error: failureOf(answer.body) };
+  const { status, body } = answer;
+  const headers = pairsIn(headerOf(answer, 'x-defaas-headers') ?? '');
+  if (headers === undefined || !(Number.isInteger(status) && status >= 200 && status <= 599)) {
     const message = `the shim's answer cannot be read, on ${deployment.name}`;
-    const where = { ...about('invoke', deployment.name), ran: 'maybe', cause } as const;
+    const where = { ...about('invoke', deployment.name), ran: 'maybe' } as const;
     throw new ProviderError('PROVIDER_PROTOCOL', message, where);
   }
+  return { ...common, ok: true, status, headers, body };
+}
+
+/** The shim's word on what went wrong; it shares a process with the publisher's code, so it is taken with care. */
+function failureOf(body: Uint8Array): FunctionFailure {
+  try {
+    const { kind, type, message } = JSON.parse(Buffer.from(body).toString());
+    return {
+      kind: FAILURE_KINDS.find((known) => known === kind) ?? 'thrown',
+      type: String(type).slice(0, MAX_TEXT_LENGTH),
+      message: String(message).slice(0, MAX_TEXT_LENGTH),
+    };
+  } catch {
+    // Not the shim's JSON: the mark alone counts.
+    return { kind: 'thrown', type: 'Error', message: 'the function failed without saying how' };
+  }
+}
+
+/** The headers that the shim carries apart, as base64url of JSON; undefined where it is no list of names and values. */
+function pairsIn(carried: string): [string, string][] | undefined {
+  let list: unknown;
+  try {
+    list = JSON.parse(Buffer.from(carried, 'base64url').toString());
+  } catch {
+    return undefined;
+  }
+  if (!Array.isArray(list)) return undefined;
+  const pairs: [string, string][] = [];
+  for (const pair of list) {
+    if (!Array.isArray(pair) || pair.length !== 2) return undefined;
+    const [name, value] = pair;
+    if (typeof name !== 'string' || typeof value !== 'string') return undefined;
+    pairs.push([name, value]);
+  }
+  return pairs;
 }
 
 /** The shim's figures, never above what was measured from outside and what the instance has. */

@@ -72,6 +72,8 @@ function timeoutAfter({ timeoutMs }: Deployment): FunctionFailure {
 }
 
 const FAILURE_KINDS = ['thrown', 'timeout', 'exit', 'init', 'too-large'] as const;
+/** Longest type of a failure, characters. */
+const MAX_TYPE_LENGTH = 256;
 
 /** The shim's word on what went wrong; it shares a process with the publisher's code, so it is taken with care. */
 function failureOf(outcome: string, body: Buffer, deployment: Deployment): FunctionFailure {
@@ -82,7 +84,7 @@ function failureOf(outcome: string, body: Buffer, deployment: Deployment): Funct
       const { kind, type, message } = said as Record<string, unknown>;
       return {
         kind: FAILURE_KINDS.find((known) => known === kind) ?? 'thrown',
-        type: String(type),
+        type: String(type).slice(0, MAX_TYPE_LENGTH),
         message: String(message),
       };
     }
