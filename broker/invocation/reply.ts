@@ -27,6 +27,7 @@ const NOT_REPLIED = new Set([
   'content-length',
   'content-security-policy',
   'date',
+  'idempotent-replayed',
   'keep-alive',
   'proxy-authenticate',
   'te',
@@ -41,7 +42,20 @@ const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /** A function is a stranger's code on our origin: it may not touch what the browser keeps for the gateway. */
-const OF_THE_ORIGIN = new Set(['set-cookie', 'service-worker-allowed', 'clear-site-data']);
+const OF_THE_ORIGIN = new Set([
+  'accept-ch',
+  'alt-svc',
+  'clear-site-data',
+  'critical-ch',
+  'nel',
+  'origin-agent-cluster',
+  'report-to',
+  'reporting-endpoints',
+  'service-worker-allowed',
+  'set-cookie',
+  'set-login',
+  'strict-transport-security',
+]);
 
 /**
  * The headers a function sees: the caller's, lower-case, without credentials, without `Defaas-*`, without what `Connection` names
@@ -54,13 +68,18 @@ export function forwardedHeaders(headers: Headers): Headers {
       !NOT_FORWARDED.has(name) &&
       !name.startsWith('defaas-') &&
       !name.startsWith('x-forwarded-') &&
-      !ofConnection?.includes(name),
+      !ofConnection.has(name),
   );
 }
 
-function namedByConnection(headers: Headers): readonly string[] | undefined {
-  const connection = headers.find(([name]) => name === 'connection')?.[1];
-  return connection?.split(',').map((name) => name.trim().toLowerCase());
+/** Of all its lines: a list may come in several (RFC 9110 section 5.3). */
+function namedByConnection(headers: Headers): ReadonlySet<string> {
+  const named = new Set<string>();
+  for (const [name, value] of headers) {
+    if (name !== 'connection') continue;
+    for (const one of value.split(',')) named.add(one.trim().toLowerCase());
+  }
+  return named;
 }
 
 /**
