@@ -3,6 +3,7 @@ import type { ChainView } from '../contracts/chain.ts';
 import { DefaasError } from './errors.ts';
 
 export const FUNCTION_DETAIL = 'urn:defaas:function';
+const MEMBERS: readonly string[] = ['type', 'function', 'actions'];
 const MAX_DETAILS = 16;
 const MAX_TEXT_LENGTH = 4_096;
 
@@ -15,7 +16,8 @@ export interface FunctionDetail {
 
 /**
  * Reads the `authorization_details` of a token request, a JSON list of `{"type", "function": "owner/name", "actions": ["invoke"]}`.
- * @throws DefaasError SIGN_IN_REFUSED  another form or type, or no such function on this chain
+ * What else a detail says would be a limit that nobody keeps, so it is refused (RFC 9396 section 5).
+ * @throws DefaasError SIGN_IN_REFUSED  another form, type or member, or no such function on this chain
  */
 export function authorizationDetails(
   view: ChainView,
@@ -32,6 +34,9 @@ export function authorizationDetails(
 function detailOf(view: ChainView, value: unknown): FunctionDetail {
   const detail = Object(value);
   if (detail.type !== FUNCTION_DETAIL) throw refused(`the type must be ${FUNCTION_DETAIL}`);
+  if (!Object.keys(detail).every((name) => MEMBERS.includes(name))) {
+    throw refused(`its members are ${MEMBERS.join(', ')} and no other`);
+  }
   const { actions } = detail;
   if (!Array.isArray(actions) || actions.length !== 1 || actions[0] !== 'invoke') {
     throw refused('actions must be ["invoke"]');

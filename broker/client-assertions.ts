@@ -30,7 +30,8 @@ export function createClientAssertions(
   ledger: Pick<Ledger, 'client'>,
   nowMs: () => number,
 ): ClientAssertions {
-  const lifeMs = (MAX_LIFE_SEC + CLOCKS_APART_SEC) * 1000;
+  // `exp` may lie that much further ahead for a clock that is fast, and is overlooked that much longer for one that is slow.
+  const lifeMs = (MAX_LIFE_SEC + 2 * CLOCKS_APART_SEC) * 1000;
   const used = createOnce({ lifeMs, max: MAX_ASSERTIONS, nowMs });
   // What was used before a restart is not known any more, so what was made before it is refused. `iat` has whole seconds.
   const startedSec = Math.floor(nowMs() / 1000);

@@ -71,6 +71,7 @@ export async function signedIn(
     throw new DefaasError(
       'TOKEN_SCOPE',
       `${request.method} ${request.routeOptions.url} is beyond the token, which is for calls of some functions, sign in without authorization_details`,
+      { members: { error: 'insufficient_scope' } },
     );
   }
   if (signedBy !== undefined) return { ...token, signedBy };
@@ -80,14 +81,13 @@ export async function signedIn(
   );
 }
 
-/** Whether the token shows what concerns a lane: its payer's, its key's, or one of the lane itself. */
+/** Whether the token shows what concerns a lane: its payer's, its key's, or one of the lane itself, and that alone if it is narrowed. */
 export function isOfLane(
-  { signedBy, lane }: AccessToken,
+  { signedBy, lane, details }: Pick<AccessToken, 'signedBy' | 'lane' | 'details'>,
   { payer, signer }: Pick<TokenLane, 'payer' | 'signer'>,
 ): boolean {
-  return (
-    signedBy === payer || signedBy === signer || (lane?.payer === payer && lane.signer === signer)
-  );
+  if (lane?.payer === payer && lane.signer === signer) return true;
+  return details === undefined && (signedBy === payer || signedBy === signer);
 }
 
 /** @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, DPOP_INVALID */

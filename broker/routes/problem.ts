@@ -2,6 +2,12 @@
 import { type DefaasError, problemOf } from '../errors.ts';
 import { PROOF_ALGORITHMS } from '../public-jwk.ts';
 
+/** RFC 6750 section 3.1, where who refused did not say it. */
+const OAUTH_WORDS: ReadonlyMap<string, string> = new Map([
+  ['TOKEN_INVALID', 'invalid_token'],
+  ['TOKEN_SCOPE', 'insufficient_scope'],
+]);
+
 export interface ProblemReply {
   readonly status: number;
   readonly headers: readonly (readonly [name: string, value: string])[];
@@ -18,13 +24,25 @@ export function problemReply(
     ['cache-control', 'no-store'],
   ];
   if (error.retryAfterSec !== undefined) headers.push(['retry-after', `${error.retryAfterSec}`]);
-  if (error.status === 401) {
-    // RFC 6750 section 3 and RFC 9449 section 7.1: both schemes are taken, and the one that was tried says what was wrong.
-    const why = error.members.error === undefined ? '' : ` error="${error.members.error}"`;
-    const isDpop = /^DPoP /i.test(request.authorization ?? '');
-    const algorithms = `algs="${PROOF_ALGORITHMS.join(' ')}"`;
-    headers.push(['www-authenticate', `Bearer${isDpop ? '' : why}`]);
-    headers.push(['www-authenticate', `DPoP ${algorithms}${isDpop && why ? `,${why}` : ''}`]);
+  if (error.status === 401 || error.code === 'TOKEN_SCOPE') {
+    for (const challenge of challengesOf(error, request.authorization ?? '')) {
+      headers.push(['www-authenticate', challenge]);
+    }
   }
   return { status: error.status, headers, body: JSON.stringify(problemOf(error, request.id)) };
+}
+
+/**
+ * RFC 6750 section 3 and RFC 9449 section 7.1: both schemes are taken, and the one that was tried says what was wrong; where
+ * neither was tried, nothing is said.
+ */
+function challengesOf(error: DefaasError, authorization: string): readonly [string, string] {
+  const scheme = /^(bearer|dpop)(?: |$)/i.exec(authorization)?.[1]?.toLowerCase();
+  const word = error.members.error ?? OAUTH_WORDS.get(error.code);
+  const why = word === undefined ? '' : `error="${word}"`;
+  const algorithms = `algs="${PROOF_ALGORITHMS.join(' ')}"`;
+  return [
+    scheme === 'bearer' && why ? `Bearer ${why}` : 'Bearer',
+    scheme === 'dpop' && why ? `DPoP ${algorithms}, ${why}` : `DPoP ${algorithms}`,
+  ];
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { DefaasError, ERRORS, problemOf, toDefaasError } from '../../broker/errors.ts';
+import { problemReply } from '../../broker/routes/problem.ts';
 
 /** A code as the first argument of an error, or as a `code` member. */
 const RAISED =
@@ -63,5 +64,31 @@ describe('errors', () => {
     assert.equal(problem.code, 'PAYMENT_REQUIRED');
     assert.equal(problem.needUnits, '5');
     assert.equal(problem.instance, 'urn:defaas:request:r1');
+  });
+
+  it('say in the scheme that was tried what was wrong with a token, and nothing where none was', () => {
+    const challenges = (code: keyof typeof ERRORS, authorization?: string, error?: string) =>
+      problemReply(new DefaasError(code, 'no', error === undefined ? {} : { members: { error } }), {
+        id: 'r1',
+        authorization,
+      })
+        .headers.filter(([name]) => name === 'www-authenticate')
+        .map(([, value]) => value);
+    const dpop = 'DPoP algs="ES256 EdDSA"';
+
+    for (const [code, word] of [
+      ['TOKEN_INVALID', 'invalid_token'],
+      ['TOKEN_SCOPE', 'insufficient_scope'],
+    ] as const) {
+      assert.deepEqual(challenges(code, 'Bearer x'), [`Bearer error="${word}"`, dpop]);
+      assert.deepEqual(challenges(code, 'dpop x'), ['Bearer', `${dpop}, error="${word}"`]);
+    }
+    assert.deepEqual(challenges('DPOP_INVALID', 'DPoP x', 'invalid_dpop_proof'), [
+      'Bearer',
+      `${dpop}, error="invalid_dpop_proof"`,
+    ]);
+    assert.deepEqual(challenges('TOKEN_INVALID', 'Basic x'), ['Bearer', dpop]);
+    assert.deepEqual(challenges('TOKEN_MISSING'), ['Bearer', dpop]);
+    assert.deepEqual(challenges('NOT_GRANTED', 'Bearer x'), []);
   });
 });

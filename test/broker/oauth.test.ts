@@ -1,5 +1,6 @@
 // Who calls, as a client meets it over HTTP: sign-in, tokens bound by DPoP or not, and what is refused.
 import assert from 'node:assert/strict';
+import { FUNCTION_DETAIL } from '../../broker/authorization-details.ts';
 import { createDpopKey, type DpopKey } from '../../broker/client/dpop.ts';
 import { createSession } from '../../broker/client/session.ts';
 import { signIn, type Token } from '../../broker/client/sign-in.ts';
@@ -58,6 +59,46 @@ describe('tokens', function () {
     assert.match(stolen.headers.get('www-authenticate') ?? '', /DPoP algs="ES256 EdDSA"/);
     assert.deepEqual(await refusal(stolen), [401, 'TOKEN_INVALID']);
     assert.deepEqual(await refusal(mixed), [401, 'TOKEN_INVALID']);
+  });
+
+  it('say that they are invalid where they are none of ours, in both schemes', async () => {
+    const key = await createDpopKey();
+    const url = `${house.url()}${lanePath()}`;
+
+    const bearer = await ask({ authorization: 'Bearer nonsense' });
+    const bound = await ask({
+      authorization: 'DPoP nonsense',
+      dpop: await key.prove('GET', url, 'nonsense'),
+    });
+
+    assert.match(bearer.headers.get('www-authenticate') ?? '', /^Bearer error="invalid_token", /);
+    assert.match(
+      bound.headers.get('www-authenticate') ?? '',
+      /DPoP algs=.*, error="invalid_token"/,
+    );
+    assert.deepEqual(await refusal(bearer), [401, 'TOKEN_INVALID']);
+    assert.deepEqual(await refusal(bound), [401, 'TOKEN_INVALID']);
+  });
+
+  it('see their own lane and no other one when they are narrowed to some functions', async () => {
+    const payer = KEYS.user.address;
+    const other = await house.openLane(KEYS.user);
+    const details = [
+      { type: FUNCTION_DETAIL, function: `${KEYS.publisher.address}/echo`, actions: ['invoke'] },
+    ] as const;
+    const lanes = async (narrowed: boolean, own: string) => {
+      const token = await house.gateway().tokens.issue({
+        signedBy: payer,
+        lane: { payer, signer: other.address },
+        ...(narrowed && { details }),
+      });
+      const authorization = `Bearer ${token}`;
+      const paths = [`/lanes/${payer}/${own}`, `/receipts?lane=${payer}:${own}`];
+      return Promise.all(paths.map(async (path) => (await ask({ authorization }, path)).status));
+    };
+    assert.deepEqual(await lanes(false, lane.address), [200, 200]);
+    assert.deepEqual(await lanes(true, other.address), [200, 200]);
+    assert.deepEqual(await lanes(true, lane.address), [404, 404]);
   });
 
   it('need a fresh proof of their own key, for this very request', async () => {

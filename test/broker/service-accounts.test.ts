@@ -1,11 +1,14 @@
 // Service accounts: a registered key asks for tokens of one lane, and reaches nothing else.
 import assert from 'node:assert/strict';
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import {
   createServiceSender,
   registerServiceAccount,
   signAssertion,
 } from '../../broker/client/service-account.ts';
 import type { Session } from '../../broker/client/session.ts';
+import { createClientAssertions } from '../../broker/client-assertions.ts';
+import { publicKeyIn } from '../../broker/public-jwk.ts';
 import type { Key } from '../../contracts/keystore.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from './small-house.ts';
 
@@ -206,8 +209,12 @@ describe('service accounts', function () {
       { type, function: echo, actions: ['invoke'] },
     ]);
     assert.equal((await send(`/functions/${echo}`)).status, 200);
-    assert.deepEqual(await codeOf(await send(`/functions/${other}`)), [403, 'TOKEN_SCOPE']);
-    assert.deepEqual(await codeOf(await send('/oauth/clients')), [403, 'TOKEN_SCOPE']);
+    for (const path of [`/functions/${other}`, '/oauth/clients']) {
+      const beyond = await send(path);
+      const challenge = beyond.headers.get('www-authenticate') ?? '';
+      assert.match(challenge, /^Bearer error="insufficient_scope", DPoP /, path);
+      assert.deepEqual(await codeOf(beyond), [403, 'TOKEN_SCOPE']);
+    }
     assert.equal((await send(`/lanes/${KEYS.user.address}/${lane.address}`)).status, 200);
     for (const details of [
       'nonsense',
@@ -217,6 +224,9 @@ describe('service accounts', function () {
       [{ type: 'x', function: echo, actions: ['invoke'] }],
       [{ type, function: `${echo}x`, actions: ['invoke'] }],
       [{ type, function: echo, actions: ['deploy'] }],
+      [{ type, function: echo, actions: ['invoke'], locations: ['https://gateway.example'] }],
+      [{ type, function: echo, actions: ['invoke'], maxPrice: '1' }],
+      `[{"type":"${type}","function":"${echo}","actions":["invoke"],"__proto__":{}}]`,
       Array.from({ length: 17 }, () => ({ type, function: echo, actions: ['invoke'] })),
     ]) {
       const { error } = await (await askFor(details)).json();
@@ -310,5 +320,51 @@ describe('service accounts', function () {
     assert.deepEqual(metadata.response_types_supported, []);
     assert.ok(metadata.grant_types_supported.includes('client_credentials'));
     assert.equal((await fetch(metadata.jwks_uri)).status, 200);
+  });
+});
+
+describe('client assertions', () => {
+  it('are taken once for as long as they verify, clocks apart and all', async () => {
+    const startMs = 1_800_000_000_000;
+    let nowMs = startMs;
+    const { publicKey, privateKey } = await generateKeyPair('ES256');
+    const jwk = publicKeyIn(await exportJWK(publicKey));
+    assert.ok(typeof jwk !== 'string');
+    const client = {
+      payer: KEYS.user.address,
+      id: 'ci',
+      signer: KEYS.user.address,
+      jwk,
+      createdAtMs: 0,
+    };
+    const assertions = createClientAssertions({ client: async () => client }, () => nowMs);
+    const name = `${client.payer}:${client.id}`;
+    const make = (aheadSec: number) =>
+      new SignJWT({ jti: crypto.randomUUID() })
+        .setProtectedHeader({ alg: 'ES256' })
+        .setIssuer(name)
+        .setSubject(name)
+        .setAudience('here')
+        .setIssuedAt(nowMs / 1000)
+        .setExpirationTime(nowMs / 1000 + aheadSec)
+        .sign(privateKey);
+    const isTaken = (jwt: string) =>
+      assertions.verify(jwt, ['here']).then(
+        () => true,
+        () => false,
+      );
+    // Each at the end of one life of what is remembered, the next use at the beginning of another.
+    nowMs = startMs + 309_000;
+    const longest = await make(310);
+    assert.equal(await isTaken(longest), true);
+    nowMs = startMs + 311_000;
+    assert.equal(await isTaken(await make(60)), true);
+
+    for (const laterSec of [313, 319, 320, 321]) {
+      nowMs = startMs + (309 + laterSec) * 1000;
+      assert.equal(await isTaken(longest), false, `${laterSec} s later`);
+    }
+    nowMs = startMs;
+    assert.equal(await isTaken(await make(311)), false);
   });
 });
