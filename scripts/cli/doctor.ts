@@ -22,6 +22,7 @@ import {
 } from './context.ts';
 import { stepLine } from './deploy.ts';
 import { findHome, findHouse } from './house.ts';
+import { storeFiles } from './store.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
@@ -114,19 +115,19 @@ function cloudsOf({ providers, isolation }: Opened['connection']['document']): s
   return providers.map((name) => (name === 'local' ? local : name)).join(', ');
 }
 
-/** Keys are for their owner alone. */
+/** Keys, and the tokens that the command line keeps, are for their owner alone. */
 async function checkKeys(flags: Flags): Promise<string> {
   const home = findHome();
   const { address } = readAccount(home, flags.account);
   const folder = keysFolder(home);
-  for (const name of await readdir(folder)) {
-    if ((statSync(join(folder, name)).mode & 0o077) === 0 || process.platform === 'win32') continue;
-    throw Object.assign(
-      new Error(`others can read a key, on ${join(folder, name)}, run chmod 600 on it`),
-      {
-        code: 'KEY_EXPOSED',
-      },
-    );
+  const keys = (await readdir(folder)).map((name) => join(folder, name));
+  for (const file of [...keys, ...storeFiles(home)]) {
+    const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0;
+    if ((mode & 0o077) === 0 || process.platform === 'win32') continue;
+    const what = keys.includes(file) ? 'a key' : 'access tokens';
+    throw Object.assign(new Error(`others can read ${what}, on ${file}, run chmod 600 on it`), {
+      code: 'KEY_EXPOSED',
+    });
   }
   return `${flags.account} is ${address}`;
 }

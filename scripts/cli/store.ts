@@ -1,5 +1,5 @@
 // The command line's own memory in SQLite: lanes and their ceilings, tokens, receipts. Calls in parallel wait for each other's writes.
-import { mkdirSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { LaneMemory, LaneRecord } from '../../broker/client/lane.ts';
@@ -51,7 +51,9 @@ export interface Store {
 /** Opens `$DEFAAS_HOME/cli.sqlite` for one gateway on one chain; `house` is any text that names both. */
 export function openStore(home: string, house: string): Store {
   mkdirSync(home, { recursive: true, mode: 0o700 });
-  const database = new DatabaseSync(join(home, 'cli.sqlite'), { timeout: BUSY_TIMEOUT_MS });
+  const [file] = storeFiles(home);
+  keepPrivate(home);
+  const database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
   database.exec(SCHEMA);
   const statement = (sql: string) => database.prepare(sql);
@@ -112,6 +114,22 @@ export function openStore(home: string, house: string): Store {
       ),
     close: () => database.close(),
   };
+}
+
+/** The database, and what SQLite writes beside it. */
+export function storeFiles(home: string): readonly [string, string, string] {
+  const file = join(home, 'cli.sqlite');
+  return [file, `${file}-wal`, `${file}-shm`];
+}
+
+/** It holds bearer tokens. SQLite gives its other files the mode of the database, which is made before SQLite would make it. */
+function keepPrivate(home: string): void {
+  const files = storeFiles(home);
+  closeSync(openSync(files[0], 'a', 0o600));
+  for (const file of files) {
+    const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0;
+    if ((mode & 0o077) !== 0) chmodSync(file, 0o600);
+  }
 }
 
 /** A lane's record; `update` holds the write lock, so that two calls never sign from the same old number. */

@@ -1,7 +1,7 @@
 // The command line by itself, as separate processes: words, exit codes, error lines, and what needs no house.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -143,6 +143,26 @@ describe('defaas', () => {
       ['node', 'keys', 'house', 'gateway'],
     );
     assert.match(stderr, /^KEY_MISSING: /);
+  });
+
+  it('says with doctor that others can read a key, or the tokens that are kept', async () => {
+    const files = ['home/keys/user.json', 'home/cli.sqlite', 'home/cli.sqlite-wal'];
+    mkdirSync(join(folder, 'home/keys'), { recursive: true });
+    const key = { address: `0x${'11'.repeat(20)}`, privateKey: `0x${'22'.repeat(32)}` };
+    const found: string[] = [];
+    for (const exposed of files) {
+      for (const file of files) {
+        writeFileSync(join(folder, file), JSON.stringify(key));
+        chmodSync(join(folder, file), file === exposed ? 0o640 : 0o600);
+      }
+      const { stderr } = await defaas(['doctor']);
+      found.push(stderr);
+    }
+
+    for (const [index, line] of found.entries()) {
+      assert.match(line, /^KEY_EXPOSED: others can read [^\n]+ run chmod 600 on it\n$/);
+      assert.ok(line.includes(`${join(folder, files[index] ?? '')},`), line);
+    }
   });
 });
 
