@@ -58,6 +58,7 @@ export async function settle(
   wanted: (lane: LaneState) => boolean = () => true,
 ): Promise<SettleResult> {
   await gateway.chain.synced();
+  await refuseUnseen(gateway);
   await gateway.journal.flush();
   const refused: RefusedLane[] = [];
   const refuse = (lane: LaneState, reason: string): void => {
@@ -72,7 +73,9 @@ export async function settle(
       const lanes = await nextLanes(gateway, (lane) => wanted(lane) && isLeft(lane));
       if (lanes.length === 0)
         throw refused.length === 0 ? nothing() : new SettlementRefused(refused);
+      const refusedBefore = refused.length;
       shares = await sharesOf(gateway, lanes, refuse);
+      if (shares.length === 0 && refused.length === refusedBefore) throw nothing();
       continue;
     }
     try {
@@ -120,6 +123,25 @@ async function settleShares(
   await gateway.chain.synced(sent.blockNumber);
   gateway.log.info({ batch: sent.batch, tx: sent.tx, receipts, lanes: claims.length }, 'settled');
   return { tx: sent.tx, batch: sent.batch, lanes: claims.length, receipts, totalUnits };
+}
+
+/**
+ * Billing takes a claim from its own state on, so one that is made while an earlier batch is on its way would commit a tree of another
+ * shape than the chain says: nothing is claimed before the view has all that was sent.
+ * @throws ChainError CHAIN_PENDING  an earlier settlement is not in the view
+ */
+async function refuseUnseen({ chain, address, settler }: Gateway): Promise<void> {
+  const [[, , , batches], latest, pending] = await Promise.all([
+    chain.read('billing', 'standing', [address]),
+    chain.provider.getTransactionCount(settler.address, 'latest'),
+    chain.provider.getTransactionCount(settler.address, 'pending'),
+  ]);
+  const seen = chain.view.gateway(address)?.batches ?? 0;
+  if (Number(batches) === seen && pending <= latest) return;
+  throw new ChainError(
+    'CHAIN_PENDING',
+    `an earlier settlement of ${address} is not confirmed yet (${seen} of ${batches} batches, ${pending - latest} transactions on their way); it is tried again later`,
+  );
 }
 
 function nothing(): DefaasError {
@@ -218,11 +240,13 @@ function createGroups(gateway: Gateway): (group: number) => Promise<SignedTree> 
     const known = trees.get(number);
     if (known !== undefined) return known;
     const stored = await gateway.ledger.group(number);
-    if (stored?.group.signature === undefined) {
-      throw new DefaasError('INTERNAL', `receipt group ${number} is not signed`);
+    if (stored === undefined) {
+      throw new DefaasError('INTERNAL', `receipt group ${number} is not in the ledger`);
     }
     const { group, ids } = stored;
-    const fresh = { tree: createTree(ids), group, signature: stored.group.signature };
+    // Signing again gives the same signature (RFC 6979): the newest group's is not stored yet.
+    const signature = group.signature ?? gateway.groupSigner.sign(group.root, group.count);
+    const fresh = { tree: createTree(ids), group, signature };
     const oldest = trees.keys().next();
     if (trees.size >= KEPT_GROUPS && !oldest.done) trees.delete(oldest.value);
     trees.set(number, fresh);

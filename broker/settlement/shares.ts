@@ -44,7 +44,7 @@ export async function nextLanes(
   for (const lane of gateway.lanes.all()) {
     if (byKey.length === MAX_CLAIMS) break;
     const onChain = gateway.chain.view.lane(lane.payer, gateway.address, lane.signer);
-    if (onChain === undefined || onChain.seq === lane.seq || !wanted(lane)) continue;
+    if (onChain === undefined || onChain.seq >= lane.seq || !wanted(lane)) continue;
     // Without one every receipt so far was free, and there is no claim without a voucher.
     const voucher = await gateway.ledger.voucher(lane.payer, lane.signer);
     if (voucher === undefined) continue;
@@ -97,6 +97,8 @@ async function shareOf(
   let isShort = false;
   for await (const entry of entriesOf(gateway, payer, signer, onChain.seq)) {
     const { cumulative } = entry.receipt;
+    // A call that came after the voucher was read has a newer one; it comes with the next batch.
+    if (cumulative > voucher.ceiling) break;
     const parts = partsOf(gateway, entry, feeBps);
     // A gateway that could not settle before a thaw ended has lost what the line no longer holds, and nothing else.
     isShort = taken + cumulative - onChain.settled > allotted;

@@ -18,6 +18,7 @@ import { settle } from '../../../broker/client/settlement.ts';
 import type { Gateway } from '../../../broker/gateway.ts';
 import { audit } from '../../../broker/settlement/audit.ts';
 import { startCycle } from '../../../broker/settlement/cycle.ts';
+import { settle as settleOf } from '../../../broker/settlement/settle.ts';
 import { artifacts } from '../../../contracts/artifacts.gen.ts';
 import type { Key } from '../../../contracts/keystore.ts';
 import type { Address } from '../../../contracts/libraries/keccak.ts';
@@ -31,6 +32,15 @@ const PRICE = 20n;
 const DEPOSIT = 1_000_000n;
 const HANDLER = `export default async () => new Response('ok');`;
 const TARIFF = { perCall: Number(PRICE), perGiBSecond: 0, maxPrice: Number(PRICE) };
+
+/** Waits until a transaction is in the pool. */
+async function pooled(provider: JsonRpcProvider): Promise<void> {
+  for (;;) {
+    const { pending } = await provider.send('txpool_content', []).catch(() => ({ pending: {} }));
+    const block = await provider.send('eth_getBlockByNumber', ['pending', false]);
+    if (Object.keys(pending).length > 0 || block.transactions.length > 0) return;
+  }
+}
 
 describe('settlement', function () {
   this.timeout(120_000);
@@ -109,6 +119,49 @@ describe('settlement', function () {
     await (await wallet.getFunction('flip')()).wait();
     const late = await settle(await operator());
     assert.deepEqual([late.lanes, late.receipts, late.totalUnits], [1, 1, PRICE]);
+    await assertAudited();
+  });
+
+  it('claims nothing while an earlier settlement is on its way: its tree would have another shape than the chain says', async () => {
+    const lane = await house.openLane(KEYS.user);
+    await call(KEYS.user, lane, 1);
+    await house.chain.rpc('evm_setAutomine', [false]);
+    const first = settleOf(house.gateway());
+    await pooled(provider);
+    await call(KEYS.user, lane, 2);
+
+    await assert.rejects(settleOf(house.gateway()), { code: 'CHAIN_PENDING' });
+
+    await house.chain.rpc('evm_mine', []);
+    await house.chain.rpc('evm_setAutomine', [true]);
+    assert.equal((await first).receipts, 1);
+    assert.equal((await settleOf(house.gateway())).receipts, 2);
+    await assertAudited();
+  });
+
+  it('claims what was signed for when it began, also while calls and vouchers go on', async () => {
+    const gateway = house.gateway();
+    const lane = await house.openLane(KEYS.user);
+    const memory = createLaneMemory();
+    memory.update((record) => ({ ...record, ceilingUnits: PRICE }));
+    const caller = await house.caller(KEYS.user, lane, memory);
+    await caller.invoke({ function: name });
+    const { laneEntries } = gateway.ledger;
+    let isFirst = true;
+    // A call in the middle: it brings a higher voucher, a receipt, and a group whose signature is not stored yet.
+    const ledger = {
+      ...gateway.ledger,
+      laneEntries: async (of: Parameters<typeof laneEntries>[0]) => {
+        if (isFirst) await caller.invoke({ function: name });
+        isFirst = false;
+        return laneEntries(of);
+      },
+    };
+
+    const settled = await settleOf({ ...gateway, ledger });
+
+    assert.deepEqual([settled.receipts, settled.refused], [1, []]);
+    assert.equal((await settleOf(gateway)).receipts, 1);
     await assertAudited();
   });
 
