@@ -97,6 +97,10 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     fresh = createUnindexed();
     try {
       await run('index', journal.end);
+    } catch (error) {
+      // Keyed answers that were in neither place would run again.
+      endWith(error);
+      throw error;
     } finally {
       entering = createUnindexed();
       indexing = undefined;

@@ -209,7 +209,8 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
     });
 
     it('adds up what was spent of a limit on a day, and keeps the limits', async () => {
-      const scope = 'function:1f';
+      const scope = `function:1f:${PAYER}` as const;
+      const other = `function:2:${PAYER}` as const;
       const spend = (group: number, units: bigint): Promise<void> => {
         const entry = createEntry({ seq: group });
         const spending = [{ scope, day: DAY, units }] as const;
@@ -225,8 +226,8 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       await spend(1, 20n);
       await spend(2, 2n ** 70n);
       await ledger.putDailyLimit(scope, 7n);
-      await ledger.putDailyLimit('function:2', 8n);
-      await ledger.putDailyLimit('function:2', undefined);
+      await ledger.putDailyLimit(other, 8n);
+      await ledger.putDailyLimit(other, undefined);
 
       const today = await ledger.load(DAY);
       assert.deepEqual(today.spentToday, [{ scope, units: 2n ** 70n + 20n }]);

@@ -1,8 +1,17 @@
 // The embedded ledger against the conformance suite, and what a crash leaves of its journal.
 import assert from 'node:assert/strict';
-import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import {
+  appendFileSync,
+  cpSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import type { JournalEntry, Ledger } from '../../../broker/ledger/ledger.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
 import { testLedger } from './conformance.ts';
@@ -48,6 +57,33 @@ describe('ledger sqlite after a crash', () => {
 
     assert.equal((await after.load('')).lastGroup, 3);
     for (const entry of entries) assert.equal((await after.entry(entry.id))?.id, entry.id);
+  });
+
+  it('is opened by one process at a time: a second one would cut off what the first is writing', async () => {
+    const ledger = await openIn('first');
+    await commit(ledger, 1, createEntry({ seq: 1 }));
+
+    await assert.rejects(openIn('first'), { code: 'LEDGER_FAILED' });
+
+    await commit(ledger, 2, createEntry({ seq: 2 }));
+    assert.equal((await ledger.load('')).lanes[0]?.seq, 2);
+  }).timeout(20_000);
+
+  it('ends when its index cannot be written, so that no key that was answered is forgotten', async () => {
+    const ledger = await openIn('first');
+    await ledger.putAnswer({ scope: 'ab'.repeat(32), fingerprint: 'f', atMs: 1, outcome: '{}' });
+    // The record is no record of ours any more.
+    const journal = join(dir, 'first', 'journal.log');
+    const bytes = readFileSync(journal);
+    bytes.write('no', 8);
+    bytes.writeUInt32BE(crc32(bytes.subarray(8, 8 + bytes.readUInt32BE(0))), 4);
+    writeFileSync(journal, bytes);
+
+    await assert.rejects(ledger.expireAnswers(0), { code: 'LEDGER_FAILED' });
+
+    await assert.rejects(ledger.answer('ab'.repeat(32)), { code: 'LEDGER_FAILED' });
+    opened.length = 0;
+    await ledger.close().catch(() => {});
   });
 
   it('cuts off a record that was not written to its end, and goes on behind the last whole one', async () => {
