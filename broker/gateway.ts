@@ -29,7 +29,7 @@ import { createJournal, type GroupSigner, type Journal } from './invocation/jour
 import { createLanes, type Lanes } from './invocation/lanes.ts';
 import { createLimits, type Limits } from './invocation/limits.ts';
 import { createLowBalance, type LowBalance } from './invocation/low-balance.ts';
-import type { Ledger } from './ledger/ledger.ts';
+import type { LaneTotals, Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
 import { createSignIn, type SignIn } from './sign-in.ts';
 import { createTokens, type Tokens } from './tokens.ts';
@@ -102,6 +102,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const signer = createGroupSigner(config.operatorKey.reveal() as Hex, chain, address);
   const ledger = await openSqliteLedger(`${config.home}/gateway/ledger.sqlite`);
   const state = await ledger.load(utcDay(nowMs()));
+  refuseOld(state.lanes, chain, address);
   await ledger.putSignatures(
     state.unsignedGroups.map(({ group, root, count }) => ({
       group,
@@ -209,6 +210,22 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       await ledger.close();
     },
   };
+}
+
+/**
+ * A ledger that was restored from an older copy: whoever signs on from it signs other receipts under numbers that are used
+ * (contracts.md 14).
+ * @throws DefaasError LEDGER_FAILED
+ */
+function refuseOld(lanes: readonly LaneTotals[], { view }: Chain, gateway: Address): void {
+  for (const { payer, signer, seq } of lanes) {
+    const settled = view.lane(payer, gateway, signer)?.seq ?? 0;
+    if (settled <= seq) continue;
+    throw new DefaasError(
+      'LEDGER_FAILED',
+      `the ledger has ${seq} receipts of lane ${payer}:${signer}, the chain has settled ${settled}: it is an older copy, restore the newest`,
+    );
+  }
 }
 
 function createGroupSigner(privateKey: Hex, chain: Chain, gateway: Address): GroupSigner {

@@ -184,6 +184,8 @@ export interface Lane {
   readonly cap: bigint;
   readonly seq: number;
   readonly expirySec: number;
+  /** Its payer has closed it: the key is to be trusted no more. */
+  readonly isClosing?: boolean;
   /** 1 prepaid, 2 signed; 0 only in the contract, for a lane that was never opened. */
   readonly mode: 0 | 1 | 2;
 }

@@ -67,6 +67,11 @@ export async function verifySignature(
   return answer === `${ERC1271_MAGIC}${'00'.repeat(28)}`;
 }
 
+/** Whether it is one by ERC-6492, of a contract that may not be deployed yet. */
+export function isWrapped(signature: Hex): boolean {
+  return signature.toLowerCase().endsWith(ERC6492_MAGIC);
+}
+
 interface Wrapped {
   readonly factory: Address;
   readonly factoryCall: Hex;
@@ -75,7 +80,7 @@ interface Wrapped {
 
 /** The parts of an ERC-6492 signature: abi.encode(factory, factoryCall, signature) || magic. */
 function unwrap(signature: Hex): Wrapped | undefined {
-  if (!signature.toLowerCase().endsWith(ERC6492_MAGIC)) return undefined;
+  if (!isWrapped(signature)) return undefined;
   try {
     const body = signature.slice(0, -ERC6492_MAGIC.length);
     const [factory, factoryCall, inner] = abi.decode(['address', 'bytes', 'bytes'], body);

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { DefaasError } from '../errors.ts';
 import type { Ledger, StoredAnswer } from '../ledger/ledger.ts';
 import type { Answer, Caller, Invocation } from './invocation.ts';
+import { forwardedHeaders } from './reply.ts';
 import type { Target } from './resolve.ts';
 
 /** How long a key answers, ms. */
@@ -14,8 +15,13 @@ const KEPT_MS = 24 * 3_600_000;
 const MAX_LEDGER_BYTES = 256 * 1024;
 const EXPIRE_EVERY_MS = 60_000;
 
+/** Another with each attempt of one and the same caller. */
+const OF_THE_WAY = new Set(['date', 'traceparent', 'tracestate']);
+
 /** A keyed call on its way: what its outcome is stored under. */
 export interface KeyedCall {
+  /** From now on something may have run. */
+  began(): void;
   /** Keeps the body first, as it must be durable before the receipt; then gives the row that goes with the receipt. */
   keep(body: Uint8Array): Promise<(answer: Answer) => StoredAnswer | undefined>;
 }
@@ -105,7 +111,12 @@ export function createAnswers(options: AnswersOptions): Answers {
       // A nonce is unique in its lane, whatever the function (contracts.md section 4); it comes of the key, where there is one.
       const scope = signed
         ? hashOf(caller.payer, caller.signer, `${signed.call.nonce}`)
-        : hashOf(caller.payer, functionId, key ?? '');
+        : hashOf(
+            caller.payer,
+            functionId,
+            key ?? '',
+            ...(caller.sponsored ? [whoOf(invocation)] : []),
+          );
       const fingerprint = hashOf(
         invocation.method,
         invocation.path,
@@ -118,7 +129,11 @@ export function createAnswers(options: AnswersOptions): Answers {
         return first.fingerprint === fingerprint ? first.answer : Promise.reject(mismatch());
       }
       const { idempotent } = target.version;
+      let hasBegun = false;
       const keyed: KeyedCall = {
+        began: () => {
+          hasBegun = true;
+        },
         keep: async (body) => {
           const isLarge = body.length > MAX_LEDGER_BYTES;
           const hasRoom = fileBytes + body.length <= options.maxFileBytes;
@@ -143,7 +158,8 @@ export function createAnswers(options: AnswersOptions): Answers {
         try {
           return await run(keyed);
         } catch (error) {
-          const nothingRan = error instanceof DefaasError && error.code !== 'LEDGER_FAILED';
+          const nothingRan =
+            !hasBegun || (error instanceof DefaasError && error.code !== 'LEDGER_FAILED');
           if (!idempotent && nothingRan) await ledger.dropAnswer(scope);
           throw error;
         }
@@ -161,6 +177,15 @@ function outcomeText(answer: Answer): string {
   if (!answer.ok) return JSON.stringify({ ...answer, receipt });
   const { body: _body, ...rest } = answer;
   return JSON.stringify({ ...rest, receipt });
+}
+
+/**
+ * What tells apart those who call at a sponsor's expense: they show no token, so one who knows another's key must not get that one's
+ * answer. All headers that the function sees, but for those of the way.
+ */
+function whoOf({ headers }: Invocation): string {
+  const own = forwardedHeaders(headers).filter(([name]) => !OF_THE_WAY.has(name));
+  return hashOf(...own.flat());
 }
 
 /** Hash over parts that cannot be confused with each other, 64 digits. */

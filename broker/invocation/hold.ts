@@ -66,7 +66,7 @@ export function sponsorEmpty(target: Target): DefaasError {
 
 function scopesOf(caller: Caller, target: Target): SpendingScope[] {
   const lane = laneScope(caller.payer, caller.signer);
-  return caller.sponsored ? [functionScope(target.function.id), lane] : [lane];
+  return caller.sponsored ? [functionScope(target.function), lane] : [lane];
 }
 
 function refuseExposure(gateway: Gateway, { payer }: Caller, units: bigint): void {

@@ -11,6 +11,7 @@ import type { KeyedCall } from './answers.ts';
 import { attempt, type Hedge, type Outcome } from './attempt.ts';
 import { authorize } from './authorize.ts';
 import { type Choices, choose } from './choose.ts';
+import { paysCallers } from './daily-limits.ts';
 import { type Hold, holdMoney, sponsorEmpty } from './hold.ts';
 import type { Answer, Caller, Invocation, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
@@ -89,6 +90,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     );
     refuseExcluded(target, choices);
     refuseTooLarge(invocation, choices);
+    keyed?.began();
     const outcome = await attempt(choices.inTurn, requestFor(invocation), {
       timeoutMs: version.timeoutMs,
       idempotent: version.idempotent,
@@ -213,7 +215,8 @@ async function callerOf(gateway: Gateway, invocation: Invocation, target: Target
   const manifest = gateway.deployments.manifest(target.version.functionVersion);
   if (manifest?.payer === 'publisher' && target.version.accessMode === 0) {
     const payer = target.function.owner;
-    const lane = gateway.lanes.prepaidLane(payer);
+    const isPaid = paysCallers(gateway.dailyLimits, target.function);
+    const lane = isPaid ? gateway.lanes.prepaidLane(payer) : undefined;
     if (lane !== undefined) return { payer, signer: lane.signer, sponsored: true };
     throw sponsorEmpty(target);
   }

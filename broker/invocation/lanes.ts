@@ -56,7 +56,7 @@ export interface Lanes {
   lineLeft(payer: Address): bigint;
   /** What a lane may still be charged under its line and its voucher, base units; negative never. */
   laneLeft(lane: LaneState): bigint;
-  /** The first lane of this payer that is open, prepaid and has a voucher. */
+  /** Of this payer's lanes that are open, prepaid and have a voucher, the one with the most left. */
   prepaidLane(payer: Address): LaneState | undefined;
 }
 
@@ -125,7 +125,7 @@ export function createLanes(options: LanesOptions): Lanes {
   for (const voucher of options.vouchers) raise(voucher);
 
   const shortageOf = (
-    caller: Caller,
+    caller: Pick<Caller, 'payer' | 'signer'>,
     state: LaneState,
     units: bigint,
     lineUnits: bigint,
@@ -141,7 +141,8 @@ export function createLanes(options: LanesOptions): Lanes {
       const hasMoney = view.line(caller.payer, gateway) !== undefined;
       return short(hasMoney ? 'lane' : 'deposit', units);
     }
-    if (open.expirySec < options.nowSec() + options.leastLifeSec) return short('expiry', units);
+    const isEnding = open.expirySec < options.nowSec() + options.leastLifeSec;
+    if (isEnding || open.isClosing) return short('expiry', units);
     if (lineUnits < units) return short('line', units - lineUnits);
     const taken = state.cumulative + state.held + units;
     if (taken > open.cap) return short('cap', taken - open.cap);
@@ -169,10 +170,15 @@ export function createLanes(options: LanesOptions): Lanes {
     exposureOf,
     lineLeft,
     laneLeft,
-    prepaidLane: (payer) =>
-      known(payer).find(
-        (state) =>
-          state.ceiling > state.cumulative && view.lane(payer, gateway, state.signer)?.mode === 1,
-      ),
+    prepaidLane: (payer) => {
+      let best: { readonly state: LaneState; readonly left: bigint } | undefined;
+      for (const state of known(payer)) {
+        if (view.lane(payer, gateway, state.signer)?.mode !== 1) continue;
+        const left = laneLeft(state);
+        const isOpen = shortageOf(state, state, left, left) === undefined;
+        if (isOpen && left > (best?.left ?? 0n)) best = { state, left };
+      }
+      return best?.state;
+    },
   };
 }

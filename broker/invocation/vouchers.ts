@@ -2,7 +2,7 @@
 
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { hashVoucher } from '../../contracts/libraries/typed-data.ts';
-import { verifySignature } from '../../contracts/signatures.ts';
+import { isWrapped, verifySignature } from '../../contracts/signatures.ts';
 import { recoverSigner } from '../ecdsa.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
@@ -40,7 +40,10 @@ export async function acceptVoucher(
   });
   const isSigned =
     recoverSigner(digest, signature) === signer ||
-    (signer === payer && (await verifySignature(gateway.chain.provider, payer, digest, signature)));
+    (signer === payer &&
+      // What ERC-6492 wraps, Billing does not unwrap: it could not be settled.
+      !isWrapped(signature) &&
+      (await verifySignature(gateway.chain.provider, payer, digest, signature)));
   if (!isSigned) throw invalid(`it is not signed by the lane's key ${signer}`);
   await gateway.ledger.putVoucher({ payer, signer, ceiling, signature });
   gateway.lanes.raise({ payer, signer, ceiling });

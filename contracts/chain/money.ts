@@ -68,9 +68,12 @@ export function createMoney(history: History): { queries: Money; replay: Replay 
           mode: mode === 1n ? 1 : 2,
         }),
       LaneExtended: ({ payer, gateway, signer, cap, expiry }) =>
-        changeLane({ payer, gateway, signer }, { cap, expirySec: Number(expiry) }),
+        changeLane(
+          { payer, gateway, signer },
+          { cap, expirySec: Number(expiry), isClosing: false },
+        ),
       LaneClosing: ({ payer, gateway, signer, expiry }) =>
-        changeLane({ payer, gateway, signer }, { expirySec: Number(expiry) }),
+        changeLane({ payer, gateway, signer }, { expirySec: Number(expiry), isClosing: true }),
       ThawStarted: ({ payer, gateway, amount, end }) => {
         changeLine(payer, gateway, (line) => ({
           ...line,

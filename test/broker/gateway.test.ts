@@ -6,6 +6,7 @@ import { fetchReceipts } from '../../broker/client/receipts.ts';
 import { settle } from '../../broker/client/settlement.ts';
 import { signInMessage } from '../../broker/client/sign-in.ts';
 import { audit } from '../../broker/settlement/audit.ts';
+import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from './small-house.ts';
 
 const HELLO = `export default async (request, context) =>
@@ -364,6 +365,33 @@ describe('gateway', function () {
     assert.match(seenByOwner.salt, /^0x[0-9a-f]{64}$/);
     await problem(refused, 404, 'LANE_UNKNOWN');
     await problem(await fetch(`${house.url()}/receipts/0x12`), 404, 'RECEIPT_UNKNOWN');
+  });
+
+  it('burns no key while nothing has run, whatever went wrong', async () => {
+    const gateway = house.gateway();
+    const { drawFor } = gateway.beacon;
+    const broken = async () => {
+      throw new ChainError('CHAIN_UNREACHABLE', 'no RPC answers');
+    };
+    const ask = () => caller.invoke({ function: echo, idempotencyKey: 'not-burnt' });
+    Object.assign(gateway.beacon, { drawFor: broken });
+
+    await assert.rejects(ask(), { code: 'CHAIN_UNREACHABLE' });
+    Object.assign(gateway.beacon, { drawFor });
+
+    assert.equal((await ask()).response.status, 200);
+  });
+
+  it('serves a key no more from the block on in which its payer closed its lane', async () => {
+    const key = await house.openLane(KEYS.user);
+    const mine = await house.caller(KEYS.user, key);
+    await mine.invoke({ function: echo });
+    const writer = house.view.connect(KEYS.user);
+
+    const block = await writer.closeLane(KEYS.gateway.address, key.address);
+    await house.gateway().chain.synced(block);
+
+    await assert.rejects(mine.invoke({ function: echo }), { code: 'PAYMENT_REQUIRED' });
   });
 
   it('goes on after a restart where it was: numbers, ceilings, answers, routes', async () => {

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { createDailyLimits } from '../../../broker/invocation/daily-limits.ts';
 
 const DAY_MS = 86_400_000;
-const FUNCTION = 'function:1';
+const FUNCTION = `function:1:0x${'c3'.repeat(20)}` as const;
 const LANE = `lane:0x${'a1'.repeat(20)}:0x${'b2'.repeat(20)}` as const;
 
 function create(nowMs: () => number, spent = 0n) {
