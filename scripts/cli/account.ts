@@ -1,6 +1,7 @@
 // Keys on this machine: one file per role in $DEFAAS_HOME/keys, and one per lane, readable by their owner only.
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -32,6 +33,11 @@ export function readAccount(home: string, role: string): Account {
 /** The key of a lane that `deposit` opened. @throws CliError KEY_MISSING */
 export function readLaneKey(home: string, signer: Address): Account {
   return readKey(laneFile(home, signer), `lane ${signer}`);
+}
+
+/** Whether its key file is here; one that cannot be read is `readLaneKey`'s to name. */
+export function hasLaneKey(home: string, signer: Address): boolean {
+  return existsSync(laneFile(home, signer));
 }
 
 /** On disk before the lane is opened with it: money behind a lost key waits for a thaw. */

@@ -16,6 +16,7 @@ import {
   openGateway,
   openSession,
 } from './context.ts';
+import { lanesHere } from './lanes-here.ts';
 import { formatTokens, parseTokens, parseUnits } from './units.ts';
 
 /** How long a lane stays open, seconds; another deposit makes it as long again. */
@@ -130,15 +131,13 @@ interface OpenLane extends Lane {
 }
 
 /** The account's newest prepaid lane that is still open and whose key is here. */
-export function openLaneOf(
-  { account, connection, house, store }: Opened,
-  chain: Chain,
-): OpenLane | undefined {
-  const { gateway } = connection.document;
-  for (const { payer, signer } of store.lanes(account.address)) {
+export function openLaneOf(opened: Opened, chain: Chain): OpenLane | undefined {
+  const { gateway } = opened.connection.document;
+  for (const { payer, signer } of lanesHere(opened)) {
     const lane = chain.view.lane(payer, gateway, signer);
     if (!lane || lane.mode !== PREPAID || lane.expirySec <= nowSec(chain)) continue;
-    readLaneKey(house.home, signer);
+    // Money onto a lane whose key cannot be read would wait for a thaw.
+    readLaneKey(opened.house.home, signer);
     return { ...lane, signer };
   }
   return undefined;

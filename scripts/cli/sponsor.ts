@@ -2,7 +2,6 @@
 import { fetchLane, putVoucher, signVoucher } from '../../broker/client/lane.ts';
 import { fetchSponsorship, putSponsorship } from '../../broker/client/sponsorship.ts';
 import type { Chain } from '../../contracts/chain.ts';
-import type { Address } from '../../contracts/libraries/keccak.ts';
 import { readLaneKey } from './account.ts';
 import { awaitBlock } from './await-block.ts';
 import { openChain } from './chain.ts';
@@ -16,6 +15,7 @@ import {
   openSession,
 } from './context.ts';
 import { fillLane, openLaneOf } from './deposit.ts';
+import { noLane } from './lanes-here.ts';
 import { findOwnedFunction } from './owned-function.ts';
 import { formatTokens, parseTokens } from './units.ts';
 
@@ -29,7 +29,7 @@ export interface SponsorOptions {
 
 /**
  * Shows, or with options sets. The manifest says that the publisher pays (`payer`); this says how much.
- * @throws CliError USAGE, FUNCTION_UNKNOWN, NOT_OWNER, LANE_UNKNOWN there is nothing to pay from, INSUFFICIENT_TOKENS
+ * @throws CliError USAGE, FUNCTION_UNKNOWN, NOT_OWNER, LANE_UNKNOWN there is nothing to pay from, KEY_MISSING, INSUFFICIENT_TOKENS
  */
 export async function sponsor(
   flags: Flags,
@@ -90,17 +90,14 @@ function parseChange({
  */
 async function signLane(opened: Opened, chain: Chain): Promise<void> {
   const { account, connection, house, store } = opened;
-  const signer: Address | undefined = openLaneOf(opened, chain)?.signer;
-  if (signer === undefined) {
-    throw new CliError(
-      'LANE_UNKNOWN',
-      `account ${account.address} has no lane to pay from, at gateway ${connection.document.gateway}, add --deposit <tokens>`,
-    );
-  }
+  const open = openLaneOf(opened, chain);
+  if (!open) throw noLane(opened, 'add --deposit <tokens>');
+  // The chain's cap: of the gateway's word a voucher could be made over all that is ever set aside.
+  const { signer, cap: capUnits } = open;
   await awaitBlock(connection, chain.view.head.number);
   const lane = { payer: account.address, signer };
   const session = await openSession(opened, readLaneKey(house.home, signer), lane);
-  const { capUnits, ceilingUnits } = await fetchLane(session, lane);
+  const { ceilingUnits } = await fetchLane(session, lane);
   if (ceilingUnits >= capUnits) return;
   store.laneMemory(lane).update((record) => ({
     ...record,

@@ -15,6 +15,7 @@ import {
   openGateway,
   openSession,
 } from './context.ts';
+import { lanesHere, noLane } from './lanes-here.ts';
 import { formatTokens, parseTokens } from './units.ts';
 
 export interface TokenOptions {
@@ -27,7 +28,7 @@ export interface TokenOptions {
 /**
  * A fresh bearer token: whoever holds it may spend from the newest lane until it ends, 10 minutes at most. Stdout has the token alone,
  * for `curl -H "Authorization: Bearer $(defaas token)"`.
- * @throws CliError LANE_UNKNOWN  nothing was deposited: only `--control` needs no lane
+ * @throws CliError LANE_UNKNOWN  nothing was deposited, KEY_MISSING  the keys of its lanes are gone: only `--control` needs no lane
  */
 export async function token(flags: Flags, options: TokenOptions): Promise<Outcome> {
   if (options.control && options.allow !== undefined) {
@@ -49,13 +50,10 @@ export async function token(flags: Flags, options: TokenOptions): Promise<Outcom
   }
 }
 
-function newestLane({ store, account, connection }: Opened): LaneName {
-  const [lane] = store.lanes(account.address);
+function newestLane(opened: Opened): LaneName {
+  const [lane] = lanesHere(opened);
   if (lane) return lane;
-  throw new CliError(
-    'LANE_UNKNOWN',
-    `account ${account.address} has no lane to pay from, at gateway ${connection.document.gateway}, run defaas deposit or ask for a --control token`,
-  );
+  throw noLane(opened, 'run defaas deposit or ask for a --control token');
 }
 
 /** Checks all receipts, then signs a voucher for `units` beyond them. */

@@ -9,6 +9,7 @@ import { invoke } from '../../../scripts/cli/invoke.ts';
 import { type SponsorOptions, sponsor } from '../../../scripts/cli/sponsor.ts';
 import { type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
 import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
+import { type Between, startBetween } from './between.ts';
 
 const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
 const HELLO = 'export default async () => new Response("hello");';
@@ -21,17 +22,20 @@ const TERMS = {
 describe('defaas sponsor', function () {
   this.timeout(120_000);
   let house: SmallHouse;
+  let between: Between;
   let cli: CommandLine;
   let hello: string;
   let paid: string;
   before(async () => {
-    house = await startSmallHouse();
+    between = await startBetween(() => house.url());
+    house = await startSmallHouse({ publicOrigins: [between.url] });
     cli = createCommandLine(house);
     hello = await house.publish('hello', HELLO, { ...TERMS, payer: 'publisher' });
     paid = await house.publish('paid', HELLO, TERMS);
   });
   after(async () => {
     cli.remove();
+    await between.close();
     await house.close();
   });
 
@@ -66,6 +70,20 @@ describe('defaas sponsor', function () {
     );
     assert.equal(stopped.dailyUnits, '0');
     assert.equal(await call(), 'SPONSOR_EMPTY');
+  });
+
+  it('signs no further than the chain’s cap of the lane, whatever the gateway says that it is', async () => {
+    const flags = { ...cli.flags('publisher'), gateway: between.url };
+    const put: string[] = [];
+    between.lie = ({ method, path, sent, body }) => {
+      if (!path.startsWith('/lanes/')) return undefined;
+      if (method === 'PUT') put.push(JSON.parse(sent).ceiling);
+      return { body: JSON.stringify({ ...JSON.parse(`${body}`), capUnits: `${10n ** 20n}` }) };
+    };
+    const { lane } = await documentOf(deposit(flags, '1', { to: 'lane', units: true }));
+    await sponsor(flags, hello, { deposit: '0.5' });
+
+    assert.deepEqual(put, [`${BigInt(lane.capUnits) + 500_000n}`]);
   });
 
   it('is the owner’s to set, and says when a function’s callers pay anyway', async () => {
