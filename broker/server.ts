@@ -12,6 +12,7 @@ import { DefaasError, toDefaasError } from './errors.ts';
 import type { Gateway } from './gateway.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { ownOrigins } from './routes/bearer.ts';
+import { readBody } from './routes/body.ts';
 import { checkRoutes } from './routes/check.ts';
 import { clientRoutes } from './routes/clients.ts';
 import { openToPages } from './routes/cors.ts';
@@ -40,12 +41,13 @@ const KEEP_ALIVE_MS = 72_000;
 export function createServer(gateway: Gateway): FastifyInstance {
   const loggerInstance: FastifyBaseLogger = gateway.log;
   const own = new Set<string>();
-  const { requestTimeoutMs, waitingMaxBytes } = gateway.config;
+  const { requestTimeoutMs, waitingMaxBytes, functionsOrigin } = gateway.config;
   const slowClients = createSlowClients({ maxBytes: waitingMaxBytes, stallMs: requestTimeoutMs });
   const calls = createFunctionCalls({
     gateway,
     slowClients,
-    origins: () => ownOrigins(server, gateway),
+    // A proof may name the functions' own origin; nobody signs in there, for it is a stranger's.
+    origins: () => [...ownOrigins(server, gateway), ...(functionsOrigin ? [functionsOrigin] : [])],
     isOwn: (method, path) => path !== '/' && own.has(`${method} ${path.split('/', 2)[1]}`),
   });
   const server: FastifyInstance = fastify({
@@ -73,9 +75,11 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.setNotFoundHandler((request, reply) => sendError(request, reply, notFound(request)));
   // Bodies are bytes everywhere; the few routes that take JSON or forms parse them themselves.
   server.removeAllContentTypeParsers();
-  server.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) =>
-    done(null, body),
-  );
+  server.addContentTypeParser('*', async (request: FastifyRequest) => {
+    const maxBytes = request.routeOptions.bodyLimit ?? OWN_BODY_MAX_BYTES;
+    const body = await readBody(request.raw, { slowClients, maxBytes });
+    return Buffer.from(body.buffer, body.byteOffset, body.length);
+  });
   openToPages(server);
   server.addHook('onRequest', async (_request, { raw }) => {
     raw.once('prefinish', () => slowClients.awaitReader(raw));

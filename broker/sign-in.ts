@@ -11,6 +11,8 @@ import type { TokenLane } from './tokens.ts';
 
 /** Life of a nonce and longest life of a message, ms (contracts.md 8.3). */
 export const NONCE_LIFE_MS = 300_000;
+/** A longer message is no sign-in of ours. */
+const MAX_MESSAGE_CHARACTERS = 4_096;
 /** Used nonces of one life remembered. */
 const USED_NONCES = 100_000;
 
@@ -101,6 +103,10 @@ export function createSignIn(options: SignInOptions): SignIn {
 }
 
 function parse(message: string): SiweMessage {
+  // Before it is parsed, which takes longer than linear.
+  if (message.length > MAX_MESSAGE_CHARACTERS) {
+    throw refusal(`longer than ${MAX_MESSAGE_CHARACTERS} characters, sign a short message`);
+  }
   try {
     return new SiweMessage(message);
   } catch (cause) {

@@ -37,6 +37,8 @@ export async function artifactRoutes(
 
   server.get<{ Params: { cid: string }; Querystring: { format?: string } }>(
     '/ipfs/:cid',
+    // A HEAD would read all that it then does not send.
+    { exposeHeadRoute: false },
     async (request, reply) => {
       const { cid } = request.params;
       const { format = 'raw' } = request.query;

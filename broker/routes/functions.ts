@@ -11,6 +11,7 @@ import { confined } from '../invocation/reply.ts';
 import { resolveTarget } from '../invocation/resolve.ts';
 import { createReadRouting } from '../invocation/routing.ts';
 import { credentialIn } from './bearer.ts';
+import { readBody } from './body.ts';
 import { problemReply } from './problem.ts';
 import type { SlowClients } from './slow-clients.ts';
 
@@ -71,7 +72,10 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
   const answer = async (exchange: Exchange): Promise<void> => {
     // Before the body, so that nothing is read in vain; and after it, for slow bodies take no places.
     refuseOverload();
-    const body = await readBody(exchange, slowClients, gateway.config.bodyMaxBytes);
+    const body = await readBody(exchange.request, {
+      slowClients,
+      maxBytes: gateway.config.bodyMaxBytes,
+    });
     refuseOverload();
     underWay += 1;
     try {
@@ -108,39 +112,6 @@ function addressIn(url: string): FunctionAddress | undefined {
     FUNCTION_PATH.exec(url) ?? [];
   if (owner === undefined || name === undefined) return undefined;
   return { owner, name, reference, path, query };
-}
-
-/** Buffers the body. What is above the limit is let run out, so that a client that still sends reads why. @throws DefaasError BODY_TOO_LARGE */
-function readBody(
-  { request, response }: Exchange,
-  slowClients: SlowClients,
-  maxBytes: number,
-): Promise<Uint8Array> | Uint8Array {
-  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
-  if (Number(length ?? 0) > maxBytes) throw tooLarge(maxBytes);
-  if ((length === undefined || length === '0') && encoding === undefined) return NO_BODY;
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    request.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > maxBytes) return reject(tooLarge(maxBytes));
-      chunks.push(chunk);
-      slowClients.hold(response, chunk.length);
-    });
-    request.once('close', () => slowClients.release(response));
-    request.once('end', () => {
-      const [first] = chunks;
-      resolve(first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks, bytes));
-    });
-    request.once('error', (cause) =>
-      reject(new DefaasError('REQUEST_INVALID', 'the body ended before its time', { cause })),
-    );
-  });
-}
-
-function tooLarge(maxBytes: number): DefaasError {
-  return new DefaasError('BODY_TOO_LARGE', `the body is larger than ${maxBytes} bytes, send less`);
 }
 
 /** Sets what the version's CORS says, also for problems. Whether the request is a preflight, which ends here, free of charge. */

@@ -1,11 +1,14 @@
 // What clients make the gateway hold: bodies that still arrive, replies that nobody reads. Bounded; where it is too much, the oldest goes.
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+/** One exchange, named by its request while that arrives and by its response after. */
+type Client = IncomingMessage | ServerResponse;
 
 export interface SlowClients {
   /** Counts bytes of a request's body that the gateway has, while more of it is to come. */
-  hold(response: ServerResponse, bytes: number): void;
+  hold(client: Client, bytes: number): void;
   /** The body is complete: what holds it now is a call under way. */
-  release(response: ServerResponse): void;
+  release(client: Client): void;
   /** Counts what of a reply is still here after its end, until it is read, or its reader does nothing for too long. */
   awaitReader(response: ServerResponse): void;
   /** The chunks of a reply, each counted until the next is asked for; a reader that does nothing for too long is cut off. */
@@ -21,16 +24,16 @@ interface SlowClientsOptions {
 
 export function createSlowClients({ maxBytes, stallMs }: SlowClientsOptions): SlowClients {
   // Oldest first: who is slowest has been here for longest.
-  const held = new Map<ServerResponse, number>();
+  const held = new Map<Client, number>();
   let heldBytes = 0;
 
-  const release = (response: ServerResponse): void => {
-    heldBytes -= held.get(response) ?? 0;
-    held.delete(response);
+  const release = (client: Client): void => {
+    heldBytes -= held.get(client) ?? 0;
+    held.delete(client);
   };
-  const hold = (response: ServerResponse, bytes: number): void => {
+  const hold = (client: Client, bytes: number): void => {
     heldBytes += bytes;
-    held.set(response, (held.get(response) ?? 0) + bytes);
+    held.set(client, (held.get(client) ?? 0) + bytes);
     for (const [oldest] of held) {
       if (heldBytes <= maxBytes) return;
       release(oldest);

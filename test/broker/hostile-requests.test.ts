@@ -4,6 +4,8 @@ import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
+import { createDpopKey } from '../../broker/client/dpop.ts';
+import { signIn as signInBy } from '../../broker/client/sign-in.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from './small-house.ts';
 
 const MIRROR = `export default async (request, context) => {
@@ -88,6 +90,12 @@ describe('hostile requests', function () {
     const { status, body } = await send(...lines);
     assert.equal(status, 200, body);
     return JSON.parse(body);
+  };
+
+  const signIn = async (body: string) => {
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    const reply = await fetch(`${house.url()}/oauth/token`, { method: 'POST', headers, body });
+    return { status: reply.status, ...(await reply.json()) };
   };
 
   it('that are slow to send their headers are cut off', async () => {
@@ -330,6 +338,58 @@ describe('hostile requests', function () {
     await assert.rejects(caller.invoke({ function: '../oauth' }), { code: 'REQUEST_INVALID' });
     const inside = await caller.invoke({ function: name, path: '/a/../b?x=/../..' });
     assert.equal((await inside.response.json()).path, '/b');
+  });
+
+  it('to sign in are refused before anything long is parsed', async () => {
+    const names = Array.from({ length: 7_000 }, (_, i) => i.toString(36)).join('&');
+    const message = `${'a.'.repeat(3_000)} wants you to sign in with your Ethereum account:`;
+    const token = Buffer.from(JSON.stringify({ message, signature: '0x00' })).toString('base64url');
+    const listed = Buffer.from(JSON.stringify({ message: 'x', signature: ['0x00'] }));
+    const exchange = (subject: string) =>
+      `grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token_type=urn:defaas:params:oauth:token-type:siwe&subject_token=${subject}`;
+
+    for (const body of [
+      names,
+      exchange(token),
+      exchange(listed.toString('base64url')),
+      `${names}&0`,
+    ]) {
+      const { status, code } = await signIn(body);
+
+      assert.deepEqual([status, code], [400, 'SIGN_IN_REFUSED']);
+    }
+    const { status, code } = await signIn(names.repeat(2));
+    assert.deepEqual([status, code], [413, 'BODY_TOO_LARGE']);
+  });
+
+  it('may be bound to a key on the origin that is for functions too, where nobody signs in', async () => {
+    const key = await createDpopKey();
+    const signer = await house.openLane(KEYS.user);
+    const lane = { payer: KEYS.user.address, signer: signer.address };
+    const { connection, key: laneKey } = await house.session(signer, { payer: KEYS.user, signer });
+    await (await house.caller(KEYS.user, signer)).invoke({
+      function: mirror.slice('/functions/'.length),
+    });
+    const { accessToken } = await signInBy(connection, laneKey, lane, key);
+    const proof = (origin: string) => key.prove('GET', `${origin}${mirror}`, accessToken);
+    const ask = (dpop: string) =>
+      send(
+        `GET ${mirror} HTTP/1.1`,
+        `Host: ${APART}`,
+        `Authorization: DPoP ${accessToken}`,
+        `DPoP: ${dpop}`,
+      );
+
+    const apart = await ask(await proof(`https://${APART}`));
+    const stranger = await ask(await proof('https://evil.example'));
+
+    assert.deepEqual([apart.status, stranger.status], [200, 401]);
+  });
+
+  it('for the head of an artifact read nothing of it', async () => {
+    const reply = await fetch(`${house.url()}/ipfs/bafkqaaa?format=car`, { method: 'HEAD' });
+
+    assert.equal(reply.status, 404);
   });
 
   it('for a Response that is none are told that the function failed', async () => {
