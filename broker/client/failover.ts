@@ -24,7 +24,7 @@ const BEYOND_TIMEOUT_MS = 60_000;
 /** Gateways that may have run and charged one call: the price that was agreed, and one further. */
 const MAX_UNANSWERED = 2;
 /** Errors that say nothing of what ran: of a proxy before the gateway, and of a ledger that broke. */
-const SAY_NOTHING = new Set(['GATEWAY_UNREACHABLE', 'GATEWAY_PROTOCOL', 'LEDGER_FAILED']);
+export const SAY_NOTHING = new Set(['GATEWAY_UNREACHABLE', 'GATEWAY_PROTOCOL', 'LEDGER_FAILED']);
 /** Replies that have no body (Fetch standard, "null body status"). */
 const BODYLESS = new Set([204, 205, 304]);
 

@@ -16,15 +16,19 @@ const MAX_LINE_LENGTH = 1000;
 
 /** One line for any error; what is not ours is INTERNAL, with its own words. */
 export function errorLine(error: unknown): string {
-  const { code, message } = describe(error);
+  const { code, message } = describeError(error);
   return `${code}: ${message}`.replaceAll(/\s*\n\s*/g, ' ').slice(0, MAX_LINE_LENGTH);
 }
 
-function describe(error: unknown): { code: string; message: string } {
+/** Code and message of any error; described once more they stay what they are. */
+export function describeError(error: unknown): { code: string; message: string } {
   if (!(error instanceof Error)) return { code: 'INTERNAL', message: String(error) };
   const { message } = error;
   const code = 'code' in error ? String(error.code) : '';
-  if (/^[A-Z][A-Z0-9]+(_[A-Z0-9]+)+$|^USAGE$|^OVERLOADED$/.test(code) && !code.startsWith('ERR_')) {
+  if (
+    /^[A-Z][A-Z0-9]+(_[A-Z0-9]+)+$|^(USAGE|OVERLOADED|INTERNAL)$/.test(code) &&
+    !code.startsWith('ERR_')
+  ) {
     return { code, message };
   }
   if (['EACCES', 'ENOENT', 'EISDIR', 'ENOTDIR', 'EROFS', 'ENOSPC', 'EPERM'].includes(code)) {

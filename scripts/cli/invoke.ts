@@ -1,22 +1,29 @@
 // `defaas invoke <function>`: one call, paid from the account's lane, its receipt checked before anything more is signed.
-import { readFileSync, writeFileSync } from 'node:fs';
-import { extname } from 'node:path';
+import { accessSync, constants, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, extname } from 'node:path';
 import type { ChainReader } from '../../broker/client/chain-reader.ts';
+import type { Connection } from '../../broker/client/connection.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
+import { SAY_NOTHING } from '../../broker/client/failover.ts';
 import {
   createCaller,
   type InvokeReply,
   type InvokeRequest,
   invokeSponsored,
+  type KeyedRequest,
+  type ReceiptLine,
   type Routing,
   STEP_UNITS,
+  withKey,
 } from '../../broker/client/invoke.ts';
-import { fetchReceipt } from '../../broker/client/receipts.ts';
+import { fetchReceipt, type ReceiptDocument } from '../../broker/client/receipts.ts';
 import type { Session } from '../../broker/client/session.ts';
 import { verifyReceipt } from '../../broker/client/verify-receipt.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import { readLaneKey } from './account.ts';
 import { openReader } from './chain.ts';
-import { CliError } from './cli-error.ts';
+import { CliError, describeError } from './cli-error.ts';
 import { parseClouds } from './clouds.ts';
 import {
   type Flags,
@@ -28,6 +35,7 @@ import {
 } from './context.ts';
 import { formatFunctionName, parseFunctionName } from './function-name.ts';
 import { userPath } from './house.ts';
+import { lanesHere, noLane } from './lanes-here.ts';
 import type { StoredLane } from './store.ts';
 import { formatTokens, parseTokens } from './units.ts';
 
@@ -67,8 +75,9 @@ export interface InvokeOptions {
 }
 
 /**
- * Done when the function answered below 400.
- * @throws CliError LANE_UNKNOWN nothing was deposited; DefaasClientError PRICE_ABOVE_MAX, RECEIPT_INVALID, and the gateway's codes
+ * Done when the function answered below 400. What was paid for is printed also where its receipt cannot be had.
+ * @throws CliError FILE_UNREADABLE `--out` cannot be written; LANE_UNKNOWN nothing was deposited, KEY_MISSING; DefaasClientError
+ *   PRICE_ABOVE_MAX, RECEIPT_INVALID, and the gateway's codes
  */
 export async function invoke(
   flags: Flags,
@@ -79,6 +88,7 @@ export async function invoke(
   const headers = readHeaders(options, body);
   const maxPriceUnits = options.max === undefined ? undefined : parseTokens(options.max, '--max');
   const routing = options.route === undefined ? undefined : parseRoute(options.route);
+  if (options.out !== undefined) refuseUnwritable(options.out);
   const opened = await openGateway(flags);
   try {
     const name = formatFunctionName(parseFunctionName(target, opened.account.address));
@@ -100,40 +110,51 @@ export async function invoke(
   }
 }
 
-/** A reply that was read to its end, and whose receipt is good. */
-interface Answer extends Omit<InvokeReply, 'idempotencyKey'> {
+/** A reply that was read to its end, and what is known of its receipt. */
+interface Answer {
+  readonly response: Response;
   readonly output: Uint8Array;
+  /** Of the checked receipt; of the headers where none was checked. */
+  readonly receipt: ReceiptLine;
+  readonly lowBalanceUnits?: bigint;
+  /** The receipt is over the compressed output, which fetch does not show. */
+  readonly isCompressed?: boolean;
+  /** Why the receipt could not be checked. */
+  readonly failure?: Outcome['failure'];
 }
 
-async function callAndCheck(opened: Opened, request: InvokeRequest): Promise<Answer> {
-  const lanes = opened.store.lanes(opened.account.address);
+async function callAndCheck(opened: Opened, given: InvokeRequest): Promise<Answer> {
+  // One key for all tries: whichever lane pays, the call is charged once.
+  const request = withKey(given);
+  const lanes = lanesHere(opened);
   if (lanes.length === 0) return callSponsored(opened, request);
   const reader = openReader(opened);
   try {
     const { reply, session } = await call(opened, reader, lanes, request);
-    const output = new Uint8Array(await reply.response.arrayBuffer());
-    await checkReceipt(opened, reader, session, reply, { input: request.body, output });
-    return { ...reply, output };
+    const output = await readOutput(reply.response, request);
+    const answer = { ...reply, output, isCompressed: isCompressed(reply.response) };
+    try {
+      const receipt = await checkReceipt(opened, { reader, session, reply, request, output });
+      return { ...answer, receipt };
+    } catch (error) {
+      const { code, message } = describeError(error);
+      if (code === 'RECEIPT_INVALID') throw error;
+      const what = `the answer is here and was paid for, its receipt ${reply.receipt.id} is not checked, run defaas receipts`;
+      return { ...answer, failure: { code, message: `${message}; ${what}` } };
+    }
   } finally {
     reader.close();
   }
 }
 
 /** Without a lane there is nothing to pay with: the call goes without a token, for functions whose publisher pays. */
-async function callSponsored(
-  { connection, account }: Opened,
-  request: InvokeRequest,
-): Promise<Answer> {
+async function callSponsored(opened: Opened, request: KeyedRequest): Promise<Answer> {
   try {
-    const reply = await invokeSponsored(connection, request);
-    return { ...reply, output: new Uint8Array(await reply.response.arrayBuffer()) };
+    const reply = await send(opened, request, (connection) => invokeSponsored(connection, request));
+    return { ...reply, output: await readOutput(reply.response, request) };
   } catch (error) {
     if (!(error instanceof DefaasClientError) || error.code !== 'TOKEN_MISSING') throw error;
-    throw new CliError(
-      'LANE_UNKNOWN',
-      `account ${account.address} has no lane to pay from, at gateway ${connection.document.gateway}, run defaas deposit`,
-      { cause: error },
-    );
+    throw noLane(opened, 'run defaas deposit', error);
   }
 }
 
@@ -142,28 +163,97 @@ async function call(
   opened: Opened,
   reader: ChainReader,
   lanes: readonly StoredLane[],
-  request: InvokeRequest,
+  request: KeyedRequest,
 ): Promise<{ reply: InvokeReply; session: Session }> {
-  const { store } = opened;
-  // One key for all tries: whichever lane pays, the call is charged once.
-  const idempotencyKey = crypto.randomUUID();
+  const { store, house } = opened;
+  const stepUnits = await stepOf(reader, request);
   for (const [index, lane] of lanes.entries()) {
-    const session = await openSession(opened, readLaneKey(opened.house.home, lane.signer), lane);
-    const stepUnits = max(request.maxPriceUnits ?? 0n, STEP_UNITS);
-    const caller = createCaller({
-      session,
-      chain: reader,
-      memory: store.laneMemory(lane),
-      stepUnits,
-      onReceipt: (document) => store.putReceipt(document),
-    });
     try {
-      return { reply: await caller.invoke({ ...request, idempotencyKey }), session };
+      return await send(opened, request, async (connection) => {
+        const key = readLaneKey(house.home, lane.signer);
+        const session = await openSession({ connection, store }, key, lane);
+        const caller = createCaller({
+          session,
+          chain: reader,
+          memory: store.laneMemory(lane),
+          stepUnits,
+          onReceipt: (document) => store.putReceipt(document),
+        });
+        return { reply: await caller.invoke(request), session };
+      });
     } catch (error) {
       if (index === lanes.length - 1 || !isUsedUp(error)) throw error;
     }
   }
-  throw new CliError('LANE_UNKNOWN', 'no lane could pay, run defaas deposit');
+  throw noLane(opened, 'run defaas deposit');
+}
+
+/**
+ * How far the voucher goes beyond what is checked, which is what a gateway that lies could take: `--max` makes it larger only where the
+ * version can come to more, and then by no more than that.
+ */
+async function stepOf(
+  reader: ChainReader,
+  { function: name, maxPriceUnits }: InvokeRequest,
+): Promise<bigint> {
+  if (maxPriceUnits === undefined) return STEP_UNITS;
+  // No voucher is over nothing, also where a call costs nothing.
+  if (maxPriceUnits <= STEP_UNITS) return max(maxPriceUnits, 1n);
+  const terms = await reader.priceTerms(await reader.functionVersion(name));
+  if (!terms) return STEP_UNITS;
+  const { memoryMiB, timeoutMs } = terms;
+  const worstUnits = max(
+    priceOf({ billedMs: timeoutMs, memoryMiB, status: 200 }, terms),
+    STEP_UNITS,
+  );
+  return worstUnits < maxPriceUnits ? worstUnits : maxPriceUnits;
+}
+
+/** @throws as `attempt`; where the call was sent and nothing came back, the error says how to repeat it without paying twice */
+async function send<T>(
+  { connection }: Opened,
+  request: KeyedRequest,
+  attempt: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  let wasSent = false;
+  const watched: Connection = {
+    ...connection,
+    send: (path, options) => {
+      wasSent ||= path.startsWith('/functions/');
+      return connection.send(path, options);
+    },
+  };
+  try {
+    return await attempt(watched);
+  } catch (error) {
+    const isSilent = error instanceof DefaasClientError && SAY_NOTHING.has(error.code);
+    throw wasSent && isSilent ? unanswered(error, request) : error;
+  }
+}
+
+function unanswered(error: DefaasClientError, { idempotencyKey }: KeyedRequest): DefaasClientError {
+  const { code, message, status, problem } = error;
+  return new DefaasClientError(
+    code,
+    `${message}; the call may have run, ask the same again with --header 'Idempotency-Key: ${idempotencyKey}', then it is charged once`,
+    { cause: error, ...(status !== undefined && { status }), ...(problem && { problem }) },
+  );
+}
+
+/** To its end: what breaks off is no answer. @throws GATEWAY_UNREACHABLE */
+async function readOutput(response: Response, request: KeyedRequest): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await response.arrayBuffer());
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const message = `the answer of ${request.function} broke off: ${why}`;
+    throw unanswered(new DefaasClientError('GATEWAY_UNREACHABLE', message, { cause }), request);
+  }
+}
+
+/** Then fetch has undone it, and the gateway has hashed what it was. */
+function isCompressed({ headers }: Response): boolean {
+  return (headers.get('content-encoding') ?? 'identity') !== 'identity';
 }
 
 function isUsedUp(error: unknown): boolean {
@@ -176,31 +266,78 @@ function isUsedUp(error: unknown): boolean {
 
 /** The call's own receipt, against what was sent and what came back; kept to be compared with what the gateway shows later. */
 async function checkReceipt(
-  { connection, store }: Opened,
-  reader: ChainReader,
-  session: Session,
-  reply: InvokeReply,
-  bodies: { readonly input: Uint8Array | undefined; readonly output: Uint8Array },
-): Promise<void> {
-  const document = await fetchReceipt(session, reply.receipt.id);
-  const lane = session.lane as StoredLane; // the caller was made with it
+  opened: Opened,
+  called: {
+    readonly reader: ChainReader;
+    readonly session: Session;
+    readonly reply: InvokeReply;
+    readonly request: KeyedRequest;
+    readonly output: Uint8Array;
+  },
+): Promise<ReceiptLine> {
+  const { connection, store, account } = opened;
+  const { reader, reply, request, output } = called;
+  const { id } = reply.receipt;
+  // A key of before may be answered by the receipt of another lane, of which only the payer is told everything.
+  const isReplay = reply.response.headers.has('idempotent-replayed');
+  const session = isReplay ? await openSession(opened, account) : called.session;
+  const document = await fetchReceipt(session, id);
+  const lane = laneOf(opened, called.session, document, isReplay);
+  // What was paid before under the key is not held against what is allowed now.
+  const isKnown = isReplay && store.receipts(lane).get(document.receipt.seq) === id;
   await verifyReceipt(document, {
     domain: connection.domain,
     gateway: connection.document.gateway,
     lane,
     chain: reader,
+    id,
+    functionVersion: await versionOf(reader, document, request, isReplay),
+    maxPriceUnits: isKnown ? undefined : request.maxPriceUnits,
     idempotencyKey: reply.idempotencyKey,
-    input: bodies.input ?? new Uint8Array(),
-    output: bodies.output,
+    input: request.body ?? new Uint8Array(),
+    ...(!isCompressed(reply.response) && { output }),
   });
   store.putReceipt(document);
+  const { provider, receipt } = document;
+  return { id, provider, priceUnits: receipt.price, seq: receipt.seq };
 }
 
-function outcomeOf(
-  flags: Flags,
-  { response, receipt, output, lowBalanceUnits }: Answer,
-  out: string | undefined,
-): Outcome {
+/** The lane that must have paid: the call's own, for a replay any that the account has opened here. */
+function laneOf(
+  { store, account }: Opened,
+  session: Session,
+  { receipt }: ReceiptDocument,
+  isReplay: boolean,
+): StoredLane {
+  const own = session.lane as StoredLane; // the caller was made with it
+  if (!isReplay) return own;
+  return store.lanes(account.address).find(({ signer }) => signer === receipt.signer) ?? own;
+}
+
+/**
+ * A version of the very function that was called: which one an alias meant is the gateway's word, a number is the caller's own, unless
+ * the answer is that of an earlier call.
+ */
+async function versionOf(
+  reader: ChainReader,
+  { id, function: ran }: ReceiptDocument,
+  request: InvokeRequest,
+  isReplay: boolean,
+): Promise<Hex> {
+  const [name, reference = ''] = request.function.split('@');
+  const [, number] = /@(\d{1,9})$/.exec(ran) ?? [];
+  const isPinned = /^\d+$/.test(reference) && !isReplay;
+  if (number === undefined || (isPinned && Number(reference) !== Number(number))) {
+    throw new DefaasClientError(
+      'RECEIPT_INVALID',
+      `receipt ${id} is for ${ran}, called was ${request.function}; nothing more is signed for this gateway`,
+    );
+  }
+  return reader.functionVersion(`${name}@${number}`);
+}
+
+function outcomeOf(flags: Flags, answer: Answer, out: string | undefined): Outcome {
+  const { response, receipt, output, lowBalanceUnits, isCompressed = false } = answer;
   const { id, provider, priceUnits, seq } = receipt;
   const text = decodeText(output);
   const document = {
@@ -214,24 +351,60 @@ function outcomeOf(
   const problem = problemIn(response, text);
   // The function gave no answer: there is nothing to print or to keep but why.
   if (problem) return { document, failure: problem };
-  if (out !== undefined) writeFileSync(userPath(out), output);
-  const place = out === undefined ? '' : ` · ${output.length} bytes in ${out}`;
+  const unwritten = out === undefined ? undefined : write(out, output);
+  const isKept = out !== undefined && !unwritten;
+  const place = isKept ? ` · ${output.length} bytes in ${out}` : '';
   const price = `${formatTokens(priceUnits)} tokens`;
   if (lowBalanceUnits !== undefined) {
     note(flags, `low balance: ${formatTokens(lowBalanceUnits)} tokens left, run defaas deposit`);
   }
+  if (isCompressed) {
+    note(flags, `the output was not checked against its receipt: it came compressed`);
+  }
   note(flags, `${response.status} · ${provider} · ${price} · receipt ${id}${place}`);
   const isLine = text !== undefined && process.stdout.isTTY && !text.endsWith('\n');
+  const failure = unwritten ?? answer.failure ?? refusalOf(response);
   return {
     document,
-    ...(out === undefined && { bytes: isLine ? Buffer.from(`${text}\n`) : output }),
-    ...(response.status >= 400 && {
-      failure: {
-        code: 'FUNCTION_STATUS',
-        message: `the function answered ${response.status}, and was paid for it, look at its answer`,
-      },
-    }),
+    ...(!isKept && { bytes: isLine ? Buffer.from(`${text}\n`) : output }),
+    ...(failure && { failure }),
   };
+}
+
+function refusalOf({ status }: Response): Outcome['failure'] {
+  if (status < 400) return undefined;
+  return {
+    code: 'FUNCTION_STATUS',
+    message: `the function answered ${status}, and was paid for it, look at its answer`,
+  };
+}
+
+/** What was paid for goes to stdout when it cannot go into the file after all. */
+function write(out: string, output: Uint8Array): Outcome['failure'] {
+  try {
+    writeFileSync(userPath(out), output);
+    return undefined;
+  } catch (error) {
+    return describeError(error);
+  }
+}
+
+/** Before anything is paid: what can be known of it beforehand. @throws CliError FILE_UNREADABLE */
+function refuseUnwritable(out: string): void {
+  const path = userPath(out);
+  try {
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found?.isDirectory()) throw new Error('it is a folder');
+    accessSync(found ? path : dirname(path), constants.W_OK);
+    if (!found && !statSync(dirname(path)).isDirectory()) throw new Error('its folder is a file');
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new CliError(
+      'FILE_UNREADABLE',
+      `the answer could not be written (${why}), on ${path}, so nothing was called, check --out`,
+      { cause },
+    );
+  }
 }
 
 /** What the gateway says of a function that failed. A function may call anything a problem document, so its `type` decides. */
@@ -303,6 +476,8 @@ function readHeaders({ header, file, data }: InvokeOptions, body: Uint8Array | u
     }
     headers.append(name, value);
   }
+  // What fetch decodes on the way is not what the gateway has hashed.
+  if (!headers.has('accept-encoding')) headers.set('accept-encoding', 'identity');
   if (body && !headers.has('content-type')) {
     headers.set('content-type', data === undefined ? typeOfFile(file ?? '') : typeOfText(data));
   }
