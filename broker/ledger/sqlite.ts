@@ -63,7 +63,13 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
       worker.postMessage({ id: lastId, name, args });
     });
 
-  const journal = openJournalFile(journalFile, await run('open'));
+  const journal = openJournalFile(
+    journalFile,
+    await run('open').catch(async (error) => {
+      await worker.terminate();
+      throw error;
+    }),
+  );
   const write = async (lines: readonly string[]): Promise<readonly number[]> => {
     if (ended !== undefined) throw ended;
     try {
@@ -201,12 +207,15 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     putBatch: (batch) => run('putBatch', batch),
     batches: (state) => run('batches', state),
     close: async () => {
-      await caughtUp();
-      clearTimeout(timer);
-      await journal.close();
-      await run('close');
-      worker.removeAllListeners('exit');
-      await worker.terminate();
+      try {
+        await caughtUp();
+        clearTimeout(timer);
+        await run('close');
+      } finally {
+        await journal.close();
+        worker.removeAllListeners('exit');
+        await worker.terminate();
+      }
     },
   };
 }
