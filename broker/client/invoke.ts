@@ -124,10 +124,8 @@ export function createCaller(options: CallerOptions): Caller {
   let checking: Promise<void> | undefined;
   let voucher = { ceilingUnits: 0n, header: '' };
 
-  /** Of a lane that was used before and of which nothing is remembered. */
+  /** What this memory does not know of, because it has been lost or another one signs for the lane too: by the key's own signature. */
   const recall = async () => {
-    const { ceilingUnits, verifiedSeq } = memory.read();
-    if (ceilingUnits > 0n || verifiedSeq > 0) return;
     const { gateway } = connection.document;
     const document = { ...(await fetchLane(session, lane)), ...lane, gateway };
     const signed = signedCeiling(connection.domain, document);
@@ -136,12 +134,12 @@ export function createCaller(options: CallerOptions): Caller {
     );
   };
   const checkReceipts = async () => {
-    await recall();
     const due = announced;
     for await (const document of fetchReceipts(session, lane, memory.read().verifiedSeq)) {
-      const after = memory.read();
       // Another program on this lane may have checked it in the meantime.
-      if (document.receipt.seq <= after.verifiedSeq) continue;
+      if (document.receipt.seq <= memory.read().verifiedSeq) continue;
+      if (document.receipt.cumulative > memory.read().ceilingUnits) await recall();
+      const after = memory.read();
       const { gateway } = connection.document;
       const isSigned = options.mode === 'signed';
       const known = { domain: connection.domain, gateway, lane, chain, isSigned, after };

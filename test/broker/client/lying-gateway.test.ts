@@ -81,18 +81,21 @@ describe('a client of a gateway that lies', function () {
     assert.equal(memory.read().ceilingUnits, STEP_UNITS);
   });
 
-  it('knows by its own signature how far it has signed, when it has forgotten', async () => {
+  it('knows by its own signature how far its key has signed, when it has forgotten or another program signed', async () => {
     const { caller, lane } = await callerOf(createLaneMemory());
     const { receipt } = await caller.invoke({ function: hello });
-    const forgetful = createLaneMemory();
-    const { caller: again } = await callerOf(forgetful, lane);
+    const [forgetful, behind] = [createLaneMemory(), createLaneMemory()];
+    behind.update((record) => ({ ...record, ceilingUnits: 1n }));
 
-    await again.acknowledge();
+    for (const memory of [forgetful, behind]) {
+      const { caller: again } = await callerOf(memory, lane);
+      await again.acknowledge();
 
-    assert.deepEqual(forgetful.read(), {
-      ceilingUnits: STEP_UNITS,
-      verifiedSeq: 1,
-      verifiedUnits: receipt.priceUnits,
-    });
+      assert.deepEqual(memory.read(), {
+        ceilingUnits: STEP_UNITS,
+        verifiedSeq: 1,
+        verifiedUnits: receipt.priceUnits,
+      });
+    }
   });
 });
