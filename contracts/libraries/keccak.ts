@@ -1,13 +1,24 @@
 // keccak-256 behind one function, and the hex of bytes. Every hash that a contract recomputes goes through here.
-import { createKeccak } from 'hash-wasm';
-
 /** Bytes as `0x` and lower-case hex, two digits a byte. */
 export type Hex = `0x${string}`;
 /** An account, 20 bytes, always lower-case inside our code; checksummed only where a person reads it. */
 export type Address = Hex;
 
-// The WASM is compiled once while this module loads; from then on hashing is synchronous.
-const hasher = await createKeccak(256);
+const hexDigits = nativeDigits() ?? (await wasmDigits());
+
+/** Node's own, where its OpenSSL has it: 2.1 us for 384 bytes, two thirds of what WASM takes. A browser has no such module. */
+function nativeDigits(): ((bytes: Uint8Array) => string) | undefined {
+  const crypto = globalThis.process?.getBuiltinModule?.('node:crypto');
+  if (!crypto?.getHashes().includes('keccak-256')) return undefined;
+  return (bytes) => crypto.hash('keccak-256', bytes, 'hex');
+}
+
+/** The WASM is compiled once while this module loads; from then on hashing is synchronous. */
+async function wasmDigits(): Promise<(bytes: Uint8Array) => string> {
+  const { createKeccak } = await import('hash-wasm');
+  const hasher = await createKeccak(256);
+  return (bytes) => hasher.init().update(bytes).digest();
+}
 
 const PAIRS: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
   byte.toString(16).padStart(2, '0'),
@@ -20,14 +31,14 @@ for (let digit = 0; digit < 16; digit += 1) {
   DIGITS[digit.toString(16).toUpperCase().charCodeAt(0)] = digit;
 }
 
-/** keccak-256 of `bytes`, 32 bytes. About 3 us for 384 bytes; 27 ms for 6 MiB, so never of a body. */
+/** keccak-256 of `bytes`, 32 bytes. Of 6 MiB it takes 20 ms and more, so it is never taken of a body. */
 export function keccak256(bytes: Uint8Array): Uint8Array {
-  return hasher.init().update(bytes).digest('binary');
+  return fromHex(keccak256Hex(bytes));
 }
 
 /** keccak-256 of `bytes` as 66 characters of hex. */
 export function keccak256Hex(bytes: Uint8Array): Hex {
-  return `0x${hasher.init().update(bytes).digest()}`;
+  return `0x${hexDigits(bytes)}`;
 }
 
 /** Lower-case hex of `bytes`, with `0x`. */

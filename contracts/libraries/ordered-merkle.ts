@@ -1,5 +1,5 @@
 // The ordered Merkle tree of receipt groups, lanes and batches: position is part of what is proven. Twin of OrderedMerkle.sol.
-import { fromHex, type Hex, keccak256, toHex, writeHex } from './keccak.ts';
+import { fromHex, type Hex, keccak256, keccak256Hex, toHex, writeHex } from './keccak.ts';
 
 /** Bytes of a node. */
 const NODE_BYTES = 32;
@@ -125,7 +125,7 @@ function levelsOf(leaves: readonly Hex[]): Uint8Array[] {
     const above = new Uint8Array(Math.ceil(count / 2) * NODE_BYTES);
     for (let i = 0; i + 1 < count; i += 2) {
       const pair = level.subarray(i * NODE_BYTES, (i + 2) * NODE_BYTES);
-      above.set(keccak256(pair), (i / 2) * NODE_BYTES);
+      writeHex(keccak256Hex(pair), above, (i / 2) * NODE_BYTES, NODE_BYTES);
     }
     if (count % 2 === 1) above.set(level.subarray(-NODE_BYTES), above.length - NODE_BYTES);
     level = above;
