@@ -1,6 +1,7 @@
 // The HTTP edge: calls of functions straight from Node's server, all else through Fastify, one plugin per resource; every error
 // a problem document (RFC 9457).
-import { createServer as createHttpServer } from 'node:http';
+import { createServer as createHttpServer, type Server } from 'node:http';
+import type { Socket } from 'node:net';
 import fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -20,9 +21,11 @@ import { deploymentRoutes } from './routes/deployments.ts';
 import { epochRoutes } from './routes/epochs.ts';
 import { createFunctionCalls } from './routes/functions.ts';
 import { houseRoutes } from './routes/house.ts';
+import { incomingCall } from './routes/incoming-call.ts';
 import { laneRoutes } from './routes/lanes.ts';
 import { logRoutes } from './routes/logs.ts';
 import { oauthRoutes } from './routes/oauth.ts';
+import { createPlainLane, type PlainLane } from './routes/plain-lane.ts';
 import { problemReply } from './routes/problem.ts';
 import { receiptRoutes } from './routes/receipts.ts';
 import { secretRoutes } from './routes/secrets.ts';
@@ -41,27 +44,37 @@ const KEEP_ALIVE_MS = 72_000;
 export function createServer(gateway: Gateway): FastifyInstance {
   const loggerInstance: FastifyBaseLogger = gateway.log;
   const own = new Set<string>();
-  const { requestTimeoutMs, waitingMaxBytes, functionsOrigin } = gateway.config;
+  const { requestTimeoutMs, waitingMaxBytes, functionsOrigin, bodyMaxBytes } = gateway.config;
+  const headersTimeoutMs = Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs);
   const slowClients = createSlowClients({ maxBytes: waitingMaxBytes, stallMs: requestTimeoutMs });
   const calls = createFunctionCalls({
     gateway,
-    slowClients,
     // A proof may name the functions' own origin; nobody signs in there, for it is a stranger's.
     origins: () => [...ownOrigins(server, gateway), ...(functionsOrigin ? [functionsOrigin] : [])],
     isOwn: (method, path) => path !== '/' && own.has(`${method} ${path.split('/', 2)[1]}`),
   });
+  const ofCalls = { slowClients, maxBytes: bodyMaxBytes };
+  const lane = createPlainLane({
+    ...ofCalls,
+    take: calls.take,
+    firstRequestMs: headersTimeoutMs,
+    keepAliveMs: KEEP_ALIVE_MS,
+  });
   const server: FastifyInstance = fastify({
     serverFactory: (handler) =>
-      createHttpServer(
-        {
-          requestTimeout: requestTimeoutMs,
-          headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs),
-          connectionsCheckingInterval: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs) / 2,
-          keepAliveTimeout: KEEP_ALIVE_MS,
-        },
-        (request, response) => {
-          if (!calls.take(request, response)) handler(request, response);
-        },
+      behindLane(
+        lane,
+        createHttpServer(
+          {
+            requestTimeout: requestTimeoutMs,
+            headersTimeout: headersTimeoutMs,
+            connectionsCheckingInterval: headersTimeoutMs / 2,
+            keepAliveTimeout: KEEP_ALIVE_MS,
+          },
+          (request, response) => {
+            if (!calls.take(incomingCall(request, response, ofCalls))) handler(request, response);
+          },
+        ),
       ),
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
@@ -84,7 +97,10 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.addHook('onRequest', async (_request, { raw }) => {
     raw.once('prefinish', () => slowClients.awaitReader(raw));
   });
-  server.addHook('preClose', async () => calls.end());
+  server.addHook('preClose', async () => {
+    calls.end();
+    lane.end();
+  });
   server.addHook('onRoute', ({ method, url }) => {
     const [, word] = /^\/functions\/:owner\/:name\/([a-z-]+)/.exec(url) ?? [];
     for (const one of word === undefined ? [] : [method].flat()) own.add(`${one} ${word}`);
@@ -103,6 +119,16 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.register(settlementRoutes, { gateway });
   server.register(houseRoutes, { gateway });
   return server;
+}
+
+/** Node's server, which gets a connection when the lane has done with it. */
+function behindLane(lane: PlainLane, server: Server): Server {
+  const listeners = server.listeners('connection');
+  server.removeAllListeners('connection');
+  const toNode = (socket: Socket): void => {
+    for (const listener of listeners) listener.call(server, socket);
+  };
+  return server.on('connection', (socket) => lane.serve(socket, toNode));
 }
 
 function sendError(request: FastifyRequest, reply: FastifyReply, error: DefaasError): FastifyReply {

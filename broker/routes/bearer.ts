@@ -1,11 +1,11 @@
 // What a request shows for itself, and what the control routes ask of it: that there is a token, and who signed it.
-import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Credential } from '../invocation/authenticate.ts';
 import type { AccessToken, TokenLane } from '../tokens.ts';
+import type { RequestHead } from './incoming-call.ts';
 
 /** A longer one is none of ours. */
 const MAX_TOKEN_CHARACTERS = 8_192;
@@ -26,7 +26,7 @@ export function proofOf(gateway: Gateway, request: FastifyRequest): Credential['
  * @throws DefaasError TOKEN_INVALID  another scheme   @throws DefaasError DPOP_INVALID  no proof, or more than one
  */
 export function credentialIn(
-  request: IncomingMessage,
+  request: RequestHead,
   origins: () => readonly string[],
 ): Credential | undefined {
   const header = request.headers.authorization;
@@ -49,7 +49,7 @@ export function credentialIn(
 }
 
 /** The DPoP header of a request, with what it has to be for. @throws DefaasError DPOP_INVALID  more than one, or none that could be a JWT */
-function proofIn(request: IncomingMessage, origins: () => readonly string[]): Credential['proof'] {
+function proofIn(request: RequestHead, origins: () => readonly string[]): Credential['proof'] {
   const { dpop } = request.headers;
   if (dpop === undefined) return undefined;
   if (typeof dpop !== 'string' || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(dpop)) {

@@ -1,6 +1,5 @@
 // ANY /functions/{owner}/{name}[@version][/path]: an HTTP request or a CloudEvent becomes an Invocation, its Answer a reply.
-// Straight on Node's http, below Fastify: of all requests these are the many, and Fastify's share of one is 50 us of CPU.
-import type { IncomingMessage, ServerResponse } from 'node:http';
+// Below Fastify, whose share of a request is 50 us of CPU: of all requests these are the many.
 import { DefaasError, ERRORS, problemOf, toDefaasError } from '../errors.ts';
 import { eventOf } from '../events/codec.ts';
 import type { Gateway } from '../gateway.ts';
@@ -11,24 +10,19 @@ import { confined } from '../invocation/reply.ts';
 import { resolveTarget } from '../invocation/resolve.ts';
 import { createReadRouting } from '../invocation/routing.ts';
 import { credentialIn } from './bearer.ts';
-import { readBody } from './body.ts';
+import type { IncomingCall, RequestHead } from './incoming-call.ts';
 import { problemReply } from './problem.ts';
-import type { SlowClients } from './slow-clients.ts';
 
 const NO_BODY = new Uint8Array();
 /** Owner, name, reference and the function's own path in a raw URL path. */
 const FUNCTION_PATH =
   /^\/functions\/([0-9a-zA-Z-]{1,63})\/([a-z0-9-]{1,63})(?:(?:@|%40)([a-z0-9-]{1,63}))?(\/[^?]*)?(?:\?(.*))?$/;
-/** Up to here a body is copied behind its head. */
-const SMALL_BODY_BYTES = 16 * 1024;
-/** Replies that have no body and no length of one (RFC 9110 section 8.6). */
-const BODYLESS = new Set([204, 304]);
 
 const readRouting = createReadRouting();
 
 export interface FunctionCalls {
-  /** Takes a request whose path is that of a function and of no other route; false leaves it to those. */
-  take(request: IncomingMessage, response: ServerResponse): boolean;
+  /** Takes a call whose path is that of a function and of no other route; false leaves it to those. */
+  take(call: IncomingCall): boolean;
   /** From now on a connection ends with its next answer. */
   end(): void;
 }
@@ -37,7 +31,6 @@ interface FunctionCallsOptions {
   readonly gateway: Gateway;
   /** Where the gateway is reached: what a DPoP proof may name. */
   readonly origins: () => readonly string[];
-  readonly slowClients: SlowClients;
   /** Whether the gateway has a route of its own for a path below a function's address. */
   readonly isOwn: (method: string, path: string) => boolean;
 }
@@ -47,17 +40,16 @@ type FunctionAddress = Pick<Invocation, 'owner' | 'name' | 'reference' | 'path' 
 
 interface Exchange {
   readonly id: string;
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+  readonly call: IncomingCall;
   readonly address: FunctionAddress;
   /** It came to the origin that is for functions alone. */
   readonly isApart: boolean;
-  /** What every reply carries, an answer or a problem: names and values in turn, as `writeHead` takes them. */
+  /** What every reply carries, an answer or a problem: names and values in turn. */
   readonly always: string[];
 }
 
 export function createFunctionCalls(options: FunctionCallsOptions): FunctionCalls {
-  const { gateway, origins, slowClients } = options;
+  const { gateway, origins } = options;
   const { functionsOrigin } = gateway.config;
   const functionsHost = functionsOrigin && new URL(functionsOrigin).host;
   let underWay = 0;
@@ -72,10 +64,7 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
   const answer = async (exchange: Exchange): Promise<void> => {
     // Before the body, so that nothing is read in vain; and after it, for slow bodies take no places.
     refuseOverload();
-    const body = await readBody(exchange.request, {
-      slowClients,
-      maxBytes: gateway.config.bodyMaxBytes,
-    });
+    const body = await exchange.call.body();
     refuseOverload();
     underWay += 1;
     try {
@@ -88,17 +77,16 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
   };
 
   return {
-    take: (request, response) => {
-      const address = addressIn(request.url ?? '');
-      if (address === undefined || options.isOwn(request.method ?? '', address.path)) return false;
+    take: (call) => {
+      const address = addressIn(call.url ?? '');
+      if (address === undefined || options.isOwn(call.method ?? '', address.path)) return false;
       const always = isEnding ? ['connection', 'close'] : [];
-      const isApart = functionsHost !== undefined && request.headers.host === functionsHost;
-      const exchange = { id: crypto.randomUUID(), request, response, address, isApart, always };
+      const isApart = functionsHost !== undefined && call.headers.host === functionsHost;
+      const exchange = { id: crypto.randomUUID(), call, address, isApart, always };
       answer(exchange)
         .catch((error: unknown) => sendProblem(gateway, exchange, error))
         // What the version's CORS says may be no header at all: then there is no reply that it could go with.
-        .catch(() => response.destroy())
-        .then(() => slowClients.awaitReader(response));
+        .catch(() => call.destroy());
       return true;
     },
     end: () => {
@@ -126,24 +114,24 @@ function declareCors(gateway: Gateway, invocation: Invocation, { always }: Excha
 }
 
 function invocationOf(
-  { id, request, address, isApart }: Exchange,
+  { id, call, address, isApart }: Exchange,
   body: Uint8Array,
   origins: FunctionCallsOptions['origins'],
 ): Invocation {
-  const headers = headersOf(request.rawHeaders, isApart);
+  const headers = headersOf(call.rawHeaders, isApart);
   const event = eventOf(headers, body);
-  const routing = single(request, 'defaas-routing');
+  const routing = single(call, 'defaas-routing');
   return {
     id,
     ...address,
-    method: request.method ?? 'GET',
+    method: call.method ?? 'GET',
     headers,
     body,
-    credential: credentialIn(request, origins),
-    signedCall: single(request, 'defaas-call'),
-    voucher: single(request, 'defaas-voucher'),
-    idempotencyKey: single(request, 'idempotency-key') ?? (event && `${event.source}\n${event.id}`),
-    maxPriceUnits: maxPriceOf(single(request, 'defaas-max-price')),
+    credential: credentialIn(call, origins),
+    signedCall: single(call, 'defaas-call'),
+    voucher: single(call, 'defaas-voucher'),
+    idempotencyKey: single(call, 'idempotency-key') ?? (event && `${event.source}\n${event.id}`),
+    maxPriceUnits: maxPriceOf(single(call, 'defaas-max-price')),
     routing: routing === undefined ? undefined : readRouting(routing),
   };
 }
@@ -179,36 +167,23 @@ function sendAnswer(exchange: Exchange, answer: Answer): void {
 
 function sendProblem(gateway: Gateway, exchange: Exchange, thrown: unknown): void {
   const error = toDefaasError(thrown);
-  const { id, request } = exchange;
+  const { id, call } = exchange;
   if (error.code === 'INTERNAL') {
     gateway.log.error({ err: error.cause ?? error, invocationId: id }, 'request failed');
   }
-  const { authorization } = request.headers;
+  const { authorization } = call.headers;
   const { status, headers, body } = problemReply(error, { id, authorization });
   reply(exchange, status, headers.flat(), Buffer.from(body));
 }
 
 /** A repeated name stays apart: lists may (RFC 9110 section 5.2), `set-cookie` must. */
 function reply(
-  { response, always }: Exchange,
+  { call, always }: Exchange,
   status: number,
   headers: readonly string[],
   body: Uint8Array,
 ): void {
-  // The caller has gone.
-  if (response.destroyed) return;
-  if (BODYLESS.has(status)) {
-    response.writeHead(status, [...always, ...headers]).end();
-    return;
-  }
-  response.writeHead(status, [...always, ...headers, 'content-length', String(body.length)]);
-  // As one text with its head it goes out in one write, which costs half of two.
-  if (body.length <= SMALL_BODY_BYTES) response.end(bytesToLatin1(body), 'latin1');
-  else response.end(body);
-}
-
-function bytesToLatin1(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
+  if (!call.isGone) call.reply(status, [...always, ...headers], body);
 }
 
 /** Cookies are the origin's: of the gateway's own, and of whatever else runs on its host, a function sees none. */
@@ -221,8 +196,8 @@ function headersOf(raw: readonly string[], isApart: boolean): Headers {
   return headers;
 }
 
-function single(request: IncomingMessage, name: string): string | undefined {
-  const value = request.headers[name];
+function single({ headers }: RequestHead, name: string): string | undefined {
+  const value = headers[name];
   if (Array.isArray(value)) {
     throw new DefaasError(
       'REQUEST_INVALID',

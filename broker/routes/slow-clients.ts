@@ -1,8 +1,9 @@
 // What clients make the gateway hold: bodies that still arrive, replies that nobody reads. Bounded; where it is too much, the oldest goes.
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 
-/** One exchange, named by its request while that arrives and by its response after. */
-type Client = IncomingMessage | ServerResponse;
+/** One exchange, named by its request while that arrives and by its response after; on the plain lane by its connection. */
+type Client = IncomingMessage | ServerResponse | Socket;
 
 export interface SlowClients {
   /** Counts bytes of a request's body that the gateway has, while more of it is to come. */
@@ -11,6 +12,8 @@ export interface SlowClients {
   release(client: Client): void;
   /** Counts what of a reply is still here after its end, until it is read, or its reader does nothing for too long. */
   awaitReader(response: ServerResponse): void;
+  /** As `awaitReader`, of what was written to a connection that stays, and tells when all of it is out, or the connection gone. */
+  awaitSent(socket: Socket, onSent: () => void): void;
   /** The chunks of a reply, each counted until the next is asked for; a reader that does nothing for too long is cut off. */
   stream(response: ServerResponse, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
 }
@@ -51,6 +54,15 @@ export function createSlowClients({ maxBytes, stallMs }: SlowClientsOptions): Sl
       // Without a listener Node closes the connection; each byte that goes out begins the time anew.
       response.setTimeout(stallMs);
       hold(response, bytes);
+    },
+    awaitSent: (socket, onSent) => {
+      hold(socket, socket.writableLength);
+      socket.setTimeout(stallMs);
+      // Behind the rest: when it is out, so is that.
+      socket.write('', () => {
+        release(socket);
+        onSent();
+      });
     },
     async *stream(response, chunks) {
       response.setTimeout(stallMs);
