@@ -442,17 +442,22 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
 
   async function attempt(
     { url }: Deployment,
-    { callId, body, ...call }: InvokeRequest,
+    { callId, method, path, query, headers: ofCall, body }: InvokeRequest,
     key: string | undefined,
     signal: AbortSignal,
   ): Promise<Answer> {
-    const headers = {
-      'x-functions-key': key ?? '',
-      'x-defaas-call': Buffer.from(JSON.stringify(call)).toString('base64url'),
-      'x-ms-client-request-id': callId,
+    const call = JSON.stringify({ method, path, query, headers: ofCall });
+    const headers = [
+      'x-functions-key',
+      key ?? '',
+      'x-defaas-call',
+      Buffer.from(call).toString('base64url'),
+      'x-ms-client-request-id',
+      callId,
       // So that nothing on the way takes the body for text.
-      'content-type': 'application/octet-stream',
-    };
+      'content-type',
+      'application/octet-stream',
+    ];
     const request = { origin: url, path: '/', method: 'POST', headers, body };
     return sender.send(request, { signal, maxResponseBytes: limits.maxResponseBytes });
   }
