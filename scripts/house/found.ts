@@ -74,7 +74,7 @@ async function isDeployed(provider: JsonRpcProvider, file: string): Promise<bool
 
 if (import.meta.main) {
   await main().then(
-    () => process.send?.({ ready: {} }, () => process.disconnect()),
+    () => process.send?.({ ready: {} }, () => process.disconnect?.()),
     (error: unknown) => {
       process.stderr.write(`${errorLine(error)}\n`);
       process.exit(1);

@@ -164,7 +164,7 @@ async function awaitBlock(connection: Connection, number: number): Promise<void>
 
 if (import.meta.main) {
   await main().then(
-    () => process.send?.({ ready: {} }, () => process.disconnect()),
+    () => process.send?.({ ready: {} }, () => process.disconnect?.()),
     (error: unknown) => {
       process.stderr.write(`${errorLine(error)}\n${error instanceof Error ? error.stack : ''}\n`);
       process.exit(1);
