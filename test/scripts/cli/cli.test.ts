@@ -72,10 +72,12 @@ describe('defaas', () => {
       ['invoke', 'hello', '--header', 'nonsense'],
     ];
 
-    const ended = await Promise.all(lines.map((words) => defaas(words)));
+    const ended = await Promise.all(
+      lines.map(async (words) => ({ words, ...(await defaas(words)) })),
+    );
 
-    for (const [index, { code, stdout, stderr }] of ended.entries()) {
-      assert.equal(code, 2, lines[index]?.join(' '));
+    for (const { words, code, stdout, stderr } of ended) {
+      assert.equal(code, 2, words.join(' '));
       assert.equal(stdout, '');
       assert.match(stderr, /^USAGE: [^\n]+\n$/);
     }
