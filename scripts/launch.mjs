@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The launcher: every npm script and the `defaas` command begin here, on any Node from 20 on.
-// On an older Node it finds Node 24 and runs itself there; on Node 24 it installs what is missing and becomes the command.
+// On an older Node it finds Node 26 and runs itself there; on Node 26 it installs what is missing and becomes the command.
 // Everything it prints goes to stderr: stdout belongs to the command. Only `node:` imports, and it parses on Node 20.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -10,9 +10,9 @@ import { constants } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const NODE_MAJOR = 24;
+const NODE_MAJOR = 26;
 /** The Node that npx fetches where the user's own is older, exact (npm package `node`). */
-const NODE_VERSION = '24.21.0';
+const NODE_VERSION = '26.10.0';
 
 /** npm script -> its program and fixed arguments. Any other word is a command of `defaas`. A program runs when imported. */
 const COMMANDS = {
@@ -45,9 +45,9 @@ const installLock = join(root, '.install.lock');
 
 process.env.INIT_CWD ??= process.cwd();
 if (Number.parseInt(process.versions.node, 10) >= NODE_MAJOR) await becomeCommand();
-else await runOnNode24();
+else await runOnNode26();
 
-/** On Node 24: install if needed, then import the command's program, so that no process stands in between. */
+/** On Node 26: install if needed, then import the command's program, so that no process stands in between. */
 async function becomeCommand() {
   process.chdir(root);
   if (existsSync(lockfile) && !isStamped()) await install();
@@ -64,9 +64,9 @@ async function becomeCommand() {
   module.runMain();
 }
 
-/** On an older Node: this file again under Node 24; signals, exit code and streams pass through. */
-async function runOnNode24() {
-  const node = await findNode24();
+/** On an older Node: this file again under Node 26; signals, exit code and streams pass through. */
+async function runOnNode26() {
+  const node = await findNode26();
   const { code, signal } = await run(
     node,
     [fileURLToPath(import.meta.url), ...process.argv.slice(2)],
@@ -84,10 +84,10 @@ async function runOnNode24() {
   process.exit(code ?? 128 + constants.signals[signal]);
 }
 
-/** Path of a Node 24: that of the last install, else the pinned one, which npx fetches once and npm's cache keeps. */
-async function findNode24() {
+/** Path of a Node 26: that of the last install, else the pinned one, which npx fetches once and npm's cache keeps. */
+async function findNode26() {
   const known = readJson(stampFile)?.node;
-  if (isNode24(known)) return known;
+  if (isNode26(known)) return known;
   const npm = findNpm();
   say(`this is Node ${process.versions.node}: looking for Node ${NODE_VERSION} with npx ...`);
   const { code, stdout } = npm
@@ -112,16 +112,16 @@ async function findNode24() {
     : { code: 1, stdout: '' };
   const found = stdout.trim().split('\n').at(-1);
   // Under `--ignore-scripts` the package `node` leaves the old Node in place without an error.
-  if (code === 0 && isNode24(found)) return found;
+  if (code === 0 && isNode26(found)) return found;
   const again = `npx -y -p node@${NODE_VERSION} node scripts/launch.mjs ${process.argv.slice(2).join(' ')}`;
   fail(
-    'NODE_24_MISSING',
+    'NODE_26_MISSING',
     `Node ${NODE_MAJOR} is needed, this is Node ${process.versions.node}, and npx could not fetch node@${NODE_VERSION}; ` +
       `install Node ${NODE_MAJOR} or newer, or with a network run: ${again.trim()}`,
   );
 }
 
-function isNode24(path) {
+function isNode26(path) {
   if (!path || !existsSync(path)) return false;
   const { stdout } = spawnSync(path, ['-p', 'process.versions.node'], { encoding: 'utf8' });
   return Number.parseInt(stdout, 10) >= NODE_MAJOR;

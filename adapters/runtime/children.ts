@@ -58,7 +58,7 @@ export interface Children {
 const MEMORY_POLL_MS = 50;
 
 /**
- * What Node 24 reserves as data (RLIMIT_DATA) before it runs a line: 590 MB measured on linux-x64. The limit is a
+ * What Node 26 reserves as data (RLIMIT_DATA) before it runs a line: 562 MiB measured on linux-x64. The limit is a
  * backstop for what is allocated between two looks; below this it would not start.
  */
 const DATA_MARGIN_MIB = 768;

@@ -27,7 +27,7 @@ import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
 /** Oldest Node that the product runs on. */
-const NODE_MAJOR = 24;
+const NODE_MAJOR = 26;
 /** Role whose key the local house's operator has. */
 const OPERATOR = 'gateway';
 /** A price list is to be looked at again after 90 days, ms. */
@@ -104,7 +104,7 @@ function checkNode(): string {
   const { node } = process.versions;
   if (Number.parseInt(node, 10) >= NODE_MAJOR) return node;
   throw Object.assign(new Error(`this is Node ${node}, install Node ${NODE_MAJOR} or newer`), {
-    code: 'NODE_24_MISSING',
+    code: 'NODE_26_MISSING',
   });
 }
 

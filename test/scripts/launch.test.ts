@@ -45,7 +45,7 @@ describe('launch', () => {
     return child;
   };
 
-  it('becomes the command on Node 24, with its arguments and exit code', async () => {
+  it('becomes the command on Node 26, with its arguments and exit code', async () => {
     const child = launch(process.execPath, ['defaas', 'list', '--json', '--fail']);
 
     const [said, [code]] = await Promise.all([readLine(child), once(child, 'exit')]);
@@ -96,10 +96,10 @@ describe('launch', () => {
   const onOlderNode = olderNode
     ? it
     : (title: string, _body: () => Promise<void>) =>
-        it.skip(`${title} (no Node older than 24 on this machine)`);
+        it.skip(`${title} (no Node older than 26 on this machine)`);
 
-  onOlderNode('runs the command under the Node 24 of the last install', async () => {
-    stampNode24(folder);
+  onOlderNode('runs the command under the Node 26 of the last install', async () => {
+    stampNode(folder);
     const child = launch(olderNode ?? '', ['defaas', '--fail']);
 
     const [said, [code]] = await Promise.all([readLine(child), once(child, 'exit')]);
@@ -109,7 +109,7 @@ describe('launch', () => {
   });
 
   onOlderNode('passes SIGTERM on and waits for the command to end', async () => {
-    stampNode24(folder);
+    stampNode(folder);
     const child = launch(olderNode ?? '', ['defaas', '--wait']);
     const { pid } = await readLine(child);
 
@@ -120,7 +120,7 @@ describe('launch', () => {
   });
 
   onOlderNode('leaves no orphan when it is killed', async () => {
-    stampNode24(folder);
+    stampNode(folder);
     const child = launch(olderNode ?? '', ['defaas', '--wait']);
     const { pid } = await readLine(child);
 
@@ -129,18 +129,29 @@ describe('launch', () => {
     await gone(pid);
   });
 
-  onOlderNode('says NODE_24_MISSING when there is none to be had', async () => {
+  onOlderNode('looks for another where the last install was by an older Node', async () => {
+    stampNode(folder, olderNode);
     const child = launch(olderNode ?? '', ['defaas', 'list'], { PATH: withoutNpm });
     const errors = child.stderr.setEncoding('utf8').toArray();
 
     const [code] = await once(child, 'exit');
 
     assert.equal(code, 1);
-    assert.match((await errors).join(''), /^NODE_24_MISSING: .*npx -y -p node@24/m);
+    assert.match((await errors).join(''), /looking for Node 26.*^NODE_26_MISSING: /ms);
+  });
+
+  onOlderNode('says NODE_26_MISSING when there is none to be had', async () => {
+    const child = launch(olderNode ?? '', ['defaas', 'list'], { PATH: withoutNpm });
+    const errors = child.stderr.setEncoding('utf8').toArray();
+
+    const [code] = await once(child, 'exit');
+
+    assert.equal(code, 1);
+    assert.match((await errors).join(''), /^NODE_26_MISSING: .*npx -y -p node@26/m);
   });
 });
 
-/** A Node older than 24, wherever the PATH has one. */
+/** A Node older than 26, wherever the PATH has one. */
 function findOlderNode(): string | undefined {
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/bin'];
   return folders
@@ -148,15 +159,15 @@ function findOlderNode(): string | undefined {
     .find((node) => {
       try {
         const version = execFileSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' });
-        return Number.parseInt(version, 10) < 24;
+        return Number.parseInt(version, 10) < 26;
       } catch {
         return false;
       }
     });
 }
 
-function stampNode24(folder: string): void {
-  const stamp = { node: process.execPath, lockHash: '' };
+function stampNode(folder: string, node = process.execPath): void {
+  const stamp = { node, lockHash: '' };
   writeFileSync(join(folder, 'node_modules/.launch-stamp.json'), JSON.stringify(stamp));
 }
 
