@@ -102,7 +102,7 @@ export function probeIsolation(dir: string): Isolation {
   return fault ? trustCode(dir, `no sandbox: ${fault}`) : sandbox;
 }
 
-/** The permission model alone: code can still reach the network, signal processes and use up the disk. */
+/** The permission model alone: code can still signal processes and use up the disk. */
 export function trustCode(dir: string, why: string): Isolation {
   return {
     kind: 'trusted',
@@ -208,7 +208,7 @@ function readOnly(path: string, inside: string): string[] {
   return ['--ro-bind', path, inside];
 }
 
-/** Node's own walls: it reads and writes nothing else, starts no process, no worker, no addon, no inspector. */
+/** Node's own walls: it reads and writes nothing else; no network, no process, no worker, no addon, no inspector. */
 function nodeFlags(of: {
   readonly readable: readonly string[];
   readonly writable: string;

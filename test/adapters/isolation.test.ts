@@ -34,29 +34,45 @@ describe(`isolation${reason}`, () => {
   describeOnSandbox('without Node’s permission model', () => testWalls(withoutPermissionModel));
   after(() => rmSync(root, { recursive: true, force: true }));
 
-  it('where there is no sandbox, files of the host are still refused', async () => {
-    const dir = mkdtempSync(join(root, 'local-'));
-    const isolation = trustCode(join(dir, 'isolation'), 'as a test');
-    const provider = createLocal({
-      dir,
-      gateway: '0xgateway',
-      isolation,
-      trustedPublishers: 'any',
-    });
-    const signal = AbortSignal.timeout(30_000);
-    const deployment = await provider.deploy(createSpec('local', { handler: HANDLER }), { signal });
-    writeFileSync(join(dir, 'secret'), 'x');
+  describe('where there is no sandbox', () => {
+    let dir: string;
+    let provider: Provider;
+    let deployment: Deployment;
 
-    const body = Buffer.from(JSON.stringify(['/etc/passwd', join(dir, 'secret'), '/root']));
-    const result = await provider.invoke(deployment, createRequest({ path: '/read', body }), {
-      signal,
+    beforeEach(async () => {
+      dir = mkdtempSync(join(root, 'local-'));
+      const isolation = trustCode(join(dir, 'isolation'), 'as a test');
+      provider = createLocal({ dir, gateway: '0xgateway', isolation, trustedPublishers: 'any' });
+      const signal = AbortSignal.timeout(30_000);
+      deployment = await provider.deploy(createSpec('local', { handler: HANDLER }), { signal });
+    });
+    afterEach(() => provider.close());
+
+    const attempt = async (path: string, aims: unknown = []): Promise<Got> => {
+      const body = Buffer.from(JSON.stringify(aims));
+      const signal = AbortSignal.timeout(30_000);
+      const result = await provider.invoke(deployment, createRequest({ path, body }), { signal });
+      assert.ok(result.ok);
+      return JSON.parse(Buffer.from(result.body).toString());
+    };
+
+    it('files of the host are still refused', async () => {
+      writeFileSync(join(dir, 'secret'), 'x');
+
+      const got = await attempt('/read', ['/etc/passwd', join(dir, 'secret'), '/root']);
+
+      for (const { refused } of Object.values(got)) assert.equal(refused, 'ERR_ACCESS_DENIED');
+      assert.equal(provider.isolation, 'trusted');
     });
 
-    assert.ok(result.ok);
-    const got: Got = JSON.parse(Buffer.from(result.body).toString());
-    for (const { refused } of Object.values(got)) assert.equal(refused, 'ERR_ACCESS_DENIED');
-    assert.equal(provider.isolation, 'trusted');
-    await provider.close();
+    it('the network is still refused', async () => {
+      const got = await attempt('/connect', [['127.0.0.1', 1], join(dir, 'a.sock')]);
+      const { interfaces: _, ...others } = await attempt('/network');
+
+      for (const { refused } of Object.values({ ...got, ...others })) {
+        assert.equal(refused, 'ERR_ACCESS_DENIED');
+      }
+    });
   });
 
   it('has a filter of system calls for the machines that Node runs on here', () => {
