@@ -7,7 +7,7 @@ const MAX_HEAD_BYTES = 16 * 1024;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/;
 const HEADER_LINE =
   /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t ]*((?:[\x21-\x7e\x80-\xff]+(?:[\t ]+[\x21-\x7e\x80-\xff]+)*)?)[\t ]*$/;
-const CHUNK_LINE = /^([0-9A-Fa-f]{1,8})[\t ]*(?:;[\t\x20-\x7e\x80-\xff]*)?$/;
+const CHUNK_LINE = /^([0-9A-Fa-f]{1,8})(?:;[\t\x20-\x7e\x80-\xff]*)?$/;
 const LENGTH = /^\d{1,15}$/;
 const NO_BYTES = Buffer.alloc(0);
 
@@ -42,7 +42,8 @@ export class AnswerReader {
   #trailerBytes = 0;
   /** The begin of a head or line that has not come whole. */
   #held: Buffer = NO_BYTES;
-  #body: Buffer[] = [];
+  /** Room for the body, which is filled up to `#bodyBytes`. Not a list: a body of tiny chunks would be a hundred times its size. */
+  #room: Buffer = NO_BYTES;
   #bodyBytes = 0;
 
   /** `method` is the request's: an answer to HEAD has no body, whatever its head says. */
@@ -52,8 +53,7 @@ export class AnswerReader {
   }
 
   get body(): Buffer {
-    const [first = NO_BYTES] = this.#body;
-    return this.#body.length <= 1 ? first : Buffer.concat(this.#body, this.#bodyBytes);
+    return this.#room.subarray(0, this.#bodyBytes);
   }
 
   /**
@@ -83,7 +83,7 @@ export class AnswerReader {
     // 1xx are heads before the answer (RFC 9110 section 15.2).
     do {
       const headEnd = bytes.indexOf(HEAD_END, at);
-      if ((headEnd < 0 ? bytes.length : headEnd) - at > MAX_HEAD_BYTES) {
+      if ((headEnd < 0 ? bytes.length - 3 : headEnd) - at > MAX_HEAD_BYTES) {
         throw new AnswerError(`a head of more than ${MAX_HEAD_BYTES} bytes`);
       }
       if (headEnd < 0) return this.#hold(bytes, at);
@@ -98,7 +98,10 @@ export class AnswerReader {
     const [, minor, status] = STATUS_LINE.exec(statusLine) ?? [];
     if (status === undefined) throw new AnswerError('no status line of HTTP/1.1');
     this.status = Number(status);
-    if (this.status === 101) throw new AnswerError('a switch of protocols that nobody asked for');
+    const isOld = minor === '0';
+    if (this.status === 101 || (this.status < 200 && isOld)) {
+      throw new AnswerError('a switch of protocols that nobody asked for');
+    }
     // No prototype: a header may be called as what every object has.
     const headers: Record<string, string | string[]> = Object.create(null);
     for (const line of lines) {
@@ -110,29 +113,31 @@ export class AnswerReader {
       headers[name] = known === undefined ? value : [known, value].flat();
     }
     this.headers = headers;
-    if (this.status >= 200) this.#frame(headers, minor === '0');
+    if (this.status >= 200) this.#frame(headers, isOld);
   }
 
   /** RFC 9112 section 6.3. */
   #frame(headers: Record<string, string | string[]>, isOld: boolean): void {
     const { connection, 'transfer-encoding': encoding, 'content-length': length } = headers;
     const options = String(connection ?? '').toLowerCase();
-    this.isLast = isOld || /(?:^|[ ,])close(?:$|[ ,])/.test(options);
+    this.isLast = isOld || /(?:^|[\t ,])close(?:$|[\t ,])/.test(options);
+    const isLength = length === undefined || (typeof length === 'string' && LENGTH.test(length));
+    const isEncoding =
+      encoding === undefined ||
+      (String(encoding).toLowerCase() === 'chunked' && length === undefined && !isOld);
+    if (!isLength || !isEncoding) {
+      throw new AnswerError('a body whose end cannot be known for sure');
+    }
     if (this.#method === 'HEAD' || this.status === 204 || this.status === 304) {
       this.#framing = 'none';
     } else if (encoding !== undefined) {
-      if (length !== undefined || isOld || String(encoding).toLowerCase() !== 'chunked') {
-        throw new AnswerError('a body whose end cannot be known for sure');
-      }
       this.#framing = 'chunked';
-    } else if (length === undefined) {
+    } else if (length !== undefined) {
+      this.#framing = 'length';
+      this.#expect(Number(length));
+    } else {
       this.#framing = 'close';
       this.isLast = true;
-    } else {
-      if (typeof length !== 'string' || !LENGTH.test(length)) throw new AnswerError('no length');
-      this.#framing = 'length';
-      this.#left = Number(length);
-      if (this.#left > this.#maxBytes) throw this.#tooLarge();
     }
   }
 
@@ -146,7 +151,7 @@ export class AnswerReader {
       case 'chunked':
         return this.#readChunks(bytes, bodyAt);
       case 'close':
-        this.#left = bytes.length - bodyAt;
+        this.#expect(bytes.length - bodyAt);
         this.#keep(bytes, bodyAt);
         return undefined;
       default:
@@ -163,7 +168,7 @@ export class AnswerReader {
         continue;
       }
       const lineEnd = bytes.indexOf(LINE_END, at);
-      if ((lineEnd < 0 ? bytes.length : lineEnd) - at > MAX_HEAD_BYTES) {
+      if ((lineEnd < 0 ? bytes.length - 1 : lineEnd) - at > MAX_HEAD_BYTES) {
         throw new AnswerError(`a line of more than ${MAX_HEAD_BYTES} bytes`);
       }
       if (lineEnd < 0) return this.#hold(bytes, at);
@@ -179,35 +184,44 @@ export class AnswerReader {
     if (this.#expected === 'size') {
       const [, digits] = CHUNK_LINE.exec(line) ?? [];
       if (digits === undefined) throw new AnswerError('no size of a chunk');
-      this.#left = Number.parseInt(digits, 16);
+      this.#expect(Number.parseInt(digits, 16));
       this.#expected = this.#left === 0 ? 'trailer' : 'end of chunk';
     } else if (this.#expected === 'end of chunk') {
       if (line !== '') throw new AnswerError('a chunk longer than its size');
       this.#expected = 'size';
     } else {
       if (line === '') return true;
+      if (!HEADER_LINE.test(line)) throw new AnswerError('a trailer that is no header');
       this.#trailerBytes += line.length;
       if (this.#trailerBytes > MAX_HEAD_BYTES) throw new AnswerError('trailers without an end');
     }
     return false;
   }
 
+  /** So much of the body comes next. */
+  #expect(bytes: number): void {
+    const size = this.#bodyBytes + bytes;
+    if (size > this.#maxBytes) {
+      throw new AnswerError(`a body of more than ${this.#maxBytes} bytes`, true);
+    }
+    this.#left = bytes;
+    if (size <= this.#room.length) return;
+    const room = Buffer.allocUnsafe(
+      Math.max(size, Math.min(2 * this.#room.length, this.#maxBytes)),
+    );
+    this.#room.copy(room, 0, 0, this.#bodyBytes);
+    this.#room = room;
+  }
+
   /** Copies what is left of the body or chunk, as far as it has come. Where that ends. */
   #keep(bytes: Buffer, at: number): number {
     const end = Math.min(bytes.length, at + this.#left);
-    if (end === at) return at;
-    this.#bodyBytes += end - at;
-    if (this.#bodyBytes > this.#maxBytes) throw this.#tooLarge();
+    this.#bodyBytes += bytes.copy(this.#room, this.#bodyBytes, at, end);
     this.#left -= end - at;
-    this.#body.push(Buffer.from(bytes.subarray(at, end)));
     return end;
   }
 
   #hold(bytes: Buffer, at: number): undefined {
     this.#held = Buffer.from(bytes.subarray(at));
-  }
-
-  #tooLarge(): AnswerError {
-    return new AnswerError(`a body of more than ${this.#maxBytes} bytes`, true);
   }
 }
