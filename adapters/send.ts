@@ -53,6 +53,8 @@ const CONNECT_MS = 10_000;
 const SWEEP_MS = 1_000;
 /** Up to here a body is copied behind its head, for one write. */
 const SMALL_BODY_BYTES = 16 * 1024;
+/** What says how long a request is: said here, and by nobody else. */
+const FRAMING = /^(?:content-length|transfer-encoding)$/i;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const TARGET = /^[!-~]+$/;
@@ -70,29 +72,37 @@ interface SenderOptions {
 
 export function createSender(options: SenderOptions = {}): Sender {
   const origins = new Map<string, Origin>();
-  /** With requests that have come in this turn of the event loop. */
+  /** Left out of `origins`, with requests that are still on their way. */
+  const leaving = new Set<Promise<void>>();
+  /** With requests that have come, or sockets that have become free, in this turn of the event loop. */
   let asked = new Set<Origin>();
-  let isClosed = false;
+  let closing: Promise<unknown> | undefined;
 
-  const originOf = (name: string): Origin => {
-    const known = origins.get(name);
-    if (known && origins.size === 1) return known;
-    const origin = known ?? new Origin(name, options);
-    // Set anew, so that the map's order is that of use.
-    origins.delete(name);
-    origins.set(name, origin);
-    if (origins.size > MAX_ORIGINS) {
-      const [oldest] = origins;
-      origins.delete(oldest?.[0] ?? '');
-      void oldest?.[1].close();
-    }
-    return origin;
-  };
-  // One after the other without anything in between: what is beside us is woken once, not once a call.
+  // When all that this turn brings has been read, so that no request goes out on a socket which is known to have ended, nor before bytes
+  // that belong to none. One after the other without anything in between: what is beside us is woken once, not once a call.
   const pumpAll = (): void => {
     const all = asked;
     asked = new Set();
     for (const origin of all) origin.pump();
+  };
+  const ask = (origin: Origin): void => {
+    if (asked.size === 0) setImmediate(pumpAll);
+    asked.add(origin);
+  };
+  const originOf = (name: string): Origin => {
+    const known = origins.get(name);
+    if (known && origins.size === 1) return known;
+    const origin = known ?? new Origin(name, options, ask);
+    // Set anew, so that the map's order is that of use.
+    origins.delete(name);
+    origins.set(name, origin);
+    if (origins.size > MAX_ORIGINS) {
+      const [[oldest, left] = [name, origin]] = origins;
+      origins.delete(oldest);
+      const gone = left.close().then(() => void leaving.delete(gone));
+      leaving.add(gone);
+    }
+    return origin;
   };
   const sweeper = setInterval(() => {
     for (const origin of origins.values()) origin.sweep();
@@ -104,21 +114,20 @@ export function createSender(options: SenderOptions = {}): Sender {
         const refuse = (reason: SendError['reason'], cause: unknown): void =>
           reject(new SendError(reason, false, cause));
         if (signal.aborted) return refuse('aborted', signal.reason);
-        if (isClosed) return refuse('connection', new Error('the sender is closed'));
-        const origin = originOf(request.origin);
+        if (closing) return refuse('connection', new Error('the sender is closed'));
+        let origin: Origin;
         let head: string;
         try {
+          origin = originOf(request.origin);
           head = headOf(request, origin.host);
         } catch (fault) {
           return refuse('connection', fault);
         }
         origin.add(new Exchange({ request, head, maxResponseBytes, signal, resolve, reject }));
-        if (asked.size === 0) setImmediate(pumpAll);
-        asked.add(origin);
       }),
     async close() {
-      isClosed = true;
-      await Promise.all([...origins.values()].map((origin) => origin.close()));
+      closing ??= Promise.all([...leaving, ...[...origins.values()].map((one) => one.close())]);
+      await closing;
       clearInterval(sweeper);
       origins.clear();
     },
@@ -145,7 +154,8 @@ function headOf({ method, path, headers, body }: OutboundRequest, host: string):
     const name = pairs[i] ?? '';
     const value = pairs[i + 1] ?? '';
     if (!TOKEN.test(name) || !VALUE.test(value)) throw new TypeError(`no header: ${name}`);
-    hasHost ||= name === 'host';
+    if (FRAMING.test(name)) throw new TypeError(`not the caller's to say: ${name}`);
+    hasHost ||= name.toLowerCase() === 'host';
     head += `${name}: ${value}\r\n`;
   }
   if (!hasHost) head += `host: ${host}\r\n`;
@@ -234,6 +244,8 @@ class Origin {
   readonly #port: number;
   readonly #isTls: boolean;
   readonly #options: SenderOptions;
+  /** Has `pump` called when what this turn of the event loop brings has been read. */
+  readonly #ask: () => void;
   readonly #lines = new Set<Line>();
   /** The last one was used last. */
   #idle: Line[] = [];
@@ -244,13 +256,15 @@ class Origin {
   #session: Buffer | undefined;
   #onEmpty: (() => void) | undefined;
 
-  constructor(name: string, options: SenderOptions) {
+  constructor(name: string, options: SenderOptions, ask: (origin: Origin) => void) {
     const { protocol, host, hostname, port } = new URL(name);
+    if (protocol !== 'http:' && protocol !== 'https:') throw new TypeError(`no origin: ${name}`);
     this.host = host;
     this.#isTls = protocol === 'https:';
     this.#hostname = hostname.replace(/^\[|\]$/g, '');
     this.#port = Number(port || (this.#isTls ? 443 : 80));
     this.#options = options;
+    this.#ask = () => ask(this);
   }
 
   add(exchange: Exchange): void {
@@ -259,6 +273,7 @@ class Origin {
       this.#waiting.splice(this.#waiting.indexOf(exchange), 1);
       this.#tellEmpty();
     };
+    this.#ask();
   }
 
   /** Gives each request that waits a socket, or opens one for it. */
@@ -298,7 +313,7 @@ class Origin {
     const nowMs = performance.now();
     for (;;) {
       const line = this.#idle.pop();
-      if (line === undefined || (line.idleUntilMs > nowMs && line.isOpen)) return line;
+      if (line === undefined || (line.idleUntilMs > nowMs && line.isUsable)) return line;
       line.socket.destroy();
     }
   }
@@ -310,7 +325,7 @@ class Origin {
       keepAliveMs,
       onFree: () => {
         this.#idle.push(line);
-        this.pump();
+        this.#ask();
         this.#tellEmpty();
       },
     });
@@ -323,9 +338,14 @@ class Origin {
     this.#lines.add(line);
     socket.once(this.#isTls ? 'secureConnect' : 'connect', () => {
       clearTimeout(tooSlow);
-      isOpen = true;
-      this.#opening -= 1;
-      line.rest(keepAliveMs);
+      // As in `pumpAll`: it may have ended in the same moment, and then this was no connection.
+      setImmediate(() => {
+        if (socket.destroyed) return;
+        isOpen = true;
+        this.#opening -= 1;
+        line.rest(keepAliveMs);
+        this.pump();
+      });
     });
     socket.on('session', (session: Buffer) => {
       this.#session = session;
@@ -336,10 +356,11 @@ class Origin {
       this.#idle = this.#idle.filter((one) => one !== line);
       if (!isOpen) {
         this.#opening -= 1;
+        this.#session = undefined;
         // It was opened for one of them.
         this.#waiting.shift()?.fail('connection', line.error);
       }
-      this.pump();
+      this.#ask();
       this.#tellEmpty();
     });
   }
@@ -373,27 +394,37 @@ class Line {
   idleUntilMs = 0;
   readonly #options: LineOptions;
   #exchange: Exchange | undefined;
-  #hasEnded = false;
 
   constructor(connect: (onread: OnReadOpts) => Socket, options: LineOptions) {
     this.#options = options;
     this.socket = connect({ buffer: READ_BUFFER, callback: (bytes) => this.#read(bytes) });
     this.socket.on('error', (error) => {
       this.error = error;
+      // Node tells a fault of TLS and leaves the socket open.
+      this.socket.destroy();
     });
     this.socket.once('end', () => {
-      this.#hasEnded = true;
+      const exchange = this.#exchange;
+      if (exchange?.reader.end()) {
+        this.#exchange = undefined;
+        exchange.answer();
+      }
+      // Nothing comes any more, though the other side might go on taking, or not taking, what is still to go out.
+      this.socket.destroy();
     });
-    this.socket.once('close', this.#onClose);
+    this.socket.once('close', () => {
+      this.#exchange?.fail('connection', this.error ?? new Error('closed before its answer'));
+      this.#exchange = undefined;
+    });
   }
 
   get isBusy(): boolean {
     return this.#exchange !== undefined;
   }
 
-  /** The other side has not ended it, as far as is known. */
-  get isOpen(): boolean {
-    return !this.#hasEnded && this.socket.writable;
+  /** Nobody has ended it, as far as is known, and nothing of an earlier request would go out before the next one. */
+  get isUsable(): boolean {
+    return this.socket.writable && this.socket.writableLength === 0;
   }
 
   begin(exchange: Exchange): void {
@@ -430,20 +461,10 @@ class Line {
     this.#exchange = undefined;
     exchange.answer();
     const keepAliveMs = Math.min(this.#options.keepAliveMs, hintMs(exchange.reader.headers));
-    // What of the request is still here would come before the next one.
-    const isUsable = !exchange.reader.isLast && this.socket.writableLength === 0;
-    if (isUsable && keepAliveMs > 0) this.rest(keepAliveMs);
+    if (!exchange.reader.isLast && keepAliveMs > 0) this.rest(keepAliveMs);
     else this.socket.destroy();
     return true;
   }
-
-  readonly #onClose = (): void => {
-    const exchange = this.#exchange;
-    this.#exchange = undefined;
-    if (exchange === undefined) return;
-    if (this.#hasEnded && exchange.reader.end()) exchange.answer();
-    else exchange.fail('connection', this.error ?? new Error('it was closed before its answer'));
-  };
 }
 
 /** A second less than the other side says that it keeps the connection (`Keep-Alive: timeout=5`, seconds). */
