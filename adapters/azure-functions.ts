@@ -440,7 +440,7 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
     return reading;
   }
 
-  async function attempt(
+  function attempt(
     { url }: Deployment,
     { callId, method, path, query, headers: ofCall, body }: InvokeRequest,
     key: string | undefined,

@@ -11,6 +11,9 @@ const MAX_ATTRIBUTES = 256;
 /** An event's members are its attributes and its data. */
 const BOUNDS = { maxDepth: MAX_DEPTH, maxMembers: MAX_ATTRIBUTES + 1 } as const;
 const REQUIRED = ['specversion', 'id', 'source', 'type'] as const;
+/** The required attribute by which binary mode is looked for. */
+const SPECVERSION = 'ce-specversion';
+const EVENT_TYPES = 'application/cloudevents';
 const ATTRIBUTE_NAME = /^[a-z0-9]+$/;
 const RFC3339 =
   /^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/i;
@@ -33,15 +36,20 @@ export type EventAttributes = Readonly<Record<string, string>> & {
  * @throws DefaasError MEDIA_TYPE_UNSUPPORTED  a batch, another `application/cloudevents…` type, or a charset other than UTF-8
  */
 export function eventOf(headers: Headers, body: Uint8Array): EventAttributes | undefined {
-  const contentType = headers.find(([name]) => name === 'content-type')?.[1] ?? '';
-  const [mediaType = '', ...parameters] = contentType
-    .split(';')
-    .map((part) => part.trim().toLowerCase());
+  let contentType = '';
+  let isMarked = false;
+  for (const [name, value] of headers) {
+    if (name === 'content-type') contentType ||= value.toLowerCase();
+    else isMarked ||= name === SPECVERSION;
+  }
+  // What nearly all calls are: no event in either mode.
+  if (!isMarked && !contentType.includes(EVENT_TYPES)) return undefined;
+  const [mediaType = '', ...parameters] = contentType.split(';').map((part) => part.trim());
   if (mediaType === 'application/cloudevents+json') {
     refuseCharset(parameters);
     return structuredEvent(body);
   }
-  if (mediaType.startsWith('application/cloudevents')) {
+  if (mediaType.startsWith(EVENT_TYPES)) {
     throw new DefaasError(
       'MEDIA_TYPE_UNSUPPORTED',
       `${mediaType} is not taken here, send one event, binary or as application/cloudevents+json`,

@@ -68,18 +68,14 @@ export function forwardedHeaders(headers: Headers): Headers {
       !NOT_FORWARDED.has(name) &&
       !name.startsWith('defaas-') &&
       !name.startsWith('x-forwarded-') &&
-      !ofConnection.has(name),
+      !ofConnection.includes(name),
   );
 }
 
 /** Of all its lines: a list may come in several (RFC 9110 section 5.3). */
-function namedByConnection(headers: Headers): ReadonlySet<string> {
-  const named = new Set<string>();
-  for (const [name, value] of headers) {
-    if (name !== 'connection') continue;
-    for (const one of value.split(',')) named.add(one.trim().toLowerCase());
-  }
-  return named;
+function namedByConnection(headers: Headers): readonly string[] {
+  const lines = headers.filter(([name]) => name === 'connection');
+  return lines.flatMap(([, value]) => value.split(',').map((one) => one.trim().toLowerCase()));
 }
 
 /**
