@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { getHashes } from 'node:crypto';
 import * as ethers from 'ethers';
 import fc from 'fast-check';
 import { fromHex, keccak256, keccak256Hex, toHex } from '../../../contracts/libraries/keccak.ts';
@@ -13,6 +15,24 @@ describe('keccak', () => {
     );
     const large = new Uint8Array(100_000).fill(7);
     assert.equal(keccak256Hex(large), ethers.keccak256(large));
+  });
+
+  it('hashes the same where there is no module of Node’s, as in browsers', () => {
+    const library = new URL('../../../contracts/libraries/keccak.ts', import.meta.url);
+    const lengths = [0, 1, 64, 135, 136, 137, 384, 5000];
+    const program = `
+      process.getBuiltinModule = undefined;
+      const { keccak256Hex } = await import(${JSON.stringify(library)});
+      const hashes = ${JSON.stringify(lengths)}.map((length) => keccak256Hex(new Uint8Array(length).fill(7)));
+      console.log(JSON.stringify(hashes));`;
+
+    const told = execFileSync(process.execPath, ['--input-type=module', '-e', program]);
+
+    assert.deepEqual(
+      JSON.parse(told.toString()),
+      lengths.map((length) => ethers.keccak256(new Uint8Array(length).fill(7))),
+    );
+    assert.ok(getHashes().includes('keccak-256'), 'here the other tests are of Node’s own');
   });
 
   it('reads back the hex it writes, in either case', () => {
