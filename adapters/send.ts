@@ -343,8 +343,9 @@ class Origin {
         if (socket.destroyed) return;
         isOpen = true;
         this.#opening -= 1;
-        line.rest(keepAliveMs);
-        this.pump();
+        const exchange = this.#waiting.shift();
+        if (exchange) line.begin(exchange);
+        else line.rest(keepAliveMs);
       });
     });
     socket.on('session', (session: Buffer) => {
@@ -461,8 +462,8 @@ class Line {
     this.#exchange = undefined;
     exchange.answer();
     const keepAliveMs = Math.min(this.#options.keepAliveMs, hintMs(exchange.reader.headers));
-    if (!exchange.reader.isLast && keepAliveMs > 0) this.rest(keepAliveMs);
-    else this.socket.destroy();
+    if (exchange.reader.isLast) this.socket.destroy();
+    else this.rest(keepAliveMs);
     return true;
   }
 }

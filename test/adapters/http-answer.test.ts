@@ -427,6 +427,15 @@ describe('an HTTP answer', () => {
     }
   });
 
+  it('may have an extension as long as is taken, wherever that is cut', () => {
+    const line = `0;${'a'.repeat(MAX_HEAD_BYTES - 2)}\r\n`;
+    const bytes = latin1(`${CHUNKED}${line}\r\n`);
+
+    for (const place of [bytes.length, bytes.length - 2, bytes.length - 3, bytes.length - 4]) {
+      assert.ok(readIn(cut(bytes, [place])).isWhole);
+    }
+  });
+
   it('has no body in answer to HEAD, nor with 204 or 304, whatever its head says', () => {
     for (const [status, method] of [
       [200, 'HEAD'],

@@ -57,10 +57,17 @@ function senderWith(options: SenderOptions = {}): Sender {
   return sender;
 }
 
+interface ListenOptions {
+  readonly isTls?: boolean;
+  readonly host?: string;
+  readonly allowHalfOpen?: boolean;
+  readonly maxVersion?: 'TLSv1.2';
+}
+
 /** What a server does with each socket that comes. */
 async function listen(
   onSocket: (socket: Socket) => void,
-  { isTls = false, host = '127.0.0.1', allowHalfOpen = false } = {},
+  { isTls = false, host = '127.0.0.1', allowHalfOpen = false, maxVersion }: ListenOptions = {},
 ): Promise<Site> {
   const sockets: Socket[] = [];
   const paths: string[] = [];
@@ -71,7 +78,7 @@ async function listen(
   };
   const { certPem: cert, keyPem: key } = certificate;
   const server: Server = isTls
-    ? createTlsServer({ cert, key, allowHalfOpen }, take)
+    ? createTlsServer({ cert, key, allowHalfOpen, ...(maxVersion && { maxVersion }) }, take)
     : createServer({ allowHalfOpen, noDelay: true }, take);
   server.listen(0, host);
   await once(server, 'listening');
@@ -172,7 +179,7 @@ async function wireTo(target: Site) {
     const upstream = connectTcp(target.port, '127.0.0.1');
     wire.upstreams.push(upstream);
     upstream.on('error', () => {});
-    upstream.on('close', () => socket.destroy());
+    upstream.on('close', () => wire.isHeld || socket.destroy());
     socket.on('close', () => upstream.destroy());
     socket.pipe(upstream);
     upstream.on('data', (chunk) => {
@@ -316,7 +323,7 @@ for (const isTls of [false, true]) {
           ),
         over,
       );
-      const sender = senderWith();
+      const sender = senderWith({ connections: 1 });
 
       assert.equal(await outcome(call(sender, site.origin, '/')), 'connection after');
       assert.equal(await outcome(call(sender, site.origin, '/next')), 'next');
@@ -329,7 +336,7 @@ for (const isTls of [false, true]) {
         if (path === '/next') return socket.write(whole(long.slice(1)));
         return socket.write(path === '/length' ? whole(long) : `HTTP/1.1 200 OK\r\n\r\n${long}`);
       }, over);
-      const sender = senderWith();
+      const sender = senderWith({ connections: 1 });
       const maxResponseBytes = 1000;
 
       for (const path of ['/length', '/end']) {
@@ -488,6 +495,16 @@ for (const isTls of [false, true]) {
         assert.equal(await outcome(answer), expected);
       });
     }
+
+    it('keeps no connection when it is told to keep them for no time', async () => {
+      const site = await serve(({ path, socket }) => socket.write(whole(path)), over);
+      const sender = senderWith({ keepAliveMs: 0, connections: 1 });
+
+      const calls = ['/1', '/2', '/3'].map((path) => outcome(call(sender, site.origin, path)));
+
+      assert.deepEqual(await Promise.all(calls), ['/1', '/2', '/3']);
+      assert.equal(site.sockets.length, 3);
+    });
 
     it('ends idle connections after a while', async () => {
       const site = await serve(({ socket }) => socket.write(whole('')), over);
@@ -747,6 +764,29 @@ describe('a sender', () => {
     assert.equal(await next, '/next');
     assert.deepEqual(secure.paths, ['/next']);
     assert.equal(secure.sockets.length, 1);
+  });
+
+  it('fails before it has begun when TLS ends in the moment it is there', async () => {
+    // The server's last message and its end in one piece, which TLS 1.2 has.
+    const isEnded: boolean[] = [];
+    const site = await listen((socket) => socket.end(() => isEnded.push(true)), {
+      isTls: true,
+      maxVersion: 'TLSv1.2',
+    });
+    const wire = await wireTo(site);
+    const sender = senderWith();
+
+    for (let i = 1; i <= 3; i++) {
+      const answer = outcome(call(sender, wire.origin, '/'));
+      await until(() => (wire.near.sockets[i - 1]?.bytesWritten ?? 0) > 0);
+      wire.isHeld = true;
+      await until(() => isEnded.length === i && wire.upstreams[i - 1]?.readableEnded === true);
+      wire.near.sockets[i - 1]?.write(Buffer.concat(wire.held.splice(0)));
+      wire.isHeld = false;
+
+      assert.equal(await answer, 'connection before');
+      assert.equal(wire.near.sockets.length, i);
+    }
   });
 
   it('fails when what comes over TLS is broken', async () => {
