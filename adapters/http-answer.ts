@@ -1,12 +1,13 @@
 // One HTTP/1.1 answer out of the bytes of a connection (RFC 9112). Strict: what could be read in two ways is refused.
+import { HEADER_LINE, HEADER_LINES, headersIn } from './header-lines.ts';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
 const LINE_END = Buffer.from('\r\n');
 /** Of a head, of the line before a chunk, and of all trailers, bytes: what Node takes of a head. */
 const MAX_HEAD_BYTES = 16 * 1024;
-const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/;
-const HEADER_LINE =
-  /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t ]*((?:[\x21-\x7e\x80-\xff]+(?:[\t ]+[\x21-\x7e\x80-\xff]+)*)?)[\t ]*$/;
+const HEAD = new RegExp(
+  `^HTTP/1\\.([01]) ([1-5]\\d\\d)(?: [\\t\\x20-\\x7e\\x80-\\xff]*)?${HEADER_LINES}$`,
+);
 const CHUNK_LINE = /^([0-9A-Fa-f]{1,8})(?:;[\t\x20-\x7e\x80-\xff]*)?$/;
 const LENGTH = /^\d{1,15}$/;
 const NO_BYTES = Buffer.alloc(0);
@@ -94,9 +95,8 @@ export class AnswerReader {
   }
 
   #readHead(text: string): void {
-    const [statusLine = '', ...lines] = text.split('\r\n');
-    const [, minor, status] = STATUS_LINE.exec(statusLine) ?? [];
-    if (status === undefined) throw new AnswerError('no status line of HTTP/1.1');
+    const [, minor, status] = HEAD.exec(text) ?? [];
+    if (status === undefined) throw new AnswerError('no head of HTTP/1.1');
     this.status = Number(status);
     const isOld = minor === '0';
     if (this.status === 101 || (this.status < 200 && isOld)) {
@@ -104,11 +104,10 @@ export class AnswerReader {
     }
     // No prototype: a header may be called as what every object has.
     const headers: Record<string, string | string[]> = Object.create(null);
-    for (const line of lines) {
-      const [, written, value] = HEADER_LINE.exec(line) ?? [];
-      if (written === undefined || value === undefined)
-        throw new AnswerError('a line of no header');
-      const name = written.toLowerCase();
+    const pairs = headersIn(text, text.indexOf('\r\n'));
+    for (let i = 0; i + 1 < pairs.length; i += 2) {
+      const name = pairs[i] ?? '';
+      const value = pairs[i + 1] ?? '';
       const known = headers[name];
       headers[name] = known === undefined ? value : [known, value].flat();
     }

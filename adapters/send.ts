@@ -3,6 +3,7 @@
 // costs, and what one turn of the event loop brings goes out in one go (bench http, in one run: 300 -> 260 us).
 import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { HEADER_NAME, HEADER_VALUE } from './header-lines.ts';
 import { AnswerError, type AnswerHeaders, AnswerReader } from './http-answer.ts';
 
 export interface OutboundRequest {
@@ -55,8 +56,6 @@ const SWEEP_MS = 1_000;
 const SMALL_BODY_BYTES = 16 * 1024;
 /** What says how long a request is: said here, and by nobody else. */
 const FRAMING = /^(?:content-length|transfer-encoding)$/i;
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const TARGET = /^[!-~]+$/;
 /** Read into by all sockets: each read is done with before the next. */
 const READ_BUFFER = Buffer.alloc(64 * 1024);
@@ -146,14 +145,15 @@ export function headerPairs(headers: Answer['headers']): [string, string][] {
 
 /** @throws TypeError  what could not be sent as one request */
 function headOf({ method, path, headers, body }: OutboundRequest, host: string): string {
-  if (!TOKEN.test(method) || !TARGET.test(path)) throw new TypeError('no request line');
+  if (!HEADER_NAME.test(method) || !TARGET.test(path)) throw new TypeError('no request line');
   const pairs = flatOf(headers);
   let head = `${method} ${path} HTTP/1.1\r\n`;
   let hasHost = false;
   for (let i = 0; i + 1 < pairs.length; i += 2) {
     const name = pairs[i] ?? '';
     const value = pairs[i + 1] ?? '';
-    if (!TOKEN.test(name) || !VALUE.test(value)) throw new TypeError(`no header: ${name}`);
+    if (!HEADER_NAME.test(name) || !HEADER_VALUE.test(value))
+      throw new TypeError(`no header: ${name}`);
     if (FRAMING.test(name)) throw new TypeError(`not the caller's to say: ${name}`);
     hasHost ||= name.toLowerCase() === 'host';
     head += `${name}: ${value}\r\n`;
