@@ -1,5 +1,5 @@
-// The HTTP edge: calls of functions straight from Node's server, all else through Fastify, one plugin per resource; every error
-// a problem document (RFC 9457).
+// The HTTP edge: calls of functions straight from their sockets or from Node's server, all else through Fastify, one plugin per
+// resource; every error a problem document (RFC 9457).
 import { createServer as createHttpServer, type Server } from 'node:http';
 import type { Socket } from 'node:net';
 import fastify, {
@@ -127,6 +127,12 @@ function behindLane(lane: PlainLane, server: Server): Server {
   server.removeAllListeners('connection');
   const toNode = (socket: Socket): void => {
     for (const listener of listeners) listener.call(server, socket);
+  };
+  // Node's knows only of those that it got.
+  const { closeAllConnections } = server;
+  server.closeAllConnections = () => {
+    lane.destroy();
+    closeAllConnections.call(server);
   };
   return server.on('connection', (socket) => lane.serve(socket, toNode));
 }

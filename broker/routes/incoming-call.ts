@@ -10,7 +10,7 @@ export interface RequestHead {
   readonly url?: string | undefined;
   /** By lower-case name. */
   readonly headers: IncomingHttpHeaders;
-  /** Names and values in turn, as they came. */
+  /** Names, in any case, and values in turn; in the order in which they came, each line by itself. */
   readonly rawHeaders: readonly string[];
 }
 

@@ -18,19 +18,31 @@ const MAX_HEAD_BYTES = 8 * 1024;
 const PLAIN_HEAD =
   /^(?:GET|POST|PUT|PATCH|DELETE) \/functions\/[!-~]+ HTTP\/1\.1(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*)+$/;
 const PLAIN_LENGTH = /^\d{1,9}$/;
-/** What changes how the rest is to be read, or what becomes of the connection. */
-const NOT_PLAIN = new Set(['expect', 'te', 'trailer', 'transfer-encoding', 'upgrade']);
+/** What changes how the rest is to be read or what becomes of the connection, and what Node makes a list of. */
+const NOT_PLAIN = new Set([
+  'expect',
+  'proxy-connection',
+  'set-cookie',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
 /** What a reply's headers may be made of. */
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const SPACE = 0x20;
 const TAB = 0x09;
+/** An idle connection is kept for longer than its client is told, as Node's server does: a request may be on its way. */
+const KEEP_ALIVE_SLACK_MS = 1000;
 
 export interface PlainLane {
   /** Reads the connection's requests until one is not plain; then it is given to `toNode`, with all that was not read. */
   serve(socket: Socket, toNode: (socket: Socket) => void): void;
-  /** Ends the connections: those on which nothing is under way at once, the others with their next answer. */
+  /** Ends the connections: those on which nothing is under way at once, the others with their answer. Those that come later are Node's. */
   end(): void;
+  /** Breaks the connections, whatever is under way. */
+  destroy(): void;
 }
 
 interface PlainLaneOptions {
@@ -41,14 +53,16 @@ interface PlainLaneOptions {
   readonly maxBytes: number;
   /** A connection's first request must be there within this, ms. */
   readonly firstRequestMs: number;
-  /** An idle connection is kept for this long, ms. */
+  /** An idle connection may be used for this long, as its client is told, ms. */
   readonly keepAliveMs: number;
 }
 
 export function createPlainLane(options: PlainLaneOptions): PlainLane {
   const connections = new Set<Connection>();
+  let isEnding = false;
   return {
     serve: (socket, toNode) => {
+      if (isEnding) return toNode(socket);
       const connection = new Connection(socket, options, (isGone) => {
         connections.delete(connection);
         if (!isGone) toNode(socket);
@@ -56,7 +70,11 @@ export function createPlainLane(options: PlainLaneOptions): PlainLane {
       connections.add(connection);
     },
     end: () => {
+      isEnding = true;
       for (const connection of connections) connection.end();
+    },
+    destroy: () => {
+      for (const connection of connections) connection.destroy();
     },
   };
 }
@@ -93,7 +111,8 @@ class Connection {
 
   end(): void {
     this.#isEnding = true;
-    if (this.#state === 'idle') this.#socket.destroySoon();
+    // Not after what is to be written, for there is nothing: until then a call could come that has no answer.
+    if (this.#state === 'idle') this.destroy();
   }
 
   /** The bytes go out with those of all replies that this turn of the event loop has brought. */
@@ -125,11 +144,11 @@ class Connection {
   /** The reply is out. */
   #next(): void {
     const socket = this.#socket;
-    const { keepAliveMs } = this.#options;
+    const keptMs = this.#options.keepAliveMs + KEEP_ALIVE_SLACK_MS;
     this.#state = 'idle';
-    if (this.#isEnding) socket.destroySoon();
+    if (this.#isEnding) socket.destroy();
     else if (this.#rest !== undefined) this.#leave(this.#rest);
-    else if (socket.timeout !== keepAliveMs) socket.setTimeout(keepAliveMs);
+    else if (socket.timeout !== keptMs) socket.setTimeout(keptMs);
   }
 
   #keepAlive(): string {
@@ -138,7 +157,8 @@ class Connection {
 
   readonly #onData = (chunk: Buffer): void => {
     if (this.#state !== 'idle') {
-      this.#rest = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]);
+      this.#rest = chunk;
+      // What comes after it waits in the socket, and so does the client.
       this.#socket.pause();
       return;
     }

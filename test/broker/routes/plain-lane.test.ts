@@ -22,6 +22,8 @@ interface Limits {
 describe('the plain lane', () => {
   const servers: Server[] = [];
   const sockets: Socket[] = [];
+  /** The servers' sides of them. */
+  let served: Socket[] = [];
   let lanes: PlainLane[] = [];
   afterEach(() => {
     for (const socket of sockets.splice(0)) socket.destroy();
@@ -30,6 +32,7 @@ describe('the plain lane', () => {
       server.closeAllConnections();
     }
     lanes = [];
+    served = [];
   });
 
   /** A server whose calls are taken by `take`, with the lane before it or without. */
@@ -55,7 +58,7 @@ describe('the plain lane', () => {
       lanes.push(lane);
       server.on('connection', (socket) => lane.serve(socket, (left) => toNode?.call(server, left)));
     }
-    servers.push(server);
+    servers.push(server.on('connection', (socket) => served.push(socket)));
     await once(server.listen(0, '127.0.0.1'), 'listening');
     return (server.address() as AddressInfo).port; // it listens on TCP
   };
@@ -66,14 +69,15 @@ describe('the plain lane', () => {
     await once(socket, 'connect');
     return socket;
   };
-  /** All that comes until the other side ends. */
+  /** All that comes until the other side ends, or breaks. */
   const textOf = async (socket: Socket): Promise<string> => {
     let text = '';
     socket.on('data', (chunk: Buffer) => {
       text += chunk.toString('latin1');
     });
     socket.once('end', () => socket.end());
-    await once(socket, 'close');
+    // Also after an error.
+    await new Promise((closed) => socket.once('close', closed));
     return text;
   };
   /** Sends the pieces one after the other, and no more. */
@@ -236,6 +240,93 @@ describe('the plain lane', () => {
     const [reply] = repliesIn(await text);
     assert.deepEqual([reply?.status, reply?.body], [200, 'a']);
     assert.match(reply?.head ?? '', /\r\nconnection: close/i);
+  });
+
+  it('takes no call that it could not answer any more', async () => {
+    let calls = 0;
+    const port = await serve((call) => {
+      calls += 1;
+      for (const lane of lanes) lane.end();
+      return echo(call);
+    });
+    const clients = [await open(port), await open(port)];
+    const texts = clients.map(textOf);
+
+    for (const client of clients) client.write(`GET ${ECHO} HTTP/1.1\r\nHost: x\r\n\r\n`);
+
+    const replies = (await Promise.all(texts)).flatMap(repliesIn);
+    assert.deepEqual([replies.length, calls], [1, 1]);
+  });
+
+  it('leaves connections that come after its end to Node', async () => {
+    const port = await serve(echo);
+
+    for (const lane of lanes) lane.end();
+    const [reply] = await send(port, `GET ${ECHO} HTTP/1.1\r\nHost: x\r\n\r\n`);
+
+    assert.deepEqual([reply?.status, reply?.isPlain], [200, false]);
+  });
+
+  it('breaks what is idle and what is under way', async () => {
+    let call: IncomingCall | undefined;
+    const port = await serve((one) => {
+      call = one;
+      return true;
+    });
+    const [idle, running] = [await open(port), await open(port)];
+    const texts = [textOf(idle), textOf(running)];
+    running.write(`GET ${ECHO} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await until(() => call !== undefined);
+
+    for (const lane of lanes) lane.destroy();
+    call?.reply(200, [], Buffer.from('a'));
+
+    assert.deepEqual(await Promise.all(texts), ['', '']);
+    assert.equal(call?.isGone, true);
+  });
+
+  it('keeps an idle connection for as long as Node does', async () => {
+    for (const port of [await serve(echo), await serve(echo, {}, false)]) {
+      const socket = await open(port);
+      socket.write(`GET ${ECHO} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      await once(socket, 'data');
+    }
+
+    const [ofLane, ofNode] = served.map(({ timeout }) => timeout);
+    assert.ok(ofNode !== undefined && ofNode > KEEP_ALIVE_MS, `${ofNode}`);
+    assert.equal(ofLane, ofNode);
+  });
+
+  it('counts no more of a reply whose reader has gone', async () => {
+    const long = Buffer.alloc(8 * 1024 * 1024);
+    const calls: IncomingCall[] = [];
+    const port = await serve(
+      (call) => {
+        calls.push(call);
+        call.reply(200, [], long);
+        return true;
+      },
+      { waitingMaxBytes: 2.5 * long.length },
+    );
+    const ask = async (): Promise<Socket> => {
+      const [socket, before] = [(await open(port)).pause(), calls.length];
+      socket.write(`GET ${ECHO} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      await until(() => calls.length > before);
+      return socket;
+    };
+
+    for (let n = 0; n < 5; n += 1) {
+      (await ask()).resetAndDestroy();
+      await until(() => calls[n]?.isGone === true);
+    }
+    await ask();
+    await ask();
+    await new Promise(setImmediate);
+
+    assert.deepEqual(
+      calls.slice(5).map(({ isGone }) => isGone),
+      [false, false],
+    );
   });
 
   it('knows when its caller has gone', async () => {
@@ -407,6 +498,8 @@ const special = oneOf(
   'Connection: Keep-Alive',
   'Connection: close',
   'Connection: X-A, keep-alive',
+  'Proxy-Connection: close',
+  'Set-Cookie: a=1',
   'Expect: 100-continue',
   'TE: trailers',
   'Transfer-Encoding: chunked',
