@@ -111,7 +111,7 @@ class Connection {
 
   end(): void {
     this.#isEnding = true;
-    // Not after what is to be written, for there is nothing: until then a call could come that has no answer.
+    // Not `destroySoon`: until that is through a call could still come in, run, be charged, and have no answer.
     if (this.#state === 'idle') this.destroy();
   }
 
