@@ -36,8 +36,10 @@ export function createAuthenticate(
   // By the token's signature, which is short, and then by the whole: a long text costs as a key more than all else here.
   const verified = new Map<string, KnownToken>();
 
-  const read = async (token: string): Promise<KnownToken> => {
-    const claims = await tokens.verify(token);
+  const read = async (sent: string): Promise<KnownToken> => {
+    const claims = await tokens.verify(sent);
+    // A copy: what was sent may be a slice of a whole head, which would be kept with it.
+    const token = Buffer.from(sent, 'latin1').toString('latin1');
     if (verified.size >= CACHE_TOKENS) {
       const oldest = verified.keys().next();
       if (!oldest.done) verified.delete(oldest.value);

@@ -1,4 +1,5 @@
 // Step 9 of a call: which headers reach the function, and which of its headers reach the caller.
+import { HEADER_NAME, HEADER_VALUE } from '../../adapters/header-lines.ts';
 import type { Headers } from './invocation.ts';
 
 /** Hop-by-hop (RFC 9110 section 7.6.1) and what the gateway itself reads: never passed on to a function. */
@@ -36,10 +37,6 @@ const NOT_REPLIED = new Set([
   'upgrade',
   'x-content-type-options',
 ]);
-
-/** What a header may be made of. */
-const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /** A function is a stranger's code on our origin: it may not touch what the browser keeps for the gateway. */
 const OF_THE_ORIGIN = new Set([
@@ -86,8 +83,8 @@ export function replyHeaders(headers: Headers): Headers {
   return headers.flatMap(([written, value]): Headers => {
     const name = written.toLowerCase();
     const isPassed =
-      NAME.test(name) &&
-      VALUE.test(value) &&
+      HEADER_NAME.test(name) &&
+      HEADER_VALUE.test(value) &&
       !NOT_REPLIED.has(name) &&
       !name.startsWith('defaas-') &&
       !name.startsWith('access-control-');
