@@ -41,7 +41,7 @@ export async function invoke(gateway: Gateway, invocation: Invocation): Promise<
   const target = resolveTarget(gateway.chain.view, invocation);
   const caller = await callerOf(gateway, invocation, target);
   const atBlock = await authorize(gateway.chain, target, caller);
-  await acceptVoucher(gateway, caller, invocation.voucher);
+  if (invocation.voucher !== undefined) await acceptVoucher(gateway, caller, invocation.voucher);
   const call = { invocation, caller, target, atBlock };
   const key = invocation.idempotencyKey;
   if (key === undefined && caller.signed === undefined) return run(gateway, call);

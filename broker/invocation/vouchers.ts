@@ -19,9 +19,8 @@ const MAX_CEILING_UNITS = 2n ** 88n - 1n;
 export async function acceptVoucher(
   gateway: Gateway,
   caller: Pick<Caller, 'payer' | 'signer'>,
-  header: string | undefined,
+  header: string,
 ): Promise<void> {
-  if (header === undefined) return;
   const [, digits, hex] = /^(\d{1,27}):(0x[0-9a-fA-F]{2,4096})$/.exec(header.trim()) ?? [];
   if (digits === undefined || hex === undefined) {
     throw invalid('its form is <ceiling in base units>:<0x signature>');
