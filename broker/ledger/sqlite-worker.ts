@@ -43,6 +43,9 @@ interface IndexedGroup {
   signed?: GroupSignature;
 }
 
+/** Held in memory while a long journal is entered. */
+const PLACES_AT_ONCE = 100_000;
+
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS journal (indexed_to INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS groups (n INTEGER PRIMARY KEY, root TEXT NOT NULL, count INTEGER NOT NULL, at INTEGER NOT NULL, key TEXT, signature TEXT) STRICT;
@@ -302,7 +305,14 @@ export type Operations = typeof operations;
 function createBatch() {
   const groups = new Map<number, IndexedGroup>();
   const lanes = new Map<string, { readonly n: number; seq: number; cumulative: string }>();
+  let places: { readonly id: number; readonly at: number }[] = [];
 
+  /** In the tree's own order: each of its pages is come to once. */
+  const enterPlaces = (): void => {
+    places.sort((a, b) => a.id - b.id);
+    for (const { id, at } of places) insertEntry.run(id, at);
+    places = [];
+  };
   const laneOf = ({ payer, signer }: IndexedEntry) => {
     const name = payer + signer;
     const known = lanes.get(name);
@@ -314,7 +324,8 @@ function createBatch() {
   const enterEntry = ({ bytes, at }: StoredLine): void => {
     const entry = indexedPart(bytes);
     const lane = laneOf(entry);
-    insertEntry.run(shortId(entry.id), at);
+    places.push({ id: shortId(entry.id), at });
+    if (places.length === PLACES_AT_ONCE) enterPlaces();
     insertLaneEntry.run(lane.n, entry.seq, at);
     lane.seq = entry.seq;
     lane.cumulative = entry.cumulative;
@@ -343,6 +354,7 @@ function createBatch() {
       for (const signed of group.signatures) sign(signed);
     },
     finish: (): void => {
+      enterPlaces();
       for (const [n, { root, count, at, signed }] of groups) {
         insertGroup.run(n, root, count, at, signed?.key ?? null, signed?.signature ?? null);
       }

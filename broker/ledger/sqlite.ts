@@ -12,8 +12,8 @@ import { createSeenKeys } from './seen-keys.ts';
 import type { Operations } from './sqlite-worker.ts';
 
 /** What is in the journal is entered in the index this long after, ms, or when so much has gathered. */
-const INDEX_AFTER_MS = 250;
-const INDEX_AFTER_ENTRIES = 5_000;
+const INDEX_AFTER_MS = 2_000;
+const INDEX_AFTER_ENTRIES = 10_000;
 const INDEX_AFTER_ANSWER_BYTES = 8 * 1024 * 1024;
 
 interface Waiting {
