@@ -4,19 +4,15 @@
 import { codeOfStatus, retryAfterMs } from './http-status.ts';
 import {
   type Deployment,
-  type FunctionFailure,
   type InvokeRequest,
   type InvokeResult,
   ProviderError,
   type Usage,
 } from './provider.ts';
 import { type Answer, SendError } from './send.ts';
+import { failureIn } from './shim-failure.ts';
 
 export const NAME = 'azure-functions';
-
-const FAILURE_KINDS = ['thrown', 'timeout', 'exit', 'init', 'too-large'] as const;
-/** Longest type and message of a failure, characters. */
-const MAX_TEXT_LENGTH = 256;
 
 /** Kudu's DeployStatus: 3 failed, 4 success; 5 and 6 are conflict and partial success, the rest is under way. */
 export function isPublished(text: string, name: string): boolean {
@@ -46,7 +42,7 @@ export function readAnswer(
     requestId: headerOf(answer, 'x-defaas-request-id') ?? request.callId,
     cold: headerOf(answer, 'x-defaas-cold') === '1',
   };
-  if (outcome !== 'ok') return { ...common, ok: false, error: failureOf(answer.body) };
+  if (outcome !== 'ok') return { ...common, ok: false, error: failureIn(answer.body) };
   const { status, body } = answer;
   const headers = pairsIn(headerOf(answer, 'x-defaas-headers') ?? '');
   if (headers === undefined || !(Number.isInteger(status) && status >= 200 && status <= 599)) {
@@ -55,21 +51,6 @@ export function readAnswer(
     throw new ProviderError('PROVIDER_PROTOCOL', message, where);
   }
   return { ...common, ok: true, status, headers, body };
-}
-
-/** The shim's word on what went wrong; it shares a process with the publisher's code, so it is taken with care. */
-function failureOf(body: Uint8Array): FunctionFailure {
-  try {
-    const { kind, type, message } = JSON.parse(Buffer.from(body).toString());
-    return {
-      kind: FAILURE_KINDS.find((known) => known === kind) ?? 'thrown',
-      type: String(type).slice(0, MAX_TEXT_LENGTH),
-      message: String(message).slice(0, MAX_TEXT_LENGTH),
-    };
-  } catch {
-    // Not the shim's JSON: the mark alone counts.
-    return { kind: 'thrown', type: 'Error', message: 'the function failed without saying how' };
-  }
 }
 
 /** The headers that the shim carries apart, as base64url of JSON; undefined where it is no list of names and values. */

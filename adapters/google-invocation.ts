@@ -11,6 +11,7 @@ import {
   type Usage,
 } from './provider.ts';
 import { type Answer, headerPairs } from './send.ts';
+import { failureIn } from './shim-failure.ts';
 
 /** Names of the caller's headers while they pass Google's front and the framework; see `shims/gcp.mjs`. */
 const CARRIED = 'x-defaas-h-';
@@ -71,27 +72,8 @@ function timeoutAfter({ timeoutMs }: Deployment): FunctionFailure {
   return { kind: 'timeout', type: 'Timeout', message: `no answer within ${timeoutMs} ms` };
 }
 
-const FAILURE_KINDS = ['thrown', 'timeout', 'exit', 'init', 'too-large'] as const;
-/** Longest type of a failure, characters. */
-const MAX_TYPE_LENGTH = 256;
-
-/** The shim's word on what went wrong; it shares a process with the publisher's code, so it is taken with care. */
 function failureOf(outcome: string, body: Buffer, deployment: Deployment): FunctionFailure {
-  if (outcome === 'timeout') return timeoutAfter(deployment);
-  try {
-    const said: unknown = JSON.parse(body.toString());
-    if (typeof said === 'object' && said !== null) {
-      const { kind, type, message } = said as Record<string, unknown>;
-      return {
-        kind: FAILURE_KINDS.find((known) => known === kind) ?? 'thrown',
-        type: String(type).slice(0, MAX_TYPE_LENGTH),
-        message: String(message),
-      };
-    }
-  } catch {
-    // Not the shim's JSON: the mark alone counts.
-  }
-  return { kind: 'thrown', type: 'Error', message: 'the function failed' };
+  return outcome === 'timeout' ? timeoutAfter(deployment) : failureIn(body);
 }
 
 function shimUsage({ headers, body, measuredMs }: Answer, deployment: Deployment): Usage {

@@ -32,6 +32,7 @@ import {
 } from './runtime/local-instance.ts';
 import { createLogFile, type LogFile } from './runtime/log-file.ts';
 import { createPool, type Lease, type Pool } from './runtime/pool.ts';
+import { failureIn } from './shim-failure.ts';
 import { sortedPaths } from './zip.ts';
 
 export interface LocalOptions {
@@ -436,7 +437,7 @@ function resultOf(
   if (ending.kind !== 'answer') return { ...told, ok: false, error: failureOf(of, ending) };
   const { outcome, status, headers, body } = ending;
   if (outcome === 'ok') return { ...told, ok: true, status, headers, body };
-  return { ...told, ok: false, error: readFailure(body) };
+  return { ...told, ok: false, error: failureIn(body) };
 }
 
 function failureOf(
@@ -464,18 +465,4 @@ function exitFailure({ code, signal, isOverMemory }: Exit, memoryMiB: number): F
   }
   const how = signal === null ? `exit status ${code}` : signal;
   return { kind: 'exit', type: 'Exit', message: `the process ended: ${how}` };
-}
-
-/** The shim's word, from a process that is not ours. */
-function readFailure(body: Uint8Array): FunctionFailure {
-  try {
-    const { kind, type, message } = JSON.parse(Buffer.from(body).toString());
-    return {
-      kind: kind === 'init' ? 'init' : 'thrown',
-      type: String(type).slice(0, 256),
-      message: String(message).slice(0, 4096),
-    };
-  } catch {
-    return { kind: 'thrown', type: 'Error', message: 'the function failed without saying how' };
-  }
 }
