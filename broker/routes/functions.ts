@@ -105,7 +105,8 @@ function addressIn(url: string): FunctionAddress | undefined {
 /** Sets what the version's CORS says, also for problems. Whether the request is a preflight, which ends here, free of charge. */
 function declareCors(gateway: Gateway, invocation: Invocation, { always }: Exchange): boolean {
   const origin = invocation.headers.find(([name]) => name === 'origin')?.[1];
-  if (origin === undefined) return false;
+  // Only what may be cached has to say that it depends on the origin.
+  if (origin === undefined && invocation.method !== 'GET') return false;
   const { version } = resolveTarget(gateway.chain.view, invocation);
   const cors = gateway.deployments.manifest(version.functionVersion)?.cors;
   const asked = isPreflight(invocation.method, invocation.headers);
@@ -130,7 +131,7 @@ function invocationOf(
     credential: credentialIn(call, origins),
     signedCall: single(call, 'defaas-call'),
     voucher: single(call, 'defaas-voucher'),
-    idempotencyKey: single(call, 'idempotency-key') ?? (event && `${event.source}\n${event.id}`),
+    idempotencyKey: keyIn(call) ?? (event && `${event.source}\n${event.id}`),
     maxPriceUnits: maxPriceOf(single(call, 'defaas-max-price')),
     routing: routing === undefined ? undefined : readRouting(routing),
   };
@@ -205,6 +206,16 @@ function single({ headers }: RequestHead, name: string): string | undefined {
     );
   }
   return value;
+}
+
+/** The lines are looked at, for Node joins those of one name: two keys would be a third. */
+function keyIn(call: RequestHead): string | undefined {
+  const key = single(call, 'idempotency-key');
+  if (key === undefined) return undefined;
+  const isKey = (text: string, at: number): boolean =>
+    at % 2 === 0 && text.toLowerCase() === 'idempotency-key';
+  if (key !== '' && call.rawHeaders.filter(isKey).length === 1) return key;
+  throw new DefaasError('REQUEST_INVALID', 'Idempotency-Key is empty or came twice, send one');
 }
 
 function maxPriceOf(text: string | undefined): bigint | undefined {

@@ -271,6 +271,15 @@ describe('hostile requests', function () {
     }
   });
 
+  it('with two keys or an empty one are refused', async () => {
+    for (const lines of [['Idempotency-Key: a', 'idempotency-key: b'], ['Idempotency-Key:']]) {
+      const { status, body } = await send(`POST ${mirror} HTTP/1.1`, 'Host: x', ...lines);
+
+      assert.equal(status, 400);
+      assert.match(body, /"code":"REQUEST_INVALID".*Idempotency-Key is empty or came twice/);
+    }
+  });
+
   it('get a function’s own redirect as it is, which the gateway does not follow', async () => {
     const reply = await fetch(`${house.url()}${mirror}?redirect`, { redirect: 'manual' });
 
