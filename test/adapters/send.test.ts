@@ -182,7 +182,7 @@ async function wireTo(target: Site) {
     upstream.on('close', () => wire.isHeld || socket.destroy());
     socket.on('close', () => upstream.destroy());
     socket.pipe(upstream);
-    upstream.on('data', (chunk) => {
+    upstream.on('data', (chunk: Buffer) => {
       if (wire.isHeld) wire.held.push(chunk);
       else socket.write(chunk);
     });
