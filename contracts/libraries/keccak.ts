@@ -1,4 +1,5 @@
 // keccak-256 behind one function, and the hex of bytes. Every hash that a contract recomputes goes through here.
+
 /** Bytes as `0x` and lower-case hex, two digits a byte. */
 export type Hex = `0x${string}`;
 /** An account, 20 bytes, always lower-case inside our code; checksummed only where a person reads it. */
