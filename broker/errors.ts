@@ -10,7 +10,7 @@ interface ErrorEntry {
 
 /** Every code the house can answer with. A code never changes once published; the README's table is held equal by a test. */
 export const ERRORS = {
-  NODE_26_MISSING: entry(0, 'No Node 26 to be had', 'install Node 26 and try again'),
+  NODE_MISSING: entry(0, 'No Node 26 to be had', 'install Node 26 and try again'),
   PORT_TAKEN: entry(0, 'The port is taken', 'stop the other program or set DEFAAS_PORT'),
   HOUSE_DOWN: entry(0, 'The house is not up', 'run npm start'),
   HOUSE_RUNNING: entry(0, 'The house is already up', 'use it, or stop it first'),

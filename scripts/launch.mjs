@@ -45,7 +45,7 @@ const installLock = join(root, '.install.lock');
 
 process.env.INIT_CWD ??= process.cwd();
 if (Number.parseInt(process.versions.node, 10) >= NODE_MAJOR) await becomeCommand();
-else await runOnNode26();
+else await runOnPinnedNode();
 
 /** On Node 26: install if needed, then import the command's program, so that no process stands in between. */
 async function becomeCommand() {
@@ -65,8 +65,8 @@ async function becomeCommand() {
 }
 
 /** On an older Node: this file again under Node 26; signals, exit code and streams pass through. */
-async function runOnNode26() {
-  const node = await findNode26();
+async function runOnPinnedNode() {
+  const node = await findPinnedNode();
   const { code, signal } = await run(
     node,
     [fileURLToPath(import.meta.url), ...process.argv.slice(2)],
@@ -85,9 +85,9 @@ async function runOnNode26() {
 }
 
 /** Path of a Node 26: that of the last install, else the pinned one, which npx fetches once and npm's cache keeps. */
-async function findNode26() {
+async function findPinnedNode() {
   const known = readJson(stampFile)?.node;
-  if (isNode26(known)) return known;
+  if (isNewEnough(known)) return known;
   const npm = findNpm();
   say(`this is Node ${process.versions.node}: looking for Node ${NODE_VERSION} with npx ...`);
   const { code, stdout } = npm
@@ -112,16 +112,16 @@ async function findNode26() {
     : { code: 1, stdout: '' };
   const found = stdout.trim().split('\n').at(-1);
   // Under `--ignore-scripts` the package `node` leaves the old Node in place without an error.
-  if (code === 0 && isNode26(found)) return found;
+  if (code === 0 && isNewEnough(found)) return found;
   const again = `npx -y -p node@${NODE_VERSION} node scripts/launch.mjs ${process.argv.slice(2).join(' ')}`;
   fail(
-    'NODE_26_MISSING',
+    'NODE_MISSING',
     `Node ${NODE_MAJOR} is needed, this is Node ${process.versions.node}, and npx could not fetch node@${NODE_VERSION}; ` +
       `install Node ${NODE_MAJOR} or newer, or with a network run: ${again.trim()}`,
   );
 }
 
-function isNode26(path) {
+function isNewEnough(path) {
   if (!path || !existsSync(path)) return false;
   const { stdout } = spawnSync(path, ['-p', 'process.versions.node'], { encoding: 'utf8' });
   return Number.parseInt(stdout, 10) >= NODE_MAJOR;

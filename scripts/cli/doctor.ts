@@ -104,7 +104,7 @@ function checkNode(): string {
   const { node } = process.versions;
   if (Number.parseInt(node, 10) >= NODE_MAJOR) return node;
   throw Object.assign(new Error(`this is Node ${node}, install Node ${NODE_MAJOR} or newer`), {
-    code: 'NODE_26_MISSING',
+    code: 'NODE_MISSING',
   });
 }
 

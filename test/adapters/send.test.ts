@@ -665,8 +665,7 @@ describe('a sender', () => {
     assert.deepEqual(site.paths, []);
   });
 
-  it('tells an address that the certificate does not have as not begun', async function () {
-    if (!hasIpv6()) this.skip();
+  onIpv6('tells an address that the certificate does not have as not begun', async () => {
     const site = await serve(({ socket }) => socket.write(whole('')), { isTls: true, host: '::1' });
 
     assert.equal(await outcome(call(senderWith(), site.origin, '/')), 'connection before');
@@ -905,8 +904,7 @@ describe('a sender', () => {
     }
   });
 
-  it('connects to an IPv6 address', async function () {
-    if (!hasIpv6()) this.skip();
+  onIpv6('connects to an IPv6 address', async () => {
     const site = await serve(({ head, socket }) => socket.write(whole(head)), { host: '::1' });
 
     const said = await outcome(call(senderWith(), site.origin, '/'));
@@ -937,11 +935,6 @@ describe('a sender', () => {
     await until(() => site.sockets.every((socket) => socket.destroyed));
   });
 });
-
-function hasIpv6(): boolean {
-  const addresses = Object.values(networkInterfaces()).flat();
-  return addresses.some((one) => one?.address === '::1');
-}
 
 function reset(socket: Socket): void {
   // A socket of TLS has no way to say so itself.
@@ -1006,4 +999,14 @@ async function answerAtRandom(
     default:
       return void socket.write(whole(body));
   }
+}
+
+function hasIpv6(): boolean {
+  const addresses = Object.values(networkInterfaces()).flat();
+  return addresses.some((one) => one?.address === '::1');
+}
+
+function onIpv6(title: string, body: () => Promise<void>): void {
+  if (hasIpv6()) it(title, body);
+  else it.skip(`${title} (this machine has no ::1)`);
 }

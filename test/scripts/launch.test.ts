@@ -137,17 +137,17 @@ describe('launch', () => {
     const [code] = await once(child, 'exit');
 
     assert.equal(code, 1);
-    assert.match((await errors).join(''), /looking for Node 26.*^NODE_26_MISSING: /ms);
+    assert.match((await errors).join(''), /looking for Node 26.*^NODE_MISSING: /ms);
   });
 
-  onOlderNode('says NODE_26_MISSING when there is none to be had', async () => {
+  onOlderNode('says NODE_MISSING when there is none to be had', async () => {
     const child = launch(olderNode ?? '', ['defaas', 'list'], { PATH: withoutNpm });
     const errors = child.stderr.setEncoding('utf8').toArray();
 
     const [code] = await once(child, 'exit');
 
     assert.equal(code, 1);
-    assert.match((await errors).join(''), /^NODE_26_MISSING: .*npx -y -p node@26/m);
+    assert.match((await errors).join(''), /^NODE_MISSING: .*npx -y -p node@26/m);
   });
 });
 
