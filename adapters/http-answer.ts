@@ -1,5 +1,5 @@
 // One HTTP/1.1 answer out of the bytes of a connection (RFC 9112). Strict: what could be read in two ways is refused.
-import { HEADER_LINE, HEADER_LINES, headersIn } from './header-lines.ts';
+import { HEADER_LINE, HEADER_LINES, headersIn } from './http-message.ts';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
 const LINE_END = Buffer.from('\r\n');

@@ -3,8 +3,8 @@
 // costs, and what one turn of the event loop brings goes out in one go (bench http, in one run: 311 -> 285 us).
 import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { HEADER_NAME, HEADER_VALUE } from './header-lines.ts';
 import { AnswerError, type AnswerHeaders, AnswerReader } from './http-answer.ts';
+import { HEADER_NAME, headerText, piecesOf } from './http-message.ts';
 
 export interface OutboundRequest {
   /** `http://host:port` or `https://host`, without a path. */
@@ -52,10 +52,8 @@ export interface Sender {
 const MAX_ORIGINS = 1024;
 const CONNECT_MS = 10_000;
 const SWEEP_MS = 1_000;
-/** Up to here a body is copied behind its head, for one write. */
-const SMALL_BODY_BYTES = 16 * 1024;
 /** What says how long a request is: said here, and by nobody else. */
-const FRAMING = /^(?:content-length|transfer-encoding)$/i;
+const FRAMING = new Set(['content-length', 'transfer-encoding']);
 const TARGET = /^[!-~]+$/;
 /** Read into by all sockets: each read is done with before the next. */
 const READ_BUFFER = Buffer.alloc(64 * 1024);
@@ -147,18 +145,11 @@ export function headerPairs(headers: Answer['headers']): [string, string][] {
 function headOf({ method, path, headers, body }: OutboundRequest, host: string): string {
   if (!HEADER_NAME.test(method) || !TARGET.test(path)) throw new TypeError('no request line');
   const pairs = flatOf(headers);
-  let head = `${method} ${path} HTTP/1.1\r\n`;
-  let hasHost = false;
-  for (let i = 0; i + 1 < pairs.length; i += 2) {
-    const name = pairs[i] ?? '';
-    const value = pairs[i + 1] ?? '';
-    if (!HEADER_NAME.test(name) || !HEADER_VALUE.test(value))
-      throw new TypeError(`no header: ${name}`);
-    if (FRAMING.test(name)) throw new TypeError(`not the caller's to say: ${name}`);
-    hasHost ||= name.toLowerCase() === 'host';
-    head += `${name}: ${value}\r\n`;
-  }
-  if (!hasHost) head += `host: ${host}\r\n`;
+  const names = pairs.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase());
+  const framing = names.find((name) => FRAMING.has(name));
+  if (framing !== undefined) throw new TypeError(`not the caller's to say: ${framing}`);
+  let head = `${method} ${path} HTTP/1.1\r\n${headerText(pairs)}`;
+  if (!names.includes('host')) head += `host: ${host}\r\n`;
   if (body.length > 0 || (method !== 'GET' && method !== 'HEAD')) {
     head += `content-length: ${body.length}\r\n`;
   }
@@ -203,17 +194,8 @@ class Exchange {
   /** Puts it on a socket. */
   begin(socket: Socket): void {
     const { head, request } = this.#options;
-    const { body } = request;
     this.#beganAtMs = performance.now();
-    if (body.length > SMALL_BODY_BYTES) {
-      socket.write(head, 'latin1');
-      socket.write(body);
-      return;
-    }
-    const bytes = Buffer.allocUnsafe(head.length + body.length);
-    bytes.write(head, 'latin1');
-    bytes.set(body, head.length);
-    socket.write(bytes);
+    for (const piece of piecesOf(head, request.body)) socket.write(piece);
   }
 
   /** The answer is whole. */

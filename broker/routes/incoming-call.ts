@@ -1,5 +1,6 @@
 // What a call of a function is read from and answered to, whoever has parsed it: Node's HTTP server, or the plain lane before it.
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import { SMALL_BODY_BYTES } from '../../adapters/http-message.ts';
 import { readBody } from './body.ts';
 import type { SlowClients } from './slow-clients.ts';
 
@@ -30,8 +31,6 @@ export interface IncomingCall extends RequestHead {
 
 /** Replies that have no body and no length of one (RFC 9110 section 8.6). */
 export const BODYLESS: ReadonlySet<number> = new Set([204, 304]);
-/** Up to here a body is copied behind its head: they go out in one write, which costs half of two. */
-export const SMALL_BODY_BYTES = 16 * 1024;
 
 interface CallOptions {
   readonly slowClients: SlowClients;

@@ -1,5 +1,5 @@
-// Header lines (RFC 9112 section 5) in the text of a head, of requests and of answers alike. Strict: a line that could be read in two
-// ways fits no pattern here.
+// The text of HTTP/1.1 messages (RFC 9112), of requests and of answers alike: header lines in and out. Strict: a line that could be
+// read in two ways fits no pattern here.
 
 const TOKEN = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+";
 const TEXT = '[\\t\\x20-\\x7e\\x80-\\xff]*';
@@ -11,6 +11,9 @@ export const HEADER_VALUE = new RegExp(`^${TEXT}$`);
 export const HEADER_LINE = new RegExp(`^${TOKEN}:${TEXT}$`);
 /** Of a pattern: lines, each behind its line end. */
 export const HEADER_LINES = `(?:\\r\\n${TOKEN}:${TEXT})*`;
+
+/** Up to here a body is copied behind its head: they go out in one write, which costs half of two. */
+export const SMALL_BODY_BYTES = 16 * 1024;
 
 const SPACE = 0x20;
 const TAB = 0x09;
@@ -26,6 +29,29 @@ export function headersIn(text: string, at: number): string[] {
     line = next;
   }
   return headers;
+}
+
+/** The lines of names and values in turn, each with its end. @throws TypeError  a name or value that is none */
+export function headerText(pairs: readonly string[]): string {
+  let text = '';
+  for (let i = 0; i + 1 < pairs.length; i += 2) {
+    const name = pairs[i] ?? '';
+    const value = pairs[i + 1] ?? '';
+    if (!HEADER_NAME.test(name) || !HEADER_VALUE.test(value)) {
+      throw new TypeError(`no header: ${name}`);
+    }
+    text += `${name}: ${value}\r\n`;
+  }
+  return text;
+}
+
+/** Head and body as they are written, in one piece where the body is small. */
+export function piecesOf(head: string, body: Uint8Array): readonly Uint8Array[] {
+  if (body.length > SMALL_BODY_BYTES) return [Buffer.from(head, 'latin1'), body];
+  const bytes = Buffer.allocUnsafe(head.length + body.length);
+  bytes.write(head, 'latin1');
+  bytes.set(body, head.length);
+  return [bytes];
 }
 
 /** Without the spaces and tabs around it, and without them alone (RFC 9110 section 5.5): `trim` takes bytes above 0x7f too. */
