@@ -177,18 +177,23 @@ interface ExchangeOptions {
   readonly reject: (error: SendError) => void;
 }
 
+/** Where a request is: at its origin, waiting for a connection, or on one. */
+interface Place {
+  /** It has been given up: it waits no more, or the connection that it is on is broken. */
+  drop(exchange: Exchange): void;
+}
+
 /** One request and what becomes of it. */
 class Exchange {
   readonly reader: AnswerReader;
-  /** Takes it from where it waits, or breaks the connection that it is on. */
-  leave: (() => void) | undefined;
+  place: Place | undefined;
   readonly #options: ExchangeOptions;
   #beganAtMs: number | undefined;
 
   constructor(options: ExchangeOptions) {
     this.#options = options;
     this.reader = new AnswerReader(options.request.method, options.maxResponseBytes);
-    options.signal.addEventListener('abort', this.#abort, { once: true });
+    options.signal.addEventListener('abort', this, { once: true });
   }
 
   /** Puts it on a socket. */
@@ -201,7 +206,7 @@ class Exchange {
   /** The answer is whole. */
   answer(): void {
     const { signal, resolve } = this.#options;
-    signal.removeEventListener('abort', this.#abort);
+    signal.removeEventListener('abort', this);
     const { status, headers, body } = this.reader;
     const measuredMs = performance.now() - (this.#beganAtMs ?? 0);
     resolve({ status, headers, body, measuredMs });
@@ -209,18 +214,19 @@ class Exchange {
 
   fail(reason: SendError['reason'], cause: unknown): void {
     const { signal, reject } = this.#options;
-    signal.removeEventListener('abort', this.#abort);
+    signal.removeEventListener('abort', this);
     reject(new SendError(reason, this.#beganAtMs !== undefined, cause));
   }
 
-  readonly #abort = (): void => {
+  /** Of its signal: the call is aborted. */
+  handleEvent(): void {
     this.fail('aborted', this.#options.signal.reason);
-    this.leave?.();
-  };
+    this.place?.drop(this);
+  }
 }
 
 /** The sockets to one origin, and the requests that wait for one. */
-class Origin {
+class Origin implements Place {
   readonly host: string;
   readonly #hostname: string;
   readonly #port: number;
@@ -250,12 +256,14 @@ class Origin {
   }
 
   add(exchange: Exchange): void {
+    exchange.place = this;
     this.#waiting.push(exchange);
-    exchange.leave = () => {
-      this.#waiting.splice(this.#waiting.indexOf(exchange), 1);
-      this.#tellEmpty();
-    };
     this.#ask();
+  }
+
+  drop(exchange: Exchange): void {
+    this.#waiting.splice(this.#waiting.indexOf(exchange), 1);
+    this.#tellEmpty();
   }
 
   /** Gives each request that waits a socket, or opens one for it. */
@@ -370,7 +378,7 @@ interface LineOptions {
 }
 
 /** One connection, with at most one request on its way. */
-class Line {
+class Line implements Place {
   readonly socket: Socket;
   /** What has broken it. */
   error: Error | undefined;
@@ -411,12 +419,14 @@ class Line {
   }
 
   begin(exchange: Exchange): void {
+    exchange.place = this;
     this.#exchange = exchange;
-    exchange.leave = () => {
-      this.#exchange = undefined;
-      this.socket.destroy();
-    };
     exchange.begin(this.socket);
+  }
+
+  drop(): void {
+    this.#exchange = undefined;
+    this.socket.destroy();
   }
 
   rest(keepAliveMs: number): void {

@@ -1,5 +1,6 @@
 // The gateway process: reads the environment, opens the gateway, listens, and ends cleanly.
 import { flushCompileCache } from 'node:module';
+import { setFlagsFromString } from 'node:v8';
 import pino from 'pino';
 import { readConfig } from './config.ts';
 import { keepWarm } from './deployments/keep-warm.ts';
@@ -11,7 +12,15 @@ import { createServer } from './server.ts';
 /** Calls under way at the end have this long to finish, ms. */
 const CLOSE_MS = 8_000;
 
+/**
+ * How V8 collects garbage here. It takes what is under way during a collection for long-lived, and makes the next of the kind in the old
+ * generation, where a dead call keeps all that it holds until a whole collection: without that, a call leaves 60 bytes there and not
+ * 2.4 KB. What is left to collect is then so little that waking helpers for it costs more than it takes.
+ */
+const GARBAGE_FLAGS = ['--no-allocation-site-pretenuring', '--no-parallel-scavenge'];
+
 async function main(): Promise<void> {
+  for (const flag of GARBAGE_FLAGS) setFlagsFromString(flag);
   const config = readConfig();
   const log = pino(
     { level: config.logLevel, base: null },
