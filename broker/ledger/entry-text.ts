@@ -8,6 +8,9 @@ const INDEXED =
 
 /** Characters of a line in which that stands, with room. */
 const INDEXED_CHARACTERS = 384;
+/** Where in a line the id stands, and where payer and signer with what is between them. */
+const ID = { from: 7, to: 73 };
+const LANE = { from: 73, to: 191 };
 
 export interface IndexedEntry {
   readonly id: Hex;
@@ -61,4 +64,15 @@ export function indexedPart(line: Buffer): IndexedEntry {
     seq: Number(seq),
     cumulative,
   };
+}
+
+/** The receipt's id, of a line that is an entry. */
+export function idOf(line: Buffer): Hex {
+  // Safe: `indexedPart` says of the same place that it is one.
+  return line.toString('latin1', ID.from, ID.to) as Hex;
+}
+
+/** Whether the receipts of two lines have payer and signer in common. */
+export function isOfSameLane(a: Buffer, b: Buffer): boolean {
+  return a.compare(b, LANE.from, LANE.to, LANE.from, LANE.to) === 0;
 }

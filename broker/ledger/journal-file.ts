@@ -133,14 +133,19 @@ export function openJournalFile(file: string, end: number): JournalFile {
   };
 }
 
-/** The whole records from `from` on; a last one that was cut short by a crash was never acknowledged, and ends it. */
+/**
+ * The whole records from `from` on; a last one that was cut short by a crash was never acknowledged, and ends it. A record's bytes are
+ * its own until the next one is asked for.
+ */
 export function* readRecords(descriptor: number, from: number): Generator<StoredRecord, undefined> {
   const prefix = Buffer.alloc(PREFIX_BYTES);
+  let room = Buffer.alloc(0);
   for (let at = from; ; ) {
     if (readSync(descriptor, prefix, 0, PREFIX_BYTES, at) < PREFIX_BYTES) return undefined;
     const length = prefix.readUInt32BE(0);
     if (length === 0 || length > MAX_RECORD_BYTES) return undefined;
-    const body = Buffer.allocUnsafe(length);
+    if (length > room.length) room = Buffer.allocUnsafe(2 * length);
+    const body = room.subarray(0, length);
     if (readSync(descriptor, body, 0, length, at + PREFIX_BYTES) < length) return undefined;
     if (crc32(body) !== prefix.readUInt32BE(4)) return undefined;
     const end = at + PREFIX_BYTES + length;

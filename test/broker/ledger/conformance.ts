@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Ledger } from '../../../broker/ledger/ledger.ts';
-import { createEntry, PAYER, SIGNER } from './entries.ts';
+import type { Address } from '../../../contracts/libraries/keccak.ts';
+import { address, createEntry, PAYER, SIGNER } from './entries.ts';
 
 const DAY = '2026-11-22';
 
@@ -83,6 +84,39 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.deepEqual(
         page.map((entry) => entry.receipt.seq),
         [2, 3],
+      );
+    });
+
+    it('reads a lane across groups in which others have receipts too', async () => {
+      const other = address('e7');
+      const groups = [
+        [createEntry({ seq: 1 }), createEntry({ seq: 1, signer: other }), createEntry({ seq: 2 })],
+        [createEntry({ seq: 2, signer: other })],
+        [createEntry({ seq: 3, signer: other }), createEntry({ seq: 3 }), createEntry({ seq: 4 })],
+      ];
+      for (const [index, entries] of groups.entries()) {
+        const root = entries[0]?.id ?? '0x';
+        const group = index + 1;
+        await ledger.commit({ group, root, entries, spending: [], answers: [], signatures: [] });
+      }
+      const seqs = async (signer: Address, afterSeq: number, limit: number): Promise<number[]> => {
+        const page = await ledger.laneEntries({ payer: PAYER, signer, afterSeq, limit });
+        assert.ok(page.every(({ receipt }) => receipt.signer === signer));
+        return page.map(({ receipt }) => receipt.seq);
+      };
+
+      assert.deepEqual(await seqs(SIGNER, 0, 10), [1, 2, 3, 4]);
+      assert.deepEqual(await seqs(SIGNER, 1, 2), [2, 3]);
+      assert.deepEqual(await seqs(SIGNER, 4, 10), []);
+      assert.deepEqual(await seqs(other, 1, 10), [2, 3]);
+      assert.deepEqual(await seqs(address('77'), 0, 10), []);
+      const { lanes } = await ledger.load(DAY);
+      assert.deepEqual(
+        lanes.map(({ signer, seq }) => ({ signer, seq })),
+        [
+          { signer: SIGNER, seq: 4 },
+          { signer: other, seq: 3 },
+        ],
       );
     });
 

@@ -4,19 +4,23 @@ import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';
 import { hashCall, hashExecution, hashReceipt } from '../../../contracts/libraries/receipts.ts';
 
 const word = (byte: string): Hex => `0x${byte.repeat(32)}`;
-const address = (byte: string): Address => `0x${byte.repeat(20)}`;
+export const address = (byte: string): Address => `0x${byte.repeat(20)}`;
 
 export const PAYER = address('a1');
 export const SIGNER = address('b2');
 export const GATEWAY = address('c3');
 
-/** A receipt of the one test lane; `price` is its cumulative too, as if it were the first with a price. */
-export function createEntry(of: { readonly seq: number; readonly price?: bigint }): JournalEntry {
-  const price = of.price ?? 21n;
+/** A receipt of the test lane; `price` is its cumulative too, as if it were the first with a price. */
+export function createEntry(of: {
+  readonly seq: number;
+  readonly price?: bigint;
+  readonly signer?: Address;
+}): JournalEntry {
+  const { price = 21n, signer = SIGNER } = of;
   const call = {
     payer: PAYER,
     gateway: GATEWAY,
-    signer: SIGNER,
+    signer,
     nonce: 2n ** 63n + BigInt(of.seq),
     functionVersion: word('d4'),
     input: word('e5'),
@@ -37,7 +41,7 @@ export function createEntry(of: { readonly seq: number; readonly price?: bigint 
   const receipt = {
     payer: PAYER,
     gateway: GATEWAY,
-    signer: SIGNER,
+    signer,
     seq: of.seq,
     call: hashCall(call),
     execution: hashExecution(execution),

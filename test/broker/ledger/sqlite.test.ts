@@ -11,11 +11,12 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { crc32 } from 'node:zlib';
 import type { JournalEntry, Ledger } from '../../../broker/ledger/ledger.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
 import { testLedger } from './conformance.ts';
-import { createEntry } from './entries.ts';
+import { createEntry, PAYER, SIGNER } from './entries.ts';
 
 const open = (dir: string) => openSqliteLedger(join(dir, 'ledger.sqlite'));
 
@@ -57,6 +58,30 @@ describe('ledger sqlite after a crash', () => {
 
     assert.equal((await after.load('')).lastGroup, 3);
     for (const entry of entries) assert.equal((await after.entry(entry.id))?.id, entry.id);
+  });
+
+  it('takes over a ledger of the time when each receipt had rows of its own', async () => {
+    const ledger = await openIn('first');
+    const entries = [1, 2, 3].map((seq) => createEntry({ seq }));
+    for (const [index, entry] of entries.entries()) await commit(ledger, index + 1, entry);
+    await ledger.close();
+    opened.length = 0;
+    const db = new DatabaseSync(join(dir, 'first', 'ledger.sqlite'));
+    db.exec('DELETE FROM entry_segments; DELETE FROM entry_pages; DELETE FROM lane_groups;');
+    db.exec(
+      'CREATE TABLE entries (id INTEGER) STRICT; CREATE TABLE lane_entries (lane INTEGER) STRICT;',
+    );
+    db.close();
+
+    const after = await openIn('first');
+
+    for (const entry of entries) assert.equal((await after.entry(entry.id))?.id, entry.id);
+    const lane = { payer: PAYER, signer: SIGNER, afterSeq: 1, limit: 10 };
+    assert.deepEqual(
+      (await after.laneEntries(lane)).map(({ id }) => id),
+      entries.slice(1).map(({ id }) => id),
+    );
+    assert.equal((await after.load('')).lanes[0]?.seq, 3);
   });
 
   it('is opened by one process at a time: a second one would cut off what the first is writing', async () => {
