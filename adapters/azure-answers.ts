@@ -9,6 +9,7 @@ import {
   ProviderError,
   type Usage,
 } from './provider.ts';
+import { remembered } from './remembered.ts';
 import { type Answer, SendError } from './send.ts';
 import { failureIn } from './shim-failure.ts';
 
@@ -53,8 +54,11 @@ export function readAnswer(
   return { ...common, ok: true, status, headers, body };
 }
 
-/** The headers that the shim carries apart, as base64url of JSON; undefined where it is no list of names and values. */
-function pairsIn(carried: string): [string, string][] | undefined {
+/** The headers that the shim carries apart, which are mostly the same of a function's answers. */
+const pairsIn = remembered(256, readPairs);
+
+/** Base64url of JSON; undefined where it is no list of names and values. */
+function readPairs(carried: string): readonly [string, string][] | undefined {
   let list: unknown;
   try {
     list = JSON.parse(Buffer.from(carried, 'base64url').toString());

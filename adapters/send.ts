@@ -145,11 +145,14 @@ export function headerPairs(headers: Answer['headers']): [string, string][] {
 function headOf({ method, path, headers, body }: OutboundRequest, host: string): string {
   if (!HEADER_NAME.test(method) || !TARGET.test(path)) throw new TypeError('no request line');
   const pairs = flatOf(headers);
-  const names = pairs.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase());
-  const framing = names.find((name) => FRAMING.has(name));
-  if (framing !== undefined) throw new TypeError(`not the caller's to say: ${framing}`);
+  let hasHost = false;
+  for (let i = 0; i < pairs.length; i += 2) {
+    const name = pairs[i]?.toLowerCase() ?? '';
+    if (FRAMING.has(name)) throw new TypeError(`not the caller's to say: ${name}`);
+    hasHost ||= name === 'host';
+  }
   let head = `${method} ${path} HTTP/1.1\r\n${headerText(pairs)}`;
-  if (!names.includes('host')) head += `host: ${host}\r\n`;
+  if (!hasHost) head += `host: ${host}\r\n`;
   if (body.length > 0 || (method !== 'GET' && method !== 'HEAD')) {
     head += `content-length: ${body.length}\r\n`;
   }

@@ -56,6 +56,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   const ofCalls = { slowClients, maxBytes: bodyMaxBytes };
   const lane = createPlainLane({
     ...ofCalls,
+    read: calls.read,
     take: calls.take,
     firstRequestMs: headersTimeoutMs,
     keepAliveMs: KEEP_ALIVE_MS,
@@ -72,7 +73,9 @@ export function createServer(gateway: Gateway): FastifyInstance {
             keepAliveTimeout: KEEP_ALIVE_MS,
           },
           (request, response) => {
-            if (!calls.take(incomingCall(request, response, ofCalls))) handler(request, response);
+            const asked = calls.read(request);
+            if (asked === undefined) handler(request, response);
+            else calls.take(asked, incomingCall(request, response, ofCalls));
           },
         ),
       ),

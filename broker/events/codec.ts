@@ -36,14 +36,8 @@ export type EventAttributes = Readonly<Record<string, string>> & {
  * @throws DefaasError MEDIA_TYPE_UNSUPPORTED  a batch, another `application/cloudevents…` type, or a charset other than UTF-8
  */
 export function eventOf(headers: Headers, body: Uint8Array): EventAttributes | undefined {
-  let contentType = '';
-  let isMarked = false;
-  for (const [name, value] of headers) {
-    if (name === 'content-type') contentType ||= value.toLowerCase();
-    else isMarked ||= name === SPECVERSION;
-  }
-  // What nearly all calls are: no event in either mode.
-  if (!isMarked && !contentType.includes(EVENT_TYPES)) return undefined;
+  if (!mayBeEvent(headers)) return undefined;
+  const contentType = contentTypeOf(headers);
   const [mediaType = '', ...parameters] = contentType.split(';').map((part) => part.trim());
   if (mediaType === 'application/cloudevents+json') {
     refuseCharset(parameters);
@@ -57,6 +51,19 @@ export function eventOf(headers: Headers, body: Uint8Array): EventAttributes | u
   }
   const isBinary = REQUIRED.every((name) => headers.some(([header]) => header === `ce-${name}`));
   return isBinary ? binaryEvent(headers) : undefined;
+}
+
+/** False of nearly all calls: no event in either mode, whatever the body. */
+export function mayBeEvent(headers: Headers): boolean {
+  return (
+    headers.some(([name]) => name === SPECVERSION) || contentTypeOf(headers).includes(EVENT_TYPES)
+  );
+}
+
+/** The first one, in lower case. */
+function contentTypeOf(headers: Headers): string {
+  const line = headers.find(([name, value]) => name === 'content-type' && value !== '');
+  return line?.[1].toLowerCase() ?? '';
 }
 
 function binaryEvent(headers: Headers): EventAttributes {

@@ -20,6 +20,7 @@ export interface Invocation {
   /** As the function sees it, percent-encoded, beginning with `/`. */
   readonly path: string;
   readonly query: string;
+  /** As the function sees them. */
   readonly headers: Headers;
   readonly body: Uint8Array;
   readonly credential: Credential | undefined;

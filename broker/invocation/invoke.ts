@@ -18,7 +18,7 @@ import type { LaneState } from './lanes.ts';
 import { nonceOf } from './nonce.ts';
 import { drawBytes } from './random.ts';
 import { record, saltedHash } from './record.ts';
-import { forwardedHeaders, replyHeaders } from './reply.ts';
+import { replyHeaders } from './reply.ts';
 import { resolveTarget, type Target } from './resolve.ts';
 import { narrow } from './routing.ts';
 import { refuseUnsigned, verifySignedCall } from './signed-call.ts';
@@ -299,7 +299,7 @@ function requestFor(invocation: Invocation): InvokeRequest {
     method: invocation.method,
     path: invocation.path,
     query: invocation.query,
-    headers: forwardedHeaders(invocation.headers),
+    headers: invocation.headers,
     body: invocation.body,
   };
 }

@@ -1,5 +1,6 @@
 // Step 9 of a call: which headers reach the function, and which of its headers reach the caller.
 import { HEADER_NAME, HEADER_VALUE } from '../../adapters/http-message.ts';
+import { remembered } from '../../adapters/remembered.ts';
 import type { Headers } from './invocation.ts';
 
 /** Hop-by-hop (RFC 9110 section 7.6.1) and what the gateway itself reads: never passed on to a function. */
@@ -80,17 +81,24 @@ function namedByConnection(headers: Headers): readonly string[] {
  * a function can forge what the shim beside it writes.
  */
 export function replyHeaders(headers: Headers): Headers {
-  return headers.flatMap(([written, value]): Headers => {
-    const name = written.toLowerCase();
-    const isPassed =
-      HEADER_NAME.test(name) &&
-      HEADER_VALUE.test(value) &&
-      !NOT_REPLIED.has(name) &&
-      !name.startsWith('defaas-') &&
-      !name.startsWith('access-control-');
-    return isPassed ? [[name, value]] : [];
-  });
+  const passed: [string, string][] = [];
+  for (const [written, value] of headers) {
+    const name = repliedName(written);
+    if (name !== undefined && HEADER_VALUE.test(value)) passed.push([name, value]);
+  }
+  return passed;
 }
+
+/** The name in lower case; undefined of what is not passed on. */
+const repliedName = remembered(1_000, (written) => {
+  const name = written.toLowerCase();
+  const isPassed =
+    HEADER_NAME.test(name) &&
+    !NOT_REPLIED.has(name) &&
+    !name.startsWith('defaas-') &&
+    !name.startsWith('access-control-');
+  return isPassed ? name : undefined;
+});
 
 /** What of them goes out on the gateway's own origin: a page gets an origin of its own there, and leaves nothing behind. */
 export function confined(headers: Headers): Headers {

@@ -2,6 +2,7 @@
 // order; the place that the receipt names stays the drawn one.
 import { type Item, isInnerList, parseDictionary, Token } from 'structured-headers';
 import type { ProviderName } from '../../adapters/provider.ts';
+import { remembered } from '../../adapters/remembered.ts';
 import type { Manifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';
 
@@ -15,7 +16,7 @@ const PROVIDERS: Readonly<Record<ProviderName, true>> = {
 };
 const FORM =
   'strategy=(balanced, cheapest or fastest), providers=(names of clouds), exclude-regions=("names of regions")';
-/** Texts remembered: callers send few different ones. The oldest goes first. */
+/** Texts remembered: callers send few different ones. */
 const MAX_TEXTS = 256;
 const MAX_TEXT_LENGTH = 1024;
 
@@ -64,18 +65,7 @@ export function allows(
 }
 
 /** Parses `Defaas-Routing`, each text once. */
-export function createReadRouting(): (text: string) => Routing {
-  const known = new Map<string, Routing>();
-  return (text) => {
-    const before = known.get(text);
-    if (before !== undefined) return before;
-    const routing = parseRouting(text);
-    known.set(text, routing);
-    const oldest = known.keys().next();
-    if (known.size > MAX_TEXTS && !oldest.done) known.delete(oldest.value);
-    return routing;
-  };
-}
+export const readRouting = remembered(MAX_TEXTS, parseRouting);
 
 /**
  * A dictionary (RFC 9651 section 3.2) of `strategy`, `providers` and `exclude-regions`; names as tokens or strings.

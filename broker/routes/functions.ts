@@ -1,14 +1,15 @@
 // ANY /functions/{owner}/{name}[@version][/path]: an HTTP request or a CloudEvent becomes an Invocation, its Answer a reply.
 // Below Fastify, whose share of a request is 50 us of CPU: of all requests these are the many.
+import { randomUUID } from 'node:crypto';
 import { DefaasError, ERRORS, problemOf, toDefaasError } from '../errors.ts';
-import { eventOf } from '../events/codec.ts';
+import { eventOf, mayBeEvent } from '../events/codec.ts';
 import type { Gateway } from '../gateway.ts';
 import { corsHeaders, isPreflight } from '../invocation/cors.ts';
 import type { Answer, Headers, Invocation } from '../invocation/invocation.ts';
 import { invoke } from '../invocation/invoke.ts';
-import { confined } from '../invocation/reply.ts';
+import { confined, forwardedHeaders } from '../invocation/reply.ts';
 import { resolveTarget } from '../invocation/resolve.ts';
-import { createReadRouting } from '../invocation/routing.ts';
+import { readRouting } from '../invocation/routing.ts';
 import { credentialIn } from './bearer.ts';
 import type { IncomingCall, RequestHead } from './incoming-call.ts';
 import { problemReply } from './problem.ts';
@@ -18,11 +19,22 @@ const NO_BODY = new Uint8Array();
 const FUNCTION_PATH =
   /^\/functions\/([0-9a-zA-Z-]{1,63})\/([a-z0-9-]{1,63})(?:(?:@|%40)([a-z0-9-]{1,63}))?(\/[^?]*)?(?:\?(.*))?$/;
 
-const readRouting = createReadRouting();
+/** What a request's head asks for: the same for all that have the same head. */
+export interface Asked {
+  /** The call without its body, or what is wrong with it. */
+  readonly call: Omit<Invocation, 'id' | 'body'> | DefaasError;
+  readonly authorization: string | undefined;
+  /** All of them: of an event, and of CORS. */
+  readonly headers: Headers;
+  readonly mayBeEvent: boolean;
+  /** It came to the origin that is for functions alone. */
+  readonly isApart: boolean;
+}
 
 export interface FunctionCalls {
-  /** Takes a call whose path is that of a function and of no other route; false leaves it to those. */
-  take(call: IncomingCall): boolean;
+  /** Undefined where the path is no function's, or that of another route. */
+  read(head: RequestHead): Asked | undefined;
+  take(asked: Asked, call: IncomingCall): void;
   /** From now on a connection ends with its next answer. */
   end(): void;
 }
@@ -40,10 +52,8 @@ type FunctionAddress = Pick<Invocation, 'owner' | 'name' | 'reference' | 'path' 
 
 interface Exchange {
   readonly id: string;
+  readonly asked: Asked;
   readonly call: IncomingCall;
-  readonly address: FunctionAddress;
-  /** It came to the origin that is for functions alone. */
-  readonly isApart: boolean;
   /** What every reply carries, an answer or a problem: names and values in turn. */
   readonly always: string[];
 }
@@ -68,7 +78,7 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
     refuseOverload();
     underWay += 1;
     try {
-      const invocation = invocationOf(exchange, body, origins);
+      const invocation = invocationOf(exchange, body);
       if (declareCors(gateway, invocation, exchange)) return reply(exchange, 204, [], NO_BODY);
       sendAnswer(exchange, await invoke(gateway, invocation));
     } finally {
@@ -77,17 +87,26 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
   };
 
   return {
-    take: (call) => {
-      const address = addressIn(call.url ?? '');
-      if (address === undefined || options.isOwn(call.method ?? '', address.path)) return false;
+    read: (head) => {
+      const address = addressIn(head.url ?? '');
+      if (address === undefined || options.isOwn(head.method ?? '', address.path)) return undefined;
+      const isApart = functionsHost !== undefined && head.headers.host === functionsHost;
+      const headers = headersOf(head.rawHeaders, isApart);
+      return {
+        call: callIn(head, address, headers, origins),
+        authorization: head.headers.authorization,
+        headers,
+        mayBeEvent: mayBeEvent(headers),
+        isApart,
+      };
+    },
+    take: (asked, call) => {
       const always = isEnding ? ['connection', 'close'] : [];
-      const isApart = functionsHost !== undefined && call.headers.host === functionsHost;
-      const exchange = { id: crypto.randomUUID(), call, address, isApart, always };
+      const exchange = { id: randomUUID(), asked, call, always };
       answer(exchange)
         .catch((error: unknown) => sendProblem(gateway, exchange, error))
         // What the version's CORS says may be no header at all: then there is no reply that it could go with.
         .catch(() => call.destroy());
-      return true;
     },
     end: () => {
       isEnding = true;
@@ -103,38 +122,49 @@ function addressIn(url: string): FunctionAddress | undefined {
 }
 
 /** Sets what the version's CORS says, also for problems. Whether the request is a preflight, which ends here, free of charge. */
-function declareCors(gateway: Gateway, invocation: Invocation, { always }: Exchange): boolean {
-  const origin = invocation.headers.find(([name]) => name === 'origin')?.[1];
+function declareCors(gateway: Gateway, invocation: Invocation, exchange: Exchange): boolean {
+  const { headers } = exchange.asked;
+  const origin = headers.find(([name]) => name === 'origin')?.[1];
   // Only what may be cached has to say that it depends on the origin.
   if (origin === undefined && invocation.method !== 'GET') return false;
   const { version } = resolveTarget(gateway.chain.view, invocation);
   const cors = gateway.deployments.manifest(version.functionVersion)?.cors;
-  const asked = isPreflight(invocation.method, invocation.headers);
-  for (const pair of corsHeaders(cors, origin, asked)) always.push(...pair);
-  return asked;
+  const isPreflightOne = isPreflight(invocation.method, headers);
+  for (const pair of corsHeaders(cors, origin, isPreflightOne)) exchange.always.push(...pair);
+  return isPreflightOne;
 }
 
-function invocationOf(
-  { id, call, address, isApart }: Exchange,
-  body: Uint8Array,
+function callIn(
+  head: RequestHead,
+  address: FunctionAddress,
+  headers: Headers,
   origins: FunctionCallsOptions['origins'],
-): Invocation {
-  const headers = headersOf(call.rawHeaders, isApart);
-  const event = eventOf(headers, body);
-  const routing = single(call, 'defaas-routing');
-  return {
-    id,
-    ...address,
-    method: call.method ?? 'GET',
-    headers,
-    body,
-    credential: credentialIn(call, origins),
-    signedCall: single(call, 'defaas-call'),
-    voucher: single(call, 'defaas-voucher'),
-    idempotencyKey: keyIn(call) ?? (event && `${event.source}\n${event.id}`),
-    maxPriceUnits: maxPriceOf(single(call, 'defaas-max-price')),
-    routing: routing === undefined ? undefined : readRouting(routing),
-  };
+): Asked['call'] {
+  try {
+    const routing = single(head, 'defaas-routing');
+    return {
+      ...address,
+      method: head.method ?? 'GET',
+      headers: forwardedHeaders(headers),
+      credential: credentialIn(head, origins),
+      signedCall: single(head, 'defaas-call'),
+      voucher: single(head, 'defaas-voucher'),
+      idempotencyKey: keyIn(head),
+      maxPriceUnits: maxPriceOf(single(head, 'defaas-max-price')),
+      routing: routing === undefined ? undefined : readRouting(routing),
+    };
+  } catch (error) {
+    return toDefaasError(error);
+  }
+}
+
+/** An event names its call, where no key does. */
+function invocationOf({ id, asked }: Exchange, body: Uint8Array): Invocation {
+  const { call, headers } = asked;
+  const event = asked.mayBeEvent ? eventOf(headers, body) : undefined;
+  if (call instanceof DefaasError) throw call;
+  const idempotencyKey = call.idempotencyKey ?? (event && `${event.source}\n${event.id}`);
+  return { id, ...call, idempotencyKey, body };
 }
 
 function sendAnswer(exchange: Exchange, answer: Answer): void {
@@ -155,7 +185,7 @@ function sendAnswer(exchange: Exchange, answer: Answer): void {
   if (low !== undefined) headers.push('defaas-low-balance', `${low}`);
   if (answer.isReplay) headers.push('idempotent-replayed', 'true');
   if (answer.ok) {
-    const passed = exchange.isApart ? answer.headers : confined(answer.headers);
+    const passed = exchange.asked.isApart ? answer.headers : confined(answer.headers);
     for (const [name, value] of passed) headers.push(name, value);
     reply(exchange, answer.status, headers, answer.body);
     return;
@@ -168,11 +198,11 @@ function sendAnswer(exchange: Exchange, answer: Answer): void {
 
 function sendProblem(gateway: Gateway, exchange: Exchange, thrown: unknown): void {
   const error = toDefaasError(thrown);
-  const { id, call } = exchange;
+  const { id, asked } = exchange;
   if (error.code === 'INTERNAL') {
     gateway.log.error({ err: error.cause ?? error, invocationId: id }, 'request failed');
   }
-  const { authorization } = call.headers;
+  const { authorization } = asked;
   const { status, headers, body } = problemReply(error, { id, authorization });
   reply(exchange, status, headers.flat(), Buffer.from(body));
 }

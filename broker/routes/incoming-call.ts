@@ -15,7 +15,8 @@ export interface RequestHead {
   readonly rawHeaders: readonly string[];
 }
 
-export interface IncomingCall extends RequestHead {
+/** A request whose head has been read: its body, and how it is answered. */
+export interface IncomingCall {
   /** The caller has gone: nobody reads a reply. */
   readonly isGone: boolean;
   /** The whole body, at once where it is there. @throws DefaasError BODY_TOO_LARGE, REQUEST_INVALID */
@@ -44,12 +45,7 @@ export function incomingCall(
   response: ServerResponse,
   options: CallOptions,
 ): IncomingCall {
-  const { method, url, headers, rawHeaders } = request;
   return {
-    method,
-    url,
-    headers,
-    rawHeaders,
     get isGone() {
       return response.destroyed;
     },

@@ -1,7 +1,8 @@
 // Calls in their plainest form, straight from the socket: one whole request in one piece, written so that it can be read in one way
 // only. All else, a head that comes in two pieces already, is Node's, and so is the connection from then on. Of the many calls nearly
 // all are plain, and Node's parser, streams and messages are a fifth of the CPU that a call costs (bench http, in one run: 395 -> 305 us).
-import { type IncomingHttpHeaders, STATUS_CODES } from 'node:http';
+// On a connection mostly the same head comes again, byte for byte: it is read once.
+import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { HEADER_LINES, headersIn, headerText, piecesOf } from '../../adapters/http-message.ts';
 import { BODYLESS, type IncomingCall, type RequestHead } from './incoming-call.ts';
@@ -37,9 +38,10 @@ export interface PlainLane {
   destroy(): void;
 }
 
-interface PlainLaneOptions {
-  /** Takes a call; false where it is no function's. */
-  readonly take: (call: IncomingCall) => boolean;
+interface PlainLaneOptions<Asked> {
+  /** What a head asks for; undefined where it is no function's. */
+  readonly read: (head: RequestHead) => Asked | undefined;
+  readonly take: (asked: Asked, call: IncomingCall) => void;
   readonly slowClients: SlowClients;
   /** Of a body. */
   readonly maxBytes: number;
@@ -49,8 +51,8 @@ interface PlainLaneOptions {
   readonly keepAliveMs: number;
 }
 
-export function createPlainLane(options: PlainLaneOptions): PlainLane {
-  const connections = new Set<Connection>();
+export function createPlainLane<Asked>(options: PlainLaneOptions<Asked>): PlainLane {
+  const connections = new Set<Connection<Asked>>();
   let isEnding = false;
   return {
     serve: (socket, toNode) => {
@@ -71,17 +73,30 @@ export function createPlainLane(options: PlainLaneOptions): PlainLane {
   };
 }
 
-class Connection {
+/** A head that came, and what it says. */
+interface KnownHead<Asked> {
+  /** With the empty line. */
+  readonly bytes: Buffer;
+  readonly bodyBytes: number;
+  readonly asked: Asked;
+}
+
+class Connection<Asked> {
   readonly #socket: Socket;
-  readonly #options: PlainLaneOptions;
+  readonly #options: PlainLaneOptions<Asked>;
   readonly #onLeave: (isGone: boolean) => void;
   #state: 'idle' | 'running' | 'sending' = 'idle';
   /** No call comes after the one under way. */
   #isEnding = false;
   /** What came while a call was under way: Node's, when it has ended. */
   #rest: Buffer | undefined;
+  #lastHead: KnownHead<Asked> | undefined;
 
-  constructor(socket: Socket, options: PlainLaneOptions, onLeave: (isGone: boolean) => void) {
+  constructor(
+    socket: Socket,
+    options: PlainLaneOptions<Asked>,
+    onLeave: (isGone: boolean) => void,
+  ) {
     this.#socket = socket;
     this.#options = options;
     this.#onLeave = onLeave;
@@ -146,14 +161,29 @@ class Connection {
       this.#socket.pause();
       return;
     }
-    const plain = readPlain(chunk, this.#options.maxBytes);
-    if (plain !== undefined) {
-      this.#state = 'running';
-      if (this.#options.take(new PlainCall(plain, this))) return;
-      this.#state = 'idle';
+    const head = this.#readHead(chunk);
+    if (head === undefined || chunk.length !== head.bytes.length + head.bodyBytes) {
+      this.#leave(chunk);
+      return;
     }
-    this.#leave(chunk);
+    this.#state = 'running';
+    const body = chunk.subarray(head.bytes.length);
+    this.#options.take(head.asked, new PlainCall(body, this));
   };
+
+  #readHead(chunk: Buffer): KnownHead<Asked> | undefined {
+    const last = this.#lastHead;
+    if (last !== undefined && startsWith(chunk, last.bytes)) return last;
+    const { maxBytes, read } = this.#options;
+    const plain = readPlain(chunk, maxBytes);
+    if (plain === undefined) return undefined;
+    const asked = read(plain);
+    if (asked === undefined) return undefined;
+    const { headBytes, bodyBytes } = plain;
+    // A copy: what came holds a body too.
+    this.#lastHead = { bytes: Buffer.from(chunk.subarray(0, headBytes)), bodyBytes, asked };
+    return this.#lastHead;
+  }
 
   #leave(rest: Buffer): void {
     const socket = this.#socket;
@@ -180,24 +210,12 @@ class Connection {
   readonly #onClose = (): void => this.#onLeave(true);
 }
 
-interface Plain extends RequestHead {
-  readonly bytes: Uint8Array;
-}
+class PlainCall<Asked> implements IncomingCall {
+  readonly #body: Uint8Array;
+  readonly #connection: Connection<Asked>;
 
-class PlainCall implements IncomingCall {
-  readonly method: string | undefined;
-  readonly url: string | undefined;
-  readonly headers: IncomingHttpHeaders;
-  readonly rawHeaders: readonly string[];
-  readonly #bytes: Uint8Array;
-  readonly #connection: Connection;
-
-  constructor({ method, url, headers, rawHeaders, bytes }: Plain, connection: Connection) {
-    this.method = method;
-    this.url = url;
-    this.headers = headers;
-    this.rawHeaders = rawHeaders;
-    this.#bytes = bytes;
+  constructor(body: Uint8Array, connection: Connection<Asked>) {
+    this.#body = body;
     this.#connection = connection;
   }
 
@@ -206,7 +224,7 @@ class PlainCall implements IncomingCall {
   }
 
   body(): Uint8Array {
-    return this.#bytes;
+    return this.#body;
   }
 
   reply(status: number, headers: readonly string[], body: Uint8Array): void {
@@ -225,8 +243,19 @@ class PlainCall implements IncomingCall {
 
 const NO_BODY = new Uint8Array();
 
-/** The request in `chunk` where it is whole, alone, and plain. */
-function readPlain(chunk: Buffer, maxBytes: number): Plain | undefined {
+interface PlainHead extends RequestHead {
+  /** With the empty line. */
+  readonly headBytes: number;
+  readonly bodyBytes: number;
+}
+
+function startsWith(chunk: Buffer, head: Buffer): boolean {
+  const { length } = head;
+  return chunk.length >= length && chunk.compare(head, 0, length, 0, length) === 0;
+}
+
+/** The head with which `chunk` begins, where it is whole and plain. */
+function readPlain(chunk: Buffer, maxBytes: number): PlainHead | undefined {
   const headEnd = chunk.indexOf(HEAD_END);
   if (headEnd < 0 || headEnd > MAX_HEAD_BYTES) return undefined;
   const text = chunk.toString('latin1', 0, headEnd);
@@ -245,15 +274,15 @@ function readPlain(chunk: Buffer, maxBytes: number): Plain | undefined {
   if (host === undefined || !PLAIN_LENGTH.test(length)) return undefined;
   if (connection !== undefined && connection.toLowerCase() !== 'keep-alive') return undefined;
   const bodyBytes = Number(length);
-  const bodyAt = headEnd + HEAD_END.length;
-  if (bodyBytes > maxBytes || chunk.length !== bodyAt + bodyBytes) return undefined;
+  if (bodyBytes > maxBytes) return undefined;
   const methodEnd = text.indexOf(' ');
   return {
     method: text.slice(0, methodEnd),
     url: text.slice(methodEnd + 1, lineEnd - ' HTTP/1.1'.length),
     headers,
     rawHeaders,
-    bytes: chunk.subarray(bodyAt),
+    headBytes: headEnd + HEAD_END.length,
+    bodyBytes,
   };
 }
 
@@ -270,15 +299,20 @@ function httpDate(): string {
   return dateText;
 }
 
+/** What has something to send. */
+interface Writer {
+  write(pieces: readonly Uint8Array[]): void;
+}
+
 interface Outgoing {
-  readonly connection: Connection;
+  readonly connection: Writer;
   readonly pieces: readonly Uint8Array[];
 }
 
 let outgoing: Outgoing[] = [];
 
 /** One after the other without anything in between: a client beside us is woken once, not once a reply. */
-function writeAtEndOfTurn(connection: Connection, pieces: readonly Uint8Array[]): void {
+function writeAtEndOfTurn(connection: Writer, pieces: readonly Uint8Array[]): void {
   if (outgoing.length === 0) setImmediate(writeOutgoing);
   outgoing.push({ connection, pieces });
 }

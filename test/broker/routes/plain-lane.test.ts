@@ -4,7 +4,11 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import fc from 'fast-check';
-import { type IncomingCall, incomingCall } from '../../../broker/routes/incoming-call.ts';
+import {
+  type IncomingCall,
+  incomingCall,
+  type RequestHead,
+} from '../../../broker/routes/incoming-call.ts';
 import { createPlainLane, type PlainLane } from '../../../broker/routes/plain-lane.ts';
 import { createSlowClients } from '../../../broker/routes/slow-clients.ts';
 
@@ -35,23 +39,26 @@ describe('the plain lane', () => {
     served = [];
   });
 
-  /** A server whose calls are taken by `take`, with the lane before it or without. */
+  /** A server whose calls below `ECHO` are taken by `take`, with the lane before it or without. */
   const serve = async (
-    take: (call: IncomingCall) => boolean,
+    take: Take,
     { firstRequestMs = NEVER_MS, stallMs = NEVER_MS, waitingMaxBytes = 1e9 }: Limits = {},
     hasLane = true,
   ): Promise<number> => {
     const slowClients = createSlowClients({ maxBytes: waitingMaxBytes, stallMs });
     const ofCalls = { slowClients, maxBytes: MAX_BODY_BYTES };
     const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
-      if (!take(incomingCall(request, response, ofCalls))) response.writeHead(404).end();
+      const head = read(request);
+      if (head === undefined) response.writeHead(404).end();
+      else take(incomingCall(request, response, ofCalls), head);
     });
     if (hasLane) {
       const [toNode] = server.listeners('connection');
       server.removeAllListeners('connection');
       const lane = createPlainLane({
         ...ofCalls,
-        take,
+        read,
+        take: (head, call) => take(call, head),
         firstRequestMs,
         keepAliveMs: KEEP_ALIVE_MS,
       });
@@ -124,11 +131,83 @@ describe('the plain lane', () => {
     assert.equal(whole?.isPlain, true);
   });
 
+  it('reads requests on one connection as Node does, also where a head comes again', async function () {
+    this.timeout(60_000);
+    const ports = [await serve(echo), await serve(echo, {}, false)];
+    const head = fc.constantFrom(
+      'Content-Length: 3\r\nX-A: 1',
+      'Content-Length: 3\r\nX-A: 2',
+      'Content-Length: 3\r\nX-A: 1\r\nX-B: 1',
+      'Content-Length: 2\r\nX-A: 1',
+      'Content-Length: 0\r\nX-A: 1',
+      'Transfer-Encoding: chunked',
+    );
+    const request = fc.record({
+      path: mostly('', '/2'),
+      head: mostlyOf(fc.constant('Content-Length: 3\r\nX-A: 1'), head),
+      body: fc.constantFrom('abc', '\r\n\r', '3\r\n', '\x00\xff '),
+      cut: mostly(0, 1, 60, 95),
+    });
+    let plain = 0;
+
+    await fc.assert(
+      fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 5 }), async (all) => {
+        const [ours, theirs] = await Promise.all(
+          ports.map(async (port) => {
+            const socket = await open(port);
+            const text = textOf(socket);
+            for (const { path, head: lines, body, cut } of all) {
+              const length = Number(/Content-Length: (\d)/.exec(lines)?.[1] ?? 0);
+              const bytes = lines.startsWith('T') ? '3\r\nabc\r\n0\r\n\r\n' : body.slice(0, length);
+              const whole = `POST ${ECHO}${path} HTTP/1.1\r\nHost: x\r\n${lines}\r\n\r\n${bytes}`;
+              const answered = once(socket, 'data');
+              if (cut > 0) {
+                await new Promise((sent) => socket.write(whole.slice(0, cut), 'latin1', sent));
+                await new Promise(setImmediate);
+              }
+              socket.write(whole.slice(cut), 'latin1');
+              await answered;
+            }
+            socket.end();
+            return repliesIn(await text);
+          }),
+        );
+        plain += ours?.filter(({ isPlain }) => isPlain).length ?? 0;
+        assert.equal(ours?.length, all.length);
+        assert.deepEqual(ours?.map(seen), theirs?.map(seen));
+      }),
+      { numRuns: 300 },
+    );
+
+    assert.ok(plain > 100, `only ${plain} were plain`);
+  });
+
+  it('reads a head once, and again when it has changed', async () => {
+    let reads = 0;
+    const port = await serve((call, head) => {
+      if (head !== last) reads += 1;
+      last = head;
+      echo(call, head);
+    });
+    let last: RequestHead | undefined;
+    const socket = await open(port);
+    const text = textOf(socket);
+    for (const value of ['a', 'a', 'b', 'b', 'a', 'a, but longer']) {
+      const answered = once(socket, 'data');
+      socket.write(`GET ${ECHO} HTTP/1.1\r\nHost: x\r\nX-A: ${value}\r\n\r\n`);
+      await answered;
+    }
+    socket.end();
+
+    const told = repliesIn(await text).map(({ body }) => JSON.parse(body).headers[1][1]);
+    assert.deepEqual(told, ['a', 'a', 'b', 'b', 'a', 'a, but longer']);
+    assert.equal(reads, 4);
+  });
+
   it('answers requests that come before the answer, each in its turn', async () => {
     const waiting: (() => void)[] = [];
-    const port = await serve((call) => {
-      waiting.push(() => echo(call));
-      return true;
+    const port = await serve((call, head) => {
+      waiting.push(() => echo(call, head));
     });
     const socket = await open(port);
     const text = textOf(socket);
@@ -179,10 +258,9 @@ describe('the plain lane', () => {
 
   it('answers whole, with a long body and with none', async () => {
     const long = Buffer.alloc(300_000, 'x');
-    const port = await serve((call) => {
-      if (call.url === `${ECHO}/long`) call.reply(200, ['x-a', '1', 'X-A', '2'], long);
+    const port = await serve((call, { url }) => {
+      if (url === `${ECHO}/long`) call.reply(200, ['x-a', '1', 'X-A', '2'], long);
       else call.reply(204, [], long);
-      return true;
     });
 
     const [reply] = await send(port, `GET ${ECHO}/long HTTP/1.1\r\nHost: x\r\n\r\n`);
@@ -211,7 +289,6 @@ describe('the plain lane', () => {
         }
       }
       call.destroy();
-      return true;
     });
 
     const replies = await send(port, `GET ${ECHO} HTTP/1.1\r\nHost: x\r\n\r\n`);
@@ -225,7 +302,6 @@ describe('the plain lane', () => {
     let call: IncomingCall | undefined;
     const port = await serve((one) => {
       call = one;
-      return true;
     });
     const idle = textOf(await open(port));
     const socket = await open(port);
@@ -244,10 +320,10 @@ describe('the plain lane', () => {
 
   it('takes no call that it could not answer any more', async () => {
     let calls = 0;
-    const port = await serve((call) => {
+    const port = await serve((call, head) => {
       calls += 1;
       for (const lane of lanes) lane.end();
-      return echo(call);
+      echo(call, head);
     });
     const clients = [await open(port), await open(port)];
     const texts = clients.map(textOf);
@@ -271,7 +347,6 @@ describe('the plain lane', () => {
     let call: IncomingCall | undefined;
     const port = await serve((one) => {
       call = one;
-      return true;
     });
     const [idle, running] = [await open(port), await open(port)];
     const texts = [textOf(idle), textOf(running)];
@@ -304,7 +379,6 @@ describe('the plain lane', () => {
       (call) => {
         calls.push(call);
         call.reply(200, [], long);
-        return true;
       },
       { waitingMaxBytes: 2.5 * long.length },
     );
@@ -333,7 +407,6 @@ describe('the plain lane', () => {
     let call: IncomingCall | undefined;
     const port = await serve((one) => {
       call = one;
-      return true;
     });
     const socket = await open(port);
     socket.write(`GET ${ECHO} HTTP/1.1\r\nHost: x\r\n\r\n`);
@@ -355,10 +428,9 @@ describe('the plain lane', () => {
   it('cuts off who does not read, after a while or when it is too much', async () => {
     const long = Buffer.alloc(32 * 1024 * 1024);
     const calls: IncomingCall[] = [];
-    const take = (call: IncomingCall): boolean => {
+    const take = (call: IncomingCall): void => {
       calls.push(call);
       call.reply(200, [], long);
-      return true;
     };
     const ask = async (port: number) => {
       const socket = (await open(port)).pause();
@@ -383,7 +455,6 @@ describe('the plain lane', () => {
     const port = await serve((call) => {
       calls += 1;
       call.reply(200, [], long);
-      return true;
     });
     const socket = (await open(port)).pause();
     const ask = () => socket.write(`GET ${ECHO} HTTP/1.1\r\nHost: x\r\n\r\n`);
@@ -403,10 +474,14 @@ describe('the plain lane', () => {
   });
 });
 
+type Take = (call: IncomingCall, head: RequestHead) => void;
+
+function read(head: RequestHead): RequestHead | undefined {
+  return head.url?.startsWith(ECHO) ? head : undefined;
+}
+
 /** Tells what it was asked. */
-function echo(call: IncomingCall): boolean {
-  if (!call.url?.startsWith(ECHO)) return false;
-  const { method, url, headers, rawHeaders } = call;
+function echo(call: IncomingCall, { method, url, headers, rawHeaders }: RequestHead): void {
   const answer = (bytes: Uint8Array): void => {
     const body = Buffer.from(bytes).toString('latin1');
     const isPlain = rawHeaders.every((name, at) => at % 2 === 1 || name === name.toLowerCase());
@@ -419,7 +494,6 @@ function echo(call: IncomingCall): boolean {
   new Promise<Uint8Array>((resolve) => resolve(call.body()))
     .then(answer)
     .catch(() => call.destroy());
-  return true;
 }
 
 interface Reply {
@@ -464,11 +538,10 @@ async function until(isSo: () => boolean): Promise<void> {
 
 const oneOf = <T>(...values: readonly T[]) => fc.constantFrom(...values);
 /** Mostly the first. */
+const mostlyOf = <T>(first: fc.Arbitrary<T>, others: fc.Arbitrary<T>) =>
+  fc.oneof({ weight: 8, arbitrary: first }, { weight: 1, arbitrary: others });
 const mostly = <T>(first: T, ...others: readonly T[]) =>
-  fc.oneof(
-    { weight: 8, arbitrary: fc.constant(first) },
-    { weight: 1, arbitrary: oneOf(...others) },
-  );
+  mostlyOf(fc.constant(first), oneOf(...others));
 const values = oneOf(
   '1',
   '',
