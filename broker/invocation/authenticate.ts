@@ -20,7 +20,8 @@ interface KnownToken {
   readonly hash: string;
 }
 
-export type Authenticate = (credential: Credential) => Promise<AccessToken>;
+/** At once for a known token that needs no proof. */
+export type Authenticate = (credential: Credential) => AccessToken | Promise<AccessToken>;
 
 /**
  * Checks access tokens (RFC 9068): one that is bound to a key comes with a proof of it (RFC 9449 section 7), any other one as
@@ -53,8 +54,10 @@ export function createAuthenticate(
     return known?.token === token ? known : undefined;
   };
 
-  return async ({ token, proof }) => {
-    const { claims, hash } = find(token) ?? (await read(token));
+  const check = (
+    { token, claims, hash }: KnownToken,
+    proof: DpopProof | undefined,
+  ): AccessToken | Promise<AccessToken> => {
     if (claims.expiresAtSec * 1000 <= nowMs()) {
       verified.delete(signatureOf(token));
       throw invalid('has expired, sign in again');
@@ -64,12 +67,21 @@ export function createAuthenticate(
       throw invalid('is bound to a key, send it as Authorization: DPoP with a proof');
     }
     if (claims.jkt === undefined) throw invalid('is bound to no key, send it as Bearer');
-    if ((await proofs.verify(proof, hash)) === claims.jkt) return claims;
-    throw new DefaasError(
-      'DPOP_INVALID',
-      'the DPoP proof is refused: it is of another key than the token, sign in again',
-      { members: { error: 'invalid_token' } },
-    );
+    return proofs.verify(proof, hash).then((jkt) => {
+      if (jkt === claims.jkt) return claims;
+      throw new DefaasError(
+        'DPOP_INVALID',
+        'the DPoP proof is refused: it is of another key than the token, sign in again',
+        { members: { error: 'invalid_token' } },
+      );
+    });
+  };
+
+  return ({ token, proof }) => {
+    const known = find(token);
+    return known === undefined
+      ? read(token).then((fresh) => check(fresh, proof))
+      : check(known, proof);
   };
 }
 

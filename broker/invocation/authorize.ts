@@ -8,14 +8,21 @@ import type { Target } from './resolve.ts';
 const SCOPE_INVOKE = 1;
 
 /**
- * The block as of which the call is allowed.
+ * The block as of which the call is allowed; at once, but where only the chain can say.
  * @throws DefaasError NOT_GRANTED  no grant, an expired one, or the policy says no
  * @throws DefaasError CHAIN_STALE  the head is stale: gated functions fail closed, public ones go on (contracts.md 8.3)
  */
-export async function authorize(chain: Chain, target: Target, caller: Caller): Promise<number> {
-  const { version, label } = target;
+export function authorize(chain: Chain, target: Target, caller: Caller): number | Promise<number> {
   const atBlock = chain.view.head.number;
-  if (version.accessMode === 0) return atBlock;
+  if (target.version.accessMode === 0) return atBlock;
+  return refuseForbidden(chain, target, caller).then(() => atBlock);
+}
+
+async function refuseForbidden(
+  chain: Chain,
+  { version, label }: Target,
+  { payer }: Caller,
+): Promise<void> {
   if (chain.isStale()) {
     throw new DefaasError(
       'CHAIN_STALE',
@@ -26,10 +33,9 @@ export async function authorize(chain: Chain, target: Target, caller: Caller): P
     );
   }
   const allowed =
-    chain.view.isAllowed(version.functionVersion, caller.payer, SCOPE_INVOKE) ??
-    (await chain.isAllowed(version.functionVersion, caller.payer, SCOPE_INVOKE));
+    chain.view.isAllowed(version.functionVersion, payer, SCOPE_INVOKE) ??
+    (await chain.isAllowed(version.functionVersion, payer, SCOPE_INVOKE));
   if (!allowed) {
-    throw new DefaasError('NOT_GRANTED', `${caller.payer} may not call ${label}, ask its owner`);
+    throw new DefaasError('NOT_GRANTED', `${payer} may not call ${label}, ask its owner`);
   }
-  return atBlock;
 }

@@ -19,8 +19,11 @@ export interface Draw {
 }
 
 export interface Beacon {
-  /** @throws DefaasError FUNCTION_NOT_DEPLOYED  this gateway has announced no candidates for the version */
-  drawFor(functionVersion: Hex): Promise<Draw>;
+  /**
+   * At once while the newest epoch is fresh enough.
+   * @throws DefaasError FUNCTION_NOT_DEPLOYED  this gateway has announced no candidates for the version
+   */
+  drawFor(functionVersion: Hex): Draw | Promise<Draw>;
   /** Checkpoints an epoch of at least `leastEpoch`, so that calls need not wait for it. */
   renew(leastEpoch: number): Promise<void>;
 }
@@ -68,20 +71,25 @@ export function createBeacon(options: BeaconOptions): Beacon {
     }
   };
 
+  const newestDraw = (functionVersion: Hex): Draw => {
+    const epoch = chain.view.latestEpoch;
+    const set = epoch && chain.view.candidates(functionVersion, gateway, epoch.epoch);
+    if (epoch === undefined || set === undefined) throw notDeployed(functionVersion);
+    return { epoch: epoch.epoch, value: epoch.value, ids: set.ids };
+  };
+
   return {
-    drawFor: async (functionVersion) => {
+    drawFor: (functionVersion) => {
       const newest = chain.view.candidates(functionVersion, gateway);
       if (newest === undefined) throw notDeployed(functionVersion);
       const current = chain.view.latestEpoch;
       const known = current && chain.view.candidates(functionVersion, gateway, current.epoch);
       const leastEpoch = known?.fromEpoch ?? newest.fromEpoch;
-      if (!isUsable(leastEpoch, STALE_AFTER_SEC)) await renew(leastEpoch);
-      else if (!isUsable(leastEpoch, RENEW_AFTER_SEC))
-        renewOnce(leastEpoch).catch(options.onFailed);
-      const epoch = chain.view.latestEpoch;
-      const set = epoch && chain.view.candidates(functionVersion, gateway, epoch.epoch);
-      if (epoch === undefined || set === undefined) throw notDeployed(functionVersion);
-      return { epoch: epoch.epoch, value: epoch.value, ids: set.ids };
+      if (!isUsable(leastEpoch, STALE_AFTER_SEC)) {
+        return renew(leastEpoch).then(() => newestDraw(functionVersion));
+      }
+      if (!isUsable(leastEpoch, RENEW_AFTER_SEC)) renewOnce(leastEpoch).catch(options.onFailed);
+      return newestDraw(functionVersion);
     },
     renew,
   };

@@ -195,23 +195,42 @@ function providersDown(
 }
 
 /** The lane of a signed Call or of a token, or for a call without a token the publisher's, where the manifest says that the publisher pays. */
-async function callerOf(gateway: Gateway, invocation: Invocation, target: Target): Promise<Caller> {
-  if (invocation.signedCall !== undefined) {
-    const signed = await verifySignedCall(gateway, invocation, invocation.signedCall, target);
-    return { payer: signed.call.payer, signer: signed.call.signer, sponsored: false, signed };
+function callerOf(
+  gateway: Gateway,
+  invocation: Invocation,
+  target: Target,
+): Caller | Promise<Caller> {
+  const { signedCall, credential } = invocation;
+  if (signedCall !== undefined) {
+    return verifySignedCall(gateway, invocation, signedCall, target).then((signed) => ({
+      payer: signed.call.payer,
+      signer: signed.call.signer,
+      sponsored: false,
+      signed,
+    }));
   }
-  if (invocation.credential !== undefined) {
-    const token = await gateway.authenticate(invocation.credential);
-    refuseBeyond(token, target);
-    if (token.lane !== undefined) {
-      refuseUnsigned(gateway, token.lane);
-      return { ...token.lane, sponsored: false };
-    }
-    throw new DefaasError(
-      'TOKEN_INVALID',
-      'the token names no lane to spend from, sign in with the lane among the resources',
-    );
+  if (credential === undefined) return sponsorOf(gateway, target);
+  const token = gateway.authenticate(credential);
+  return token instanceof Promise
+    ? token.then((late) => bearerOf(gateway, late, target))
+    : bearerOf(gateway, token, target);
+}
+
+/** @throws DefaasError TOKEN_SCOPE, TOKEN_INVALID, CALL_MISSING */
+function bearerOf(gateway: Gateway, token: AccessToken, target: Target): Caller {
+  refuseBeyond(token, target);
+  if (token.lane !== undefined) {
+    refuseUnsigned(gateway, token.lane);
+    return { ...token.lane, sponsored: false };
   }
+  throw new DefaasError(
+    'TOKEN_INVALID',
+    'the token names no lane to spend from, sign in with the lane among the resources',
+  );
+}
+
+/** @throws DefaasError SPONSOR_EMPTY, TOKEN_MISSING */
+function sponsorOf(gateway: Gateway, target: Target): Caller {
   const manifest = gateway.deployments.manifest(target.version.functionVersion);
   if (manifest?.payer === 'publisher' && target.version.accessMode === 0) {
     const payer = target.function.owner;
