@@ -3,6 +3,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { HeapSample } from './http/heap-probe.ts';
 import { type Load, startLoad } from './http/load.ts';
 import { type PaidGateway, startPaidGateway } from './http/paid-gateway.ts';
@@ -18,6 +19,8 @@ const LEG_MS = 120_000;
 const IDLE_CONNECTIONS = 2_000;
 const FUNCTION = 'memory';
 const BODY = JSON.stringify({ text: 'x'.repeat(118) });
+/** Longer than receipts wait for their index: up to 10,000 of them are held until then, or none, as it happens. */
+const REST_MS = 3_000;
 const MIB = 1024 * 1024;
 
 const BARS: readonly Bar[] = [
@@ -112,6 +115,7 @@ async function idleConnections(gateway: PaidGateway): Promise<number> {
 }
 
 async function sampleOf({ process, pid }: PaidGateway, calls: number): Promise<Sample> {
+  await sleep(REST_MS);
   const { heapBytes, externalBytes } = await askHeap(process);
   return {
     calls,
