@@ -44,8 +44,8 @@ export interface JournalFile {
   readonly end: number;
   /** Resolves when the lines are on disk. After a rejection the file takes no more: its end is not known. */
   append(lines: readonly string[]): Promise<Appended>;
-  /** The line that begins at `at`, without its newline. */
-  line(at: number): Promise<string>;
+  /** `count` lines, the first of which begins at `at`, without their newlines. */
+  lines(at: number, count: number): Promise<string[]>;
   close(): Promise<void>;
 }
 
@@ -118,12 +118,12 @@ export function openJournalFile(file: string, end: number): JournalFile {
         waiting.push({ ...encode(lines), resolve, reject });
         writing ??= writeAll();
       }),
-    line: async (at) => {
-      for (let bytes = LINE_BYTES; ; bytes *= 4) {
+    lines: async (at, count) => {
+      for (let bytes = LINE_BYTES * count; ; bytes *= 4) {
         const found = await readBytes(descriptor, at, bytes);
-        const lineEnd = found.indexOf(NEWLINE);
-        if (lineEnd >= 0) return found.toString('utf8', 0, lineEnd);
-        if (found.length < bytes) throw new Error(`no line at ${at} of the journal`);
+        const lines = found.toString('utf8').split('\n', count + 1);
+        if (lines.length > count) return lines.slice(0, count);
+        if (found.length < bytes) throw new Error(`no ${count} lines at ${at} of the journal`);
       }
     },
     close: async () => {

@@ -7,7 +7,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { SpendingScope } from '../invocation/daily-limits.ts';
 import { createEntryIndex, type EntryPlace, shortId } from './entry-index.ts';
-import { type IndexedEntry, idOf, indexedPart, isOfSameLane } from './entry-text.ts';
+import { idOf, indexedPart, isOfSameLane } from './entry-text.ts';
 import { readRecords, type StoredLine, type StoredRecord } from './journal-file.ts';
 import { headFromText } from './journal-record.ts';
 import type {
@@ -44,6 +44,12 @@ interface IndexedGroup {
   signed?: GroupSignature;
 }
 
+/** Entries of one lane that stand one behind the other in a group: where the first begins. */
+interface LaneRun {
+  readonly at: number;
+  readonly count: number;
+}
+
 /** Held in memory while a long journal is entered. */
 const PLACES_AT_ONCE = 100_000;
 
@@ -52,7 +58,7 @@ CREATE TABLE IF NOT EXISTS journal (indexed_to INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS groups (n INTEGER PRIMARY KEY, root TEXT NOT NULL, count INTEGER NOT NULL, at INTEGER NOT NULL, key TEXT, signature TEXT) STRICT;
 CREATE INDEX IF NOT EXISTS groups_unsigned ON groups (n) WHERE signature IS NULL;
 CREATE TABLE IF NOT EXISTS lanes (n INTEGER PRIMARY KEY, payer TEXT NOT NULL, signer TEXT NOT NULL, seq INTEGER NOT NULL, cumulative TEXT NOT NULL, UNIQUE (payer, signer)) STRICT;
-CREATE TABLE IF NOT EXISTS lane_groups (lane INTEGER, seq INTEGER, at INTEGER NOT NULL, PRIMARY KEY (lane, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lane_runs (lane INTEGER, seq INTEGER, at INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (lane, seq)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS vouchers (payer TEXT, signer TEXT, ceiling TEXT NOT NULL, signature TEXT NOT NULL, PRIMARY KEY (payer, signer)) STRICT;
 CREATE TABLE IF NOT EXISTS daily_limits (scope TEXT PRIMARY KEY, units TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS spending (scope TEXT, day TEXT, units TEXT NOT NULL, PRIMARY KEY (scope, day)) STRICT;
@@ -79,7 +85,7 @@ const entryIndex = createEntryIndex(db);
 const journal = openSync(journalFile, 'a+');
 
 const insertGroup = db.prepare('INSERT INTO groups VALUES (?, ?, ?, ?, ?, ?)');
-const insertLaneGroup = db.prepare('INSERT INTO lane_groups VALUES (?, ?, ?)');
+const insertRun = db.prepare('INSERT INTO lane_runs VALUES (?, ?, ?, ?)');
 const laneNumber = db.prepare(
   `INSERT INTO lanes (payer, signer, seq, cumulative) VALUES (?, ?, 0, '0')
     ON CONFLICT DO UPDATE SET seq = seq RETURNING n`,
@@ -260,31 +266,31 @@ const operations = {
     };
   },
 
-  /** Where the entries of a lane begin, by `seq`. */
-  lanePlaces: (lane: {
+  /** Runs of a lane's entries, by `seq`: enough for `limit` of them that are above `afterSeq`. */
+  laneRuns: (lane: {
     readonly payer: Address;
     readonly signer: Address;
     readonly afterSeq: number;
     readonly limit: number;
-  }): readonly number[] => {
-    const places: number[] = [];
-    const groups = db
-      .prepare(
-        `WITH lane AS (SELECT n FROM lanes WHERE payer = ?1 AND signer = ?2)
-          SELECT at FROM lane_groups WHERE lane = (SELECT n FROM lane) AND seq >= coalesce(
-            (SELECT max(seq) FROM lane_groups WHERE lane = (SELECT n FROM lane) AND seq <= ?3), 0) ORDER BY seq`,
-      )
-      .iterate(lane.payer, lane.signer, lane.afterSeq + 1);
-    for (const { at: groupAt } of groups) {
-      const { value: record } = readRecords(journal, Number(groupAt)).next();
-      for (const { bytes, at } of record?.lines.slice(1) ?? []) {
-        const { payer, signer, seq } = indexedPart(bytes);
-        if (payer !== lane.payer || signer !== lane.signer || seq <= lane.afterSeq) continue;
-        places.push(at);
-        if (places.length === lane.limit) return places;
-      }
-    }
-    return places;
+  }): readonly LaneRun[] => {
+    // The first may begin at or below `afterSeq`, and all of it be below.
+    const [first, ...others] = rows<LaneRun>(
+      `WITH lane AS (SELECT n FROM lanes WHERE payer = ?1 AND signer = ?2)
+        SELECT at, count FROM lane_runs WHERE lane = (SELECT n FROM lane) AND seq >= coalesce(
+          (SELECT max(seq) FROM lane_runs WHERE lane = (SELECT n FROM lane) AND seq <= ?3), 0) ORDER BY seq LIMIT ?4`,
+      lane.payer,
+      lane.signer,
+      lane.afterSeq,
+      lane.limit + 1,
+    );
+    if (first === undefined) return [];
+    let left = lane.limit;
+    const enough = others.filter(({ count }) => {
+      const isNeeded = left > 0;
+      left -= count;
+      return isNeeded;
+    });
+    return [first, ...enough];
   },
 
   putBatch: (batch: BatchRecord): void => {
@@ -343,7 +349,7 @@ function createBatch() {
     entryIndex.enter(places);
     places = [];
   };
-  const laneOf = ({ payer, signer }: IndexedEntry) => {
+  const laneOf = (payer: Address, signer: Address) => {
     const name = payer + signer;
     const known = lanes.get(name);
     if (known !== undefined) return known;
@@ -352,27 +358,28 @@ function createBatch() {
     return fresh;
   };
   /** Neighbours are of one lane most of the time: of such a run the first and the last say all. */
-  const enterLanes = (groupAt: number, entries: readonly StoredLine[]): void => {
-    const begun = new Set<number>();
-    entries.forEach(({ bytes }, index) => {
-      const [before, after] = [entries[index - 1], entries[index + 1]];
-      const isFirst = before === undefined || !isOfSameLane(before.bytes, bytes);
-      const isLast = after === undefined || !isOfSameLane(bytes, after.bytes);
-      if (!isFirst && !isLast) return;
-      const entry = indexedPart(bytes);
-      const lane = laneOf(entry);
-      if (!begun.has(lane.n)) insertLaneGroup.run(lane.n, entry.seq, groupAt);
-      begun.add(lane.n);
-      lane.seq = entry.seq;
-      lane.cumulative = entry.cumulative;
-    });
-  };
-  const enterEntries = ({ at, lines: [, ...entries] }: StoredRecord): void => {
-    for (const { bytes, at: entryAt } of entries) {
-      places.push({ id: shortId(idOf(bytes)), at: entryAt });
+  const enterEntries = ({ lines: [, ...entries] }: StoredRecord): void => {
+    let run: StoredLine[] = [];
+    for (const line of entries) {
+      places.push({ id: shortId(idOf(line.bytes)), at: line.at });
       if (places.length === PLACES_AT_ONCE) enterPlaces();
+      const [first] = run;
+      if (first !== undefined && !isOfSameLane(first.bytes, line.bytes)) {
+        enterRun(run);
+        run = [];
+      }
+      run.push(line);
     }
-    enterLanes(at, entries);
+    enterRun(run);
+  };
+  const enterRun = (run: readonly StoredLine[]): void => {
+    const [first, last] = [run[0], run.at(-1)];
+    if (first === undefined || last === undefined) return;
+    const { payer, signer, seq, cumulative } = indexedPart(last.bytes);
+    const lane = laneOf(payer, signer);
+    insertRun.run(lane.n, indexedPart(first.bytes).seq, first.at, run.length);
+    lane.seq = seq;
+    lane.cumulative = cumulative;
   };
   const sign = (signed: GroupSignature): void => {
     const group = groups.get(signed.group);

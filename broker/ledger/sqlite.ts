@@ -152,7 +152,8 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     for (const scope of head.dropped) fresh.answers.set(scope, undefined);
     schedule();
   };
-  const entryAt = async (at: number): Promise<StoredEntry> => entryFromText(await journal.line(at));
+  const entriesAt = async (at: number, count: number): Promise<StoredEntry[]> =>
+    (await journal.lines(at, count)).map(entryFromText);
 
   return {
     load: async (day) => {
@@ -191,8 +192,8 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     entry: async (id) => {
       const known = fresh.places.get(id) ?? entering.places.get(id);
       for (const at of known === undefined ? await run('entryPlaces', id) : [known]) {
-        const entry = await entryAt(at);
-        if (entry.id === id) return entry;
+        const [entry] = await entriesAt(at, 1);
+        if (entry?.id === id) return entry;
       }
       return undefined;
     },
@@ -202,7 +203,10 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     },
     laneEntries: async (lane) => {
       await caughtUp();
-      return Promise.all((await run('lanePlaces', lane)).map(entryAt));
+      const runs = await run('laneRuns', lane);
+      const entries = await Promise.all(runs.map(({ at, count }) => entriesAt(at, count)));
+      const after = entries.flat().filter(({ receipt }) => receipt.seq > lane.afterSeq);
+      return after.slice(0, lane.limit);
     },
     putBatch: (batch) => run('putBatch', batch),
     batches: (state) => run('batches', state),

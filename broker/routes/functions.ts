@@ -32,7 +32,7 @@ export interface Asked {
 }
 
 export interface FunctionCalls {
-  /** Undefined where the path is no function's, or that of another route. */
+  /** Once for all requests with this head. Undefined where the path is no function's, or that of another route. */
   read(head: RequestHead): Asked | undefined;
   take(asked: Asked, call: IncomingCall): void;
   /** From now on a connection ends with its next answer. */
@@ -129,11 +129,12 @@ function declareCors(gateway: Gateway, invocation: Invocation, exchange: Exchang
   if (origin === undefined && invocation.method !== 'GET') return false;
   const { version } = resolveTarget(gateway.chain.view, invocation);
   const cors = gateway.deployments.manifest(version.functionVersion)?.cors;
-  const isPreflightOne = isPreflight(invocation.method, headers);
-  for (const pair of corsHeaders(cors, origin, isPreflightOne)) exchange.always.push(...pair);
-  return isPreflightOne;
+  const endsHere = isPreflight(invocation.method, headers);
+  for (const pair of corsHeaders(cors, origin, endsHere)) exchange.always.push(...pair);
+  return endsHere;
 }
 
+/** The call that a head asks for, or the fault for which there is none. */
 function callIn(
   head: RequestHead,
   address: FunctionAddress,

@@ -120,6 +120,25 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       );
     });
 
+    it('reads receipts of any length, and pages that begin and end within a group', async () => {
+      const long = {
+        ...createEntry({ seq: 2 }),
+        functionName: `${PAYER}/\u00e9${'x'.repeat(50_000)}@1`,
+      };
+      const entries = [createEntry({ seq: 1 }), long, createEntry({ seq: 3 })];
+      const last = createEntry({ seq: 4 });
+      const common = { spending: [], answers: [], signatures: [] };
+      await ledger.commit({ ...common, group: 1, root: long.id, entries });
+      await ledger.commit({ ...common, group: 2, root: last.id, entries: [last] });
+      const page = (afterSeq: number, limit: number) =>
+        ledger.laneEntries({ payer: PAYER, signer: SIGNER, afterSeq, limit });
+
+      assert.deepEqual(await ledger.entry(long.id), { ...long, group: 1, groupIndex: 1 });
+      assert.deepEqual(await page(1, 1), [{ ...long, group: 1, groupIndex: 1 }]);
+      const ids = (await page(2, 2)).map(({ id }) => id);
+      assert.deepEqual(ids, [entries[2]?.id, last.id]);
+    });
+
     it('refuses a second receipt with the same number and keeps nothing of that group', async () => {
       const first = createEntry({ seq: 1, price: 1n });
       const second = createEntry({ seq: 1, price: 2n });

@@ -67,7 +67,7 @@ describe('ledger sqlite after a crash', () => {
     await ledger.close();
     opened.length = 0;
     const db = new DatabaseSync(join(dir, 'first', 'ledger.sqlite'));
-    db.exec('DELETE FROM entry_segments; DELETE FROM entry_pages; DELETE FROM lane_groups;');
+    db.exec('DELETE FROM entry_segments; DELETE FROM entry_pages; DELETE FROM lane_runs;');
     db.exec(
       'CREATE TABLE entries (id INTEGER) STRICT; CREATE TABLE lane_entries (lane INTEGER) STRICT;',
     );
