@@ -22,10 +22,10 @@ export interface IndexedEntry {
 
 /**
  * JSON with money and nonces as decimal strings. The three structs, whose fields the contracts fix, are written out by hand:
- * this runs for every call, and hex and numbers need no escaping. The rest is left to `JSON.stringify`.
+ * this runs for every call, and hex and numbers need no escaping. What may be any text is left to `JSON.stringify`.
  */
 export function entryToText(entry: JournalEntry, group: number, groupIndex: number): string {
-  const { id, receipt, call, execution, salt, ...rest } = entry;
+  const { id, receipt, call, execution, callSignature, reason, attempts } = entry;
   return (
     `{"id":"${id}","receipt":{"payer":"${receipt.payer}","signer":"${receipt.signer}","seq":${receipt.seq},` +
     `"cumulative":"${receipt.cumulative}","gateway":"${receipt.gateway}","call":"${receipt.call}",` +
@@ -37,7 +37,11 @@ export function entryToText(entry: JournalEntry, group: number, groupIndex: numb
     `"execution":{"deployment":${execution.deployment},"request":"${execution.request}",` +
     `"billedMs":${execution.billedMs},"memoryMiB":${execution.memoryMiB},"status":${execution.status},` +
     `"input":"${execution.input}","output":"${execution.output}","finishedAtSec":${execution.finishedAtSec}},` +
-    `"salt":"${salt}","group":${group},"groupIndex":${groupIndex},${JSON.stringify(rest).slice(1)}`
+    `"salt":"${entry.salt}","group":${group},"groupIndex":${groupIndex},` +
+    `"cloud":"${entry.cloud}","functionName":${JSON.stringify(entry.functionName)},` +
+    `"attempts":${attempts.length === 0 ? '[]' : JSON.stringify(attempts)}` +
+    `${callSignature === undefined ? '' : `,"callSignature":"${callSignature}"`}` +
+    `${reason === undefined ? '' : `,"reason":${JSON.stringify(reason)}`}}`
   );
 }
 

@@ -168,11 +168,11 @@ function linesIn(body: Buffer, at: number): StoredLine[] {
 function encode(lines: readonly string[]): { bytes: Buffer; at: number[] } {
   const text = `${lines.join('\n')}\n`;
   const bytes = Buffer.allocUnsafe(PREFIX_BYTES + Buffer.byteLength(text));
-  bytes.write(text, PREFIX_BYTES, 'utf8');
+  // Receipts are ASCII: they need no conversion, and their lines need not be measured one by one.
+  const isAscii = bytes.length === PREFIX_BYTES + text.length;
+  bytes.write(text, PREFIX_BYTES, isAscii ? 'latin1' : 'utf8');
   bytes.writeUInt32BE(bytes.length - PREFIX_BYTES, 0);
   bytes.writeUInt32BE(crc32(bytes.subarray(PREFIX_BYTES)), 4);
-  // Receipts are ASCII, so that their lines need not be measured one by one.
-  const isAscii = bytes.length === PREFIX_BYTES + text.length;
   const at: number[] = [];
   let length = PREFIX_BYTES;
   for (const line of lines) {

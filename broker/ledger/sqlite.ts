@@ -140,9 +140,7 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
       lastSeqs.set(lane, receipt.seq);
     }
     const at = await write(groupLines(group));
-    group.entries.forEach(({ id }, index) => {
-      fresh.places.set(id, at[index + 1] ?? 0);
-    });
+    fresh.putGroup({ ids: group.entries.map(({ id }) => id), at: at.slice(1) });
     for (const answer of group.answers) remember(answer);
     schedule();
   };
@@ -190,7 +188,7 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     clients: (payer) => run('clients', payer),
     dropClient: (payer, id) => run('dropClient', payer, id),
     entry: async (id) => {
-      const known = fresh.places.get(id) ?? entering.places.get(id);
+      const known = fresh.placeOf(id) ?? entering.placeOf(id);
       for (const at of known === undefined ? await run('entryPlaces', id) : [known]) {
         const [entry] = await entriesAt(at, 1);
         if (entry?.id === id) return entry;
@@ -227,19 +225,34 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
 /** What the index does not have yet: bounded, because enough of it is entered at once. */
 function createUnindexed() {
   const places = new Map<Hex, number>();
+  /** Groups that are not in `places` yet: few receipts are asked for so soon, and to enter one costs 1 us. */
+  let groups: { readonly ids: readonly Hex[]; readonly at: readonly number[] }[] = [];
+  let count = 0;
   /** `undefined`: dropped. */
   const answers = new Map<string, StoredAnswer | undefined>();
   let answerBytes = 0;
   return {
-    /** Where entries begin in the journal. */
-    places,
     answers,
+    putGroup: (group: (typeof groups)[number]): void => {
+      groups.push(group);
+      count += group.ids.length;
+    },
+    /** Where the entry begins in the journal. */
+    placeOf: (id: Hex): number | undefined => {
+      for (const { ids, at } of groups) {
+        ids.forEach((one, index) => {
+          places.set(one, at[index] ?? 0);
+        });
+      }
+      groups = [];
+      return places.get(id);
+    },
     putAnswer: (answer: StoredAnswer): void => {
       answers.set(answer.scope, answer);
       answerBytes += answer.body?.length ?? 0;
     },
-    isSome: (): boolean => places.size + answers.size > 0,
+    isSome: (): boolean => count + answers.size > 0,
     isLarge: (): boolean =>
-      places.size + answers.size >= INDEX_AFTER_ENTRIES || answerBytes >= INDEX_AFTER_ANSWER_BYTES,
+      count + answers.size >= INDEX_AFTER_ENTRIES || answerBytes >= INDEX_AFTER_ANSWER_BYTES,
   };
 }
