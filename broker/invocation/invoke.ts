@@ -39,8 +39,11 @@ const NO_BODY = new Uint8Array();
  */
 export async function invoke(gateway: Gateway, invocation: Invocation): Promise<Answer> {
   const target = resolveTarget(gateway.chain.view, invocation);
-  const caller = await callerOf(gateway, invocation, target);
-  const atBlock = await authorize(gateway.chain, target, caller);
+  // What is known at once is not waited for: each wait is a turn of the queue of promises.
+  const calling = callerOf(gateway, invocation, target);
+  const caller = calling instanceof Promise ? await calling : calling;
+  const authorizing = authorize(gateway.chain, target, caller);
+  const atBlock = typeof authorizing === 'number' ? authorizing : await authorizing;
   if (invocation.voucher !== undefined) await acceptVoucher(gateway, caller, invocation.voucher);
   const call = { invocation, caller, target, atBlock };
   const key = invocation.idempotencyKey;
@@ -68,7 +71,8 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     hold = holdMoney(gateway, caller, target, maxPriceUnits);
     const { lane, daily } = hold;
     const { signed } = caller;
-    const draw = signed?.draw ?? (await gateway.beacon.drawFor(version.functionVersion));
+    const drawing = signed?.draw ?? gateway.beacon.drawFor(version.functionVersion);
+    const draw = drawing instanceof Promise ? await drawing : drawing;
     const salt = signed?.salt ?? drawBytes(32);
     const call =
       signed?.call ??
@@ -104,7 +108,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     const failedMs = uncharged(outcome);
     if (failedMs > 0) gateway.freeFailures.add(version.functionId, failedMs);
     const reply = replyOf(outcome, target);
-    const store = await keyed?.keep(reply.ok ? reply.body : NO_BODY);
+    const store = keyed && (await keyed.keep(reply.ok ? reply.body : NO_BODY));
     const answer = await record(gateway, {
       target,
       lane,

@@ -74,7 +74,8 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
   const answer = async (exchange: Exchange): Promise<void> => {
     // Before the body, so that nothing is read in vain; and after it, for slow bodies take no places.
     refuseOverload();
-    const body = await exchange.call.body();
+    const reading = exchange.call.body();
+    const body = reading instanceof Promise ? await reading : reading;
     refuseOverload();
     underWay += 1;
     try {

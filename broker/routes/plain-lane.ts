@@ -4,6 +4,7 @@
 // On a connection mostly the same head comes again, byte for byte: it is read once.
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
+import { atEndOfTurn } from '../../adapters/end-of-turn.ts';
 import { HEADER_LINES, headersIn, headerText, piecesOf } from '../../adapters/http-message.ts';
 import { BODYLESS, type IncomingCall, type RequestHead } from './incoming-call.ts';
 import type { SlowClients } from './slow-clients.ts';
@@ -53,14 +54,16 @@ interface PlainLaneOptions<Asked> {
 
 export function createPlainLane<Asked>(options: PlainLaneOptions<Asked>): PlainLane {
   const connections = new Set<Connection<Asked>>();
+  const begin = atEndOfTurn(({ asked, call }: Begun<Asked>) => options.take(asked, call));
   let isEnding = false;
   return {
     serve: (socket, toNode) => {
       if (isEnding) return toNode(socket);
-      const connection = new Connection(socket, options, (isGone) => {
+      const onLeave = (isGone: boolean): void => {
         connections.delete(connection);
         if (!isGone) toNode(socket);
-      });
+      };
+      const connection = new Connection(socket, { ...options, begin, onLeave });
       connections.add(connection);
     },
     end: () => {
@@ -81,10 +84,20 @@ interface KnownHead<Asked> {
   readonly asked: Asked;
 }
 
+interface Begun<Asked> {
+  readonly asked: Asked;
+  readonly call: IncomingCall;
+}
+
+interface ConnectionOptions<Asked> extends Omit<PlainLaneOptions<Asked>, 'take'> {
+  /** At the end of this turn of the event loop. */
+  readonly begin: (begun: Begun<Asked>) => void;
+  readonly onLeave: (isGone: boolean) => void;
+}
+
 class Connection<Asked> {
   readonly #socket: Socket;
-  readonly #options: PlainLaneOptions<Asked>;
-  readonly #onLeave: (isGone: boolean) => void;
+  readonly #options: ConnectionOptions<Asked>;
   #state: 'idle' | 'running' | 'sending' = 'idle';
   /** No call comes after the one under way. */
   #isEnding = false;
@@ -92,14 +105,9 @@ class Connection<Asked> {
   #rest: Buffer | undefined;
   #lastHead: KnownHead<Asked> | undefined;
 
-  constructor(
-    socket: Socket,
-    options: PlainLaneOptions<Asked>,
-    onLeave: (isGone: boolean) => void,
-  ) {
+  constructor(socket: Socket, options: ConnectionOptions<Asked>) {
     this.#socket = socket;
     this.#options = options;
-    this.#onLeave = onLeave;
     socket.setTimeout(options.firstRequestMs);
     socket.on('data', this.#onData);
     socket.on('timeout', this.#onTimeout);
@@ -126,7 +134,7 @@ class Connection<Asked> {
   reply(head: string, body: Uint8Array): void {
     const last = this.#isEnding ? 'connection: close' : this.#keepAlive();
     const text = `${head}date: ${httpDate()}\r\n${last}\r\n\r\n`;
-    writeAtEndOfTurn(this, piecesOf(text, body));
+    writeReply({ connection: this, pieces: piecesOf(text, body) });
   }
 
   write(pieces: readonly Uint8Array[]): void {
@@ -168,7 +176,7 @@ class Connection<Asked> {
     }
     this.#state = 'running';
     const body = chunk.subarray(head.bytes.length);
-    this.#options.take(head.asked, new PlainCall(body, this));
+    this.#options.begin({ asked: head.asked, call: new PlainCall(body, this) });
   };
 
   #readHead(chunk: Buffer): KnownHead<Asked> | undefined {
@@ -196,7 +204,7 @@ class Connection<Asked> {
     socket.setTimeout(0);
     socket.pause();
     socket.unshift(rest);
-    this.#onLeave(false);
+    this.#options.onLeave(false);
     socket.resume();
   }
 
@@ -207,7 +215,7 @@ class Connection<Asked> {
   /** The client sends no more; it may still read. */
   readonly #onEnd = (): void => this.end();
 
-  readonly #onClose = (): void => this.#onLeave(true);
+  readonly #onClose = (): void => this.#options.onLeave(true);
 }
 
 class PlainCall<Asked> implements IncomingCall {
@@ -309,19 +317,7 @@ interface Outgoing {
   readonly pieces: readonly Uint8Array[];
 }
 
-let outgoing: Outgoing[] = [];
-
-/** One after the other without anything in between: a client beside us is woken once, not once a reply. */
-function writeAtEndOfTurn(connection: Writer, pieces: readonly Uint8Array[]): void {
-  if (outgoing.length === 0) setImmediate(writeOutgoing);
-  outgoing.push({ connection, pieces });
-}
-
-function writeOutgoing(): void {
-  const all = outgoing;
-  outgoing = [];
-  for (const { connection, pieces } of all) connection.write(pieces);
-}
+const writeReply = atEndOfTurn(({ connection, pieces }: Outgoing) => connection.write(pieces));
 
 /** What breaks a connection ends it, and `close` tells. */
 function ignore(): void {}

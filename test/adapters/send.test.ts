@@ -571,6 +571,34 @@ for (const isTls of [false, true]) {
       await sender.close();
     });
 
+    it('breaks all that is under way with one signal, and neither what has ended nor what has another', async () => {
+      const { site, held, answer } = await serveByHand(over);
+      const sender = senderWith();
+      const [shared, other] = [new AbortController(), new AbortController()];
+      const paths = ['/1', '/2', '/3', '/4'];
+      const calls = paths.map((path) =>
+        outcome(call(sender, site.origin, path, path === '/4' ? other : shared)),
+      );
+      await until(() => held.size === paths.length);
+      answer('/2');
+      await calls[1];
+
+      shared.abort();
+      await calls[0];
+      answer('/4');
+
+      assert.deepEqual(await Promise.all(calls), [
+        'aborted after',
+        'to /2',
+        'aborted after',
+        'to /4',
+      ]);
+      for (const { signal } of [shared, other]) {
+        assert.equal(getEventListeners(signal, 'abort').length, 0);
+      }
+      await sender.close();
+    });
+
     it('leaves nothing with the signal', async () => {
       const site = await serve(({ path, socket }) => {
         if (path === '/broken') socket.destroy();

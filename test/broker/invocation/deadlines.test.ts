@@ -3,22 +3,39 @@ import { once } from 'node:events';
 import { createDeadlines } from '../../../broker/invocation/deadlines.ts';
 
 describe('deadlines', () => {
-  it('aborts what takes longer than its time, and nothing that has ended', async () => {
+  it('aborts what takes longer than its time, and leaves alone what has more of it', async () => {
     const deadlines = createDeadlines(new AbortController().signal);
     const ended = deadlines.start(1);
     const slow = deadlines.start(2);
+    const quick = deadlines.start(60_000);
 
     ended.clear();
     await once(slow.signal, 'abort');
 
     assert.equal(slow.signal.reason.name, 'TimeoutError');
-    assert.equal(ended.signal.aborted, false);
+    assert.equal(quick.signal.aborted, false);
+    for (const one of [slow, quick]) one.clear();
+  });
+
+  it('shares a signal among attempts that end together, until the last of them has ended', () => {
+    const deadlines = createDeadlines(new AbortController().signal);
+    // Each step of the clock is 50 ms: of three attempts at once two at least have the same end.
+    const running = [1, 2, 3].map(() => deadlines.start(60_000));
+    const signals = new Set(running.map(({ signal }) => signal));
+
+    for (const one of running) one.clear();
+    const next = deadlines.start(60_000);
+
+    assert.ok(signals.size < running.length);
+    assert.equal(signals.has(next.signal), false);
+    next.clear();
   });
 
   it('aborts all that is under way when the gateway closes, and whatever is begun after', () => {
     const closing = new AbortController();
     const deadlines = createDeadlines(closing.signal);
-    const [ended, running] = [deadlines.start(60_000), deadlines.start(60_000)];
+    const ended = deadlines.start(30_000);
+    const running = deadlines.start(60_000);
     ended.clear();
 
     closing.abort('closing');

@@ -331,7 +331,9 @@ describe('the plain lane', () => {
     for (const client of clients) client.write(`GET ${ECHO} HTTP/1.1\r\nHost: x\r\n\r\n`);
 
     const replies = (await Promise.all(texts)).flatMap(repliesIn);
-    assert.deepEqual([replies.length, calls], [1, 1]);
+    // The second one too where it has been read in the same turn of the event loop.
+    assert.ok(calls >= 1);
+    assert.equal(replies.length, calls);
   });
 
   it('leaves connections that come after its end to Node', async () => {
