@@ -89,6 +89,7 @@ export interface InvokeRequest {
 }
 
 export interface InvokeOptions {
+  /** The only deadline. Other calls may have the same one: nothing of a call may stay with it. */
   readonly signal: AbortSignal;
 }
 

@@ -139,13 +139,12 @@ export function createSender(options: SenderOptions = {}): Sender {
         } catch (fault) {
           return refuse('connection', fault);
         }
-        const onEnd = unwatch;
         const exchange = new Exchange({
           request,
           head,
           maxResponseBytes,
           signal,
-          onEnd,
+          onEnd: unwatch,
           resolve,
           reject,
         });
