@@ -50,8 +50,8 @@ const GATHERING_RECEIPTS = 48;
 
 /**
  * Group commit without a timer: what has gathered in some turns of the event loop, and while the last write ran, is the next group
- * (performance.md 3.6). A group is signed only after it is durable (contracts.md 7.1); its signature is stored with
- * the next group.
+ * (performance.md 3.6). Its signature is made while it is written, and nobody gets it before the group is durable: not the ledger, which
+ * stores it with the next group, and no caller (contracts.md 7.1).
  */
 export function createJournal(options: JournalOptions): Journal {
   const { ledger, signer } = options;
@@ -70,7 +70,7 @@ export function createJournal(options: JournalOptions): Journal {
     lastGroup += 1;
     const earlier = signatures;
     signatures = [];
-    await ledger.commit({
+    const committing = ledger.commit({
       group: lastGroup,
       root,
       entries,
@@ -78,11 +78,9 @@ export function createJournal(options: JournalOptions): Journal {
       answers: sealed.flatMap((one) => one.answer ?? []),
       signatures: earlier,
     });
-    signatures.push({
-      group: lastGroup,
-      key: signer.key,
-      signature: signer.sign(root, entries.length),
-    });
+    const signature = signer.sign(root, entries.length);
+    await committing;
+    signatures.push({ group: lastGroup, key: signer.key, signature });
     entries.forEach(({ id }, index) => {
       pending[index]?.resolve(id);
     });

@@ -50,34 +50,44 @@ describe('journal', () => {
     assert.deepEqual(await Promise.all(appended), [first?.id, second?.id, ...later]);
   });
 
-  it('signs a group only after it is durable, and keeps the signature', async () => {
-    const order: string[] = [];
-    const seen = {
-      putSignatures: ledger.putSignatures,
-      commit: async (group: Parameters<Ledger['commit']>[0]): Promise<void> => {
-        await ledger.commit(group);
-        order.push('durable');
-      },
-    };
-    const signing = {
-      key: SIGNER,
-      sign: () => {
-        order.push('signed');
-        return '0x02' as const;
-      },
-    };
-    const journal = createJournal({
-      ledger: seen,
-      signer: signing,
-      lastGroup: 0,
-      onBroken: failOn,
-    });
+  it('keeps the signature of a group that is durable', async () => {
+    const signing = { key: SIGNER, sign: () => '0x02' as const };
+    const journal = createJournal({ ledger, signer: signing, lastGroup: 0, onBroken: failOn });
 
     await journal.append(sealed(createEntry({ seq: 1 })));
     await journal.flush();
 
-    assert.deepEqual(order, ['durable', 'signed']);
     assert.equal((await ledger.group(1))?.group.signature, '0x02');
+  });
+
+  it('lets nobody have the signature of a group that is not durable', async () => {
+    const disk = Promise.withResolvers<void>();
+    const given: unknown[] = [];
+    const journal = createJournal({
+      ledger: {
+        putSignatures: async (signatures) => void given.push(...signatures),
+        commit: (group) => {
+          given.push(...group.signatures);
+          return disk.promise;
+        },
+      },
+      signer,
+      lastGroup: 0,
+      onBroken: () => {},
+    });
+
+    const taken = journal.append(sealed(createEntry({ seq: 1 })));
+    const ended = taken.then(
+      () => given.push('receipt'),
+      () => 'refused',
+    );
+    for (let turn = 0; turn < 10; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    const before = [...given];
+    disk.reject(new Error('the disk is full'));
+
+    assert.equal(await ended, 'refused');
+    await journal.flush();
+    assert.deepEqual([before, given], [[], []]);
   });
 
   it('answers nobody and says so once a write has failed', async () => {
