@@ -1,4 +1,5 @@
 // Step 8 of a call: a receipt gets its number, is made durable together with all that have gathered, and is signed by group.
+import { setImmediate as endOfTurn } from 'node:timers/promises';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { createTree } from '../../contracts/libraries/ordered-merkle.ts';
 import type { GroupSignature, JournalEntry, Ledger, StoredAnswer } from '../ledger/ledger.ts';
@@ -124,11 +125,4 @@ export function createJournal(options: JournalOptions): Journal {
       if (last.length > 0 && broken === undefined) await ledger.putSignatures(last);
     },
   };
-}
-
-/** When all that this turn of the event loop has brought is taken in. */
-function endOfTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }

@@ -108,7 +108,7 @@ const operations = {
     // What was written before a crash may be whole and yet not on disk; what is entered must be.
     fdatasyncSync(journal);
     syncFolder(dirname(journalFile));
-    if (hasRowPerReceipt()) enterPlacesAnew();
+    if (hasOldLanes()) enterPlacesAnew();
     return operations.index(Number.MAX_SAFE_INTEGER);
   },
 
@@ -323,20 +323,24 @@ function indexedTo(): number {
   return known?.at ?? 0;
 }
 
-/** A ledger of the time when each receipt had two rows of its own. */
-function hasRowPerReceipt(): boolean {
-  return rows("SELECT 1 FROM sqlite_schema WHERE name = 'lane_entries'").length > 0;
+/** A ledger of the time when lanes had a row for each receipt, or for each group. */
+function hasOldLanes(): boolean {
+  const old = "SELECT 1 FROM sqlite_schema WHERE name IN ('lane_entries', 'lane_groups')";
+  return rows(old).length > 0;
 }
 
 function enterPlacesAnew(): void {
   const end = indexedTo();
+  db.exec('DELETE FROM entry_segments; DELETE FROM entry_pages; DELETE FROM lane_runs;');
   const batch = createBatch();
   for (const record of readRecords(journal, 0)) {
     if (record.end > end) break;
     batch.enterEntries(record);
   }
   batch.finish();
-  db.exec('DROP TABLE entries; DROP TABLE lane_entries;');
+  for (const table of ['entries', 'lane_entries', 'lane_groups']) {
+    db.exec(`DROP TABLE IF EXISTS ${table}`);
+  }
 }
 
 /** Collects what many records change in the same rows, so that each row is written once. */

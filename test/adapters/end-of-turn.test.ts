@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
+import { setImmediate as endOfTurn } from 'node:timers/promises';
 import { atEndOfTurn } from '../../adapters/end-of-turn.ts';
-
-const endOfTurn = () => new Promise((resolve) => setImmediate(resolve));
 
 describe('atEndOfTurn', () => {
   it('handles what a turn brings at its end, in order and each once', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as endOfTurn } from 'node:timers/promises';
 import { createJournal } from '../../../broker/invocation/journal.ts';
 import type { JournalEntry, Ledger } from '../../../broker/ledger/ledger.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
@@ -38,7 +39,7 @@ describe('journal', () => {
     const journal = createJournal({ ledger: writing, signer, lastGroup: 4, onBroken: failOn });
 
     if (first) append(first);
-    await new Promise((resolve) => setImmediate(resolve));
+    await endOfTurn();
     if (second) append(second);
     await Promise.all(appended);
     await Promise.all(appended);
@@ -81,7 +82,7 @@ describe('journal', () => {
       () => given.push('receipt'),
       () => 'refused',
     );
-    for (let turn = 0; turn < 10; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    for (let turn = 0; turn < 10; turn += 1) await endOfTurn();
     const before = [...given];
     disk.reject(new Error('the disk is full'));
 

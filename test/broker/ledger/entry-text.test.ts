@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { entryFromText, entryToText, indexedPart } from '../../../broker/ledger/entry-text.ts';
+import type { JournalEntry } from '../../../broker/ledger/ledger.ts';
 import { createEntry, PAYER, SIGNER } from './entries.ts';
 
 describe('the text of an entry', () => {
@@ -13,7 +14,7 @@ describe('the text of an entry', () => {
     ],
     callSignature: `0x${'1b'.repeat(65)}`,
     reason: 'unknown "\u2028"',
-  } as const;
+  } as const satisfies Required<JournalEntry>;
 
   for (const [what, entry] of Object.entries({ plain, full })) {
     it(`gives back all of it, in one line: ${what}`, () => {

@@ -60,29 +60,35 @@ describe('ledger sqlite after a crash', () => {
     for (const entry of entries) assert.equal((await after.entry(entry.id))?.id, entry.id);
   });
 
-  it('takes over a ledger of the time when each receipt had rows of its own', async () => {
-    const ledger = await openIn('first');
-    const entries = [1, 2, 3].map((seq) => createEntry({ seq }));
-    for (const [index, entry] of entries.entries()) await commit(ledger, index + 1, entry);
-    await ledger.close();
-    opened.length = 0;
-    const db = new DatabaseSync(join(dir, 'first', 'ledger.sqlite'));
-    db.exec('DELETE FROM entry_segments; DELETE FROM entry_pages; DELETE FROM lane_runs;');
-    db.exec(
-      'CREATE TABLE entries (id INTEGER) STRICT; CREATE TABLE lane_entries (lane INTEGER) STRICT;',
-    );
-    db.close();
+  const oldLanes = {
+    receipt:
+      'DELETE FROM entry_segments; DELETE FROM entry_pages; DELETE FROM lane_runs; CREATE TABLE entries (id INTEGER) STRICT; CREATE TABLE lane_entries (lane INTEGER) STRICT;',
+    group: 'DELETE FROM lane_runs; CREATE TABLE lane_groups (lane INTEGER) STRICT;',
+    'group, and a few runs':
+      'DELETE FROM lane_runs WHERE seq < 3; CREATE TABLE lane_groups (lane INTEGER) STRICT;',
+  };
+  for (const [what, sql] of Object.entries(oldLanes)) {
+    it(`takes over a ledger of the time when lanes had a row for each ${what}`, async () => {
+      const ledger = await openIn('first');
+      const entries = [1, 2, 3].map((seq) => createEntry({ seq }));
+      for (const [index, entry] of entries.entries()) await commit(ledger, index + 1, entry);
+      await ledger.close();
+      opened.length = 0;
+      const db = new DatabaseSync(join(dir, 'first', 'ledger.sqlite'));
+      db.exec(sql);
+      db.close();
 
-    const after = await openIn('first');
+      const after = await openIn('first');
 
-    for (const entry of entries) assert.equal((await after.entry(entry.id))?.id, entry.id);
-    const lane = { payer: PAYER, signer: SIGNER, afterSeq: 1, limit: 10 };
-    assert.deepEqual(
-      (await after.laneEntries(lane)).map(({ id }) => id),
-      entries.slice(1).map(({ id }) => id),
-    );
-    assert.equal((await after.load('')).lanes[0]?.seq, 3);
-  });
+      for (const entry of entries) assert.equal((await after.entry(entry.id))?.id, entry.id);
+      const lane = { payer: PAYER, signer: SIGNER, afterSeq: 1, limit: 10 };
+      assert.deepEqual(
+        (await after.laneEntries(lane)).map(({ id }) => id),
+        entries.slice(1).map(({ id }) => id),
+      );
+      assert.equal((await after.load('')).lanes[0]?.seq, 3);
+    });
+  }
 
   it('is opened by one process at a time: a second one would cut off what the first is writing', async () => {
     const ledger = await openIn('first');
