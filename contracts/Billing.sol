@@ -443,7 +443,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         batch = g.batches;
         stored.bond = (g.bond + total - paid).toUint96();
         stored.batches = batch + 1;
-        _roots[gateway][batch] = Receipts.batchWord(root, claims.length, block.timestamp);
+        _roots[gateway][batch] = Receipts.batchWord(root, 0, claims.length, block.timestamp);
         emit BatchSettled(gateway, batch, root, cid, total, total - paid);
     }
 

@@ -490,7 +490,7 @@ contract Disputes is IDisputes {
             place.receipts
         );
         bytes32 root = OrderedMerkle.follow(leaf, place.claim, place.claims, place.path);
-        bytes32 word = Receipts.batchWord(root, place.claims, place.settledAt);
+        bytes32 word = Receipts.batchWord(root, place.outside, place.claims, place.settledAt);
         if (root == 0 || word != BILLING.rootOf(place.gateway, place.batch)) revert InvalidProof();
     }
 

@@ -6,13 +6,14 @@
 //   Page    { version: 1, groups: [[root, count, signature], ...], receipts: [Row, ...] }   consecutive receipts of one lane
 //   Row     [seq, price, cumulative, provider, attempt, atBlock, Lane | null, Call, Execution, Place, [Attempt, ...], reason | null]
 //   Lane    [payer, gateway, signer]   null: the claim's and the header's, as it has to be
-//   Call    [nonce, functionVersion, input, maxPrice, deadline, beacon, Lane | null, signature | null]
-//   Execution [deployment, request, billedMs, memoryMiB, status, input | null, output, finishedAt]   input null: the Call's
+//   Call    [nonce, functionVersion, input, maxPrice, deadline, beacon, Lane | null, signature | null, authority | null]
+//           authority null: zero, the payer's own call
+//   Execution [deployment, request, billedMs, initMs, memoryMiB, status, input | null, output, finishedAt]   input null: the Call's
 //   Place   [group (index into groups), index, path]
 //   Attempt [deployment, ran, code, measuredMs]   those that did not give the answer: passed over (PASSED_OVER, 'no', 0), then tried, in turn;
 //           with the one that counts they account for every place of the draw up to its own
 //
-// Addresses (20 bytes), hashes (32), signatures (65) and paths (32 each, concatenated) are byte strings; money and nonces are big-endian byte
+// Addresses (20 bytes), hashes (32), signatures (65) and paths (32 each, concatenated) are byte strings; money is big-endian byte
 // strings without leading zeros (zero is empty), since dag-cbor's integers end at 64 bits; the rest are integers. A receipt's `call` and
 // `execution` are not stored: they are the hashes of the opened Call and Execution.
 
@@ -27,6 +28,7 @@ import {
   type Execution,
   hashCall,
   hashExecution,
+  NO_AUTHORITY,
   type Receipt,
 } from '../../contracts/libraries/receipts.ts';
 import { DefaasClientError } from './errors.ts';
@@ -272,7 +274,7 @@ function receiptRow(item: BatchReceipt, header: BatchHeader, claim: Claim): unkn
     receipt.atBlock,
     laneRow(receipt, header, claim),
     [
-      bigintBytes(call.nonce),
+      fromHex(call.nonce),
       fromHex(call.functionVersion),
       fromHex(call.input),
       bigintBytes(call.maxPrice),
@@ -280,11 +282,13 @@ function receiptRow(item: BatchReceipt, header: BatchHeader, claim: Claim): unkn
       call.beacon,
       laneRow(call, header, claim),
       item.callSignature === undefined ? null : fromHex(item.callSignature),
+      call.authority === NO_AUTHORITY ? null : fromHex(call.authority),
     ],
     [
       execution.deployment,
       fromHex(execution.request),
       execution.billedMs,
+      execution.initMs,
       execution.memoryMiB,
       execution.status,
       execution.input === call.input ? null : fromHex(execution.input),
@@ -470,15 +474,16 @@ function readLane(value: unknown, { header, claim, where }: PageContext) {
 
 function readCall(value: unknown, page: PageContext): { call: Call; callSignature?: Hex } {
   const where = `${page.where} call`;
-  const row = readTuple(value, 8, where);
+  const row = readTuple(value, 9, where);
   const call: Call = {
     ...readLane(row[6], page),
-    nonce: readBigint(row[0], 8, `${where} nonce`),
+    nonce: readBytes(row[0], 32, `${where} nonce`),
     functionVersion: readBytes(row[1], 32, `${where} functionVersion`),
     input: readBytes(row[2], 32, `${where} input`),
     maxPrice: readBigint(row[3], 16, `${where} maxPrice`),
     deadlineSec: readUint(row[4], 40, `${where} deadline`),
     beacon: readUint(row[5], 53, `${where} beacon`),
+    authority: row[8] === null ? NO_AUTHORITY : readBytes(row[8], 32, `${where} authority`),
   };
   if (row[7] === null) return { call };
   return { call, callSignature: readBytes(row[7], 65, `${where} signature`) };
@@ -486,16 +491,17 @@ function readCall(value: unknown, page: PageContext): { call: Call; callSignatur
 
 function readExecution(value: unknown, call: Call, receiptWhere: string): Execution {
   const where = `${receiptWhere} execution`;
-  const row = readTuple(value, 8, where);
+  const row = readTuple(value, 9, where);
   return {
     deployment: readUint(row[0], 53, `${where} deployment`),
     request: readBytes(row[1], 32, `${where} request`),
     billedMs: readUint(row[2], 32, `${where} billedMs`),
-    memoryMiB: readUint(row[3], 32, `${where} memoryMiB`),
-    status: readUint(row[4], 16, `${where} status`),
-    input: row[5] === null ? call.input : readBytes(row[5], 32, `${where} input`),
-    output: readBytes(row[6], 32, `${where} output`),
-    finishedAtSec: readUint(row[7], 40, `${where} finishedAt`),
+    initMs: readUint(row[3], 32, `${where} initMs`),
+    memoryMiB: readUint(row[4], 32, `${where} memoryMiB`),
+    status: readUint(row[5], 16, `${where} status`),
+    input: row[6] === null ? call.input : readBytes(row[6], 32, `${where} input`),
+    output: readBytes(row[7], 32, `${where} output`),
+    finishedAtSec: readUint(row[8], 40, `${where} finishedAt`),
   };
 }
 

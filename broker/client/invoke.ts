@@ -1,5 +1,6 @@
 // Calling a function and paying for it: the request, the vouchers that it needs, and the receipts that come before each new one.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
+import type { CommittedRequest } from './commitments.ts';
 import type { Connection, RequestOptions } from './connection.ts';
 import { DefaasClientError, readProblem } from './errors.ts';
 import {
@@ -215,7 +216,7 @@ export function createCaller(options: CallerOptions): Caller {
   const invokeSigned = async (request: KeyedRequest, by: CallSigner): Promise<InvokeReply> => {
     const call = {
       function: request.function,
-      body: request.body ?? new Uint8Array(),
+      request: committedOf(request),
       idempotencyKey: request.idempotencyKey,
       maxPriceUnits: request.maxPriceUnits,
     };
@@ -336,23 +337,48 @@ function aboveStep({ priceUnits }: Shortage, stepUnits: bigint): DefaasClientErr
 
 function requestOf(request: InvokeRequest, headers: Headers): [string, RequestOptions] {
   const options: RequestOptions = {
-    method: request.method ?? (request.body ? 'POST' : 'GET'),
+    method: methodOf(request),
     headers,
     ...(request.body && { body: request.body }),
     ...(request.signal && { signal: request.signal }),
     timeoutMs: request.timeoutMs ?? TIMEOUT_MS,
     redirect: 'manual',
   };
+  targetOf(request);
+  return [`/functions/${request.function}${pathOf(request)}`, options];
+}
+
+/** The request as its receipt commits to it. @throws REQUEST_INVALID  its path leads out of the function */
+export function committedOf(request: InvokeRequest): CommittedRequest {
+  const body = request.body ?? new Uint8Array();
+  return { method: methodOf(request), target: targetOf(request), body };
+}
+
+/** As fetch sends it: it writes the common methods in capitals. */
+function methodOf(request: InvokeRequest): string {
+  return new Request('http://localhost', {
+    method: request.method ?? (request.body ? 'POST' : 'GET'),
+  }).method;
+}
+
+/** Path and query below the function, as fetch sends them. */
+function targetOf(request: InvokeRequest): string {
   const place = `/functions/${request.function}`;
-  const path = `${place}${pathOf(request)}`;
-  // A path that a stranger wrote must not lead to another function, or with our token to a route of the gateway's own.
-  const [base = '', whole = ''] = [place, path].map(
-    (one) => new URL(one, 'http://localhost').pathname,
+  const [base, whole] = [place, `${place}${pathOf(request)}`].map(
+    (one) => new URL(one, 'http://localhost'),
   );
-  if (base.split('/').length !== 4 || !`${whole}/`.startsWith(`${base}/`)) {
-    throw new DefaasClientError('REQUEST_INVALID', `"${path}" leads out of the function`);
+  // A path that a stranger wrote must not lead to another function, or with our token to a route of the gateway's own.
+  if (
+    base?.pathname.split('/').length !== 4 ||
+    !whole ||
+    !`${whole.pathname}/`.startsWith(`${base.pathname}/`)
+  ) {
+    throw new DefaasClientError(
+      'REQUEST_INVALID',
+      `"${place}${pathOf(request)}" leads out of the function`,
+    );
   }
-  return [path, options];
+  return `${whole.pathname}${whole.search}`.slice(base.pathname.length) || '/';
 }
 
 function headersOf(request: KeyedRequest): Headers {

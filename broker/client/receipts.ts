@@ -24,7 +24,7 @@ const PAGE_LENGTH = 200;
 export interface ReceiptDocument extends Omit<BatchReceipt, 'attempts'> {
   /** The receipt's hash. */
   readonly id: Hex;
-  /** Under `input` and `output`: sha256(salt || bytes); only its payer gets it. */
+  /** Under `input` and `output`: only its payer gets it. */
   readonly salt?: Hex;
   /** `owner/name@number`. */
   readonly function: string;
@@ -105,12 +105,13 @@ function parseFields(value: Json): Receipt {
 function parseCall(value: Json): Call {
   return {
     ...parseLaneFields(value),
-    nonce: readUnits(value.nonce, 'call.nonce'),
+    nonce: readHex(value.nonce, 32, 'call.nonce'),
     functionVersion: readHex(value.functionVersion, 32, 'call.functionVersion'),
     input: readHex(value.input, 32, 'call.input'),
     maxPrice: readUnits(value.maxPrice, 'call.maxPrice'),
     deadlineSec: readCount(value.deadlineSec, 'call.deadlineSec'),
     beacon: readCount(value.beacon, 'call.beacon'),
+    authority: readHex(value.authority, 32, 'call.authority'),
   };
 }
 
@@ -119,6 +120,7 @@ function parseExecution(value: Json): Execution {
     deployment: readCount(value.deployment, 'execution.deployment'),
     request: readHex(value.request, 32, 'execution.request'),
     billedMs: readCount(value.billedMs, 'execution.billedMs'),
+    initMs: readCount(value.initMs, 'execution.initMs'),
     memoryMiB: readCount(value.memoryMiB, 'execution.memoryMiB'),
     status: readCount(value.status, 'execution.status'),
     input: readHex(value.input, 32, 'execution.input'),

@@ -1,14 +1,15 @@
 // Signing Calls for a `signed` lane: what is called, on which input, for how much at most, by which epoch's draw (contracts.md 6.2).
 import { type Hex, toHex } from '../../contracts/libraries/keccak.ts';
-import type { Call } from '../../contracts/libraries/receipts.ts';
+import { type Call, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import { textToBase64Url } from './base64url.ts';
+import { type CommittedRequest, commitRequest } from './commitments.ts';
 import type { Connection } from './connection.ts';
 import { DefaasClientError } from './errors.ts';
 import type { KeySigner } from './key.ts';
 import { readCount, readJson } from './parse.ts';
 import type { LaneName } from './sign-in.ts';
-import { callNonce, type ReceiptChain, saltedHash } from './verify-receipt.ts';
+import { callNonce, type ReceiptChain } from './verify-receipt.ts';
 
 /** How long an epoch and an alias are used before they are asked for again, ms; the gateway takes epochs of up to 10 minutes. */
 const FRESH_MS = 120_000;
@@ -23,7 +24,7 @@ export interface CallChain extends ReceiptChain {
 
 export interface CallToSign {
   readonly function: string;
-  readonly body: Uint8Array;
+  readonly request: CommittedRequest;
   readonly idempotencyKey: string;
   readonly maxPriceUnits: bigint | undefined;
 }
@@ -90,17 +91,17 @@ export function createCallSigner(options: {
         signer: lane.signer,
         nonce: callNonce(asked.idempotencyKey),
         functionVersion,
-        input: await saltedHash(salt, asked.body),
+        input: await commitRequest(salt, asked.request),
         maxPrice: worst,
         deadlineSec:
           Math.floor(Date.now() / 1000) + Math.ceil(timeoutMs / 1000) + DEADLINE_SLACK_SEC,
         beacon: await epochOf(functionVersion),
+        authority: NO_AUTHORITY,
       };
       const signature = await key.sign(connection.domain, 'Call', call);
       return textToBase64Url(
         JSON.stringify({
           ...call,
-          nonce: `${call.nonce}`,
           maxPrice: `${call.maxPrice}`,
           salt,
           signature,

@@ -1,11 +1,5 @@
 // What a payer checks of a receipt before it signs for more: that it is what it says, signed by the gateway, and not too dear.
-import {
-  type Address,
-  fromHex,
-  type Hex,
-  keccak256,
-  toHex,
-} from '../../contracts/libraries/keccak.ts';
+import { type Address, type Hex, keccak256Hex } from '../../contracts/libraries/keccak.ts';
 import { verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
 import { hashCall, hashExecution, hashReceipt } from '../../contracts/libraries/receipts.ts';
 import { type PriceTerms, priceOf } from '../../contracts/libraries/tariffs.ts';
@@ -15,6 +9,7 @@ import {
   hashToSign,
 } from '../../contracts/libraries/typed-data.ts';
 import { recoverAddress } from '../../contracts/signatures.ts';
+import { type CommittedRequest, commitAnswer, commitRequest } from './commitments.ts';
 import { DefaasClientError } from './errors.ts';
 import type { LaneRecord } from './lane.ts';
 import type { ReceiptDocument } from './receipts.ts';
@@ -43,7 +38,7 @@ export interface ReceiptExpectations {
   /** The call's own `Idempotency-Key`: the gateway must not have chosen the nonce, which decides the draw. */
   readonly idempotencyKey?: string;
   /** What was sent and what came back. */
-  readonly input?: Uint8Array;
+  readonly request?: CommittedRequest;
   readonly output?: Uint8Array;
 }
 
@@ -117,9 +112,9 @@ export async function verifyReceipt(
   await verifyBodies(document, expected, refuse);
 }
 
-/** `Call.nonce` of a call with this `Idempotency-Key`: the first 8 bytes of its keccak256 (contracts.md 4). */
-export function callNonce(idempotencyKey: string): bigint {
-  return BigInt(toHex(keccak256(new TextEncoder().encode(idempotencyKey)).subarray(0, 8)));
+/** `Call.nonce` of a call with this `Idempotency-Key`: its keccak256. */
+export function callNonce(idempotencyKey: string): Hex {
+  return keccak256Hex(new TextEncoder().encode(idempotencyKey));
 }
 
 async function verifyBodies(
@@ -127,23 +122,15 @@ async function verifyBodies(
   expected: ReceiptExpectations,
   refuse: (why: string) => never,
 ): Promise<void> {
-  if (!expected.input && !expected.output) return;
+  if (!expected.request && !expected.output) return;
   if (salt === undefined)
     return refuse('is shown without its salt, so that its bodies cannot be checked');
-  if (expected.input && (await saltedHash(salt, expected.input)) !== execution.input) {
-    refuse('is for another input than was sent');
+  if (expected.request && (await commitRequest(salt, expected.request)) !== execution.input) {
+    refuse('is for another request than was sent');
   }
   // A failed execution has no output that the caller could have seen.
   if (execution.status === 0 || !expected.output) return;
-  if ((await saltedHash(salt, expected.output)) !== execution.output) {
+  if ((await commitAnswer(salt, execution.status, expected.output)) !== execution.output) {
     refuse('is for another output than came back');
   }
-}
-
-/** sha256(salt || bytes), as `input` and `output` are hashed (contracts.md 4). */
-export async function saltedHash(salt: Hex, bytes: Uint8Array): Promise<Hex> {
-  const salted = new Uint8Array(32 + bytes.length);
-  salted.set(fromHex(salt));
-  salted.set(bytes, 32);
-  return toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', salted)));
 }

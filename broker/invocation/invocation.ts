@@ -17,6 +17,8 @@ export interface Invocation {
   /** A version number or an alias. */
   readonly reference: string;
   readonly method: string;
+  /** What follows the function's address in the request line, byte for byte, `/` if empty: what the receipt commits to. */
+  readonly target: string;
   /** As the function sees it, percent-encoded, beginning with `/`. */
   readonly path: string;
   readonly query: string;

@@ -2,7 +2,7 @@
 import type { InvokeRequest } from '../../adapters/provider.ts';
 import type { FunctionVersion } from '../../contracts/chain.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
-import { type Call, hashCall } from '../../contracts/libraries/receipts.ts';
+import { type Call, hashCall, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
@@ -11,13 +11,14 @@ import type { KeyedCall } from './answers.ts';
 import { attempt, type Hedge, type Outcome } from './attempt.ts';
 import { authorize } from './authorize.ts';
 import { type Choices, choose } from './choose.ts';
+import { commitRequest } from './commitments.ts';
 import { paysCallers } from './daily-limits.ts';
 import { type Hold, holdMoney, sponsorEmpty } from './hold.ts';
 import type { Answer, Caller, Invocation, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
 import { nonceOf } from './nonce.ts';
 import { drawBytes } from './random.ts';
-import { record, saltedHash } from './record.ts';
+import { record } from './record.ts';
 import { replyHeaders } from './reply.ts';
 import { resolveTarget, type Target } from './resolve.ts';
 import { narrow } from './routing.ts';
@@ -81,7 +82,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
         invocation,
         target,
         lane,
-        input: saltedHash(salt, invocation.body),
+        input: commitRequest(salt, invocation.method, invocation.target, invocation.body),
         maxPriceUnits,
         epoch: draw.epoch,
       });
@@ -293,6 +294,7 @@ function callFor(of: {
     maxPrice: of.maxPriceUnits,
     deadlineSec: nowSec + Math.ceil(target.version.timeoutMs / 1000) + DEADLINE_SLACK_SEC,
     beacon: of.epoch,
+    authority: NO_AUTHORITY,
   };
 }
 

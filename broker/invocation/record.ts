@@ -1,5 +1,4 @@
 // Steps 7 and 8 of a call: its price, and the receipt that is durable and signed before the reply.
-import { createHash, hash } from 'node:crypto';
 import { type Address, type Hex, keccak256Hex, toHex } from '../../contracts/libraries/keccak.ts';
 import {
   type Call,
@@ -13,17 +12,13 @@ import type { Gateway } from '../gateway.ts';
 import type { JournalEntry, StoredAnswer } from '../ledger/ledger.ts';
 import type { Outcome } from './attempt.ts';
 import { type Choices, passedOver } from './choose.ts';
+import { commitAnswer } from './commitments.ts';
 import type { DailyHold } from './daily-limits.ts';
 import type { Answer, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
 import type { Target } from './resolve.ts';
 
 const NOTHING = new Uint8Array();
-const SALT_BYTES = 32;
-/** Up to here a body is hashed in one call, behind its salt: half of what an object for it costs. */
-const SMALL_BYTES = 16 * 1024;
-/** Written over by every hash, which is synchronous. */
-const salted = new Uint8Array(SALT_BYTES + SMALL_BYTES);
 
 interface Finished {
   readonly target: Target;
@@ -60,7 +55,7 @@ export async function record(gateway: Gateway, finished: Finished): Promise<Answ
   const { route } = outcome.choice;
   const used = usageOf(finished);
   const finishedAtSec = Math.floor(gateway.nowMs() / 1000);
-  // What ended after the deadline that was agreed costs nothing (contracts.md D5).
+  // What ended after the deadline that was agreed costs nothing (Disputes.proveOverLimit).
   const price = finishedAtSec > call.deadlineSec ? 0n : priceOf(used, target.version);
   lane.seq += 1;
   lane.cumulative += price;
@@ -73,16 +68,6 @@ export async function record(gateway: Gateway, finished: Finished): Promise<Answ
     return { entry, spending, answer };
   });
   return { ...reply, receipt: { id, ...line } };
-}
-
-/** sha256(salt || bytes): receipts are public, and a small body could be guessed without the salt (contracts.md section 4). */
-export function saltedHash(salt: Uint8Array, bytes: Uint8Array): Hex {
-  if (bytes.length > SMALL_BYTES) {
-    return `0x${createHash('sha256').update(salt).update(bytes).digest('hex')}`;
-  }
-  salted.set(salt);
-  salted.set(bytes, SALT_BYTES);
-  return `0x${hash('sha256', salted.subarray(0, SALT_BYTES + bytes.length), 'hex')}`;
 }
 
 /** What the call used, as it is priced: nothing of a call whose outcome is unknown. */
@@ -108,10 +93,11 @@ function entryOf(gateway: Address, finished: Finished, numbered: Numbered): Jour
     deployment: route.id,
     request: textHash(result?.requestId ?? ''),
     billedMs,
+    initMs: 0,
     memoryMiB,
     status,
     input: call.input,
-    output: saltedHash(salt, result?.ok ? result.body : NOTHING),
+    output: commitAnswer(salt, status, result?.ok ? result.body : NOTHING),
     finishedAtSec,
   };
   const receipt: Receipt = {

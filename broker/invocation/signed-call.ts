@@ -7,9 +7,9 @@ import { recoverSigner } from '../ecdsa.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Draw } from './beacon.ts';
+import { commitRequest } from './commitments.ts';
 import type { Invocation } from './invocation.ts';
 import { nonceOf } from './nonce.ts';
-import { saltedHash } from './record.ts';
 import type { Target } from './resolve.ts';
 
 /** Mode of a lane whose key signs every Call (contracts.md 3). */
@@ -32,8 +32,8 @@ export interface SignedCall {
 }
 
 /**
- * Reads and checks a `Defaas-Call` header: base64url of JSON with the Call's fields, `salt` and `signature`; nonce and maxPrice
- * are decimal text. One native recover; no token is needed beside it.
+ * Reads and checks a `Defaas-Call` header: base64url of JSON with the Call's fields, `salt` and `signature`; maxPrice is decimal
+ * text. One native recover; no token is needed beside it.
  * @throws DefaasError CALL_INVALID     another form, lane, gateway, input, nonce, deadline or signer, or a prepaid lane
  * @throws DefaasError CALL_STALE       its epoch or version is not in force (any more): sign again
  * @throws DefaasError PRICE_ABOVE_MAX  the version may cost more than the Call allows
@@ -55,8 +55,9 @@ export async function verifySignedCall(
   }
   refuseDeadline(call, target, gateway.nowMs() / 1000);
   refusePrice(call, target);
-  if (saltedHash(salt, invocation.body) !== call.input) {
-    throw invalid('its input is not the salted hash of the body');
+  const { method, target: asked, body } = invocation;
+  if (commitRequest(salt, method, asked, body) !== call.input) {
+    throw invalid('its input is not the commitment to this method, path, query and body');
   }
   if (recoverSigner(hashToSign(gateway.chain.domain, hashCall(call)), signature) !== call.signer) {
     throw invalid(`it is not signed by the lane's key ${call.signer}`);
@@ -149,12 +150,13 @@ function parse(header: string): CallText {
     payer: hex('payer', ADDRESS),
     gateway: hex('gateway', ADDRESS),
     signer: hex('signer', ADDRESS),
-    nonce: units('nonce', 64n),
+    nonce: hex('nonce', WORD),
     functionVersion: hex('functionVersion', WORD),
     input: hex('input', WORD),
     maxPrice: units('maxPrice', 128n),
     deadlineSec: count('deadlineSec'),
     beacon: count('beacon'),
+    authority: hex('authority', WORD),
   };
   const signature = hex('signature', /^0x[0-9a-f]{130}$/);
   return { call, salt: fromHex(hex('salt', WORD)), signature };

@@ -21,7 +21,7 @@ export interface IndexedEntry {
 }
 
 /**
- * JSON with money and nonces as decimal strings. The three structs, whose fields the contracts fix, are written out by hand:
+ * JSON with money as decimal strings. The three structs, whose fields the contracts fix, are written out by hand:
  * this runs for every call, and hex and numbers need no escaping. What may be any text is left to `JSON.stringify`.
  */
 export function entryToText(entry: JournalEntry, group: number, groupIndex: number): string {
@@ -33,9 +33,10 @@ export function entryToText(entry: JournalEntry, group: number, groupIndex: numb
     `"atBlock":${receipt.atBlock},"price":"${receipt.price}"},` +
     `"call":{"payer":"${call.payer}","gateway":"${call.gateway}","signer":"${call.signer}","nonce":"${call.nonce}",` +
     `"functionVersion":"${call.functionVersion}","input":"${call.input}","maxPrice":"${call.maxPrice}",` +
-    `"deadlineSec":${call.deadlineSec},"beacon":${call.beacon}},` +
+    `"deadlineSec":${call.deadlineSec},"beacon":${call.beacon},"authority":"${call.authority}"},` +
     `"execution":{"deployment":${execution.deployment},"request":"${execution.request}",` +
-    `"billedMs":${execution.billedMs},"memoryMiB":${execution.memoryMiB},"status":${execution.status},` +
+    `"billedMs":${execution.billedMs},"initMs":${execution.initMs},"memoryMiB":${execution.memoryMiB},` +
+    `"status":${execution.status},` +
     `"input":"${execution.input}","output":"${execution.output}","finishedAtSec":${execution.finishedAtSec}},` +
     `"salt":"${entry.salt}","group":${group},"groupIndex":${groupIndex},` +
     `"cloud":"${entry.cloud}","functionName":${JSON.stringify(entry.functionName)},` +
@@ -51,7 +52,7 @@ export function entryFromText(text: string): StoredEntry {
   return {
     ...rest,
     receipt: { ...receipt, price: BigInt(receipt.price), cumulative: BigInt(receipt.cumulative) },
-    call: { ...call, nonce: BigInt(call.nonce), maxPrice: BigInt(call.maxPrice) },
+    call: { ...call, maxPrice: BigInt(call.maxPrice) },
   };
 }
 

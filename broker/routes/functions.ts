@@ -17,7 +17,7 @@ import { problemReply } from './problem.ts';
 const NO_BODY = new Uint8Array();
 /** Owner, name, reference and the function's own path in a raw URL path. */
 const FUNCTION_PATH =
-  /^\/functions\/([0-9a-zA-Z-]{1,63})\/([a-z0-9-]{1,63})(?:(?:@|%40)([a-z0-9-]{1,63}))?(\/[^?]*)?(?:\?(.*))?$/;
+  /^\/functions\/([0-9a-zA-Z-]{1,63})\/([a-z0-9-]{1,63})(?:(?:@|%40)([a-z0-9-]{1,63}))?((\/[^?]*)?(?:\?(.*))?)$/;
 
 /** What a request's head asks for: the same for all that have the same head. */
 export interface Asked {
@@ -48,7 +48,10 @@ interface FunctionCallsOptions {
 }
 
 /** What a URL says. */
-type FunctionAddress = Pick<Invocation, 'owner' | 'name' | 'reference' | 'path' | 'query'>;
+type FunctionAddress = Pick<
+  Invocation,
+  'owner' | 'name' | 'reference' | 'target' | 'path' | 'query'
+>;
 
 interface Exchange {
   readonly id: string;
@@ -116,10 +119,10 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
 }
 
 function addressIn(url: string): FunctionAddress | undefined {
-  const [, owner, name, reference = 'latest', path = '/', query = ''] =
+  const [, owner, name, reference = 'latest', target = '', path = '/', query = ''] =
     FUNCTION_PATH.exec(url) ?? [];
   if (owner === undefined || name === undefined) return undefined;
-  return { owner, name, reference, path, query };
+  return { owner, name, reference, target: target || '/', path, query };
 }
 
 /** Sets what the version's CORS says, also for problems. Whether the request is a preflight, which ends here, free of charge. */

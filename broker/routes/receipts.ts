@@ -92,7 +92,7 @@ function createGroups(gateway: Gateway): Groups {
   };
 }
 
-/** Money and nonces as decimal strings; the salt for the payer and the lane's key only. */
+/** Money as decimal strings; the salt for the payer and the lane's key only. */
 async function receiptDocument(
   gateway: Gateway,
   entry: StoredEntry,
@@ -112,7 +112,7 @@ async function receiptDocument(
     provider: entry.cloud,
     settled: receipt.seq <= settledSeq,
     receipt: { ...receipt, price: `${receipt.price}`, cumulative: `${receipt.cumulative}` },
-    call: { ...call, nonce: `${call.nonce}`, maxPrice: `${call.maxPrice}` },
+    call: { ...call, maxPrice: `${call.maxPrice}` },
     ...(entry.callSignature !== undefined && { callSignature: entry.callSignature }),
     execution,
     ...(isOwn && { salt: entry.salt }),

@@ -18,6 +18,7 @@ struct SignedReceipt {
 }
 
 /// @notice A claim in a settled batch: place `claim` of `claims` in the batch tree, and the seven fields of its leaf.
+/// @param outside Root of what the batch settles outside lanes; 0 while there is nothing.
 struct Place {
     address gateway;
     uint64 batch;
@@ -25,6 +26,7 @@ struct Place {
     uint64 settledAt;
     uint32 claims;
     uint32 claim;
+    bytes32 outside;
     bytes32[] path;
     address payer;
     address signer;

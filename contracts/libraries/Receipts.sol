@@ -7,10 +7,11 @@ struct Call {
     address payer;
     address gateway;
     address signer;
-    /// Unique in the lane.
-    uint64 nonce;
+    /// Unique in the lane. Own calls: 16 bytes of the client's choice and a 16-byte tag under the lane's secret; calls under a
+    /// mandate: keccak256(abi.encode(authority, item)).
+    bytes32 nonce;
     bytes32 functionVersion;
-    /// sha256(salt32 || request bytes).
+    /// sha256(salt32 || sha256(method LF target) || sha256(body)): the whole request.
     bytes32 input;
     /// The most this call may cost, token units.
     uint128 maxPrice;
@@ -18,6 +19,8 @@ struct Call {
     uint40 deadline;
     /// The recorded Beacon epoch that draws the candidates.
     uint64 beacon;
+    /// Hash of the payer's Mandate that allows the call; 0 = the payer's own call.
+    bytes32 authority;
 }
 
 /// @notice What ran. Not signed by itself; the receipt's signature binds it.
@@ -27,10 +30,14 @@ struct Execution {
     /// keccak256 of the provider's request id, UTF-8.
     bytes32 request;
     uint32 billedMs;
+    /// What of it was the cold start, as the cloud or the shim tells it; not priced.
+    uint32 initMs;
     uint32 memoryMiB;
     /// HTTP status the function returned; 0 = failed, and then the price is 0.
     uint16 status;
+    /// The Call's.
     bytes32 input;
+    /// sha256(salt32 || sha256(status in decimal) || sha256(body)): the whole answer.
     bytes32 output;
     /// Seconds.
     uint40 finishedAt;
@@ -63,11 +70,11 @@ struct Receipt {
 library Receipts {
     bytes32 internal constant CALL_TYPEHASH =
         keccak256(
-            "Call(address payer,address gateway,address signer,uint64 nonce,bytes32 functionVersion,bytes32 input,uint128 maxPrice,uint40 deadline,uint64 beacon)"
+            "Call(address payer,address gateway,address signer,bytes32 nonce,bytes32 functionVersion,bytes32 input,uint128 maxPrice,uint40 deadline,uint64 beacon,bytes32 authority)"
         );
     bytes32 internal constant EXECUTION_TYPEHASH =
         keccak256(
-            "Execution(uint64 deployment,bytes32 request,uint32 billedMs,uint32 memoryMiB,uint16 status,bytes32 input,bytes32 output,uint40 finishedAt)"
+            "Execution(uint64 deployment,bytes32 request,uint32 billedMs,uint32 initMs,uint32 memoryMiB,uint16 status,bytes32 input,bytes32 output,uint40 finishedAt)"
         );
     bytes32 internal constant RECEIPT_TYPEHASH =
         keccak256(
@@ -76,12 +83,12 @@ library Receipts {
     bytes32 internal constant RECEIPT_GROUP_TYPEHASH =
         keccak256("ReceiptGroup(address gateway,bytes32 root,uint32 count)");
 
-    /// @notice hashStruct(Call), over 320 bytes. Reverts on a field with dirty high bits.
+    /// @notice hashStruct(Call), over 352 bytes. Reverts on a field with dirty high bits.
     function hashCall(Call calldata c) internal pure returns (bytes32) {
         return keccak256(abi.encode(CALL_TYPEHASH, c));
     }
 
-    /// @notice hashStruct(Execution), over 288 bytes.
+    /// @notice hashStruct(Execution), over 320 bytes.
     function hashExecution(Execution calldata e) internal pure returns (bytes32) {
         return keccak256(abi.encode(EXECUTION_TYPEHASH, e));
     }
@@ -113,7 +120,13 @@ library Receipts {
     }
 
     /// @notice What Billing stores of a batch: binding the time gives the proof windows without a word of storage.
-    function batchWord(bytes32 root, uint256 claims, uint256 timestamp) internal pure returns (bytes32) {
-        return keccak256(abi.encode(root, claims, timestamp));
+    /// @param outside Root of the receipts that are settled outside lanes; 0 while there are none.
+    function batchWord(
+        bytes32 root,
+        bytes32 outside,
+        uint256 claims,
+        uint256 timestamp
+    ) internal pure returns (bytes32) {
+        return keccak256(abi.encode(root, outside, claims, timestamp));
     }
 }

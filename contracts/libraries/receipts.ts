@@ -30,10 +30,10 @@ export interface Call {
   readonly payer: Address;
   readonly gateway: Address;
   readonly signer: Address;
-  /** Unique in the lane (uint64). */
-  readonly nonce: bigint;
+  /** Unique in the lane (bytes32). */
+  readonly nonce: Hex;
   readonly functionVersion: Hex;
-  /** sha256(salt32 || request body). */
+  /** sha256(salt32 || sha256(method LF target) || sha256(body)): the whole request. */
   readonly input: Hex;
   /** The most that may be charged, base units (uint128). */
   readonly maxPrice: bigint;
@@ -41,6 +41,8 @@ export interface Call {
   readonly deadlineSec: number;
   /** The epoch of the Beacon whose value draws the candidates. */
   readonly beacon: number;
+  /** Hash of the payer's Mandate that allows the call; `NO_AUTHORITY` for the payer's own calls. */
+  readonly authority: Hex;
 }
 
 /** What was run. `status` is the HTTP status of the function's answer, 0 if it failed. */
@@ -50,11 +52,13 @@ export interface Execution {
   /** keccak256 of the provider's request id in UTF-8. */
   readonly request: Hex;
   readonly billedMs: number;
+  /** What of it was the cold start, as the cloud or the shim tells it, ms; not priced. */
+  readonly initMs: number;
   readonly memoryMiB: number;
   readonly status: number;
-  /** sha256(salt32 || request body), the same as the Call's. */
+  /** The same as the Call's. */
   readonly input: Hex;
-  /** sha256(salt32 || reply body). */
+  /** sha256(salt32 || sha256(status in decimal) || sha256(body)): the whole answer. */
   readonly output: Hex;
   /** Unix seconds (uint40). */
   readonly finishedAtSec: number;
@@ -72,13 +76,18 @@ export interface Claim {
   readonly receipts: Hex;
 }
 
+/** Root of the receipts that a batch settles outside lanes: none yet. */
+export const NO_RECEIPTS: Hex = `0x${'0'.repeat(64)}`;
+/** `Call.authority` of the payer's own calls. */
+export const NO_AUTHORITY: Hex = `0x${'0'.repeat(64)}`;
+
 /** The EIP-712 type strings, as the contracts have them. */
 export const RECEIPT_TYPE =
   'Receipt(address payer,address gateway,address signer,uint40 seq,bytes32 call,bytes32 execution,address provider,uint8 attempt,uint64 atBlock,uint128 price,uint128 cumulative)';
 export const CALL_TYPE =
-  'Call(address payer,address gateway,address signer,uint64 nonce,bytes32 functionVersion,bytes32 input,uint128 maxPrice,uint40 deadline,uint64 beacon)';
+  'Call(address payer,address gateway,address signer,bytes32 nonce,bytes32 functionVersion,bytes32 input,uint128 maxPrice,uint40 deadline,uint64 beacon,bytes32 authority)';
 export const EXECUTION_TYPE =
-  'Execution(uint64 deployment,bytes32 request,uint32 billedMs,uint32 memoryMiB,uint16 status,bytes32 input,bytes32 output,uint40 finishedAt)';
+  'Execution(uint64 deployment,bytes32 request,uint32 billedMs,uint32 initMs,uint32 memoryMiB,uint16 status,bytes32 input,bytes32 output,uint40 finishedAt)';
 
 const MAX_UINT8 = 0xff;
 const MAX_UINT16 = 0xffff;
@@ -89,10 +98,10 @@ const MAX_ID = Number.MAX_SAFE_INTEGER;
 
 // One buffer per type, its type hash written once: hashing is synchronous, so no two calls overlap.
 const receiptWords = structWords(12, RECEIPT_TYPE);
-const callWords = structWords(10, CALL_TYPE);
-const executionWords = structWords(9, EXECUTION_TYPE);
+const callWords = structWords(11, CALL_TYPE);
+const executionWords = structWords(10, EXECUTION_TYPE);
 const claimWords = new Words(7);
-const batchWords = new Words(3);
+const batchWords = new Words(4);
 
 /**
  * hashStruct(Receipt) over 384 bytes: the receipt's id, and its leaf in the group tree and in the lane tree.
@@ -113,30 +122,32 @@ export function hashReceipt(receipt: Receipt): Hex {
   return keccak256Hex(receiptWords.bytes);
 }
 
-/** hashStruct(Call) over 320 bytes; with `drawSeed` it draws the candidates. @throws as `hashReceipt` */
+/** hashStruct(Call) over 352 bytes; with `drawSeed` it draws the candidates. @throws as `hashReceipt` */
 export function hashCall(call: Call): Hex {
   callWords.address(1, call.payer);
   callWords.address(2, call.gateway);
   callWords.address(3, call.signer);
-  callWords.uint64(4, call.nonce);
+  callWords.bytes32(4, call.nonce);
   callWords.bytes32(5, call.functionVersion);
   callWords.bytes32(6, call.input);
   callWords.uint128(7, call.maxPrice);
   callWords.uint(8, call.deadlineSec, MAX_UINT40);
   callWords.uint(9, call.beacon, MAX_ID);
+  callWords.bytes32(10, call.authority);
   return keccak256Hex(callWords.bytes);
 }
 
-/** hashStruct(Execution) over 288 bytes. @throws as `hashReceipt` */
+/** hashStruct(Execution) over 320 bytes. @throws as `hashReceipt` */
 export function hashExecution(execution: Execution): Hex {
   executionWords.uint(1, execution.deployment, MAX_ID);
   executionWords.bytes32(2, execution.request);
   executionWords.uint(3, execution.billedMs, MAX_UINT32);
-  executionWords.uint(4, execution.memoryMiB, MAX_UINT32);
-  executionWords.uint(5, execution.status, MAX_UINT16);
-  executionWords.bytes32(6, execution.input);
-  executionWords.bytes32(7, execution.output);
-  executionWords.uint(8, execution.finishedAtSec, MAX_UINT40);
+  executionWords.uint(4, execution.initMs, MAX_UINT32);
+  executionWords.uint(5, execution.memoryMiB, MAX_UINT32);
+  executionWords.uint(6, execution.status, MAX_UINT16);
+  executionWords.bytes32(7, execution.input);
+  executionWords.bytes32(8, execution.output);
+  executionWords.uint(9, execution.finishedAtSec, MAX_UINT40);
   return keccak256Hex(executionWords.bytes);
 }
 
@@ -153,13 +164,15 @@ export function hashClaim(claim: Claim): Hex {
 }
 
 /**
- * What Billing stores for a batch: it binds the batch tree's root, the number of claims and the block's time (Unix seconds).
+ * What Billing stores for a batch: it binds the batch tree's root, the root of receipts settled outside lanes (`NO_RECEIPTS`
+ * while there are none), the number of claims and the block's time (Unix seconds).
  * @throws as `hashReceipt`
  */
-export function batchWord(root: Hex, claims: number, timestampSec: number): Hex {
+export function batchWord(root: Hex, outside: Hex, claims: number, timestampSec: number): Hex {
   batchWords.bytes32(0, root);
-  batchWords.uint(1, claims, MAX_ID);
-  batchWords.uint(2, timestampSec, MAX_ID);
+  batchWords.bytes32(1, outside);
+  batchWords.uint(2, claims, MAX_ID);
+  batchWords.uint(3, timestampSec, MAX_ID);
   return keccak256Hex(batchWords.bytes);
 }
 

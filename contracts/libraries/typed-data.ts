@@ -33,6 +33,29 @@ export interface Payout {
   readonly cumulative: bigint;
 }
 
+/**
+ * What a payer lets be charged without calling itself: who may (`kind`, `subject`), which function, how much at once, a day
+ * and in all, base units, until when. Its EIP-712 hash is `Call.authority`. Signed by the lane's key; never checked on-chain,
+ * where the lane's ceiling bounds all of it. `perDay` counts days of UTC.
+ */
+export interface Mandate {
+  readonly payer: Address;
+  readonly gateway: Address;
+  readonly signer: Address;
+  /** 1 token, 2 sponsored function, 3 subscription or trigger, 4 workflow, 5 child call. */
+  readonly kind: number;
+  /** Of kind 1: hash of the token's key (jkt) or id (jti). Of kind 2: zero. */
+  readonly subject: Hex;
+  readonly functionId: bigint;
+  readonly maxPrice: bigint;
+  readonly perDay: bigint;
+  readonly total: bigint;
+  /** Unix seconds (uint40). */
+  readonly untilSec: number;
+  /** Makes two mandates with the same terms two (uint64). */
+  readonly serial: bigint;
+}
+
 /** What a relayed action ends with: a keyed nonce (192-bit key, 64-bit counter) and a deadline in Unix seconds. */
 interface Relayed {
   readonly nonce: bigint;
@@ -55,6 +78,7 @@ interface OfGrant extends Relayed {
 export interface Messages {
   Voucher: Voucher;
   Call: Call;
+  Mandate: Mandate;
   ReceiptGroup: ReceiptGroup;
   Payout: Payout;
   Allot: OfLine & { readonly amount: bigint };
@@ -80,6 +104,7 @@ const LANE = 'address payer,address gateway,address signer';
 const TYPE_STRINGS: Record<keyof Messages, string> = {
   Voucher: `Voucher(${LANE},uint128 ceiling)`,
   Call: CALL_TYPE,
+  Mandate: `Mandate(${LANE},uint8 kind,bytes32 subject,uint256 functionId,uint128 maxPrice,uint128 perDay,uint128 total,uint40 until,uint64 serial)`,
   ReceiptGroup: 'ReceiptGroup(address gateway,bytes32 root,uint32 count)',
   Payout: 'Payout(address gateway,address payee,uint128 cumulative)',
   Allot: `Allot(address payer,address gateway,uint128 amount,${RELAYED})`,
@@ -97,7 +122,7 @@ const TYPE_STRINGS: Record<keyof Messages, string> = {
 const DOMAIN_TYPE =
   'EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)';
 /** The wire's names of times; inside they carry their unit. */
-const IN_SECONDS: readonly string[] = ['deadline', 'expiry'];
+const IN_SECONDS: readonly string[] = ['deadline', 'expiry', 'until'];
 
 type Scalar = Hex | bigint | number;
 
@@ -133,6 +158,10 @@ export function hashTypedData<T extends keyof Messages>(
 
 export function hashVoucher(domain: Eip712Domain, voucher: Voucher): Hex {
   return hashTypedData(domain, 'Voucher', voucher);
+}
+
+export function hashMandate(domain: Eip712Domain, mandate: Mandate): Hex {
+  return hashTypedData(domain, 'Mandate', mandate);
 }
 
 export function hashReceiptGroup(domain: Eip712Domain, group: ReceiptGroup): Hex {

@@ -40,8 +40,13 @@ contract LibraryProbe {
         return Receipts.hashClaim(payer, signer, settledFrom, settledTo, seqFrom, seqTo, receipts);
     }
 
-    function batchWord(bytes32 root, uint256 claims, uint256 timestamp) external pure returns (bytes32) {
-        return Receipts.batchWord(root, claims, timestamp);
+    function batchWord(
+        bytes32 root,
+        bytes32 outside,
+        uint256 claims,
+        uint256 timestamp
+    ) external pure returns (bytes32) {
+        return Receipts.batchWord(root, outside, claims, timestamp);
     }
 
     function hashVoucher(

@@ -10,7 +10,7 @@ import { createCircuit } from '../../broker/invocation/circuit.ts';
 import { createLatency } from '../../broker/invocation/latency.ts';
 import { BALANCED } from '../../broker/invocation/routing.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
-import { hashCall } from '../../contracts/libraries/receipts.ts';
+import { hashCall, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
 import type { Bar, Run } from './main.ts';
 
 const DRAWS = 100_000;
@@ -143,11 +143,12 @@ function callHash(nonce: number): Hex {
     payer: `0x${'a1'.repeat(20)}`,
     gateway: `0x${'b2'.repeat(20)}`,
     signer: `0x${'c3'.repeat(20)}`,
-    nonce: BigInt(nonce),
+    nonce: `0x${nonce.toString(16).padStart(64, '0')}`,
     functionVersion: `0x${'d4'.repeat(32)}`,
     input: `0x${'e5'.repeat(32)}`,
     maxPrice: 1_000n,
     deadlineSec: 1_800_000_000,
+    authority: NO_AUTHORITY,
     beacon: 7,
   });
 }

@@ -1,7 +1,7 @@
 // `bench once`: 10,000 racing duplicates of 1,000 idempotency keys, half of them on a version that is not idempotent, against clouds
 // that drop, delay and fail, while the gateway is killed 20 times. The clouds are the witness of what ran.
 import { Pool } from 'undici';
-import { keccak256Hex } from '../../contracts/libraries/keccak.ts';
+import { type Hex, keccak256Hex } from '../../contracts/libraries/keccak.ts';
 import { type FaultyCloud, type Mood, startFaultyCloud } from './http/faulty-cloud.ts';
 import type { Target } from './http/load.ts';
 import { type PaidGateway, startPaidGateway } from './http/paid-gateway.ts';
@@ -191,9 +191,9 @@ async function askAgain(
 }
 
 /** Receipts with a price, by the call's nonce, which is made of the key; the two versions never share a key. */
-async function chargesByNonce(gateway: PaidGateway): Promise<Map<bigint, number>> {
+async function chargesByNonce(gateway: PaidGateway): Promise<Map<Hex, number>> {
   const known = new Set(Array.from({ length: KEYS }, (_, index) => nonceOf(keyOf(index))));
-  const charges = new Map<bigint, number>();
+  const charges = new Map<Hex, number>();
   for await (const { call, receipt } of gateway.documents()) {
     if (receipt.price === 0n) continue;
     if (!known.has(call.nonce)) throw new Error(`a receipt of an unknown call ${call.nonce}`);
@@ -202,9 +202,9 @@ async function chargesByNonce(gateway: PaidGateway): Promise<Map<bigint, number>
   return charges;
 }
 
-/** As the gateway makes it of an Idempotency-Key (contracts.md section 4). */
-function nonceOf(key: string): bigint {
-  return BigInt(keccak256Hex(Buffer.from(key, 'utf8')).slice(0, 18));
+/** As the gateway makes it of an Idempotency-Key. */
+function nonceOf(key: string): Hex {
+  return keccak256Hex(Buffer.from(key, 'utf8'));
 }
 
 /** Second runs of what is not idempotent, and runs after an answer was given. */

@@ -6,6 +6,7 @@ import type { Connection } from '../../broker/client/connection.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
 import { SAY_NOTHING } from '../../broker/client/failover.ts';
 import {
+  committedOf,
   createCaller,
   type InvokeReply,
   type InvokeRequest,
@@ -294,7 +295,7 @@ async function checkReceipt(
     functionVersion: await versionOf(reader, document, request, isReplay),
     maxPriceUnits: isKnown ? undefined : request.maxPriceUnits,
     idempotencyKey: reply.idempotencyKey,
-    input: request.body ?? new Uint8Array(),
+    request: committedOf(request),
     ...(!isCompressed(reply.response) && { output }),
   });
   store.putReceipt(document);

@@ -49,7 +49,7 @@ describe('signed calls', function () {
   const headerOf = async (body = '', idempotencyKey: string = crypto.randomUUID(), fn = echo) =>
     (await signer()).header({
       function: fn,
-      body: bytes(body),
+      request: { method: 'POST', target: '/', body: bytes(body) },
       idempotencyKey,
       maxPriceUnits: undefined,
     });
@@ -77,7 +77,6 @@ describe('signed calls', function () {
     const next = { ...call, ...changes };
     const signature = await key.sign(connection.domain, 'Call', {
       ...next,
-      nonce: BigInt(next.nonce),
       maxPrice: BigInt(next.maxPrice),
     });
     return textToBase64Url(JSON.stringify({ ...next, salt, signature }));
@@ -192,7 +191,7 @@ describe('signed calls', function () {
     const withToken = await session.send(`/functions/${echo}`);
     const call = await (await signer(prepaid, prepaid)).header({
       function: echo,
-      body: bytes(''),
+      request: { method: 'GET', target: '/', body: bytes('') },
       idempotencyKey: 'p',
       maxPriceUnits: undefined,
     });

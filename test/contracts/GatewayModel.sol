@@ -148,12 +148,13 @@ abstract contract GatewayModel is World {
             payer: PAYER,
             gateway: GATEWAY,
             signer: vm.addr(book.key),
-            nonce: uint64(seed >> 8),
+            nonce: bytes32(seed >> 8),
             functionVersion: versions[seed % VERSIONS],
             input: bytes32(seed),
             maxPrice: uint128(bound(seed >> 16, 5, 2_000)),
             deadline: uint40(block.timestamp + 60),
-            beacon: epoch
+            beacon: epoch,
+            authority: 0
         });
         // The next attempt of a call that failed: one Call, several receipts.
         if (n > 0 && book.entries[n - 1].execution.status == 0 && block.timestamp <= book.entries[n - 1].call.deadline) {
@@ -186,6 +187,7 @@ abstract contract GatewayModel is World {
             deployment: order[attempt],
             request: bytes32(seed >> 1),
             billedMs: uint32((seed >> 48) % 12_000),
+            initMs: uint32((seed >> 56) % 3_000),
             memoryMiB: uint32((seed >> 64) % 2_000),
             status: kind == 0 ? 0 : kind == 1 ? 500 : 200,
             input: call.input,

@@ -51,10 +51,10 @@ contract LibrariesTest is World {
 
     function testFuzz_HashesAreEip712Structs(Call memory c, Execution memory e, Receipt memory r) public view {
         bytes32 callType = keccak256(
-            "Call(address payer,address gateway,address signer,uint64 nonce,bytes32 functionVersion,bytes32 input,uint128 maxPrice,uint40 deadline,uint64 beacon)"
+            "Call(address payer,address gateway,address signer,bytes32 nonce,bytes32 functionVersion,bytes32 input,uint128 maxPrice,uint40 deadline,uint64 beacon,bytes32 authority)"
         );
         bytes32 executionType = keccak256(
-            "Execution(uint64 deployment,bytes32 request,uint32 billedMs,uint32 memoryMiB,uint16 status,bytes32 input,bytes32 output,uint40 finishedAt)"
+            "Execution(uint64 deployment,bytes32 request,uint32 billedMs,uint32 initMs,uint32 memoryMiB,uint16 status,bytes32 input,bytes32 output,uint40 finishedAt)"
         );
         bytes32 receiptType = keccak256(
             "Receipt(address payer,address gateway,address signer,uint40 seq,bytes32 call,bytes32 execution,address provider,uint8 attempt,uint64 atBlock,uint128 price,uint128 cumulative)"
@@ -62,8 +62,8 @@ contract LibrariesTest is World {
         bytes memory callBytes = abi.encode(callType, c);
         bytes memory executionBytes = abi.encode(executionType, e);
         bytes memory receiptBytes = abi.encode(receiptType, r);
-        eq(callBytes.length, 320, "call length");
-        eq(executionBytes.length, 288, "execution length");
+        eq(callBytes.length, 352, "call length");
+        eq(executionBytes.length, 320, "execution length");
         eq(receiptBytes.length, 384, "receipt length");
         eq(probe.hashCall(c), keccak256(callBytes), "call");
         eq(probe.hashExecution(e), keccak256(executionBytes), "execution");
@@ -79,7 +79,7 @@ contract LibrariesTest is World {
             keccak256(abi.encode(a, b, uint256(n), uint256(2), uint256(3), uint256(4), root)),
             "claim"
         );
-        eq(probe.batchWord(root, n, 5), keccak256(abi.encode(root, uint256(n), uint256(5))), "batch");
+        eq(probe.batchWord(root, groupType, n, 5), keccak256(abi.encode(root, groupType, uint256(n), uint256(5))), "batch");
         bytes32 voucherType = keccak256("Voucher(address payer,address gateway,address signer,uint128 ceiling)");
         eq(probe.hashVoucher(a, b, c, n), keccak256(abi.encode(voucherType, a, b, c, n)), "voucher");
         bytes32 payoutType = keccak256("Payout(address gateway,address payee,uint128 cumulative)");

@@ -55,7 +55,7 @@ contract SettlementTest is World {
         eq(lane.mode, 1, "mode stays");
         eq(billing.lineOf(PAYER, GATEWAY).allotted, 500 * UNIT - amount, "line");
         eq(billing.claimable(GATEWAY, PROVIDER), amount, "due");
-        eq(billing.rootOf(GATEWAY, 0), keccak256(abi.encode(batchRoot, 1, block.timestamp)), "word");
+        eq(billing.rootOf(GATEWAY, 0), keccak256(abi.encode(batchRoot, bytes32(0), 1, block.timestamp)), "word");
         (uint256 bonded, , , uint256 batches) = billing.standing(GATEWAY);
         eq(batches, 1, "batches");
         eq(bonded, 10_000 * UNIT, "bond");
@@ -76,7 +76,7 @@ contract SettlementTest is World {
         settle(claims, paying(210));
         eq(
             billing.rootOf(GATEWAY, 0),
-            keccak256(abi.encode(rootOf(leaves), n, block.timestamp)),
+            keccak256(abi.encode(rootOf(leaves), bytes32(0), n, block.timestamp)),
             "tree of seven"
         );
     }
@@ -86,7 +86,7 @@ contract SettlementTest is World {
         vm.warp(block.timestamp + 1 hours);
         settleOne(claimOf(100, 6, "free receipts only"), 0);
         bytes32 leaf = keccak256(abi.encode(PAYER, SESSION, 100, 100, 5, 6, bytes32("free receipts only")));
-        eq(billing.rootOf(GATEWAY, 1), keccak256(abi.encode(leaf, 1, block.timestamp)), "second");
+        eq(billing.rootOf(GATEWAY, 1), keccak256(abi.encode(leaf, bytes32(0), 1, block.timestamp)), "second");
     }
 
     /* WHO AND HOW MANY */

@@ -289,12 +289,13 @@ abstract contract World is Test {
             payer: PAYER,
             gateway: GATEWAY,
             signer: SESSION,
-            nonce: uint64(i),
+            nonce: bytes32(i),
             functionVersion: version,
             input: bytes32(uint256(77)),
             maxPrice: 100_000,
             deadline: uint40(block.timestamp + 60),
-            beacon: epoch
+            beacon: epoch,
+            authority: 0
         });
         bytes32 callHash = probe.hashCall(call);
         uint64[] memory order = probe.drawOrder(probe.seedOf(beacon.epochOf(epoch).value, callHash), ids, 32);
@@ -304,6 +305,7 @@ abstract contract World is Test {
             deployment: order[attempt],
             request: bytes32(i),
             billedMs: billedMs,
+            initMs: 0,
             memoryMiB: 64,
             status: billedMs == 0 ? 0 : 200,
             input: bytes32(uint256(77)),

@@ -6,7 +6,7 @@ import { type Chain, createChain } from '../../contracts/chain.ts';
 import { createKey } from '../../contracts/keystore.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { functionIdOf, functionVersionOf } from '../../contracts/libraries/names.ts';
-import { batchWord, hashClaim } from '../../contracts/libraries/receipts.ts';
+import { batchWord, hashClaim, NO_RECEIPTS } from '../../contracts/libraries/receipts.ts';
 import { hashVoucher } from '../../contracts/libraries/typed-data.ts';
 import { signDigest } from '../../contracts/signatures.ts';
 import { type HardhatChain, startHardhatChain, TEST_TERMS, testKey } from './hardhat-chain.ts';
@@ -138,7 +138,7 @@ describe('chain', function () {
     const leaf = hashClaim({ ...first, settledTo: first.settled, seqTo: first.seq });
     assert.equal(batch.root, leaf);
     const [stored] = await chain.read('billing', 'rootOf', [gateway.address, settled.batch]);
-    assert.equal(batchWord(batch.root, 1, batch.timestampSec), stored);
+    assert.equal(batchWord(batch.root, NO_RECEIPTS, 1, batch.timestampSec), stored);
     assert.equal(view.line(payer.address, gateway.address)?.allotted, 5n * UNIT - 1_000n);
 
     // Payees pull; the payer thaws, releases, withdraws.

@@ -49,7 +49,7 @@ export async function signedTarget(
     for (let n = 0; n < call.count; n += 1) {
       const header = await signer.header({
         function: `${owner}/${call.name}`,
-        body,
+        request: { method: 'POST', target: '/', body },
         idempotencyKey: crypto.randomUUID(),
         maxPriceUnits: undefined,
       });

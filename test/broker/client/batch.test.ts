@@ -16,7 +16,12 @@ import {
   readBatch,
 } from '../../../broker/client/batch.ts';
 import { type Hex, toHex } from '../../../contracts/libraries/keccak.ts';
-import { type Claim, hashCall, hashExecution } from '../../../contracts/libraries/receipts.ts';
+import {
+  type Claim,
+  hashCall,
+  hashExecution,
+  NO_AUTHORITY,
+} from '../../../contracts/libraries/receipts.ts';
 
 const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }) =>
   fc.record(model, { noNullPrototype: true });
@@ -72,12 +77,13 @@ function receiptsOf(header: BatchHeader, claim: Claim): fc.Arbitrary<BatchReceip
     .tuple(
       lane,
       record({
-        nonce: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+        nonce: hex(32),
         functionVersion: hex(32),
         input: hex(32),
         maxPrice: money,
         deadlineSec: uint(40),
         beacon: uint(53),
+        authority: fc.oneof(fc.constant(NO_AUTHORITY), hex(32)),
       }),
     )
     .map(([named, rest]) => ({ ...named, ...rest }));
@@ -85,6 +91,7 @@ function receiptsOf(header: BatchHeader, claim: Claim): fc.Arbitrary<BatchReceip
     deployment: uint(53),
     request: hex(32),
     billedMs: uint(32),
+    initMs: uint(32),
     memoryMiB: uint(32),
     status: uint(16),
     input: hex(32),
@@ -198,17 +205,19 @@ function longLane(count: number, perGroup: number) {
     const call = {
       ...lane,
       gateway: header.gateway,
-      nonce: BigInt(index),
+      nonce: word(index),
       functionVersion: word(1),
       input: word(index),
       maxPrice: 100_000n,
       deadlineSec: 1_800_000_000,
       beacon: 12,
+      authority: word(0),
     };
     const execution = {
       deployment: 3,
       request: word(index + 1),
       billedMs: 12,
+      initMs: 3,
       memoryMiB: 128,
       status: 200,
       input: word(index),

@@ -18,6 +18,7 @@ import {
   hashCall,
   hashExecution,
   hashReceipt,
+  NO_AUTHORITY,
   type Receipt,
 } from '../../../contracts/libraries/receipts.ts';
 import {
@@ -63,7 +64,7 @@ const expected: ReceiptExpectations = {
   },
   after: { verifiedSeq: 6, verifiedUnits: 126n, ceilingUnits: 147n },
   idempotencyKey: IDEMPOTENCY_KEY,
-  input,
+  request: { method: 'POST', target: '/a?b', body: input },
   output,
 };
 
@@ -82,20 +83,22 @@ function document(lie: Lie = {}): ReceiptDocument {
     ...named,
     nonce: callNonce(IDEMPOTENCY_KEY),
     functionVersion: word('11'),
-    input: salted(input),
+    input: committed('POST\n/a?b', input),
     maxPrice: 100n,
     deadlineSec: 1_800_000_000,
     beacon: 5,
+    authority: NO_AUTHORITY,
     ...lie.call,
   };
   const execution: Execution = {
     deployment: 1,
     request: word('22'),
     billedMs: 100,
+    initMs: 0,
     memoryMiB: 128,
     status: 200,
-    input: salted(input),
-    output: salted(output),
+    input: committed('POST\n/a?b', input),
+    output: committed('200', output),
     finishedAtSec: 1_799_999_999,
     ...lie.execution,
   };
@@ -129,8 +132,11 @@ function document(lie: Lie = {}): ReceiptDocument {
   return lie.shown?.(honest) ?? honest;
 }
 
-function salted(bytes: Uint8Array): Hex {
-  return `0x${createHash('sha256').update(fromHex(salt)).update(bytes).digest('hex')}`;
+/** sha256(salt || sha256(head) || sha256(body)), by Node's streaming hash. */
+function committed(head: string, body: Uint8Array): Hex {
+  const digest = (bytes: string | Uint8Array) => createHash('sha256').update(bytes).digest();
+  const hash = createHash('sha256').update(fromHex(salt)).update(digest(head)).update(digest(body));
+  return `0x${hash.digest('hex')}`;
 }
 
 describe('verifyReceipt', () => {
@@ -162,7 +168,7 @@ describe('verifyReceipt', () => {
     ['a price for a failed call', { execution: { status: 0 } }],
     ['a version that was never published', { call: { functionVersion: word('12') } }],
     ['a signature by a stranger', { key: createKey() }],
-    ['a nonce that the gateway chose', { call: { nonce: 1n } }],
+    ['a nonce that the gateway chose', { call: { nonce: word('01') } }],
     ['another input', { execution: { input: word('01') } }],
     ['another output', { execution: { output: word('01') } }],
     ['bodies without their salt', { shown: ({ salt: _salt, ...seen }) => seen }],

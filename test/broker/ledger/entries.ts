@@ -1,7 +1,12 @@
 // Journal entries for tests, hashed as the gateway hashes them.
 import type { JournalEntry } from '../../../broker/ledger/ledger.ts';
 import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';
-import { hashCall, hashExecution, hashReceipt } from '../../../contracts/libraries/receipts.ts';
+import {
+  hashCall,
+  hashExecution,
+  hashReceipt,
+  NO_AUTHORITY,
+} from '../../../contracts/libraries/receipts.ts';
 
 const word = (byte: string): Hex => `0x${byte.repeat(32)}`;
 export const address = (byte: string): Address => `0x${byte.repeat(20)}`;
@@ -21,17 +26,19 @@ export function createEntry(of: {
     payer: PAYER,
     gateway: GATEWAY,
     signer,
-    nonce: 2n ** 63n + BigInt(of.seq),
+    nonce: word(of.seq.toString(16).padStart(4, '0').slice(-2)),
     functionVersion: word('d4'),
     input: word('e5'),
     maxPrice: 100_000n,
     deadlineSec: 1_800_000_000,
     beacon: 7,
+    authority: NO_AUTHORITY,
   };
   const execution = {
     deployment: 3,
     request: word('f6'),
     billedMs: 2,
+    initMs: 1,
     memoryMiB: 128,
     status: 200,
     input: word('e5'),

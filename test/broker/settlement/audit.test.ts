@@ -22,6 +22,7 @@ import {
   hashClaim,
   hashExecution,
   hashReceipt,
+  NO_AUTHORITY,
   type Receipt,
 } from '../../../contracts/libraries/receipts.ts';
 import { splitPrice } from '../../../contracts/libraries/tariffs.ts';
@@ -155,12 +156,13 @@ describe('audit', () => {
     const nowSec = epoch.timeSec + 5;
     const call: Call = {
       ...named,
-      nonce: lane.nonce,
+      nonce: `0x${lane.nonce.toString(16).padStart(64, '0')}`,
       functionVersion,
       input: word('11'),
       maxPrice: 1_000n,
       deadlineSec: nowSec + 60,
       beacon: epoch.epoch,
+      authority: NO_AUTHORITY,
       ...lie.call,
     };
     const order = drawOrder(drawSeed(epoch.value, hashCall(call)), ids);
@@ -168,6 +170,7 @@ describe('audit', () => {
       deployment: order[lie.place ?? 0] ?? 0,
       request: word('22'),
       billedMs: 100,
+      initMs: 0,
       memoryMiB: 128,
       status: 200,
       input: call.input,
@@ -531,7 +534,7 @@ describe('audit', () => {
       'CALL_CHARGED_TWICE',
       () => PRICE,
       () => ({
-        lies: { 0: { call: { nonce: 777n } }, 4: { call: { nonce: 777n } } },
+        lies: { 0: { call: { nonce: word('77') } }, 4: { call: { nonce: word('77') } } },
       }),
     ],
     [

@@ -30,18 +30,20 @@ export const call: fc.Arbitrary<Call> = fc.record({
   payer: address,
   gateway: address,
   signer: address,
-  nonce: uint(64),
+  nonce: bytes32,
   functionVersion: bytes32,
   input: bytes32,
   maxPrice: uint(128),
   deadlineSec: number(40),
   beacon: number(64),
+  authority: bytes32,
 });
 
 export const execution: fc.Arbitrary<Execution> = fc.record({
   deployment: number(64),
   request: bytes32,
   billedMs: number(32),
+  initMs: number(32),
   memoryMiB: number(32),
   status: number(16),
   input: bytes32,

@@ -24,7 +24,7 @@ interface Vectors {
   calls: { call: Call; hash: Hex }[];
   executions: { execution: Execution; hash: Hex }[];
   claims: { claim: Claim; hash: Hex }[];
-  batchWords: { root: Hex; claims: number; timestampSec: number; word: Hex }[];
+  batchWords: { root: Hex; outside: Hex; claims: number; timestampSec: number; word: Hex }[];
 }
 
 describe('receipts', () => {
@@ -37,8 +37,8 @@ describe('receipts', () => {
       assert.equal(hashExecution(execution), hash);
     }
     for (const { claim, hash } of vectors.claims) assert.equal(hashClaim(claim), hash);
-    for (const { root, claims, timestampSec, word } of vectors.batchWords) {
-      assert.equal(batchWord(root, claims, timestampSec), word);
+    for (const { root, outside, claims, timestampSec, word } of vectors.batchWords) {
+      assert.equal(batchWord(root, outside, claims, timestampSec), word);
     }
   });
 
