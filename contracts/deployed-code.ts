@@ -1,0 +1,185 @@
+// Whether the contracts at the addresses of a set are those of this release: their code byte for byte, and every value that their
+// constructors have written into it. Nothing is signed for, or sent to, a set that was not looked at this way.
+import { Interface } from 'ethers';
+import { artifacts } from './artifacts.gen.ts';
+import { ChainError, chainErrorOf } from './chain/chain-error.ts';
+import type { ContractSet } from './deployments.ts';
+import { type Address, fromHex, type Hex, keccak256Hex, toHex } from './libraries/keccak.ts';
+import {
+  billingDomain,
+  type Eip712Domain,
+  hashDomain,
+  identityDomain,
+} from './libraries/typed-data.ts';
+
+const WORD_BYTES = 32;
+
+/** What of a chain is asked: the code at an address, and a call that changes nothing. ethers' providers are one. */
+export interface CodeReader {
+  getCode(address: string): Promise<string>;
+  call(request: { readonly to: string; readonly data: string }): Promise<string>;
+}
+
+/** What a set was deployed with and never changes, for people to see before money moves. Amounts in base units, times in seconds. */
+export interface SetTerms {
+  readonly token: Address;
+  /** May pause deposits and bonds; undefined: nobody. */
+  readonly guardian: Address | undefined;
+  readonly minBondUnits: bigint;
+  readonly pledgeUnits: bigint;
+  readonly lineThawSec: number;
+  readonly unbondSec: number;
+  readonly demandWindowSec: number;
+  readonly answerWindowSec: number;
+  readonly proofWindowSec: number;
+}
+
+type Name = 'FunctionRegistry' | 'Identity' | 'Billing' | 'Disputes' | 'Beacon';
+type ImmutableOf<N extends Name> = keyof (typeof artifacts)[N]['runtime']['immutables'];
+type Words<N extends Name> = Readonly<Record<ImmutableOf<N>, bigint>>;
+
+/**
+ * Compares the five contracts with this release, and the addresses that they name with the set, then asks `wired()`. What a constructor
+ * of another's making has written into storage cannot be seen this way: whoever names a set answers for how it came to be.
+ * @throws ChainError DEPLOYMENT_CODE  other code, another address inside it, or a token without code
+ * @throws ChainError CHAIN_UNREACHABLE
+ */
+export async function checkSet(
+  reader: CodeReader,
+  chainId: number,
+  { contracts, token }: ContractSet,
+): Promise<SetTerms> {
+  const { registry, identity, billing, disputes, beacon } = contracts;
+  const [ofRegistry, ofIdentity, ofBilling, ofDisputes, , tokenCode] = await Promise.all([
+    readCode(reader, 'FunctionRegistry', registry),
+    readCode(reader, 'Identity', identity),
+    readCode(reader, 'Billing', billing),
+    readCode(reader, 'Disputes', disputes),
+    readCode(reader, 'Beacon', beacon),
+    getCode(reader, token),
+  ]);
+  if (tokenCode === '0x') throw wrongCode(`there is no token at ${token}`);
+  expectAll('FunctionRegistry', registry, ofRegistry, { BEACON: beacon, IDENTITY: identity });
+  expectAll('Identity', identity, ofIdentity, {
+    REGISTRY: registry,
+    ...domainWords(identityDomain(chainId, identity)),
+  });
+  expectAll('Billing', billing, ofBilling, {
+    TOKEN: token,
+    IDENTITY: identity,
+    DISPUTES: disputes,
+    ...domainWords(billingDomain(chainId, billing)),
+  });
+  expectAll('Disputes', disputes, ofDisputes, {
+    BILLING: billing,
+    IDENTITY: identity,
+    REGISTRY: registry,
+    BEACON: beacon,
+  });
+  await askWired(reader, disputes);
+  return {
+    token,
+    guardian: ofBilling.GUARDIAN === 0n ? undefined : toAddress(ofBilling.GUARDIAN),
+    minBondUnits: ofBilling.MIN_BOND,
+    pledgeUnits: ofDisputes.DEMAND_PLEDGE,
+    lineThawSec: Number(ofBilling.LINE_THAW),
+    unbondSec: Number(ofBilling.UNBOND),
+    demandWindowSec: Number(ofDisputes.DEMAND_WINDOW),
+    answerWindowSec: Number(ofDisputes.ANSWER_WINDOW),
+    proofWindowSec: Number(ofDisputes.PROOF_WINDOW),
+  };
+}
+
+/** The immutables of a contract, read out of its code; a word that stands in several places is the same in all of them. */
+async function readCode<N extends Name>(
+  reader: CodeReader,
+  name: N,
+  address: Address,
+): Promise<Words<N>> {
+  const text = await getCode(reader, address);
+  const { bytes, hash, immutables } = artifacts[name].runtime;
+  if (!/^0x[0-9a-fA-F]*$/.test(text) || text.length !== 2 + 2 * bytes) {
+    throw wrongCode(`at ${address} is no ${name} of this release`);
+  }
+  const code = fromHex(text as Hex); // the pattern above is that of Hex
+  const words: [string, bigint][] = [];
+  for (const [word, places] of Object.entries<readonly number[]>(immutables)) {
+    const values = places.map((at) => code.slice(at, at + WORD_BYTES));
+    const [first = new Uint8Array(WORD_BYTES)] = values;
+    if (values.some((value) => toHex(value) !== toHex(first))) {
+      throw wrongCode(`${name} at ${address} has several values of ${word}`);
+    }
+    for (const at of places) code.fill(0, at, at + WORD_BYTES);
+    words.push([word, BigInt(toHex(first))]);
+  }
+  if (keccak256Hex(code) !== hash) throw wrongCode(`at ${address} is no ${name} of this release`);
+  // Safe: one entry for each immutable of the contract.
+  return Object.fromEntries(words) as Words<N>;
+}
+
+async function getCode(reader: CodeReader, address: Address): Promise<string> {
+  try {
+    return await reader.getCode(address);
+  } catch (error) {
+    throw chainErrorOf(`reading the code at ${address}`, error);
+  }
+}
+
+function expectAll<N extends Name>(
+  name: N,
+  address: Address,
+  words: Words<N>,
+  expected: Partial<Record<ImmutableOf<N>, Hex>>,
+): void {
+  for (const [word, value] of Object.entries<bigint>(words)) {
+    const wanted: Hex | undefined = expected[word as ImmutableOf<N>]; // one of the contract's own names
+    if (wanted === undefined || BigInt(wanted) === value) continue;
+    throw wrongCode(`${name} at ${address} has another ${word} than the set`);
+  }
+}
+
+/** What OpenZeppelin's EIP712 keeps: a wrong word here would make signatures count that were given for something else. */
+function domainWords(domain: Eip712Domain) {
+  const hashOf = (text: string) => keccak256Hex(new TextEncoder().encode(text));
+  return {
+    _cachedDomainSeparator: hashDomain(domain),
+    _cachedChainId: `0x${domain.chainId.toString(16)}`,
+    _cachedThis: domain.verifyingContract,
+    _hashedName: hashOf(domain.name),
+    _hashedVersion: hashOf(domain.version),
+    _name: shortString(domain.name),
+    _version: shortString(domain.version),
+  } as const;
+}
+
+/** OpenZeppelin's ShortString: up to 31 bytes from the left, their number in the last. */
+function shortString(text: string): Hex {
+  const word = new Uint8Array(WORD_BYTES);
+  const bytes = new TextEncoder().encode(text);
+  word.set(bytes);
+  word[WORD_BYTES - 1] = bytes.length;
+  return toHex(word);
+}
+
+async function askWired(reader: CodeReader, disputes: Address): Promise<void> {
+  const data = new Interface(artifacts.Disputes.abi).encodeFunctionData('wired');
+  try {
+    await reader.call({ to: disputes, data });
+  } catch (error) {
+    const cause = chainErrorOf('disputes.wired', error);
+    if (cause.code !== 'CHAIN_REVERTED') throw cause;
+    throw wrongCode(`Disputes at ${disputes} is not wired to the others`, cause);
+  }
+}
+
+function toAddress(word: bigint): Address {
+  return `0x${word.toString(16).padStart(40, '0')}`;
+}
+
+function wrongCode(what: string, cause?: unknown): ChainError {
+  return new ChainError(
+    'DEPLOYMENT_CODE',
+    `${what}, nothing was signed or sent, check the file of deployments and the RPC URL`,
+    { cause },
+  );
+}
