@@ -217,16 +217,21 @@ function readReport(log: string, requestId: string): Report | undefined {
     /\tBilled Duration: ([\d.]+) ms\tMemory Size: (\d+) MB\tMax Memory Used: (\d+) MB(?:\tInit Duration: ([\d.]+) ms)?/.exec(
       log.slice(at),
     ) ?? [];
-  if (billed === undefined) return undefined;
+  const billedMs = Number(billed ?? Number.NaN);
+  const initMs = Number(init ?? 0);
+  if (!Number.isFinite(billedMs) || !Number.isFinite(initMs)) return undefined;
   return {
-    billedMs: Number(billed),
+    billedMs,
     memoryMiB: Number(memory),
     peakMemoryMiB: Number(peak),
-    ...(init !== undefined && { initMs: Number(init) }),
+    ...(init !== undefined && { initMs }),
   };
 }
 
-/** The cloud's word, never above what we measured and what was configured. */
+/**
+ * The cloud's word on the time, never above what we measured. The memory is what was configured: a process that the function
+ * leaves behind may write a line like the platform's at any moment.
+ */
 function measure(
   report: Report | undefined,
   { measuredMs }: Answer,
@@ -236,11 +241,13 @@ function measure(
   const mostMs = Math.ceil(measuredMs);
   const { memoryMiB } = deployment;
   if (!report) return { billedMs: mostMs, memoryMiB, egressBytes, measuredMs, source: 'gateway' };
-  const isDisputed = report.billedMs > mostMs || report.memoryMiB > memoryMiB;
+  const { billedMs, initMs, peakMemoryMiB } = report;
+  const isDisputed = billedMs > mostMs || report.memoryMiB !== memoryMiB;
   return {
-    ...report,
-    billedMs: Math.min(report.billedMs, mostMs),
-    memoryMiB: Math.min(report.memoryMiB, memoryMiB),
+    billedMs: Math.min(billedMs, mostMs),
+    memoryMiB,
+    peakMemoryMiB,
+    ...(initMs !== undefined && { initMs: Math.min(initMs, measuredMs) }),
     egressBytes,
     measuredMs,
     source: 'provider',

@@ -82,12 +82,14 @@ function usageOf(deployment: Deployment, answer: Answer, instanceMiB: number): U
   const cap = Math.max(1, Math.ceil(measuredMs));
   const told = Number(headerOf(answer, 'x-defaas-duration-ms') ?? Number.NaN);
   const isTold = Number.isFinite(told) && told >= 0;
+  const initMs = Number(headerOf(answer, 'x-defaas-init-ms') ?? Number.NaN);
   const billed = isTold ? Math.max(1, Math.ceil(told)) : cap;
   const peak = Number(headerOf(answer, 'x-defaas-memory-mib')) || 0;
   return {
     billedMs: Math.min(billed, cap),
     memoryMiB: deployment.memoryMiB,
     ...(peak > 0 && { peakMemoryMiB: Math.min(peak, instanceMiB) }),
+    ...(initMs >= 0 && { initMs: Math.min(initMs, measuredMs) }),
     egressBytes: answer.body.length,
     measuredMs,
     source: isTold ? 'shim' : 'gateway',

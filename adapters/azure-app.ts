@@ -115,6 +115,8 @@ export function limitsOf(
     maxPackageBytes: 256 * MiB,
     maxUnpackedBytes: 512 * MiB,
     maxEnvBytes: 32 * 1024,
+    // No figure of Azure's: "typical cold start latency spans from 1 to 3 seconds" (mikhail.io/serverless/coldstarts/azure).
+    coldStartMs: 3000,
     ...lowered,
   };
 }

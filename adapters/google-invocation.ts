@@ -79,6 +79,7 @@ function failureOf(outcome: string, body: Buffer, deployment: Deployment): Funct
 function shimUsage({ headers, body, measuredMs }: Answer, deployment: Deployment): Usage {
   const saidMs = numberIn(headers, 'x-defaas-duration-ms');
   const saidMiB = numberIn(headers, 'x-defaas-memory-mib');
+  const initMs = numberIn(headers, 'x-defaas-init-ms');
   if (saidMs === undefined) return clockUsage(deployment, measuredMs, body.length);
   const mostMs = Math.ceil(measuredMs);
   const billedMs = Math.ceil(saidMs);
@@ -86,6 +87,7 @@ function shimUsage({ headers, body, measuredMs }: Answer, deployment: Deployment
     billedMs: Math.min(billedMs, mostMs),
     memoryMiB: deployment.memoryMiB,
     ...(saidMiB !== undefined && { peakMemoryMiB: saidMiB }),
+    ...(initMs !== undefined && { initMs: Math.min(initMs, measuredMs) }),
     egressBytes: body.length,
     measuredMs,
     source: 'shim',

@@ -77,6 +77,8 @@ const LIMITS: ProviderLimits = {
   maxPackageBytes: 52_428_800,
   maxUnpackedBytes: 262_144_000,
   maxEnvBytes: 4096,
+  // The gateway measures the instance itself, from outside and without its start.
+  coldStartMs: 0,
 };
 
 /** The first is what runs in each instance. */
@@ -428,10 +430,10 @@ function resultOf(
     billedMs: Math.min(Math.ceil(durationMs + (initMs ?? 0)), Math.ceil(measuredMs)),
     memoryMiB: of.memoryMiB,
     peakMemoryMiB,
-    ...(initMs !== undefined && { initMs }),
+    ...(initMs !== undefined && { initMs: Math.min(initMs, measuredMs) }),
     egressBytes: ending.kind === 'answer' ? ending.body.length : 0,
     measuredMs,
-    source: 'provider',
+    source: 'gateway',
   };
   const told = { requestId, usage, cold };
   if (ending.kind !== 'answer') return { ...told, ok: false, error: failureOf(of, ending) };

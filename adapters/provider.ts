@@ -14,6 +14,8 @@ export interface ProviderLimits {
   readonly maxPackageBytes: number;
   readonly maxUnpackedBytes: number;
   readonly maxEnvBytes: number;
+  /** Most of a cold start that is billed to nobody, ms: what the cloud takes before the function's own code runs. */
+  readonly coldStartMs: number;
 }
 
 /** One function version as a cloud gets it. The artifact's files are the same on every cloud; the adapter adds its shim. */
@@ -97,14 +99,19 @@ export interface WarmOptions extends InvokeOptions {
   readonly holdMs: number;
 }
 
-/** What a call used. `source` says whose word it is: the cloud's, the shim's inside the instance, or the gateway's clock. */
+/**
+ * What a call used. `source` says whose word it is: the cloud's, the shim's inside the instance, or the gateway's clock. The
+ * publisher's code runs beside the shim and can forge its word, so `broker/invocation/metering.ts` bounds it.
+ */
 export interface Usage {
+  /** At most `measuredMs`, rounded up. */
   readonly billedMs: number;
   readonly memoryMiB: number;
   readonly peakMemoryMiB?: number;
+  /** Time that the function's module took to load, where this call waited for it; at most `measuredMs`. */
   readonly initMs?: number;
   readonly egressBytes: number;
-  /** The gateway's own clock, first byte out to last byte in. */
+  /** The gateway's own clock, from the request's last byte out to the answer's last byte in; see `Answer.measuredMs`. */
   readonly measuredMs: number;
   readonly source: 'provider' | 'shim' | 'gateway';
   /** The reported time was above the measured one; the smaller is kept. */

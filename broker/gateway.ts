@@ -29,6 +29,7 @@ import { createJournal, type GroupSigner, type Journal } from './invocation/jour
 import { createLanes, type Lanes } from './invocation/lanes.ts';
 import { createLimits, type Limits } from './invocation/limits.ts';
 import { createLowBalance, type LowBalance } from './invocation/low-balance.ts';
+import { createOverheads, type Overheads } from './invocation/overheads.ts';
 import type { LaneTotals, Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
 import { createSignIn, type SignIn } from './sign-in.ts';
@@ -56,6 +57,7 @@ export interface Gateway {
   readonly answers: Answers;
   readonly beacon: Beacon;
   readonly deployments: Deployments;
+  readonly overheads: Overheads;
   readonly jobs: Jobs;
   readonly secrets: Secrets;
   readonly tokens: Tokens;
@@ -125,6 +127,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     nowMs,
   });
   const proofs = createDpopProofs(nowMs);
+  const overheads = createOverheads();
   const answers = createAnswers({
     ledger,
     dir: `${config.home}/gateway/answers`,
@@ -179,9 +182,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       ledger,
       state,
       providers,
+      overheads,
       account: address,
       costPico: (deployment) => expectedCostPico(config.clouds, deployment),
     }),
+    overheads,
     jobs: createJobs(),
     secrets: createSecrets({ ledger, keyFile: `${config.home}/gateway/secrets-key`, nowMs }),
     tokens,

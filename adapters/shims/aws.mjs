@@ -24,6 +24,7 @@ export async function handler(event, context) {
   const outgoing = await fetchCall(load, toIncoming(event), {
     provider: 'aws-lambda',
     requestId: context.awsRequestId,
+    // The runtime subtracts the same `Date.now()`, so the sum is the deadline whatever the publisher has made of it.
     deadlineMs: Date.now() + context.getRemainingTimeInMillis(),
   });
   if (outgoing.outcome === 'ok') return toResult(outgoing);

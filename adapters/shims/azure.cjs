@@ -6,6 +6,8 @@
 // parts of the path, join repeated headers and keep one `set-cookie` only. A call without it is a plain HTTP request.
 
 const { app } = require('@azure/functions');
+/** Captured before the publisher's module loads, as in `fetch-call.mjs`. */
+const { now: unixMs } = Date;
 const { defaas } = require('./package.json');
 
 /** The load balancer ends HTTP calls then (Azure Functions scale and hosting, timeout). */
@@ -29,7 +31,7 @@ app.http('main', {
 });
 
 async function answer(request, context) {
-  const deadlineMs = Date.now() + timeoutMs;
+  const deadlineMs = unixMs() + timeoutMs;
   // Asked by the adapter, at the end of a deploy (0: nothing of the publisher's runs) or to keep this warm.
   const probe = request.headers.get('x-defaas-probe');
   if (probe !== null) {

@@ -1,6 +1,19 @@
 // Calls the publisher's fetch-style handler once: wire parts in, wire parts and the outcome mark out. The same file on
 // every cloud, beside that cloud's shim; it runs inside the instance, in the process of the publisher's code.
 
+// The publisher's module shares this process and may replace any global. Clocks, timers and number formatting are therefore
+// captured here, before that module loads: replacing them later changes no mark. A module that writes to the connection
+// itself can still forge a mark, so the gateway bounds each mark by its own clock.
+const { setTimeout, clearTimeout } = globalThis;
+const toFixed = Function.prototype.call.bind(Number.prototype.toFixed);
+const { ceil, max, min } = Math;
+const resourceUsage = process.resourceUsage.bind(process);
+
+/** Monotonic, ms. */
+export const clockMs = performance.now.bind(performance);
+/** Unix time, ms. */
+export const unixMs = Date.now;
+
 /** Longest time that a call without the handler may keep the instance, ms. */
 const MAX_HOLD_MS = 100;
 
@@ -14,7 +27,7 @@ let cold = true;
  */
 export async function hold(ms) {
   cold = false;
-  await new Promise((resolve) => setTimeout(resolve, Math.min(Number(ms) || 0, MAX_HOLD_MS)));
+  await new Promise((resolve) => setTimeout(resolve, min(Number(ms) || 0, MAX_HOLD_MS)));
 }
 
 /**
@@ -31,11 +44,12 @@ export async function hold(ms) {
  * @property {number} deadlineMs  Unix time at which the cloud ends the call
  * @property {(...values: unknown[]) => void} [log]  default `console.log`
  * @property {number} [answerBeforeMs]  answer a call that is late this long before its deadline; without it the cloud ends it
+ * @property {() => number | undefined} [initMs]  time that the module took to load where it was not the call that loaded it
  *
  * @typedef {object} Outgoing
  * @property {'ok' | 'error' | 'timeout'} outcome
  * @property {number} status  the Response's; 500 for an error, 504 for a timeout
- * @property {[string, string][]} headers  lower-case; each `set-cookie` apart; the four marks `x-defaas-*` are among them
+ * @property {[string, string][]} headers  lower-case; each `set-cookie` apart; the marks `x-defaas-*` are among them
  * @property {Uint8Array} body  the Response's; for an error or timeout JSON `{kind: 'thrown' | 'init' | 'timeout', type, message}`
  * @property {unknown} [error]  what the handler threw
  */
@@ -49,24 +63,34 @@ export async function hold(ms) {
  * @returns {Promise<Outgoing>}
  */
 export async function fetchCall(load, incoming, circumstances) {
-  const startedMs = performance.now();
+  const startedMs = clockMs();
   const wasCold = cold;
   cold = false;
+  let loadedMs;
+  const timedLoad = async () => {
+    try {
+      return await load();
+    } finally {
+      loadedMs = clockMs() - startedMs;
+    }
+  };
 
-  const answer = await settle(load, incoming, circumstances);
+  const answer = await settle(timedLoad, incoming, circumstances);
 
   const headers = answer.headers.filter(([name]) => !name.startsWith('x-defaas-'));
   headers.push(
     ['x-defaas-outcome', answer.outcome],
-    ['x-defaas-duration-ms', (performance.now() - startedMs).toFixed(3)],
-    ['x-defaas-memory-mib', String(Math.ceil(process.resourceUsage().maxRSS / 1024))],
+    ['x-defaas-duration-ms', toFixed(clockMs() - startedMs, 3)],
+    ['x-defaas-memory-mib', `${ceil(resourceUsage().maxRSS / 1024)}`],
     ['x-defaas-cold', wasCold ? '1' : '0'],
   );
+  const initMs = wasCold ? (circumstances.initMs?.() ?? loadedMs) : undefined;
+  if (initMs !== undefined) headers.push(['x-defaas-init-ms', toFixed(initMs, 3)]);
   return { ...answer, headers };
 }
 
 async function settle(load, incoming, circumstances) {
-  const remainingMs = () => Math.max(0, circumstances.deadlineMs - Date.now());
+  const remainingMs = () => max(0, circumstances.deadlineMs - unixMs());
   const stop = new AbortController();
   let timer;
   const late = new Promise((resolve) => {

@@ -6,7 +6,7 @@
 
 import { format } from 'node:util';
 import functions from '@google-cloud/functions-framework';
-import { fetchCall, hold } from './fetch-call.mjs';
+import { clockMs, fetchCall, hold, unixMs } from './fetch-call.mjs';
 
 const CARRIED = 'x-defaas-h-';
 
@@ -22,7 +22,11 @@ const timeoutMs =
   Number(process.env.CLOUD_RUN_TIMEOUT_SECONDS ?? 60) * 1000 - 250;
 
 /** Imported at the start of the instance, so that no call waits for it; a failure is told to each call. */
-const handler = import('./handler.mjs');
+const importedFromMs = clockMs();
+let initMs;
+const handler = import('./handler.mjs').finally(() => {
+  initMs = clockMs() - importedFromMs;
+});
 handler.catch((error) => logError(error));
 
 functions.http(process.env.FUNCTION_TARGET ?? 'main', async (request, response) => {
@@ -44,7 +48,8 @@ functions.http(process.env.FUNCTION_TARGET ?? 'main', async (request, response) 
     {
       provider: 'google-cloud-functions',
       requestId,
-      deadlineMs: Date.now() + timeoutMs,
+      deadlineMs: unixMs() + timeoutMs,
+      initMs: () => initMs,
       // The deployed timeout is at least 250 ms above ours.
       answerBeforeMs: 0,
       log: (...values) => log('INFO', format(...values), requestId),

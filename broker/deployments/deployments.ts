@@ -4,8 +4,10 @@ import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
 import type { Route } from '../invocation/choose.ts';
 import { createCircuit } from '../invocation/circuit.ts';
+import { createColdStarts } from '../invocation/cold-starts.ts';
 import { createHedgeBudget, type HedgeBudget } from '../invocation/hedge.ts';
 import { createLatency } from '../invocation/latency.ts';
+import type { Overheads } from '../invocation/overheads.ts';
 import { BALANCED, type Routing, routingOf } from '../invocation/routing.ts';
 import type { DeploymentRecord, Ledger, LedgerState } from '../ledger/ledger.ts';
 
@@ -28,6 +30,7 @@ interface DeploymentsOptions {
   readonly ledger: Pick<Ledger, 'putDeployment' | 'putManifest'>;
   readonly state: Pick<LedgerState, 'deployments' | 'manifests'>;
   readonly providers: ReadonlyMap<ProviderName, Provider>;
+  readonly overheads: Overheads;
   /** The account that enrols deployments. */
   readonly account: Address;
   /** What a cloud is expected to bill for a call, 1e-12 USD. */
@@ -75,6 +78,8 @@ export function createDeployments(options: DeploymentsOptions): Deployments {
       peakInFlight: 0,
       circuit: createCircuit(),
       latency: createLatency(),
+      overhead: options.overheads.of(record.provider, record.region),
+      coldStarts: createColdStarts(),
     });
   };
   const keepManifest = (functionVersion: Hex, bytes: Uint8Array): void => {

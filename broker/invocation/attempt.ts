@@ -3,6 +3,7 @@ import { type InvokeRequest, type InvokeResult, ProviderError } from '../../adap
 import type { FailedAttempt } from '../ledger/ledger.ts';
 import type { Choice } from './choose.ts';
 import type { Deadlines } from './deadlines.ts';
+import { billedMsOf } from './metering.ts';
 
 /** What a cold start may take beyond the version's own timeout, ms. */
 const COLD_START_MS = 15_000;
@@ -14,6 +15,8 @@ export type Outcome =
       readonly kind: 'answered';
       readonly choice: Choice;
       readonly result: InvokeResult;
+      /** As it is metered; what `result.usage` says is a word alone. */
+      readonly billedMs: number;
       readonly failed: readonly FailedAttempt[];
     }
   /** Something may have run and nothing is known of it: charged nothing, not tried again. */
@@ -52,7 +55,7 @@ interface AttemptOptions {
 
 /** How one run ended; a promise of it never rejects. */
 type End =
-  | { readonly choice: Choice; readonly result: InvokeResult }
+  | { readonly choice: Choice; readonly result: InvokeResult; readonly billedMs: number }
   | {
       readonly choice: Choice;
       readonly result?: undefined;
@@ -92,7 +95,7 @@ export async function attempt(
       const { ran, measuredMs } = end.failure;
       if (ran === 'maybe') unknown = { kind: 'unknown', choice: end.choice, measuredMs, failed };
     }
-    if (answer) return { kind: 'answered', choice: answer.choice, result: answer.result, failed };
+    if (answer) return { kind: 'answered', ...answer, failed };
     if (unknown && (!options.idempotent || options.deadlines.isClosing)) return unknown;
   }
   return unknown ?? { kind: 'none', failed, retryAfterMs };
@@ -123,8 +126,8 @@ async function hedged(
   const isFirst = end.choice === first;
   const other = isFirst ? beside : running;
   if (end.result === undefined) return [end, await other];
-  void other.then(({ result }) => {
-    if (result !== undefined) hedge.lost(result.usage.billedMs);
+  void other.then((lost) => {
+    if (lost.result !== undefined) hedge.lost(lost.billedMs);
   });
   const { route } = isFirst ? second : first;
   const failure: FailedAttempt = {
@@ -160,13 +163,14 @@ async function run(
   const startedMs = options.nowMs();
   route.inFlight += 1;
   if (route.inFlight > route.peakInFlight) route.peakInFlight = route.inFlight;
+  const mayBeCold = route.coldStarts.begins(route.inFlight, startedMs);
   route.circuit.began(startedMs);
   const { signal, clear } = options.deadlines.start(deadlineMs);
   try {
     const result = await route.provider.invoke(route.deployment, request, { signal });
     route.circuit.succeeded();
     route.latency.add(result.usage.measuredMs);
-    return { choice, result };
+    return { choice, result, billedMs: billedMsOf(result, route, mayBeCold) };
   } catch (error) {
     // Anything but a ProviderError is a fault of ours in the middle of an attempt: it may have run.
     const known = error instanceof ProviderError ? error : undefined;

@@ -6,7 +6,9 @@ import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { PassedOver } from '../client/batch.ts';
 import type { FailedAttempt } from '../ledger/ledger.ts';
 import type { Circuit } from './circuit.ts';
+import type { ColdStarts } from './cold-starts.ts';
 import type { Latency } from './latency.ts';
+import type { Overhead } from './overheads.ts';
 import { allows, type Routing } from './routing.ts';
 
 /** Of 256 calls that go by `fastest`, so many go by the draw instead: a cloud that was slow is looked at again. */
@@ -28,6 +30,9 @@ export interface Route {
   peakInFlight: number;
   readonly circuit: Circuit;
   readonly latency: Latency;
+  /** Of its cloud and region. */
+  readonly overhead: Overhead;
+  readonly coldStarts: ColdStarts;
 }
 
 export interface Choice {

@@ -161,7 +161,7 @@ function withBalance(
 /** Execution that nobody pays for, ms. */
 function uncharged(outcome: Exclude<Outcome, { kind: 'none' }>): number {
   if (outcome.kind === 'unknown') return outcome.measuredMs;
-  return outcome.result.ok ? 0 : outcome.result.usage.billedMs;
+  return outcome.result.ok ? 0 : outcome.billedMs;
 }
 
 /** What the caller will see, but for the receipt. */

@@ -77,7 +77,7 @@ function usageOf({ outcome, target }: Finished): Used {
   }
   const { result } = outcome;
   return {
-    billedMs: Math.ceil(result.usage.billedMs),
+    billedMs: outcome.billedMs,
     memoryMiB: Math.ceil(result.usage.memoryMiB),
     status: result.ok ? result.status : 0,
   };

@@ -7,7 +7,9 @@ import {
 } from '../../adapters/provider.ts';
 import { type Choices, choose, type Route } from '../../broker/invocation/choose.ts';
 import { createCircuit } from '../../broker/invocation/circuit.ts';
+import { createColdStarts } from '../../broker/invocation/cold-starts.ts';
 import { createLatency } from '../../broker/invocation/latency.ts';
+import { createOverhead } from '../../broker/invocation/overheads.ts';
 import { BALANCED } from '../../broker/invocation/routing.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { hashCall, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
@@ -173,6 +175,8 @@ function createRoute(id: number): Route {
     peakInFlight: 0,
     circuit: createCircuit(),
     latency: createLatency(),
+    overhead: createOverhead(),
+    coldStarts: createColdStarts(),
   };
 }
 
@@ -200,6 +204,7 @@ function createNowhere(): Provider {
       maxPackageBytes: 0,
       maxUnpackedBytes: 0,
       maxEnvBytes: 0,
+      coldStartMs: 0,
     },
     regions: [],
     plan: never,

@@ -303,7 +303,7 @@ describe('local', () => {
     assert.ok(cold.usage.billedMs <= Math.ceil(cold.usage.measuredMs));
     assert.equal(warm.usage.initMs, undefined);
     assert.ok((warm.usage.peakMemoryMiB ?? 0) > 20);
-    assert.equal(warm.usage.source, 'provider');
+    assert.equal(warm.usage.source, 'gateway');
     await provider.close();
   });
 

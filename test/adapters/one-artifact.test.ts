@@ -5,21 +5,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createAwsLambda } from '../../adapters/aws-lambda.ts';
-import { createAzureFunctions } from '../../adapters/azure-functions.ts';
-import { startAwsLambda } from '../../adapters/emulators/aws-lambda.ts';
-import { startAzureFunctions } from '../../adapters/emulators/azure-functions.ts';
-import { startGoogleCloudFunctions } from '../../adapters/emulators/google-cloud-functions.ts';
-import { createGoogleCloudFunctions } from '../../adapters/google-cloud-functions.ts';
-import { createLocal } from '../../adapters/local.ts';
 import type { Deployment, InvokeRequest, InvokeResult, Provider } from '../../adapters/provider.ts';
 import { bundle } from '../../ipfs/bundle.ts';
 import { filesToCar } from '../../ipfs/car.ts';
 import { createRequest } from './conformance.ts';
+import { openProviders } from './fixtures/emulated-providers.ts';
 
 const FOLDER = fileURLToPath(new URL('./fixtures/one-artifact', import.meta.url));
 const FUNCTION_NAME = '0x00000000000000000000000000000000000000aa/one-artifact';
-const GATEWAY = '0x00000000000000000000000000000000000000bb';
 const within = () => ({ signal: AbortSignal.timeout(30_000) });
 
 interface Row {
@@ -349,38 +342,4 @@ function checkRow(row: Row, said: Said, name: string): void {
     assert.deepEqual(said.body.toString('latin1'), Buffer.from(row.body).toString('latin1'), name);
   }
   if ('json' in row) assert.deepEqual(JSON.parse(said.body.toString()), row.json, name);
-}
-
-async function openProviders(dir: string, closing: (() => Promise<void>)[]): Promise<Provider[]> {
-  const credentials = { accessKeyId: 'emulator', secretAccessKey: 'test-key-of-the-emulator' };
-  const region = 'us-east-1';
-  const [aws, google, azure] = await Promise.all([
-    startAwsLambda({ dir: join(dir, 'aws'), credentials, region }),
-    startGoogleCloudFunctions({ dir: join(dir, 'google'), projectId: 'defaas-local' }),
-    startAzureFunctions({ dir: join(dir, 'azure') }),
-  ]);
-  closing.push(aws.close, google.close, azure.close);
-  const { token } = azure;
-  return [
-    createAwsLambda({ region, endpoint: aws.endpoint, credentials, gateway: GATEWAY }),
-    createGoogleCloudFunctions({
-      projectId: 'defaas-local',
-      gateway: GATEWAY,
-      endpoint: google.endpoint,
-      metadataHost: google.metadataHost,
-      regions: ['us-central1'],
-    }),
-    createAzureFunctions({
-      endpoint: azure.endpoint,
-      caPem: azure.caPem,
-      subscriptionId: azure.subscriptionId,
-      resourceGroup: azure.resourceGroup,
-      storage: azure.storage,
-      gateway: GATEWAY,
-      regions: ['westeurope'],
-      credential: { getToken: async () => ({ token, expiresOnTimestamp: Date.now() + 3_600_000 }) },
-      pollMs: 20,
-    }),
-    createLocal({ dir: join(dir, 'local'), gateway: GATEWAY, trustedPublishers: 'any' }),
-  ];
 }

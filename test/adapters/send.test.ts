@@ -670,6 +670,37 @@ for (const isTls of [false, true]) {
 }
 
 describe('a sender', () => {
+  /** A server that reads nothing for so long, then answers. */
+  const measureBehind = async (holdMs: number, body: Buffer) => {
+    const site = await listen((socket) => {
+      let left = body.length;
+      const read = (chunk: Buffer): void => {
+        left -= chunk.length;
+        if (left <= 0) socket.write(whole('ok'));
+      };
+      setTimeout(() => socket.on('data', read), holdMs);
+    });
+    const startedMs = performance.now();
+    const { measuredMs } = await call(senderWith(), site.origin, '/', { body });
+    return { measuredMs, elapsedMs: performance.now() - startedMs };
+  };
+
+  it('does not measure the way out of a large request', async () => {
+    const body = LONG_BODY;
+
+    const { measuredMs, elapsedMs } = await measureBehind(200, body);
+
+    assert.ok(measuredMs >= 0 && measuredMs <= elapsedMs - 190, `${measuredMs} of ${elapsedMs}`);
+  });
+
+  it('measures all but the time at 100 Mbit/s when the other side holds a large request back', async () => {
+    const body = Buffer.alloc(2 * 1024 * 1024);
+
+    const { measuredMs } = await measureBehind(500, body);
+
+    assert.ok(measuredMs >= 499 - body.length / 12_500, `${measuredMs}`);
+  });
+
   it('tells a refused port as not begun', async () => {
     const sender = senderWith({ connections: 2 });
 

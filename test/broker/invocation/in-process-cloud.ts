@@ -8,7 +8,9 @@ import {
 } from '../../../adapters/provider.ts';
 import type { Route } from '../../../broker/invocation/choose.ts';
 import { createCircuit } from '../../../broker/invocation/circuit.ts';
+import { createColdStarts } from '../../../broker/invocation/cold-starts.ts';
 import { createLatency } from '../../../broker/invocation/latency.ts';
+import { createOverhead } from '../../../broker/invocation/overheads.ts';
 
 type Invoke = (request: InvokeRequest, signal: AbortSignal) => Promise<InvokeResult>;
 
@@ -41,6 +43,8 @@ export function createRoute(id: number, options: RouteOptions = {}): Route {
     peakInFlight: 0,
     circuit: createCircuit(),
     latency: createLatency(),
+    overhead: createOverhead(),
+    coldStarts: createColdStarts(),
   };
 }
 
@@ -88,6 +92,7 @@ function createCloud(name: ProviderName, invoke: Invoke): Provider {
       maxPackageBytes: 1_000_000,
       maxUnpackedBytes: 1_000_000,
       maxEnvBytes: 1000,
+      coldStartMs: 1000,
     },
     regions: ['here'],
     plan: unsupported,

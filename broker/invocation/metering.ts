@@ -1,0 +1,23 @@
+// What a run is billed for: the word of the cloud or of the shim, held between two figures of the gateway's own clock. The publisher's code
+// runs in the process of the shim, so a word alone would let it run for nothing.
+import type { InvokeResult } from '../../adapters/provider.ts';
+import type { Route } from './choose.ts';
+
+/**
+ * Billed time of a run, whole ms: at most the time measured, rounded up, and at least that time less the place's overhead, and less the
+ * cloud's allowance for a cold start where there was one. `mayBeCold` is `ColdStarts.begins` at the start of the run: the shim's word on a
+ * cold start needs it, the cloud's does not. What the gateway has measured itself is taken as it is.
+ */
+export function billedMsOf(
+  { usage, cold }: InvokeResult,
+  { provider, overhead }: Pick<Route, 'provider' | 'overhead'>,
+  mayBeCold: boolean,
+): number {
+  const { billedMs, measuredMs, source } = usage;
+  const mostMs = Math.ceil(measuredMs);
+  if (source === 'gateway') return Math.min(Math.ceil(billedMs), mostMs);
+  const isCold = cold === true && (mayBeCold || source === 'provider');
+  const startMs = isCold ? provider.limits.coldStartMs : 0;
+  const leastMs = Math.ceil(measuredMs - overhead.ms - startMs);
+  return Math.min(Math.max(Math.ceil(billedMs), leastMs), mostMs);
+}
