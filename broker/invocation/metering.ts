@@ -21,3 +21,8 @@ export function billedMsOf(
   const leastMs = Math.ceil(measuredMs - overhead.ms - startMs);
   return Math.min(Math.max(Math.ceil(billedMs), leastMs), mostMs);
 }
+
+/** Time that the call waited for the function's module to load, whole ms; 0 where it waited for none. It changes no price. */
+export function initMsOf({ usage }: InvokeResult): number {
+  return Math.ceil(Math.min(usage.initMs ?? 0, usage.measuredMs));
+}

@@ -16,6 +16,7 @@ import { commitAnswer } from './commitments.ts';
 import type { DailyHold } from './daily-limits.ts';
 import type { Answer, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
+import { initMsOf } from './metering.ts';
 import type { Target } from './resolve.ts';
 
 const NOTHING = new Uint8Array();
@@ -39,7 +40,7 @@ interface Finished {
   readonly store: ((answer: Answer) => StoredAnswer | undefined) | undefined;
 }
 
-type Used = Pick<Execution, 'billedMs' | 'memoryMiB' | 'status'>;
+type Used = Pick<Execution, 'billedMs' | 'initMs' | 'memoryMiB' | 'status'>;
 
 /** A finished call's place in its lane. */
 type Numbered = Used &
@@ -73,11 +74,12 @@ export async function record(gateway: Gateway, finished: Finished): Promise<Answ
 /** What the call used, as it is priced: nothing of a call whose outcome is unknown. */
 function usageOf({ outcome, target }: Finished): Used {
   if (outcome.kind === 'unknown') {
-    return { billedMs: 0, memoryMiB: target.version.memoryMiB, status: 0 };
+    return { billedMs: 0, initMs: 0, memoryMiB: target.version.memoryMiB, status: 0 };
   }
   const { result } = outcome;
   return {
     billedMs: outcome.billedMs,
+    initMs: initMsOf(result),
     memoryMiB: Math.ceil(result.usage.memoryMiB),
     status: result.ok ? result.status : 0,
   };
@@ -87,13 +89,13 @@ function usageOf({ outcome, target }: Finished): Used {
 function entryOf(gateway: Address, finished: Finished, numbered: Numbered): JournalEntry {
   const { lane, call, callHash, salt, choices, outcome, target } = finished;
   const { route, place } = outcome.choice;
-  const { billedMs, memoryMiB, status, finishedAtSec, price, seq, cumulative } = numbered;
+  const { billedMs, initMs, memoryMiB, status, finishedAtSec, price, seq, cumulative } = numbered;
   const result = outcome.kind === 'unknown' ? undefined : outcome.result;
   const execution: Execution = {
     deployment: route.id,
     request: textHash(result?.requestId ?? ''),
     billedMs,
-    initMs: 0,
+    initMs,
     memoryMiB,
     status,
     input: call.input,

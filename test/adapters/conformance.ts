@@ -279,6 +279,22 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       assert.deepEqual(env, { greeting: 'grüß dich', secret: 'not-for-logs' });
     });
 
+    it('tells how long the module took to load of a cold call, and of no other', async () => {
+      const handler = `for (const end = Date.now() + 50; Date.now() < end; );
+        export default () => new Promise((resolve) => setTimeout(resolve, 300, 'loaded'));`;
+      const slow = await bed.provider.deploy(specOf({ name: 'df-slow-load', handler }), within());
+
+      const results = await Promise.all([1, 2, 3].map(() => invoke({}, slow)));
+      await bed.provider.remove(slow, within());
+
+      assert.ok(results.some(({ cold }) => cold));
+      for (const { cold, usage } of results) {
+        const { initMs, measuredMs } = usage;
+        if (!cold) assert.equal(initMs, undefined);
+        else assert.ok(initMs !== undefined && initMs >= 49 && initMs <= measuredMs, `${initMs}`);
+      }
+    });
+
     it('reports usage within the time measured, under an id of its own', async () => {
       const first = await get('/sleep/20');
       const second = await get('/sleep/20');
