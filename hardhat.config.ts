@@ -18,7 +18,7 @@ export default defineConfig({
   solidity: {
     splitTestsCompilation: true,
     // One compilation of all sources, also for production, which is by default one per source.
-    profiles: { default: solc(false, 200), production: { ...solc(true, 10_000), isolated: false } },
+    profiles: { default: solc(false, 200), production: { ...solc(true, 2_000), isolated: false } },
   },
   test: {
     solidity: { fuzz: { runs: 256 }, invariant: { runs: 64, depth: 32, failOnRevert: true } },

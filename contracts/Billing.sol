@@ -157,8 +157,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         bytes32 r,
         bytes32 s
     ) external nonReentrant whenNotPaused {
-        // Somebody may have relayed the permit before: then the allowance decides.
-        try IERC20Permit(address(TOKEN)).permit(account, address(this), amount, deadline, v, r, s) {} catch {}
+        IERC20Permit(address(TOKEN)).permit(account, address(this), amount, deadline, v, r, s);
         _pull(account, amount);
         _deposited(account, amount);
     }
@@ -276,7 +275,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
             uint256 limit = _limits[payer][gateway];
             uint256 allotted = line.allotted;
             uint256 amount = free[payer];
-            if (line.thawing != 0 || allotted >= limit || amount == 0) revert NothingToTopUp(payer);
+            if (line.thawing != 0 || allotted >= limit || amount == 0) continue;
             if (amount > limit - allotted) amount = limit - allotted;
             _allot(payer, gateway, amount);
         }
@@ -429,11 +428,14 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         Claim[] calldata claims,
         PayoutRow[] calldata payouts,
         bytes32 cid
-    ) external returns (uint40 batch) {
+    ) external returns (uint32 batch) {
         GatewayBond storage stored = _gateways[gateway];
         GatewayBond memory g = stored;
         if (msg.sender != gateway && msg.sender != g.settler) revert NotSettler(msg.sender);
-        _checkNotRetiring(g);
+        uint256 standingBond = _standingBond(g.bond, g.unbonding);
+        if (standingBond < MIN_BOND && block.timestamp > g.settleUntil) {
+            revert Underbonded(standingBond, MIN_BOND);
+        }
         if (claims.length == 0 || claims.length > MAX_CLAIMS) revert InvalidBatch(claims.length);
 
         (bytes32 root, uint256 total) = _take(gateway, claims);
@@ -454,21 +456,25 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
             signature
         );
         if (!IDENTITY.isKeyInForce(key, gateway, ROLE_GATEWAY)) revert InvalidSignature(key);
-        Due storage due = _dues[gateway][payee];
+        Due storage stored = _dues[gateway][payee];
+        Due memory due = stored;
         if (cumulative <= due.credited) revert StaleVoucher();
-        uint128 amount = cumulative - due.credited;
+        uint256 amount = cumulative - due.credited;
         StoredLine storage line = _lines[gateway][payee];
         if (amount > line.allotted) revert InsufficientLine(line.allotted, amount);
         // amount <= allotted < 2^104
         line.allotted -= uint104(amount);
-        due.credited = cumulative;
+        _write(
+            stored,
+            Due(uint256(cumulative).toUint88(), due.withdrawn, (due.advanced + amount).toUint80())
+        );
         emit Collected(gateway, payee, amount);
     }
 
     /// @inheritdoc IBilling
     function payOut(address gateway, address payee) external nonReentrant {
         Due storage due = _dues[gateway][payee];
-        uint128 credited = due.credited;
+        uint88 credited = due.credited;
         uint256 amount = credited - due.withdrawn;
         if (amount == 0) revert NothingDue();
         due.withdrawn = credited;
@@ -492,12 +498,15 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         GatewayBond storage g = _gateways[msg.sender];
         uint96 bonded = g.bond;
         if (amount > bonded) revert InsufficientBond(bonded, amount);
+        uint32 until = g.settleUntil;
+        if (_standingBond(bonded, g.unbonding) >= MIN_BOND && _standingBond(bonded, amount) < MIN_BOND) {
+            until = _timeIn(UNBOND - PROOF_WINDOW);
+            g.settleUntil = until;
+        }
+        uint32 end = amount == 0 ? 0 : _timeIn(UNBOND);
         g.unbonding = amount;
-        uint40 end = g.unbondEnd;
-        if (amount > 0) end = uint40(block.timestamp + UNBOND);
-        else if (bonded >= MIN_BOND) end = 0;
         g.unbondEnd = end;
-        emit Unbonding(msg.sender, amount, end);
+        emit Unbonding(msg.sender, amount, end, until);
     }
 
     /// @inheritdoc IBilling
@@ -507,11 +516,9 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         if (amount == 0) revert NotUnbonding();
         if (block.timestamp < g.unbondEnd) revert StillThawing(g.unbondEnd);
         if (amount > bonded) amount = bonded;
-        bonded -= amount;
-        g.bond = bonded;
+        g.bond = bonded - amount;
         g.unbonding = 0;
-        // Below MIN_BOND it stays, so that a gateway that left cannot settle without collateral.
-        if (bonded >= MIN_BOND) g.unbondEnd = 0;
+        g.unbondEnd = 0;
         free[gateway] += amount;
         emit Left(gateway, amount);
     }
@@ -522,7 +529,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         GatewayBond storage g = _gateways[msg.sender];
         g.feeBps = _fee(g);
         g.nextFeeBps = bps;
-        uint40 from = uint40(block.timestamp + FEE_DELAY);
+        uint32 from = _timeIn(FEE_DELAY);
         g.feeFrom = from;
         emit FeeAnnounced(msg.sender, bps, from);
     }
@@ -544,16 +551,30 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         address reporter,
         uint256 toReporter
     ) external onlyDisputes {
-        GatewayBond storage g = _gateways[gateway];
-        if (amount > g.bond) revert InsufficientBond(g.bond, amount);
+        GatewayBond storage stored = _gateways[gateway];
+        GatewayBond memory g = stored;
+        (uint256 atStake, uint256 unbonding) = _atStake(g);
+        if (amount > atStake) revert InsufficientBond(atStake, amount);
         uint256 shares = toPayer + toReporter;
         if (2 * shares >= amount) revert SlashedToFriends(shares, amount);
+        bool stood = _standingBond(g.bond, g.unbonding) >= MIN_BOND;
         // amount <= bond < 2^96
         g.bond -= uint96(amount);
+        stored.bond = g.bond;
+        if (_standingBond(g.bond, g.unbonding) < MIN_BOND) {
+            uint32 until = _timeIn(LINE_THAW);
+            if (stood || (g.bond < MIN_BOND && until < g.settleUntil)) g.settleUntil = until;
+        }
+        if (unbonding > 0) {
+            // No batch that can still come outlives what is at stake.
+            uint32 least = _timeIn(LINE_THAW + PROOF_WINDOW);
+            if (g.unbondEnd < least) g.unbondEnd = least;
+        }
+        (stored.unbondEnd, stored.settleUntil) = (g.unbondEnd, g.settleUntil);
         if (toPayer > 0) free[payer] += toPayer;
         if (toReporter > 0) free[reporter] += toReporter;
         _burned += uint128(amount - shares);
-        emit Slashed(gateway, payer, reporter, amount, toPayer, toReporter);
+        emit Slashed(gateway, payer, reporter, amount, toPayer, toReporter, g.unbondEnd, g.settleUntil);
     }
 
     /// @inheritdoc IBilling
@@ -644,7 +665,8 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
     }
 
     function _setLimit(address payer, address gateway, uint128 limit) private {
-        _limits[payer][gateway] = limit;
+        // A limit that no line can reach would stop every list that the payer is topped up in.
+        _limits[payer][gateway] = uint256(limit).toUint104();
         _lines[payer][gateway].isLimited = limit != 0;
         emit LimitSet(payer, gateway, limit);
     }
@@ -653,7 +675,11 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         StoredLine storage stored = _lines[payer][gateway];
         StoredLine memory line = stored;
         if (amount > line.allotted) revert InsufficientLine(line.allotted, amount);
-        uint40 end = uint40(block.timestamp + LINE_THAW);
+        uint40 end;
+        unchecked {
+            // a time of the chain and at most 30 days
+            end = uint40(block.timestamp + LINE_THAW);
+        }
         // amount <= allotted < 2^104
         _write(stored, StoredLine(line.allotted, uint104(amount), end, false));
         if (line.isLimited) _limits[payer][gateway] = 0;
@@ -750,7 +776,9 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         lane = stored;
         if (lane.mode == 0) return (LaneNotOpen.selector, lane);
         if (block.timestamp > lane.expiry) return (LaneExpired.selector, lane);
-        if (claim.amount < lane.settled || claim.seq <= lane.seq) return (StaleVoucher.selector, lane);
+        if (claim.seqFrom != lane.seq || claim.seq <= lane.seq || claim.amount < lane.settled) {
+            return (StaleVoucher.selector, lane);
+        }
         if (claim.amount > claim.ceiling) return (OverCeiling.selector, lane);
         if (claim.amount > lane.cap) return (OverCap.selector, lane);
         bytes32 digest = MessageHashUtils.toTypedDataHash(
@@ -765,11 +793,31 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
 
     function _credit(address gateway, PayoutRow[] calldata payouts) private returns (uint256 paid) {
         for (uint256 i = 0; i < payouts.length; ++i) {
-            (address payee, uint128 amount) = (payouts[i].payee, payouts[i].amount);
-            _dues[gateway][payee].credited += amount;
-            paid += amount;
+            (address payee, uint256 amount) = (payouts[i].payee, payouts[i].amount);
+            Due storage stored = _dues[gateway][payee];
+            Due memory due = stored;
+            // amount < 2^128, and a batch has few payouts
+            unchecked {
+                paid += amount;
+            }
             emit Paid(gateway, payee, amount);
+            if (due.advanced > 0 && amount > 0) amount -= _refill(gateway, payee, due, amount);
+            _write(stored, Due((due.credited + amount).toUint88(), due.withdrawn, due.advanced));
         }
+    }
+
+    /// @dev What the payee collected ahead of this batch goes back to the float that it came from.
+    function _refill(
+        address gateway,
+        address payee,
+        Due memory due,
+        uint256 amount
+    ) private returns (uint256 refilled) {
+        refilled = amount < due.advanced ? amount : due.advanced;
+        // refilled <= advanced < 2^80
+        due.advanced -= uint80(refilled);
+        _lines[gateway][payee].allotted += uint104(refilled);
+        emit Refilled(gateway, payee, refilled);
     }
 
     function _checkShare(uint256 total, uint256 paid, uint256 feeBps) private pure {
@@ -778,16 +826,20 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         if (paid < least) revert ShareTooLow(paid, least);
     }
 
-    /// @dev A gateway with less than MIN_BOND standing settles only while the batch's proof window ends before its bond can leave.
-    /// One that was slashed below MIN_BOND and never unbonded (unbondEnd 0) may go on.
-    function _checkNotRetiring(GatewayBond memory g) private view {
-        if (g.unbondEnd == 0 || _standingBond(g.bond, g.unbonding) >= MIN_BOND) return;
-        uint256 until = g.unbondEnd - PROOF_WINDOW;
-        if (block.timestamp > until) revert Retiring(until);
+    /// @dev What a slash can take, and what of it is on its way out. Money whose unbonding is over belongs to the gateway.
+    function _atStake(GatewayBond memory g) private view returns (uint256 bonded, uint256 unbonding) {
+        if (block.timestamp >= g.unbondEnd) return (_standingBond(g.bond, g.unbonding), 0);
+        return (g.bond, g.unbonding);
     }
 
     function _standingBond(uint256 bonded, uint256 unbonding) private pure returns (uint256) {
         return bonded > unbonding ? bonded - unbonding : 0;
+    }
+
+    /// @dev Times have 32 bits, to February 2106, when every lane has expired; none is later, so that no exit is stuck.
+    function _timeIn(uint256 delay) private view returns (uint32) {
+        uint256 time = block.timestamp + delay;
+        return time < type(uint32).max ? uint32(time) : type(uint32).max;
     }
 
     function _fee(GatewayBond memory g) private view returns (uint16) {
@@ -814,6 +866,16 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
             (uint256(lane.seq) << 176) |
             (uint256(lane.expiry) << 216) |
             (uint256(lane.mode) << 248);
+        assembly ("memory-safe") {
+            sstore(to.slot, word)
+        }
+    }
+
+    /// @dev As for a line.
+    function _write(Due storage to, Due memory due) private {
+        uint256 word = uint256(due.credited) |
+            (uint256(due.withdrawn) << 88) |
+            (uint256(due.advanced) << 176);
         assembly ("memory-safe") {
             sstore(to.slot, word)
         }
@@ -869,7 +931,8 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         address gateway
     ) external view returns (uint256 bonded, uint256 unbonding, uint256 minBond, uint256 batches) {
         GatewayBond memory g = _gateways[gateway];
-        return (g.bond, g.unbonding, MIN_BOND, g.batches);
+        (bonded, unbonding) = _atStake(g);
+        return (bonded, unbonding, MIN_BOND, g.batches);
     }
 
     /// @inheritdoc IBilling

@@ -101,13 +101,18 @@ contract FunctionRegistry is IFunctionRegistry, ERC721, Multicall {
     /* VERSIONS */
 
     /// @inheritdoc IFunctionRegistry
-    function publish(uint256 functionId, VersionTerms calldata terms) external returns (bytes32 functionVersion) {
+    function publish(
+        uint256 functionId,
+        VersionTerms calldata terms,
+        bool asLatest
+    ) external returns (bytes32 functionVersion) {
         _checkOwner(functionId);
         _checkTerms(terms);
         uint32 number = ++_functions[functionId].versions;
         functionVersion = functionVersionOf(functionId, number);
         _store(_versions[functionVersion], functionId, number, terms);
         emit VersionPublished(functionId, number, functionVersion, terms);
+        if (!asLatest) return functionVersion;
         _aliases[functionId][keccak256(bytes(LATEST))] = number;
         emit AliasMoved(functionId, LATEST, number);
     }

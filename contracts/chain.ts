@@ -193,14 +193,20 @@ export interface Lane {
 export interface Due {
   readonly credited: bigint;
   readonly withdrawn: bigint;
+  /** Of what was credited: what came from the gateway's float and no batch has paid back yet. */
+  readonly advanced: bigint;
 }
 
 /** What Billing and Identity know of a gateway. */
 export interface GatewayStanding {
   readonly address: Address;
   readonly bond: bigint;
+  /** On its way out: at stake until `unbondEndSec`, the gateway's own from then on. */
   readonly unbonding: bigint;
+  /** 0 = nothing is unbonding. */
   readonly unbondEndSec: number;
+  /** While `bond` less `unbonding` is below MIN_BOND: the last second in which it may settle; 0 = never. */
+  readonly settleUntilSec: number;
   /** In force now. */
   readonly feeBps: number;
   /** In force from `feeFromSec` on. */
@@ -352,7 +358,7 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
     }
   };
   const constants = await readConstants(read, contracts);
-  const { view, apply, rewind } = createView({ abi, constants, nowMs });
+  const { view, apply, rewind } = createView({ abi, nowMs });
   const pollMs = options.pollMs ?? (rpcUrls.every(isLocal) ? LOCAL_POLL_MS : REMOTE_POLL_MS);
   const follower = createFollower({
     provider,

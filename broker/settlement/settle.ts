@@ -260,6 +260,7 @@ function settleClaim({ claim, voucher }: LaneShare): SettleClaim {
     signer: claim.signer,
     amount: claim.settledTo,
     ceiling: voucher.ceiling,
+    seqFrom: claim.seqFrom,
     seq: claim.seqTo,
     receipts: claim.receipts,
     signature: voucher.signature,

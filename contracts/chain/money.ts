@@ -10,7 +10,7 @@ type Money = Pick<
 >;
 
 const NO_LINE: Line = { allotted: 0n, filled: 0n, thawing: 0n, thawEndSec: 0 };
-const NOTHING_DUE: Due = { credited: 0n, withdrawn: 0n };
+const NOTHING_DUE: Due = { credited: 0n, withdrawn: 0n, advanced: 0n };
 
 export function createMoney(history: History): { queries: Money; replay: Replay } {
   const free = new Map<Address, bigint>();
@@ -102,7 +102,20 @@ export function createMoney(history: History): { queries: Money; replay: Replay 
       // From the gateway's float, the line where it is itself the payer.
       Collected: ({ gateway, payee, amount }) => {
         changeLine(gateway, payee, (line) => ({ ...line, allotted: line.allotted - amount }));
-        changeDue(gateway, payee, (due) => ({ ...due, credited: due.credited + amount }));
+        changeDue(gateway, payee, (due) => ({
+          ...due,
+          credited: due.credited + amount,
+          advanced: due.advanced + amount,
+        }));
+      },
+      // What the Paid before it has credited goes to the float instead.
+      Refilled: ({ gateway, payee, amount }) => {
+        changeLine(gateway, payee, (line) => ({ ...line, allotted: line.allotted + amount }));
+        changeDue(gateway, payee, (due) => ({
+          ...due,
+          credited: due.credited - amount,
+          advanced: due.advanced - amount,
+        }));
       },
       PaidOut: ({ gateway, payee, amount }) =>
         changeDue(gateway, payee, (due) => ({ ...due, withdrawn: due.withdrawn + amount })),

@@ -23,6 +23,7 @@ const NO_BOND: Bond = {
   bond: 0n,
   unbonding: 0n,
   unbondEndSec: 0,
+  settleUntilSec: 0,
   feeBps: 0,
   nextFeeBps: 0,
   feeFromSec: 0,
@@ -32,12 +33,11 @@ const NO_BOND: Bond = {
 
 interface PartiesOptions {
   readonly history: History;
-  readonly minBond: bigint;
   readonly nowSec: () => number;
 }
 
 export function createParties(options: PartiesOptions): { queries: Parties; replay: Replay } {
-  const { history, minBond, nowSec } = options;
+  const { history, nowSec } = options;
   const bonds = new Map<Address, Bond>();
   const parties = new Map<Address, Party>();
   const keys = new Map<Address, OperatorKey & { readonly party: Address }>();
@@ -54,17 +54,24 @@ export function createParties(options: PartiesOptions): { queries: Parties; repl
       BatchSettled: ({ gateway, batch, fee }) =>
         changeBond(gateway, ({ bond }) => ({ bond: bond + fee, batches: Number(batch) + 1 })),
       Bonded: ({ gateway, bond }) => changeBond(gateway, () => ({ bond })),
-      Unbonding: ({ gateway, amount, end }) =>
-        changeBond(gateway, () => ({ unbonding: amount, unbondEndSec: Number(end) })),
-      // Below the least bond the end stays, so that a gateway that left cannot settle without collateral.
+      Unbonding: ({ gateway, amount, end, settleUntil }) =>
+        changeBond(gateway, () => ({
+          unbonding: amount,
+          unbondEndSec: Number(end),
+          settleUntilSec: Number(settleUntil),
+        })),
       Left: ({ gateway, amount }) =>
-        changeBond(gateway, ({ bond, unbondEndSec }) => ({
+        changeBond(gateway, ({ bond }) => ({
           bond: bond - amount,
           unbonding: 0n,
-          unbondEndSec: bond - amount >= minBond ? 0 : unbondEndSec,
+          unbondEndSec: 0,
         })),
-      Slashed: ({ gateway, amount }) =>
-        changeBond(gateway, ({ bond }) => ({ bond: bond - amount })),
+      Slashed: ({ gateway, amount, unbondEnd, settleUntil }) =>
+        changeBond(gateway, ({ bond }) => ({
+          bond: bond - amount,
+          unbondEndSec: Number(unbondEnd),
+          settleUntilSec: Number(settleUntil),
+        })),
       FeeAnnounced: ({ gateway, bps, from }, { timestampSec }) =>
         changeBond(gateway, (known) => ({
           feeBps: feeOf(known, timestampSec),

@@ -1,5 +1,5 @@
 // The local view: the sum of the contracts' events, played block by block into rooms that answer from memory.
-import type { ChainConstants, ChainView, Head } from '../chain.ts';
+import type { ChainView, Head } from '../chain.ts';
 import type { Abi } from './abi.ts';
 import { createBatches } from './batches.ts';
 import { createDisputes } from './disputes.ts';
@@ -17,7 +17,6 @@ const NO_HEAD: Head = { number: -1, hash: '0x', timestampSec: 0, seenAtMs: 0 };
 
 interface ViewOptions {
   readonly abi: Abi;
-  readonly constants: ChainConstants;
   readonly nowMs: () => number;
 }
 
@@ -29,14 +28,14 @@ export interface View {
   rewind(head: Head): boolean;
 }
 
-export function createView({ abi, constants, nowMs }: ViewOptions): View {
+export function createView({ abi, nowMs }: ViewOptions): View {
   let head = NO_HEAD;
   const history = createHistory(UNDO_BLOCKS);
   const nowSec = (): number => Math.max(head.timestampSec, Math.floor(nowMs() / 1000));
 
   const functions = createFunctions(history);
   const money = createMoney(history);
-  const parties = createParties({ history, minBond: constants.minBond, nowSec });
+  const parties = createParties({ history, nowSec });
   const grants = createGrants({ history, functions: functions.queries, nowSec });
   const epochs = createEpochs(history);
   const batches = createBatches(history, {

@@ -50,6 +50,8 @@ export interface SettleClaim {
   readonly amount: bigint;
   /** Of the signed voucher, base units. */
   readonly ceiling: bigint;
+  /** The lane's newest settled receipt before it; on another state of the lane the chain refuses the claim. */
+  readonly seqFrom: number;
   /** The newest receipt it covers. */
   readonly seq: number;
   /** Root of the lane tree. */
@@ -72,9 +74,11 @@ export interface ChainWriter {
 
   claimNamespace(label: string): Promise<number>;
   register(name: string): Promise<{ functionId: bigint; blockNumber: number }>;
+  /** `asLatest`: the alias `latest` moves to the new version at once, deployed or not. */
   publish(
     functionId: bigint,
     terms: VersionTerms,
+    asLatest: boolean,
   ): Promise<{ functionVersion: Hex; number: number; blockNumber: number }>;
   moveAlias(functionId: bigint, label: string, number: number): Promise<number>;
   deprecate(functionVersion: Hex): Promise<number>;
@@ -183,8 +187,9 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
       const sent = await account.send('registry', 'register', [name]);
       return { functionId: eventOf(sent, 'Registered').functionId, blockNumber: sent.blockNumber };
     },
-    publish: async (functionId, terms) => {
-      const sent = await account.send('registry', 'publish', [functionId, structOf(terms)]);
+    publish: async (functionId, terms, asLatest) => {
+      const args = [functionId, structOf(terms), asLatest];
+      const sent = await account.send('registry', 'publish', args);
       const { functionVersion, number } = eventOf(sent, 'VersionPublished');
       return { functionVersion, number: Number(number), blockNumber: sent.blockNumber };
     },

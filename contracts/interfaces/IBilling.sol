@@ -29,31 +29,39 @@ struct Lane {
     uint8 mode;
 }
 
-/// @notice What a gateway owes a payee, one word; both only grow.
+/// @notice What a gateway owes a payee, token units, one word; the first two only grow.
+/// @param credited All that the payee was ever given, by batches and from the float.
+/// @param withdrawn What of it was paid out.
+/// @param advanced What of it came from the float and no batch has paid back yet.
 struct Due {
-    uint128 credited;
-    uint128 withdrawn;
+    uint88 credited;
+    uint88 withdrawn;
+    uint80 advanced;
 }
 
 /// @notice A gateway's collateral and terms, two words: settle writes the first and only reads the second.
 /// @param bond Token units at stake; the gateway's fees accrue here.
-/// @param unbonding Part of it on its way out from `unbondEnd` on; at stake until then.
+/// @param unbonding Part of it on its way out; at stake until `unbondEnd`, the gateway's own from then on.
 /// @param batches Number of batches settled, which is the number of the next.
 /// @param feeBps Fee until `feeFrom`; `nextFeeBps` from then on. Basis points.
+/// @param unbondEnd Seconds; 0 = nothing is unbonding.
+/// @param settleUntil While `bond` less `unbonding` is below MIN_BOND: last second in which the gateway may settle; 0 = never.
 struct GatewayBond {
     uint96 bond;
     uint96 unbonding;
-    uint40 batches;
+    uint32 batches;
     uint16 feeBps;
-    address settler;
     uint16 nextFeeBps;
-    uint40 feeFrom;
-    uint40 unbondEnd;
+    address settler;
+    uint32 feeFrom;
+    uint32 unbondEnd;
+    uint32 settleUntil;
 }
 
 /// @notice One lane's row of a batch.
 /// @param amount What the lane shall have settled after it, token units.
 /// @param ceiling The signed Voucher's ceiling, token units.
+/// @param seqFrom The lane's newest settled receipt before it: a batch made on another state does not land.
 /// @param seq The newest receipt it covers.
 /// @param receipts Root of the tree of the lane's receipts after its settled seq up to `seq`.
 /// @param signature Over Voucher(payer, gateway, signer, ceiling), by the signer.
@@ -62,6 +70,7 @@ struct Claim {
     address signer;
     uint88 amount;
     uint88 ceiling;
+    uint40 seqFrom;
     uint40 seq;
     bytes32 receipts;
     bytes signature;
@@ -117,34 +126,41 @@ interface IBilling {
         bytes32 receipts
     );
     event Paid(address indexed gateway, address indexed payee, uint256 amount);
+    /// @notice Of the Paid before it, `amount` went to the float line[gateway][payee], from which the payee had collected it.
+    event Refilled(address indexed gateway, address indexed payee, uint256 amount);
     /// @param root Of the tree of this transaction's Claimed events in order.
     /// @param cid sha2-256 digest of the batch's root block, dag-cbor.
     /// @param total Taken from lines.
     /// @param fee What of it went to the gateway's bond.
     event BatchSettled(
         address indexed gateway,
-        uint40 indexed batch,
+        uint32 indexed batch,
         bytes32 root,
         bytes32 cid,
         uint256 total,
         uint256 fee
     );
+    /// @notice Credited from the float line[gateway][payee], and advanced until batches pay it back.
     event Collected(address indexed gateway, address indexed payee, uint256 amount);
     event PaidOut(address indexed gateway, address indexed payee, uint256 amount);
     /// @param bond The bond after it.
     event Bonded(address indexed gateway, uint256 amount, uint256 bond);
-    /// @notice The gateway's unbonding part is `amount`, free from `end` on.
-    event Unbonding(address indexed gateway, uint256 amount, uint256 end);
+    /// @notice The gateway's unbonding part is `amount`, its own from `end` on (0 with `amount`).
+    /// @param settleUntil As in GatewayBond, after it.
+    event Unbonding(address indexed gateway, uint256 amount, uint256 end, uint256 settleUntil);
     event Left(address indexed gateway, uint256 amount);
     event FeeAnnounced(address indexed gateway, uint16 bps, uint256 from);
     event SettlerSet(address indexed gateway, address settler);
+    /// @param unbondEnd,settleUntil As in GatewayBond, after it.
     event Slashed(
         address indexed gateway,
         address indexed payer,
         address indexed reporter,
         uint256 amount,
         uint256 toPayer,
-        uint256 toReporter
+        uint256 toReporter,
+        uint256 unbondEnd,
+        uint256 settleUntil
     );
     event Pledged(address indexed account, uint256 amount);
     event Unpledged(address indexed to, uint256 amount);
@@ -161,12 +177,12 @@ interface IBilling {
     error InsufficientFree(uint256 have, uint256 want);
     error InsufficientLine(uint256 have, uint256 want);
     error InsufficientBond(uint256 have, uint256 want);
-    error NothingToTopUp(address payer);
     error LaneExists();
     error LaneNotOpen();
     error LaneExpired();
     error InvalidMode(uint8 mode);
     error InvalidExpiry(uint32 expiry);
+    /// @notice The bond, less what is unbonding, is too small to open lanes, or to settle any longer.
     error Underbonded(uint256 have, uint256 least);
     error WouldShrink();
     error NotThawing();
@@ -182,8 +198,6 @@ interface IBilling {
     error ShareTooLow(uint256 paid, uint256 least);
     error Overpaid(uint256 paid, uint256 total);
     error NotSettler(address account);
-    /// @notice The gateway is leaving: a batch now would outlive its collateral.
-    error Retiring(uint256 until);
     error NothingDue();
     error FeeTooHigh(uint16 bps);
     error NotDisputes(address account);
@@ -222,10 +236,10 @@ interface IBilling {
     /// Fails with DepositsPaused, UnexpectedAmount.
     function deposit(address account, uint256 amount) external;
 
-    /// @notice Relays `account`'s ERC-2612 permit to this contract and deposits for it. A permit that fails is ignored if the
-    /// allowance suffices, for somebody may have relayed it before. Fails with DepositsPaused, UnexpectedAmount, and as the token's
-    /// transferFrom does.
-    /// @dev Warning: so anybody can move a standing allowance of `account` into `account`'s free money. Permit exact amounts.
+    /// @notice Relays `account`'s ERC-2612 permit to this contract and deposits for it. Anyone. Fails with DepositsPaused,
+    /// UnexpectedAmount, and as the token's permit and transferFrom do.
+    /// @dev Warning: somebody can relay the permit to the token before; then this fails and the allowance stands, with which
+    /// `account` alone can `deposit`. An allowance by itself lets nobody else move `account`'s tokens.
     function depositWithPermit(
         address account,
         uint256 amount,
@@ -275,7 +289,10 @@ interface IBilling {
         bytes calldata signature
     ) external;
 
-    /// @notice Standing order: `gateway` may top the sender's line up to `limit` from its free money.
+    /// @notice Standing order: `gateway` may top the sender's line up to `limit` from its free money. 0 ends it.
+    /// Fails if no line can hold so much (2^104).
+    /// @dev Warning: a top-up may land before a withdrawal that is on its way. A payer who wants its free money out sets the
+    /// limit to 0 first; `thaw` does so too.
     function setLimit(address gateway, uint128 limit) external;
     /// @notice Relays setLimit signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
     /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as setLimit.
@@ -288,8 +305,8 @@ interface IBilling {
         bytes calldata signature
     ) external;
 
-    /// @notice Tops lines up to their limits. The gateway or its settler. Fails with NotSettler, and NothingToTopUp for a payer whose
-    /// line is thawing or full, or who has nothing free.
+    /// @notice Tops lines up to their limits. The gateway or its settler. A payer whose line is thawing or full, or who has nothing
+    /// free, is passed over. Fails with NotSettler.
     function topUp(address gateway, address[] calldata payers) external;
 
     /// @notice Starts to take `amount` of the sender's line back: it can be released after LINE_THAW, until when the gateway may
@@ -373,8 +390,10 @@ interface IBilling {
 
     /// @notice Takes what payers signed for, credits payees, and binds both to the receipts. The gateway or its settler; 1 to 256 claims.
     /// No token moves: payees pull. Works while paused. Payees get at least (10 000 - fee) / 10 000 of the total; the rest is added to
-    /// the gateway's bond. Fails with NotSettler, Retiring, InvalidBatch, ShareTooLow, Overpaid, and ClaimFailed with one of
+    /// the gateway's bond. What a payee collected ahead of its batches goes back to the float first, the rest is credited.
+    /// Fails with NotSettler, Underbonded, InvalidBatch, ShareTooLow, Overpaid, and ClaimFailed with one of
     /// LaneNotOpen, LaneExpired, StaleVoucher, OverCeiling, OverCap, InvalidSignature, InsufficientLine.
+    /// StaleVoucher: the lane does not stand at `seqFrom`, or the claim takes nothing further.
     /// @dev Warning: an ERC-1271 payer may change its answer and fail a batch; put such payers in batches of their own.
     /// @param cid sha2-256 digest of the batch's root block on IPFS, dag-cbor; not checked.
     function settle(
@@ -382,9 +401,10 @@ interface IBilling {
         Claim[] calldata claims,
         PayoutRow[] calldata payouts,
         bytes32 cid
-    ) external returns (uint40 batch);
+    ) external returns (uint32 batch);
 
-    /// @notice Credits a payee that batches left out, from the gateway's float line[gateway][payee]. Anyone.
+    /// @notice Credits a payee that batches left out, or ahead of them, from the gateway's float line[gateway][payee]. Anyone.
+    /// The next batches that name the payee fill the float again before they credit it: nothing is paid twice.
     /// @param cumulative All that was ever owed to the payee, signed as Payout(gateway, payee, cumulative) by a key of the gateway in force.
     /// Fails with InvalidSignature, StaleVoucher, InsufficientLine.
     function collect(address gateway, address payee, uint128 cumulative, bytes calldata signature) external;
@@ -398,11 +418,11 @@ interface IBilling {
     function bond(address gateway, uint256 amount) external;
 
     /// @notice Starts to take `amount` of the sender's bond out; replaces an unbonding under way and restarts its clock. 0 cancels it.
-    /// Below MIN_BOND the gateway can settle only until UNBOND - PROOF_WINDOW from now. Fails with InsufficientBond.
+    /// When less than MIN_BOND stays, the gateway can settle until UNBOND - PROOF_WINDOW from now and not longer, so that no batch
+    /// outlives its collateral. Fails with InsufficientBond.
     function unbond(uint96 amount) external;
 
     /// @notice Moves what is unbonded and left by slashes to `gateway`'s free money. Anyone. Fails with NotUnbonding, StillThawing.
-    /// @dev A gateway that left with less than MIN_BOND cannot settle until it is bonded again: its `unbondEnd` stays.
     function leave(address gateway) external;
 
     /// @notice Announces the sender's fee, in force after FEE_DELAY. Fails with FeeTooHigh.
@@ -414,7 +434,8 @@ interface IBilling {
     // Disputes
 
     /// @notice Takes `amount` of a bond: shares to payer and reporter, the rest is burned (stays here for ever). Disputes only.
-    /// Fails with NotDisputes, InsufficientBond, SlashedToFriends.
+    /// What is unbonding is at stake until its end, which moves to LINE_THAW + PROOF_WINDOW from now at least. With less than
+    /// MIN_BOND left the gateway can settle for LINE_THAW at most. Fails with NotDisputes, InsufficientBond, SlashedToFriends.
     function slash(
         address gateway,
         uint256 amount,
@@ -449,7 +470,7 @@ interface IBilling {
     function limitOf(address payer, address gateway) external view returns (uint128);
     /// @notice A lane's counters, token units and seconds; mode 0 = never opened.
     function laneOf(address payer, address gateway, address signer) external view returns (Lane memory);
-    /// @notice What `payee` was ever credited by `gateway`, and what of it was paid out, token units.
+    /// @notice What `payee` was ever credited by `gateway`, what of it was paid out, and what was advanced, token units.
     function dueOf(address gateway, address payee) external view returns (Due memory);
     /// @notice Credited and not yet paid out.
     function claimable(address gateway, address payee) external view returns (uint256);
@@ -457,7 +478,8 @@ interface IBilling {
     function gatewayBondOf(address gateway) external view returns (GatewayBond memory);
     /// @notice The fee in force, basis points.
     function feeOf(address gateway) external view returns (uint16);
-    /// @notice Bond and what of it is unbonding, MIN_BOND (token units), and the number of batches settled.
+    /// @notice Bond at stake and what of it is unbonding, MIN_BOND (token units), and the number of batches settled. An unbonding
+    /// that is over counts to neither, whether `leave` was called or not.
     function standing(
         address gateway
     ) external view returns (uint256 bonded, uint256 unbonding, uint256 minBond, uint256 batches);

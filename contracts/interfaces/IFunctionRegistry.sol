@@ -96,8 +96,14 @@ interface IFunctionRegistry {
     /// Fails with InvalidName, NameTaken.
     function register(string calldata name) external returns (uint256 functionId);
 
-    /// @notice Publishes the next version and moves the alias `latest` to it. Owner only. Fails with NotOwner, InvalidTerms.
-    function publish(uint256 functionId, VersionTerms calldata terms) external returns (bytes32 functionVersion);
+    /// @notice Publishes the next version. Owner only. Fails with NotOwner, InvalidTerms.
+    /// @param asLatest Whether the alias `latest` moves to it at once.
+    /// @dev Warning: callers of `latest` then get a version that no gateway may have deployed yet.
+    function publish(
+        uint256 functionId,
+        VersionTerms calldata terms,
+        bool asLatest
+    ) external returns (bytes32 functionVersion);
 
     /// @notice Points `label` at version `number`; backwards is a rollback. Owner only.
     /// Fails with NotOwner, InvalidName, UnknownVersion, Deprecated.

@@ -74,7 +74,7 @@ async function publish(
         if (!fn) throw new Error(`${manifest.name} is registered and not in the logs`);
         const before = newest();
         if (before && isSame(before, terms)) return report('nothing has changed');
-        const { blockNumber } = await writer.publish(fn.id, terms);
+        const { blockNumber } = await writer.publish(fn.id, terms, true);
         await chain.synced(blockNumber);
         isNew = true;
       },

@@ -224,16 +224,20 @@ export async function publishVersion(
   const known = view.view.functionOf(writer.address, name)?.id;
   const functionId = known ?? (await writer.register(name)).functionId;
   const access = { public: 0, granted: 1, policy: 2 } as const;
-  const { number, blockNumber } = await writer.publish(functionId, {
-    manifestCid: await rawCid(made.manifestBytes),
-    artifactCid: cid,
-    tariff: made.manifest.tariff,
-    accessMode: access[made.manifest.access],
-    memoryMiB: made.manifest.memoryMiB,
-    timeoutMs: made.manifest.timeoutMs,
-    idempotent: made.manifest.idempotent,
-    deterministic: made.manifest.deterministic,
-  });
+  const { number, blockNumber } = await writer.publish(
+    functionId,
+    {
+      manifestCid: await rawCid(made.manifestBytes),
+      artifactCid: cid,
+      tariff: made.manifest.tariff,
+      accessMode: access[made.manifest.access],
+      memoryMiB: made.manifest.memoryMiB,
+      timeoutMs: made.manifest.timeoutMs,
+      idempotent: made.manifest.idempotent,
+      deterministic: made.manifest.deterministic,
+    },
+    true,
+  );
   await view.synced(blockNumber);
   return number;
 }

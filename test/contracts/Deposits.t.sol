@@ -105,7 +105,7 @@ contract DepositsTest is World {
         return vm.sign(PAYER_KEY, digest);
     }
 
-    function test_PermitIsRelayedAndSurvivesAFrontRun() public {
+    function test_PermitIsRelayedAndMustSucceed() public {
         token.mint(PAYER, 30 * UNIT);
         vm.prank(PAYER);
         token.approve(address(billing), 0);
@@ -116,17 +116,29 @@ contract DepositsTest is World {
 
         (v, r, s) = permit(20 * UNIT, block.timestamp);
         token.permit(PAYER, address(billing), 20 * UNIT, block.timestamp, v, r, s);
-        billing.depositWithPermit(PAYER, 20 * UNIT, block.timestamp, v, r, s);
+        // Relayed by somebody before, it is used up: the allowance stands, for the account itself alone.
+        permitFails(20 * UNIT, v, r, s);
+        vm.prank(PAYER);
+        billing.deposit(PAYER, 20 * UNIT);
         eq(billing.free(PAYER) - had, 30 * UNIT, "front-run");
-        vm.expectRevert(
-            abi.encodeWithSignature(
-                "ERC20InsufficientAllowance(address,uint256,uint256)",
-                address(billing),
-                0,
-                UNIT
-            )
+    }
+
+    /// A standing allowance moves by the will of its owner only: a stranger can force no deposit with it.
+    function testFuzz_AllowanceAloneLetsNobodyDeposit(uint8 v, bytes32 r, bytes32 s) public {
+        mintTo(PAYER, UNIT);
+        permitFails(UNIT, v, r, s);
+        permitFails(UNIT, 0, 0, 0);
+        // Signed by the owner, for another amount.
+        (v, r, s) = permit(UNIT + 1, block.timestamp);
+        permitFails(UNIT, v, r, s);
+        eq(token.balanceOf(PAYER), UNIT, "still its own");
+    }
+
+    function permitFails(uint256 amount, uint8 v, bytes32 r, bytes32 s) internal {
+        (bool ok, ) = address(billing).call(
+            abi.encodeCall(IBilling.depositWithPermit, (PAYER, amount, block.timestamp, v, r, s))
         );
-        billing.depositWithPermit(PAYER, UNIT, block.timestamp, v, r, s);
+        no(ok, "a permit that failed");
     }
 
     function authorization(bytes32 domain, address from, bytes32 salt) internal view returns (bytes32) {

@@ -598,7 +598,7 @@ contract DisputesTest is DisputesWorld {
         calls[0].maxPrice = receipts[0].price - 1;
         executions[1].finishedAt = calls[1].deadline + 1;
         vm.prank(OWNER);
-        bytes32 second = registry.publish(functionId, defaultVersion());
+        bytes32 second = registry.publish(functionId, defaultVersion(), true);
         vm.prank(PROVIDER);
         uint64 stray = registry.enrol(second, "local", "here");
         executions[2].deployment = stray;

@@ -93,7 +93,7 @@ contract FunctionRegistryTest is World {
         vm.expectEmit(true, false, false, true, address(registry));
         emit IFunctionRegistry.AliasMoved(functionId, "latest", 2);
         vm.prank(OWNER);
-        bytes32 published = registry.publish(functionId, terms);
+        bytes32 published = registry.publish(functionId, terms, true);
 
         eq(published, expected, "function version");
         (uint256 id, uint32 number, bool deprecated, VersionTerms memory stored) = registry.versionOf(published);
@@ -111,6 +111,22 @@ contract FunctionRegistryTest is World {
         eq(accessId, functionId, "access function");
         eq(owner, OWNER, "access owner");
         eq(mode, terms.accessMode, "access mode");
+    }
+
+    /// A release is no outage: `latest` stays where callers are served until its owner moves it.
+    function test_PublishMovesLatestOnlyWhenAsked() public {
+        vm.startPrank(OWNER);
+        registry.publish(functionId, defaultVersion(), false);
+        eq(registry.aliasOf(functionId, "latest"), 1, "stays");
+        // Not `latest`, so it can be withdrawn at once.
+        registry.deprecate(registry.functionVersionOf(functionId, 2));
+        registry.publish(functionId, defaultVersion(), false);
+        registry.moveAlias(functionId, "latest", 3);
+        eq(registry.aliasOf(functionId, "latest"), 3, "moved apart");
+        uint256 fresh = registry.register("fresh");
+        registry.publish(fresh, defaultVersion(), false);
+        eq(registry.aliasOf(fresh, "latest"), 0, "no latest yet");
+        vm.stopPrank();
     }
 
     function test_PublishRefusesEachBadTerm() public {
@@ -139,7 +155,7 @@ contract FunctionRegistryTest is World {
         for (uint256 i = 0; i < 9; ++i) {
             vm.expectRevert(abi.encodeWithSelector(IFunctionRegistry.InvalidTerms.selector, fields[i]));
             vm.prank(OWNER);
-            registry.publish(functionId, bad[i]);
+            registry.publish(functionId, bad[i], true);
         }
     }
 
@@ -151,18 +167,18 @@ contract FunctionRegistryTest is World {
         terms.accessMode = 2;
         (terms.memoryMiB, terms.timeoutMs) = (1, 1);
         vm.prank(OWNER);
-        eq(registry.priceTermsOf(registry.publish(functionId, terms)).tariff.roundMs, 60_000, "published");
+        eq(registry.priceTermsOf(registry.publish(functionId, terms, true)).tariff.roundMs, 60_000, "published");
     }
 
     function test_OnlyTheOwnerOrAnApprovedPublishes() public {
         expectNotOwner(ALICE);
         vm.prank(ALICE);
-        registry.publish(functionId, defaultVersion());
+        registry.publish(functionId, defaultVersion(), true);
         expectNotOwner(ALICE);
         vm.prank(ALICE);
         registry.moveAlias(functionId, "latest", 1);
         vm.prank(OWNER);
-        registry.publish(functionId, defaultVersion());
+        registry.publish(functionId, defaultVersion(), true);
         expectNotOwner(ALICE);
         vm.prank(ALICE);
         registry.deprecate(version);
@@ -173,17 +189,17 @@ contract FunctionRegistryTest is World {
         vm.prank(OWNER);
         registry.approve(ALICE, functionId);
         vm.prank(ALICE);
-        registry.publish(functionId, defaultVersion());
+        registry.publish(functionId, defaultVersion(), true);
         vm.prank(OWNER);
         registry.setApprovalForAll(BOB, true);
         vm.prank(BOB);
-        registry.publish(functionId, defaultVersion());
+        registry.publish(functionId, defaultVersion(), true);
         eq(registry.aliasOf(functionId, "latest"), 4, "versions");
     }
 
     function test_AliasMovesBackAndForth() public {
         vm.startPrank(OWNER);
-        registry.publish(functionId, defaultVersion());
+        registry.publish(functionId, defaultVersion(), true);
         vm.expectEmit(true, false, false, true, address(registry));
         emit IFunctionRegistry.AliasMoved(functionId, "latest", 1);
         registry.moveAlias(functionId, "latest", 1);
@@ -204,7 +220,7 @@ contract FunctionRegistryTest is World {
         vm.startPrank(OWNER);
         vm.expectRevert(abi.encodeWithSelector(IFunctionRegistry.AliasedLatest.selector, version));
         registry.deprecate(version);
-        registry.publish(functionId, defaultVersion());
+        registry.publish(functionId, defaultVersion(), true);
         vm.expectEmit(true, true, false, true, address(registry));
         emit IFunctionRegistry.VersionDeprecated(functionId, version);
         registry.deprecate(version);
@@ -336,7 +352,7 @@ contract FunctionRegistryTest is World {
         (set[0], set[1]) = (2, 4);
         expectInvalid(set, 4);
         vm.prank(OWNER);
-        bytes32 second = registry.publish(functionId, defaultVersion());
+        bytes32 second = registry.publish(functionId, defaultVersion(), true);
         vm.prank(PROVIDER);
         uint64 other = registry.enrol(second, "local", "here");
         (set[0], set[1]) = (2, other);

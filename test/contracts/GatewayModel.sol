@@ -90,7 +90,7 @@ abstract contract GatewayModel is World {
         terms.tariff.roundMs = 100;
         terms.memoryMiB = 1_024;
         vm.prank(OWNER);
-        versions.push(registry.publish(functionId, terms));
+        versions.push(registry.publish(functionId, terms, true));
         vm.prank(OWNER);
         identity.registerParty(2, "", 0);
         for (uint256 i = 0; i < 3; ++i) {
@@ -343,7 +343,7 @@ abstract contract GatewayModel is World {
     function claimAt(Place memory p) private view returns (Claim memory claim, bytes32 leaf) {
         bytes32 digest = billingDigest(probe.hashVoucher(PAYER, GATEWAY, p.signer, p.settledTo));
         bytes memory signature = sign(keyOf(p.signer), digest);
-        claim = Claim(PAYER, p.signer, p.settledTo, p.settledTo, p.seqTo, p.receipts, signature);
+        claim = Claim(PAYER, p.signer, p.settledTo, p.settledTo, p.seqFrom, p.seqTo, p.receipts, signature);
         leaf = probe.hashClaim(p.payer, p.signer, p.settledFrom, p.settledTo, p.seqFrom, p.seqTo, p.receipts);
     }
 

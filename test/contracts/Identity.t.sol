@@ -189,7 +189,7 @@ contract IdentityTest is World {
         VersionTerms memory terms = defaultVersion();
         terms.accessMode = mode;
         vm.prank(OWNER);
-        return registry.publish(functionId, terms);
+        return registry.publish(functionId, terms, true);
     }
 
     function test_PublicIsForAllAndUnknownForNobody() public view {

@@ -169,7 +169,8 @@ contract Play is World {
     function settle(uint256 p, uint256 g, uint256 l, uint256 amount, uint256 payee) external {
         (address payer, address gateway) = (payerAt(p), gatewayAt(g));
         GatewayBond memory bond = billing.gatewayBondOf(gateway);
-        if (bond.unbondEnd != 0 && block.timestamp > bond.unbondEnd - billing.PROOF_WINDOW()) return;
+        uint256 standingBond = bond.bond > bond.unbonding ? bond.bond - bond.unbonding : 0;
+        if (standingBond < billing.MIN_BOND() && block.timestamp > bond.settleUntil) return;
         if (block.timestamp > billing.laneOf(payer, gateway, signerAt(l)).expiry) extendLane(p, g, l, 0);
         uint256 allotted = billing.lineOf(payer, gateway).allotted;
         uint256 total = settleLane(payer, gateway, 300 + (l % LANES), amount, payeeAt(payee));
@@ -188,7 +189,7 @@ contract Play is World {
         uint256 room = billing.lineOf(payer, gateway).allotted;
         if (room > lane.cap - lane.settled) room = lane.cap - lane.settled;
         total = bound(amount, 0, room);
-        Claim[] memory claims = claimFor(payer, gateway, key, lane.settled + total, lane.seq + 1);
+        Claim[] memory claims = claimFor(payer, gateway, key, lane.settled + total);
         settleClaims(gateway, claims, total, payee);
         Lane memory then = billing.laneOf(payer, gateway, vm.addr(key));
         must(then.settled == lane.settled + total && then.seq > lane.seq, "a counter fell");
@@ -209,16 +210,25 @@ contract Play is World {
         address payer,
         address gateway,
         uint256 key,
-        uint256 amount,
-        uint40 seq
+        uint256 amount
     ) internal returns (Claim[] memory claims) {
         address signer = vm.addr(key);
+        uint40 seq = billing.laneOf(payer, gateway, signer).seq;
         uint256 ceiling = ceilings[payer][gateway][signer];
         if (amount > ceiling) ceiling = amount;
         ceilings[payer][gateway][signer] = ceiling;
         bytes32 digest = billingDigest(probe.hashVoucher(payer, gateway, signer, uint128(ceiling)));
         claims = new Claim[](1);
-        claims[0] = Claim(payer, signer, uint88(amount), uint88(ceiling), seq, bytes32(amount), sign(key, digest));
+        claims[0] = Claim(
+            payer,
+            signer,
+            uint88(amount),
+            uint88(ceiling),
+            seq,
+            seq + 1,
+            bytes32(amount),
+            sign(key, digest)
+        );
     }
 
     function payOut(uint256 g, uint256 payee) external {

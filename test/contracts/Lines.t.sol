@@ -60,9 +60,68 @@ contract LinesTest is World {
     }
 
     function nothing(address[] memory payers) internal {
-        vm.expectRevert(abi.encodeWithSelector(IBilling.NothingToTopUp.selector, PAYER));
+        (uint256 had, Line memory before) = (billing.free(PAYER), line());
         vm.prank(SETTLER);
         billing.topUp(GATEWAY, payers);
+        eq(billing.free(PAYER), had, "free stays");
+        eq(keccak256(abi.encode(line())), keccak256(abi.encode(before)), "line stays");
+    }
+
+    /// One payer who has nothing, thaws, is full or set no limit does not keep the others from being topped up.
+    function test_TopUpPassesOverPayersWithNothing() public {
+        address[] memory payers = new address[](5);
+        for (uint256 i = 0; i < 5; ++i) {
+            payers[i] = vm.addr(7_000 + i);
+            fund(payers[i], 10);
+            vm.startPrank(payers[i]);
+            billing.allot(GATEWAY, 4);
+            if (i == 1) billing.thaw(GATEWAY, 1);
+            if (i != 3) billing.setLimit(GATEWAY, i == 2 ? 4 : 7);
+            if (i == 0) billing.withdraw(ALICE, 6);
+            vm.stopPrank();
+        }
+        vm.expectEmit(true, true, false, true, address(billing));
+        emit IBilling.Allotted(payers[4], GATEWAY, 3, 7);
+        vm.prank(SETTLER);
+        billing.topUp(GATEWAY, payers);
+        for (uint256 i = 0; i < 4; ++i) eq(billing.lineOf(payers[i], GATEWAY).allotted, 4, "passed over");
+        eq(billing.lineOf(payers[4], GATEWAY).allotted, 7, "topped up");
+        eq(billing.free(payers[4]), 3, "the rest");
+        // Twice in one list is once.
+        payers[0] = payers[4];
+        vm.prank(SETTLER);
+        billing.topUp(GATEWAY, payers);
+        eq(billing.free(payers[4]), 3, "once");
+    }
+
+    /// A limit that no line can reach is refused when it is set: it would stop the whole list later.
+    function test_LimitFitsALine() public {
+        uint256 most = type(uint104).max;
+        vm.startPrank(PAYER);
+        vm.expectRevert(abi.encodeWithSignature("SafeCastOverflowedUintDowncast(uint8,uint256)", 104, most + 1));
+        billing.setLimit(GATEWAY, uint128(most + 1));
+        billing.setLimit(GATEWAY, uint128(most));
+        vm.stopPrank();
+        fund(PAYER, 2 * most);
+        address[] memory payers = new address[](1);
+        payers[0] = PAYER;
+        vm.prank(SETTLER);
+        billing.topUp(GATEWAY, payers);
+        eq(line().allotted, most, "all that a line holds");
+    }
+
+    /// A top-up can come before a withdrawal; a limit of 0 that comes before the top-up keeps the money free.
+    function test_LimitOfZeroKeepsFreeMoneyFree() public {
+        address[] memory payers = new address[](1);
+        payers[0] = PAYER;
+        vm.startPrank(PAYER);
+        billing.setLimit(GATEWAY, uint128(1_000 * UNIT));
+        billing.setLimit(GATEWAY, 0);
+        vm.stopPrank();
+        nothing(payers);
+        vm.prank(PAYER);
+        billing.withdraw(ALICE, uint128(500 * UNIT));
+        eq(token.balanceOf(ALICE), 500 * UNIT, "all of it");
     }
 
     /* THAW AND RELEASE */

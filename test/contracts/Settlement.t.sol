@@ -13,7 +13,7 @@ contract SettlementTest is World {
         openLane(1);
     }
 
-    function settle(Claim[] memory claims, PayoutRow[] memory payouts) internal returns (uint40) {
+    function settle(Claim[] memory claims, PayoutRow[] memory payouts) internal returns (uint32) {
         vm.prank(GATEWAY);
         return billing.settle(GATEWAY, claims, payouts, "cid");
     }
@@ -70,7 +70,7 @@ contract SettlementTest is World {
             vm.prank(PAYER);
             billing.openLane(GATEWAY, vm.addr(key), 1000, type(uint32).max, 1);
             uint88 amount = uint88(10 * i);
-            claims[i] = Claim(PAYER, vm.addr(key), amount, 900, uint40(i + 1), bytes32(i), voucher(key, PAYER, 900));
+            claims[i] = Claim(PAYER, vm.addr(key), amount, 900, 0, uint40(i + 1), bytes32(i), voucher(key, PAYER, 900));
             leaves[i] = keccak256(abi.encode(PAYER, vm.addr(key), 0, amount, 0, i + 1, bytes32(i)));
         }
         settle(claims, paying(210));
@@ -120,7 +120,7 @@ contract SettlementTest is World {
             uint256 key = 1000 + i;
             vm.prank(PAYER);
             billing.openLane(GATEWAY, vm.addr(key), 1000, type(uint32).max, 1);
-            claims[i] = Claim(PAYER, vm.addr(key), 10, 10, 1, "root", voucher(key, PAYER, 10));
+            claims[i] = Claim(PAYER, vm.addr(key), 10, 10, 0, 1, "root", voucher(key, PAYER, 10));
         }
         claims[200].ceiling = 11;
         vm.expectRevert(
@@ -154,6 +154,28 @@ contract SettlementTest is World {
         fails(claimOf(200, 5, "root"), IBilling.StaleVoucher.selector);
     }
 
+    /// A batch made while another was on its way, or on one that a reorganisation took back, never lands.
+    function testFuzz_ClaimIsMadeOnTheLaneAsItStands(uint40 seqFrom) public {
+        Claim memory first = claimOf(100, 5, "root");
+        Claim memory onNothing = claimOf(200, 9, "root");
+        fails(claimFrom(5, claimOf(100, 9, "root")), IBilling.StaleVoucher.selector);
+        settle(one(first), paying(100));
+        fails(onNothing, IBilling.StaleVoucher.selector);
+        Claim memory claim = claimFrom(seqFrom, claimOf(200, 9, "root"));
+        if (seqFrom == 5) settle(one(claim), paying(100));
+        else fails(claim, IBilling.StaleVoucher.selector);
+        eq(billing.laneOf(PAYER, GATEWAY, SESSION).seq, seqFrom == 5 ? 9 : 5, "seq");
+    }
+
+    function test_ClaimMadeOnTheLaneAsItStandsLands() public {
+        testFuzz_ClaimIsMadeOnTheLaneAsItStands(5);
+    }
+
+    function claimFrom(uint40 seqFrom, Claim memory claim) internal pure returns (Claim memory) {
+        claim.seqFrom = seqFrom;
+        return claim;
+    }
+
     function test_NeverAboveCeilingCapOrLine() public {
         Claim memory claim = claimOf(100, 1, "root");
         claim.amount = 101;
@@ -184,7 +206,7 @@ contract SettlementTest is World {
     function test_LaneOfSignerZeroIsNobodys() public {
         vm.prank(PAYER);
         billing.openLane(GATEWAY, address(0), 1000, type(uint32).max, 1);
-        fails(Claim(PAYER, address(0), 1, 1, 1, "root", hex"00"), IBilling.InvalidSignature.selector);
+        fails(Claim(PAYER, address(0), 1, 1, 0, 1, "root", hex"00"), IBilling.InvalidSignature.selector);
     }
 
     function test_WalletMayPayForItselfAndChangeItsMind() public {
@@ -197,16 +219,16 @@ contract SettlementTest is World {
         billing.openLane(GATEWAY, address(session), 1000, type(uint32).max, 1);
         vm.stopPrank();
         bytes32 digest = billingDigest(probe.hashVoucher(address(wallet), GATEWAY, address(wallet), 100));
-        Claim memory claim = Claim(address(wallet), address(wallet), 100, 100, 1, "root", sign(PAYER_KEY, digest));
+        Claim memory claim = Claim(address(wallet), address(wallet), 100, 100, 0, 1, "root", sign(PAYER_KEY, digest));
         settle(one(claim), paying(100));
         wallet.flip();
-        claim.seq = 2;
+        (claim.seqFrom, claim.seq) = (1, 2);
         fails(claim, IBilling.InvalidSignature.selector);
         wallet.flip();
         settle(one(claim), paying(0));
 
         digest = billingDigest(probe.hashVoucher(address(wallet), GATEWAY, address(session), 100));
-        claim = Claim(address(wallet), address(session), 100, 100, 1, "root", sign(PAYER_KEY, digest));
+        claim = Claim(address(wallet), address(session), 100, 100, 0, 1, "root", sign(PAYER_KEY, digest));
         fails(claim, IBilling.InvalidSignature.selector);
     }
 
@@ -338,105 +360,111 @@ contract SettlementTest is World {
         );
     }
 
+    function allotFloat(uint256 amount) internal {
+        fund(GATEWAY, amount);
+        vm.prank(GATEWAY);
+        billing.allot(PROVIDER, uint128(amount));
+    }
+
+    function float() internal view returns (uint256) {
+        return billing.lineOf(GATEWAY, PROVIDER).allotted;
+    }
+
+    /// What was collected ahead of its batch is paid once: the batch fills the float, then credits the rest.
+    function test_BatchAfterACollectionPaysTheFloatBackFirst() public {
+        allotFloat(100);
+        billing.collect(GATEWAY, PROVIDER, 70, payout(OPERATOR_KEY, 70));
+        billing.payOut(GATEWAY, PROVIDER);
+        eq(billing.dueOf(GATEWAY, PROVIDER).advanced, 70, "advanced");
+
+        vm.expectEmit(true, true, false, true, address(billing));
+        emit IBilling.Paid(GATEWAY, PROVIDER, 30);
+        vm.expectEmit(true, true, false, true, address(billing));
+        emit IBilling.Refilled(GATEWAY, PROVIDER, 30);
+        settleOne(claimOf(30, 1, "root"), 30);
+        eq(float(), 60, "partly filled");
+        eq(billing.claimable(GATEWAY, PROVIDER), 0, "had it before");
+
+        vm.expectEmit(true, true, false, true, address(billing));
+        emit IBilling.Refilled(GATEWAY, PROVIDER, 40);
+        settleOne(claimOf(95, 2, "root"), 65);
+        eq(float(), 100, "whole again");
+        eq(billing.claimable(GATEWAY, PROVIDER), 25, "the rest is credited");
+        eq(billing.dueOf(GATEWAY, PROVIDER).advanced, 0, "nothing advanced");
+        eq(billing.dueOf(GATEWAY, PROVIDER).credited, 95, "what was owed, once");
+        // The voucher of before gives nothing more.
+        collectFails(70, payout(OPERATOR_KEY, 70), abi.encodeWithSelector(IBilling.StaleVoucher.selector));
+        settleOne(claimOf(100, 3, "root"), 5);
+        eq(float(), 100, "filled once");
+    }
+
+    /// Whatever the order of batches and collections, a payee has in the end what it was owed and the float what it had.
+    function testFuzz_NothingIsPaidTwice(uint256 seed) public {
+        uint256 cumulative = 0;
+        uint256 settled = 0;
+        allotFloat(10_000);
+        for (uint256 i = 1; i < 12; ++i) {
+            seed = uint256(keccak256(abi.encode(seed)));
+            cumulative += seed % 100;
+            if (seed & 0x100 != 0 && cumulative > billing.dueOf(GATEWAY, PROVIDER).credited) {
+                billing.collect(
+                    GATEWAY,
+                    PROVIDER,
+                    uint128(cumulative),
+                    payout(OPERATOR_KEY, uint128(cumulative))
+                );
+            }
+            if (seed & 0x200 != 0 && billing.claimable(GATEWAY, PROVIDER) > 0) pull();
+            if (seed & 0x400 == 0) continue;
+            uint256 amount = bound(seed >> 32, settled, cumulative);
+            settleOne(claimOf(uint88(amount), uint40(i), "root"), uint128(amount - settled));
+            settled = amount;
+        }
+        settleOne(claimOf(uint88(cumulative), 20, "root"), uint128(cumulative - settled));
+        if (billing.claimable(GATEWAY, PROVIDER) > 0) pull();
+        eq(token.balanceOf(PROVIDER), cumulative, "what it was owed");
+        eq(float(), 10_000, "the float is whole");
+        eq(billing.dueOf(GATEWAY, PROVIDER).advanced, 0, "nothing advanced");
+    }
+
+    function pull() internal {
+        billing.payOut(GATEWAY, PROVIDER);
+    }
+
+    function test_AdvanceReachesItsBoundAndNotFurther() public {
+        uint256 most = type(uint80).max;
+        allotFloat(2 * most);
+        bytes memory tooMuch = payout(OPERATOR_KEY, uint128(most + 1));
+        collectFails(
+            uint128(most + 1),
+            tooMuch,
+            abi.encodeWithSignature("SafeCastOverflowedUintDowncast(uint8,uint256)", 80, most + 1)
+        );
+        billing.collect(GATEWAY, PROVIDER, uint128(most), payout(OPERATOR_KEY, uint128(most)));
+        settleOne(claimOf(10, 1, "root"), 10);
+        billing.collect(GATEWAY, PROVIDER, uint128(most + 10), payout(OPERATOR_KEY, uint128(most + 10)));
+        eq(billing.dueOf(GATEWAY, PROVIDER).advanced, most, "full again");
+        eq(billing.dueOf(GATEWAY, PROVIDER).credited, most + 10, "credited");
+    }
+
+    function test_DuesHaveTheirOwnBits() public {
+        allotFloat(1_000);
+        billing.collect(GATEWAY, PROVIDER, 500, payout(OPERATOR_KEY, 500));
+        pull();
+        billing.collect(GATEWAY, PROVIDER, 600, payout(OPERATOR_KEY, 600));
+        settleOne(claimOf(40, 1, "root"), 40);
+        Due memory due = billing.dueOf(GATEWAY, PROVIDER);
+        eq(keccak256(abi.encode(due)), keccak256(abi.encode(Due(600, 500, 560))), "due");
+        // A payee that nothing was advanced to is credited at once, whatever others have.
+        PayoutRow[] memory payouts = new PayoutRow[](1);
+        payouts[0] = PayoutRow(OWNER, 7);
+        settle(one(claimOf(47, 2, "root")), payouts);
+        eq(keccak256(abi.encode(billing.dueOf(GATEWAY, OWNER))), keccak256(abi.encode(Due(7, 0, 0))), "other");
+    }
+
     function collectFails(uint128 cumulative, bytes memory signature, bytes memory reason) internal {
         vm.expectRevert(reason);
         billing.collect(GATEWAY, PROVIDER, cumulative, signature);
-    }
-
-    /* BONDS */
-
-    function test_AnybodyBondsAGateway() public {
-        mintTo(ALICE, 5);
-        vm.expectEmit(true, false, false, true, address(billing));
-        emit IBilling.Bonded(GATEWAY, 5, 10_000 * UNIT + 5);
-        vm.prank(ALICE);
-        billing.bond(GATEWAY, 5);
-        vm.expectRevert(abi.encodeWithSelector(IBilling.UnexpectedAmount.selector, 0, 0));
-        billing.bond(GATEWAY, 0);
-    }
-
-    function testFuzz_UnbondLeavesAfterItsTime(uint256 amount) public {
-        amount = bound(amount, 1, 10_000 * UNIT);
-        uint256 end = block.timestamp + 14 days;
-        fund(GATEWAY, 7);
-        vm.startPrank(GATEWAY);
-        vm.expectRevert(
-            abi.encodeWithSelector(IBilling.InsufficientBond.selector, 10_000 * UNIT, 10_000 * UNIT + 1)
-        );
-        billing.unbond(uint96(10_000 * UNIT + 1));
-        vm.expectEmit(true, false, false, true, address(billing));
-        emit IBilling.Unbonding(GATEWAY, amount, end);
-        billing.unbond(uint96(amount));
-        vm.stopPrank();
-        vm.warp(end - 1);
-        vm.expectRevert(abi.encodeWithSelector(IBilling.StillThawing.selector, end));
-        billing.leave(GATEWAY);
-        vm.warp(end);
-        vm.expectEmit(true, false, false, true, address(billing));
-        emit IBilling.Left(GATEWAY, amount);
-        billing.leave(GATEWAY);
-        eq(billing.free(GATEWAY), 7 + amount, "free");
-        (uint256 bonded, uint256 unbonding, , ) = billing.standing(GATEWAY);
-        eq(bonded, 10_000 * UNIT - amount, "bond");
-        eq(unbonding, 0, "unbonding over");
-        vm.expectRevert(IBilling.NotUnbonding.selector);
-        billing.leave(GATEWAY);
-    }
-
-    function test_RetiringGatewaySettlesForTwoDays() public {
-        uint256 start = block.timestamp;
-        vm.prank(GATEWAY);
-        billing.unbond(uint96(9_000 * UNIT + 1));
-        vm.warp(start + 2 days);
-        settleOne(claimOf(100, 1, "root"), 100);
-        vm.warp(start + 2 days + 1);
-        Claim memory late = claimOf(200, 2, "root");
-        vm.expectRevert(abi.encodeWithSelector(IBilling.Retiring.selector, start + 2 days));
-        settleOne(late, 100);
-        // Cancelled, it goes on.
-        vm.prank(GATEWAY);
-        billing.unbond(0);
-        eq(billing.gatewayBondOf(GATEWAY).unbondEnd, 0, "cancelled");
-        settleOne(claimOf(200, 2, "root"), 100);
-    }
-
-    function test_PartialUnbondingAboveTheLeastBondDoesNotRetire() public {
-        vm.startPrank(GATEWAY);
-        billing.unbond(1);
-        eq(billing.gatewayBondOf(GATEWAY).unbondEnd, block.timestamp + 14 days, "the least is something");
-        billing.unbond(uint96(9_000 * UNIT));
-        vm.stopPrank();
-        vm.warp(block.timestamp + 14 days);
-        settleOne(claimOf(100, 1, "root"), 100);
-        billing.leave(GATEWAY);
-        eq(billing.gatewayBondOf(GATEWAY).unbondEnd, 0, "clock over");
-        settleOne(claimOf(200, 2, "root"), 100);
-    }
-
-    function test_GatewayThatLeftCannotSettleWithoutCollateral() public {
-        vm.prank(GATEWAY);
-        billing.unbond(uint96(10_000 * UNIT));
-        vm.warp(block.timestamp + 14 days);
-        billing.leave(GATEWAY);
-        uint256 until = block.timestamp - 12 days;
-        Claim memory late = claimOf(100, 1, "root");
-        vm.expectRevert(abi.encodeWithSelector(IBilling.Retiring.selector, until));
-        settleOne(late, 100);
-        vm.prank(GATEWAY);
-        billing.unbond(0);
-        vm.expectRevert(abi.encodeWithSelector(IBilling.Retiring.selector, until));
-        settleOne(late, 100);
-        bondGateway(1_000 * UNIT);
-        settleOne(late, 100);
-        vm.prank(GATEWAY);
-        billing.unbond(0);
-        eq(billing.gatewayBondOf(GATEWAY).unbondEnd, 0, "the least bond is enough");
-    }
-
-    function test_SlashedGatewayGoesOnSettling() public {
-        vm.prank(address(disputes));
-        billing.slash(GATEWAY, 9_500 * UNIT, PAYER, 0, REPORTER, 0);
-        settleOne(claimOf(100, 1, "root"), 100);
     }
 
     /* WHAT ONLY DISPUTES MAY */
@@ -453,7 +481,17 @@ contract SettlementTest is World {
             );
         } else {
             vm.expectEmit(true, true, true, true, address(billing));
-            emit IBilling.Slashed(GATEWAY, PAYER, REPORTER, amount, toPayer, toReporter);
+            bool stands = amount <= 9_000 * UNIT;
+            emit IBilling.Slashed(
+                GATEWAY,
+                PAYER,
+                REPORTER,
+                amount,
+                toPayer,
+                toReporter,
+                0,
+                stands ? 0 : START + 1 days
+            );
         }
         vm.prank(address(disputes));
         billing.slash(GATEWAY, amount, PAYER, toPayer, REPORTER, toReporter);
@@ -479,16 +517,6 @@ contract SettlementTest is World {
         eq(billing.free(PAYER), 500 * UNIT + 2, "payer");
         eq(billing.free(REPORTER), 5 + 2, "reporter");
         eq(billing.burned(), 10_000 * UNIT - 4, "burned");
-    }
-
-    function test_SlashReachesUnbondingMoney() public {
-        vm.prank(GATEWAY);
-        billing.unbond(uint96(10_000 * UNIT));
-        vm.prank(address(disputes));
-        billing.slash(GATEWAY, 4_000 * UNIT, PAYER, 0, REPORTER, 0);
-        vm.warp(block.timestamp + 14 days);
-        billing.leave(GATEWAY);
-        eq(billing.free(GATEWAY), 6_000 * UNIT, "what is left");
     }
 
     function test_PledgesMoveBetweenFreeAndPledged() public {

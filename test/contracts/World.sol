@@ -145,7 +145,7 @@ abstract contract World is Test {
     function publishFunction() internal {
         vm.startPrank(OWNER);
         functionId = registry.register("hello");
-        version = registry.publish(functionId, defaultVersion());
+        version = registry.publish(functionId, defaultVersion(), true);
         vm.stopPrank();
         vm.startPrank(PROVIDER);
         for (uint256 i = 0; i < DEPLOYMENTS; ++i) ids.push(registry.enrol(version, "aws-lambda", "us-east-1"));
@@ -198,8 +198,10 @@ abstract contract World is Test {
         billing.openLane(GATEWAY, SESSION, uint128(400 * UNIT), uint32(block.timestamp + 30 days), mode);
     }
 
+    /// @dev A claim made on the lane as it stands.
     function claimOf(uint88 amount, uint40 seq, bytes32 root) internal view returns (Claim memory) {
-        return Claim(PAYER, SESSION, amount, amount, seq, root, voucher(SESSION_KEY, PAYER, amount));
+        uint40 seqFrom = billing.laneOf(PAYER, GATEWAY, SESSION).seq;
+        return Claim(PAYER, SESSION, amount, amount, seqFrom, seq, root, voucher(SESSION_KEY, PAYER, amount));
     }
 
     function voucher(uint256 key, address payer, uint128 ceiling) internal view returns (bytes memory) {
@@ -207,7 +209,7 @@ abstract contract World is Test {
     }
 
     /// @dev Settles one claim and pays all of it to the provider.
-    function settleOne(Claim memory claim, uint128 paid) internal returns (uint40) {
+    function settleOne(Claim memory claim, uint128 paid) internal returns (uint32) {
         (Claim[] memory claims, PayoutRow[] memory payouts) = (new Claim[](1), new PayoutRow[](1));
         claims[0] = claim;
         payouts[0] = PayoutRow(PROVIDER, paid);

@@ -5,7 +5,7 @@ import type { ChainWriter } from '../../contracts/chain/writer.ts';
 import type { Chain, SettledBatch } from '../../contracts/chain.ts';
 import type { Key } from '../../contracts/keystore.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
-import { hashReceipt, type Receipt } from '../../contracts/libraries/receipts.ts';
+import { hashReceipt, NO_RECEIPTS, type Receipt } from '../../contracts/libraries/receipts.ts';
 import { hashPayout, hashReceiptGroup, hashVoucher } from '../../contracts/libraries/typed-data.ts';
 import { signDigest } from '../../contracts/signatures.ts';
 import { type HardhatChain, startHardhatChain, TEST_TERMS, testKey } from './hardhat-chain.ts';
@@ -86,7 +86,7 @@ async function createWorld(chain: Chain): Promise<World> {
     const { functionId } = await publisher.register(name);
     functionIds.push(functionId);
     for (const accessMode of [0, 1] as const) {
-      const published = await publisher.publish(functionId, { ...TEST_TERMS, accessMode });
+      const published = await publisher.publish(functionId, { ...TEST_TERMS, accessMode }, true);
       versions.push(published.functionVersion);
     }
   }
@@ -233,7 +233,8 @@ async function finish(world: World, hardhat: HardhatChain): Promise<void> {
     key.privateKey,
     hashVoucher(chain.domain, { ...voucher, ceiling: UNIT }),
   );
-  const claim = { ...voucher, amount: UNIT, ceiling: UNIT, seq: 2, receipts: HASH, signature };
+  const seqs = { seqFrom: 0, seq: 2 };
+  const claim = { ...voucher, amount: UNIT, ceiling: UNIT, ...seqs, receipts: HASH, signature };
   const payouts = [{ payee: publisher.address, amount: UNIT }];
   await gateway.settle(gateway.address, [claim], payouts, HASH);
   await payer.closeLane(gateway.address, key.address);
@@ -251,8 +252,8 @@ async function finish(world: World, hardhat: HardhatChain): Promise<void> {
   await wait(15);
   await gateway.leave(gateway.address);
   const terms = { ...TEST_TERMS, accessMode: 0 as const };
-  const { functionVersion } = await publisher.publish(at(functionIds, 0), terms);
-  await publisher.publish(at(functionIds, 0), terms);
+  const { functionVersion } = await publisher.publish(at(functionIds, 0), terms, true);
+  await publisher.publish(at(functionIds, 0), terms, true);
   await publisher.deprecate(functionVersion);
   await publisher.bar(at(world.deployments, 0));
   await gateway.retire(at(world.deployments, 0));
@@ -287,9 +288,9 @@ async function settle({ payers, gateways, signers, chain, publisher }: World, r:
     const digest = hashVoucher(chain.domain, { ...voucher, ceiling: amount });
     const key = signers.find(({ address }) => address === lane.signer);
     const signature = signDigest(key?.privateKey ?? '0x', digest);
-    const seq = lane.seq + 1 + r.below(5);
+    const seqs = { seqFrom: lane.seq, seq: lane.seq + 1 + r.below(5) };
     const receipts: Hex = `0x${'ab'.repeat(32)}`;
-    return { ...voucher, amount, ceiling: amount, seq, receipts, signature };
+    return { ...voucher, amount, ceiling: amount, ...seqs, receipts, signature };
   });
   const payouts = [
     { payee: publisher.address, amount: total / 3n },
@@ -345,6 +346,7 @@ function placeOf({ gateway, batch, timestampSec, claims }: SettledBatch) {
   return {
     ...{ gateway, batch, settledAt: timestampSec, claims: 1, claim: 0, path: [] },
     ...{ payer: claim.payer, signer: claim.signer, receipts: claim.receipts },
+    outside: NO_RECEIPTS,
     ...{ settledFrom: claim.settledFrom, settledTo: claim.settled },
     ...{ seqFrom: claim.seqFrom, seqTo: claim.seq },
   };
@@ -370,6 +372,7 @@ async function assertSame(chain: Chain, world: World): Promise<void> {
     assert.equal(standing.bond, bond.bond);
     assert.equal(standing.unbonding, bond.unbonding);
     assert.equal(standing.unbondEndSec, Number(bond.unbondEnd));
+    assert.equal(standing.settleUntilSec, Number(bond.settleUntil));
     assert.equal(standing.batches, Number(bond.batches));
     assert.equal(standing.feeFromSec, Number(bond.feeFrom));
     assert.equal(standing.settler ?? NO_ACCOUNT, bond.settler.toLowerCase());
@@ -377,8 +380,11 @@ async function assertSame(chain: Chain, world: World): Promise<void> {
     held += standing.bond;
     for (const account of everybody) {
       const due = await ask('billing', 'dueOf', gateway, account);
-      const { credited, withdrawn } = view.due(gateway, account);
-      assert.deepEqual([credited, withdrawn], [due.credited, due.withdrawn]);
+      const { credited, withdrawn, advanced } = view.due(gateway, account);
+      assert.deepEqual(
+        [credited, withdrawn, advanced],
+        [due.credited, due.withdrawn, due.advanced],
+      );
       held += credited - withdrawn;
       const line = await ask('billing', 'lineOf', account, gateway);
       const known = view.line(account, gateway) ?? { allotted: 0n, thawing: 0n, thawEndSec: 0 };

@@ -44,7 +44,7 @@ describe('chain', function () {
     // A function with one version, run by the gateway itself.
     await publisher.claimNamespace('alice');
     const { functionId } = await publisher.register('hello');
-    const { functionVersion } = await publisher.publish(functionId, TEST_TERMS);
+    const { functionVersion } = await publisher.publish(functionId, TEST_TERMS, true);
     await gateway.registerParty({
       roles: 3,
       uri: 'http://127.0.0.1:8080',
@@ -112,6 +112,7 @@ describe('chain', function () {
       signer: session.address,
       amount: 1_000n,
       ceiling: 2_000n,
+      seqFrom: 0,
       seq: 3,
       receipts: digest('dd'),
       signature: signDigest(
@@ -146,6 +147,7 @@ describe('chain', function () {
     assert.deepEqual(view.due(gateway.address, publisher.address), {
       credited: 150n,
       withdrawn: 150n,
+      advanced: 0n,
     });
     await payer.thaw(gateway.address, 5n * UNIT - 1_000n);
     await hardhat.rpc('evm_increaseTime', [DAY_SEC]);
@@ -173,7 +175,10 @@ describe('a chain client', function () {
 
     await assert.rejects(one.register('taken'), isCode('NAME_TAKEN', 'NameTaken'));
     await assert.rejects(one.register('No!'), isCode('NAME_INVALID', 'InvalidName'));
-    await assert.rejects(other.publish(functionId, TEST_TERMS), isCode('NOT_OWNER', 'NotOwner'));
+    await assert.rejects(
+      other.publish(functionId, TEST_TERMS, true),
+      isCode('NOT_OWNER', 'NotOwner'),
+    );
     await assert.rejects(
       one.withdraw(one.address, 1n),
       isCode('INSUFFICIENT_FREE', 'InsufficientFree'),
@@ -193,11 +198,14 @@ describe('a chain client', function () {
   it('names the row and the reason when a claim fails', async () => {
     const chain = await hardhat.open();
     const gateway = chain.connect(testKey(2));
+    await gateway.mintMock(1_000n * UNIT);
+    await gateway.bond(gateway.address, 1_000n * UNIT);
     const claim = {
       payer: gateway.address,
       signer: gateway.address,
       amount: 1n,
       ceiling: 1n,
+      seqFrom: 0,
       seq: 1,
       receipts: digest('aa'),
       signature: digest('bb'),

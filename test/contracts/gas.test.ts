@@ -4,8 +4,8 @@ import { type Measurement, measureGas } from '../../scripts/bench/gas/measure.ts
 import { changesOf, readSnapshot } from '../../scripts/bench/gas/snapshot.ts';
 import { BARS, MISSES } from '../../scripts/bench/gas.ts';
 
-/** EIP-170, bytes. */
-const MAX_CODE_BYTES = 24_576;
+/** EIP-170 allows 24 576 bytes; the rest is kept for what a fix may need. */
+const MAX_CODE_BYTES = 24_000;
 
 describe('gas', () => {
   let measured: Measurement;

@@ -48,7 +48,7 @@ async function measureFunctions(world: World) {
   const own = world.as(world.contracts.registry, payer);
   const functionId = functionIdOf(payer.address, 'thumbnail');
   const register = await gasOf(world, own, 'register', 'thumbnail');
-  const publish = await gasOf(world, own, 'publish', functionId, TERMS);
+  const publish = await gasOf(world, own, 'publish', functionId, TERMS, true);
   return { register, publish };
 }
 

@@ -325,11 +325,15 @@ export async function createWorld() {
       ceiling: amount,
     };
     const signature = await signer.signTypedData(domain, typed('Voucher'), voucher);
+    const lane = await billing
+      .getFunction('laneOf')
+      .staticCall(owner.address, gateway?.address, signer.address);
     return {
       payer: owner.address,
       signer: signer.address,
       amount,
       ceiling: amount,
+      seqFrom: lane.seq,
       seq,
       receipts,
       signature,
@@ -352,7 +356,7 @@ export async function createWorld() {
     const owner = as(registry, gateway as Signer);
     await send(owner, 'register', 'hello');
     const functionId = functionIdOf(gateway?.address ?? '', 'hello');
-    await send(owner, 'publish', functionId, TERMS);
+    await send(owner, 'publish', functionId, TERMS, true);
     const functionVersion = await registry
       .getFunction('functionVersionOf')
       .staticCall(functionId, 1);

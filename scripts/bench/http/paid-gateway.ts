@@ -231,23 +231,27 @@ async function publish(
 ): Promise<Hex> {
   const publisher = chain.connect(owner);
   const { functionId } = await publisher.register(name);
-  const { functionVersion } = await publisher.publish(functionId, {
-    manifestCid: cidOf(CODECS.raw, `0x${'aa'.repeat(32)}`),
-    artifactCid: cidOf(CODECS.dagPb, `0x${'bb'.repeat(32)}`),
-    tariff: {
-      perCall: 20n,
-      perGiBSecond: 40n,
-      maxPrice: 100_000n,
-      minBilledMs: 0,
-      roundMs: 1,
-      publisherBps: 1_500,
+  const { functionVersion } = await publisher.publish(
+    functionId,
+    {
+      manifestCid: cidOf(CODECS.raw, `0x${'aa'.repeat(32)}`),
+      artifactCid: cidOf(CODECS.dagPb, `0x${'bb'.repeat(32)}`),
+      tariff: {
+        perCall: 20n,
+        perGiBSecond: 40n,
+        maxPrice: 100_000n,
+        minBilledMs: 0,
+        roundMs: 1,
+        publisherBps: 1_500,
+      },
+      accessMode: 0,
+      memoryMiB: MEMORY_MIB,
+      timeoutMs: TIMEOUT_MS,
+      idempotent,
+      deterministic: false,
     },
-    accessMode: 0,
-    memoryMiB: MEMORY_MIB,
-    timeoutMs: TIMEOUT_MS,
-    idempotent,
-    deterministic: false,
-  });
+    true,
+  );
   return functionVersion;
 }
 

@@ -109,8 +109,8 @@ describe('audit', () => {
     provider = chain.connect(testKey(5));
     operator = createKey();
     const { functionId } = await publisher.register('hello');
-    ({ functionVersion } = await publisher.publish(functionId, TERMS));
-    const other = await publisher.publish(functionId, { ...TERMS, memoryMiB: 256 });
+    ({ functionVersion } = await publisher.publish(functionId, TERMS, true));
+    const other = await publisher.publish(functionId, { ...TERMS, memoryMiB: 256 }, true);
     const party = { uri: 'http://127.0.0.1', jwksThumbprint: word('00') };
     await gateway.registerParty({ ...party, roles: 3 });
     await provider.registerParty({ ...party, roles: 2 });
@@ -282,6 +282,7 @@ describe('audit', () => {
           signer: claim.signer,
           amount: claim.settledTo,
           ceiling: claim.settledTo,
+          seqFrom: claim.seqFrom,
           seq: claim.seqTo,
           receipts: claim.receipts,
           signature: signDigest(lane.key.privateKey, hashVoucher(chain.domain, voucher)),
