@@ -74,6 +74,9 @@ export const ERRORS = {
     'withdraw less, see defaas balance',
   ),
   NOTHING_TO_WITHDRAW: entry(0, 'There is nothing to withdraw', 'see defaas balance'),
+  STILL_UNBONDING: entry(0, 'The bond is still at stake', 'run defaas leave when it is over'),
+  GATEWAY_UNBONDED: entry(0, 'The gateway has no standing on the chain', 'run defaas bond'),
+  FEE_TOO_HIGH: entry(0, 'The fee is above what Billing allows', 'name a lower one'),
   RECEIPT_INVALID: entry(
     0,
     'A receipt is not what it must be',

@@ -71,6 +71,8 @@ export interface ChainWriter {
   readonly address: Address;
   /** Any function of any contract, for what has no method of its own here. */
   send(contract: ContractName, method: string, args: readonly unknown[]): Promise<Sent>;
+  /** What would come of `send` as of the newest block; nothing is sent. @throws ChainError  what `send` would be refused with */
+  check(contract: ContractName, method: string, args: readonly unknown[]): Promise<void>;
 
   claimNamespace(label: string): Promise<number>;
   register(name: string): Promise<{ functionId: bigint; blockNumber: number }>;
@@ -181,6 +183,7 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
   return {
     address,
     send: account.send,
+    check: account.check,
 
     claimNamespace: (label) => registry('claimNamespace', label),
     register: async (name) => {

@@ -105,25 +105,30 @@ async function limit(
   return putLaneLimit(session, { payer: opened.account.address, signer }, dailyUnits);
 }
 
-/** On a local chain tokens cost nothing. */
-async function mintIfShort(
+/** On a local chain tokens cost nothing. @throws CliError INSUFFICIENT_TOKENS */
+export async function mintIfShort(
   flags: Flags,
   chain: Chain,
   writer: ChainWriter,
   units: bigint,
 ): Promise<bigint> {
-  const [held] = await chain.read('token', 'balanceOf', [writer.address]);
-  const missing = units - BigInt(held);
-  if (missing <= 0n) return 0n;
-  if (chain.chainId !== LOCAL_CHAIN_ID) {
-    throw new CliError(
-      'INSUFFICIENT_TOKENS',
-      `${formatTokens(missing)} tokens are missing, on ${writer.address}, send it tokens ${chain.contracts.token} or deposit less`,
-    );
-  }
+  const missing = await missingUnits(chain, writer.address, units);
+  if (missing === 0n) return 0n;
   await writer.mintMock(missing);
   note(flags, `minted ${formatTokens(missing)} mock tokens: this is a local chain`);
   return missing;
+}
+
+/** What a local chain would have to mint for the account to hold so much. @throws CliError INSUFFICIENT_TOKENS it is no local chain */
+export async function missingUnits(chain: Chain, account: Address, units: bigint): Promise<bigint> {
+  const [held] = await chain.read('token', 'balanceOf', [account]);
+  const missing = units - BigInt(held);
+  if (missing <= 0n) return 0n;
+  if (chain.chainId === LOCAL_CHAIN_ID) return missing;
+  throw new CliError(
+    'INSUFFICIENT_TOKENS',
+    `${formatTokens(missing)} tokens are missing, on ${account}, send it tokens ${chain.contracts.token} or deposit less`,
+  );
 }
 
 interface OpenLane extends Lane {

@@ -13,6 +13,8 @@ const TO_CLOUDS = [
   'aws, google, azure, local, with commas; default: those of defaas.json',
 ] as const;
 
+const DRY_RUN = ['--dry-run', 'try it out on the node and send nothing'] as const;
+
 /** Set by a command that printed what it has, and yet is not done. */
 let exitCode = 0;
 
@@ -239,6 +241,37 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     async () => (await import('./settle.ts')).settle,
   );
   add(
+    'bond <tokens>',
+    'add tokens of the wallet to the bond of the gateway (operator)',
+    async () => (await import('./bond.ts')).bond,
+  )
+    .option('--units', 'the amount is in base units')
+    .option(...DRY_RUN)
+    .addHelpText('after', example('bond 500'));
+  add(
+    'unbond <tokens>',
+    'start to take so much of the bond out; 0 cancels it (operator)',
+    async () => (await import('./bond.ts')).unbond,
+  )
+    .option('--units', 'the amount is in base units')
+    .option(...DRY_RUN)
+    .addHelpText('after', example('unbond 250'));
+  add(
+    'leave',
+    'move what is unbonded to free money, from where withdraw takes it (operator)',
+    async () => (await import('./bond.ts')).leave,
+  )
+    .option('--floats', 'take back what is set aside for payees too; it thaws first')
+    .option(...DRY_RUN)
+    .addHelpText('after', example('leave --floats'));
+  add(
+    'fee [percent]',
+    'announce what the gateway keeps of every price; without one show it (operator)',
+    async () => (await import('./fee.ts')).fee,
+  )
+    .option(...DRY_RUN)
+    .addHelpText('after', example('fee 2.5'));
+  add(
     'audit',
     'recompute every bill from chain and IPFS alone',
     async () => (await import('./audit.ts')).audit,
@@ -249,6 +282,10 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     async () => (await import('./doctor.ts')).doctor,
   ).option('--fix', 'remove orphans from the clouds and deploy again what is lost (operator)');
   return program;
+}
+
+function example(words: string): string {
+  return `\nExample: defaas ${words}`;
 }
 
 function collect(value: string, before: readonly string[]): string[] {

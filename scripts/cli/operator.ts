@@ -1,0 +1,121 @@
+// What the commands of an operator work with: the gateway's own account, the chain, and whether anything is to be sent at all.
+import type { ContractName } from '../../contracts/chain/abi.ts';
+import type { Sent } from '../../contracts/chain/account.ts';
+import type { Chain, GatewayStanding } from '../../contracts/chain.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import type { Account } from './account.ts';
+import { openChain } from './chain.ts';
+import { CliError } from './cli-error.ts';
+import { type Flags, openGateway } from './context.ts';
+import { parseTokens, parseUnits } from './units.ts';
+
+/** The role whose key is the gateway's account. */
+const OPERATOR = 'gateway';
+
+export interface ActOptions {
+  /** Nothing is sent: the node says what would come of it. */
+  readonly dryRun?: boolean;
+}
+
+/** An account that acts on the chain, or only tries to. */
+export interface Actor {
+  readonly chain: Chain;
+  readonly account: Account;
+  readonly dryRun: boolean;
+}
+
+export interface Operator extends Actor {
+  readonly gateway: Address;
+  readonly home: string;
+  close(): void;
+}
+
+/**
+ * Opens the chain with the operator's key, whatever account is active.
+ * @throws CliError KEY_MISSING, OPERATOR_ONLY the key here is not that of the gateway in use; ChainError CHAIN_...
+ */
+export async function openOperator(
+  flags: Flags,
+  { dryRun = false }: ActOptions,
+): Promise<Operator> {
+  const opened = await openGateway(flags, OPERATOR);
+  const { account, house, connection } = opened;
+  const { gateway } = connection.document;
+  try {
+    if (account.address !== gateway) {
+      throw new CliError(
+        'OPERATOR_ONLY',
+        `${account.address} is not the account of gateway ${gateway}, on ${connection.origin}, run this where the gateway's key is`,
+      );
+    }
+    const chain = await openChain(opened);
+    const close = () => {
+      chain.close();
+      opened.close();
+    };
+    return { chain, account, gateway, home: house.home, dryRun, close };
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
+/**
+ * Sends a transaction and waits until the view has it; in a dry run the node only tries it out.
+ * @returns undefined in a dry run   @throws ChainError  what the contract refuses, in a dry run too
+ */
+export async function act(
+  { chain, account, dryRun }: Actor,
+  contract: ContractName,
+  method: string,
+  args: readonly unknown[],
+): Promise<Sent | undefined> {
+  const writer = chain.connect(account);
+  if (dryRun) {
+    await writer.check(contract, method, args);
+    return undefined;
+  }
+  const sent = await writer.send(contract, method, args);
+  await chain.synced(sent.blockNumber);
+  return sent;
+}
+
+/** The gateway's bond and terms as the view has them now. @throws CliError GATEWAY_UNBONDED */
+export function standingOf({
+  chain,
+  gateway,
+}: Pick<Operator, 'chain' | 'gateway'>): GatewayStanding {
+  const standing = chain.view.gateway(gateway);
+  if (standing !== undefined) return standing;
+  throw new CliError(
+    'GATEWAY_UNBONDED',
+    `the chain knows neither a bond nor a registration of gateway ${gateway}, run defaas bond`,
+  );
+}
+
+/** What stands for new lanes: the bond less what is on its way out. */
+export function standingUnits({ bond, unbonding }: GatewayStanding): bigint {
+  return bond > unbonding ? bond - unbonding : 0n;
+}
+
+/** An amount as it is typed, above 0. @throws CliError USAGE */
+export function parseAmount(text: string, { units = false }: { readonly units?: boolean }): bigint {
+  const amount = units ? parseUnits(text, 'the amount') : parseTokens(text, 'the amount');
+  if (amount > 0n) return amount;
+  throw new CliError('USAGE', 'the amount is 0, name more');
+}
+
+/** Chain time; a chain that mines on demand may be behind the clock. */
+export function nowSec({ view }: Pick<Chain, 'view'>): number {
+  return Math.max(view.head.timestampSec, Math.floor(Date.now() / 1000));
+}
+
+/** RFC 3339, to the second. */
+export function dateOf(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
+}
+
+/** Says first that nothing was done, where that is so. */
+export function told({ dryRun }: Pick<Actor, 'dryRun'>, text: string): string {
+  return dryRun ? `dry run, nothing was sent: ${text}` : text;
+}
