@@ -82,7 +82,7 @@ export interface Config {
   readonly functionConcurrency: number;
   /** The most that one payer may have unsettled here, calls under way included, base units. */
   readonly exposureMaxUnits: bigint;
-  /** Execution that may fail free of charge, per function and hour, ms. */
+  /** Least execution that may fail free of charge, of a function and of a publisher, per hour, ms. */
   readonly freeFailureMsPerHour: number;
   /** What sponsored calls of a function may cost per UTC day unless its publisher says otherwise, base units. */
   readonly sponsorDailyUnits: bigint;

@@ -161,7 +161,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     }),
     groupSigner: signer,
     limits: createLimits({ ...config, nowMs }),
-    freeFailures: createFreeFailures(config.freeFailureMsPerHour, nowMs),
+    freeFailures: createFreeFailures({ leastMs: config.freeFailureMsPerHour, nowMs }),
     dailyLimits: createDailyLimits({
       functionDefaultUnits: config.sponsorDailyUnits,
       limits: state.dailyLimits,

@@ -3,6 +3,7 @@ import { type InvokeRequest, type InvokeResult, ProviderError } from '../../adap
 import type { FailedAttempt } from '../ledger/ledger.ts';
 import type { Choice } from './choose.ts';
 import type { Deadlines } from './deadlines.ts';
+import type { FreeFailures, Spender } from './free-failures.ts';
 import { billedMsOf } from './metering.ts';
 
 /** What a cold start may take beyond the version's own timeout, ms. */
@@ -33,13 +34,8 @@ export type Outcome =
       readonly retryAfterMs: number | undefined;
     };
 
-/** What a second run may do that is begun before the first has ended. */
-export interface Hedge {
-  /** Asked when the first is slower than its deployment mostly is. */
-  take(): boolean;
-  /** The run whose answer did not count has ended: nobody pays for it, ms. */
-  lost(ms: number): void;
-}
+/** Asked when the first run is slower than its deployment mostly is: whether a second one may be begun. */
+export type Hedge = () => boolean;
 
 interface AttemptOptions {
   readonly timeoutMs: number;
@@ -47,6 +43,10 @@ interface AttemptOptions {
   readonly idempotent: boolean;
   /** Only for idempotent versions. */
   readonly hedge?: Hedge | undefined;
+  readonly freeFailures: Pick<FreeFailures, 'tryReserve' | 'settle' | 'spend'>;
+  readonly spender: Spender;
+  /** What the first run has reserved of the budget of free failures, ms. */
+  readonly reservedMs: number;
   readonly deadlines: Deadlines;
   readonly nowMs: () => number;
   /** Told of what is no ProviderError. */
@@ -61,26 +61,36 @@ type End =
       readonly result?: undefined;
       readonly failure: FailedAttempt;
       readonly retryAfterMs?: number | undefined;
+      /** Still reserved, as nothing ran: the next run takes it, or it is given back; else 0. */
+      readonly reservedMs: number;
     };
 
-/** Tries the choices in order; a `maybe` ends it unless the version is idempotent. */
+/** Tries the choices in order; a `maybe` ends it unless the version is idempotent. Each run settles what was reserved for it. */
 export async function attempt(
   choices: readonly Choice[],
   request: InvokeRequest,
   options: AttemptOptions,
 ): Promise<Outcome> {
+  const { freeFailures, spender } = options;
   const failed: FailedAttempt[] = [];
   let unknown: Extract<Outcome, { kind: 'unknown' }> | undefined;
   let retryAfterMs: number | undefined;
+  let { reservedMs } = options;
   const endMs = options.nowMs() + options.timeoutMs + ALL_ATTEMPTS_MS;
-  const start = (choice: Choice): Promise<End> | undefined => {
+  const start = (choice: Choice, reserved: number): Promise<End> | undefined => {
     const deadlineMs = Math.min(options.timeoutMs + COLD_START_MS, endMs - options.nowMs());
-    return deadlineMs > 0 ? run(choice, request, options, deadlineMs) : undefined;
+    return deadlineMs > 0 ? run(choice, request, options, { deadlineMs, reserved }) : undefined;
+  };
+  const finish = (outcome: Outcome): Outcome => {
+    if (reservedMs > 0) freeFailures.settle(spender, reservedMs, 0, false);
+    return outcome;
   };
   for (let turn = 0; turn < choices.length; turn += 1) {
     const choice = choices[turn];
-    const running = choice && start(choice);
+    if (reservedMs === 0) reservedMs = freeFailures.tryReserve(spender) ?? 0;
+    const running = choice && reservedMs > 0 ? start(choice, reservedMs) : undefined;
     if (choice === undefined || running === undefined) break;
+    reservedMs = 0;
     const second = turn === 0 && options.hedge ? choices[1] : undefined;
     const ends = second ? await hedged(choice, second, running, start, options) : [await running];
     turn += ends.length - 1;
@@ -92,13 +102,15 @@ export async function attempt(
       }
       failed.push(end.failure);
       retryAfterMs = end.retryAfterMs ?? retryAfterMs;
+      if (reservedMs === 0) reservedMs = end.reservedMs;
+      else if (end.reservedMs > 0) freeFailures.settle(spender, end.reservedMs, 0, false);
       const { ran, measuredMs } = end.failure;
       if (ran === 'maybe') unknown = { kind: 'unknown', choice: end.choice, measuredMs, failed };
     }
-    if (answer) return { kind: 'answered', ...answer, failed };
-    if (unknown && (!options.idempotent || options.deadlines.isClosing)) return unknown;
+    if (answer) return finish({ kind: 'answered', ...answer, failed });
+    if (unknown && (!options.idempotent || options.deadlines.isClosing)) return finish(unknown);
   }
-  return unknown ?? { kind: 'none', failed, retryAfterMs };
+  return finish(unknown ?? { kind: 'none', failed, retryAfterMs });
 }
 
 /**
@@ -109,25 +121,32 @@ async function hedged(
   first: Choice,
   second: Choice,
   running: Promise<End>,
-  start: (choice: Choice) => Promise<End> | undefined,
-  { hedge, nowMs }: AttemptOptions,
+  start: (choice: Choice, reserved: number) => Promise<End> | undefined,
+  { hedge, nowMs, freeFailures, spender }: AttemptOptions,
 ): Promise<readonly End[]> {
   const usualMs = first.route.latency.p95Ms();
   if (usualMs === undefined) return [await running];
   const startedMs = nowMs();
   const inTime = await within(running, usualMs);
   if (inTime !== undefined) return [inTime];
-  if (second.route.circuit.isOpen(nowMs()) || !hedge?.take()) return [await running];
+  if (second.route.circuit.isOpen(nowMs()) || !hedge?.()) return [await running];
+  const reservedMs = freeFailures.tryReserve(spender);
+  if (reservedMs === undefined) return [await running];
   const secondMs = nowMs();
-  const beside = start(second);
-  if (beside === undefined) return [await running];
+  const beside = start(second, reservedMs);
+  if (beside === undefined) {
+    freeFailures.settle(spender, reservedMs, 0, false);
+    return [await running];
+  }
 
   const end = await Promise.race([running, beside]);
   const isFirst = end.choice === first;
   const other = isFirst ? beside : running;
   if (end.result === undefined) return [end, await other];
+  // Nobody pays for the run whose answer does not count.
   void other.then((lost) => {
-    if (lost.result !== undefined) hedge.lost(lost.billedMs);
+    if (lost.result === undefined) freeFailures.settle(spender, lost.reservedMs, 0, false);
+    else if (lost.result.ok) freeFailures.spend(spender, lost.billedMs);
   });
   const { route } = isFirst ? second : first;
   const failure: FailedAttempt = {
@@ -137,7 +156,7 @@ async function hedged(
     ran: 'maybe',
     measuredMs: Math.round(nowMs() - (isFirst ? secondMs : startedMs)),
   };
-  return [{ choice: isFirst ? second : first, failure }, end];
+  return [{ choice: isFirst ? second : first, failure, reservedMs: 0 }, end];
 }
 
 /** The promise's value, or undefined when it takes longer than `ms`. */
@@ -157,9 +176,10 @@ async function run(
   choice: Choice,
   request: InvokeRequest,
   options: AttemptOptions,
-  deadlineMs: number,
+  { deadlineMs, reserved }: { readonly deadlineMs: number; readonly reserved: number },
 ): Promise<End> {
   const { route } = choice;
+  const { freeFailures, spender } = options;
   const startedMs = options.nowMs();
   route.inFlight += 1;
   if (route.inFlight > route.peakInFlight) route.peakInFlight = route.inFlight;
@@ -170,7 +190,9 @@ async function run(
     const result = await route.provider.invoke(route.deployment, request, { signal });
     route.circuit.succeeded();
     route.latency.add(result.usage.measuredMs);
-    return { choice, result, billedMs: billedMsOf(result, route, mayBeCold) };
+    const billedMs = billedMsOf(result, route, mayBeCold);
+    freeFailures.settle(spender, reserved, result.ok ? 0 : billedMs, !result.ok);
+    return { choice, result, billedMs };
   } catch (error) {
     // Anything but a ProviderError is a fault of ours in the middle of an attempt: it may have run.
     const known = error instanceof ProviderError ? error : undefined;
@@ -184,7 +206,11 @@ async function run(
       ran: known?.ran ?? 'maybe',
       measuredMs: Math.round(nowMs - startedMs),
     };
-    return { choice, failure, retryAfterMs: known?.retryAfterMs };
+    if (failure.ran === 'maybe') {
+      freeFailures.settle(spender, reserved, failure.measuredMs, true);
+      return { choice, failure, retryAfterMs: known?.retryAfterMs, reservedMs: 0 };
+    }
+    return { choice, failure, retryAfterMs: known?.retryAfterMs, reservedMs: reserved };
   } finally {
     clear();
     route.inFlight -= 1;

@@ -65,12 +65,16 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
   const { invocation, caller, target, atBlock, keyed } = authorized;
   const { version } = target;
   const maxPriceUnits = maxPriceOf(version, invocation);
-  gateway.freeFailures.refuseFailing(version.functionId, target.label);
+  const { freeFailures } = gateway;
+  freeFailures.refuseFailing(target);
   const leave = gateway.limits.enter(caller.payer, version.functionId);
   let hold: Hold | undefined;
+  let reservedMs = 0;
   try {
     hold = holdMoney(gateway, caller, target, maxPriceUnits);
     const { lane, daily } = hold;
+    const reserving = freeFailures.reserve(target);
+    reservedMs = reserving instanceof Promise ? await reserving : reserving;
     const { signed } = caller;
     const drawing = signed?.draw ?? gateway.beacon.drawFor(version.functionVersion);
     const draw = drawing instanceof Promise ? await drawing : drawing;
@@ -96,18 +100,22 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     refuseExcluded(target, choices);
     refuseTooLarge(invocation, choices);
     keyed?.began();
+    const forFirst = reservedMs;
+    // From here on each run settles its own.
+    reservedMs = 0;
     const outcome = await attempt(choices.inTurn, requestFor(invocation), {
       timeoutMs: version.timeoutMs,
       idempotent: version.idempotent,
-      hedge: hedgeOf(gateway, version),
+      hedge: hedgeOf(gateway, target),
+      freeFailures,
+      spender: target,
+      reservedMs: forFirst,
       // A caller that leaves early does not end its call: it runs, is charged, and answers its key.
       deadlines: gateway.deadlines,
       nowMs: gateway.nowMs,
       onFault: (err) => gateway.log.error({ err, invocationId: invocation.id }, 'attempt broke'),
     });
     if (outcome.kind === 'none') throw providersDown(target, choices, outcome);
-    const failedMs = uncharged(outcome);
-    if (failedMs > 0) gateway.freeFailures.add(version.functionId, failedMs);
     const reply = replyOf(outcome, target);
     const store = keyed && (await keyed.keep(reply.ok ? reply.body : NO_BODY));
     const answer = await record(gateway, {
@@ -124,25 +132,29 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       reply,
       store,
     });
+    // What was paid raises what may fail; an answer too late to be paid is as free as a failure. A function that costs nothing has neither.
+    if (answer.receipt.priceUnits > 0n) freeFailures.charge(target, answeredMs(outcome));
+    else if (maxPriceUnits > 0n) freeFailures.spend(target, answeredMs(outcome));
     return withBalance(gateway, caller, hold, answer);
   } finally {
+    if (reservedMs > 0) freeFailures.settle(target, reservedMs, 0, false);
     hold?.release();
     leave();
   }
 }
 
+/** Time of a run that answered, ms. */
+function answeredMs(outcome: Exclude<Outcome, { kind: 'none' }>): number {
+  return outcome.kind === 'answered' && outcome.result.ok ? outcome.billedMs : 0;
+}
+
 /** What a second run of the call may do, where the version asks for it; at most half of what the function may fail free of charge. */
-function hedgeOf(
-  { deployments, freeFailures }: Gateway,
-  { functionVersion, functionId, idempotent }: FunctionVersion,
-): Hedge | undefined {
+function hedgeOf({ deployments, freeFailures }: Gateway, target: Target): Hedge | undefined {
+  const { functionVersion, idempotent } = target.version;
   const budget = idempotent ? deployments.hedges(functionVersion) : undefined;
   if (budget === undefined) return undefined;
   budget.call();
-  return {
-    take: () => !freeFailures.isHalfSpent(functionId) && budget.take(),
-    lost: (ms) => freeFailures.add(functionId, ms),
-  };
+  return () => !freeFailures.isHalfSpent(target) && budget.take();
 }
 
 /** The answer, and that its payer's money runs low where it does. */
@@ -156,12 +168,6 @@ function withBalance(
   const lowBalanceUnits = gateway.lowBalance.lookAt(payer, leftUnits, filledUnits);
   // Who calls at a sponsor's expense is not told what the sponsor has.
   return lowBalanceUnits === undefined || sponsored ? answer : { ...answer, lowBalanceUnits };
-}
-
-/** Execution that nobody pays for, ms. */
-function uncharged(outcome: Exclude<Outcome, { kind: 'none' }>): number {
-  if (outcome.kind === 'unknown') return outcome.measuredMs;
-  return outcome.result.ok ? 0 : outcome.billedMs;
 }
 
 /** What the caller will see, but for the receipt. */

@@ -5,8 +5,9 @@ import type { InvokeRequest, InvokeResult } from '../../../adapters/provider.ts'
 import { attempt, type Hedge, type Outcome } from '../../../broker/invocation/attempt.ts';
 import type { Route } from '../../../broker/invocation/choose.ts';
 import { createDeadlines } from '../../../broker/invocation/deadlines.ts';
+import { createFreeFailures } from '../../../broker/invocation/free-failures.ts';
 import { createHedgeBudget } from '../../../broker/invocation/hedge.ts';
-import { answer, createRoute, refuse } from './in-process-cloud.ts';
+import { answer, createRoute, createSpender, refuse } from './in-process-cloud.ts';
 
 const REQUEST: InvokeRequest = {
   callId: 'a',
@@ -45,15 +46,49 @@ function createUsual(id: number, invoke: ReturnType<typeof answer>): Route {
   return route;
 }
 
-function createHedge() {
-  const lost: number[] = [];
-  const hedge: Hedge = { take: () => true, lost: (ms) => void lost.push(ms) };
-  return { hedge, lost };
+const ALWAYS: Hedge = () => true;
+
+/** A budget whose books are kept: what is reserved, and what was counted as free, ms. */
+function createBooks(leastMs = 600_000) {
+  const spender = createSpender();
+  const { tryReserve, settle, spend } = createFreeFailures({ leastMs, nowMs: () => 0 });
+  const books = { reserved: 0, runs: 0, free: [] as number[] };
+  const reserve = (): number | undefined => {
+    const ms = tryReserve(spender);
+    if (ms === undefined) return undefined;
+    books.reserved += 1;
+    books.runs += 1;
+    return ms;
+  };
+  const reservedMs = reserve() ?? assert.fail('nothing is left of the budget');
+  return Object.assign(books, {
+    options: {
+      spender,
+      reservedMs,
+      freeFailures: {
+        tryReserve: reserve,
+        settle: (...of: Parameters<typeof settle>) => {
+          settle(...of);
+          if (of[1] > 0) books.reserved -= 1;
+          if (of[2] > 0) books.free.push(of[2]);
+        },
+        spend: (...of: Parameters<typeof spend>) => {
+          spend(...of);
+          books.free.push(of[1]);
+        },
+      },
+    },
+  });
 }
 
-function start(routes: readonly Route[], hedge?: Hedge, idempotent = true): Promise<Outcome> {
+function start(
+  routes: readonly Route[],
+  hedge?: Hedge,
+  { idempotent = true, books = createBooks() } = {},
+): Promise<Outcome> {
   const choices = routes.map((route, place) => ({ route, place }));
   return attempt(choices, REQUEST, {
+    ...books.options,
     timeoutMs: 1_000,
     idempotent,
     hedge,
@@ -75,8 +110,8 @@ describe('attempt', () => {
     const maybe = [createRoute(1, { invoke: refuse('maybe') }), createRoute(2)];
 
     const [failedOver, stopped, again] = await Promise.all([
-      start(routes, undefined, false),
-      start(maybe, undefined, false),
+      start(routes, undefined, { idempotent: false }),
+      start(maybe, undefined, { idempotent: false }),
       start(maybe),
     ]);
 
@@ -89,27 +124,27 @@ describe('attempt', () => {
   it('asks a second cloud when the first is slower than mostly, and takes its answer', async () => {
     const slow = createSlowCloud('slow');
     const routes = [createUsual(1, slow.invoke), createUsual(2, answer('quick'))];
-    const { hedge, lost } = createHedge();
+    const books = createBooks();
 
-    const outcome = answered(await start(routes, hedge));
+    const outcome = answered(await start(routes, ALWAYS, { books }));
     const inFlight = routes.map((route) => route.inFlight);
     slow.answer();
-    while (lost.length === 0) await new Promise(setImmediate);
+    while (books.free.length === 0) await new Promise(setImmediate);
 
     assert.equal(outcome.result.requestId, 'quick');
     assert.deepEqual(tries(outcome), [[1, 'HEDGED']]);
     assert.equal(outcome.failed[0]?.ran, 'maybe');
     // The first cloud is still at it, and known to be; what it took is counted when it has ended.
     assert.deepEqual(inFlight, [1, 0]);
-    assert.deepEqual([lost, routes[0]?.inFlight], [[7], 0]);
+    assert.deepEqual([books.free, books.reserved, routes[0]?.inFlight], [[7], 0, 0]);
   });
 
   it('takes the first’s answer when it comes before the second’s', async () => {
     const [slow, slower] = [createSlowCloud('slow'), createSlowCloud('slower')];
     const routes = [createUsual(1, slow.invoke), createUsual(2, slower.invoke)];
-    const { hedge, lost } = createHedge();
+    const books = createBooks();
 
-    const running = start(routes, hedge);
+    const running = start(routes, ALWAYS, { books });
     await slower.asked;
     slow.answer();
     const outcome = answered(await running);
@@ -118,8 +153,7 @@ describe('attempt', () => {
 
     assert.equal(outcome.result.requestId, 'slow');
     assert.deepEqual(tries(outcome), [[2, 'HEDGED']]);
-    // A run that got no answer is the cloud's failure, not the function's time.
-    assert.deepEqual(lost, []);
+    assert.equal(books.reserved, 0);
   });
 
   it('waits for the other when one of the two fails, and goes on when both do', async () => {
@@ -130,14 +164,13 @@ describe('attempt', () => {
       createUsual(2, refuse('no')),
       createUsual(3, answer('third')),
     ];
-    const { hedge, lost } = createHedge();
 
-    const running = start(oneFails, hedge);
+    const running = start(oneFails, ALWAYS);
     await failing.asked;
     failing.fail(new Error('on purpose'));
     while (oneFails[1]?.inFlight !== 0) await new Promise(setImmediate);
     slow.answer();
-    const [one, both] = [answered(await running), answered(await start(bothFail, hedge))];
+    const [one, both] = [answered(await running), answered(await start(bothFail, ALWAYS))];
 
     assert.equal(one.result.requestId, 'slow');
     assert.deepEqual(tries(one), [[2, 'INTERNAL']]);
@@ -146,7 +179,6 @@ describe('attempt', () => {
       [2, 'PROVIDER_UNAVAILABLE'],
       [1, 'PROVIDER_UNAVAILABLE'],
     ]);
-    assert.deepEqual(lost, []);
   });
 
   it('hedges only where it is asked for, where the usual time is known, and to a cloud that is up', async () => {
@@ -154,20 +186,48 @@ describe('attempt', () => {
     const unused = () => createUsual(2, () => assert.fail('a second run'));
     const down = unused();
     for (let failure = 0; failure < 3; failure += 1) down.circuit.failed(performance.now());
-    const { hedge } = createHedge();
 
     const outcomes = await Promise.all([
       start([createUsual(1, slow), unused()]),
-      start([createRoute(1, { invoke: slow }), unused()], hedge),
-      start([createUsual(1, slow), unused()], { ...hedge, take: () => false }),
-      start([createUsual(1, slow), down], hedge),
-      start([createUsual(1, slow)], hedge),
+      start([createRoute(1, { invoke: slow }), unused()], ALWAYS),
+      start([createUsual(1, slow), unused()], () => false),
+      start([createUsual(1, slow), down], ALWAYS),
+      start([createUsual(1, slow)], ALWAYS),
+      // All that may fail is reserved for the first.
+      start([createUsual(1, slow), unused()], ALWAYS, { books: createBooks(250) }),
     ]);
 
     for (const outcome of outcomes) {
       assert.equal(answered(outcome).result.requestId, 'slow');
       assert.deepEqual(outcome.failed, []);
     }
+  });
+
+  it('counts the time of each run that may have been one, also where another has answered', async () => {
+    const books = createBooks();
+    const routes = [
+      createRoute(1, { invoke: later(refuse('maybe'), SLOW_MS) }),
+      createRoute(2, { invoke: refuse('no') }),
+      createRoute(3),
+    ];
+
+    const outcome = answered(await start(routes, undefined, { books }));
+
+    assert.equal(outcome.choice.route.id, 3);
+    assert.deepEqual([books.free.length, books.reserved, books.runs], [1, 0, 2]);
+    assert.ok((books.free[0] ?? 0) >= SLOW_MS - 1, `${books.free}`);
+  });
+
+  it('begins no further run when nothing of the budget is left', async () => {
+    const books = createBooks(SLOW_MS / 2);
+    const routes = [
+      createRoute(1, { invoke: later(refuse('maybe'), SLOW_MS) }),
+      createRoute(2, { invoke: () => assert.fail('a second run') }),
+    ];
+
+    const outcome = await start(routes, undefined, { books });
+
+    assert.deepEqual([outcome.kind, books.reserved], ['unknown', 0]);
   });
 
   it('has one outcome whatever the clouds do, and each deployment in it once', async () => {
@@ -178,7 +238,9 @@ describe('attempt', () => {
       fc.asyncProperty(fc.array(invokes, { minLength: 1, maxLength: 4 }), async (clouds) => {
         const routes = clouds.map((invoke, index) => createUsual(index + 1, invoke));
 
-        const outcome = await start(routes, createHedge().hedge);
+        const books = createBooks();
+
+        const outcome = await start(routes, ALWAYS, { books });
 
         const listed = outcome.failed.map((one) => one.deployment);
         assert.equal(new Set(listed).size, listed.length);
@@ -188,6 +250,9 @@ describe('attempt', () => {
           assert.equal(listed.length, routes.length);
         }
         while (routes.some((route) => route.inFlight > 0)) await new Promise(setImmediate);
+        assert.equal(books.reserved, 0);
+        const free = outcome.failed.filter(({ ran }) => ran === 'maybe').length;
+        assert.ok(books.free.length <= free, `${books.free.length} of ${free}`);
       }),
       { numRuns: 60 },
     );

@@ -9,8 +9,11 @@ import {
 import type { Route } from '../../../broker/invocation/choose.ts';
 import { createCircuit } from '../../../broker/invocation/circuit.ts';
 import { createColdStarts } from '../../../broker/invocation/cold-starts.ts';
+import type { Spender } from '../../../broker/invocation/free-failures.ts';
 import { createLatency } from '../../../broker/invocation/latency.ts';
 import { createOverhead } from '../../../broker/invocation/overheads.ts';
+
+import type { Address } from '../../../contracts/libraries/keccak.ts';
 
 type Invoke = (request: InvokeRequest, signal: AbortSignal) => Promise<InvokeResult>;
 
@@ -46,6 +49,14 @@ export function createRoute(id: number, options: RouteOptions = {}): Route {
     overhead: createOverhead(),
     coldStarts: createColdStarts(),
   };
+}
+
+/** Function 1 of a publisher, whose calls may take a second. */
+export function createSpender(
+  of: { readonly functionId?: bigint; readonly owner?: Address; readonly timeoutMs?: number } = {},
+): Spender {
+  const { functionId = 1n, owner = `0x${'19'.repeat(20)}`, timeoutMs = 1_000 } = of;
+  return { label: `f${functionId}@1`, function: { owner }, version: { functionId, timeoutMs } };
 }
 
 /** Answers with the text, and says that it took so long. */

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { createFreeFailures } from '../../../broker/invocation/free-failures.ts';
 import { createLimits } from '../../../broker/invocation/limits.ts';
 
 const NONE = { payerRatePerSec: 0, payerConcurrency: 1_000, functionConcurrency: 1_000 };
@@ -50,24 +49,5 @@ describe('limits', () => {
     limits.enter('p', 1n);
 
     assert.throws(() => limits.enter('p', 1n), { retryAfterSec: 1 });
-  });
-});
-
-describe('free failures', () => {
-  it('end when a function has used its hour’s budget, and begin again with the next hour', () => {
-    let nowMs = 0;
-    const failures = createFreeFailures(1_000, () => nowMs);
-
-    failures.add(1n, 999);
-    failures.refuseFailing(1n, 'f');
-    failures.add(1n, 1);
-    assert.throws(() => failures.refuseFailing(1n, 'f'), {
-      code: 'FUNCTION_FAILING',
-      retryAfterSec: 3_600,
-    });
-    failures.refuseFailing(2n, 'g');
-    nowMs = 3_600_000;
-
-    failures.refuseFailing(1n, 'f');
   });
 });

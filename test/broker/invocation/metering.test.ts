@@ -9,11 +9,12 @@ import { attempt } from '../../../broker/invocation/attempt.ts';
 import type { Route } from '../../../broker/invocation/choose.ts';
 import { createColdStarts } from '../../../broker/invocation/cold-starts.ts';
 import { createDeadlines } from '../../../broker/invocation/deadlines.ts';
+import { createFreeFailures } from '../../../broker/invocation/free-failures.ts';
 import { billedMsOf } from '../../../broker/invocation/metering.ts';
 import { createOverhead, createOverheads } from '../../../broker/invocation/overheads.ts';
 import { createRequest, createSpec } from '../../adapters/conformance.ts';
 import { openProviders } from '../../adapters/fixtures/emulated-providers.ts';
-import { createRoute } from './in-process-cloud.ts';
+import { createRoute, createSpender } from './in-process-cloud.ts';
 
 const WORK_MS = 300;
 
@@ -75,7 +76,12 @@ describe('metering, a hostile function', function () {
   }
 
   async function run(route: Route) {
+    const spender = createSpender({ timeoutMs: 10_000 });
+    const freeFailures = createFreeFailures({ leastMs: 600_000, nowMs: () => 0 });
     const outcome = await attempt([{ route, place: 0 }], createRequest(), {
+      spender,
+      freeFailures,
+      reservedMs: freeFailures.tryReserve(spender) ?? 0,
       timeoutMs: 10_000,
       idempotent: false,
       deadlines: createDeadlines(new AbortController().signal),
