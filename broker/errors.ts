@@ -231,6 +231,11 @@ export const ERRORS = {
     'The signed Call names an epoch or version that is not in force',
     'ask GET /epochs/latest and sign again',
   ),
+  NONCE_USED: entry(
+    409,
+    'The nonce was used for a call already',
+    'make a fresh nonce, or repeat under an Idempotency-Key',
+  ),
   SIGN_IN_REFUSED: entry(400, 'The sign-in was refused', 'sign a fresh message'),
   NOT_GRANTED: entry(403, 'The caller has no grant for the function', 'ask its owner'),
   ACCOUNT_ONLY: entry(403, 'Not for service accounts', 'sign in with an account of the chain'),

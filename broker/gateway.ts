@@ -29,6 +29,7 @@ import { createJournal, type GroupSigner, type Journal } from './invocation/jour
 import { createLanes, type Lanes } from './invocation/lanes.ts';
 import { createLimits, type Limits } from './invocation/limits.ts';
 import { createLowBalance, type LowBalance } from './invocation/low-balance.ts';
+import { createSeenNonces, type SeenNonces } from './invocation/nonce.ts';
 import { createOverheads, type Overheads } from './invocation/overheads.ts';
 import type { LaneTotals, Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
@@ -55,6 +56,7 @@ export interface Gateway {
   readonly limits: Limits;
   readonly freeFailures: FreeFailures;
   readonly answers: Answers;
+  readonly seenNonces: SeenNonces;
   readonly beacon: Beacon;
   readonly deployments: Deployments;
   readonly overheads: Overheads;
@@ -170,6 +172,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     }),
     lowBalance: createLowBalance({ gateway: address, log, nowMs }),
     answers,
+    seenNonces: createSeenNonces(),
     beacon: createBeacon({
       chain,
       writer: account,

@@ -4,8 +4,8 @@ import { RpcProvider } from '../../contracts/chain/rpc.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { functionIdOf, functionVersionOf } from '../../contracts/libraries/names.ts';
 import type { PriceTerms } from '../../contracts/libraries/tariffs.ts';
+import type { CallChain } from './call-terms.ts';
 import type { GatewayDocument } from './connection.ts';
-import type { CallChain } from './sign-call.ts';
 
 /** A key's state is asked again after so long, ms: a retired key must be seen. */
 const KEY_CACHE_MS = 60_000;
@@ -87,7 +87,16 @@ export function createChainReader(
   const token = ask(contracts.token, TOKEN);
   const keys = new Map<string, { isInForce: boolean; atMs: number }>();
   const terms = new Map<Hex, PriceTerms>();
+  const functions = new Map<Hex, bigint>();
 
+  const priceTerms = async (functionVersion: Hex): Promise<PriceTerms | undefined> => {
+    const known = terms.get(functionVersion);
+    if (known) return known;
+    const found = parseTerms(await registry('priceTermsOf', functionVersion));
+    // Versions are immutable, so what was read once stays true.
+    if (found) terms.set(functionVersion, found);
+    return found;
+  };
   return {
     chainId: document.chainId,
     contracts,
@@ -100,13 +109,15 @@ export function createChainReader(
       keys.set(`${key} ${gateway}`, { isInForce, atMs: Date.now() });
       return isInForce;
     },
-    priceTerms: async (functionVersion) => {
-      const known = terms.get(functionVersion);
-      if (known) return known;
-      const found = parseTerms(await registry('priceTermsOf', functionVersion));
-      // Versions are immutable, so what was read once stays true.
-      if (found) terms.set(functionVersion, found);
-      return found;
+    priceTerms,
+    functionOf: async (functionVersion) => {
+      const known = functions.get(functionVersion);
+      if (known !== undefined) return known;
+      // Of a version that was never published the contract says nothing but an error.
+      if (!(await priceTerms(functionVersion))) return undefined;
+      const { functionId } = await registry('versionOf', functionVersion);
+      functions.set(functionVersion, functionId);
+      return functionId;
     },
     functionVersion: async (name) => {
       const { owner, name: own, reference } = splitName(name);

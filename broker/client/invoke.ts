@@ -1,5 +1,6 @@
 // Calling a function and paying for it: the request, the vouchers that it needs, and the receipts that come before each new one.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { type CallChain, createCallTerms } from './call-terms.ts';
 import type { CommittedRequest } from './commitments.ts';
 import type { Connection, RequestOptions } from './connection.ts';
 import { DefaasClientError, readProblem } from './errors.ts';
@@ -14,11 +15,12 @@ import {
   signVoucher,
   voucherHeader,
 } from './lane.ts';
+import { ownNonce } from './own-calls.ts';
 import { readHex, readUnits } from './parse.ts';
 import { fetchReceipts, type ReceiptDocument } from './receipts.ts';
 import type { Session } from './session.ts';
-import { type CallChain, type CallSigner, createCallSigner } from './sign-call.ts';
-import { type ReceiptChain, verifyReceipt } from './verify-receipt.ts';
+import { type CallSigner, createCallSigner } from './sign-call.ts';
+import { verifyReceipt } from './verify-receipt.ts';
 
 /** What one step of the ceiling is, base units: 0.10 of a token with 6 decimals. */
 export const STEP_UNITS = 100_000n;
@@ -86,9 +88,13 @@ export interface Caller {
   acknowledge(): Promise<void>;
 }
 
-interface AnyCallerOptions {
-  /** Signed in with the lane's key. */
+export interface CallerOptions {
+  /** Signed in with the lane's key; it marks the calls as the lane's own (`ownCallsKey`). */
   readonly session: Session;
+  /** What is called, and what it may cost, by the chain itself. */
+  readonly chain: CallChain;
+  /** As the lane was opened: with `signed`, the key signs every Call, and calls need no token. */
+  readonly mode?: 'prepaid' | 'signed';
   readonly memory?: LaneMemory;
   /**
    * How far a voucher goes beyond the receipts that were checked, base units, for each call under way: what a lying gateway could take.
@@ -99,22 +105,19 @@ interface AnyCallerOptions {
   readonly onReceipt?: (receipt: ReceiptDocument) => void | Promise<void>;
 }
 
-/** The lane's mode, as it was opened: with `signed`, the key signs every Call, and calls need no token. */
-export type CallerOptions = AnyCallerOptions &
-  (
-    | { readonly mode?: 'prepaid'; readonly chain: ReceiptChain }
-    | { readonly mode: 'signed'; readonly chain: CallChain }
-  );
-
 /** Makes a caller that pays from the session's lane. One voucher covers many calls; before each next one all receipts are checked. */
 export function createCaller(options: CallerOptions): Caller {
   const { session, chain, memory = createLaneMemory() } = options;
-  const { connection, key, lane } = session;
+  const { connection, key, lane, ownCallsKey } = session;
   if (!lane) throw new TypeError('a caller needs a session with a lane');
+  if (!ownCallsKey) {
+    throw new TypeError('a key that cannot be exported needs ownCallsKey in its session’s options');
+  }
+  const terms = createCallTerms(chain);
   const stepUnits = options.stepUnits ?? (options.mode === 'signed' ? 0n : STEP_UNITS);
   const signer =
     options.mode === 'signed'
-      ? createCallSigner({ connection, key, lane, chain: options.chain })
+      ? createCallSigner({ connection, key, lane, chain, ownCallsKey })
       : undefined;
   /** Signed lanes: the most that calls may cost which are under way, and which are answered but whose receipts are not checked. */
   const inFlight = new Map<string, bigint>();
@@ -220,15 +223,15 @@ export function createCaller(options: CallerOptions): Caller {
       idempotencyKey: request.idempotencyKey,
       maxPriceUnits: request.maxPriceUnits,
     };
-    const worstUnits = await by.worstUnits(call);
+    const { worstUnits } = await terms.of(request.function);
     const place = crypto.randomUUID();
     inFlight.set(place, worstUnits);
-    let signedCall = await by.header(call);
+    let signedCall = await by.sign(call);
     try {
       for (let tries = 1; ; tries += 1) {
         await coverOpen();
         const headers = headersOf(request);
-        headers.set('defaas-call', signedCall);
+        headers.set('defaas-call', signedCall.header);
         headers.set('defaas-voucher', await newestVoucher());
         const response = await connection.send(...requestOf(request, headers));
         const receipt = receiptLine(response);
@@ -243,7 +246,7 @@ export function createCaller(options: CallerOptions): Caller {
         if (shortageIn(error)?.reason === 'ceiling') await raiseToOpen();
         else if (error.code === 'CALL_STALE') {
           by.forget();
-          signedCall = await by.header(call);
+          signedCall = await by.sign(call);
         } else throw error;
       }
     } finally {
@@ -253,8 +256,15 @@ export function createCaller(options: CallerOptions): Caller {
 
   const invokePrepaid = async (request: KeyedRequest): Promise<InvokeReply> => {
     if (memory.read().ceilingUnits === 0n) await raise({ ceilingUnits: 0n, needUnits: 1n });
+    const { functionId, worstUnits } = await terms.of(request.function);
+    const { maxPriceUnits: allowedUnits = worstUnits } = request;
+    const maxPriceUnits = allowedUnits < worstUnits ? allowedUnits : worstUnits;
+    const named = { functionId, maxPriceUnits };
+    const nonce = ownNonce(ownCallsKey, named, request.idempotencyKey);
     for (let raises = 0; ; raises += 1) {
       const headers = headersOf(request);
+      headers.set('defaas-nonce', nonce);
+      headers.set('defaas-max-price', `${maxPriceUnits}`);
       headers.set('defaas-voucher', await newestVoucher());
       const response = await session.send(...requestOf(request, headers));
       const receipt = receiptLine(response);
@@ -275,6 +285,8 @@ export function createCaller(options: CallerOptions): Caller {
 
   const invoke: Caller['invoke'] = async (given) => {
     const request = withKey(given);
+    // Before anything is asked for it: what is not a path below a function is not called.
+    targetOf(request);
     if (signer) return invokeSigned(request, signer);
     callsUnderWay += 1;
     try {

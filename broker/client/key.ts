@@ -7,12 +7,18 @@ import {
   messageOf,
   TYPES,
 } from '../../contracts/libraries/typed-data.ts';
+import { ownCallsKey } from './own-calls.ts';
 
 export type Key = Hex | Signer;
 
 export interface KeySigner {
   /** Lower-case. */
   readonly address: Address;
+  /**
+   * Marks the key's own calls (`own-calls.ts`), 32 bytes; undefined where the private key is not at
+   * hand.
+   */
+  readonly ownCallsKey: Hex | undefined;
   /** A text, by ERC-191. */
   signText(text: string): Promise<Hex>;
   /** Typed data, by EIP-712. */
@@ -24,8 +30,10 @@ export async function createKeySigner(key: Key): Promise<KeySigner> {
   const signer = typeof key === 'string' ? new Wallet(key) : key;
   // Safe, here and below: ethers types hex as string.
   const address = (await signer.getAddress()).toLowerCase() as Address;
+  const privateKey = 'privateKey' in signer ? (signer.privateKey as Hex) : undefined;
   return {
     address,
+    ownCallsKey: privateKey && ownCallsKey(privateKey),
     signText: async (text) => (await signer.signMessage(text)) as Hex,
     sign: async (domain, type, message) =>
       (await signer.signTypedData(

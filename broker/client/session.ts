@@ -1,4 +1,5 @@
 // A signed-in connection: it signs in when it has to, sends the token along, and renews it before it ends or when it is refused.
+import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { Connection, RequestOptions } from './connection.ts';
 import { createDpopKey, type DpopKey } from './dpop.ts';
 import { readProblem } from './errors.ts';
@@ -20,6 +21,8 @@ export interface Session extends TokenSender {
   readonly connection: Connection;
   readonly key: KeySigner;
   readonly lane: LaneName | undefined;
+  /** Marks the lane's own calls; undefined where neither the key nor its holder gives one. */
+  readonly ownCallsKey: Hex | undefined;
 }
 
 export interface TokenOptions {
@@ -40,6 +43,13 @@ export interface SessionOptions extends TokenOptions {
   readonly key: Key;
   /** The lane to spend from; without one the session cannot invoke. */
   readonly lane?: LaneName;
+  /**
+   * 32 bytes that mark the lane's own calls (`own-calls.ts`), for a key that cannot be exported,
+   * such as a browser wallet's: kept as
+   * secret as the key, and shared by all who spend from the lane. Left out for a private key, which
+   * gives its own.
+   */
+  readonly ownCallsKey?: Hex;
 }
 
 /** Nothing is sent until the first request. */
@@ -47,7 +57,8 @@ export async function createSession(options: SessionOptions): Promise<Session> {
   const { connection, lane } = options;
   const key = await createKeySigner(options.key);
   const sender = createTokenSender(options, (dpop) => signIn(connection, key, lane, dpop));
-  return { connection, key, lane, ...sender };
+  const ownCallsKey = options.ownCallsKey ?? key.ownCallsKey;
+  return { connection, key, lane, ownCallsKey, ...sender };
 }
 
 /** Sends a token along, which `obtain` gets, and gets another before it ends or when it is refused. */

@@ -1,26 +1,23 @@
 // Signing Calls for a `signed` lane: what is called, on which input, for how much at most, by which epoch's draw (contracts.md 6.2).
 import { type Hex, toHex } from '../../contracts/libraries/keccak.ts';
 import { type Call, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
-import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import { textToBase64Url } from './base64url.ts';
+import { type CallChain, createCallTerms } from './call-terms.ts';
 import { type CommittedRequest, commitRequest } from './commitments.ts';
 import type { Connection } from './connection.ts';
 import { DefaasClientError } from './errors.ts';
 import type { KeySigner } from './key.ts';
+import { ownNonce } from './own-calls.ts';
 import { readCount, readJson } from './parse.ts';
 import type { LaneName } from './sign-in.ts';
-import { callNonce, type ReceiptChain } from './verify-receipt.ts';
 
-/** How long an epoch and an alias are used before they are asked for again, ms; the gateway takes epochs of up to 10 minutes. */
+/**
+ * How long an epoch is used before it is asked for again, ms; the gateway takes epochs of up to 10
+ * minutes.
+ */
 const FRESH_MS = 120_000;
 /** How far beyond the version's timeout a Call may be answered, seconds: failovers, and clocks apart. */
 const DEADLINE_SLACK_SEC = 120;
-
-/** What of the chain a Call is made of; `chain-reader.ts` asks it by RPC, so that the gateway cannot choose the version. */
-export interface CallChain extends ReceiptChain {
-  /** The version behind `owner/name[@version|alias]`, owner an address or a label. It may never have been published. */
-  functionVersion(name: string): Promise<Hex>;
-}
 
 export interface CallToSign {
   readonly function: string;
@@ -29,11 +26,17 @@ export interface CallToSign {
   readonly maxPriceUnits: bigint | undefined;
 }
 
+/** A signed Call, and what its nonce was made for. */
+export interface MadeCall {
+  readonly call: Call;
+  readonly functionId: bigint;
+  /** The value of a `Defaas-Call` header. */
+  readonly header: string;
+}
+
 export interface CallSigner {
-  /** The most that a call of the function can cost, base units. @throws FUNCTION_UNKNOWN, PRICE_ABOVE_MAX */
-  worstUnits(call: Pick<CallToSign, 'function' | 'maxPriceUnits'>): Promise<bigint>;
-  /** The value of a `Defaas-Call` header. @throws FUNCTION_UNKNOWN, PRICE_ABOVE_MAX, and what the gateway says of its epochs */
-  header(call: CallToSign): Promise<string>;
+  /** @throws FUNCTION_UNKNOWN, PRICE_ABOVE_MAX, and what the gateway says of its epochs */
+  sign(call: CallToSign): Promise<MadeCall>;
   /** Forgets epochs and aliases: the gateway has said that they are not in force any more. */
   forget(): void;
 }
@@ -43,18 +46,13 @@ export function createCallSigner(options: {
   readonly key: KeySigner;
   readonly lane: LaneName;
   readonly chain: CallChain;
+  /** Marks the lane's own calls. */
+  readonly ownCallsKey: Hex;
 }): CallSigner {
-  const { connection, key, lane, chain } = options;
-  const versions = new Map<string, { readonly hash: Hex; readonly atMs: number }>();
+  const { connection, key, lane, ownCallsKey } = options;
+  const terms = createCallTerms(options.chain);
   const epochs = new Map<Hex, { readonly epoch: number; readonly atMs: number }>();
 
-  const versionOf = async (name: string): Promise<Hex> => {
-    const known = versions.get(name);
-    if (known && Date.now() - known.atMs < FRESH_MS) return known.hash;
-    const hash = await chain.functionVersion(name);
-    versions.set(name, { hash, atMs: Date.now() });
-    return hash;
-  };
   const epochOf = async (version: Hex): Promise<number> => {
     const known = epochs.get(version);
     if (known && Date.now() - known.atMs < FRESH_MS) return known.epoch;
@@ -63,53 +61,37 @@ export function createCallSigner(options: {
     epochs.set(version, { epoch, atMs: Date.now() });
     return epoch;
   };
-  const termsOf = async (call: Pick<CallToSign, 'function' | 'maxPriceUnits'>) => {
-    const functionVersion = await versionOf(call.function);
-    const terms = await chain.priceTerms(functionVersion);
-    if (!terms) {
-      throw new DefaasClientError('FUNCTION_UNKNOWN', `no function ${call.function} on this chain`);
-    }
-    const { memoryMiB, timeoutMs } = terms;
-    const worst = priceOf({ status: 200, billedMs: timeoutMs, memoryMiB }, terms);
-    if (call.maxPriceUnits !== undefined && worst > call.maxPriceUnits) {
-      throw new DefaasClientError(
-        'PRICE_ABOVE_MAX',
-        `${call.function} may cost ${worst} units, allowed are ${call.maxPriceUnits}; allow more`,
-      );
-    }
-    return { functionVersion, worst, timeoutMs };
-  };
-
   return {
-    worstUnits: async (call) => (await termsOf(call)).worst,
-    header: async (asked) => {
-      const { functionVersion, worst, timeoutMs } = await termsOf(asked);
+    sign: async (asked) => {
+      const { functionVersion, functionId, worstUnits, timeoutMs } = await terms.of(asked.function);
+      const { maxPriceUnits = worstUnits } = asked;
+      if (worstUnits > maxPriceUnits) {
+        throw new DefaasClientError(
+          'PRICE_ABOVE_MAX',
+          `${asked.function} may cost ${worstUnits} units, allowed are ${maxPriceUnits}; allow more`,
+        );
+      }
+      const named = { functionId, maxPriceUnits: worstUnits };
       const salt = toHex(crypto.getRandomValues(new Uint8Array(32)));
       const call: Call = {
         payer: lane.payer,
         gateway: connection.document.gateway,
         signer: lane.signer,
-        nonce: callNonce(asked.idempotencyKey),
+        nonce: ownNonce(ownCallsKey, named, asked.idempotencyKey),
         functionVersion,
         input: await commitRequest(salt, asked.request),
-        maxPrice: worst,
+        maxPrice: worstUnits,
         deadlineSec:
           Math.floor(Date.now() / 1000) + Math.ceil(timeoutMs / 1000) + DEADLINE_SLACK_SEC,
         beacon: await epochOf(functionVersion),
         authority: NO_AUTHORITY,
       };
       const signature = await key.sign(connection.domain, 'Call', call);
-      return textToBase64Url(
-        JSON.stringify({
-          ...call,
-          maxPrice: `${call.maxPrice}`,
-          salt,
-          signature,
-        }),
-      );
+      const text = JSON.stringify({ ...call, maxPrice: `${call.maxPrice}`, salt, signature });
+      return { call, functionId, header: textToBase64Url(text) };
     },
     forget: () => {
-      versions.clear();
+      terms.forget();
       epochs.clear();
     },
   };

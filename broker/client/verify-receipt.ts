@@ -1,7 +1,12 @@
 // What a payer checks of a receipt before it signs for more: that it is what it says, signed by the gateway, and not too dear.
-import { type Address, type Hex, keccak256Hex } from '../../contracts/libraries/keccak.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
-import { hashCall, hashExecution, hashReceipt } from '../../contracts/libraries/receipts.ts';
+import {
+  type Call,
+  hashCall,
+  hashExecution,
+  hashReceipt,
+} from '../../contracts/libraries/receipts.ts';
 import { type PriceTerms, priceOf } from '../../contracts/libraries/tariffs.ts';
 import {
   type Eip712Domain,
@@ -12,6 +17,7 @@ import { recoverAddress } from '../../contracts/signatures.ts';
 import { type CommittedRequest, commitAnswer, commitRequest } from './commitments.ts';
 import { DefaasClientError } from './errors.ts';
 import type { LaneRecord } from './lane.ts';
+import { isNonceOfKey, isOwnNonce } from './own-calls.ts';
 import type { ReceiptDocument } from './receipts.ts';
 import type { LaneName } from './sign-in.ts';
 
@@ -19,6 +25,8 @@ import type { LaneName } from './sign-in.ts';
 export interface ReceiptChain {
   isKeyInForce(key: Address, gateway: Address): Promise<boolean>;
   priceTerms(functionVersion: Hex): Promise<PriceTerms | undefined>;
+  /** The function that a version is of; undefined while it is not published. */
+  functionOf(functionVersion: Hex): Promise<bigint | undefined>;
 }
 
 export interface ReceiptExpectations {
@@ -35,7 +43,9 @@ export interface ReceiptExpectations {
   /** The version that was called, and the most it might cost. */
   readonly functionVersion?: Hex | undefined;
   readonly maxPriceUnits?: bigint | undefined;
-  /** The call's own `Idempotency-Key`: the gateway must not have chosen the nonce, which decides the draw. */
+  /** The key of the lane's own calls: a call of nobody's is not paid. */
+  readonly ownCallsKey?: Hex | undefined;
+  /** The call's own `Idempotency-Key`; only with `ownCallsKey`. */
   readonly idempotencyKey?: string;
   /** What was sent and what came back. */
   readonly request?: CommittedRequest;
@@ -105,16 +115,24 @@ export async function verifyReceipt(
   if (!terms) return refuse('is for a version that was never published');
   const price = priceOf(execution, terms);
   if (receipt.price > price) refuse(`costs ${receipt.price}, by the tariff ${price}`);
-  const { idempotencyKey } = expected;
-  if (idempotencyKey !== undefined && call.nonce !== callNonce(idempotencyKey)) {
-    refuse('has another nonce than the call’s Idempotency-Key gives');
-  }
+  await verifyOwner(call, expected, refuse);
   await verifyBodies(document, expected, refuse);
 }
 
-/** `Call.nonce` of a call with this `Idempotency-Key`: its keccak256. */
-export function callNonce(idempotencyKey: string): Hex {
-  return keccak256Hex(new TextEncoder().encode(idempotencyKey));
+/** That the lane's owner has made the call: the nonce, for this function and maximum price. */
+async function verifyOwner(
+  call: Call,
+  { ownCallsKey, idempotencyKey, chain }: ReceiptExpectations,
+  refuse: (why: string) => never,
+): Promise<void> {
+  if (ownCallsKey === undefined) return;
+  const functionId = (await chain.functionOf(call.functionVersion)) ?? 0n;
+  if (!isOwnNonce(ownCallsKey, call.nonce, { functionId, maxPriceUnits: call.maxPrice })) {
+    refuse('is of a call that nobody with the lane’s key has made');
+  }
+  if (idempotencyKey !== undefined && !isNonceOfKey(ownCallsKey, call.nonce, idempotencyKey)) {
+    refuse('has another nonce than the call’s Idempotency-Key gives');
+  }
 }
 
 async function verifyBodies(

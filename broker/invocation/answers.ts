@@ -14,6 +14,8 @@ const KEPT_MS = 24 * 3_600_000;
 /** Larger bodies lie in files. */
 const MAX_LEDGER_BYTES = 256 * 1024;
 const EXPIRE_EVERY_MS = 60_000;
+/** Of a nonce, what names the call: `0x` and 16 bytes. */
+const NAME_CHARACTERS = 34;
 
 /** Another with each attempt of one and the same caller. */
 const OF_THE_WAY = new Set(['date', 'traceparent', 'tracestate']);
@@ -108,9 +110,12 @@ export function createAnswers(options: AnswersOptions): Answers {
     once: ({ invocation, caller, target, key }, run) => {
       const functionId = target.function.id.toString(16);
       const { signed } = caller;
-      // A nonce is unique in its lane, whatever the function (contracts.md section 4); it comes of the key, where there is one.
+      // The first half of a nonce names the call in its lane, whatever the function; a client makes
+      // it of the key, where there is
+      // one. The second half is another when the same call is signed again for another maximum
+      // price.
       const scope = signed
-        ? hashOf(caller.payer, caller.signer, `${signed.call.nonce}`)
+        ? hashOf(caller.payer, caller.signer, signed.call.nonce.slice(0, NAME_CHARACTERS))
         : hashOf(
             caller.payer,
             functionId,

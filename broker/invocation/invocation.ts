@@ -31,6 +31,8 @@ export interface Invocation {
   /** `<ceiling>:<signature>` as it came in `Defaas-Voucher`. */
   readonly voucher: string | undefined;
   readonly idempotencyKey: string | undefined;
+  /** The payer's own, as `Defaas-Nonce` says it: what `Call.nonce` is; made for `maxPriceUnits`. */
+  readonly nonce: Hex | undefined;
   readonly maxPriceUnits: bigint | undefined;
   /** As `Defaas-Routing` says; it narrows what the version says. */
   readonly routing?: Routing | undefined;

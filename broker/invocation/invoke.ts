@@ -1,7 +1,7 @@
 // The way of one call, read top to bottom: authenticate, resolve, authorize, hold, choose, attempt, price, record, reply.
 import type { InvokeRequest } from '../../adapters/provider.ts';
 import type { FunctionVersion } from '../../contracts/chain.ts';
-import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { type Hex, toHex } from '../../contracts/libraries/keccak.ts';
 import { type Call, hashCall, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import { DefaasError } from '../errors.ts';
@@ -16,7 +16,6 @@ import { paysCallers } from './daily-limits.ts';
 import { type Hold, holdMoney, sponsorEmpty } from './hold.ts';
 import type { Answer, Caller, Invocation, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
-import { nonceOf } from './nonce.ts';
 import { drawBytes } from './random.ts';
 import { record } from './record.ts';
 import { replyHeaders } from './reply.ts';
@@ -70,6 +69,12 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
   const leave = gateway.limits.enter(caller.payer, version.functionId);
   let hold: Hold | undefined;
   let reservedMs = 0;
+  // Whoever calls at a sponsor's expense makes no nonce of the sponsor's.
+  const nonce = caller.sponsored ? undefined : invocation.nonce;
+  // Under a key the first answer comes again.
+  const unkeyed = keyed === undefined ? nonce : undefined;
+  let isBegun = false;
+  let isCharged = false;
   try {
     hold = holdMoney(gateway, caller, target, maxPriceUnits);
     const { lane, daily } = hold;
@@ -87,6 +92,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
         target,
         lane,
         input: commitRequest(salt, invocation.method, invocation.target, invocation.body),
+        nonce,
         maxPriceUnits,
         epoch: draw.epoch,
       });
@@ -99,6 +105,8 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     );
     refuseExcluded(target, choices);
     refuseTooLarge(invocation, choices);
+    if (unkeyed !== undefined) gateway.seenNonces.begin(unkeyed);
+    isBegun = true;
     keyed?.began();
     const forFirst = reservedMs;
     // From here on each run settles its own.
@@ -135,9 +143,11 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     // What was paid raises what may fail; an answer too late to be paid is as free as a failure. A function that costs nothing has neither.
     if (answer.receipt.priceUnits > 0n) freeFailures.charge(target, answeredMs(outcome));
     else if (maxPriceUnits > 0n) freeFailures.spend(target, answeredMs(outcome));
+    isCharged = answer.receipt.priceUnits > 0n;
     return withBalance(gateway, caller, hold, answer);
   } finally {
     if (reservedMs > 0) freeFailures.settle(target, reservedMs, 0, false);
+    if (unkeyed !== undefined && isBegun && !isCharged) gateway.seenNonces.forget(unkeyed);
     hold?.release();
     leave();
   }
@@ -285,6 +295,7 @@ function callFor(of: {
   readonly target: Target;
   readonly lane: LaneState;
   readonly input: Hex;
+  readonly nonce: Hex | undefined;
   readonly maxPriceUnits: bigint;
   readonly epoch: number;
 }): Call {
@@ -294,10 +305,11 @@ function callFor(of: {
     payer: lane.payer,
     gateway: of.gateway.address,
     signer: lane.signer,
-    nonce: nonceOf(invocation.idempotencyKey),
+    nonce: of.nonce ?? toHex(drawBytes(32)),
     functionVersion: target.version.functionVersion,
     input: of.input,
-    maxPrice: of.maxPriceUnits,
+    // The nonce holds for the maximum price that it was made for, and for no other.
+    maxPrice: (of.nonce && invocation.maxPriceUnits) ?? of.maxPriceUnits,
     deadlineSec: nowSec + Math.ceil(target.version.timeoutMs / 1000) + DEADLINE_SLACK_SEC,
     beacon: of.epoch,
     authority: NO_AUTHORITY,

@@ -9,7 +9,6 @@ import type { Gateway } from '../gateway.ts';
 import type { Draw } from './beacon.ts';
 import { commitRequest } from './commitments.ts';
 import type { Invocation } from './invocation.ts';
-import { nonceOf } from './nonce.ts';
 import type { Target } from './resolve.ts';
 
 /** Mode of a lane whose key signs every Call (contracts.md 3). */
@@ -34,7 +33,8 @@ export interface SignedCall {
 /**
  * Reads and checks a `Defaas-Call` header: base64url of JSON with the Call's fields, `salt` and `signature`; maxPrice is decimal
  * text. One native recover; no token is needed beside it.
- * @throws DefaasError CALL_INVALID     another form, lane, gateway, input, nonce, deadline or signer, or a prepaid lane
+ * @throws DefaasError CALL_INVALID     another form, lane, gateway, input, deadline or signer, or a
+ * prepaid lane
  * @throws DefaasError CALL_STALE       its epoch or version is not in force (any more): sign again
  * @throws DefaasError PRICE_ABOVE_MAX  the version may cost more than the Call allows
  */
@@ -48,10 +48,6 @@ export async function verifySignedCall(
   if (call.gateway !== gateway.address) throw invalid(`it is for the gateway ${call.gateway}`);
   if (call.functionVersion !== target.version.functionVersion) {
     throw stale(`it is for another version than ${target.label}`);
-  }
-  const { idempotencyKey } = invocation;
-  if (idempotencyKey !== undefined && call.nonce !== nonceOf(idempotencyKey)) {
-    throw invalid('its nonce is not that of the Idempotency-Key');
   }
   refuseDeadline(call, target, gateway.nowMs() / 1000);
   refusePrice(call, target);

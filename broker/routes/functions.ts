@@ -1,17 +1,19 @@
 // ANY /functions/{owner}/{name}[@version][/path]: an HTTP request or a CloudEvent becomes an Invocation, its Answer a reply.
 // Below Fastify, whose share of a request is 50 us of CPU: of all requests these are the many.
 import { randomUUID } from 'node:crypto';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError, ERRORS, problemOf, toDefaasError } from '../errors.ts';
 import { eventOf, mayBeEvent } from '../events/codec.ts';
 import type { Gateway } from '../gateway.ts';
 import { corsHeaders, isPreflight } from '../invocation/cors.ts';
 import type { Answer, Headers, Invocation } from '../invocation/invocation.ts';
 import { invoke } from '../invocation/invoke.ts';
+import { readNonce } from '../invocation/nonce.ts';
 import { confined, forwardedHeaders } from '../invocation/reply.ts';
 import { resolveTarget } from '../invocation/resolve.ts';
 import { readRouting } from '../invocation/routing.ts';
 import { credentialIn } from './bearer.ts';
-import type { IncomingCall, RequestHead } from './incoming-call.ts';
+import { type IncomingCall, NONCE_HEADER, type RequestHead } from './incoming-call.ts';
 import { problemReply } from './problem.ts';
 
 const NO_BODY = new Uint8Array();
@@ -155,7 +157,7 @@ function callIn(
       signedCall: single(head, 'defaas-call'),
       voucher: single(head, 'defaas-voucher'),
       idempotencyKey: keyIn(head),
-      maxPriceUnits: maxPriceOf(single(head, 'defaas-max-price')),
+      ...nonceAndPriceIn(head),
       routing: routing === undefined ? undefined : readRouting(routing),
     };
   } catch (error) {
@@ -164,12 +166,17 @@ function callIn(
 }
 
 /** An event names its call, where no key does. */
-function invocationOf({ id, asked }: Exchange, body: Uint8Array): Invocation {
+function invocationOf(
+  { id, asked, call: { nonce: apart } }: Exchange,
+  body: Uint8Array,
+): Invocation {
   const { call, headers } = asked;
   const event = asked.mayBeEvent ? eventOf(headers, body) : undefined;
   if (call instanceof DefaasError) throw call;
   const idempotencyKey = call.idempotencyKey ?? (event && `${event.source}\n${event.id}`);
-  return { id, ...call, idempotencyKey, body };
+  // Of its form: only such a one is read apart from its head.
+  const nonce = (apart as Hex | undefined) ?? call.nonce;
+  return { id, ...call, idempotencyKey, nonce, body };
 }
 
 function sendAnswer(exchange: Exchange, answer: Answer): void {
@@ -251,6 +258,18 @@ function keyIn(call: RequestHead): string | undefined {
     at % 2 === 0 && text.toLowerCase() === 'idempotency-key';
   if (key !== '' && call.rawHeaders.filter(isKey).length === 1) return key;
   throw new DefaasError('REQUEST_INVALID', 'Idempotency-Key is empty or came twice, send one');
+}
+
+/** @throws DefaasError REQUEST_INVALID  a nonce without the maximum price that it was made for */
+function nonceAndPriceIn(head: RequestHead): Pick<Invocation, 'nonce' | 'maxPriceUnits'> {
+  const maxPriceUnits = maxPriceOf(single(head, 'defaas-max-price'));
+  const text = single(head, NONCE_HEADER);
+  if (text === undefined) return { nonce: undefined, maxPriceUnits };
+  if (maxPriceUnits !== undefined) return { nonce: readNonce(text), maxPriceUnits };
+  throw new DefaasError(
+    'REQUEST_INVALID',
+    'Defaas-Nonce came without the maximum price that it was made for, send Defaas-Max-Price',
+  );
 }
 
 function maxPriceOf(text: string | undefined): bigint | undefined {

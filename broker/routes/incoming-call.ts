@@ -15,8 +15,13 @@ export interface RequestHead {
   readonly rawHeaders: readonly string[];
 }
 
+/** The header of a call's nonce, 32 bytes in hex: another with each call, so it is read apart. */
+export const NONCE_HEADER = 'defaas-nonce';
+
 /** A request whose head has been read: its body, and how it is answered. */
 export interface IncomingCall {
+  /** Its nonce, where the rest of its head has been read before; else the head says it. */
+  readonly nonce: string | undefined;
   /** The caller has gone: nobody reads a reply. */
   readonly isGone: boolean;
   /** The whole body, at once where it is there. @throws DefaasError BODY_TOO_LARGE, REQUEST_INVALID */
@@ -46,6 +51,7 @@ export function incomingCall(
   options: CallOptions,
 ): IncomingCall {
   return {
+    nonce: undefined,
     get isGone() {
       return response.destroyed;
     },

@@ -1,12 +1,13 @@
 // Calls in their plainest form, straight from the socket: one whole request in one piece, written so that it can be read in one way
 // only. All else, a head that comes in two pieces already, is Node's, and so is the connection from then on. Of the many calls nearly
 // all are plain, and Node's parser, streams and messages are a fifth of the CPU that a call costs (bench http, in one run: 395 -> 305 us).
-// On a connection mostly the same head comes again, byte for byte: it is read once.
+// On a connection mostly the same head comes again, byte for byte but for the call's nonce: it is
+// read once.
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { atEndOfTurn } from '../../adapters/end-of-turn.ts';
 import { HEADER_LINES, headersIn, headerText, piecesOf } from '../../adapters/http-message.ts';
-import { BODYLESS, type IncomingCall, type RequestHead } from './incoming-call.ts';
+import { BODYLESS, type IncomingCall, NONCE_HEADER, type RequestHead } from './incoming-call.ts';
 import type { SlowClients } from './slow-clients.ts';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
@@ -17,6 +18,13 @@ const PLAIN_HEAD = new RegExp(
   `^(?:GET|POST|PUT|PATCH|DELETE) /functions/[!-~]+ HTTP/1\\.1${HEADER_LINES}$`,
 );
 const PLAIN_LENGTH = /^\d{1,9}$/;
+/** The line of a call's nonce, as our client writes it, and the characters of the nonce. */
+const NONCE_LINE = Buffer.from(`\r\n${NONCE_HEADER}: 0x`);
+const NONCE_CHARACTERS = 66;
+const DIGIT_0 = 0x30;
+const DIGIT_9 = 0x39;
+const DIGIT_A = 0x61;
+const DIGIT_F = 0x66;
 /** What changes how the rest is to be read or what becomes of the connection, and what Node makes a list of. */
 const NOT_PLAIN = new Set([
   'expect',
@@ -80,6 +88,8 @@ export function createPlainLane<Asked>(options: PlainLaneOptions<Asked>): PlainL
 interface KnownHead<Asked> {
   /** With the empty line. */
   readonly bytes: Buffer;
+  /** Where in it the nonce begins, which is another with each call; -1 where it has none. */
+  readonly nonceAt: number;
   readonly bodyBytes: number;
   readonly asked: Asked;
 }
@@ -176,12 +186,15 @@ class Connection<Asked> {
     }
     this.#state = 'running';
     const body = chunk.subarray(head.bytes.length);
-    this.#options.begin({ asked: head.asked, call: new PlainCall(body, this) });
+    const { nonceAt, asked } = head;
+    const nonce =
+      nonceAt < 0 ? undefined : chunk.toString('latin1', nonceAt, nonceAt + NONCE_CHARACTERS);
+    this.#options.begin({ asked, call: new PlainCall(body, nonce, this) });
   };
 
   #readHead(chunk: Buffer): KnownHead<Asked> | undefined {
     const last = this.#lastHead;
-    if (last !== undefined && startsWith(chunk, last.bytes)) return last;
+    if (last !== undefined && startsWith(chunk, last)) return last;
     const { maxBytes, read } = this.#options;
     const plain = readPlain(chunk, maxBytes);
     if (plain === undefined) return undefined;
@@ -189,7 +202,8 @@ class Connection<Asked> {
     if (asked === undefined) return undefined;
     const { headBytes, bodyBytes } = plain;
     // A copy: what came holds a body too.
-    this.#lastHead = { bytes: Buffer.from(chunk.subarray(0, headBytes)), bodyBytes, asked };
+    const bytes = Buffer.from(chunk.subarray(0, headBytes));
+    this.#lastHead = { bytes, nonceAt: nonceIn(bytes), bodyBytes, asked };
     return this.#lastHead;
   }
 
@@ -219,10 +233,12 @@ class Connection<Asked> {
 }
 
 class PlainCall<Asked> implements IncomingCall {
+  readonly nonce: string | undefined;
   readonly #body: Uint8Array;
   readonly #connection: Connection<Asked>;
 
-  constructor(body: Uint8Array, connection: Connection<Asked>) {
+  constructor(body: Uint8Array, nonce: string | undefined, connection: Connection<Asked>) {
+    this.nonce = nonce;
     this.#body = body;
     this.#connection = connection;
   }
@@ -257,9 +273,41 @@ interface PlainHead extends RequestHead {
   readonly bodyBytes: number;
 }
 
-function startsWith(chunk: Buffer, head: Buffer): boolean {
-  const { length } = head;
-  return chunk.length >= length && chunk.compare(head, 0, length, 0, length) === 0;
+/** Whether `chunk` begins with that head, or with one that differs in its nonce alone. */
+function startsWith(
+  chunk: Buffer,
+  { bytes, nonceAt }: Pick<KnownHead<unknown>, 'bytes' | 'nonceAt'>,
+): boolean {
+  const { length } = bytes;
+  if (chunk.length < length) return false;
+  if (nonceAt < 0) return chunk.compare(bytes, 0, length, 0, length) === 0;
+  const nonceEnd = nonceAt + NONCE_CHARACTERS;
+  return (
+    chunk.compare(bytes, 0, nonceAt, 0, nonceAt) === 0 &&
+    chunk.compare(bytes, nonceEnd, length, nonceEnd, length) === 0 &&
+    isHex(chunk, nonceAt + 2, nonceEnd) &&
+    chunk[nonceAt] === bytes[nonceAt] &&
+    chunk[nonceAt + 1] === bytes[nonceAt + 1]
+  );
+}
+
+/** Where the nonce begins in a head that has one in our client's form; -1 otherwise. */
+function nonceIn(head: Buffer): number {
+  const at = head.indexOf(NONCE_LINE);
+  if (at < 0) return -1;
+  const nonceAt = at + NONCE_LINE.length - 2;
+  const nonceEnd = nonceAt + NONCE_CHARACTERS;
+  const isWhole = isHex(head, nonceAt + 2, nonceEnd) && head[nonceEnd] === HEAD_END[0];
+  return isWhole ? nonceAt : -1;
+}
+
+function isHex(bytes: Buffer, from: number, to: number): boolean {
+  for (let at = from; at < to; at += 1) {
+    const byte = bytes[at] ?? 0;
+    const isDigit = (byte >= DIGIT_0 && byte <= DIGIT_9) || (byte >= DIGIT_A && byte <= DIGIT_F);
+    if (!isDigit) return false;
+  }
+  return true;
 }
 
 /** The head with which `chunk` begins, where it is whole and plain. */

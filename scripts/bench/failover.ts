@@ -2,6 +2,7 @@
 // fail, the traffic moves within a second, and is back within ten. Calls are sent on time, whatever the answers take.
 import { Pool } from 'undici';
 import { type FaultyCloud, startFaultyCloud } from './http/faulty-cloud.ts';
+import { nonceOf } from './http/load.ts';
 import { type PaidGateway, startPaidGateway } from './http/paid-gateway.ts';
 import type { Bar, Run } from './main.ts';
 
@@ -78,7 +79,8 @@ interface LoadOptions {
 
 /** Sends at an even pace; an answer that is late does not hold back the next call. */
 async function load(gateway: PaidGateway, pool: Pool, options: LoadOptions): Promise<Reply[]> {
-  const { path, headers } = await gateway.target('', NAME);
+  const target = await gateway.target('', NAME);
+  const { path, headers } = target;
   const beganMs = performance.now();
   const nowMs = (): number => performance.now() - beganMs;
   const events = [...options.events];
@@ -88,7 +90,7 @@ async function load(gateway: PaidGateway, pool: Pool, options: LoadOptions): Pro
       const reply = await pool.request({
         path: path as `/${string}`,
         method: 'POST',
-        headers,
+        headers: { ...headers, 'defaas-nonce': nonceOf(target) },
         body: `${dueMs}`,
       });
       const body = await reply.body.text();

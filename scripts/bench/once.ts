@@ -1,9 +1,9 @@
 // `bench once`: 10,000 racing duplicates of 1,000 idempotency keys, half of them on a version that is not idempotent, against clouds
 // that drop, delay and fail, while the gateway is killed 20 times. The clouds are the witness of what ran.
 import { Pool } from 'undici';
-import { type Hex, keccak256Hex } from '../../contracts/libraries/keccak.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { type FaultyCloud, type Mood, startFaultyCloud } from './http/faulty-cloud.ts';
-import type { Target } from './http/load.ts';
+import { nonceOf, type Target } from './http/load.ts';
 import { type PaidGateway, startPaidGateway } from './http/paid-gateway.ts';
 import type { Bar, Run } from './main.ts';
 
@@ -141,11 +141,13 @@ function createTargets(gateway: PaidGateway): Targets {
 async function ask(pool: Pool, targets: Targets, index: number): Promise<Final | undefined> {
   for (let tries = 0; tries < MAX_TRIES; tries += 1) {
     try {
-      const { path, headers } = await targets(functionOf(index));
+      const target = await targets(functionOf(index));
+      const { path, headers } = target;
+      const nonce = nonceOf(target, keyOf(index));
       const reply = await pool.request({
         path: path as `/${string}`,
         method: 'POST',
-        headers: { ...headers, 'idempotency-key': keyOf(index) },
+        headers: { ...headers, 'idempotency-key': keyOf(index), 'defaas-nonce': nonce },
         body: keyOf(index),
         headersTimeout: 20_000,
       });
@@ -192,7 +194,11 @@ async function askAgain(
 
 /** Receipts with a price, by the call's nonce, which is made of the key; the two versions never share a key. */
 async function chargesByNonce(gateway: PaidGateway): Promise<Map<Hex, number>> {
-  const known = new Set(Array.from({ length: KEYS }, (_, index) => nonceOf(keyOf(index))));
+  const targets = createTargets(gateway);
+  const known = new Set<Hex>();
+  for (let index = 0; index < KEYS; index += 1) {
+    known.add(nonceOf(await targets(functionOf(index)), keyOf(index)));
+  }
   const charges = new Map<Hex, number>();
   for await (const { call, receipt } of gateway.documents()) {
     if (receipt.price === 0n) continue;
@@ -200,11 +206,6 @@ async function chargesByNonce(gateway: PaidGateway): Promise<Map<Hex, number>> {
     charges.set(call.nonce, (charges.get(call.nonce) ?? 0) + 1);
   }
   return charges;
-}
-
-/** As the gateway makes it of an Idempotency-Key. */
-function nonceOf(key: string): Hex {
-  return keccak256Hex(Buffer.from(key, 'utf8'));
 }
 
 /** Second runs of what is not idempotent, and runs after an answer was given. */

@@ -19,7 +19,9 @@ import { Pool } from 'undici';
 import { createAwsLambda } from '../../adapters/aws-lambda.ts';
 import type { Deployment, InvokeRequest } from '../../adapters/provider.ts';
 import { signVoucher, voucherHeader } from '../../broker/client/lane.ts';
+import { ownNonce } from '../../broker/client/own-calls.ts';
 import { emulatedClouds } from '../../broker/clouds.ts';
+import { functionIdOf } from '../../contracts/libraries/names.ts';
 import { readLaneKey } from '../cli/account.ts';
 import { openGateway, openSession } from '../cli/context.ts';
 import type { Bar, Run } from './main.ts';
@@ -236,17 +238,22 @@ async function openGatewayCalls(home: string, name: string) {
   const ceilingUnits = 40_000_000n;
   const signature = await signVoucher(connection, session.key, lane.payer, ceilingUnits);
   const pool = new Pool(connection.origin, { connections: 1 });
-  const request = {
-    path: `/functions/${account.address}/${name}`,
-    method: 'GET',
-    headers: {
-      authorization: `Bearer ${token}`,
-      'defaas-voucher': voucherHeader(ceilingUnits, signature),
-    },
-  } as const;
+  const functionId = functionIdOf(account.address, name);
+  const maxPriceUnits = ceilingUnits;
+  const request = () =>
+    ({
+      path: `/functions/${account.address}/${name}`,
+      method: 'GET',
+      headers: {
+        authorization: `Bearer ${token}`,
+        'defaas-voucher': voucherHeader(ceilingUnits, signature),
+        'defaas-nonce': ownNonce(session.ownCallsKey ?? '0x', { functionId, maxPriceUnits }),
+        'defaas-max-price': `${maxPriceUnits}`,
+      },
+    }) as const;
   return {
     async call() {
-      const { statusCode, headers, body } = await pool.request(request);
+      const { statusCode, headers, body } = await pool.request(request());
       const text = await body.text();
       if (statusCode !== 200 || headers['defaas-receipt'] === undefined) {
         throw new Error(`the gateway answered ${statusCode}: ${text}`);

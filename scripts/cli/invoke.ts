@@ -17,12 +17,13 @@ import {
   STEP_UNITS,
   withKey,
 } from '../../broker/client/invoke.ts';
+import { ownCallsKey } from '../../broker/client/own-calls.ts';
 import { fetchReceipt, type ReceiptDocument } from '../../broker/client/receipts.ts';
 import type { Session } from '../../broker/client/session.ts';
 import { verifyReceipt } from '../../broker/client/verify-receipt.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
-import { readLaneKey } from './account.ts';
+import { hasLaneKey, readLaneKey } from './account.ts';
 import { openReader } from './chain.ts';
 import { CliError, describeError } from './cli-error.ts';
 import { parseClouds } from './clouds.ts';
@@ -294,6 +295,7 @@ async function checkReceipt(
     id,
     functionVersion: await versionOf(reader, document, request, isReplay),
     maxPriceUnits: isKnown ? undefined : request.maxPriceUnits,
+    ownCallsKey: ownCallsKeyOf(opened, lane),
     idempotencyKey: reply.idempotencyKey,
     request: committedOf(request),
     ...(!isCompressed(reply.response) && { output }),
@@ -301,6 +303,12 @@ async function checkReceipt(
   store.putReceipt(document);
   const { provider, receipt } = document;
   return { id, provider, priceUnits: receipt.price, seq: receipt.seq };
+}
+
+/** A replay may be of a lane whose key is gone: then there is nothing to know its calls by. */
+function ownCallsKeyOf({ house }: Opened, { signer }: StoredLane): Hex | undefined {
+  if (!hasLaneKey(house.home, signer)) return undefined;
+  return ownCallsKey(readLaneKey(house.home, signer).privateKey);
 }
 
 /** The lane that must have paid: the call's own, for a replay any that the account has opened here. */

@@ -112,7 +112,8 @@ globalThis.pay = async (asked) => {
   const output = new Uint8Array(await response.arrayBuffer());
   await caller.acknowledge();
   await verifyReceipt(await fetchReceipt(session, receipt.id), { domain: connection.domain, gateway: connection.document.gateway,
-    lane: session.lane, chain, idempotencyKey, input, output });
+    lane: session.lane, chain, ownCallsKey: session.ownCallsKey, idempotencyKey,
+    request: { method: 'POST', target: '/', body: input }, output });
   return { text: new TextDecoder().decode(output), seq: receipt.seq, provider: receipt.provider };
 };
 globalThis.payWithFailover = async (asked) => {

@@ -3,6 +3,8 @@
 import { fork } from 'node:child_process';
 import { connect, type Socket } from 'node:net';
 import { createHistogram } from 'node:perf_hooks';
+import { ownNonce } from '../../../broker/client/own-calls.ts';
+import type { Hex } from '../../../contracts/libraries/keccak.ts';
 
 /** A request that is sent again and again. */
 export interface Target {
@@ -12,6 +14,12 @@ export interface Target {
   readonly body: string;
   /** More headers, of one request each, in order; a run is over when all these requests are answered. */
   readonly each?: readonly Readonly<Record<string, string>>[];
+  /** Of prepaid calls: what the nonce of each is made of; decimal numbers as text. */
+  readonly nonces?: {
+    readonly key: Hex;
+    readonly functionId: string;
+    readonly maxPriceUnits: string;
+  };
 }
 
 export interface LoadOptions {
@@ -60,6 +68,8 @@ const TICK_MS = 1;
 const HELD_AT_ONCE = 100;
 const NS_PER_MS = 1e6;
 const HEAD_END = Buffer.from('\r\n\r\n');
+/** Where a call's nonce goes. */
+const NO_NONCE = `0x${'0'.repeat(64)}`;
 
 /** Starts the process; it is kept over many runs, so that its code stays warm. */
 export function startLoad(): Load {
@@ -174,12 +184,36 @@ const readBuffer = Buffer.alloc(MAX_REPLY_BYTES);
 type Requests = () => Buffer | undefined;
 
 function requestsOf(target: Target): Requests {
+  const next = preparedOf(target);
+  if (target.nonces === undefined) return next;
+  return () => {
+    const bytes = next();
+    const at = bytes?.indexOf(NO_NONCE) ?? -1;
+    if (bytes === undefined || at < 0) return bytes;
+    // A copy: what was sent last may still wait in its socket.
+    const own = Buffer.from(bytes);
+    own.write(nonceOf(target), at, 'latin1');
+    return own;
+  };
+}
+
+/** The nonce of one call; under a key it is always the same. */
+export function nonceOf({ nonces }: Target, idempotencyKey?: string): Hex {
+  if (nonces === undefined) throw new TypeError('the target’s calls have no nonces');
+  const { key, functionId, maxPriceUnits } = nonces;
+  const call = { functionId: BigInt(functionId), maxPriceUnits: BigInt(maxPriceUnits) };
+  return ownNonce(key, call, idempotencyKey);
+}
+
+function preparedOf(target: Target): Requests {
+  const nonce = target.nonces && { 'defaas-nonce': NO_NONCE };
+  const headers = { ...target.headers, ...nonce };
   if (target.each === undefined) {
-    const bytes = requestBytes(target);
+    const bytes = requestBytes({ ...target, headers });
     return () => bytes;
   }
   const requests = target.each.map((more) =>
-    requestBytes({ ...target, headers: { ...target.headers, ...more } }),
+    requestBytes({ ...target, headers: { ...headers, ...more } }),
   );
   let used = 0;
   return () => requests[used++];

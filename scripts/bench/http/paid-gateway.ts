@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { type Connection, connect } from '../../../broker/client/connection.ts';
 import { createKeySigner, type KeySigner } from '../../../broker/client/key.ts';
 import { fetchLane, putVoucher, signVoucher } from '../../../broker/client/lane.ts';
+import { ownCallsKey } from '../../../broker/client/own-calls.ts';
 import { fetchReceipts, type ReceiptDocument } from '../../../broker/client/receipts.ts';
 import { createSession, type Session } from '../../../broker/client/session.ts';
 import { settle } from '../../../broker/client/settlement.ts';
@@ -18,7 +19,7 @@ import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
 import { type Chain, createChain } from '../../../contracts/chain.ts';
 import { createKey } from '../../../contracts/keystore.ts';
 import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';
-import { CODECS, cidOf } from '../../../contracts/libraries/names.ts';
+import { CODECS, cidOf, functionIdOf } from '../../../contracts/libraries/names.ts';
 import { readAccount } from '../../cli/account.ts';
 import { PACKAGE_ROOT } from '../../cli/house.ts';
 import { startLocalChain } from '../../local-chain.ts';
@@ -28,6 +29,8 @@ const PROVIDER = 'azure-functions';
 const REGION = 'westeurope';
 const MEMORY_MIB = 128;
 const TIMEOUT_MS = 10_000;
+/** As the versions' tariff has it. */
+const MAX_PRICE_UNITS = 100_000n;
 /** Enough for any number of calls, base units; the line holds one of each mode. */
 const LANE_UNITS = 1_000_000_000_000n;
 const BOND_UNITS = 10_000_000_000n;
@@ -127,8 +130,17 @@ export async function startPaidGateway(options: PaidGatewayOptions): Promise<Pai
         return {
           origin,
           path: `/functions/${owner}/${name}`,
-          headers: { authorization: `Bearer ${accessToken}`, 'content-type': 'application/json' },
+          headers: {
+            authorization: `Bearer ${accessToken}`,
+            'content-type': 'application/json',
+            'defaas-max-price': `${MAX_PRICE_UNITS}`,
+          },
           body,
+          nonces: {
+            key: ownCallsKey(prepaid.privateKey),
+            functionId: `${functionIdOf(owner, name)}`,
+            maxPriceUnits: `${MAX_PRICE_UNITS}`,
+          },
         };
       },
       receipts: async () => {
@@ -239,7 +251,7 @@ async function publish(
       tariff: {
         perCall: 20n,
         perGiBSecond: 40n,
-        maxPrice: 100_000n,
+        maxPrice: MAX_PRICE_UNITS,
         minBilledMs: 0,
         roundMs: 1,
         publisherBps: 1_500,

@@ -2,6 +2,7 @@
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
 import { createDpopKey } from '../../../broker/client/dpop.ts';
 import type { KeySigner } from '../../../broker/client/key.ts';
+import { ownCallsKey } from '../../../broker/client/own-calls.ts';
 import { createCallSigner } from '../../../broker/client/sign-call.ts';
 import { signIn } from '../../../broker/client/sign-in.ts';
 import { createDigestSigner } from '../../../broker/ecdsa.ts';
@@ -14,19 +15,18 @@ const JSON_TYPE = { 'content-type': 'application/json' };
 
 /** A token that is bound to a key, and `count` proofs for it; a proof is good for a minute. */
 export async function dpopTarget(
-  { connection, owner, lanes: { prepaid } }: PaidGateway,
+  { connection, lanes: { prepaid }, ...gateway }: PaidGateway,
   call: { readonly name: string; readonly body: string; readonly count: number },
 ): Promise<Target> {
-  const { origin } = connection;
-  const path = `/functions/${owner}/${call.name}`;
+  const { origin, path, headers: plain, nonces } = await gateway.target(call.body, call.name);
   const key = await createDpopKey();
   const { accessToken } = await signIn(connection, prepaid.key, prepaid, key);
   const each = [];
   for (let n = 0; n < call.count; n += 1) {
     each.push({ dpop: await key.prove('POST', origin + path, accessToken) });
   }
-  const headers = { ...JSON_TYPE, authorization: `DPoP ${accessToken}` };
-  return { origin, path, headers, body: call.body, each };
+  const headers = { ...plain, authorization: `DPoP ${accessToken}` };
+  return { origin, path, headers, body: call.body, each, ...(nonces && { nonces }) };
 }
 
 /** `count` Calls signed by the lane's key. */
@@ -43,11 +43,17 @@ export async function signedTarget(
   };
   const chain = createChainReader(connection.document);
   try {
-    const signer = createCallSigner({ connection, key, lane: signed, chain });
+    const signer = createCallSigner({
+      connection,
+      key,
+      lane: signed,
+      chain,
+      ownCallsKey: ownCallsKey(signed.privateKey),
+    });
     const body = Buffer.from(call.body);
     const each = [];
     for (let n = 0; n < call.count; n += 1) {
-      const header = await signer.header({
+      const { header } = await signer.sign({
         function: `${owner}/${call.name}`,
         request: { method: 'POST', target: '/', body },
         idempotencyKey: crypto.randomUUID(),

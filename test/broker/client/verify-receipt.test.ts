@@ -3,12 +3,9 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { type LaneDocument, nextCeiling, signedCeiling } from '../../../broker/client/lane.ts';
+import { ownCallsKey, ownNonce } from '../../../broker/client/own-calls.ts';
 import type { ReceiptDocument } from '../../../broker/client/receipts.ts';
-import {
-  callNonce,
-  type ReceiptExpectations,
-  verifyReceipt,
-} from '../../../broker/client/verify-receipt.ts';
+import { type ReceiptExpectations, verifyReceipt } from '../../../broker/client/verify-receipt.ts';
 import { createKey, type Key } from '../../../contracts/keystore.ts';
 import { type Address, fromHex, type Hex } from '../../../contracts/libraries/keccak.ts';
 import { createTree } from '../../../contracts/libraries/ordered-merkle.ts';
@@ -39,6 +36,8 @@ const salt = word('5a');
 const input = new TextEncoder().encode('in');
 const output = new TextEncoder().encode('out');
 const IDEMPOTENCY_KEY = 'order-1';
+const FUNCTION_ID = 7n;
+const OWN = ownCallsKey(word('0e'));
 
 const expected: ReceiptExpectations = {
   domain,
@@ -61,8 +60,10 @@ const expected: ReceiptExpectations = {
             timeoutMs: 1000,
           }
         : undefined,
+    functionOf: async (version) => (version === word('11') ? FUNCTION_ID : undefined),
   },
   after: { verifiedSeq: 6, verifiedUnits: 126n, ceilingUnits: 147n },
+  ownCallsKey: OWN,
   idempotencyKey: IDEMPOTENCY_KEY,
   request: { method: 'POST', target: '/a?b', body: input },
   output,
@@ -81,7 +82,11 @@ function document(lie: Lie = {}): ReceiptDocument {
   const named = { ...lane, gateway };
   const call: Call = {
     ...named,
-    nonce: callNonce(IDEMPOTENCY_KEY),
+    nonce: ownNonce(
+      OWN,
+      { functionId: FUNCTION_ID, maxPriceUnits: lie.call?.maxPrice ?? 100n },
+      IDEMPOTENCY_KEY,
+    ),
     functionVersion: word('11'),
     input: committed('POST\n/a?b', input),
     maxPrice: 100n,
@@ -132,6 +137,16 @@ function document(lie: Lie = {}): ReceiptDocument {
   return lie.shown?.(honest) ?? honest;
 }
 
+function madeFor(changes: {
+  readonly key?: Hex;
+  readonly functionId?: bigint;
+  readonly maxPriceUnits?: bigint;
+  readonly id?: string;
+}): Hex {
+  const { key = OWN, functionId = FUNCTION_ID, maxPriceUnits = 100n } = changes;
+  return ownNonce(key, { functionId, maxPriceUnits }, changes.id ?? IDEMPOTENCY_KEY);
+}
+
 /** sha256(salt || sha256(head) || sha256(body)), by Node's streaming hash. */
 function committed(head: string, body: Uint8Array): Hex {
   const digest = (bytes: string | Uint8Array) => createHash('sha256').update(bytes).digest();
@@ -169,6 +184,10 @@ describe('verifyReceipt', () => {
     ['a version that was never published', { call: { functionVersion: word('12') } }],
     ['a signature by a stranger', { key: createKey() }],
     ['a nonce that the gateway chose', { call: { nonce: word('01') } }],
+    ['a nonce of another key', { call: { nonce: madeFor({ key: word('02') }) } }],
+    ['a nonce for another function', { call: { nonce: madeFor({ functionId: 8n }) } }],
+    ['a nonce for another maximum price', { call: { nonce: madeFor({ maxPriceUnits: 99n }) } }],
+    ['an own nonce of another Idempotency-Key', { call: { nonce: madeFor({ id: 'order-2' }) } }],
     ['another input', { execution: { input: word('01') } }],
     ['another output', { execution: { output: word('01') } }],
     ['bodies without their salt', { shown: ({ salt: _salt, ...seen }) => seen }],

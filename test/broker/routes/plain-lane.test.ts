@@ -204,6 +204,46 @@ describe('the plain lane', () => {
     assert.equal(reads, 4);
   });
 
+  it('reads a head once that comes again with another nonce, and tells each call its own', async () => {
+    let reads = 0;
+    const told: (string | undefined)[] = [];
+    const port = await serve((call, head) => {
+      if (head !== last) reads += 1;
+      last = head;
+      told.push(call.nonce);
+      echo(call, head);
+    });
+    let last: RequestHead | undefined;
+    const socket = await open(port);
+    const text = textOf(socket);
+    const nonce = (digit: string) => `0x${digit.repeat(64)}`;
+    const lines: readonly [line: string, apart: string | undefined][] = [
+      [`defaas-nonce: ${nonce('a')}`, nonce('a')],
+      [`defaas-nonce: ${nonce('b')}`, nonce('b')],
+      [`defaas-nonce: ${nonce('0')}`, nonce('0')],
+      [`defaas-nonce: ${nonce('B')}`, undefined],
+      [`defaas-nonce: ${nonce('c')}`, nonce('c')],
+      [`defaas-nonce: ${nonce('c')}00`, undefined],
+      [`defaas-nonce: 1x${'c'.repeat(64)}`, undefined],
+      [`Defaas-Nonce: ${nonce('c')}`, undefined],
+      [`defaas-nonce: ${nonce('d')}`, nonce('d')],
+      [`defaas-nonce: ${nonce('e')}`, nonce('e')],
+    ];
+    for (const [line] of lines) {
+      const answered = once(socket, 'data');
+      socket.write(`GET ${ECHO} HTTP/1.1\r\nHost: x\r\n${line}\r\nX-A: 1\r\n\r\n`);
+      await answered;
+    }
+    socket.end();
+
+    assert.equal(repliesIn(await text).filter(({ status }) => status === 200).length, 10);
+    assert.deepEqual(
+      told,
+      lines.map(([, apart]) => apart),
+    );
+    assert.equal(reads, 7);
+  });
+
   it('answers requests that come before the answer, each in its turn', async () => {
     const waiting: (() => void)[] = [];
     const port = await serve((call, head) => {

@@ -137,7 +137,7 @@ describe('defaas invoke', function () {
     ];
     const askFor = (path: string) => {
       between.ask = (asking) => {
-        const { 'defaas-max-price': _max, ...headers } = asking.headers;
+        const headers = { ...asking.headers, 'defaas-max-price': '1000' };
         return isCall(asking) ? { path, headers } : undefined;
       };
     };
@@ -206,16 +206,23 @@ describe('defaas invoke', function () {
     assert.deepEqual([textOf(outcome), outcome.failure?.code], ['hello', 'FILE_UNREADABLE']);
   });
 
-  it('prints an answer whose receipt cannot be fetched or checked, and says so', async () => {
+  it('calls nothing while the chain cannot say what is called', async () => {
+    const before = await paid();
+
+    const call = invoke(flags('http://127.0.0.1:9'), hello, { header: [] });
+
+    await assert.rejects(call, { code: 'CHAIN_UNREACHABLE' });
+    assert.equal(await paid(), before);
+  });
+
+  it('prints an answer whose receipt cannot be fetched, and says so', async () => {
     await ended(hello);
 
-    const unchecked = await invoke(flags('http://127.0.0.1:9'), hello, { header: [] });
     between.lie = (passing) => (isReceipt(passing) ? { cut: true } : undefined);
     const unfetched = await call(hello);
     const out = join(cli.home, 'file');
     const kept = await call(hello, { out });
 
-    assert.deepEqual([textOf(unchecked), unchecked.failure?.code], ['hello', 'CHAIN_UNREACHABLE']);
     assert.deepEqual(
       [textOf(unfetched), unfetched.failure?.code],
       ['hello', 'GATEWAY_UNREACHABLE'],
