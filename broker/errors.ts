@@ -53,6 +53,11 @@ export const ERRORS = {
     'The gateway names another chain, contracts or account than it should',
     'sign and send nothing, use another gateway',
   ),
+  DEPLOYMENT_REFUSED: entry(
+    0,
+    'The contracts would not work on this chain with these terms',
+    'change what the message names',
+  ),
   DEPLOYMENT_REVOKED: entry(0, 'The contracts are revoked', 'run defaas withdraw'),
   DEPLOYMENT_UNCONFIRMED: entry(
     0,

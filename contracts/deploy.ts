@@ -1,7 +1,9 @@
 // Deploys the five contracts, and a mock token where none is given. They point at each other, so their addresses are predicted.
+// Where they would not work, or not pay for their own proofs, it refuses before it sends anything.
 import { ContractFactory, getCreateAddress, Interface, type Signer } from 'ethers';
 import { artifacts } from './artifacts.gen.ts';
 import { ChainError, chainErrorOf } from './chain/chain-error.ts';
+import { CHAIN_KINDS, CHAINS, type ChainKind, chainKindOf } from './chain/chains.ts';
 import type { Address } from './libraries/keccak.ts';
 
 /** Where a deployment lives. All logs since `deployedAtBlock` are its state. */
@@ -28,6 +30,15 @@ export interface DeployOptions {
   readonly minBondTokens?: number;
   readonly slashTokens?: Partial<typeof SLASH_TOKENS>;
   readonly windows?: Partial<typeof WINDOWS>;
+  /** What chain it is, where its id does not say. */
+  readonly chain?: ChainKind;
+  /**
+   * What a million gas costs there, whole tokens: the p95 of the last weeks, with the data that a rollup posts. Needed where gas is
+   * not free, for slashes must pay for proofs.
+   */
+  readonly megagasTokens?: number;
+  /** Told what a deployer has to know of the chain, one line. */
+  readonly report?: (line: string) => void;
 }
 
 const HOUR = 3_600;
@@ -42,6 +53,14 @@ const WINDOWS = {
   keyOverlapSec: DAY,
   keyEvidenceSec: 14 * DAY,
 };
+/** Most gas of one proof, and of an answer to a demand (the bars of `bench gas`). */
+const PROOF_GAS = 220_000;
+const ANSWER_GAS = 120_000;
+/** A reporter gets a twelfth of a slash, and shall have twice what the proof costs. */
+const FLOOR_IN_PROOFS = 24;
+/** Creation code that runs what of Cancun the contracts need: PUSH0, MCOPY (EIP-5656), TSTORE (EIP-1153). And code that runs anywhere. */
+const CANCUN = '0x5f5f5f5e5f5f5d00';
+const STOP = '0x00';
 /** Least slashes: D1-D3, D4-D5, D6, D9; and what an answered demand costs. */
 const SLASH_TOKENS = { grave: 100, charge: 10, misroute: 1, silence: 50, pledge: 1 };
 const MIN_BOND_TOKENS = 1_000;
@@ -54,11 +73,13 @@ const NO_ACCOUNT: Address = `0x${'00'.repeat(20)}`;
  * pointers in both directions, and the values that two contracts share.
  * @throws ChainError CHAIN_REVERTED  a value outside the bounds in the code (InvalidPeriod, InvalidBond, InvalidTerms), or Miswired
  * @throws ChainError CHAIN_MISMATCH  another transaction of the signer came between
+ * @throws ChainError DEPLOYMENT_REFUSED  the chain lacks opcodes, is of no known kind, or its gas costs more than the slashes bear
  */
 export async function deployContracts(
   signer: Signer,
   options: DeployOptions = {},
 ): Promise<ContractAddresses> {
+  await checkChain(signer, options);
   const from = await signer.getAddress();
   const nonce = await signer.getNonce('pending');
   const order: Name[] = options.token === undefined ? ['MockUSDC', ...FIVE] : [...FIVE];
@@ -88,6 +109,57 @@ export async function deployContracts(
   }
   await checkWired(signer, contracts.disputes);
   return { ...contracts, deployedAtBlock };
+}
+
+/** Refuses a chain on which the contracts would not work, or on which nobody would prove anything. */
+async function checkChain(signer: Signer, options: DeployOptions): Promise<void> {
+  await runs(signer, STOP);
+  const network = await signer.provider?.getNetwork();
+  const chainId = Number(network?.chainId ?? 0);
+  const kind = options.chain ?? chainKindOf(chainId);
+  if (kind === undefined) {
+    throw refused(
+      `chain ${chainId} is not in the table, say what it is: ${CHAIN_KINDS.join(', ')}`,
+    );
+  }
+  await runs(signer, CANCUN).catch((cause: unknown) => {
+    throw refused(
+      `chain ${chainId} does not run PUSH0, MCOPY and TSTORE, use one that has Cancun`,
+      cause,
+    );
+  });
+  const { isGasFree, isDrawEnforced, note } = CHAINS[kind];
+  const megagas = options.megagasTokens ?? (isGasFree ? 0 : Number.NaN);
+  if (!Number.isFinite(megagas) || megagas < 0 || (megagas === 0 && !isGasFree)) {
+    throw refused(`gas is not free on ${kind}, say what a million costs (megagasTokens)`);
+  }
+  const { pledge, ...slashes } = { ...SLASH_TOKENS, ...options.slashTokens };
+  const leastSlash = (FLOOR_IN_PROOFS * PROOF_GAS * megagas) / 1e6;
+  for (const [name, tokens] of Object.entries(slashes)) {
+    if (tokens >= leastSlash || (name === 'misroute' && !isDrawEnforced)) continue;
+    throw refused(
+      `slashTokens.${name} is ${tokens}, and a proof on ${kind} pays from ${leastSlash.toFixed(2)} on`,
+    );
+  }
+  const leastPledge = (ANSWER_GAS * megagas) / 1e6;
+  if (pledge < leastPledge) {
+    throw refused(
+      `slashTokens.pledge is ${pledge}, and an answer on ${kind} costs ${leastPledge.toFixed(2)}`,
+    );
+  }
+  if (note !== undefined) options.report?.(`${kind}: ${note}`);
+}
+
+async function runs(signer: Signer, code: string): Promise<void> {
+  try {
+    await signer.call({ data: code });
+  } catch (error) {
+    throw chainErrorOf('asking the chain', error);
+  }
+}
+
+function refused(message: string, cause?: unknown): ChainError {
+  return new ChainError('DEPLOYMENT_REFUSED', message, { cause });
 }
 
 /** In this order: Disputes asks Billing for its token while it is made. */

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { JsonRpcProvider, parseEther, toQuantity, Wallet } from 'ethers';
 import { writeWhole } from '../../adapters/runtime/whole-file.ts';
+import { chainKindOf } from '../../contracts/chain/chains.ts';
 import { deployContracts } from '../../contracts/deploy.ts';
 import { createKey } from '../../contracts/keystore.ts';
 import { type Account, keysFolder, readAccount } from '../cli/account.ts';
@@ -62,6 +63,8 @@ async function deploy(provider: JsonRpcProvider, home: string): Promise<void> {
   const deployer: Account = readAccount(home, 'deployer');
   const contracts = await deployContracts(new Wallet(deployer.privateKey, provider), {
     beaconK: 1,
+    // The house's own contracts, on whatever chain it was told to use.
+    chain: chainKindOf(Number((await provider.getNetwork()).chainId)) ?? 'local',
   });
   await writeWhole(file, `${JSON.stringify(contracts, null, 2)}\n`);
 }

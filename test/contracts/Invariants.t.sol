@@ -20,6 +20,8 @@ contract Play is World {
     mapping(uint256 action => uint256) public whilePaused;
     mapping(address payer => mapping(address gateway => mapping(address signer => uint256))) public ceilings;
     string public broken;
+    /// Settlements of a gateway whose bond was too small.
+    uint256 public refused;
 
     constructor() {
         vm.warp(START);
@@ -168,14 +170,34 @@ contract Play is World {
     /// I2, I5
     function settle(uint256 p, uint256 g, uint256 l, uint256 amount, uint256 payee) external {
         (address payer, address gateway) = (payerAt(p), gatewayAt(g));
-        GatewayBond memory bond = billing.gatewayBondOf(gateway);
-        uint256 standingBond = bond.bond > bond.unbonding ? bond.bond - bond.unbonding : 0;
-        if (standingBond < billing.MIN_BOND() && block.timestamp > bond.settleUntil) return;
+        if (isUncovered(gateway, p, l)) return;
         if (block.timestamp > billing.laneOf(payer, gateway, signerAt(l)).expiry) extendLane(p, g, l, 0);
         uint256 allotted = billing.lineOf(payer, gateway).allotted;
         uint256 total = settleLane(payer, gateway, 300 + (l % LANES), amount, payeeAt(payee));
         must(allotted - billing.lineOf(payer, gateway).allotted == total, "the line paid something else");
         done(8);
+    }
+
+    /// @dev Whether the gateway may not settle any longer; then it cannot.
+    function isUncovered(address gateway, uint256 p, uint256 l) internal returns (bool) {
+        GatewayBond memory bond = billing.gatewayBondOf(gateway);
+        uint256 standingBond = bond.bond > bond.unbonding ? bond.bond - bond.unbonding : 0;
+        if (standingBond >= billing.MIN_BOND()) return false;
+        if (block.timestamp <= bond.settleUntil) {
+            bool isProvable = bond.unbonding == 0 ||
+                bond.unbondEnd <= block.timestamp ||
+                bond.unbondEnd >= block.timestamp + billing.PROOF_WINDOW();
+            must(isProvable, "a batch outlives its collateral");
+            return false;
+        }
+        Lane memory lane = billing.laneOf(payerAt(p), gateway, signerAt(l));
+        Claim[] memory claims = claimFor(payerAt(p), gateway, 300 + (l % LANES), lane.settled);
+        bytes memory data = abi.encodeCall(IBilling.settle, (gateway, claims, new PayoutRow[](0), "cid"));
+        vm.prank(gateway);
+        (bool ok, bytes memory reason) = address(billing).call(data);
+        must(!ok && bytes4(reason) == IBilling.Underbonded.selector, "settled without collateral");
+        ++refused;
+        return true;
     }
 
     function settleLane(
@@ -250,7 +272,8 @@ contract Play is World {
         GatewayBond memory bond = billing.gatewayBondOf(gatewayAt(g));
         // Mostly lets an unbonding under way come to its end.
         if (bond.unbonding != 0 && amount % 8 != 0) return;
-        amount = bound(amount, 0, bond.bond / 4);
+        // Now and then all of it.
+        amount = amount % 8 == 1 ? bond.bond : bound(amount, 0, bond.bond / 4);
         vm.prank(gatewayAt(g));
         billing.unbond(uint96(amount));
         done(11);
@@ -363,6 +386,17 @@ contract Play is World {
         }
     }
 
+    /// What payees collected ahead of batches is what the floats lack: no batch has paid it twice, none has lost it.
+    function floatsHold() external view returns (bool) {
+        for (uint256 g = 0; g < GATEWAYS; ++g) {
+            for (uint256 i = 0; i < 2; ++i) {
+                uint256 advanced = billing.dueOf(gatewayAt(g), payeeAt(i)).advanced;
+                if (billing.lineOf(gatewayAt(g), payeeAt(i)).allotted + advanced != 10_000 * UNIT) return false;
+            }
+        }
+        return true;
+    }
+
     function sumBonds() public view returns (uint256 sum) {
         for (uint256 g = 0; g < GATEWAYS; ++g) sum += billing.gatewayBondOf(gatewayAt(g)).bond;
     }
@@ -409,6 +443,7 @@ contract InvariantsTest is Test {
     function check() internal view {
         eq(play.held(), play.owned(), "I1: the balance is the sum of all positions");
         yes(play.lanesHold(), "I2: a lane above its ceiling or cap");
+        yes(play.floatsHold(), "a float lacks something else than what was advanced");
         eq(play.broken(), "", "I2-I5, I8");
     }
 
@@ -428,6 +463,7 @@ contract InvariantsTest is Test {
         finish();
         check();
         for (uint256 k = 0; k < actions; ++k) yes(play.counts(k) > 0, "an action never happened");
+        yes(play.refused() > 0, "every gateway stood all the time");
         // I10: all but deposits and bonds; how proofs and demands take and give is slash, pledge and unpledge.
         for (uint256 k = 1; k < actions; ++k) yes(k == 10 || play.whilePaused(k) > 0, "an exit was stopped");
         eq(play.whilePaused(0) + play.whilePaused(10), 0, "a pause stops deposits and bonds");
@@ -458,6 +494,10 @@ contract InvariantsTest is Test {
         play.pledge(0, 1e6);
         play.unpledge(0, 1e6);
         play.withdraw(0, 1);
+        // All of the bond on its way out, and the time to settle over.
+        play.unbond(0, 1);
+        play.wait(5 days - 1);
+        play.settle(0, 0, 0, 1, 0);
     }
 
     function act(uint256 action, uint256 s) internal {

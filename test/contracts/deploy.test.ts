@@ -4,7 +4,7 @@ import hre from 'hardhat';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { RpcProvider } from '../../contracts/chain/rpc.ts';
 import { createChain } from '../../contracts/chain.ts';
-import { deployContracts } from '../../contracts/deploy.ts';
+import { type DeployOptions, deployContracts } from '../../contracts/deploy.ts';
 import { type HardhatChain, startHardhatChain, testKey } from './hardhat-chain.ts';
 
 describe('deploy', function () {
@@ -84,6 +84,67 @@ describe('deploy', function () {
       'InvalidK',
       'Miswired',
     ]);
+  });
+
+  it('refuses, before it sends anything, where nobody would be paid for a proof or an answer', async () => {
+    const sent = await deployer.getNonce('pending');
+    // A million gas for 10 tokens: a proof costs 2.2, an answer 1.2, so a slash is at least 52.8.
+    const dear = { chain: 'op-stack', megagasTokens: 10 } as const;
+    const enough = { charge: 60, misroute: 60, silence: 60, pledge: 2 };
+    const bad: readonly (readonly [DeployOptions, RegExp])[] = [
+      [{ chain: 'op-stack' }, /a million costs/],
+      [{ chain: 'op-stack', megagasTokens: 0 }, /a million costs/],
+      [{ ...dear, megagasTokens: Number.NaN }, /a million costs/],
+      [{ ...dear, slashTokens: { ...enough, grave: 52.7 } }, /slashTokens\.grave is 52\.7/],
+      [{ ...dear, slashTokens: { ...enough, charge: 10 } }, /slashTokens\.charge is 10/],
+      [{ ...dear, slashTokens: { ...enough, silence: 50 } }, /slashTokens\.silence is 50/],
+      [{ ...dear, slashTokens: { ...enough, misroute: 10 } }, /slashTokens\.misroute is 10/],
+      [{ ...dear, slashTokens: { ...enough, pledge: 1.1 } }, /slashTokens\.pledge is 1\.1/],
+      // Gas is said to be free there, and this chain's is not.
+      [{ chain: 'besu-qbft', megagasTokens: 10 }, /slashTokens\.charge/],
+    ];
+
+    for (const [options, message] of bad) {
+      const refused = { code: 'DEPLOYMENT_REFUSED', message };
+      await assert.rejects(deployContracts(deployer, options), refused);
+    }
+
+    assert.equal(await deployer.getNonce('pending'), sent);
+  });
+
+  it('deploys where slashes pay for proofs, and says where the draw is not enforced', async () => {
+    const slashTokens = { charge: 60, misroute: 0, silence: 60, pledge: 2 };
+    const lines: string[] = [];
+    const report = (line: string) => lines.push(line);
+
+    await deployContracts(deployer, { chain: 'ethereum', megagasTokens: 10, slashTokens, report });
+
+    assert.match(lines.join('\n'), /^ethereum: .*D6/);
+    assert.equal(lines.length, 1);
+  });
+
+  it('refuses a chain of no known kind, and one that lacks an opcode', async () => {
+    for (const [override, message] of [
+      [{ chainId: 4242 }, /chain 4242 is not in the table/],
+      [{ hardfork: 'shanghai' }, /MCOPY/],
+    ] as const) {
+      const server = await hre.network.createServer(
+        { network: 'default', override },
+        '127.0.0.1',
+        0,
+      );
+      const { address, port } = await server.listen();
+      const other = new JsonRpcProvider(`http://${address}:${port}`);
+      try {
+        const account = new Wallet(testKey(5).privateKey, other);
+        const refused = { code: 'DEPLOYMENT_REFUSED', message };
+
+        await assert.rejects(deployContracts(account), refused);
+      } finally {
+        other.destroy();
+        await server.close();
+      }
+    }
   });
 
   it('deploys unchanged for an account without money where gas is free', async () => {
