@@ -7,7 +7,6 @@ import type { ChainWriter } from '../contracts/chain/writer.ts';
 import { type Chain, createChain } from '../contracts/chain.ts';
 import type { ContractAddresses } from '../contracts/deploy.ts';
 import type { Address, Hex } from '../contracts/libraries/keccak.ts';
-import { hashReceiptGroup } from '../contracts/libraries/typed-data.ts';
 import { type ArtifactStore, createArtifactStore } from '../ipfs/artifact-store.ts';
 import { createIpfsNode, type IpfsNode } from '../ipfs/node.ts';
 import { type ClientAssertions, createClientAssertions } from './client-assertions.ts';
@@ -17,7 +16,6 @@ import { createDeployments, type Deployments } from './deployments/deployments.t
 import { createJobs, type Jobs } from './deployments/jobs.ts';
 import { createSecrets, type Secrets } from './deployments/secrets.ts';
 import { createDpopProofs, type DpopProofs } from './dpop.ts';
-import { createDigestSigner } from './ecdsa.ts';
 import { DefaasError } from './errors.ts';
 import { type Answers, createAnswers } from './invocation/answers.ts';
 import { type Authenticate, createAuthenticate } from './invocation/authenticate.ts';
@@ -25,7 +23,7 @@ import { type Beacon, createBeacon } from './invocation/beacon.ts';
 import { createDailyLimits, type DailyLimits, utcDay } from './invocation/daily-limits.ts';
 import { createDeadlines, type Deadlines } from './invocation/deadlines.ts';
 import { createFreeFailures, type FreeFailures } from './invocation/free-failures.ts';
-import { createJournal, type GroupSigner, type Journal } from './invocation/journal.ts';
+import { createJournal, type Journal } from './invocation/journal.ts';
 import { createLanes, type Lanes } from './invocation/lanes.ts';
 import { createLimits, type Limits } from './invocation/limits.ts';
 import { createLowBalance, type LowBalance } from './invocation/low-balance.ts';
@@ -33,6 +31,7 @@ import { createSeenNonces, type SeenNonces } from './invocation/nonce.ts';
 import { createOverheads, type Overheads } from './invocation/overheads.ts';
 import type { LaneTotals, Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
+import { createOperatorKey, type OperatorKey } from './operator-key.ts';
 import { createSignIn, type SignIn } from './sign-in.ts';
 import { createTokens, type Tokens } from './tokens.ts';
 
@@ -50,7 +49,7 @@ export interface Gateway {
   readonly ledger: Ledger;
   readonly lanes: Lanes;
   readonly journal: Journal;
-  readonly groupSigner: GroupSigner;
+  readonly groupSigner: OperatorKey;
   readonly dailyLimits: DailyLimits;
   readonly lowBalance: LowBalance;
   readonly limits: Limits;
@@ -103,7 +102,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const account = chain.connect({ privateKey: config.gatewayKey.reveal() as Hex });
   const settler = chain.connect({ privateKey: config.settlerKey.reveal() as Hex });
   const { address } = account;
-  const signer = createGroupSigner(config.operatorKey.reveal() as Hex, chain, address);
+  const signer = createOperatorKey(config.operatorKey.reveal() as Hex, chain, address);
   const ledger = await openSqliteLedger(`${config.home}/gateway/ledger.sqlite`);
   const state = await ledger.load(utcDay(nowMs()));
   refuseOld(state.lanes, chain, address);
@@ -234,14 +233,6 @@ function refuseOld(lanes: readonly LaneTotals[], { view }: Chain, gateway: Addre
       `the ledger has ${seq} receipts of lane ${payer}:${signer}, the chain has settled ${settled}: it is an older copy, restore the newest`,
     );
   }
-}
-
-function createGroupSigner(privateKey: Hex, chain: Chain, gateway: Address): GroupSigner {
-  const { address, sign } = createDigestSigner(privateKey);
-  return {
-    key: address,
-    sign: (root, count) => sign(hashReceiptGroup(chain.domain, { gateway, root, count })),
-  };
 }
 
 function readContracts(file: string): ContractAddresses {

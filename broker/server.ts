@@ -25,6 +25,7 @@ import { incomingCall } from './routes/incoming-call.ts';
 import { laneRoutes } from './routes/lanes.ts';
 import { logRoutes } from './routes/logs.ts';
 import { oauthRoutes } from './routes/oauth.ts';
+import { payoutRoutes } from './routes/payouts.ts';
 import { createPlainLane, type PlainLane } from './routes/plain-lane.ts';
 import { problemReply } from './routes/problem.ts';
 import { receiptRoutes } from './routes/receipts.ts';
@@ -120,6 +121,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.register(sponsorshipRoutes, { gateway });
   server.register(receiptRoutes, { gateway });
   server.register(settlementRoutes, { gateway });
+  server.register(payoutRoutes, { gateway });
   server.register(houseRoutes, { gateway });
   return server;
 }

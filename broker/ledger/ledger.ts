@@ -150,6 +150,22 @@ export interface BatchClaim {
   readonly receipts: Hex;
 }
 
+/** What a batch owes one payee, signed before the batch was sent. Amounts in base units. */
+export interface StoredPayout {
+  readonly payee: Address;
+  /** Of the BatchRecord. */
+  readonly n: number;
+  readonly units: bigint;
+  /** All that was ever owed to the payee up to and with this batch. */
+  readonly cumulative: bigint;
+  readonly key: Address;
+  /** Over Payout(gateway, payee, cumulative), by `key`. */
+  readonly signature: Hex;
+}
+
+/** A payout with what has become of its batch. */
+export interface ListedPayout extends StoredPayout, Pick<BatchRecord, 'state' | 'tx' | 'batch'> {}
+
 /** Base units of a scope on a day. */
 export interface DailyAmount {
   readonly scope: SpendingScope;
@@ -233,7 +249,17 @@ export interface Ledger {
     readonly afterSeq: number;
     readonly limit: number;
   }): Promise<readonly StoredEntry[]>;
-  putBatch(batch: BatchRecord): Promise<void>;
+  /** With what it owes its payees, where that is given: both are durable or neither is. */
+  putBatch(batch: BatchRecord, payouts?: readonly Omit<StoredPayout, 'n'>[]): Promise<void>;
+  /** Newest first, `before` exclusive; `isOwed` passes over batches that never reached the chain. */
+  payouts(of: {
+    readonly payee: Address;
+    readonly before: number;
+    readonly limit: number;
+    readonly isOwed: boolean;
+  }): Promise<readonly ListedPayout[]>;
+  /** The newest cumulative of each payee that has one, without batches that never landed. */
+  owed(payees: readonly Address[]): Promise<ReadonlyMap<Address, bigint>>;
   batches(state?: BatchState): Promise<readonly BatchRecord[]>;
   close(): Promise<void>;
 }

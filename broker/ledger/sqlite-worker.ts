@@ -18,9 +18,11 @@ import type {
   GroupSignature,
   LaneTotals,
   LedgerState,
+  ListedPayout,
   ServiceClient,
   StoredAnswer,
   StoredGroup,
+  StoredPayout,
   StoredSecret,
   StoredVoucher,
 } from './ledger.ts';
@@ -35,6 +37,9 @@ type GroupRow = Omit<StoredGroup, 'key' | 'signature'> & {
   readonly key: Address | null;
   readonly signature: Hex | null;
 };
+
+type PayoutRow = Omit<StoredPayout, 'units' | 'cumulative'> &
+  RecordRow & { readonly units: string; readonly cumulative: string };
 
 /** A group as it is entered: with its signature, where that came in the same batch. */
 interface IndexedGroup {
@@ -69,6 +74,7 @@ CREATE TABLE IF NOT EXISTS manifests (function_version TEXT PRIMARY KEY, manifes
 CREATE TABLE IF NOT EXISTS secrets (function_id TEXT, name TEXT, revision INTEGER NOT NULL, at_ms INTEGER NOT NULL, sealed BLOB, PRIMARY KEY (function_id, name)) STRICT;
 CREATE TABLE IF NOT EXISTS clients (payer TEXT, id TEXT, record TEXT NOT NULL, PRIMARY KEY (payer, id)) STRICT;
 CREATE TABLE IF NOT EXISTS batches (n INTEGER PRIMARY KEY, state TEXT NOT NULL, record TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS payouts (payee TEXT, n INTEGER, units TEXT NOT NULL, cumulative TEXT NOT NULL, key TEXT NOT NULL, signature TEXT NOT NULL, PRIMARY KEY (payee, n)) STRICT, WITHOUT ROWID;
 `;
 
 // Safe: this file only ever runs as the worker that sqlite.ts starts with the two files' paths.
@@ -293,12 +299,47 @@ const operations = {
     return [first, ...enough];
   },
 
-  putBatch: (batch: BatchRecord): void => {
+  putBatch: (batch: BatchRecord, payouts: readonly Omit<StoredPayout, 'n'>[]): void => {
     db.prepare('INSERT OR REPLACE INTO batches VALUES (?, ?, ?)').run(
       batch.n,
       batch.state,
       JSON.stringify(batch),
     );
+    const putPayout = db.prepare('INSERT OR REPLACE INTO payouts VALUES (?, ?, ?, ?, ?, ?)');
+    for (const { payee, units, cumulative, key, signature } of payouts) {
+      putPayout.run(payee, batch.n, `${units}`, `${cumulative}`, key, signature);
+    }
+  },
+
+  payouts: (of: {
+    readonly payee: Address;
+    readonly before: number;
+    readonly limit: number;
+    readonly isOwed: boolean;
+  }): readonly ListedPayout[] =>
+    rows<PayoutRow>(
+      `SELECT payee, payouts.n AS n, units, cumulative, key, signature, record FROM payouts JOIN batches ON batches.n = payouts.n
+        WHERE payee = ? AND payouts.n < ? AND (? = 0 OR state <> 'void') ORDER BY payouts.n DESC LIMIT ?`,
+      of.payee,
+      of.before,
+      of.isOwed ? 1 : 0,
+      of.limit,
+    ).map(({ record, units, cumulative, ...row }) => {
+      const { state, tx, batch }: BatchRecord = JSON.parse(record);
+      const amounts = { units: BigInt(units), cumulative: BigInt(cumulative) };
+      return {
+        ...row,
+        ...amounts,
+        state,
+        ...(tx && { tx }),
+        ...(batch !== undefined && { batch }),
+      };
+    }),
+
+  owed: (payees: readonly Address[]): ReadonlyMap<Address, bigint> => {
+    const newest = { before: Number.MAX_SAFE_INTEGER, limit: 1, isOwed: true };
+    const found = payees.flatMap((payee) => operations.payouts({ payee, ...newest }));
+    return new Map(found.map(({ payee, cumulative }) => [payee, cumulative]));
   },
 
   batches: (state?: BatchState): readonly BatchRecord[] =>

@@ -206,7 +206,9 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
       const after = entries.flat().filter(({ receipt }) => receipt.seq > lane.afterSeq);
       return after.slice(0, lane.limit);
     },
-    putBatch: (batch) => run('putBatch', batch),
+    putBatch: (batch, payouts = []) => run('putBatch', batch, payouts),
+    payouts: (of) => run('payouts', of),
+    owed: (payees) => run('owed', payees),
     batches: (state) => run('batches', state),
     close: async () => {
       try {

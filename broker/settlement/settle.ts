@@ -11,6 +11,7 @@ import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { LaneState } from '../invocation/lanes.ts';
 import type { BatchRecord, StoredGroup } from '../ledger/ledger.ts';
+import { signPayouts } from './payouts.ts';
 import { entriesOf, type LaneShare, nextLanes, sharesOf } from './shares.ts';
 
 /** Groups whose tree is kept while a batch is written. */
@@ -116,7 +117,7 @@ async function settleShares(
     receipts,
     totalUnits: `${totalUnits}`,
   };
-  await gateway.ledger.putBatch(prepared);
+  await gateway.ledger.putBatch(prepared, await signPayouts(gateway, payouts));
   const { digest } = digestOf(cid);
   const sent = await gateway.settler.settle(gateway.address, rows, payouts, digest);
   await gateway.ledger.putBatch({ ...prepared, state: 'settled', tx: sent.tx, batch: sent.batch });

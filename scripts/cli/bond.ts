@@ -1,4 +1,5 @@
-// `defaas bond`, `unbond`, `leave`: an operator's collateral, from the first token in to the last one out.
+// `defaas bond`, `unbond`, `leave`: an operator's collateral, from the first token in to the last
+// one out.
 import type { Line } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { CliError } from './cli-error.ts';
@@ -53,7 +54,8 @@ export async function bond(flags: Flags, amount: string, options: AmountOptions)
 }
 
 /**
- * Starts to take tokens out of the bond; another amount replaces it and begins the wait anew, 0 cancels it.
+ * Starts to take tokens out of the bond; another amount replaces it and begins the wait anew, 0
+ * cancels it.
  * @throws CliError USAGE, OPERATOR_ONLY, INSUFFICIENT_BALANCE; ChainError CHAIN_...
  */
 export async function unbond(
@@ -125,7 +127,8 @@ export interface LeaveOptions extends ActOptions {
 }
 
 /**
- * Moves an unbonding that has ended into the operator's free money; with `floats` also what was set aside for payees, which thaws
+ * Moves an unbonding that has ended into the operator's free money; with `floats` also what was set
+ * aside for payees, which thaws
  * first as every line does. `defaas withdraw --account gateway` takes it out.
  * @throws CliError OPERATOR_ONLY, NOTHING_TO_WITHDRAW, STILL_UNBONDING; ChainError CHAIN_...
  */
@@ -204,7 +207,10 @@ interface Taken {
   readonly endSec: number;
 }
 
-/** Releases what is thawed and starts to thaw the rest; one that thaws already is left alone, for a second thaw would begin anew. */
+/**
+ * Releases what is thawed and starts to thaw the rest; one that thaws already is left alone, for a
+ * second thaw would begin anew.
+ */
 async function takeFloats(
   operator: Operator,
   floats: readonly Float[],

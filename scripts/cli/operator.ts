@@ -1,4 +1,5 @@
-// What the commands of an operator work with: the gateway's own account, the chain, and whether anything is to be sent at all.
+// What the commands of an operator work with: the gateway's own account, the chain, and whether
+// anything is to be sent at all.
 import type { ContractName } from '../../contracts/chain/abi.ts';
 import type { Sent } from '../../contracts/chain/account.ts';
 import type { Chain, GatewayStanding } from '../../contracts/chain.ts';
@@ -32,7 +33,8 @@ export interface Operator extends Actor {
 
 /**
  * Opens the chain with the operator's key, whatever account is active.
- * @throws CliError KEY_MISSING, OPERATOR_ONLY the key here is not that of the gateway in use; ChainError CHAIN_...
+ * @throws CliError KEY_MISSING, OPERATOR_ONLY the key here is not that of the gateway in use;
+ * ChainError CHAIN_...
  */
 export async function openOperator(
   flags: Flags,

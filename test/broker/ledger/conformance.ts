@@ -319,6 +319,63 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.deepEqual(await ledger.batches('settled'), []);
     });
 
+    it('keeps what batches owe, newest first, and forgets nothing but what never reached the chain', async () => {
+      const [payee, other] = [address('71'), address('72')];
+      const batch = (n: number, state: 'prepared' | 'settled' | 'void') =>
+        ({ n, state, cid: 'bafy', claims: [], receipts: 1, totalUnits: '9' }) as const;
+      const signed = { key: SIGNER, signature: '0xaa' } as const;
+      await ledger.putBatch(batch(1, 'prepared'), [
+        { payee, units: 2n ** 70n, cumulative: 2n ** 70n, ...signed },
+        { payee: other, units: 1n, cumulative: 1n, ...signed },
+      ]);
+      await ledger.putBatch({ ...batch(1, 'settled'), tx: '0x11', batch: 4 });
+      await ledger.putBatch(batch(2, 'prepared'), [
+        { payee, units: 5n, cumulative: 2n ** 70n + 5n, ...signed },
+      ]);
+      await ledger.putBatch(batch(2, 'void'));
+      await ledger.putBatch(batch(3, 'prepared'), [
+        { payee, units: 7n, cumulative: 2n ** 70n + 7n, ...signed },
+      ]);
+      await reopen();
+
+      const all = { payee, before: Number.MAX_SAFE_INTEGER, limit: 10 };
+      const owed = await ledger.owed([payee, other, address('73')]);
+      const listed = await ledger.payouts({ ...all, isOwed: false });
+      const [newest] = await ledger.payouts({ ...all, limit: 1, isOwed: true });
+      const page = await ledger.payouts({ ...all, before: 3, limit: 1, isOwed: true });
+
+      assert.deepEqual(
+        [...owed],
+        [
+          [payee, 2n ** 70n + 7n],
+          [other, 1n],
+        ],
+      );
+      assert.deepEqual(
+        listed.map(({ n, state, units }) => [n, state, units]),
+        [
+          [3, 'prepared', 7n],
+          [2, 'void', 5n],
+          [1, 'settled', 2n ** 70n],
+        ],
+      );
+      assert.equal(newest?.cumulative, 2n ** 70n + 7n);
+      assert.deepEqual(page, [
+        {
+          payee,
+          n: 1,
+          units: 2n ** 70n,
+          cumulative: 2n ** 70n,
+          ...signed,
+          state: 'settled',
+          tx: '0x11',
+          batch: 4,
+        },
+      ]);
+      await ledger.putBatch(batch(3, 'void'));
+      assert.equal((await ledger.owed([payee])).get(payee), 2n ** 70n);
+    });
+
     it('keeps service accounts under their payer, the newest key of each', async () => {
       const jwk = { kty: 'OKP', crv: 'Ed25519', x: 'first' };
       const client = { payer: PAYER, id: 'ci', signer: SIGNER, jwk, createdAtMs: 7 };

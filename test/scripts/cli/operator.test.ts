@@ -1,4 +1,5 @@
-// An operator's own commands: the bond in and out again, its fee; and that nobody else's key will do.
+// An operator's own commands: the bond in and out again, its fee; and that nobody else's key will
+// do.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';

@@ -1,0 +1,98 @@
+// GET /payouts/{payee}: what the gateway owes a payee, batch by batch, and the newest voucher for
+// it. Public: the chain shows the same
+// sums, and whoever sends the voucher pays the payee and nobody else.
+import type { FastifyInstance } from 'fastify';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import type { ListedPayout } from '../ledger/ledger.ts';
+import { voucherOf } from '../settlement/payouts.ts';
+
+/** Batches of one page. */
+const PAGE = 20;
+const MAX_PAGE = 100;
+
+type PayoutQuery = {
+  Params: { payee: string };
+  Querystring: { before?: string; limit?: string };
+};
+
+export async function payoutRoutes(
+  server: FastifyInstance,
+  { gateway }: { readonly gateway: Gateway },
+): Promise<void> {
+  server.get<PayoutQuery>('/payouts/:payee', async (request, reply) => {
+    const payee = request.params.payee.toLowerCase();
+    const { before, limit = `${PAGE}` } = request.query;
+    if (
+      !/^0x[0-9a-f]{40}$/.test(payee) ||
+      (before !== undefined && !/^\d{1,12}$/.test(before)) ||
+      !/^[1-9]\d{0,4}$/.test(limit)
+    ) {
+      throw new DefaasError(
+        'REQUEST_INVALID',
+        'ask for /payouts/<address>, with before=<n> of the last page and limit=<count>',
+      );
+    }
+    reply.header('cache-control', 'no-store');
+    // Safe: the pattern above is that of addresses.
+    return statement(gateway, payee as Address, {
+      before: before === undefined ? Number.MAX_SAFE_INTEGER : Number(before),
+      limit: Math.min(Number(limit), MAX_PAGE),
+    });
+  });
+}
+
+/** Money as decimal strings. */
+async function statement(
+  gateway: Gateway,
+  payee: Address,
+  page: { readonly before: number; readonly limit: number },
+): Promise<Record<string, unknown>> {
+  const { view } = gateway.chain;
+  const [newest] = await gateway.ledger.payouts({
+    payee,
+    before: Number.MAX_SAFE_INTEGER,
+    limit: 1,
+    isOwed: true,
+  });
+  const batches = await gateway.ledger.payouts({ payee, ...page, isOwed: false });
+  const due = view.due(gateway.address, payee);
+  const float = view.line(gateway.address, payee)?.allotted ?? 0n;
+  const voucher = newest && voucherOf(gateway, newest);
+  const openUnits =
+    voucher && voucher.cumulative > due.credited ? voucher.cumulative - due.credited : 0n;
+  return {
+    gateway: gateway.address,
+    payee,
+    creditedUnits: `${due.credited}`,
+    withdrawnUnits: `${due.withdrawn}`,
+    /** Of what is credited: what came from the float and no batch has paid back yet. */
+    advancedUnits: `${due.advanced}`,
+    claimableUnits: `${due.credited - due.withdrawn}`,
+    floatUnits: `${float}`,
+    /** What the voucher brings now, whatever the gateway does. */
+    guaranteedUnits: `${openUnits < float ? openUnits : float}`,
+    voucher: voucher
+      ? {
+          cumulativeUnits: `${voucher.cumulative}`,
+          key: voucher.key,
+          signature: voucher.signature,
+        }
+      : null,
+    batches: batches.map(batchDocument),
+    next: batches.length === page.limit ? (batches.at(-1)?.n ?? null) : null,
+  };
+}
+
+function batchDocument({ n, state, batch, tx, units, cumulative }: ListedPayout) {
+  return {
+    n,
+    /** `prepared`: signed, and on its way to the chain. */
+    state,
+    batch: batch ?? null,
+    tx: tx ?? null,
+    units: `${units}`,
+    cumulativeUnits: `${cumulative}`,
+  };
+}
