@@ -127,7 +127,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         FEE_DELAY = feeDelay;
         UNBOND = unbondPeriod;
         PROOF_WINDOW = proofWindow;
-        MAX_PLEDGE = 10 * unit;
+        MAX_PLEDGE = 100 * unit;
     }
 
     modifier whenNotPaused() {

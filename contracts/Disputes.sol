@@ -3,10 +3,11 @@
 pragma solidity 0.8.37;
 
 import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Epoch, IBeacon} from "./interfaces/IBeacon.sol";
 import {IBilling} from "./interfaces/IBilling.sol";
-import {Demand, DisputeTerms, IDisputes, Leaf, Place, SignedReceipt} from "./interfaces/IDisputes.sol";
+import {Bucket, Demand, DisputeTerms, IDisputes, Leaf, Place, SignedReceipt} from "./interfaces/IDisputes.sol";
 import {IFunctionRegistry} from "./interfaces/IFunctionRegistry.sol";
 import {IIdentity} from "./interfaces/IIdentity.sol";
 import {Draw} from "./libraries/Draw.sol";
@@ -18,21 +19,36 @@ import {TypedData} from "./libraries/TypedData.sol";
 
 /// @title Disputes
 contract Disputes is IDisputes {
-    uint8 private constant D1_EQUIVOCATION = 1;
+    /// What a proof takes from a bond, and why.
+    struct Slash {
+        /// Nothing was proven under this id before.
+        bool isFirst;
+        bytes32 claim;
+        uint256 bond;
+        /// What the payer got by this id, and for this claim.
+        uint256 paid;
+        uint256 repaid;
+        /// Damage that is not paid yet.
+        uint256 damage;
+        /// What would be taken without a cap, and what is.
+        uint256 wanted;
+        uint256 amount;
+        /// The part of `amount` that counts against the cap.
+        uint256 counted;
+        Bucket bucket;
+    }
+
     uint8 private constant D2_OMISSION = 2;
     uint8 private constant D3_BREAK = 3;
     uint8 private constant D4_OVERCHARGE = 4;
     uint8 private constant D5_OVER_LIMIT = 5;
     uint8 private constant D6_MISROUTE = 6;
     uint8 private constant D9_SILENCE = 9;
+    /// In ids only: what is wrong at an edge of a claim is another fraud than a break before its last receipt.
+    uint8 private constant D3_EDGE = 7;
 
     uint8 private constant ROLE_GATEWAY = 1;
-    uint8 private constant MODE_PREPAID = 1;
     uint8 private constant MODE_SIGNED = 2;
-    /// How far a call may end before its epoch is recorded, seconds: clocks differ.
-    uint256 private constant EPOCH_SKEW = 60;
-    /// How old an epoch may be when a call in a prepaid lane begins, seconds.
-    uint256 private constant EPOCH_LIFE = 10 minutes;
     /// Value of `deadline` that marks an answered demand.
     uint40 private constant ANSWERED = 1;
 
@@ -61,11 +77,11 @@ contract Disputes is IDisputes {
 
     /* STORAGE */
 
-    /// @inheritdoc IDisputes
-    mapping(bytes32 id => bool) public isProven;
     mapping(bytes32 id => Demand) private _demands;
-    /// @inheritdoc IDisputes
-    mapping(address gateway => uint256) public lastGraveOf;
+    /// 0 = not proven, else what the payer got, plus 1.
+    mapping(bytes32 id => uint256) private _paid;
+    mapping(bytes32 claim => uint256) private _repaid;
+    mapping(address gateway => Bucket) private _buckets;
 
     /* CONSTRUCTOR */
 
@@ -79,12 +95,12 @@ contract Disputes is IDisputes {
     ) {
         uint256 unit = 10 ** IERC20Metadata(address(billing.TOKEN())).decimals();
         _checkWithin("grave", terms.grave, 10 * unit, 1_000 * unit);
-        _checkWithin("charge", terms.charge, unit, 100 * unit);
+        _checkWithin("charge", terms.charge, unit, 1_000 * unit);
         _checkWithin("misroute", terms.misroute, 0, 10 * unit);
-        _checkWithin("silence", terms.silence, 5 * unit, 500 * unit);
-        _checkWithin("pledge", terms.pledge, unit / 10, 10 * unit);
+        _checkWithin("silence", terms.silence, 5 * unit, 1_000 * unit);
+        _checkWithin("pledge", terms.pledge, unit / 10, billing.MAX_PLEDGE());
         _checkWithin("demandWindow", terms.demandWindow, 1 days, 30 days);
-        _checkWithin("answerWindow", terms.answerWindow, 12 hours, 14 days);
+        _checkWithin("answerWindow", terms.answerWindow, 24 hours, 14 days);
         // What an answer shows must still be provable.
         _checkWithin("proofWindow", terms.proofWindow, terms.demandWindow + terms.answerWindow + 1, 180 days);
         BILLING = billing;
@@ -99,30 +115,6 @@ contract Disputes is IDisputes {
         _CHARGE = terms.charge;
         _MISROUTE = terms.misroute;
         _SILENCE = terms.silence;
-    }
-
-    /* D1 EQUIVOCATION */
-
-    /// @inheritdoc IDisputes
-    function proveEquivocation(SignedReceipt calldata a, SignedReceipt calldata b) external {
-        (bool isFraud, uint256 damage) = checkEquivocation(a, b);
-        Receipt calldata r = a.receipt;
-        _prove(D1_EQUIVOCATION, r.gateway, r.payer, r.signer, r.seq, isFraud, damage);
-    }
-
-    /// @inheritdoc IDisputes
-    function checkEquivocation(
-        SignedReceipt calldata a,
-        SignedReceipt calldata b
-    ) public view returns (bool isFraud, uint256 damage) {
-        if (
-            a.receipt.payer != b.receipt.payer ||
-            a.receipt.gateway != b.receipt.gateway ||
-            a.receipt.signer != b.receipt.signer ||
-            a.receipt.seq != b.receipt.seq
-        ) revert InvalidProof();
-        isFraud = _verifySigned(a) != _verifySigned(b);
-        damage = _difference(a.receipt.price, b.receipt.price);
     }
 
     /* D2 OMISSION */
@@ -161,10 +153,10 @@ contract Disputes is IDisputes {
                 place.receipts
             )
         ) revert InvalidProof();
-        isFraud = _verifySigned(signed) != node;
+        isFraud = _verifySigned(signed, place.settledAt) != node;
         if (opened.length > 0) {
             if (opened.length > 1 || Receipts.hashReceipt(opened[0]) != node) revert InvalidProof();
-            damage = _difference(opened[0].price, r.price);
+            damage = _damageAt(place, _excess(opened[0].price, r.price));
         }
     }
 
@@ -186,16 +178,18 @@ contract Disputes is IDisputes {
         _verifyLeaf(place, a);
         _verifyLeaf(place, b);
         if (uint256(b.index) != uint256(a.index) + 1) revert InvalidProof();
-        if (_isForeign(place, a) || _isForeign(place, b)) return (true, 0);
+        if (_isForeign(place, a) || _isForeign(place, b)) return (true, _deltaOf(place));
         uint256 due = uint256(a.receipt.cumulative) + b.receipt.price;
         isFraud = b.receipt.cumulative != due;
-        damage = _excess(b.receipt.cumulative, due);
+        damage = _damageAt(place, _excess(b.receipt.cumulative, due));
     }
 
     /// @inheritdoc IDisputes
     function proveEdge(Place calldata place, Leaf calldata leaf) external {
         (bool isFraud, uint256 damage) = checkEdge(place, leaf);
-        _proveAt(D3_BREAK, place, _seqAt(place, leaf), isFraud, damage);
+        // A foreign leaf is one fraud by whichever proof.
+        uint8 kindOfId = _isForeign(place, leaf) ? D3_BREAK : D3_EDGE;
+        _prove(D3_BREAK, _idAt(kindOfId, place, _seqAt(place, leaf)), place, isFraud, damage);
     }
 
     /// @inheritdoc IDisputes
@@ -205,7 +199,7 @@ contract Disputes is IDisputes {
     ) public view returns (bool isFraud, uint256 damage) {
         _verifyRecent(place);
         _verifyLeaf(place, leaf);
-        if (_isForeign(place, leaf)) return (true, 0);
+        if (_isForeign(place, leaf)) return (true, _deltaOf(place));
         uint256 cumulative = leaf.receipt.cumulative;
         if (leaf.index == 0) {
             uint256 due = uint256(place.settledFrom) + leaf.receipt.price;
@@ -216,6 +210,7 @@ contract Disputes is IDisputes {
             isFraud = isFraud || cumulative != place.settledTo;
             damage += _excess(place.settledTo, cumulative);
         }
+        damage = _damageAt(place, damage);
     }
 
     /* D4 OVERCHARGE */
@@ -249,6 +244,7 @@ contract Disputes is IDisputes {
             )
         );
         isFraud = damage > 0;
+        damage = _damageAt(place, damage);
     }
 
     /* D5 AGAINST THE CALL */
@@ -272,10 +268,11 @@ contract Disputes is IDisputes {
         Execution calldata execution
     ) public view returns (bool isFraud, uint256 damage) {
         _open(place, leaf, call, execution);
-        damage = leaf.receipt.price;
+        uint256 price = leaf.receipt.price;
+        damage = _damageAt(place, price);
         isFraud =
-            damage > 0 &&
-            (damage > call.maxPrice ||
+            price > 0 &&
+            (price > call.maxPrice ||
                 execution.finishedAt > call.deadline ||
                 execution.input != call.input ||
                 !_isCallOfLane(call, leaf.receipt) ||
@@ -305,8 +302,11 @@ contract Disputes is IDisputes {
         _verifyOwnLeaf(firstPlace, first);
         _verifyOwnLeaf(laterPlace, later);
         if (!_isOfLane(first.receipt, laterPlace) || first.receipt.seq >= later.receipt.seq) revert InvalidProof();
-        damage = later.receipt.price;
-        isFraud = damage > 0 && first.receipt.price > 0 && first.receipt.call == later.receipt.call;
+        damage = _damageAt(laterPlace, later.receipt.price);
+        isFraud =
+            later.receipt.price > 0 &&
+            first.receipt.price > 0 &&
+            first.receipt.call == later.receipt.call;
     }
 
     /* D6 MISROUTE */
@@ -321,7 +321,8 @@ contract Disputes is IDisputes {
         uint64[] calldata ids
     ) external {
         (bool isFraud, uint256 damage) = checkMisroute(place, leaf, call, execution, setNo, ids);
-        _proveAt(D6_MISROUTE, place, leaf.receipt.seq, isFraud, damage);
+        bytes32 id = idOfMisroute(place.gateway, call.beacon, execution.deployment);
+        _prove(D6_MISROUTE, id, place, isFraud, damage);
     }
 
     /// @inheritdoc IDisputes
@@ -340,9 +341,8 @@ contract Disputes is IDisputes {
         isFraud =
             epoch.time == 0 ||
             REGISTRY.deploymentOf(execution.deployment).provider != leaf.receipt.provider ||
-            _isStale(leaf.receipt, call, execution, epoch.time) ||
             !_isDrawn(
-                Draw.seedOf(epoch.value, leaf.receipt.call),
+                Draw.seedOf(epoch.value, call.payer, call.signer, call.nonce),
                 order,
                 leaf.receipt.attempt,
                 execution.deployment
@@ -359,137 +359,160 @@ contract Disputes is IDisputes {
         if (block.timestamp > until) revert WindowClosed(until);
         uint40 count = place.seqTo - place.seqFrom;
         if (index >= count) revert InvalidProof();
-        id = idOf(D9_SILENCE, place.gateway, place.payer, place.signer, place.seqFrom + 1 + index);
+        id = _idAt(D9_SILENCE, place, place.seqFrom + 1 + index);
         uint40 deadline = _demands[id].deadline;
         if (deadline == ANSWERED) revert AnsweredBefore(id);
         if (deadline != 0) revert DemandOpen(id);
-        if (isProven[id]) revert AlreadyProven(id);
+        // As long as the claim is not repaid in full, for the bond was too small, an unanswered leaf can be demanded again.
+        if (_paid[id] != 0 && _repaid[_claimAt(place)] >= _deltaOf(place)) revert AlreadyProven(id);
 
         deadline = uint40(block.timestamp + ANSWER_WINDOW);
-        _demands[id] = Demand({
-            demander: msg.sender,
-            deadline: deadline,
-            index: index,
-            gateway: place.gateway,
-            damage: (place.settledTo - place.settledFrom) / count,
-            payer: place.payer,
-            count: count,
-            receipts: place.receipts
-        });
+        _demands[id] = Demand(msg.sender, deadline, index, _hashPlace(place));
         emit Demanded(id, place.gateway, msg.sender, place.batch, place.claim, index, deadline);
         BILLING.pledge(msg.sender, DEMAND_PLEDGE);
     }
 
     /// @inheritdoc IDisputes
     function answer(
-        bytes32 id,
+        Place calldata place,
         Leaf calldata leaf,
         Call calldata call,
+        Execution calldata execution,
         bytes calldata callSignature
     ) external {
-        Demand memory d = _demands[id];
-        if (d.demander == address(0)) revert NotDemanded(id);
+        (bytes32 id, Demand memory d) = _demandAt(place, leaf.index);
         if (block.timestamp > d.deadline) revert WindowClosed(d.deadline);
-        Receipt calldata r = leaf.receipt;
-        if (
-            leaf.index != d.index ||
-            idOf(D9_SILENCE, r.gateway, r.payer, r.signer, r.seq) != id ||
-            !OrderedMerkle.verify(Receipts.hashReceipt(r), d.index, d.count, leaf.path, d.receipts) ||
-            (BILLING.laneOf(r.payer, r.gateway, r.signer).mode == MODE_SIGNED &&
-                !_isSignedCall(r, call, callSignature))
-        ) revert InvalidProof();
+        _verifyOwnLeaf(place, leaf);
+        _verifyOpening(leaf, call, execution);
+        if (BILLING.laneOf(place.payer, place.gateway, place.signer).mode == MODE_SIGNED) {
+            bytes32 digest = _billingDigest(leaf.receipt.call);
+            if (!Signatures.isFromKey(place.signer, digest, callSignature)) revert InvalidProof();
+        } else {
+            callSignature = callSignature[:0];
+        }
 
         delete _demands[id];
         _demands[id].deadline = ANSWERED;
-        emit Answered(id, r.gateway, r);
-        BILLING.unpledge(r.gateway, DEMAND_PLEDGE);
+        emit Answered(id, place.gateway, leaf.receipt, call, execution, callSignature);
+        BILLING.unpledge(place.gateway, DEMAND_PLEDGE);
     }
 
     /// @inheritdoc IDisputes
-    function expire(bytes32 id) external {
-        Demand memory d = _demands[id];
-        if (d.demander == address(0)) revert NotDemanded(id);
+    function expire(Place calldata place, uint40 index) external {
+        (bytes32 id, Demand memory d) = _demandAt(place, index);
         if (block.timestamp <= d.deadline) revert StillOpen(d.deadline);
         delete _demands[id];
-        isProven[id] = true;
-        // A gateway without a bond keeps nobody from getting the pledge back.
-        uint256 slashed = _slash(D9_SILENCE, d.gateway, d.payer, d.demander, d.damage);
-        emit Expired(id, d.gateway, d.damage, slashed);
+        uint256 damage = _deltaOf(place);
+        Slash memory s = _weigh(D9_SILENCE, id, place, damage);
+        // Without a bond, or room under the cap, nothing is proven; and nobody is kept from getting the pledge back.
+        uint256 paid = s.amount > 0 ? _take(s, id, place, d.demander) : 0;
+        emit Expired(id, place.gateway, place.payer, d.demander, place.batch, place.claim, damage, paid, s.amount);
         BILLING.unpledge(d.demander, DEMAND_PLEDGE);
     }
 
     /* INTERNAL: SLASHING */
 
     function _proveAt(uint8 kind, Place calldata place, uint40 seq, bool isFraud, uint256 damage) private {
-        _prove(kind, place.gateway, place.payer, place.signer, seq, isFraud, damage);
+        _prove(kind, _idAt(kind, place, seq), place, isFraud, damage);
     }
 
-    function _prove(
-        uint8 kind,
-        address gateway,
-        address payer,
-        address signer,
-        uint40 seq,
-        bool isFraud,
-        uint256 damage
-    ) private {
+    function _prove(uint8 kind, bytes32 id, Place calldata place, bool isFraud, uint256 damage) private {
         if (!isFraud) revert NoFraud();
-        bytes32 id = idOf(kind, gateway, payer, signer, seq);
-        if (isProven[id]) revert AlreadyProven(id);
-        isProven[id] = true;
-        uint256 slashed = _slash(kind, gateway, payer, msg.sender, damage);
-        // Not consumed while there is nothing to take, unless the kind's floor is 0, which only D6's can be; and D6 has no damage.
-        if (slashed == 0 && floorOf(kind) > 0) revert NothingToSlash(gateway);
-        emit FraudProven(id, kind, gateway, payer, msg.sender, damage, slashed);
+        Slash memory s = _weigh(kind, id, place, damage);
+        if (!s.isFirst && s.damage == 0) revert AlreadyProven(id);
+        // Only D6's floor can be 0: then it is on record and takes nothing.
+        if (s.amount == 0 && s.wanted > 0) {
+            if (s.bond == 0) revert NothingToSlash(place.gateway);
+            revert CapReached(_roomFrom(s.bond, s.bucket));
+        }
+        uint256 paid = _take(s, id, place, msg.sender);
+        emit FraudProven(
+            id,
+            kind,
+            place.gateway,
+            place.payer,
+            msg.sender,
+            place.batch,
+            place.claim,
+            damage,
+            paid,
+            s.amount
+        );
     }
 
-    /// @dev At most 45 % goes to payer and reporter, so that a gateway cannot get its bond out through friends.
-    function _slash(
+    /// @dev Three times the damage that nobody has repaid yet, the first time of an id at least the floor. What evidence of a stolen
+    /// operator key can take, D2's all and the floors, counts against a cap: a quarter of the bond in two neighbouring buckets, which
+    /// cover any DEMAND_WINDOW. The rest follows from what was settled, and is not capped.
+    function _weigh(
         uint8 kind,
-        address gateway,
-        address payer,
-        address reporter,
+        bytes32 id,
+        Place calldata place,
         uint256 damage
-    ) private returns (uint256 amount) {
-        (uint256 bond, , , ) = BILLING.standing(gateway);
-        uint256 cap = bond / 10;
-        if (kind <= D3_BREAK) {
-            uint256 last = lastGraveOf[gateway];
-            if (last != 0 && block.timestamp <= last + DEMAND_WINDOW) cap = bond;
-            lastGraveOf[gateway] = block.timestamp;
+    ) private view returns (Slash memory s) {
+        (s.bond, , , ) = BILLING.standing(place.gateway);
+        s.claim = _claimAt(place);
+        uint256 mark = _paid[id];
+        s.isFirst = mark == 0;
+        if (damage > 0) {
+            s.paid = s.isFirst ? 0 : mark - 1;
+            s.repaid = _repaid[s.claim];
+            s.damage = Math.min(_excess(damage, s.paid), _deltaOf(place) - s.repaid);
         }
-        amount = floorOf(kind);
-        // Amounts of receipts are below 2^128.
-        if (amount < 4 * damage) amount = 4 * damage;
-        if (amount > cap) amount = cap;
-        if (amount == 0) return 0;
-        uint256 toPayer = damage < amount / 4 ? damage : amount / 4;
-        BILLING.slash(gateway, amount, payer, toPayer, reporter, amount / 5);
+        // delta < 2^88
+        uint256 free = 3 * s.damage;
+        s.wanted = s.isFirst ? Math.max(floorOf(kind), free) : free;
+        if (kind == D2_OMISSION) free = 0;
+        s.bucket = bucketOf(place.gateway);
+        uint256 tied = Math.min(s.wanted - free, _room(s.bond, uint256(s.bucket.current) + s.bucket.previous));
+        s.amount = Math.min(s.bond, free + tied);
+        s.counted = _excess(s.amount, free);
+    }
+
+    /// @dev At most 5/12 goes to payer and reporter, so that a gateway cannot get its bond out through friends.
+    function _take(
+        Slash memory s,
+        bytes32 id,
+        Place calldata place,
+        address reporter
+    ) private returns (uint256 toPayer) {
+        toPayer = Math.min(s.damage, s.amount / 3);
+        _paid[id] = s.paid + toPayer + 1;
+        if (toPayer > 0) _repaid[s.claim] = s.repaid + toPayer;
+        if (s.counted > 0) {
+            // Both numbers are at most a quarter of a bond, which is below 2^96.
+            s.bucket.current += uint96(s.counted);
+            _buckets[place.gateway] = s.bucket;
+        }
+        if (s.amount > 0) BILLING.slash(place.gateway, s.amount, place.payer, toPayer, reporter, s.amount / 12);
+    }
+
+    /// @dev A quarter of the bond as it was before the capped slashes `used`, less those.
+    function _room(uint256 bond, uint256 used) private pure returns (uint256) {
+        return _excess((bond + used) / 4, used);
+    }
+
+    /// @dev When there is room again if nothing else is taken, seconds.
+    function _roomFrom(uint256 bond, Bucket memory bucket) private view returns (uint256) {
+        return (bucket.n + (_room(bond, bucket.current) > 0 ? 1 : 2)) * DEMAND_WINDOW;
     }
 
     /* INTERNAL: EVIDENCE */
 
     /// @return hash Of the receipt.
-    function _verifySigned(SignedReceipt calldata signed) private view returns (bytes32 hash) {
+    function _verifySigned(
+        SignedReceipt calldata signed,
+        uint64 settledAt
+    ) private view returns (bytes32 hash) {
         hash = Receipts.hashReceipt(signed.receipt);
         bytes32 root = OrderedMerkle.follow(hash, signed.index, signed.count, signed.path);
         address gateway = signed.receipt.gateway;
         bytes32 digest = _billingDigest(Receipts.hashReceiptGroup(gateway, root, signed.count));
         address key = Signatures.recover(digest, signed.signature);
-        if (root == 0 || !IDENTITY.isEvidenceKey(key, gateway, ROLE_GATEWAY)) revert InvalidProof();
+        if (root == 0 || !IDENTITY.isEvidenceKey(key, gateway, ROLE_GATEWAY, settledAt)) revert InvalidProof();
     }
 
     function _verifyPlace(Place calldata place) private view {
-        bytes32 leaf = Receipts.hashClaim(
-            place.payer,
-            place.signer,
-            place.settledFrom,
-            place.settledTo,
-            place.seqFrom,
-            place.seqTo,
-            place.receipts
-        );
-        bytes32 root = OrderedMerkle.follow(leaf, place.claim, place.claims, place.path);
+        bytes32 root = OrderedMerkle.follow(_hashClaim(place), place.claim, place.claims, place.path);
         bytes32 word = Receipts.batchWord(root, place.outside, place.claims, place.settledAt);
         if (root == 0 || word != BILLING.rootOf(place.gateway, place.batch)) revert InvalidProof();
     }
@@ -525,10 +548,25 @@ contract Disputes is IDisputes {
     ) private view {
         _verifyRecent(place);
         _verifyOwnLeaf(place, leaf);
+        _verifyOpening(leaf, call, execution);
+    }
+
+    function _verifyOpening(Leaf calldata leaf, Call calldata call, Execution calldata execution) private pure {
         if (
             Receipts.hashCall(call) != leaf.receipt.call ||
             Receipts.hashExecution(execution) != leaf.receipt.execution
         ) revert InvalidProof();
+    }
+
+    /// @dev The open demand for the leaf at `index` of a place that needs no other proof: its hash was stored when it was proven.
+    function _demandAt(Place calldata place, uint40 index) private view returns (bytes32 id, Demand memory d) {
+        // Below 2^40 for every demanded leaf; another index that wraps to the same number does not exist.
+        unchecked {
+            id = _idAt(D9_SILENCE, place, place.seqFrom + 1 + index);
+        }
+        d = _demands[id];
+        if (d.demander == address(0)) revert NotDemanded(id);
+        if (d.place != _hashPlace(place)) revert InvalidProof();
     }
 
     /// @dev The set must be the last one with fromEpoch <= the Call's epoch; without one there are no ids.
@@ -537,30 +575,6 @@ contract Disputes is IDisputes {
         if (!isInForce || hash != (setNo == 0 && ids.length == 0 ? bytes32(0) : keccak256(abi.encode(ids)))) {
             revert InvalidProof();
         }
-    }
-
-    function _isSignedCall(
-        Receipt calldata r,
-        Call calldata call,
-        bytes calldata signature
-    ) private view returns (bool) {
-        bytes32 hash = Receipts.hashCall(call);
-        return
-            hash == r.call &&
-            _isCallOfLane(call, r) &&
-            Signatures.isFromKey(r.signer, _billingDigest(hash), signature);
-    }
-
-    function _isStale(
-        Receipt calldata r,
-        Call calldata call,
-        Execution calldata execution,
-        uint256 time
-    ) private view returns (bool) {
-        if (BILLING.laneOf(r.payer, r.gateway, r.signer).mode != MODE_PREPAID) return false;
-        uint256 finishedAt = execution.finishedAt;
-        uint256 timeoutMs = REGISTRY.priceTermsOf(call.functionVersion).timeoutMs;
-        return finishedAt + EPOCH_SKEW < time || finishedAt * 1000 > (time + EPOCH_LIFE) * 1000 + timeoutMs;
     }
 
     function _isDrawn(
@@ -601,8 +615,44 @@ contract Disputes is IDisputes {
         return place.seqFrom + 1 + leaf.index;
     }
 
-    function _difference(uint256 a, uint256 b) private pure returns (uint256) {
-        return a > b ? a - b : b - a;
+    function _idAt(uint8 kind, Place calldata place, uint40 seq) private pure returns (bytes32) {
+        return idOf(kind, place.gateway, place.payer, place.signer, seq);
+    }
+
+    function _claimAt(Place calldata place) private pure returns (bytes32) {
+        return _claimOf(place.gateway, place.batch, place.claim);
+    }
+
+    function _claimOf(address gateway, uint256 batch, uint256 claim) private pure returns (bytes32) {
+        return keccak256(abi.encode(gateway, batch, claim));
+    }
+
+    function _hashClaim(Place calldata place) private pure returns (bytes32) {
+        return
+            Receipts.hashClaim(
+                place.payer,
+                place.signer,
+                place.settledFrom,
+                place.settledTo,
+                place.seqFrom,
+                place.seqTo,
+                place.receipts
+            );
+    }
+
+    /// @dev Of all that a verified place says about its claim.
+    function _hashPlace(Place calldata place) private pure returns (bytes32) {
+        return keccak256(abi.encode(_claimAt(place), _hashClaim(place)));
+    }
+
+    /// @dev What the claim took; Billing never settles downwards.
+    function _deltaOf(Place calldata place) private pure returns (uint256) {
+        return place.settledTo - place.settledFrom;
+    }
+
+    /// @dev No damage is more than its claim took.
+    function _damageAt(Place calldata place, uint256 damage) private pure returns (uint256) {
+        return Math.min(damage, _deltaOf(place));
     }
 
     function _excess(uint256 have, uint256 due) private pure returns (uint256) {
@@ -623,8 +673,6 @@ contract Disputes is IDisputes {
         if (address(REGISTRY.IDENTITY()) != address(IDENTITY)) revert Miswired("FunctionRegistry.IDENTITY");
         if (address(REGISTRY.BEACON()) != address(BEACON)) revert Miswired("FunctionRegistry.BEACON");
         if (BILLING.PROOF_WINDOW() != PROOF_WINDOW) revert Miswired("Billing.PROOF_WINDOW");
-        // A retired key's receipts must stay evidence as long as the batches they are in.
-        if (IDENTITY.KEY_EVIDENCE() <= PROOF_WINDOW) revert Miswired("Identity.KEY_EVIDENCE");
     }
 
     /// @inheritdoc IDisputes
@@ -639,15 +687,52 @@ contract Disputes is IDisputes {
     }
 
     /// @inheritdoc IDisputes
+    function idOfMisroute(address gateway, uint64 epoch, uint64 deployment) public pure returns (bytes32) {
+        return keccak256(abi.encode(D6_MISROUTE, gateway, epoch, deployment));
+    }
+
+    /// @inheritdoc IDisputes
+    function isProven(bytes32 id) external view returns (bool) {
+        return _paid[id] != 0;
+    }
+
+    /// @inheritdoc IDisputes
+    function paidOf(bytes32 id) external view returns (uint256) {
+        return _excess(_paid[id], 1);
+    }
+
+    /// @inheritdoc IDisputes
+    function repaidOf(address gateway, uint64 batch, uint32 claim) external view returns (uint256) {
+        return _repaid[_claimOf(gateway, batch, claim)];
+    }
+
+    /// @inheritdoc IDisputes
+    function bucketOf(address gateway) public view returns (Bucket memory bucket) {
+        bucket = _buckets[gateway];
+        uint32 n = uint32(block.timestamp / DEMAND_WINDOW);
+        if (bucket.n != n) {
+            bucket.previous = uint256(bucket.n) + 1 == n ? bucket.current : 0;
+            bucket.current = 0;
+            bucket.n = n;
+        }
+    }
+
+    /// @inheritdoc IDisputes
+    function roomOf(address gateway) external view returns (uint256) {
+        (uint256 bond, , , ) = BILLING.standing(gateway);
+        Bucket memory bucket = bucketOf(gateway);
+        return _room(bond, uint256(bucket.current) + bucket.previous);
+    }
+
+    /// @inheritdoc IDisputes
     function demandOf(bytes32 id) external view returns (Demand memory) {
         return _demands[id];
     }
 
     /// @inheritdoc IDisputes
     function floorOf(uint8 kind) public view returns (uint256) {
-        if (kind == 0) return 0;
-        if (kind <= D3_BREAK) return _GRAVE;
-        if (kind <= D5_OVER_LIMIT) return _CHARGE;
+        if (kind == D2_OMISSION || kind == D3_BREAK) return _GRAVE;
+        if (kind == D4_OVERCHARGE || kind == D5_OVER_LIMIT) return _CHARGE;
         if (kind == D6_MISROUTE) return _MISROUTE;
         return kind == D9_SILENCE ? _SILENCE : 0;
     }

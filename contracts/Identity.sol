@@ -223,13 +223,19 @@ contract Identity is IIdentity, EIP712, NoncesKeyed, Multicall {
     }
 
     /// @inheritdoc IIdentity
-    function isEvidenceKey(address key, address party, uint8 role) external view returns (bool) {
+    function isEvidenceKey(
+        address key,
+        address party,
+        uint8 role,
+        uint256 settledAt
+    ) external view returns (bool) {
         OperatorKey memory k = _keys[key];
         return
             k.party == party &&
             party != address(0) &&
             k.role & role == role &&
-            (k.until == 0 || block.timestamp <= uint256(k.until) + KEY_EVIDENCE);
+            k.from <= settledAt &&
+            (k.until == 0 || settledAt <= uint256(k.until) + KEY_EVIDENCE);
     }
 
     /// @inheritdoc IIdentity

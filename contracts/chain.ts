@@ -10,6 +10,7 @@ import { type ChainWriter, createWriters } from './chain/writer.ts';
 import type { ContractAddresses } from './deploy.ts';
 import type { Key } from './keystore.ts';
 import type { Address, Hex } from './libraries/keccak.ts';
+import type { Call, Execution, Receipt } from './libraries/receipts.ts';
 import type { PriceTerms } from './libraries/tariffs.ts';
 import { billingDomain, type Eip712Domain } from './libraries/typed-data.ts';
 
@@ -105,6 +106,8 @@ export interface ChainView {
   /** Whether clients accept the key's signature for the party now, in a role (1 gateway, 2 provider; 1 by default). */
   isKeyInForce(key: Address, party: Address, role?: number): boolean;
   readonly latestEpoch: Epoch | undefined;
+  /** The newest of those that were recorded in that block or before it. */
+  latestEpochAt(blockNumber: number): Epoch | undefined;
   epochOf(epoch: number): Epoch | undefined;
   /**
    * Whether the payer may use a version now, for all bits of `scopes` (1 invoke, 2 subscribe, 4 logs). Undefined where a policy
@@ -284,14 +287,19 @@ export interface SettledBatch {
 
 export interface Fraud {
   readonly id: Hex;
-  /** 1 to 6: D1 to D6. */
+  /** 2 to 6: D2 to D6; 9: an unanswered demand, D9. */
   readonly kind: number;
   readonly gateway: Address;
   readonly payer: Address;
   readonly reporter: Address;
-  /** Base units. */
+  /** The claim that it is about: its batch, and its place in it. */
+  readonly batch: number;
+  readonly claim: number;
+  /** Base units; `paid` is what of the damage the payer got this time. */
   readonly damage: bigint;
+  readonly paid: bigint;
   readonly slashed: bigint;
+  readonly blockNumber: number;
   readonly timestampSec: number;
 }
 
@@ -305,6 +313,16 @@ export interface Demand {
   readonly index: number;
   readonly deadlineSec: number;
   readonly state: 'open' | 'answered' | 'expired';
+  /** What the answer showed: all that D4, D5 and D6 need besides the place. */
+  readonly answer?: DemandAnswer;
+}
+
+export interface DemandAnswer {
+  readonly receipt: Receipt;
+  readonly call: Call;
+  readonly execution: Execution;
+  /** Over the Call, by the lane's key; only in signed lanes. */
+  readonly callSignature?: Hex;
 }
 
 export interface ChainOptions {

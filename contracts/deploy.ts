@@ -51,7 +51,7 @@ const WINDOWS = {
   proofWindowSec: 12 * DAY,
   unbondSec: 14 * DAY,
   keyOverlapSec: DAY,
-  keyEvidenceSec: 14 * DAY,
+  keyEvidenceSec: 3 * DAY,
 };
 /** Most gas of one proof, and of an answer to a demand (the bars of `bench gas`). */
 const PROOF_GAS = 220_000;
@@ -61,7 +61,7 @@ const FLOOR_IN_PROOFS = 24;
 /** Creation code that runs what of Cancun the contracts need: PUSH0, MCOPY (EIP-5656), TSTORE (EIP-1153). And code that runs anywhere. */
 const CANCUN = '0x5f5f5f5e5f5f5d00';
 const STOP = '0x00';
-/** Least slashes: D1-D3, D4-D5, D6, D9; and what an answered demand costs. */
+/** Least slashes: D2 and D3, D4-D5, D6, D9; and what an answered demand costs. */
 const SLASH_TOKENS = { grave: 100, charge: 10, misroute: 1, silence: 50, pledge: 1 };
 const MIN_BOND_TOKENS = 1_000;
 const BEACON_K = 32;

@@ -1,7 +1,7 @@
 // Step 5 of a call: the order in which deployments are tried. The beacon and the call draw it, routing narrows and reorders it,
 // the load swaps its first two.
 import type { Deployment, Provider } from '../../adapters/provider.ts';
-import { drawOrder, drawSeed } from '../../contracts/libraries/draw.ts';
+import { type DrawnCall, drawOrder, drawSeed } from '../../contracts/libraries/draw.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { PassedOver } from '../client/batch.ts';
 import type { FailedAttempt } from '../ledger/ledger.ts';
@@ -56,7 +56,7 @@ export interface Choices {
  * them, equal ones as drawn. Deployments whose circuit is open stand last.
  */
 export function choose(
-  draw: { readonly value: Hex; readonly call: Hex; readonly ids: readonly number[] },
+  draw: { readonly value: Hex; readonly call: DrawnCall; readonly ids: readonly number[] },
   routes: ReadonlyMap<number, Route>,
   routing: Routing,
   nowMs: number,

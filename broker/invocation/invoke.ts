@@ -98,7 +98,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       });
     const callHash = hashCall(call);
     const choices = choose(
-      { value: draw.value, call: callHash, ids: draw.ids },
+      { value: draw.value, call, ids: draw.ids },
       gateway.deployments.routes(version.functionVersion),
       narrow(gateway.deployments.routing(version.functionVersion), invocation.routing),
       gateway.nowMs(),

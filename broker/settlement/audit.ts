@@ -29,9 +29,6 @@ import { recoverSigner } from '../ecdsa.ts';
 const MAX_FINDINGS = 1000;
 /** Group signers remembered: receipts of one group stand close together. */
 const MAX_SIGNERS = 4096;
-/** A prepaid call's epoch may be younger than its end by so much, and older than its begin by so much, seconds (contracts.md 9). */
-const EPOCH_AHEAD_SEC = 60;
-const EPOCH_BEHIND_SEC = 600;
 /** Lane mode in which the payer's key signs every Call (contracts.md 3). */
 const SIGNED = 2;
 /** Hex digits kept of a charged call's hash, to see it charged twice: 64 bits. */
@@ -105,6 +102,7 @@ export type AuditView = Pick<
   | 'deploymentById'
   | 'candidates'
   | 'epochOf'
+  | 'latestEpochAt'
   | 'operatorKeys'
   | 'lane'
   | 'ownerAt'
@@ -118,6 +116,11 @@ export interface AuditOptions {
   readonly getBlock: GetBlock;
   /** All gateways, when left out. */
   readonly gateway?: Address;
+  /**
+   * Blocks after which a recorded epoch counts as final on this chain: a prepaid call must be drawn by the newest one that was final
+   * when it was authorised. 0 by default, for chains whose blocks are final at once.
+   */
+  readonly finalAfterBlocks?: number;
   /** Called after each batch, for progress. */
   readonly onBatch?: (done: number, of: number) => void;
 }
@@ -367,7 +370,7 @@ function* orderFaults(
   }
 }
 
-/** D1, D4, D5, D6: what a receipt says for itself, against the chain. */
+/** D4, D5, D6: what a receipt says for itself, against the chain. */
 function* receiptFaults(
   run: Run,
   settled: SettledBatch,
@@ -482,7 +485,7 @@ function* drawFaults(
     return;
   }
   const ids = run.view.candidates(call.functionVersion, settled.gateway, call.beacon)?.ids ?? [];
-  const order = drawOrder(drawSeed(epoch.value, receipt.call), ids);
+  const order = drawOrder(drawSeed(epoch.value, call), ids);
   const places = attempts.map((attempt) => order.indexOf(attempt.deployment));
   // D6 takes either candidate for the places 0 and 1; an honest gateway names the very place.
   if (order[receipt.attempt] !== execution.deployment || places.includes(-1)) {
@@ -493,12 +496,10 @@ function* drawFaults(
     if (message !== undefined) yield { code: 'PLACE_UNACCOUNTED', units, message };
   }
   if (isSignedLane(run, settled.gateway, claim)) return;
-  const timeoutSec = (run.view.versionByHash(call.functionVersion)?.timeoutMs ?? 0) / 1000;
-  const isStale =
-    execution.finishedAtSec + EPOCH_AHEAD_SEC < epoch.timeSec ||
-    execution.finishedAtSec - timeoutSec > epoch.timeSec + EPOCH_BEHIND_SEC;
-  if (isStale) {
-    const message = `ended at ${execution.finishedAtSec} and is drawn by an epoch of ${epoch.timeSec}`;
+  // In a prepaid lane the gateway writes the Call: a choice of epochs would be a choice of draws.
+  const newest = run.view.latestEpochAt(receipt.atBlock - (run.finalAfterBlocks ?? 0));
+  if (newest !== undefined && call.beacon < newest.epoch) {
+    const message = `is drawn by epoch ${call.beacon}, at block ${receipt.atBlock} epoch ${newest.epoch} was final`;
     yield { code: 'EPOCH_STALE', units, message };
   }
 }

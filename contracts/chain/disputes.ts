@@ -1,32 +1,25 @@
 // Proven frauds and demands for withheld receipts, as Disputes' events tell them.
-import type { ChainView, Demand, Fraud } from '../chain.ts';
+import type { Result } from 'ethers';
+import type { ChainView, Demand, DemandAnswer, Fraud } from '../chain.ts';
 import type { Hex } from '../libraries/keccak.ts';
+import { FRAUD_KIND } from './evidence.ts';
 import type { History } from './history.ts';
-import { type Replay, toAddress } from './replay.ts';
+import { type LogPlace, type Replay, toAddress } from './replay.ts';
 
 type Disputes = Pick<ChainView, 'frauds' | 'demands'>;
 
 export function createDisputes(history: History): { queries: Disputes; replay: Replay } {
   const frauds: Fraud[] = [];
   const demands = new Map<Hex, Demand>();
-  const close = (id: Hex, state: Demand['state']): void => {
+  const close = (id: Hex, changes: Partial<Demand>): void => {
     const known = demands.get(id);
-    if (known !== undefined) history.set(demands, id, { ...known, state });
+    if (known !== undefined) history.set(demands, id, { ...known, ...changes });
   };
 
   const replay: Replay = {
     disputes: {
-      FraudProven: (args, { timestampSec }) =>
-        history.push(frauds, {
-          id: args.id,
-          kind: Number(args.kind),
-          gateway: toAddress(args.gateway),
-          payer: toAddress(args.payer),
-          reporter: toAddress(args.reporter),
-          damage: args.damage,
-          slashed: args.slashed,
-          timestampSec,
-        }),
+      FraudProven: (args, place) =>
+        history.push(frauds, fraudOf(args, place, Number(args.kind), args.reporter)),
       Demanded: (args) =>
         history.set(demands, args.id, {
           id: args.id,
@@ -38,8 +31,13 @@ export function createDisputes(history: History): { queries: Disputes; replay: R
           deadlineSec: Number(args.deadline),
           state: 'open',
         }),
-      Answered: ({ id }) => close(id, 'answered'),
-      Expired: ({ id }) => close(id, 'expired'),
+      Answered: (args) => close(args.id, { state: 'answered', answer: answerOf(args) }),
+      Expired: (args, place) => {
+        close(args.id, { state: 'expired' });
+        // Without a slash nothing is proven.
+        if (args.slashed === 0n) return;
+        history.push(frauds, fraudOf(args, place, FRAUD_KIND.silence, args.demander));
+      },
     },
   };
   const queries: Disputes = {
@@ -48,4 +46,53 @@ export function createDisputes(history: History): { queries: Disputes; replay: R
       [...demands.values()].filter((demand) => !gateway || demand.gateway === gateway),
   };
   return { queries, replay };
+}
+
+function fraudOf(
+  args: Result,
+  { blockNumber, timestampSec }: LogPlace,
+  kind: number,
+  reporter: string,
+): Fraud {
+  return {
+    id: args.id,
+    kind,
+    gateway: toAddress(args.gateway),
+    payer: toAddress(args.payer),
+    reporter: toAddress(reporter),
+    batch: Number(args.batch),
+    claim: Number(args.claim),
+    damage: args.damage,
+    paid: args.paid,
+    slashed: args.slashed,
+    blockNumber,
+    timestampSec,
+  };
+}
+
+function answerOf({ receipt, call, execution, callSignature }: Result): DemandAnswer {
+  return {
+    receipt: {
+      ...{ payer: toAddress(receipt.payer), gateway: toAddress(receipt.gateway) },
+      ...{ signer: toAddress(receipt.signer), seq: Number(receipt.seq), call: receipt.call },
+      ...{ execution: receipt.execution, provider: toAddress(receipt.provider) },
+      ...{ attempt: Number(receipt.attempt), atBlock: Number(receipt.atBlock) },
+      ...{ price: receipt.price, cumulative: receipt.cumulative },
+    },
+    call: {
+      ...{ payer: toAddress(call.payer), gateway: toAddress(call.gateway) },
+      ...{ signer: toAddress(call.signer), nonce: call.nonce, input: call.input },
+      ...{ functionVersion: call.functionVersion, maxPrice: call.maxPrice },
+      ...{ deadlineSec: Number(call.deadline), beacon: Number(call.beacon) },
+      authority: call.authority,
+    },
+    execution: {
+      ...{ deployment: Number(execution.deployment), request: execution.request },
+      ...{ billedMs: Number(execution.billedMs), initMs: Number(execution.initMs) },
+      ...{ memoryMiB: Number(execution.memoryMiB), status: Number(execution.status) },
+      ...{ input: execution.input, output: execution.output },
+      finishedAtSec: Number(execution.finishedAt),
+    },
+    ...(callSignature !== '0x' && { callSignature }),
+  };
 }

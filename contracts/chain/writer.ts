@@ -10,6 +10,14 @@ import { signDigest } from '../signatures.ts';
 import type { ContractName } from './abi.ts';
 import { type AccountOptions, createAccount, type Sent } from './account.ts';
 import { ChainError } from './chain-error.ts';
+import {
+  callOf,
+  type Evidence,
+  type OpenedLeaf,
+  openedArguments,
+  type Place,
+  placeStruct,
+} from './evidence.ts';
 
 /** What a publisher fixes for one version, for ever. */
 export interface VersionTerms {
@@ -64,6 +72,17 @@ export interface SettleClaim {
 export interface PayoutTerms {
   readonly payee: Address;
   readonly amount: bigint;
+}
+
+/** What came of a proof or of an expired demand, base units. */
+export interface Slashed {
+  readonly tx: Hex;
+  readonly blockNumber: number;
+  readonly id: Hex;
+  readonly damage: bigint;
+  /** What of the damage the payer got now. */
+  readonly paid: bigint;
+  readonly slashed: bigint;
 }
 
 /** All amounts in base units. Every write throws a ChainError, as `Account.send` does. */
@@ -144,6 +163,17 @@ export interface ChainWriter {
   leave(gateway: Address): Promise<number>;
   announceFee(feeBps: number): Promise<number>;
   setSettler(settler: Address): Promise<number>;
+
+  /** Demands the receipt at `index` of a claim; takes the pledge of this account's free money until it is answered. */
+  demand(
+    place: Place,
+    index: number,
+  ): Promise<{ tx: Hex; id: Hex; deadlineSec: number; blockNumber: number }>;
+  /** Opens a demanded leaf; `callSignature` only in signed lanes. */
+  answer(opened: OpenedLeaf, callSignature?: Hex): Promise<{ tx: Hex; blockNumber: number }>;
+  /** After the deadline: slashes, and returns the pledge. */
+  expire(place: Place, index: number): Promise<Slashed>;
+  prove(evidence: Evidence): Promise<Slashed>;
 
   checkpoint(epoch: number): Promise<number>;
   /** Of the local house's token only. */
@@ -270,6 +300,23 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
     announceFee: (feeBps) => billing('announceFee', feeBps),
     setSettler: (settler) => billing('setSettler', settler),
 
+    demand: async (place, index) => {
+      const sent = await account.send('disputes', 'demand', [placeStruct(place), index]);
+      const { id, deadline } = eventOf(sent, 'Demanded');
+      return { tx: sent.tx, id, deadlineSec: Number(deadline), blockNumber: sent.blockNumber };
+    },
+    answer: async (opened, callSignature = '0x') => {
+      const args = [...openedArguments(opened), callSignature];
+      const { tx, blockNumber } = await account.send('disputes', 'answer', args);
+      return { tx, blockNumber };
+    },
+    expire: async (place, index) =>
+      slashedOf(await account.send('disputes', 'expire', [placeStruct(place), index]), 'Expired'),
+    prove: async (evidence) => {
+      const { name, args } = callOf(evidence);
+      return slashedOf(await account.send('disputes', `prove${name}`, args), 'FraudProven');
+    },
+
     checkpoint: (epoch) => to('beacon')('checkpoint', epoch),
     mintMock: (amount, owner = address) => to('token')('mint', owner, amount),
   };
@@ -285,6 +332,11 @@ function eventOf({ logs, tx }: Sent, name: string): Result {
   const found = logs.find(({ event }) => event === name);
   if (found !== undefined) return found.args;
   throw new ChainError('CHAIN_MISMATCH', `transaction ${tx} has no ${name}; check the addresses`);
+}
+
+function slashedOf(sent: Sent, event: 'Expired' | 'FraudProven'): Slashed {
+  const { id, damage, paid, slashed } = eventOf(sent, event);
+  return { tx: sent.tx, blockNumber: sent.blockNumber, id, damage, paid, slashed };
 }
 
 function structOf({ manifestCid, artifactCid, ...terms }: VersionTerms): Record<string, unknown> {

@@ -227,7 +227,7 @@ interface IBilling {
     function PROOF_WINDOW() external view returns (uint256);
     /// @notice Greatest fee, basis points.
     function MAX_FEE_BPS() external view returns (uint16);
-    /// @notice Greatest pledge for one demand: 10 whole tokens.
+    /// @notice Greatest pledge for one demand: 100 whole tokens.
     function MAX_PLEDGE() external view returns (uint256);
 
     // Deposits

@@ -44,28 +44,34 @@ struct Leaf {
     bytes32[] path;
 }
 
-/// @notice An open demand for the leaf at `index` of `count` under `receipts`.
+/// @notice An open demand for the leaf at `index` of a place.
 /// @param deadline Last moment to answer, seconds.
-/// @param damage Mean price of the claim's receipts, token units.
+/// @param place Hash of the claim's key and leaf: keccak256(abi.encode(keccak256(abi.encode(gateway, batch, claim)), claim leaf)).
 struct Demand {
     address demander;
     uint40 deadline;
     uint40 index;
-    address gateway;
-    uint88 damage;
-    address payer;
-    uint40 count;
-    bytes32 receipts;
+    bytes32 place;
+}
+
+/// @notice Capped slashes of a gateway, token units.
+/// @param n Number of the bucket: time / DEMAND_WINDOW.
+/// @param current Taken in bucket n.
+/// @param previous Taken in bucket n - 1.
+struct Bucket {
+    uint32 n;
+    uint96 current;
+    uint96 previous;
 }
 
 /// @notice Constructor arguments. Slash floors in token units, in brackets whole tokens; windows in seconds.
-/// @param grave D1, D2, D3 (10 to 1 000).
-/// @param charge D4, D5 (1 to 100).
-/// @param misroute D6 (0 to 10).
-/// @param silence D9 (5 to 500).
-/// @param pledge What a demand costs if it is answered (0.1 to 10).
-/// @param demandWindow Time after a batch to demand a leaf (1 d to 30 d).
-/// @param answerWindow Time to answer (12 h to 14 d).
+/// @param grave D2, D3 (10 to 1 000).
+/// @param charge D4, D5 (1 to 1 000).
+/// @param misroute D6 (0 to 10); at 0 a D6 is on record and takes nothing.
+/// @param silence D9 (5 to 1 000).
+/// @param pledge What a demand costs if it is answered (0.1 to Billing's MAX_PLEDGE); it should pay for the gas of an answer.
+/// @param demandWindow Time after a batch to demand a leaf (1 d to 30 d); also the length of a bucket.
+/// @param answerWindow Time to answer (24 h to 14 d).
 /// @param proofWindow Time after a batch to prove; as Billing's, more than the two together.
 struct DisputeTerms {
     uint96 grave;
@@ -79,20 +85,34 @@ struct DisputeTerms {
 }
 
 /// @title IDisputes
-/// @notice Each kind of fraud has a free view `check...` and a transaction `prove...` with the same evidence. The prover is paid a
-/// fifth of the slash, the payer its damage up to a quarter; the rest is burned. Both fail with InvalidProof when the
-/// evidence does not hold together, and WindowClosed when the batch is too old; `prove...` also with NoFraud, AlreadyProven and,
-/// while the gateway has no bond, NothingToSlash. Anyone may prove.
+/// @notice Each kind of fraud has a free view `check...` and a transaction `prove...` with the same evidence. Both fail with
+/// InvalidProof when the evidence does not hold together, and WindowClosed when the batch is too old; `prove...` also with NoFraud,
+/// AlreadyProven, and, so that the evidence is not used up, NothingToSlash while the gateway has no bond and CapReached.
+/// Anyone may prove.
+///
+/// What is taken: three times the damage that is not repaid yet, by this id and for this claim; the first time of an id at least the
+/// kind's floor. The payer gets the damage, at most a third; the reporter a twelfth; the rest is burned. A damage is never more than
+/// its claim took. An id can be proven again while some of its damage is not paid.
+///
+/// The cap: D2's slashes, and of the other kinds what a floor adds to three times the damage, take at most a quarter of the bond in any
+/// DEMAND_WINDOW. Evidence for them can be made by whoever has an operator key; for the rest it takes a settlement.
 /// @dev Warning: a proof is public once sent; whoever copies it first is the reporter.
+/// @dev Warning: a gateway's settler can settle a lie and prove it: 5/12 of the bond can be got out so. Nothing here holds against a
+/// gateway that burns its own bond first.
 interface IDisputes {
-    /// @param kind 1 to 6: D1 to D6.
+    /// @param kind 2 to 6: D2 to D6.
+    /// @param damage As the check finds it.
+    /// @param paid What of it the payer gets now.
     event FraudProven(
         bytes32 indexed id,
         uint8 kind,
         address indexed gateway,
         address indexed payer,
         address reporter,
+        uint64 batch,
+        uint32 claim,
         uint256 damage,
+        uint256 paid,
         uint256 slashed
     );
     event Demanded(
@@ -104,16 +124,39 @@ interface IDisputes {
         uint40 index,
         uint40 deadline
     );
-    /// @notice The demanded leaf, opened; a signed lane's Call and its signature stand in the transaction.
-    event Answered(bytes32 indexed id, address indexed gateway, Receipt receipt);
-    event Expired(bytes32 indexed id, address indexed gateway, uint256 damage, uint256 slashed);
+    /// @notice The demanded leaf with all that D4, D5 and D6 need.
+    /// @param callSignature The session key's signature over the Call in a signed lane, else empty.
+    event Answered(
+        bytes32 indexed id,
+        address indexed gateway,
+        Receipt receipt,
+        Call call,
+        Execution execution,
+        bytes callSignature
+    );
+    /// @notice A demand without an answer. The pledge is returned in any case; `slashed` 0: the gateway has no bond, or the claim is
+    /// repaid and there is no room under the cap; then nothing is proven and the leaf can be demanded again.
+    event Expired(
+        bytes32 indexed id,
+        address indexed gateway,
+        address indexed payer,
+        address demander,
+        uint64 batch,
+        uint32 claim,
+        uint256 damage,
+        uint256 paid,
+        uint256 slashed
+    );
 
     error InvalidTerms(string name, uint256 value);
     /// @notice Two contracts point at different ones, or differ in a shared value.
     error Miswired(string what);
     error InvalidProof();
     error NoFraud();
+    /// @notice By this id, and nothing of its damage is left to pay.
     error AlreadyProven(bytes32 id);
+    /// @notice What this would take is capped, and the cap is reached; there is room from `until` on, seconds, if nothing else is taken.
+    error CapReached(uint256 until);
     error WindowClosed(uint256 until);
     error NothingToSlash(address gateway);
     error DemandOpen(bytes32 id);
@@ -145,23 +188,12 @@ interface IDisputes {
     /// Every deployment must end with it.
     function wired() external view;
 
-    // D1 equivocation
-
-    /// @notice Two different receipts handed out for one place in a lane. Damage: the difference of prices. No window: lasts while the
-    /// keys are evidence.
-    function checkEquivocation(
-        SignedReceipt calldata a,
-        SignedReceipt calldata b
-    ) external view returns (bool isFraud, uint256 damage);
-    /// @notice Proves what checkEquivocation finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
-    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof.
-    function proveEquivocation(SignedReceipt calldata a, SignedReceipt calldata b) external;
-
     // D2 omission
 
-    /// @notice A receipt handed out, and a claim that covers its seq with another leaf there.
+    /// @notice A receipt handed out, signed by a key that is evidence for the batch, and a claim that covers its seq with another leaf
+    /// there.
     /// @param node The leaf at index seq - seqFrom - 1 of the lane tree, with its path.
-    /// @param opened None, or the one receipt behind `node`; then the damage is the difference of prices.
+    /// @param opened None, or the one receipt behind `node`; then the damage is what its price is above the signed one.
     function checkOmission(
         SignedReceipt calldata signed,
         Place calldata place,
@@ -169,8 +201,8 @@ interface IDisputes {
         bytes32[] calldata path,
         Receipt[] calldata opened
     ) external view returns (bool isFraud, uint256 damage);
-    /// @notice Proves what checkOmission finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
-    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
+    /// @notice Proves what checkOmission finds and slashes the gateway. All of it counts against the cap. Anyone.
+    /// Fails with NoFraud, NothingToSlash, CapReached, AlreadyProven, InvalidProof, WindowClosed.
     function proveOmission(
         SignedReceipt calldata signed,
         Place calldata place,
@@ -181,25 +213,25 @@ interface IDisputes {
 
     // D3 break
 
-    /// @notice Neighbours a, b of a lane tree: one is foreign or has another seq than its place, or b's cumulative is not a's plus
-    /// b's price. Damage: what was taken too much.
+    /// @notice Neighbours a, b of a lane tree: one is foreign (of another lane, or with another seq than its place), or b's cumulative is
+    /// not a's plus b's price. Damage: what was taken too much; of a foreign leaf all that the claim took, for it explains nothing.
     function checkBreak(
         Place calldata place,
         Leaf calldata a,
         Leaf calldata b
     ) external view returns (bool isFraud, uint256 damage);
-    /// @notice Proves what checkBreak finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
-    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
+    /// @notice Proves what checkBreak finds and slashes the gateway. Anyone.
+    /// Fails with NoFraud, NothingToSlash, CapReached, AlreadyProven, InvalidProof, WindowClosed.
     function proveBreak(Place calldata place, Leaf calldata a, Leaf calldata b) external;
 
-    /// @notice One leaf: foreign, or another seq than its place; the first one's cumulative is not settledFrom plus its price, or the
-    /// last one's is not settledTo. Damage: what was taken too much.
+    /// @notice One leaf: foreign; the first one's cumulative is not settledFrom plus its price, or the last one's is not settledTo.
+    /// Damage: as of checkBreak.
     function checkEdge(
         Place calldata place,
         Leaf calldata leaf
     ) external view returns (bool isFraud, uint256 damage);
-    /// @notice Proves what checkEdge finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
-    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
+    /// @notice Proves what checkEdge finds and slashes the gateway. Anyone.
+    /// Fails with NoFraud, NothingToSlash, CapReached, AlreadyProven, InvalidProof, WindowClosed.
     function proveEdge(Place calldata place, Leaf calldata leaf) external;
 
     // D4 overcharge
@@ -211,8 +243,8 @@ interface IDisputes {
         Call calldata call,
         Execution calldata execution
     ) external view returns (bool isFraud, uint256 damage);
-    /// @notice Proves what checkOvercharge finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
-    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
+    /// @notice Proves what checkOvercharge finds and slashes the gateway. Anyone.
+    /// Fails with NoFraud, NothingToSlash, CapReached, AlreadyProven, InvalidProof, WindowClosed.
     function proveOvercharge(
         Place calldata place,
         Leaf calldata leaf,
@@ -230,8 +262,8 @@ interface IDisputes {
         Call calldata call,
         Execution calldata execution
     ) external view returns (bool isFraud, uint256 damage);
-    /// @notice Proves what checkOverLimit finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
-    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
+    /// @notice Proves what checkOverLimit finds and slashes the gateway. Anyone.
+    /// Fails with NoFraud, NothingToSlash, CapReached, AlreadyProven, InvalidProof, WindowClosed.
     function proveOverLimit(
         Place calldata place,
         Leaf calldata leaf,
@@ -246,8 +278,8 @@ interface IDisputes {
         Place calldata laterPlace,
         Leaf calldata later
     ) external view returns (bool isFraud, uint256 damage);
-    /// @notice Proves what checkDuplicate finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
-    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
+    /// @notice Proves what checkDuplicate finds and slashes the gateway. Anyone.
+    /// Fails with NoFraud, NothingToSlash, CapReached, AlreadyProven, InvalidProof, WindowClosed.
     function proveDuplicate(
         Place calldata firstPlace,
         Leaf calldata first,
@@ -257,8 +289,9 @@ interface IDisputes {
 
     // D6 misroute
 
-    /// @notice Run elsewhere than the draw says, for another provider than the deployment's, or, in a prepaid lane, drawn with an epoch
-    /// later than its end or older than 10 minutes. An epoch that is not recorded draws nothing. Damage: none.
+    /// @notice Run elsewhere than the draw says, or for another provider than the deployment's. An epoch that is not recorded draws
+    /// nothing; how old it is does not matter. Damage: none. Its id is idOfMisroute: a value that a reorganisation replaces under an honest
+    /// gateway costs it one floor per deployment at most.
     /// @param setNo The gateway's set in force at the Call's epoch; 0 = there was none.
     /// @param ids Its deployments.
     function checkMisroute(
@@ -269,8 +302,8 @@ interface IDisputes {
         uint32 setNo,
         uint64[] calldata ids
     ) external view returns (bool isFraud, uint256 damage);
-    /// @notice Proves what checkMisroute finds and slashes the gateway: the payer gets at most its damage, the sender a fifth. Anyone.
-    /// Fails with NoFraud, NothingToSlash, AlreadyProven, InvalidProof, WindowClosed.
+    /// @notice Proves what checkMisroute finds and slashes the gateway. Anyone.
+    /// Fails with NoFraud, NothingToSlash, CapReached, AlreadyProven, InvalidProof, WindowClosed.
     function proveMisroute(
         Place calldata place,
         Leaf calldata leaf,
@@ -287,23 +320,28 @@ interface IDisputes {
     /// Fails with InvalidProof, WindowClosed, DemandOpen, AnsweredBefore, AlreadyProven, InsufficientFree.
     function demand(Place calldata place, uint40 index) external returns (bytes32 id);
 
-    /// @notice Opens a demanded leaf. Anyone, until the deadline. In a signed lane `call` is the receipt's and the session key's ECDSA
-    /// signature over it; in a prepaid lane both are ignored.
+    /// @notice Opens the demanded leaf at `leaf.index`. Anyone, until the deadline. Judges nothing: what it shows is for D2 to D6.
+    /// @param place As demanded; settledAt, claims, outside and path are ignored.
+    /// @param callSignature In a signed lane the session key's ECDSA signature over the Call; in a prepaid lane ignored.
     /// Fails with NotDemanded, WindowClosed, InvalidProof.
     function answer(
-        bytes32 id,
+        Place calldata place,
         Leaf calldata leaf,
         Call calldata call,
+        Execution calldata execution,
         bytes calldata callSignature
     ) external;
 
-    /// @notice Slashes for a demand without an answer and returns the pledge; the demander is the reporter. Anyone.
-    /// Fails with NotDemanded, StillOpen.
-    function expire(bytes32 id) external;
+    /// @notice Slashes for a demand without an answer and returns the pledge; the demander is the reporter. Damage: all that the claim
+    /// took, so that one demand covers a claim that is withheld whole. Anyone.
+    /// @param place As demanded; settledAt, claims, outside and path are ignored.
+    /// Fails with NotDemanded, StillOpen, InvalidProof.
+    function expire(Place calldata place, uint40 index) external;
 
     // Views
 
-    /// @notice Id of a fraud or demand: keccak256(abi.encode(kind, gateway, payer, signer, seq)).
+    /// @notice Id of a fraud or demand: keccak256(abi.encode(kind, gateway, payer, signer, seq)). An edge's kind is 7 here, so that it and a
+    /// break before the same receipt are two frauds; a foreign leaf's is 3 by either proof. A D6 has idOfMisroute.
     function idOf(
         uint8 kind,
         address gateway,
@@ -311,10 +349,18 @@ interface IDisputes {
         address signer,
         uint40 seq
     ) external pure returns (bytes32);
+    /// @notice Id of a D6: keccak256(abi.encode(uint8(6), gateway, epoch, deployment)).
+    function idOfMisroute(address gateway, uint64 epoch, uint64 deployment) external pure returns (bytes32);
     /// @notice Whether a fraud is proven, or a demand expired.
     function isProven(bytes32 id) external view returns (bool);
+    /// @notice What the payer got by an id, token units.
+    function paidOf(bytes32 id) external view returns (uint256);
+    /// @notice What the payer got for a claim by all ids, token units; at most what the claim took.
+    function repaidOf(address gateway, uint64 batch, uint32 claim) external view returns (uint256);
+    /// @notice A gateway's capped slashes as of now.
+    function bucketOf(address gateway) external view returns (Bucket memory);
+    /// @notice What the cap leaves to take of a gateway's bond now, token units.
+    function roomOf(address gateway) external view returns (uint256);
     /// @notice An open demand; all zero when none. After an answer only `deadline` remains, as 1.
     function demandOf(bytes32 id) external view returns (Demand memory);
-    /// @notice When D1, D2 or D3 was last proven against a gateway, seconds.
-    function lastGraveOf(address gateway) external view returns (uint256);
 }

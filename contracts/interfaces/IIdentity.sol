@@ -72,7 +72,7 @@ interface IIdentity {
     function REGISTRY() external view returns (IFunctionRegistry);
     /// @notice How long a retired key's signatures stay valid, seconds (1 h to 7 d).
     function KEY_OVERLAP() external view returns (uint40);
-    /// @notice How long after that they stay evidence, seconds (1 d to 365 d).
+    /// @notice How much later a batch may be settled for which they are evidence, seconds (1 d to 365 d).
     function KEY_EVIDENCE() external view returns (uint40);
 
     /// @notice Registers the caller as gateway, provider or both. `uri`: its endpoint. Fails with AlreadyRegistered, InvalidRoles.
@@ -85,8 +85,9 @@ interface IIdentity {
     /// Fails with NotRegistered, InvalidRoles, Expired, KeyTaken, InvalidSignature.
     function addKey(address key, uint8 role, uint40 deadline, bytes calldata keySignature) external;
 
-    /// @notice Retires a key of the caller: valid for KEY_OVERLAP, evidence for KEY_EVIDENCE more. Fails with UnknownKey.
-    /// @dev Warning: a stolen key can sign against its party for as long.
+    /// @notice Retires a key of the caller: valid for KEY_OVERLAP, evidence for batches settled up to KEY_EVIDENCE later. Fails with
+    /// UnknownKey.
+    /// @dev Warning: a stolen key can sign against its party as long as Disputes takes proofs of such batches.
     function retireKey(address key) external;
 
     /// @notice Grants `subject` the scopes until `expiry`, replacing an older grant. Function owner only.
@@ -134,8 +135,15 @@ interface IIdentity {
     /// @notice Whether clients accept `key`'s signature for `party` in `role` now.
     function isKeyInForce(address key, address party, uint8 role) external view returns (bool);
 
-    /// @notice Whether Disputes accepts it as evidence now.
-    function isEvidenceKey(address key, address party, uint8 role) external view returns (bool);
+    /// @notice Whether Disputes accepts it as evidence about a batch of that time: settled after the key was added, and not later than
+    /// KEY_EVIDENCE after it was last valid.
+    /// @param settledAt Time of the batch, seconds.
+    function isEvidenceKey(
+        address key,
+        address party,
+        uint8 role,
+        uint256 settledAt
+    ) external view returns (bool);
 
     /// @notice The gateway `account` acts for: itself when registered as one, else the party of its gateway key in force, else zero.
     function gatewayOf(address account) external view returns (address);

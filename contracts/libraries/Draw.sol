@@ -4,9 +4,10 @@ pragma solidity 0.8.37;
 
 /// @title Draw
 library Draw {
-    /// @notice Seed of a call: the recorded value of its epoch and hashCall of the Call.
-    function seedOf(uint192 value, bytes32 callHash) internal pure returns (bytes32) {
-        return keccak256(abi.encode(value, callHash));
+    /// @notice Seed of a call: the recorded value of its epoch, and of the Call what its caller chooses. A gateway can change nothing
+    /// of these, so it cannot try Calls until one is drawn that it likes.
+    function seedOf(uint192 value, address payer, address signer, bytes32 nonce) internal pure returns (bytes32) {
+        return keccak256(abi.encode(value, payer, signer, nonce));
     }
 
     /// @notice Puts the first `steps` places of the drawn order at the front of `ids`, in place.

@@ -1,17 +1,23 @@
-// The verifiable draw of candidates: an epoch's value and the call decide the order. Twin of Draw.sol (contracts.md 9).
+// The verifiable draw of candidates: an epoch's value and what the caller chose decide the order. Twin of Draw.sol.
 import { type Hex, keccak256Hex } from './keccak.ts';
+import type { Call } from './receipts.ts';
 import { Words } from './words.ts';
 
-const seedWords = new Words(2);
+/** What a Call's draw depends on besides its epoch; a gateway can change nothing of it. */
+export type DrawnCall = Pick<Call, 'payer' | 'signer' | 'nonce'>;
+
+const seedWords = new Words(4);
 const stepWords = new Words(2);
 
 /**
- * The call's seed: keccak256(abi.encode(value, callHash)). `value` is the epoch's uint192 as 24 bytes of hex.
- * @throws TypeError  either is of another length
+ * The call's seed: keccak256(abi.encode(value, payer, signer, nonce)). `value` is the epoch's uint192 as 24 bytes of hex.
+ * @throws TypeError  one of them has another length
  */
-export function drawSeed(value: Hex, callHash: Hex): Hex {
+export function drawSeed(value: Hex, { payer, signer, nonce }: DrawnCall): Hex {
   seedWords.uint192(0, value);
-  seedWords.bytes32(1, callHash);
+  seedWords.address(1, payer);
+  seedWords.address(2, signer);
+  seedWords.bytes32(3, nonce);
   return keccak256Hex(seedWords.bytes);
 }
 

@@ -122,7 +122,7 @@ export function hashReceipt(receipt: Receipt): Hex {
   return keccak256Hex(receiptWords.bytes);
 }
 
-/** hashStruct(Call) over 352 bytes; with `drawSeed` it draws the candidates. @throws as `hashReceipt` */
+/** hashStruct(Call) over 352 bytes. @throws as `hashReceipt` */
 export function hashCall(call: Call): Hex {
   callWords.address(1, call.payer);
   callWords.address(2, call.gateway);

@@ -89,8 +89,13 @@ contract LibraryProbe {
         return Tariffs.priceOf(terms, billedMs, memoryMiB, status);
     }
 
-    function seedOf(uint192 value, bytes32 callHash) external pure returns (bytes32) {
-        return Draw.seedOf(value, callHash);
+    function seedOf(
+        uint192 value,
+        address payer,
+        address signer,
+        bytes32 nonce
+    ) external pure returns (bytes32) {
+        return Draw.seedOf(value, payer, signer, nonce);
     }
 
     function drawOrder(

@@ -11,8 +11,8 @@ import { createColdStarts } from '../../broker/invocation/cold-starts.ts';
 import { createLatency } from '../../broker/invocation/latency.ts';
 import { createOverhead } from '../../broker/invocation/overheads.ts';
 import { BALANCED } from '../../broker/invocation/routing.ts';
+import type { DrawnCall } from '../../contracts/libraries/draw.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
-import { hashCall, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
 import type { Bar, Run } from './main.ts';
 
 const DRAWS = 100_000;
@@ -113,7 +113,7 @@ function simulate(
         route.inFlight = left.length;
       }
     }
-    const choices = choose({ value: VALUE, call: callHash(draw), ids }, byId, BALANCED, nowMs);
+    const choices = choose({ value: VALUE, call: callOf(draw), ids }, byId, BALANCED, nowMs);
     onDraw(choices);
     const id = pick(choices);
     const slots = free[id] ?? new Float64Array();
@@ -139,20 +139,13 @@ function chiSquare(pairs: ReadonlyMap<string, number>): number {
   return sum;
 }
 
-/** As prepaid calls are hashed: they differ in their nonce. */
-function callHash(nonce: number): Hex {
-  return hashCall({
+/** Calls of one lane differ in their nonce. */
+function callOf(nonce: number): DrawnCall {
+  return {
     payer: `0x${'a1'.repeat(20)}`,
-    gateway: `0x${'b2'.repeat(20)}`,
     signer: `0x${'c3'.repeat(20)}`,
     nonce: `0x${nonce.toString(16).padStart(64, '0')}`,
-    functionVersion: `0x${'d4'.repeat(32)}`,
-    input: `0x${'e5'.repeat(32)}`,
-    maxPrice: 1_000n,
-    deadlineSec: 1_800_000_000,
-    authority: NO_AUTHORITY,
-    beacon: 7,
-  });
+  };
 }
 
 function createRoute(id: number): Route {

@@ -7,16 +7,15 @@ import {Call, Receipt} from "../../contracts/libraries/Receipts.sol";
 import {Entry, GatewayModel} from "./GatewayModel.sol";
 
 abstract contract Auditor is GatewayModel {
-    uint256 internal constant EQUIVOCATION = 0;
-    uint256 internal constant OMISSION = 1;
-    uint256 internal constant BREAK = 2;
-    uint256 internal constant EDGE = 3;
-    uint256 internal constant OVERCHARGE = 4;
-    uint256 internal constant OVER_LIMIT = 5;
-    uint256 internal constant DUPLICATE = 6;
-    uint256 internal constant MISROUTE = 7;
-    uint256 internal constant SILENCE = 8;
-    uint256 public constant PROOFS = 9;
+    uint256 internal constant OMISSION = 0;
+    uint256 internal constant BREAK = 1;
+    uint256 internal constant EDGE = 2;
+    uint256 internal constant OVERCHARGE = 3;
+    uint256 internal constant OVER_LIMIT = 4;
+    uint256 internal constant DUPLICATE = 5;
+    uint256 internal constant MISROUTE = 6;
+    uint256 internal constant SILENCE = 7;
+    uint256 public constant PROOFS = 8;
 
     /// @dev Sends a proof; returns whether the gateway was slashed.
     function accuse(uint256 proof, bytes memory data) internal virtual returns (bool);
@@ -57,20 +56,14 @@ abstract contract Auditor is GatewayModel {
 
     /// @dev About receipt i of place p, with receipt j of it as the neighbour or later one if there is one.
     function fitting(uint256 proof, uint256 p, uint256 i, uint256 j) internal view returns (bytes memory) {
-        (SignedReceipt memory first, SignedReceipt memory other) = handedOutAt(places[p].signer, places[p].seqFrom + i + 1);
-        if (proof == EQUIVOCATION) return abi.encodeCall(IDisputes.proveEquivocation, (first, other));
-        if (proof == OMISSION) return omission(p, i, first);
+        if (proof == OMISSION) return omission(p, i, handedOutAt(p, i));
         return committed(proof, [p, i], [p, j < sizeOf(p) ? j : i], [p, i]);
     }
 
     /// @dev Any place with any leaves, calls, executions and sets of any others.
     function anyhow(uint256 proof, uint256 seed) internal view returns (bytes memory) {
-        SignedReceipt memory signed = shown[uint32(seed) % shown.length];
-        if (proof == EQUIVOCATION) {
-            return abi.encodeCall(IDisputes.proveEquivocation, (signed, shown[uint32(seed >> 32) % shown.length]));
-        }
         uint256[2] memory a = anyReceipt(seed >> 64);
-        if (proof == OMISSION) return omission(a[0], a[1], signed);
+        if (proof == OMISSION) return omission(a[0], a[1], shown[uint32(seed) % shown.length]);
         return committed(proof, a, anyReceipt(seed >> 128), anyReceipt(seed >> 192));
     }
 
@@ -80,17 +73,14 @@ abstract contract Auditor is GatewayModel {
         return [p, uint32(seed >> 32) % sizeOf(p)];
     }
 
-    /// @dev What was handed out first at a seq, and another one if there is one, in other words if there are any.
-    function handedOutAt(
-        address signer,
-        uint256 seq
-    ) internal view returns (SignedReceipt memory first, SignedReceipt memory other) {
-        bytes32 hash;
-        for (uint256 i = 0; i < shown.length; ++i) {
-            if (shown[i].receipt.signer != signer || shown[i].receipt.seq != seq) continue;
-            if (hash == 0) (first, hash) = (shown[i], probe.hashReceipt(shown[i].receipt));
-            other = shown[i];
-            if (probe.hashReceipt(other.receipt) != hash) break;
+    /// @dev What was handed out for the seq of receipt i of place p: another receipt than the settled one, if there is one.
+    function handedOutAt(uint256 p, uint256 i) internal view returns (SignedReceipt memory found) {
+        bytes32 settled = leafHash(bookOf[p], places[p].seqFrom + i);
+        for (uint256 k = 0; k < shown.length; ++k) {
+            Receipt storage r = shown[k].receipt;
+            if (r.signer != places[p].signer || r.seq != places[p].seqFrom + i + 1) continue;
+            found = shown[k];
+            if (probe.hashReceipt(found.receipt) != settled) break;
         }
     }
 

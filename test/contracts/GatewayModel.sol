@@ -173,8 +173,7 @@ abstract contract GatewayModel is World {
 
     function orderOf(Call memory call) internal view returns (uint64[] memory) {
         uint256 v = versionNo(call);
-        bytes32 drawn = probe.seedOf(beacon.epochOf(call.beacon).value, probe.hashCall(call));
-        return probe.drawOrder(drawn, sets[v][setAt(v, call.beacon) - 1].ids, 32);
+        return probe.drawOrder(seedOf(call), sets[v][setAt(v, call.beacon) - 1].ids, 32);
     }
 
     /// @dev Where the draw says, and what it costs.

@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IDisputes, Leaf, Place} from "../../contracts/interfaces/IDisputes.sol";
-import {Call, Receipt} from "../../contracts/libraries/Receipts.sol";
+import {Receipt} from "../../contracts/libraries/Receipts.sol";
 import {Auditor} from "./Auditor.sol";
 import {Entry} from "./GatewayModel.sol";
 import {Test} from "./Vm.sol";
@@ -10,28 +10,24 @@ import {Test} from "./Vm.sol";
 /// @notice Plays an honest gateway's life and throws at it every proof that can be made of what it ever handed out or published: of
 /// pieces that belong together, of any pieces, and with any byte changed.
 contract HonestLife is Auditor {
-    struct OpenDemand {
-        bytes32 id;
-        uint256[2] receipt;
-    }
-
     uint256 public constant ACTIONS = 14;
     uint256 private constant LANES = 6;
 
     mapping(uint256 action => uint256) public counts;
     /// Proofs that held together and found no fraud.
     mapping(uint256 proof => uint256) public acquittals;
-    OpenDemand[] private _open;
-    bytes32[] private _asked;
+    /// Demanded receipts, place and one in it: those not answered yet, and all.
+    uint256[2][] private _open;
+    uint256[2][] private _asked;
 
     constructor() {
         begin();
     }
 
     function isUnharmed() external view returns (bool) {
-        for (uint256 i = 0; i < _asked.length; ++i) if (disputes.isProven(_asked[i])) return false;
+        for (uint256 i = 0; i < _asked.length; ++i) if (disputes.isProven(demandId(_asked[i]))) return false;
         (uint256 bond, , , ) = billing.standing(GATEWAY);
-        return billing.burned() == 0 && disputes.lastGraveOf(GATEWAY) == 0 && bond == BOND;
+        return billing.burned() == 0 && disputes.bucketOf(GATEWAY).current == 0 && bond == BOND;
     }
 
     /* WHAT THE GATEWAY DOES */
@@ -96,11 +92,15 @@ contract HonestLife is Auditor {
 
     function answerAll() public {
         for (; _open.length > 0; _open.pop()) {
-            OpenDemand memory asked = _open[_open.length - 1];
-            (uint256 p, uint256 i) = (asked.receipt[0], asked.receipt[1]);
-            Call memory call = entryOf(p, i).call;
-            disputes.answer(asked.id, leafOf(p, i), call, callSignatureOf(call));
+            (uint256 p, uint256 i) = (_open[_open.length - 1][0], _open[_open.length - 1][1]);
+            Entry memory e = entryOf(p, i);
+            disputes.answer(places[p], leafOf(p, i), e.call, e.execution, callSignatureOf(e.call));
         }
+    }
+
+    function demandId(uint256[2] memory receipt) private view returns (bytes32) {
+        Place storage place = places[receipt[0]];
+        return disputes.idOf(9, GATEWAY, place.payer, place.signer, uint40(place.seqFrom + receipt[1] + 1));
     }
 
     /* WHAT OTHERS DO TO IT */
@@ -109,19 +109,18 @@ contract HonestLife is Auditor {
         if (places.length == 0) return;
         uint256[2] memory receipt = anyReceipt(seed);
         Place memory place = places[receipt[0]];
-        uint40 seq = uint40(place.seqFrom + receipt[1] + 1);
-        bytes32 id = disputes.idOf(9, GATEWAY, place.payer, place.signer, seq);
-        if (disputes.demandOf(id).deadline != 0 || block.timestamp > place.settledAt + 7 days) return;
+        if (disputes.demandOf(demandId(receipt)).deadline != 0 || block.timestamp > place.settledAt + 7 days) return;
         vm.prank(REPORTER);
         disputes.demand(place, uint40(receipt[1]));
-        _open.push(OpenDemand(id, receipt));
-        _asked.push(id);
+        _open.push(receipt);
+        _asked.push(receipt);
         ++counts[9];
     }
 
     function expire(uint256 seed) external {
         if (_asked.length == 0) return;
-        accuse(SILENCE, abi.encodeCall(IDisputes.expire, (_asked[seed % _asked.length])));
+        uint256[2] memory receipt = _asked[seed % _asked.length];
+        accuse(SILENCE, abi.encodeCall(IDisputes.expire, (places[receipt[0]], uint40(receipt[1]))));
         ++counts[10];
     }
 
@@ -363,24 +362,24 @@ contract LyingLife is Auditor {
 
     /// @dev Each receipt of the batch is demanded. A gateway that is not silent answers what it can.
     function demandAll(uint256 p, bool isSilent) private returns (bool isHit) {
-        bytes32[] memory unanswered = new bytes32[](sizeOf(p));
+        bool[] memory isUnanswered = new bool[](sizeOf(p));
         for (uint256 i = 0; i < sizeOf(p); ++i) {
             vm.prank(REPORTER);
-            bytes32 id = disputes.demand(places[p], uint40(i));
-            if (isSilent || !tryAnswer(id, p, i)) unanswered[i] = id;
+            disputes.demand(places[p], uint40(i));
+            isUnanswered[i] = isSilent || !tryAnswer(p, i);
         }
         for (uint256 i = 0; i < sizeOf(p); ++i) {
-            if (unanswered[i] == 0) continue;
+            if (!isUnanswered[i]) continue;
             if (!isHit) vm.warp(block.timestamp + 2 days + 1);
-            isHit = accuse(SILENCE, abi.encodeCall(IDisputes.expire, (unanswered[i])));
+            isHit = accuse(SILENCE, abi.encodeCall(IDisputes.expire, (places[p], uint40(i))));
         }
     }
 
-    function tryAnswer(bytes32 id, uint256 p, uint256 i) private returns (bool) {
-        Call memory call = entryOf(p, i).call;
-        bytes32 hash = probe.hashCall(call);
-        bytes memory signature = _isInvented[hash] ? sign(operatorKey, billingDigest(hash)) : callSignatureOf(call);
-        try disputes.answer(id, leafOf(p, i), call, signature) {
+    function tryAnswer(uint256 p, uint256 i) private returns (bool) {
+        Entry memory e = entryOf(p, i);
+        bytes32 hash = probe.hashCall(e.call);
+        bytes memory signature = _isInvented[hash] ? sign(operatorKey, billingDigest(hash)) : callSignatureOf(e.call);
+        try disputes.answer(places[p], leafOf(p, i), e.call, e.execution, signature) {
             return true;
         } catch (bytes memory reason) {
             yes(bytes4(reason) == IDisputes.InvalidProof.selector, "an answer is refused for another reason");

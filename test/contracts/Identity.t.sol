@@ -127,7 +127,7 @@ contract IdentityTest is World {
         no(identity.isKeyInForce(key, GATEWAY, 2), "another role");
         no(identity.isKeyInForce(key, ALICE, 1), "another party");
         no(identity.isKeyInForce(ALICE, address(0), 1), "no key");
-        no(identity.isEvidenceKey(ALICE, address(0), 1), "no evidence key");
+        no(identity.isEvidenceKey(ALICE, address(0), 1, START), "no evidence key");
         vm.expectRevert(abi.encodeWithSelector(IIdentity.NotRegistered.selector, ALICE));
         vm.prank(ALICE);
         identity.addKey(key, 1, deadline, good);
@@ -163,12 +163,16 @@ contract IdentityTest is World {
         vm.warp(until + 1);
         no(identity.isKeyInForce(OPERATOR, GATEWAY, 1), "over");
         eq(identity.gatewayOf(OPERATOR), address(0), "acts no more");
-        vm.warp(until + 14 days);
-        yes(identity.isEvidenceKey(OPERATOR, GATEWAY, 1), "evidence");
-        no(identity.isEvidenceKey(OPERATOR, GATEWAY, 2), "evidence of another role");
-        no(identity.isEvidenceKey(OPERATOR, ALICE, 1), "evidence of another party");
-        vm.warp(until + 14 days + 1);
-        no(identity.isEvidenceKey(OPERATOR, GATEWAY, 1), "evidence over");
+        uint256 last = until + 3 days;
+        yes(identity.isEvidenceKey(OPERATOR, GATEWAY, 1, last), "evidence");
+        no(identity.isEvidenceKey(OPERATOR, GATEWAY, 2, last), "evidence of another role");
+        no(identity.isEvidenceKey(OPERATOR, ALICE, 1, last), "evidence of another party");
+        no(identity.isEvidenceKey(OPERATOR, GATEWAY, 1, last + 1), "for later batches not");
+        // It goes by the batch's time, not by now.
+        vm.warp(until + 365 days);
+        yes(identity.isEvidenceKey(OPERATOR, GATEWAY, 1, last), "evidence for ever");
+        yes(identity.isEvidenceKey(OPERATOR, GATEWAY, 1, START), "from when it was added");
+        no(identity.isEvidenceKey(OPERATOR, GATEWAY, 1, START - 1), "not before");
     }
 
     function test_GatewayOf() public {
@@ -299,10 +303,10 @@ contract IdentityTest is World {
         vm.stopPrank();
         for (uint8 role = 1; role <= 3; ++role) {
             yes(identity.isKeyInForce(key, GATEWAY, role), "in force");
-            yes(identity.isEvidenceKey(key, GATEWAY, role), "evidence, though not retired");
+            yes(identity.isEvidenceKey(key, GATEWAY, role, type(uint256).max), "evidence, though not retired");
         }
         no(identity.isKeyInForce(ALICE, address(0), 0), "no key has no role");
-        no(identity.isEvidenceKey(ALICE, address(0), 0), "nor as evidence");
+        no(identity.isEvidenceKey(ALICE, address(0), 0, START), "nor as evidence");
     }
 
     /* RELAYED */

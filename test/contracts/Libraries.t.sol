@@ -142,10 +142,16 @@ contract LibrariesTest is World {
         eq(probe.drawOrder(seed, all, 99)[n - 1], order[n - 1], "more steps than ids");
     }
 
-    function testFuzz_DrawIsThePartialShuffleOfTheSeed(uint192 value, bytes32 callHash, uint256 n) public view {
+    function testFuzz_DrawIsThePartialShuffleOfTheSeed(
+        uint192 value,
+        address payer,
+        address signer,
+        bytes32 nonce,
+        uint256 n
+    ) public view {
         n = bound(n, 1, 32);
-        bytes32 seed = keccak256(abi.encode(value, callHash));
-        eq(probe.seedOf(value, callHash), seed, "seed");
+        bytes32 seed = keccak256(abi.encode(value, payer, signer, nonce));
+        eq(probe.seedOf(value, payer, signer, nonce), seed, "seed");
         uint64[] memory all = new uint64[](n);
         uint64[] memory expected = new uint64[](n);
         for (uint256 i = 0; i < n; ++i) all[i] = expected[i] = uint64(7 * i + 1);

@@ -521,27 +521,27 @@ contract SettlementTest is World {
 
     function test_PledgesMoveBetweenFreeAndPledged() public {
         vm.startPrank(address(disputes));
-        vm.expectRevert(abi.encodeWithSelector(IBilling.PledgeTooHigh.selector, 10 * UNIT + 1));
-        billing.pledge(PAYER, 10 * UNIT + 1);
+        vm.expectRevert(abi.encodeWithSelector(IBilling.PledgeTooHigh.selector, 100 * UNIT + 1));
+        billing.pledge(PAYER, 100 * UNIT + 1);
         vm.expectRevert(abi.encodeWithSelector(IBilling.InsufficientFree.selector, 0, 1));
         billing.pledge(ALICE, 1);
         vm.expectEmit(true, false, false, true, address(billing));
-        emit IBilling.Pledged(PAYER, 10 * UNIT);
-        billing.pledge(PAYER, 10 * UNIT);
-        eq(billing.free(PAYER), 490 * UNIT, "free");
-        eq(billing.pledged(), 10 * UNIT, "pledged");
-        vm.expectRevert(abi.encodeWithSelector(IBilling.PledgeTooHigh.selector, 10 * UNIT + 1));
-        billing.unpledge(ALICE, 10 * UNIT + 1);
+        emit IBilling.Pledged(PAYER, 100 * UNIT);
+        billing.pledge(PAYER, 100 * UNIT);
+        eq(billing.free(PAYER), 400 * UNIT, "free");
+        eq(billing.pledged(), 100 * UNIT, "pledged");
+        vm.expectRevert(abi.encodeWithSelector(IBilling.PledgeTooHigh.selector, 100 * UNIT + 1));
+        billing.unpledge(ALICE, 100 * UNIT + 1);
         vm.expectEmit(true, false, false, true, address(billing));
         emit IBilling.Unpledged(ALICE, 4 * UNIT);
         billing.unpledge(ALICE, 4 * UNIT);
         eq(billing.free(ALICE), 4 * UNIT, "returned");
-        vm.expectRevert(abi.encodeWithSelector(IBilling.InsufficientFree.selector, 6 * UNIT, 7 * UNIT));
-        billing.unpledge(ALICE, 7 * UNIT);
+        vm.expectRevert(abi.encodeWithSelector(IBilling.InsufficientFree.selector, 96 * UNIT, 97 * UNIT));
+        billing.unpledge(ALICE, 97 * UNIT);
         billing.pledge(PAYER, 4 * UNIT);
-        billing.unpledge(ALICE, 10 * UNIT);
+        billing.unpledge(ALICE, 100 * UNIT);
         eq(billing.pledged(), 0, "none left");
-        eq(billing.free(ALICE), 14 * UNIT, "returned too");
+        eq(billing.free(ALICE), 104 * UNIT, "returned too");
         vm.expectRevert(
             abi.encodeWithSelector(IBilling.InsufficientBond.selector, 10_000 * UNIT, 10_000 * UNIT + 1)
         );

@@ -97,7 +97,7 @@ abstract contract World is Test {
         address identityAt = vm.computeCreateAddress(deployer, nonce + 2);
         beacon = new Beacon(4);
         registry = new FunctionRegistry(beacon, IIdentity(identityAt));
-        identity = new Identity(registry, 1 days, 14 days);
+        identity = new Identity(registry, 1 days, 3 days);
         address disputesAt = vm.computeCreateAddress(deployer, nonce + 4);
         billing = new Billing(
             money,
@@ -300,7 +300,7 @@ abstract contract World is Test {
             authority: 0
         });
         bytes32 callHash = probe.hashCall(call);
-        uint64[] memory order = probe.drawOrder(probe.seedOf(beacon.epochOf(epoch).value, callHash), ids, 32);
+        uint64[] memory order = probe.drawOrder(seedOf(call), ids, 32);
         // By turns the first candidate, the second, and one after a failover.
         uint256 attempt = i % 3;
         Execution memory execution = Execution({
@@ -332,6 +332,10 @@ abstract contract World is Test {
                 cumulative: uint128(price) + (i == 0 ? 0 : receipts[i - 1].cumulative)
             })
         );
+    }
+
+    function seedOf(Call memory call) internal view returns (bytes32) {
+        return probe.seedOf(beacon.epochOf(call.beacon).value, call.payer, call.signer, call.nonce);
     }
 
     function serveMany(uint256 count) internal {

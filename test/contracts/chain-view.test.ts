@@ -1,20 +1,38 @@
 import assert from 'node:assert/strict';
 import { freshEpoch } from '../../contracts/beacon.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
+import { demandIdOf, type Place, placeAt } from '../../contracts/chain/evidence.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
-import type { Chain, SettledBatch } from '../../contracts/chain.ts';
+import type { Chain, Demand } from '../../contracts/chain.ts';
 import type { Key } from '../../contracts/keystore.ts';
-import type { Hex } from '../../contracts/libraries/keccak.ts';
-import { hashReceipt, NO_RECEIPTS, type Receipt } from '../../contracts/libraries/receipts.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import {
+  type Call,
+  type Execution,
+  hashCall,
+  hashExecution,
+  hashReceipt,
+  type Receipt,
+} from '../../contracts/libraries/receipts.ts';
 import { hashPayout, hashReceiptGroup, hashVoucher } from '../../contracts/libraries/typed-data.ts';
 import { signDigest } from '../../contracts/signatures.ts';
 import { type HardhatChain, startHardhatChain, TEST_TERMS, testKey } from './hardhat-chain.ts';
 
 const UNIT = 1_000_000n;
 const DAY_SEC = 86_400;
-const NO_ACCOUNT = `0x${'00'.repeat(20)}`;
+const NO_ACCOUNT: Address = `0x${'00'.repeat(20)}`;
 const ACTIONS = 360;
 const HASH: Hex = `0x${'11'.repeat(32)}`;
+
+/** What every receipt here hashes. */
+const CALL: Call = {
+  ...{ payer: NO_ACCOUNT, gateway: NO_ACCOUNT, signer: NO_ACCOUNT, nonce: HASH, input: HASH },
+  ...{ functionVersion: HASH, maxPrice: 1n, deadlineSec: 2, beacon: 3, authority: HASH },
+};
+const EXECUTION: Execution = {
+  ...{ deployment: 1, request: HASH, billedMs: 2, initMs: 3, memoryMiB: 4, status: 200 },
+  ...{ input: HASH, output: HASH, finishedAtSec: 5 },
+};
 
 interface World {
   readonly chain: Chain;
@@ -55,6 +73,8 @@ describe('the view of the chain', function () {
     assert.deepEqual(never, [], 'each action is done at least once');
     assert.ok(world.chain.view.batches().length > 3, 'some batches are settled');
     assert.ok(world.chain.view.frauds().length > 0, 'some fraud is proven');
+    const answered = world.chain.view.demands().find(({ state }) => state === 'answered');
+    assert.deepEqual([answered?.answer?.call, answered?.answer?.execution], [CALL, EXECUTION]);
     assert.ok(world.chain.view.totals.burned > 0n, 'some money is burned');
 
     // A reorganisation takes the second half back, and other blocks take its place.
@@ -185,8 +205,9 @@ const ACTS: readonly Act[] = [
     await publisher.send('registry', 'transferFrom', [publisher.address, there.address, id]);
     await there.send('registry', 'transferFrom', [there.address, publisher.address, id]);
   },
-  equivocate,
+  omit,
   demand,
+  answer,
 ];
 
 /** What seldom works, for it needs a long wait or luck; `finish` does each of them. */
@@ -209,7 +230,8 @@ const RARE: readonly Act[] = [
   async ({ payers, chain }, r) => {
     const open = chain.view.demands().filter(({ state }) => state === 'open');
     if (open.length === 0) return false;
-    return r.of(payers).send('disputes', 'expire', [r.of(open).id]);
+    const asked = r.of(open);
+    return r.of(payers).expire(placeOf(chain, asked), asked.index);
   },
 ];
 
@@ -243,10 +265,11 @@ async function finish(world: World, hardhat: HardhatChain): Promise<void> {
   await payer.thaw(gateway.address, UNIT);
   await chain.synced();
   const batch = chain.view.batches().findLast(({ claims }) => claims[0]?.signer === key.address);
-  await payer.send('disputes', 'demand', [placeOf(batch ?? assert.fail()), 0]);
+  const place = placeAt(batch ?? assert.fail(), 0);
+  const { id } = await payer.demand(place, 0);
   await wait(3);
-  const asked = chain.view.demands().findLast(({ state }) => state === 'open');
-  await payer.send('disputes', 'expire', [asked?.id]);
+  await payer.expire(place, 0);
+  assert.equal(id, demandIdOf(place, 0));
   await payer.release(payer.address, gateway.address);
   await gateway.unbond(UNIT);
   await wait(15);
@@ -288,8 +311,11 @@ async function settle({ payers, gateways, signers, chain, publisher }: World, r:
     const digest = hashVoucher(chain.domain, { ...voucher, ceiling: amount });
     const key = signers.find(({ address }) => address === lane.signer);
     const signature = signDigest(key?.privateKey ?? '0x', digest);
-    const seqs = { seqFrom: lane.seq, seq: lane.seq + 1 + r.below(5) };
-    const receipts: Hex = `0x${'ab'.repeat(32)}`;
+    // Every other one has one receipt, which can be demanded and opened.
+    const seq = lane.seq + 1 + 4 * r.below(2);
+    const place = { ...voucher, settledFrom: lane.settled, settledTo: amount, seqTo: seq };
+    const receipts = seq > lane.seq + 1 ? HASH : hashReceipt(receiptAt(place));
+    const seqs = { seqFrom: lane.seq, seq };
     return { ...voucher, amount, ceiling: amount, ...seqs, receipts, signature };
   });
   const payouts = [
@@ -314,41 +340,60 @@ async function collect({ gateways, operators, publisher, chain }: World, r: Rand
   );
 }
 
-/** D1: the gateway's operator signs two receipts for one place. */
-async function equivocate({ payers, gateways, operators, chain }: World, r: Random) {
-  const i = r.below(gateways.length);
-  const gateway = at(gateways, i).address;
-  const [payer] = [r.of(payers)];
-  const hash: Hex = `0x${'11'.repeat(32)}`;
-  const receipt: Receipt = {
-    ...{ payer: payer.address, gateway, signer: payer.address, provider: gateway },
-    ...{ seq: 1 + r.below(1_000), call: hash, execution: hash, attempt: 0, atBlock: 1 },
-    ...{ price: 1n, cumulative: 1n },
-  };
-  const signed = [receipt, { ...receipt, price: r.units(1) + 2n }].map((one) => {
-    const digest = hashReceiptGroup(chain.domain, { gateway, root: hashReceipt(one), count: 1 });
-    const signature = signDigest(at(operators, i).privateKey, digest);
-    return { receipt: one, index: 0, count: 1, path: [], signature };
-  });
-  await payer.send('disputes', 'proveEquivocation', signed);
+/** D2: the gateway's operator signs a settled receipt another time, as a free one. */
+async function omit({ payers, gateways, operators, chain }: World, r: Random) {
+  const place = onePlace(chain, r);
+  if (place === undefined) return false;
+  const { gateway, receipts: node } = place;
+  const opened = receiptAt(place);
+  const receipt = { ...opened, price: 0n };
+  const group = { gateway, root: hashReceipt(receipt), count: 1 };
+  const key = at(
+    operators,
+    gateways.findIndex(({ address }) => address === gateway),
+  );
+  const signature = signDigest(key.privateKey, hashReceiptGroup(chain.domain, group));
+  const signed = { receipt, index: 0, count: 1, path: [], signature };
+  return r.of(payers).prove({ kind: 'omission', signed, place, node, path: [], opened });
 }
 
-/** D9: a leaf of a batch with one claim is demanded. */
+/** D9: the one leaf of a claim is demanded. */
 async function demand({ payers, chain }: World, r: Random) {
-  const batches = chain.view.batches().filter(({ claims }) => claims.length === 1);
-  if (batches.length === 0) return false;
-  return r.of(payers).send('disputes', 'demand', [placeOf(r.of(batches)), 0]);
+  const place = onePlace(chain, r);
+  return place !== undefined && r.of(payers).demand(place, 0);
 }
 
-/** Of a batch with one claim. */
-function placeOf({ gateway, batch, timestampSec, claims }: SettledBatch) {
-  const claim = at(claims, 0);
+async function answer({ payers, chain }: World, r: Random) {
+  const open = chain.view.demands().filter(({ state }) => state === 'open');
+  if (open.length === 0) return false;
+  const place = placeOf(chain, r.of(open));
+  const leaf = { receipt: receiptAt(place), index: 0, path: [] };
+  return r.of(payers).answer({ place, leaf, call: CALL, execution: EXECUTION });
+}
+
+/** A settled claim with one receipt. */
+function onePlace(chain: Chain, r: Random): Place | undefined {
+  const places = chain.view
+    .batches()
+    .flatMap((batch) => batch.claims.map((_, claim) => placeAt(batch, claim)))
+    .filter(({ seqFrom, seqTo }) => seqTo === seqFrom + 1);
+  return places.length === 0 ? undefined : r.of(places);
+}
+
+function placeOf(chain: Chain, asked: Demand): Place {
+  const batch = chain.view.batches(asked.gateway).find((one) => one.batch === asked.batch);
+  return placeAt(batch ?? assert.fail(), asked.claim);
+}
+
+/** The receipt of a claim that has one. */
+function receiptAt(
+  place: Pick<Place, 'payer' | 'gateway' | 'signer' | 'settledFrom' | 'settledTo' | 'seqTo'>,
+): Receipt {
+  const { payer, gateway, signer, settledFrom, settledTo, seqTo } = place;
   return {
-    ...{ gateway, batch, settledAt: timestampSec, claims: 1, claim: 0, path: [] },
-    ...{ payer: claim.payer, signer: claim.signer, receipts: claim.receipts },
-    outside: NO_RECEIPTS,
-    ...{ settledFrom: claim.settledFrom, settledTo: claim.settled },
-    ...{ seqFrom: claim.seqFrom, seqTo: claim.seq },
+    ...{ payer, gateway, signer, seq: seqTo, provider: gateway, attempt: 0, atBlock: 1 },
+    ...{ call: hashCall(CALL), execution: hashExecution(EXECUTION) },
+    ...{ price: settledTo - settledFrom, cumulative: settledTo },
   };
 }
 
@@ -422,9 +467,15 @@ async function assertSame(chain: Chain, world: World): Promise<void> {
     const party = await ask('identity', 'partyOf', gateway);
     assert.equal(view.party(gateway)?.jwksThumbprint, party.jwksThumbprint);
     assert.equal(view.party(gateway)?.sinceSec, Number(party.since));
-    const grave = await ask('disputes', 'lastGraveOf', gateway);
-    const latest = view.frauds(gateway).findLast(({ kind }) => kind <= 3);
-    assert.equal(latest?.timestampSec ?? 0, Number(grave));
+    for (const batch of view.batches(gateway)) {
+      for (const claim of batch.claims.keys()) {
+        const ofClaim = view
+          .frauds(gateway)
+          .filter((one) => one.batch === batch.batch && one.claim === claim);
+        const repaid = ofClaim.reduce((sum, { paid }) => sum + paid, 0n);
+        assert.equal(await ask('disputes', 'repaidOf', gateway, batch.batch, claim), repaid);
+      }
+    }
   }
   // The lines where a gateway is itself the payer, its floats.
   for (const { gateway, allotted } of everybody.flatMap((account) => view.lines(account))) {
@@ -437,6 +488,12 @@ async function assertSame(chain: Chain, world: World): Promise<void> {
     const known = await ask('disputes', 'demandOf', id);
     const expected = { open: deadlineSec, answered: 1, expired: 0 }[state];
     assert.equal(Number(known.deadline), expected);
+  }
+  for (const { id } of view.frauds()) {
+    const ofId = view.frauds().filter((one) => one.id === id);
+    assert.equal(await ask('disputes', 'isProven', id), true);
+    const paid = ofId.reduce((sum, one) => sum + one.paid, 0n);
+    assert.equal(await ask('disputes', 'paidOf', id), paid);
   }
 
   for (const id of world.functionIds) {

@@ -45,7 +45,7 @@ describe('deploy', function () {
       assert.equal(await read('billing', 'UNBOND'), 14n * 86_400n);
       assert.equal(await read('identity', 'REGISTRY'), contracts.registry);
       assert.equal(await read('disputes', 'DEMAND_PLEDGE'), 1_000_000n);
-      const [floor] = await chain.read('disputes', 'floorOf', [1]);
+      const [floor] = await chain.read('disputes', 'floorOf', [2]);
       assert.equal(floor, 100_000_000n);
       await chain.start();
       assert.equal(chain.view.functions().length, 0);
@@ -63,8 +63,8 @@ describe('deploy', function () {
       { minBondTokens: 9 },
       { slashTokens: { grave: 1 } },
       { beaconK: 0 },
-      // Each is within its own bounds; only wired() sees that they do not fit together.
-      { windows: { keyEvidenceSec: 12 * day } },
+      { windows: { keyEvidenceSec: day - 1 } },
+      { windows: { answerWindowSec: day - 1 } },
     ];
     const names: unknown[] = [];
     for (const options of bad) {
@@ -82,7 +82,8 @@ describe('deploy', function () {
       'InvalidBond',
       'InvalidTerms',
       'InvalidK',
-      'Miswired',
+      'InvalidPeriod',
+      'InvalidTerms',
     ]);
   });
 

@@ -1,7 +1,7 @@
 // Gas of every action on the production bytecode that gets deployed. `bench gas` judges the figures, the gas test compares them
 // with the committed snapshot.
 import { type BaseContract, MaxUint256, type Wallet } from 'ethers';
-import { createWorld, functionIdOf, TERMS, type World } from './world.ts';
+import { createWorld, type Frauds, functionIdOf, TERMS, type World } from './world.ts';
 
 /** Figures of architecture.md's table and those behind them; `check...` is a proof's verification alone, `prove...` all of it. */
 export interface Measurement {
@@ -120,7 +120,8 @@ async function measureSettlement(world: World) {
 async function measureProofs(world: World) {
   const figures: Record<string, number> = {};
   const [checks, proofs]: [number[], number[]] = [[], []];
-  for (const { name, args } of await world.settleFrauds(PROOF_RECEIPTS, PROOF_LANES)) {
+  const { proofs: frauds, place, open } = await world.settleFrauds(PROOF_RECEIPTS, PROOF_LANES);
+  for (const { name, args } of frauds) {
     const check = await gasOf(world, world.checking, `check${name}`, ...args);
     const prove = await gasOf(world, await world.disputing(), `prove${name}`, ...args);
     figures[`check${name}`] = check;
@@ -128,7 +129,22 @@ async function measureProofs(world: World) {
     checks.push(check);
     proofs.push(prove);
   }
-  return { ...figures, proofVerifyMax: Math.max(...checks), proofTotalMax: Math.max(...proofs) };
+  const demands = await measureDemands(world, place, open);
+  const [proofVerifyMax, proofTotalMax] = [Math.max(...checks), Math.max(...proofs)];
+  return { ...figures, ...demands, proofVerifyMax, proofTotalMax };
+}
+
+/** In the signed lane, whose answers carry a signature too. The first answer that a gateway gives pays for the word of its free money. */
+async function measureDemands(world: World, place: Frauds['place'], open: Frauds['open']) {
+  const disputes = world.as(world.contracts.disputes, world.payer);
+  const demand = await gasOf(world, disputes, 'demand', place, 500);
+  await world.send(disputes, 'demand', place, 501);
+  await world.send(disputes, 'demand', place, 502);
+  const answerFirst = await gasOf(world, disputes, 'answer', ...(await open(500)));
+  const answer = await gasOf(world, disputes, 'answer', ...(await open(501)));
+  world.skip(3 * DAY_SEC);
+  const expire = await gasOf(world, disputes, 'expire', place, 502);
+  return { demand, answerFirst, answer, expire };
 }
 
 async function gasOf(

@@ -21,6 +21,12 @@ import { artifacts } from '../../../contracts/artifacts.gen.ts';
 
 type Fields = Record<string, unknown>;
 export type Proof = { readonly name: string; readonly args: unknown[] };
+export interface Frauds {
+  readonly proofs: readonly Proof[];
+  readonly place: Fields;
+  /** The arguments that answer a demand for receipt i. */
+  open(i: number): Promise<unknown[]>;
+}
 
 const DAY_SEC = 24 * 3600;
 const ROLE_BOTH = 3;
@@ -204,7 +210,7 @@ export async function createWorld() {
   );
   const beacon = await deploy('Beacon', 1);
   const registry = await deploy('FunctionRegistry', atBeacon, atIdentity);
-  const identity = await deploy('Identity', atRegistry, DAY_SEC, 14 * DAY_SEC);
+  const identity = await deploy('Identity', atRegistry, DAY_SEC, 3 * DAY_SEC);
   const billing = await deploy(
     'Billing',
     await usdc.getAddress(),
@@ -349,10 +355,10 @@ export async function createWorld() {
   }
 
   /**
-   * Settles one batch of `laneCount` lanes whose first has `receiptCount` receipts with one fraud of each kind, and gives the
-   * evidence of each. The lane before the batch is empty.
+   * Settles one batch of `laneCount` lanes whose first, a signed one, has `receiptCount` receipts with one fraud of each kind, and gives
+   * the evidence of each, and what answers a demand. The lane before the batch is empty.
    */
-  async function settleFrauds(receiptCount: number, laneCount: number): Promise<Proof[]> {
+  async function settleFrauds(receiptCount: number, laneCount: number): Promise<Frauds> {
     const owner = as(registry, gateway as Signer);
     await send(owner, 'register', 'hello');
     const functionId = functionIdOf(gateway?.address ?? '', 'hello');
@@ -467,8 +473,7 @@ export async function createWorld() {
     };
     const leaf = (i: number) => ({ receipt: receipts[i] ?? {}, index: i, path: pathOf(levels, i) });
     const other = (i: number) => ({ ...leaf(i).receipt, price: 20n });
-    return [
-      { name: 'Equivocation', args: [await sign(leaf(100).receipt), await sign(other(100))] },
+    const proofs = [
       {
         name: 'Omission',
         args: [
@@ -486,6 +491,11 @@ export async function createWorld() {
       { name: 'Duplicate', args: [place, leaf(20), place, leaf(21)] },
       { name: 'Misroute', args: [place, leaf(300), calls[300], executions[300], 1, ids] },
     ];
+    const open = async (i: number) => {
+      const signature = await signer.signTypedData(domain, typed('Call'), calls[i] ?? {});
+      return [place, leaf(i), calls[i], executions[i], signature];
+    };
+    return { proofs, place, open };
   }
 
   return {

@@ -4,9 +4,9 @@ import fc from 'fast-check';
 import { choose, passedOver, type Route } from '../../../broker/invocation/choose.ts';
 import { BALANCED, narrow, type Routing } from '../../../broker/invocation/routing.ts';
 import { unaccounted } from '../../../broker/settlement/audit.ts';
-import { drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';
+import { type DrawnCall, drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';
 import type { Hex } from '../../../contracts/libraries/keccak.ts';
-import { bytes32, bytesOf } from '../../contracts/libraries/arbitraries.ts';
+import { address, bytes32, bytesOf } from '../../contracts/libraries/arbitraries.ts';
 import { createRoute } from './in-process-cloud.ts';
 
 const PROVIDERS = ['aws-lambda', 'google-cloud-functions', 'azure-functions', 'local'] as const;
@@ -14,10 +14,12 @@ const REGIONS = ['a', 'b'];
 const NOW_MS = 1_000;
 
 interface Situation {
-  readonly draw: { readonly value: Hex; readonly call: Hex; readonly ids: readonly number[] };
+  readonly draw: { readonly value: Hex; readonly call: DrawnCall; readonly ids: readonly number[] };
   readonly routes: ReadonlyMap<number, Route>;
   readonly routing: Routing;
 }
+
+const calls = fc.record({ payer: address, signer: address, nonce: bytes32 });
 
 const routing = fc.record({
   strategy: fc.constantFrom('balanced', 'cheapest', 'fastest', undefined),
@@ -38,7 +40,7 @@ const deployment = fc.record({
 const situations: fc.Arbitrary<Situation> = fc
   .record({
     value: bytesOf(24),
-    call: bytes32,
+    call: calls,
     deployments: fc.array(deployment, { minLength: 1, maxLength: 8 }),
     version: routing,
     call_: fc.option(routing, { nil: undefined }),
@@ -137,12 +139,12 @@ describe('choose', () => {
     );
   });
 
-  const draw = (call: Hex, ids: readonly number[]) => ({
+  const draw = (call: DrawnCall, ids: readonly number[]) => ({
     value: `0x${'01'.repeat(24)}` as const,
     call,
     ids,
   });
-  const first = (routes: readonly Route[], routing: Partial<Routing>, call: Hex) => {
+  const first = (routes: readonly Route[], routing: Partial<Routing>, call: DrawnCall) => {
     const ids = routes.map(({ id }) => id);
     const byId = new Map(routes.map((route) => [route.id, route]));
     const { inTurn } = choose(draw(call, ids), byId, { ...BALANCED, ...routing }, NOW_MS);
@@ -152,7 +154,7 @@ describe('choose', () => {
   it('takes the cheapest, whatever the load and the draw', () => {
     const routes = [createRoute(1, { costPico: 5n }), createRoute(2, { costPico: 3n })];
     fc.assert(
-      fc.property(bytes32, fc.nat(9), (call, inFlight) => {
+      fc.property(calls, fc.nat(9), (call, inFlight) => {
         for (const route of routes) route.inFlight = inFlight;
 
         assert.equal(first(routes, { strategy: 'cheapest' }, call), 2);
@@ -165,14 +167,18 @@ describe('choose', () => {
     for (const [index, route] of routes.entries()) route.latency.add(10 * (3 - index));
     const counts = new Map<number | undefined, number>();
     fc.assert(
-      fc.property(bytes32, (call) => {
+      fc.property(calls, (call) => {
         const id = first(routes, { strategy: 'fastest' }, call);
         counts.set(id, (counts.get(id) ?? 0) + 1);
       }),
       { numRuns: 2_000, seed: 1 },
     );
     const unmeasured = createRoute(4);
-    const call: Hex = `0x${'02'.repeat(32)}`;
+    const call: DrawnCall = {
+      payer: `0x${'02'.repeat(20)}`,
+      signer: `0x${'03'.repeat(20)}`,
+      nonce: `0x${'04'.repeat(32)}`,
+    };
 
     assert.equal(first([...routes, unmeasured], { strategy: 'fastest' }, call), 4);
     const others = (counts.get(1) ?? 0) + (counts.get(2) ?? 0);
@@ -184,7 +190,7 @@ describe('choose', () => {
     const [a, b, c] = [createRoute(1, { region: 'far' }), createRoute(2), createRoute(3)] as const;
     const excludedRegions = new Set(['far']);
     fc.assert(
-      fc.property(bytes32, (call) => {
+      fc.property(calls, (call) => {
         b.inFlight = 2;
         c.inFlight = 1;
 

@@ -97,6 +97,7 @@ describe('audit', () => {
   let ids: number[];
   let otherDeployment: number;
   let epoch: Epoch;
+  let olderEpoch: Epoch;
   const blocks = new Map<string, Uint8Array>();
   const getBlock: GetBlock = async (cid) => blocks.get(cid) ?? assert.fail(`no block ${cid}`);
 
@@ -126,13 +127,18 @@ describe('audit', () => {
     await gateway.setCandidates(functionVersion, ids);
     await hardhat.rpc('hardhat_mine', ['0x3']);
     await chain.synced();
-    const height = chain.view.head.number - 1;
-    await chain.synced(await gateway.checkpoint(height));
-    epoch = chain.view.epochOf(height) ?? assert.fail('no epoch');
+    olderEpoch = await checkpoint();
+    epoch = await checkpoint();
     prepaid = await openLane(testKey(4), PREPAID);
     signed = await openLane(testKey(6), SIGNED);
   });
   after(() => hardhat.close());
+
+  async function checkpoint(): Promise<Epoch> {
+    const height = chain.view.head.number - 1;
+    await chain.synced(await gateway.checkpoint(height));
+    return chain.view.epochOf(height) ?? assert.fail('no epoch');
+  }
 
   async function openLane(payer: Key, mode: 1 | 2): Promise<Lane> {
     const key = createKey();
@@ -165,7 +171,8 @@ describe('audit', () => {
       authority: NO_AUTHORITY,
       ...lie.call,
     };
-    const order = drawOrder(drawSeed(epoch.value, hashCall(call)), ids);
+    const drawn = call.beacon === olderEpoch.epoch ? olderEpoch : epoch;
+    const order = drawOrder(drawSeed(drawn.value, call), ids);
     const execution: Execution = {
       deployment: order[lie.place ?? 0] ?? 0,
       request: word('22'),
@@ -375,7 +382,7 @@ describe('audit', () => {
   const chargeAgain = (items: BatchReceipt[]) =>
     items.map((item, index) => (index === 2 ? at(items, 1) : item));
 
-  const orderOf = (call: Call) => drawOrder(drawSeed(epoch.value, hashCall(call)), ids);
+  const orderOf = (call: Call) => drawOrder(drawSeed(epoch.value, call), ids);
   type Attempt = BatchReceipt['attempts'][number];
   /** What a page tells of the places around the used one, and cannot be. */
   const accounts: [title: string, place: number, of: (order: number[]) => Attempt[]][] = [
@@ -654,17 +661,10 @@ describe('audit', () => {
       }),
     ],
     [
-      'draws by an old epoch',
+      'draws by an epoch that was not the newest',
       'EPOCH_STALE',
       () => PRICE,
-      () => ({
-        lies: {
-          0: {
-            call: { deadlineSec: epoch.timeSec + 9_000 },
-            execution: { finishedAtSec: epoch.timeSec + 8_000 },
-          },
-        },
-      }),
+      () => ({ lies: { 0: { call: { beacon: olderEpoch.epoch } } } }),
     ],
     [
       'pays a friend for a payee',

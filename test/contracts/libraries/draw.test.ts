@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';
-import type { Hex } from '../../../contracts/libraries/keccak.ts';
+import { type DrawnCall, drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';
+import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';
 import { readVectors } from '../../vectors/read-vectors.ts';
-import { bytes32, bytesOf } from './arbitraries.ts';
+import { address, bytes32, bytesOf } from './arbitraries.ts';
 
 interface Vectors {
-  draws: { value: Hex; callHash: Hex; seed: Hex; ids: number[]; order: number[] }[];
+  draws: (DrawnCall & { value: Hex; seed: Hex; ids: number[]; order: number[] })[];
 }
 
 describe('draw', () => {
   it('gives the seeds and orders of the vectors', () => {
-    for (const { value, callHash, seed, ids, order } of readVectors<Vectors>('draw.json').draws) {
-      assert.equal(drawSeed(value, callHash), seed);
+    for (const { value, seed, ids, order, ...call } of readVectors<Vectors>('draw.json').draws) {
+      assert.equal(drawSeed(value, call), seed);
       assert.deepEqual(drawOrder(seed, ids), order);
     }
   });
@@ -32,8 +32,9 @@ describe('draw', () => {
   it('is fair: each of five ids comes first about as often', () => {
     const counts = new Map<number, number>();
     fc.assert(
-      fc.property(bytesOf(24), bytes32, (value, callHash) => {
-        const [first = -1] = drawOrder(drawSeed(value, callHash), [1, 2, 3, 4, 5], 1);
+      fc.property(bytesOf(24), address, bytes32, (value, payer, nonce) => {
+        const seed = drawSeed(value, { payer, signer: payer, nonce });
+        const [first = -1] = drawOrder(seed, [1, 2, 3, 4, 5], 1);
         counts.set(first, (counts.get(first) ?? 0) + 1);
       }),
       { numRuns: 5000, seed: 1 },
@@ -46,6 +47,9 @@ describe('draw', () => {
   });
 
   it('refuses an epoch value that is not 24 bytes', () => {
-    assert.throws(() => drawSeed('0x1234', `0x${'00'.repeat(32)}`), TypeError);
+    const account: Address = `0x${'00'.repeat(20)}`;
+    const call: DrawnCall = { payer: account, signer: account, nonce: `0x${'00'.repeat(32)}` };
+
+    assert.throws(() => drawSeed('0x1234', call), TypeError);
   });
 });

@@ -169,9 +169,9 @@ describe('the twins in TypeScript and Solidity', () => {
   it('draw the same order from the same seed', async () => {
     const sets = fc.uniqueArray(any.number(53), { minLength: 1, maxLength: 32 });
     await fc.assert(
-      fc.asyncProperty(any.bytesOf(24), any.bytes32, sets, async (value, callHash, ids) => {
-        const seed = drawSeed(value, callHash);
-        assert.equal(seed, await ask('seedOf', value, callHash));
+      fc.asyncProperty(any.bytesOf(24), any.call, sets, async (value, call, ids) => {
+        const seed = drawSeed(value, call);
+        assert.equal(seed, await ask('seedOf', value, call.payer, call.signer, call.nonce));
         const expected = (await ask('drawOrder', seed, ids, ids.length)) as bigint[];
         assert.deepEqual(drawOrder(seed, ids).map(BigInt), [...expected]);
       }),
