@@ -1437,6 +1437,50 @@ contract DisputesTest is DisputesWorld {
         eq(billing.burned() - burned, taken - back, "the rest is burned");
     }
 
+    /// @dev Whatever the lie is and whatever it takes: the payer gets that back, and the gateway loses three times as much.
+    function testFuzz_NoLiePays(uint256 lie, uint256 units) public {
+        lie = bound(lie, 0, 7);
+        units = bound(units, 1, 300 * UNIT);
+        (SignedReceipt memory signed, uint256 edge) = (handOut(receipts[6]), 0);
+        if (lie == 3) edge = units;
+        else if (lie == 2) for (uint256 k = 6; k < N; ++k) receipts[k].cumulative += uint128(units);
+        else overcharge(6, units);
+        if (lie == 1) calls[6].maxPrice = receipts[6].price - 1;
+        if (lie == 4) receipts[6].signer = PAYER;
+        if (lie == 5) calls[6].nonce = calls[5].nonce;
+        rehash(6);
+        Place memory place = settleBook(0, N, uint88(receipts[N - 1].cumulative + edge));
+        uint256 had = billing.free(PAYER);
+        convict(lie, place, signed);
+        yes(billing.free(PAYER) - had >= units, "repaid");
+        yes(10_000 * UNIT - bonded() >= 3 * units, "three times");
+    }
+
+    function convict(uint256 lie, Place memory place, SignedReceipt memory signed) internal {
+        (Leaf memory before, Leaf memory leaf, Leaf memory last) = (
+            leafAt(place, 5),
+            leafAt(place, 6),
+            leafAt(place, N - 1)
+        );
+        bytes32 node = probeHash(6);
+        Receipt[] memory opened = new Receipt[](1);
+        opened[0] = receipts[6];
+        fund(REPORTER, UNIT);
+        vm.startPrank(REPORTER);
+        if (lie == 0) disputes.proveOvercharge(place, leaf, calls[6], executions[6]);
+        else if (lie == 1) disputes.proveOverLimit(place, leaf, calls[6], executions[6]);
+        else if (lie == 2) disputes.proveBreak(place, before, leaf);
+        else if (lie == 3) disputes.proveEdge(place, last);
+        else if (lie == 4) disputes.proveEdge(place, leaf);
+        else if (lie == 5) disputes.proveDuplicate(place, before, place, leaf);
+        else if (lie == 6) disputes.proveOmission(signed, place, node, leaf.path, opened);
+        else disputes.demand(place, 6);
+        vm.stopPrank();
+        if (lie < 7) return;
+        vm.warp(block.timestamp + 2 days + 1);
+        disputes.expire(place, 6);
+    }
+
     /// @dev A gateway that takes its own payer's money and proves it gets 5/12 of what that costs it, by any kind of proof.
     function testFuzz_SelfSlashLosesMoreThanHalf(uint256 damage, uint256 bond) public {
         damage = bound(damage, 1, 300 * UNIT);
