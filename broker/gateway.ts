@@ -11,6 +11,7 @@ import { type ArtifactStore, createArtifactStore } from '../ipfs/artifact-store.
 import { createIpfsNode, type IpfsNode } from '../ipfs/node.ts';
 import { type ClientAssertions, createClientAssertions } from './client-assertions.ts';
 import type { Config } from './config.ts';
+import { type Claims, createClaims } from './deployments/claims.ts';
 import { expectedCostPico } from './deployments/costs.ts';
 import { createDeployments, type Deployments } from './deployments/deployments.ts';
 import { createJobs, type Jobs } from './deployments/jobs.ts';
@@ -59,6 +60,7 @@ export interface Gateway {
   readonly beacon: Beacon;
   readonly deployments: Deployments;
   readonly overheads: Overheads;
+  readonly claims: Claims;
   readonly jobs: Jobs;
   readonly secrets: Secrets;
   readonly tokens: Tokens;
@@ -189,6 +191,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       costPico: (deployment) => expectedCostPico(config.clouds, deployment),
     }),
     overheads,
+    claims: createClaims(),
     jobs: createJobs(),
     secrets: createSecrets({ ledger, keyFile: `${config.home}/gateway/secrets-key`, nowMs }),
     tokens,

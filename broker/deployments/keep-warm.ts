@@ -15,7 +15,10 @@ const CALL_MS = 30_000;
 const AT_ONCE = 16;
 
 /** How many instances of a deployment a version asks for; on this machine there is no cloud that ends them for others. */
-export function warmInstances(manifest: Manifest | undefined, provider: ProviderName): number {
+export function warmInstances(
+  manifest: Pick<Manifest, 'minWarm'> | undefined,
+  provider: ProviderName,
+): number {
   return provider === 'local' ? 0 : (manifest?.minWarm ?? 0);
 }
 

@@ -1,64 +1,81 @@
 // What one publisher may take of the operator's cloud accounts.
 import type { ProviderName } from '../../adapters/provider.ts';
-import type { Address } from '../../contracts/libraries/keccak.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import type { Manifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Target } from '../invocation/resolve.ts';
-import type { DeploymentRecord } from '../ledger/ledger.ts';
+import type { Claim } from './claims.ts';
 import { warmInstances } from './keep-warm.ts';
-import type { Prepared } from './prepare.ts';
 import { targetOf } from './resume.ts';
 
-/** What is there already counts once. The operator's own account has no limits. @throws DefaasError PUBLISHER_NOT_ALLOWED */
-export function refuseBeyondShare(
+/**
+ * Takes room for a version on these clouds, at once with the check; the caller gives it back when the deployment is recorded or given up.
+ * What is there already counts once. The operator's own account has no limits.
+ * @throws DefaasError PUBLISHER_NOT_ALLOWED
+ */
+export function claimShare(
   gateway: Gateway,
   { function: fn, version }: Target,
   providers: readonly ProviderName[],
-): void {
+): Claim {
   const { owner } = fn;
-  if (owner === gateway.address) return;
+  const { functionVersion } = version;
+  const claim = { owner, functionVersion, providers, minWarm: 0 };
+  if (owner !== gateway.address) refuseBeyondShare(gateway, claim, version.memoryMiB);
+  gateway.claims.add(claim);
+  return claim;
+}
+
+function refuseBeyondShare(gateway: Gateway, claim: Claim, memoryMiB: number): void {
   const { publisherMemoryMaxMiB, publisherDeploymentsMax } = gateway.config;
-  const refuse = (what: string) => refusePublisher(gateway, owner, what);
-  if (version.memoryMiB > publisherMemoryMaxMiB) {
-    refuse(`may have at most ${publisherMemoryMaxMiB} MiB a version, not ${version.memoryMiB}`);
+  const refuse = (what: string) => refusePublisher(gateway, claim.owner, what);
+  if (memoryMiB > publisherMemoryMaxMiB) {
+    refuse(`may have at most ${publisherMemoryMaxMiB} MiB a version, not ${memoryMiB}`);
   }
-  const others = otherDeployments(gateway, { function: fn, version }, providers);
-  const wanted = others.length + providers.length;
+  const wanted = otherDeployments(gateway, claim).size + claim.providers.length;
   if (wanted > publisherDeploymentsMax) {
     refuse(`may have at most ${publisherDeploymentsMax} deployments and would have ${wanted}`);
   }
 }
 
 /** The same of the instances that the operator is to keep warm. @throws DefaasError PUBLISHER_NOT_ALLOWED */
-export function refuseBeyondWarm(
-  gateway: Gateway,
-  { target, manifest, clouds }: Pick<Prepared, 'target' | 'manifest' | 'clouds'>,
-): void {
-  const { owner } = target.function;
-  if (owner === gateway.address || manifest.minWarm === undefined) return;
-  const providers = clouds.map(({ provider }) => provider.name);
-  let wanted = 0;
-  for (const provider of providers) wanted += warmInstances(manifest, provider);
-  for (const { functionVersion, provider } of otherDeployments(gateway, target, providers)) {
-    wanted += warmInstances(gateway.deployments.manifest(functionVersion), provider);
-  }
+export function claimWarm(gateway: Gateway, claim: Claim, { minWarm }: Manifest): void {
+  if (minWarm === undefined) return;
+  claim.minWarm = minWarm;
+  if (claim.owner === gateway.address) return;
+  let wanted = warmOn(claim.providers, minWarm);
+  for (const instances of otherDeployments(gateway, claim).values()) wanted += instances;
   const most = gateway.config.publisherWarmMax;
   if (wanted <= most) return;
   const what = `may have at most ${most} instances kept warm (minWarm) and would have ${wanted}`;
-  refusePublisher(gateway, owner, what);
+  refusePublisher(gateway, claim.owner, what);
 }
 
-/** What the function's owner has here beside what is now to be deployed. */
-function otherDeployments(
-  gateway: Gateway,
-  { function: { owner }, version }: Pick<Target, 'function' | 'version'>,
-  providers: readonly ProviderName[],
-): readonly DeploymentRecord[] {
-  return gateway.deployments.records().filter(({ functionVersion, provider, state }) => {
-    if (state === 'gone') return false;
-    if (functionVersion === version.functionVersion && providers.includes(provider)) return false;
-    return targetOf(gateway.chain.view, functionVersion)?.function.owner === owner;
-  });
+function warmOn(providers: readonly ProviderName[], minWarm: number): number {
+  let instances = 0;
+  for (const provider of providers) instances += warmInstances({ minWarm }, provider);
+  return instances;
+}
+
+/** What the claim's owner has here, or is about to have, beside it: by version and cloud, the instances kept warm. */
+function otherDeployments(gateway: Gateway, claim: Claim): ReadonlyMap<string, number> {
+  const others = new Map<string, number>();
+  const isOwn = (functionVersion: Hex, provider: ProviderName): boolean =>
+    functionVersion === claim.functionVersion && claim.providers.includes(provider);
+  for (const { functionVersion, provider, state } of gateway.deployments.records()) {
+    if (state === 'gone' || isOwn(functionVersion, provider)) continue;
+    if (targetOf(gateway.chain.view, functionVersion)?.function.owner !== claim.owner) continue;
+    const manifest = gateway.deployments.manifest(functionVersion);
+    others.set(`${functionVersion} ${provider}`, warmInstances(manifest, provider));
+  }
+  for (const { functionVersion, providers, minWarm } of gateway.claims.of(claim.owner)) {
+    for (const provider of providers) {
+      if (isOwn(functionVersion, provider)) continue;
+      others.set(`${functionVersion} ${provider}`, warmInstances({ minWarm }, provider));
+    }
+  }
+  return others;
 }
 
 function refusePublisher({ address }: Gateway, owner: Address, what: string): never {

@@ -8,7 +8,7 @@ import { type CloudPlan, deploy, plan } from '../deployments/deploy.ts';
 import type { Job } from '../deployments/jobs.ts';
 import { warmInstances } from '../deployments/keep-warm.ts';
 import { prepare } from '../deployments/prepare.ts';
-import { refuseBeyondShare, refuseBeyondWarm } from '../deployments/publisher-limits.ts';
+import { claimShare, claimWarm } from '../deployments/publisher-limits.ts';
 import { queueOf, targetOf } from '../deployments/resume.ts';
 import { undeploy } from '../deployments/undeploy.ts';
 import { DefaasError } from '../errors.ts';
@@ -71,22 +71,31 @@ export async function deploymentRoutes(
     refusePublisher(gateway, owned.signedBy);
     const label = `${owned.label}@${version.number}`;
     const target = { function: owned.function, version, label };
-    refuseBeyondShare(gateway, target, body.providers);
-    const places = body.providers.map((provider) => ({ provider }));
-    const prepared = await prepare(gateway, target, places);
-    refuseBeyondWarm(gateway, prepared);
-    if (body.dryRun) {
-      const clouds = (await plan(gateway, prepared)).map(planDocument);
-      return { function: label, version: version.number, clouds };
+    const claim = claimShare(gateway, target, body.providers);
+    let isStarted = false;
+    try {
+      const places = body.providers.map((provider) => ({ provider }));
+      const prepared = await prepare(gateway, target, places);
+      claimWarm(gateway, claim, prepared.manifest);
+      if (body.dryRun) {
+        const clouds = (await plan(gateway, prepared)).map(planDocument);
+        return { function: label, version: version.number, clouds };
+      }
+      if (!body.acceptLoss) {
+        refuseLoss(
+          prepared.clouds.map(({ provider, cost }) => ({ provider: provider.name, cost })),
+        );
+      }
+      const job = gateway.jobs.start(
+        { owner: owned.function.namespace, function: label, queue: queueOf(target) },
+        (onStep) =>
+          deploy(gateway, prepared, { onStep }).finally(() => gateway.claims.release(claim)),
+      );
+      isStarted = true;
+      return reply.code(202).header('location', `/deployments/${job.id}`).send(job);
+    } finally {
+      if (!isStarted) gateway.claims.release(claim);
     }
-    if (!body.acceptLoss) {
-      refuseLoss(prepared.clouds.map(({ provider, cost }) => ({ provider: provider.name, cost })));
-    }
-    const job = gateway.jobs.start(
-      { owner: owned.function.namespace, function: label, queue: queueOf(target) },
-      (onStep) => deploy(gateway, prepared, { onStep }),
-    );
-    return reply.code(202).header('location', `/deployments/${job.id}`).send(job);
   });
 
   server.delete<FunctionParams>(url, async (request, reply) => {

@@ -330,6 +330,26 @@ describe('deployments', function () {
     assert.equal(again.state, 'live');
   });
 
+  it('holds a publisher to its share also where deployments are asked for at once', async () => {
+    const names = [await register(), await register(), await register()];
+    const { deployments } = house.gateway();
+    const there = deployments.records().filter(({ state }) => state !== 'gone').length;
+    await house.restart({ publisherDeploymentsMax: there + 1 });
+    owner = await house.session(KEYS.publisher);
+
+    const done = await Promise.allSettled(names.map((name) => deploy(owner, of(name))));
+    // Nothing stays taken: what was refused is not counted.
+    const rest = house.gateway().claims.of(KEYS.publisher.address);
+    await restart();
+
+    const refused = done.filter(({ status }) => status === 'rejected');
+    assert.equal(refused.length, 2);
+    for (const one of refused) {
+      assert.ok(one.status === 'rejected' && one.reason.code === 'PUBLISHER_NOT_ALLOWED');
+    }
+    assert.deepEqual(rest, []);
+  });
+
   describe('secrets', () => {
     it('reach the function and nobody else: not the ledger’s file, records, plan or errors', async () => {
       const value = 'quite-a-secret "value"';

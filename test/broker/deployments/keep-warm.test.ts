@@ -195,4 +195,16 @@ describe('keep-warm', function () {
 
     assert.equal(again.state, 'live');
   });
+
+  it('refuses it also where two are asked for at once', async () => {
+    for (const name of ['one', 'two']) await house.register(name, COUNT, TWO_WARM);
+    const owner = await house.session(KEYS.publisher);
+
+    const done = await Promise.allSettled(['one', 'two'].map((name) => deploy(owner, of(name))));
+
+    const codes = done.map((one) =>
+      one.status === 'rejected' ? one.reason.code : one.value.state,
+    );
+    assert.deepEqual(codes.sort(), ['PUBLISHER_NOT_ALLOWED', 'live']);
+  });
 });
