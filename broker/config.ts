@@ -64,6 +64,8 @@ export interface Config {
   readonly publisherWarmMax: number;
   /** How often they are called. */
   readonly warmEverySec: number;
+  /** How often the gateway's own function is called in each cloud and region, which says what metering subtracts; 0 = never. */
+  readonly probeEverySec: number;
   /** A second origin of this gateway, for functions: what is called there keeps its cookies, and its pages are not confined. */
   readonly functionsOrigin: string | undefined;
   readonly bodyMaxBytes: number;
@@ -154,6 +156,7 @@ export function readConfig(
     publisherMemoryMaxMiB: whole('DEFAAS_PUBLISHER_MEMORY_MAX_MIB', 10_240, 1),
     publisherWarmMax: whole('DEFAAS_PUBLISHER_WARM_MAX_COUNT', 0),
     warmEverySec: whole('DEFAAS_WARM_EVERY_SEC', 240, 1),
+    probeEverySec: whole('DEFAAS_PROBE_EVERY_SEC', 60),
     functionsOrigin: originsFrom(env, 'DEFAAS_FUNCTIONS_ORIGIN', faults)[0],
     bodyMaxBytes: whole('DEFAAS_BODY_MAX_BYTES', 6 * 1024 * 1024, 65_536),
     requestTimeoutMs: whole('DEFAAS_REQUEST_TIMEOUT_MS', 120_000, 1),

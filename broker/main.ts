@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import pino from 'pino';
 import { readConfig } from './config.ts';
 import { keepWarm } from './deployments/keep-warm.ts';
+import { probeClouds } from './deployments/probes.ts';
 import { resume } from './deployments/resume.ts';
 import { DefaasError, toDefaasError } from './errors.ts';
 import { createGateway } from './gateway.ts';
@@ -55,7 +56,7 @@ async function main(): Promise<void> {
   // Else it is written at a clean end only, and whoever is killed compiles everything again: 1 s of each start.
   flushCompileCache();
   await resume(gateway).catch((err) => log.error({ err }, 'deployments were not resumed'));
-  await keepWarm(gateway);
+  await Promise.all([keepWarm(gateway), probeClouds(gateway)]);
 }
 
 async function listen(

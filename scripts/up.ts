@@ -140,6 +140,7 @@ class House {
       DEFAAS_PUBLISHER_WARM_MAX_COUNT: process.env.DEFAAS_PUBLISHER_WARM_MAX_COUNT ?? '10',
       // The emulators end idle instances after a minute.
       DEFAAS_WARM_EVERY_SEC: process.env.DEFAAS_WARM_EVERY_SEC ?? '45',
+      DEFAAS_PROBE_EVERY_SEC: process.env.DEFAAS_PROBE_EVERY_SEC ?? '45',
       DEFAAS_LOCAL_ENABLED: process.env.DEFAAS_LOCAL_ENABLED ?? '1',
       // Where there is no sandbox, only code of the house's own accounts runs on this machine.
       DEFAAS_LOCAL_TRUSTED_PUBLISHERS:

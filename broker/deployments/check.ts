@@ -6,6 +6,7 @@ import type { Gateway } from '../gateway.ts';
 import type { DeploymentRecord } from '../ledger/ledger.ts';
 import { type DeployedProvider, type DeployOptions, deploy, type Failure } from './deploy.ts';
 import { prepare } from './prepare.ts';
+import { probeName } from './probes.ts';
 import { endOf, queueOf, targetOf } from './resume.ts';
 
 /** Longest time to list one cloud, ms. */
@@ -76,7 +77,7 @@ async function checkPlace(
   try {
     const listed = new Set<string>();
     for await (const { name } of gateway.provider(provider).list(region, { signal })) {
-      listed.add(name);
+      if (name !== probeName(gateway.address)) listed.add(name);
     }
     // Read after the list: a function is recorded before it is made.
     const records = new Map(

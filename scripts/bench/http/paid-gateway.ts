@@ -322,6 +322,7 @@ function environmentOf(
     DEFAAS_KEYS_OPERATOR_FILE: join(home, 'keys', 'operator.json'),
     DEFAAS_KEYS_SETTLER_FILE: join(home, 'keys', 'settler.json'),
     DEFAAS_EMULATORS_FILE: emulators,
+    DEFAAS_PROBE_EVERY_SEC: '0',
   };
 }
 

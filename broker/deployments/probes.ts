@@ -1,0 +1,174 @@
+// The gateway's own probe: a function that does nothing, one in each cloud and region where this gateway has functions. How long its
+// calls take is the overhead that metering subtracts there, so it must be the gateway's and no publisher's.
+import { setTimeout as wait } from 'node:timers/promises';
+import { deploymentName } from '../../adapters/names.ts';
+import type {
+  Deployment,
+  DeploymentSpec,
+  InvokeRequest,
+  Provider,
+  ProviderName,
+} from '../../adapters/provider.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import { toDefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+
+/** Longest time that a cloud may take to put the probe there or to remove it, ms. */
+const DEPLOY_MS = 600_000;
+/** Longest time of a call, a cold start included, ms. */
+const CALL_MS = 30_000;
+/** Calls of a look, one after the other: the first may find no instance. */
+const CALLS = 2;
+/** Calls of the first look at a place. */
+const FIRST_CALLS = 16;
+const MEMORY_MIB = 128;
+const TIMEOUT_MS = 10_000;
+/** Longest pause before a probe that could not be deployed is tried again, ms. */
+const MAX_PAUSE_MS = 3_600_000;
+
+const FILES: ReadonlyMap<string, Uint8Array> = new Map([
+  ['handler.mjs', Buffer.from('export default () => new Response(null, { status: 204 });\n')],
+  ['defaas.json', Buffer.from('{"name":"probe"}\n')],
+]);
+const REQUEST: InvokeRequest = {
+  callId: 'probe',
+  method: 'GET',
+  path: '/',
+  query: '',
+  headers: [],
+  body: new Uint8Array(),
+};
+
+/** Name of this gateway's probe at every cloud. */
+export function probeName(gateway: Address): string {
+  return deploymentName({ functionId: 'probe', version: 1, gateway });
+}
+
+/** Looks, then again after `probeEverySec`, until the gateway closes; never rejects. 0 s: no probe, and the least overhead everywhere. */
+export async function probeClouds(gateway: Gateway): Promise<void> {
+  const { closing, config, log } = gateway;
+  if (config.probeEverySec === 0) return;
+  const look = createProbes(gateway);
+  while (!closing.aborted) {
+    await look().catch((err) => log.error({ err }, 'clouds were not probed'));
+    await wait(config.probeEverySec * 1000, undefined, { signal: closing, ref: false }).catch(
+      () => {
+        // The gateway closes.
+      },
+    );
+  }
+}
+
+type Parts = Pick<
+  Gateway,
+  | 'address'
+  | 'closing'
+  | 'config'
+  | 'deployments'
+  | 'log'
+  | 'nowMs'
+  | 'overheads'
+  | 'provider'
+  | 'providerNames'
+>;
+
+/** A cloud and region that has, or had, functions of this gateway. */
+interface Place {
+  readonly provider: Provider;
+  readonly region: string;
+  state: 'none' | 'up' | 'removed';
+  deployment?: Deployment;
+  failures: number;
+  againAtMs: number;
+}
+
+/**
+ * One round over all places: puts the probe where there are functions, calls it, and removes it where there are none any more. Resolves
+ * when all of it has ended, well or not; the first failure of a place is logged.
+ */
+export function createProbes(gateway: Parts): () => Promise<void> {
+  const places = new Map<string, Place>();
+
+  const within = (ms: number) => ({
+    signal: AbortSignal.any([gateway.closing, AbortSignal.timeout(ms)]),
+  });
+
+  async function call({ provider, region }: Place, deployment: Deployment): Promise<void> {
+    const result = await provider.invoke(deployment, REQUEST, within(CALL_MS));
+    if (!result.ok) throw new Error(`the probe failed: ${result.error.message}`);
+    const { measuredMs } = result.usage;
+    if (result.cold !== true) gateway.overheads.of(provider.name, region).add(measuredMs);
+  }
+
+  async function probe(place: Place): Promise<void> {
+    const { provider, region, state } = place;
+    const spec = specOf(gateway, provider, region);
+    const deployment = place.deployment ?? (await provider.deploy(spec, within(DEPLOY_MS)));
+    place.deployment = deployment;
+    place.state = 'up';
+    const calls = state === 'up' ? CALLS : FIRST_CALLS;
+    for (let one = 0; one < calls; one += 1) await call(place, deployment);
+  }
+
+  async function remove(place: Place): Promise<void> {
+    const { provider, region } = place;
+    await provider.remove({ name: probeName(gateway.address), region }, within(DEPLOY_MS));
+    place.state = 'removed';
+    delete place.deployment;
+  }
+
+  async function lookAt(place: Place, hasFunctions: boolean): Promise<void> {
+    if (gateway.nowMs() < place.againAtMs) return;
+    if (!hasFunctions && place.state === 'removed') return;
+    try {
+      await (hasFunctions ? probe(place) : remove(place));
+      place.failures = 0;
+    } catch (error) {
+      place.failures += 1;
+      // It may have been removed at the cloud: the next look puts it there again.
+      delete place.deployment;
+      const pauseMs = gateway.config.probeEverySec * 1000 * 2 ** place.failures;
+      place.againAtMs = gateway.nowMs() + Math.min(pauseMs, MAX_PAUSE_MS);
+      if (place.failures > 1 || gateway.closing.aborted) return;
+      const { code, message } = toDefaasError(error);
+      const { provider, region } = place;
+      gateway.log.warn(
+        { provider: provider.name, region, code, message },
+        'a cloud was not probed',
+      );
+    }
+  }
+
+  return async () => {
+    const live = new Set<string>();
+    for (const { provider: name, region, state } of gateway.deployments.records()) {
+      if (!isProbed(gateway, name)) continue;
+      const key = `${name} ${region}`;
+      const provider = gateway.provider(name);
+      const fresh: Place = { provider, region, state: 'none', failures: 0, againAtMs: 0 };
+      if (!places.has(key)) places.set(key, fresh);
+      if (state === 'live' || state === 'updating') live.add(key);
+    }
+    await Promise.all([...places].map(([key, place]) => lookAt(place, live.has(key))));
+  };
+}
+
+/** On this machine the gateway measures the instances themselves. */
+function isProbed({ providerNames }: Parts, name: ProviderName): boolean {
+  return name !== 'local' && providerNames.includes(name);
+}
+
+function specOf({ address }: Parts, { limits }: Provider, region: string): DeploymentSpec {
+  return {
+    name: probeName(address),
+    region,
+    files: FILES,
+    artifactCid: 'probe',
+    functionName: `${address}/probe`,
+    version: 1,
+    memoryMiB: Math.max(MEMORY_MIB, limits.minMemoryMiB),
+    timeoutMs: Math.min(TIMEOUT_MS, limits.maxTimeoutMs),
+    env: {},
+    secrets: {},
+  };
+}
