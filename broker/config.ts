@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { ProviderSettings } from '../adapters/providers.ts';
+import { CHAIN_KINDS, type ChainKind } from '../contracts/chain/chains.ts';
 import { emulatedClouds, realClouds } from './clouds.ts';
 import { DefaasError } from './errors.ts';
 
@@ -42,6 +43,8 @@ export interface Config {
   readonly chainRpcUrls: readonly string[];
   /** JSON file with the contracts' addresses, as `contracts/deploy.ts` returns them. */
   readonly contractsFile: string;
+  /** Decides the defaults of what differs between chains; undefined = by the chain's id. */
+  readonly chainKind: ChainKind | undefined;
   readonly chainConfirmations: number;
   /** The head is stale when no RPC has answered for this long. */
   readonly chainStaleMs: number;
@@ -90,6 +93,12 @@ export interface Config {
   readonly sponsorDailyUnits: bigint;
   /** A lane is served only while it is open for two of these. */
   readonly settlementCycleSec: number;
+  /** Longest signed transaction of a settlement; undefined = what the table of chains has. */
+  readonly settlementMaxBytes: number | undefined;
+  /** A lane is settled when it owes so many times the gas that it takes. */
+  readonly settlementWorthFactor: number;
+  /** What 1e18 wei of the chain's own coin are worth, base units of the token; 0 = gas costs nothing. */
+  readonly nativePriceUnits: bigint;
 }
 
 /**
@@ -112,6 +121,8 @@ export function readConfig(
     }
     return value;
   };
+  const optional = (name: string, least = 0): number | undefined =>
+    env[name] === undefined ? undefined : whole(name, 0, least);
   const keyFrom = (name: string): Secret => {
     const file = text(name);
     try {
@@ -130,12 +141,10 @@ export function readConfig(
     logLevel: env.DEFAAS_LOG_LEVEL ?? 'info',
     chainRpcUrls: text('DEFAAS_CHAIN_RPC_URL').split(',').filter(Boolean),
     contractsFile: env.DEFAAS_CHAIN_CONTRACTS_FILE ?? `${home}/contracts.json`,
+    chainKind: kindFrom(env, faults),
     chainConfirmations: whole('DEFAAS_CHAIN_CONFIRMATIONS_BLOCKS', 0),
     chainStaleMs: whole('DEFAAS_CHAIN_STALE_MS', 15_000, 1),
-    chainLocalFromBlock:
-      env.DEFAAS_CHAIN_LOCAL_FROM_BLOCK === undefined
-        ? undefined
-        : whole('DEFAAS_CHAIN_LOCAL_FROM_BLOCK', 0),
+    chainLocalFromBlock: optional('DEFAAS_CHAIN_LOCAL_FROM_BLOCK'),
     gatewayKey: keyFrom('DEFAAS_KEYS_GATEWAY_FILE'),
     operatorKey: keyFrom('DEFAAS_KEYS_OPERATOR_FILE'),
     settlerKey: keyFrom('DEFAAS_KEYS_SETTLER_FILE'),
@@ -171,6 +180,9 @@ export function readConfig(
     freeFailureMsPerHour: whole('DEFAAS_FREE_FAILURE_MS_PER_HOUR', 600_000),
     sponsorDailyUnits: BigInt(whole('DEFAAS_SPONSOR_DAILY_UNITS', 1_000_000)),
     settlementCycleSec: whole('DEFAAS_SETTLEMENT_CYCLE_SEC', 21_600, 1),
+    settlementMaxBytes: optional('DEFAAS_SETTLEMENT_MAX_BYTES', 2048),
+    settlementWorthFactor: whole('DEFAAS_SETTLEMENT_WORTH_FACTOR', 100, 1),
+    nativePriceUnits: BigInt(whole('DEFAAS_CHAIN_NATIVE_PRICE_UNITS', 0)),
   };
   if (faults.length > 0) {
     throw new DefaasError('CONFIG_INVALID', `${faults.join('; ')}, see .env.example`);
@@ -202,6 +214,18 @@ function cloudsFrom(
     faults.push('DEFAAS_EMULATORS_FILE must name the file that npm run emulators writes');
     return {};
   }
+}
+
+function kindFrom(
+  env: Readonly<Record<string, string | undefined>>,
+  faults: string[],
+): ChainKind | undefined {
+  const value = env.DEFAAS_CHAIN_KIND;
+  const kind = CHAIN_KINDS.find((one) => one === value);
+  if (value !== undefined && kind === undefined) {
+    faults.push(`DEFAAS_CHAIN_KIND must be one of ${CHAIN_KINDS.join(', ')}`);
+  }
+  return kind;
 }
 
 function publishersFrom(

@@ -96,6 +96,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const chain = await createChain({
     rpcUrls: config.chainRpcUrls,
     contracts: readContracts(config.contractsFile),
+    ...(config.chainKind && { kind: config.chainKind }),
     confirmations: config.chainConfirmations,
     staleMs: config.chainStaleMs,
   });

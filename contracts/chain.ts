@@ -3,6 +3,7 @@
 import type { JsonRpcProvider, Result } from 'ethers';
 import { type ContractName, createAbi } from './chain/abi.ts';
 import { ChainError, chainErrorOf } from './chain/chain-error.ts';
+import { CHAINS, type ChainKind, type ChainTraits, chainKindOf } from './chain/chains.ts';
 import { createFollower } from './chain/follow.ts';
 import { RpcProvider, readChainId } from './chain/rpc.ts';
 import { createView } from './chain/view.ts';
@@ -24,6 +25,8 @@ export interface ChainConstants {
 
 export interface Chain {
   readonly chainId: number;
+  /** What differs on this chain: which block counts, what a transaction may weigh. */
+  readonly traits: ChainTraits;
   readonly contracts: ContractAddresses;
   readonly constants: ChainConstants;
   readonly provider: JsonRpcProvider;
@@ -331,6 +334,8 @@ export interface ChainOptions {
   readonly contracts: ContractAddresses;
   /** When given, any other chain is refused. */
   readonly chainId?: number;
+  /** By default what the table of chains has for the id; a chain that it does not know is taken for Ethereum. */
+  readonly kind?: ChainKind;
   /** The view stays this many blocks behind the head, or at the chain's safe or finalized block. 0 by default. */
   readonly confirmations?: number | 'safe' | 'finalized';
   /** How often the head is asked for, ms. 250 for a chain on this machine, else 2000. */
@@ -364,6 +369,7 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
     const message = `the RPC is of chain ${chainId}, not ${options.chainId}; check the RPC URL`;
     throw new ChainError('CHAIN_MISMATCH', message);
   }
+  const traits = CHAINS[options.kind ?? chainKindOf(chainId) ?? 'ethereum'];
   const provider = new RpcProvider(chainId, rpc);
   const abi = createAbi(contracts);
   const read: Chain['read'] = async (contract, method, args) => {
@@ -391,12 +397,13 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
     apply,
     rewind,
   });
-  const sending = { pollMs, waitMs: INCLUSION_MS };
+  const sending = { pollMs, waitMs: INCLUSION_MS, gasCap: traits.transactionGasCap };
   const connect = createWriters({ abi, contracts, provider, chainId, read, ...sending });
   const { blockTimeSec } = options;
 
   return {
     chainId,
+    traits,
     contracts,
     constants,
     provider,

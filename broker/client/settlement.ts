@@ -21,12 +21,14 @@ export interface Settlement {
   readonly lanes: number;
   readonly receipts: number;
   readonly totalUnits: bigint;
-  /** Lanes that the chain would not take, each with the contract's reason. */
+  /** Lanes that the chain would not take, each with the contract's error, `TooLargeAlone` or `NodeRefused`. */
   readonly refused: readonly { payer: Address; signer: Address; reason: string }[];
+  /** Lanes that one transaction had no room for: settle again. */
+  readonly left: number;
 }
 
 /**
- * Settles what one transaction takes: up to 256 lanes.
+ * Settles what one transaction takes: up to 256 lanes, those that owe most first.
  * @throws OPERATOR_ONLY, NOTHING_TO_SETTLE, SETTLEMENT_REFUSED, CHAIN_UNREACHABLE
  */
 export async function settle(session: Session): Promise<Settlement> {
@@ -41,6 +43,7 @@ export async function settle(session: Session): Promise<Settlement> {
     lanes: readCount(settled.lanes, 'lanes'),
     receipts: readCount(settled.receipts, 'receipts'),
     totalUnits: readUnits(settled.totalUnits, 'totalUnits'),
+    left: readCount(settled.left, 'left'),
     refused: readArray(settled.refused, 'refused').map((one) => {
       const { payer, signer, reason } = readObject(one, 'a refused lane');
       return {

@@ -2,7 +2,6 @@
 
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { hashVoucher } from '../../contracts/libraries/typed-data.ts';
-import { isWrapped, verifySignature } from '../../contracts/signatures.ts';
 import { recoverSigner } from '../ecdsa.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
@@ -15,6 +14,7 @@ const MAX_CEILING_UNITS = 2n ** 88n - 1n;
  * Takes the voucher of a `Defaas-Voucher` header, `<ceiling in base units>:<0x signature>`. One that is not above the
  * newest is left unread.
  * @throws DefaasError VOUCHER_INVALID  another form, too high, or not signed by the lane's key
+ * @throws DefaasError VOUCHER_BY_CONTRACT  the lane's signer is a contract wallet
  */
 export async function acceptVoucher(
   gateway: Gateway,
@@ -37,15 +37,26 @@ export async function acceptVoucher(
     signer,
     ceiling,
   });
-  const isSigned =
-    recoverSigner(digest, signature) === signer ||
-    (signer === payer &&
-      // What ERC-6492 wraps, Billing does not unwrap: it could not be settled.
-      !isWrapped(signature) &&
-      (await verifySignature(gateway.chain.provider, payer, digest, signature)));
-  if (!isSigned) throw invalid(`it is not signed by the lane's key ${signer}`);
+  if (recoverSigner(digest, signature) !== signer) throw await notSigned(gateway, caller);
   await gateway.ledger.putVoucher({ payer, signer, ceiling, signature });
   gateway.lanes.raise({ payer, signer, ceiling });
+}
+
+/**
+ * A contract may take back its word between the call and the settlement (ERC-1271), so service is given for the word of a key only.
+ * Billing takes both.
+ */
+async function notSigned(
+  { chain }: Gateway,
+  { payer, signer }: Pick<Caller, 'payer' | 'signer'>,
+): Promise<DefaasError> {
+  if (signer === payer && (await chain.provider.getCode(payer)) !== '0x') {
+    return new DefaasError(
+      'VOUCHER_BY_CONTRACT',
+      `${payer} is a contract, whose word can change until it is settled: let it open a lane for a session key (openLane with the key as signer) and sign with that key`,
+    );
+  }
+  return invalid(`it is not signed by the lane's key ${signer}`);
 }
 
 function invalid(why: string): DefaasError {

@@ -1,11 +1,21 @@
-// Settlement by itself: when a lane's oldest receipt is a cycle old, sooner where its payer leaves or the lane is about to end.
+// Settlement by itself: looks every minute for lanes that are due. What fails is tried again ever later, and holds up nothing else.
+import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { LaneState } from '../invocation/lanes.ts';
+import { MARGINAL_LANE_GAS } from './bounds.ts';
+import { isDue } from './due.ts';
 import { SettlementRefused, type SettleResult, settle } from './settle.ts';
+import { owedOf } from './shares.ts';
+import { payersToTopUp, topUp } from './top-up.ts';
 
 /** How often the lanes are looked at, ms. */
 const LOOK_EVERY_MS = 60_000;
+/** The first wait after a refusal; each further one is twice as long, up to a cycle. */
+const FIRST_WAIT_SEC = 60;
+/** A payer is refused for what is unsettled at the whole of what it may expose. */
+const PRESSING_PART = 4n;
+const WEI_PER_COIN = 10n ** 18n;
 
 export interface SettlementCycle {
   /** Settles one batch now, or waits for the one under way. @throws as `settle` */
@@ -21,14 +31,28 @@ interface Open {
   readonly sinceSec: number;
 }
 
+/** Something that failed and waits to be tried again. */
+interface Waiting {
+  readonly untilSec: number;
+  readonly waitSec: number;
+}
+
 /** Begins to look; one settlement runs at a time, whoever asks. */
 export function startCycle(gateway: Gateway): SettlementCycle {
-  const { settlementCycleSec, exposureMaxUnits } = gateway.config;
+  const { settlementCycleSec: cycleSec, exposureMaxUnits, settlementWorthFactor } = gateway.config;
   const open = new Map<LaneState, Open>();
-  /** Lane -> when one that the chain refused is tried again, seconds. */
-  const pausedUntil = new Map<LaneState, number>();
+  /** Lanes that the chain refused. */
+  const setAside = new Map<LaneState, Waiting>();
+  /** Payers whose line could not be topped up. */
+  const notToppedUp = new Map<Address, Waiting>();
+  /** After a failure of everything. */
+  let stopped: Waiting | undefined;
   let running: Promise<SettleResult> | undefined;
   const nowSec = (): number => gateway.nowMs() / 1000;
+  const unsettled = gateway.lanes.all().flatMap((lane) => {
+    const fromSeq = gateway.chain.view.lane(lane.payer, gateway.address, lane.signer)?.seq;
+    return fromSeq === undefined || fromSeq >= lane.seq ? [] : [{ lane, fromSeq }];
+  });
 
   const start = (wanted?: (lane: LaneState) => boolean): Promise<SettleResult> => {
     running ??= settle(gateway, wanted).finally(() => {
@@ -36,48 +60,99 @@ export function startCycle(gateway: Gateway): SettlementCycle {
     });
     return running;
   };
-  const isDue = (lane: LaneState): boolean => {
-    const onChain = gateway.chain.view.lane(lane.payer, gateway.address, lane.signer);
-    if (onChain === undefined || onChain.seq === lane.seq || onChain.expirySec < nowSec()) {
-      open.delete(lane);
-      return false;
-    }
+  const waitAfter = (before: Waiting | undefined): Waiting => {
+    const waitSec = Math.min(before === undefined ? FIRST_WAIT_SEC : 2 * before.waitSec, cycleSec);
+    return { untilSec: nowSec() + waitSec, waitSec };
+  };
+  const isLaneDue = (lane: LaneState, gasUnits: bigint, low: ReadonlySet<Address>): boolean => {
+    const { view } = gateway.chain;
+    const onChain = view.lane(lane.payer, gateway.address, lane.signer);
     const known = open.get(lane);
-    const since = known?.fromSeq === onChain.seq ? known.sinceSec : nowSec();
-    open.set(lane, { fromSeq: onChain.seq, sinceSec: since });
-    const line = gateway.chain.view.line(lane.payer, gateway.address);
-    const isLeaving = line !== undefined && line.thawing > 0n;
-    const endSec = isLeaving ? Math.min(line.thawEndSec, onChain.expirySec) : onChain.expirySec;
-    // A quarter of the time that is left, so that a settlement that fails can be tried again.
-    const waitSec = Math.min(settlementCycleSec, (endSec - since) / 4);
-    // A payer is refused for what is unsettled long before that.
-    const isMuch = 4n * (lane.cumulative - onChain.settled) >= exposureMaxUnits;
-    return isMuch || nowSec() - since >= waitSec;
+    const isOpen = onChain !== undefined && onChain.seq < lane.seq && onChain.expirySec >= nowSec();
+    if (!isOpen || known?.fromSeq !== onChain.seq) {
+      open.delete(lane);
+      setAside.delete(lane);
+    }
+    if (!isOpen) return false;
+    const sinceSec = open.get(lane)?.sinceSec ?? nowSec();
+    open.set(lane, { fromSeq: onChain.seq, sinceSec });
+    const line = view.line(lane.payer, gateway.address);
+    const isThawing = line !== undefined && line.thawing > 0n;
+    const owedUnits = owedOf(gateway, lane);
+    return isDue({
+      owedUnits,
+      gasUnits,
+      worthFactor: settlementWorthFactor,
+      cycleSec,
+      sinceSec,
+      nowSec: nowSec(),
+      expirySec: onChain.expirySec,
+      leavesAtSec: isThawing
+        ? line.thawEndSec
+        : onChain.isClosing === true
+          ? onChain.expirySec
+          : undefined,
+      isPressing: low.has(lane.payer) || PRESSING_PART * owedUnits >= exposureMaxUnits,
+    });
   };
-  const isPaused = (lane: LaneState): boolean => {
-    if ((pausedUntil.get(lane) ?? 0) > nowSec()) return true;
-    pausedUntil.delete(lane);
-    return false;
+  /** Lanes that were served before this process began are as old as their oldest receipt. */
+  const recall = async (): Promise<void> => {
+    for (const { lane, fromSeq } of unsettled) {
+      const { payer, signer } = lane;
+      const [oldest] = await gateway.ledger.laneEntries({
+        payer,
+        signer,
+        afterSeq: fromSeq,
+        limit: 1,
+      });
+      if (oldest) open.set(lane, { fromSeq, sinceSec: oldest.execution.finishedAtSec });
+    }
+    unsettled.length = 0;
   };
-  const pause = (refused: SettleResult['refused']): void => {
-    const untilSec = nowSec() + settlementCycleSec;
-    for (const { lane } of refused) pausedUntil.set(lane, untilSec);
+  const setAsideAll = (refused: SettleResult['refused']): void => {
+    for (const { lane } of refused) setAside.set(lane, waitAfter(setAside.get(lane)));
   };
+  const isSetAside = (lane: LaneState): boolean => (setAside.get(lane)?.untilSec ?? 0) > nowSec();
+
+  const lowPayers = (gasUnits: bigint, settled: boolean): Address[] =>
+    payersToTopUp(gateway, gasUnits * BigInt(settlementWorthFactor), settled).filter(
+      (payer) => (notToppedUp.get(payer)?.untilSec ?? 0) <= nowSec(),
+    );
 
   const look = async (): Promise<void> => {
+    if ((stopped?.untilSec ?? 0) > nowSec()) return;
     try {
+      await recall();
+      const gasUnits = await readLaneGas(gateway);
       for (;;) {
-        const due = new Set(gateway.lanes.all().filter((lane) => isDue(lane) && !isPaused(lane)));
-        if (due.size === 0) return;
-        pause((await start((lane) => due.has(lane))).refused);
+        const low = new Set(lowPayers(gasUnits, false));
+        const lanes = gateway.lanes.all().filter((lane) => isLaneDue(lane, gasUnits, low));
+        const due = new Set(lanes.filter((lane) => !isSetAside(lane)));
+        if (due.size === 0) break;
+        const { refused } = await start((lane) => due.has(lane));
+        setAsideAll(refused);
       }
+      for (const payer of await topUp(gateway, lowPayers(gasUnits, true))) {
+        notToppedUp.set(payer, waitAfter(notToppedUp.get(payer)));
+      }
+      stopped = undefined;
     } catch (err) {
-      if (err instanceof SettlementRefused) pause(err.refused);
+      if (err instanceof SettlementRefused) setAsideAll(err.refused);
       else if (!(err instanceof DefaasError && err.code === 'NOTHING_TO_SETTLE')) {
-        gateway.log.error({ err }, 'the settlement failed and is tried again');
+        stopped = waitAfter(stopped);
+        const { waitSec } = stopped;
+        gateway.log.error({ err, waitSec }, 'the settlement failed and is tried again');
       }
     }
   };
   const timer = setInterval(() => void look(), LOOK_EVERY_MS).unref();
   return { run: () => start(), look, close: () => clearInterval(timer) };
+}
+
+/** What one more lane in a batch costs now, base units of the token, rounded up; 0 where gas is free. */
+async function readLaneGas({ chain, config }: Gateway): Promise<bigint> {
+  if (config.nativePriceUnits === 0n) return 0n;
+  const { gasPrice } = await chain.provider.getFeeData();
+  const wei = MARGINAL_LANE_GAS * (gasPrice ?? 0n);
+  return (wei * config.nativePriceUnits + WEI_PER_COIN - 1n) / WEI_PER_COIN;
 }

@@ -1,5 +1,7 @@
 // Settlement: what was served since the last time -> claims, payouts, pages on IPFS -> one transaction. Prepared before it is
 // sent, so that a crash at any point is answered by what the chain says. A lane that the chain refuses holds up no other.
+
+import type { TransactionSize } from '../../contracts/chain/account.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import type { SettleClaim } from '../../contracts/chain/writer.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
@@ -11,15 +13,19 @@ import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { LaneState } from '../invocation/lanes.ts';
 import type { BatchRecord, StoredGroup } from '../ledger/ledger.ts';
+import { type BatchBounds, isWithin, readBounds } from './bounds.ts';
 import { signPayouts } from './payouts.ts';
-import { entriesOf, type LaneShare, nextLanes, sharesOf } from './shares.ts';
+import { entriesOf, type Gathered, gatherShares, type LaneShare, owedOf } from './shares.ts';
 
 /** Groups whose tree is kept while a batch is written. */
 const KEPT_GROUPS = 1_000;
+/** Most lanes of one run that are set aside because a node refuses each alone: then it refuses everything. */
+const MAX_REFUSALS = 16;
 
-/** A lane that could not be settled now, and the contract's error that says why. */
+/** A lane that could not be settled now. */
 export interface RefusedLane {
   readonly lane: LaneState;
+  /** The contract's error; `TooLargeAlone` or `NodeRefused` when no transaction of this lane alone goes through. */
   readonly reason: string;
 }
 
@@ -31,6 +37,8 @@ export interface SettleResult {
   readonly totalUnits: bigint;
   /** Lanes left out of this batch, because the chain would not take them. */
   readonly refused: readonly RefusedLane[];
+  /** Lanes that owe something and wait for the next batch, because this one has no room for them. */
+  readonly left: number;
 }
 
 /** Nothing could be settled: what the chain said of the lanes that have something. */
@@ -48,9 +56,11 @@ export class SettlementRefused extends DefaasError {
 }
 
 /**
- * Settles one batch: at most 256 lanes that have receipts the chain has not, or one lane of a contract wallet, whose word
- * may change until the transaction is in. By default all lanes are `wanted`.
+ * Settles one batch: as many of the wanted lanes as one transaction takes, those that owe most first, or one lane of a contract
+ * wallet, whose word may change until the transaction is in. A lane with free receipts only waits for a paid one. By default all
+ * lanes are `wanted`.
  * @throws DefaasError NOTHING_TO_SETTLE   every receipt is settled
+ * @throws DefaasError BOND_TOO_LOW  the chain takes nothing from this gateway until it has bonded more
  * @throws SettlementRefused  the chain takes none of what is left
  * @throws ChainError  the chain cannot be reached or refuses the batch as a whole; nothing is lost, the next run finds out what happened
  */
@@ -59,6 +69,7 @@ export async function settle(
   wanted: (lane: LaneState) => boolean = () => true,
 ): Promise<SettleResult> {
   await gateway.chain.synced();
+  refuseUnbonded(gateway);
   await refuseUnseen(gateway);
   await gateway.journal.flush();
   const refused: RefusedLane[] = [];
@@ -67,40 +78,124 @@ export async function settle(
     const { payer, signer } = lane;
     gateway.log.error({ payer, signer, reason }, 'a lane with receipts cannot be settled');
   };
-  let shares: readonly LaneShare[] = [];
+  const isLeft = (lane: LaneState): boolean => refused.every((one) => one.lane !== lane);
+  const lanes = lanesByOwed(gateway, wanted);
+  const whole = await readBounds(gateway);
+  let bounds = whole;
+  let gathered: Gathered = { shares: [], left: 0 };
+  /** Lanes that a node refused without a reason that names them. */
+  let refusals = 0;
   for (;;) {
-    if (shares.length === 0) {
-      const isLeft = (lane: LaneState) => refused.every((one) => one.lane !== lane);
-      const lanes = await nextLanes(gateway, (lane) => wanted(lane) && isLeft(lane));
-      if (lanes.length === 0)
+    if (gathered.shares.length === 0) {
+      gathered = await gatherShares(gateway, lanes.filter(isLeft), bounds, refuse);
+      if (gathered.shares.length === 0) {
         throw refused.length === 0 ? nothing() : new SettlementRefused(refused);
-      const refusedBefore = refused.length;
-      shares = await sharesOf(gateway, lanes, refuse);
-      if (shares.length === 0 && refused.length === refusedBefore) throw nothing();
-      continue;
+      }
     }
+    const { shares, left } = gathered;
     try {
-      return { ...(await settleShares(gateway, shares)), refused };
+      return { ...(await settleShares(gateway, shares, bounds)), refused, left };
     } catch (error) {
       const row = refusedRow(error);
       const share = shares[row?.index ?? -1];
-      if (row === undefined || share === undefined) throw error;
-      refuse(share.lane, row.reason);
-      shares = shares.filter((one) => one !== share);
+      if (row !== undefined && share !== undefined) {
+        refuse(share.lane, row.reason);
+        gathered = { shares: shares.filter((one) => one !== share), left };
+        continue;
+      }
+      if (!(await isRefusal(gateway, error))) throw error;
+      const half = await halve(gateway, gathered, bounds);
+      if (half !== undefined) {
+        bounds = { ...bounds, lanes: half.shares.length };
+        gathered = half;
+        continue;
+      }
+      refusals += 1;
+      const [alone] = shares;
+      if (alone === undefined) throw error;
+      gateway.log.error({ err: error }, 'a batch of one lane is refused');
+      refuse(alone.lane, error instanceof OutOfBounds ? 'TooLargeAlone' : 'NodeRefused');
+      if (refusals >= MAX_REFUSALS) throw new SettlementRefused(refused);
+      bounds = whole;
+      gathered = { shares: [], left };
     }
   }
+}
+
+/** Billing takes nothing from a gateway that stands for too little. @throws DefaasError BOND_TOO_LOW */
+function refuseUnbonded({ chain, address, nowMs }: Gateway): void {
+  const standing = chain.view.gateway(address);
+  const { bond = 0n, unbonding = 0n, settleUntilSec = 0 } = standing ?? {};
+  const { minBond } = chain.constants;
+  const nowSec = Math.max(nowMs() / 1000, chain.view.head.timestampSec);
+  if (bond - unbonding >= minBond || nowSec <= settleUntilSec) return;
+  throw new DefaasError(
+    'BOND_TOO_LOW',
+    `the bond of ${address} is ${bond} units, ${unbonding} of them on their way out, and at least ${minBond} must stay for it to settle: run defaas bond`,
+  );
+}
+
+/** The wanted lanes that owe something, those that owe most first. */
+function lanesByOwed(gateway: Gateway, wanted: (lane: LaneState) => boolean): LaneState[] {
+  return gateway.lanes
+    .all()
+    .filter(wanted)
+    .map((lane) => ({ lane, owed: owedOf(gateway, lane) }))
+    .filter(({ owed }) => owed > 0n)
+    .sort((a, b) => (a.owed === b.owed ? 0 : a.owed < b.owed ? 1 : -1))
+    .map(({ lane }) => lane);
+}
+
+/** The node has estimated more than one transaction may take. */
+class OutOfBounds extends Error {
+  constructor({ gas, bytes }: TransactionSize) {
+    super(`a settlement of ${bytes} bytes and ${gas} gas is too large for one transaction`);
+  }
+}
+
+/** Whether a smaller batch may go through: the node refused this one, and not for one of the contract's reasons. */
+async function isRefusal({ chain }: Gateway, error: unknown): Promise<boolean> {
+  if (error instanceof OutOfBounds) return true;
+  if (!(error instanceof ChainError)) return false;
+  if (error.code === 'CHAIN_REVERTED') return error.revert === undefined;
+  if (error.code !== 'CHAIN_UNREACHABLE') return false;
+  // Some nodes do not answer on a transaction that is too large for them.
+  return chain.provider.getBlockNumber().then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Half of a batch's lanes, or of a lone lane's payees; undefined when there is no half. */
+async function halve(
+  gateway: Gateway,
+  { shares, left }: Gathered,
+  bounds: BatchBounds,
+): Promise<Gathered | undefined> {
+  const [first] = shares;
+  if (first === undefined) return undefined;
+  if (shares.length > 1) {
+    const half = Math.ceil(shares.length / 2);
+    return { shares: shares.slice(0, half), left: left + shares.length - half };
+  }
+  const payees = Math.ceil(first.payouts.size / 2);
+  if (payees === first.payouts.size) return undefined;
+  const part = await gatherShares(gateway, [first.lane], { ...bounds, payees }, () => {});
+  return part.shares.length === 0 ? undefined : { shares: part.shares, left: left + 1 };
 }
 
 /** @throws ChainError  with the row that the chain refuses, before anything is written where it can be known */
 async function settleShares(
   gateway: Gateway,
   shares: readonly LaneShare[],
-): Promise<Omit<SettleResult, 'refused'>> {
+  bounds: BatchBounds,
+): Promise<Omit<SettleResult, 'refused' | 'left'>> {
   await resolvePrepared(gateway);
   const claims = shares.map(({ claim }) => claim);
   const rows = shares.map(settleClaim);
   const payouts = payoutRows(shares);
-  await gateway.settler.checkSettle(gateway.address, rows, payouts);
+  const size = await gateway.settler.estimateSettle(gateway.address, rows, payouts);
+  if (!isWithin(size, bounds)) throw new OutOfBounds(size);
   const number = gateway.chain.view.gateway(gateway.address)?.batches ?? 0;
   const cid = await writePages(gateway, claims, number);
   const totalUnits = claims.reduce((sum, claim) => sum + claim.settledTo - claim.settledFrom, 0n);
@@ -273,7 +368,5 @@ function payoutRows(shares: readonly LaneShare[]) {
   for (const [payee, units] of shares.flatMap(({ payouts }) => [...payouts])) {
     sums.set(payee, (sums.get(payee) ?? 0n) + units);
   }
-  return [...sums]
-    .filter(([, amount]) => amount > 0n)
-    .map(([payee, amount]) => ({ payee, amount }));
+  return [...sums].map(([payee, amount]) => ({ payee, amount }));
 }

@@ -10,11 +10,8 @@ import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { LaneState } from '../invocation/lanes.ts';
 import type { StoredEntry, StoredVoucher } from '../ledger/ledger.ts';
+import { type BatchBounds, fits, signatureBytesOf } from './bounds.ts';
 
-/** Most lanes of one transaction (contracts.md section 11). */
-const MAX_CLAIMS = 256;
-/** Most payees of one transaction: 8 200 gas each, beside 256 lanes within what EIP-7825 allows. */
-const MAX_PAYEES = 512;
 /** Entries read from the ledger at once. */
 const PAGE_ENTRIES = 500;
 
@@ -22,67 +19,94 @@ export interface LaneShare {
   readonly lane: LaneState;
   readonly claim: Claim;
   readonly voucher: StoredVoucher;
-  /** Payee -> base units. */
+  /** Payee -> base units, more than none. */
   readonly payouts: ReadonlyMap<Address, bigint>;
+  /** The transaction has no room for more of its receipts. */
+  readonly isPart: boolean;
 }
+
+/** Why a lane can claim nothing; beside the last, names of the contract's errors. */
+export type RefusalReason = 'LaneNotOpen' | 'LaneExpired' | 'InsufficientLine' | 'TooLargeAlone';
 
 interface SignedLane {
   readonly lane: LaneState;
   readonly voucher: StoredVoucher;
 }
 
+/** What one transaction takes of the lanes that wait. */
+export interface Gathered {
+  readonly shares: readonly LaneShare[];
+  /** Lanes that the transaction has no room for, and those of which it takes a part. */
+  readonly left: number;
+}
+
+/** What a lane owes, as far as it is signed for: base units that the chain has not settled. */
+export function owedOf({ chain, address }: Gateway, lane: LaneState): bigint {
+  const onChain = chain.view.lane(lane.payer, address, lane.signer);
+  if (onChain === undefined || onChain.seq >= lane.seq) return 0n;
+  const signed = lane.cumulative < lane.ceiling ? lane.cumulative : lane.ceiling;
+  return signed > onChain.settled ? signed - onChain.settled : 0n;
+}
+
 /**
- * The wanted lanes that come next, at most 256. A voucher that no key signed stands on the word of a
- * contract, which may change between our look and the block: such a lane comes alone, after all others.
+ * Claims of the lanes in their order, until the bounds of one transaction are reached. A voucher that no key signed stands on the
+ * word of a contract, which may change between our look and the block: such a lane comes alone, after all others.
+ * `refuse` is told of lanes that can claim nothing, by the name of the contract's error.
  */
-export async function nextLanes(
+export async function gatherShares(
   gateway: Gateway,
-  wanted: (lane: LaneState) => boolean,
-): Promise<readonly SignedLane[]> {
-  const byKey: SignedLane[] = [];
-  let byContract: SignedLane | undefined;
-  for (const lane of gateway.lanes.all()) {
-    if (byKey.length === MAX_CLAIMS) break;
-    const onChain = gateway.chain.view.lane(lane.payer, gateway.address, lane.signer);
-    if (onChain === undefined || onChain.seq >= lane.seq || !wanted(lane)) continue;
+  lanes: readonly LaneState[],
+  bounds: BatchBounds,
+  refuse: (lane: LaneState, reason: string) => void,
+): Promise<Gathered> {
+  const room: Room = { bounds, lines: new Map(), payees: new Set(), lanes: 0, signatureBytes: 0 };
+  const shares: LaneShare[] = [];
+  const ofContracts: SignedLane[] = [];
+  /** @returns whether the room is full */
+  const take = async (signed: SignedLane): Promise<boolean> => {
+    const share = await shareOf(gateway, signed, room);
+    if (share === 'nothing') return false;
+    if (share === 'full' && room.lanes > 0) return true;
+    if (typeof share === 'string') {
+      refuse(signed.lane, share === 'full' ? 'TooLargeAlone' : share);
+      return false;
+    }
+    shares.push(share);
+    return share.isPart;
+  };
+
+  for (const [index, lane] of lanes.entries()) {
     // Without one every receipt so far was free, and there is no claim without a voucher.
     const voucher = await gateway.ledger.voucher(lane.payer, lane.signer);
     if (voucher === undefined) continue;
-    if (isSignedByKey(gateway, voucher)) byKey.push({ lane, voucher });
-    else byContract ??= { lane, voucher };
+    if (!isSignedByKey(gateway, voucher)) ofContracts.push({ lane, voucher });
+    else if (await take({ lane, voucher })) {
+      return { shares, left: lanes.length - index + ofContracts.length };
+    }
   }
-  return byKey.length === 0 && byContract !== undefined ? [byContract] : byKey;
-}
-
-/** What each of the lanes claims; told of those that can claim nothing, by the name of the contract's error. */
-export async function sharesOf(
-  gateway: Gateway,
-  lanes: readonly SignedLane[],
-  refuse: (lane: LaneState, reason: string) => void,
-): Promise<LaneShare[]> {
-  const shares: LaneShare[] = [];
-  const room: Room = { lines: new Map(), payees: new Set() };
-  for (const signed of lanes) {
-    const share = await shareOf(gateway, signed, room);
-    if (typeof share === 'string') refuse(signed.lane, share);
-    else if (share !== undefined) shares.push(share);
+  for (const [index, signed] of ofContracts.entries()) {
+    if (shares.length > 0) return { shares, left: ofContracts.length - index };
+    await take(signed);
   }
-  return shares;
+  return { shares, left: 0 };
 }
 
 /** What the batch has taken so far of what is limited. */
 interface Room {
+  readonly bounds: BatchBounds;
   /** Payer -> base units claimed of its line. */
   readonly lines: Map<Address, bigint>;
   readonly payees: Set<Address>;
+  lanes: number;
+  signatureBytes: number;
 }
 
-/** One lane's share; the error that keeps it from settling anything; undefined when the batch has no room left for its payees. */
+/** One lane's share; otherwise why there is none: the contract's error, no room, or nothing that is signed for. */
 async function shareOf(
   gateway: Gateway,
   { lane, voucher }: SignedLane,
   room: Room,
-): Promise<LaneShare | string | undefined> {
+): Promise<LaneShare | 'nothing' | 'full' | RefusalReason> {
   const { payer, signer } = lane;
   const { view } = gateway.chain;
   const onChain = view.lane(payer, gateway.address, signer);
@@ -91,27 +115,37 @@ async function shareOf(
   const feeBps = view.gateway(gateway.address)?.feeBps ?? 0;
   const allotted = view.line(payer, gateway.address)?.allotted ?? 0n;
   const taken = room.lines.get(payer) ?? 0n;
+  const signatureBytes = room.signatureBytes + signatureBytesOf(voucher.signature);
   const root = createRoot();
   const payouts = new Map<Address, bigint>();
+  let freshPayees = 0;
   let settledTo = onChain.settled;
-  let isShort = false;
+  let stop: 'full' | 'InsufficientLine' | undefined;
   for await (const entry of entriesOf(gateway, payer, signer, onChain.seq)) {
     const { cumulative } = entry.receipt;
     // A call that came after the voucher was read has a newer one; it comes with the next batch.
     if (cumulative > voucher.ceiling) break;
-    const parts = partsOf(gateway, entry, feeBps);
     // A gateway that could not settle before a thaw ended has lost what the line no longer holds, and nothing else.
-    isShort = taken + cumulative - onChain.settled > allotted;
-    if (isShort || room.payees.size + parts.length > MAX_PAYEES) break;
-    for (const [payee, units] of parts) {
-      room.payees.add(payee);
-      payouts.set(payee, (payouts.get(payee) ?? 0n) + units);
+    if (taken + cumulative - onChain.settled > allotted) {
+      stop = 'InsufficientLine';
+      break;
     }
+    const parts = partsOf(gateway, entry, feeBps);
+    freshPayees += parts.filter(([payee]) => !room.payees.has(payee) && !payouts.has(payee)).length;
+    const size = { lanes: room.lanes + 1, payees: room.payees.size + freshPayees, signatureBytes };
+    if (!fits(size, room.bounds)) {
+      stop = 'full';
+      break;
+    }
+    for (const [payee, units] of parts) payouts.set(payee, (payouts.get(payee) ?? 0n) + units);
     root.add(entry.id);
     settledTo = cumulative;
   }
-  if (root.count === 0) return isShort ? 'InsufficientLine' : undefined;
+  if (settledTo === onChain.settled) return stop ?? 'nothing';
   room.lines.set(payer, taken + settledTo - onChain.settled);
+  room.lanes += 1;
+  room.signatureBytes = signatureBytes;
+  for (const payee of payouts.keys()) room.payees.add(payee);
   const claim: Claim = {
     payer,
     signer,
@@ -121,7 +155,7 @@ async function shareOf(
     seqTo: onChain.seq + root.count,
     receipts: root.root(),
   };
-  return { lane, claim, voucher, payouts };
+  return { lane, claim, voucher, payouts, isPart: stop === 'full' };
 }
 
 /** A lane's receipts in order, from the one after `afterSeq` to `toSeq`. */
@@ -158,10 +192,11 @@ function partsOf(
     );
   }
   const parts = splitPrice(receipt.price, feeBps, version.tariff.publisherBps);
-  return [
+  const shares: readonly (readonly [Address, bigint])[] = [
     [receipt.provider, parts.provider],
     [owner, parts.publisher],
   ];
+  return shares.filter(([, units]) => units > 0n);
 }
 
 function isSignedByKey(

@@ -1,5 +1,13 @@
 // One account's way of sending: nonces in one place and in order, gas estimated, inclusion awaited, refusals decoded.
-import { isError, type JsonRpcProvider, type TransactionRequest, Wallet } from 'ethers';
+import {
+  dataLength,
+  isError,
+  type JsonRpcProvider,
+  Transaction,
+  type TransactionLike,
+  type TransactionRequest,
+  Wallet,
+} from 'ethers';
 import type { Address, Hex } from '../libraries/keccak.ts';
 import type { Abi, ContractName, DecodedLog } from './abi.ts';
 import { ChainError, chainErrorOf, revertedOf } from './chain-error.ts';
@@ -21,6 +29,21 @@ export interface Account {
   send(contract: ContractName, method: string, args: readonly unknown[]): Promise<Sent>;
   /** Asks the node what would come of it as of the newest block; nothing is sent. @throws ChainError  what `send` would be refused with */
   check(contract: ContractName, method: string, args: readonly unknown[]): Promise<void>;
+  /** As `check`, and what sending it would take. */
+  estimate(
+    contract: ContractName,
+    method: string,
+    args: readonly unknown[],
+  ): Promise<TransactionSize>;
+  /** Most gas of one transaction here: the chain's cap, or a whole block where that is less. */
+  transactionGasMax(): Promise<bigint>;
+}
+
+/** What a transaction takes. */
+export interface TransactionSize {
+  readonly gas: bigint;
+  /** Length of the signed transaction as nodes pass it on. */
+  readonly bytes: number;
 }
 
 export interface AccountOptions {
@@ -32,10 +55,14 @@ export interface AccountOptions {
   readonly pollMs: number;
   /** Longest wait for inclusion, ms. */
   readonly waitMs: number;
+  /** Most gas of one transaction on this chain. */
+  readonly gasCap: number;
 }
 
-/** Most gas of one transaction (EIP-7825). */
-const MAX_TRANSACTION_GAS = 16_777_216n;
+/** What a transaction's length is reckoned with; the signature is a parity and two numbers of 32 bytes in RLP. */
+const MAX_FEE = 2n ** 64n - 1n;
+const MAX_NONCE = 2 ** 40;
+const SIGNATURE_BYTES = 1 + 33 + 33;
 
 interface RpcReceipt {
   readonly status: Hex;
@@ -45,6 +72,7 @@ interface RpcReceipt {
 
 export function createAccount(options: AccountOptions): Account {
   const { abi, contracts, provider, chainId, pollMs, waitMs } = options;
+  const gasCap = BigInt(options.gasCap);
   const wallet = new Wallet(options.privateKey);
   const address = wallet.address.toLowerCase() as Address; // ethers gives a checksummed address
   /** The next nonce; undefined when only the chain knows it. */
@@ -64,7 +92,7 @@ export function createAccount(options: AccountOptions): Account {
         readFees(provider),
         nonce ?? provider.getTransactionCount(address, 'pending'),
       ]);
-      const gasLimit = withMargin(estimate);
+      const gasLimit = withMargin(estimate, gasCap);
       const request = { to, data, chainId, gasLimit, nonce: next, ...fees };
       const hash: Hex = await provider.send('eth_sendRawTransaction', [
         await wallet.signTransaction(request),
@@ -111,6 +139,20 @@ export function createAccount(options: AccountOptions): Account {
         throw chainErrorOf(`${contract}.${method}`, error);
       }
     },
+    estimate: async (contract, method, args) => {
+      const to = contracts[contract];
+      const data = abi.encode(contract, method, args);
+      try {
+        const gas = await provider.estimateGas({ from: address, to, data });
+        return { gas, bytes: signedBytes({ to, data, chainId, gasLimit: gas }) };
+      } catch (error) {
+        throw chainErrorOf(`${contract}.${method}`, error);
+      }
+    },
+    transactionGasMax: async () => {
+      const block = await provider.getBlock('latest');
+      return block !== null && block.gasLimit < gasCap ? block.gasLimit : gasCap;
+    },
     send: async (contract, method, args) => {
       const doing = `${contract}.${method}`;
       const to = contracts[contract];
@@ -145,11 +187,23 @@ async function replay(
   return revertedOf(doing, undefined);
 }
 
+/** The length of a transaction once it has its nonce, its fees and its signature, at their longest. */
+function signedBytes(fields: Partial<TransactionLike<string>>): number {
+  const fees = { maxFeePerGas: MAX_FEE, maxPriorityFeePerGas: MAX_FEE };
+  const { unsignedSerialized } = Transaction.from({
+    ...fields,
+    type: 2,
+    nonce: MAX_NONCE,
+    ...fees,
+  });
+  return dataLength(unsignedSerialized) + SIGNATURE_BYTES;
+}
+
 /** A fifth more than estimated, for state that changes meanwhile, within what one transaction may use. */
-function withMargin(estimate: bigint): bigint {
+function withMargin(estimate: bigint, cap: bigint): bigint {
   const wanted = (estimate * 12n) / 10n;
-  if (wanted <= MAX_TRANSACTION_GAS) return wanted;
-  return estimate > MAX_TRANSACTION_GAS ? estimate : MAX_TRANSACTION_GAS;
+  if (wanted <= cap) return wanted;
+  return estimate > cap ? estimate : cap;
 }
 
 async function readFees(

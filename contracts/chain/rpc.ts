@@ -2,6 +2,8 @@
 import { type JsonRpcPayload, JsonRpcProvider, type JsonRpcResult, Network } from 'ethers';
 import { ChainError } from './chain-error.ts';
 
+const HTTP_TOO_LARGE = 413;
+
 export interface RpcOptions {
   /** http or https, at least one. */
   readonly urls: readonly string[];
@@ -42,6 +44,7 @@ function createPost({ urls, timeoutMs }: RpcOptions): Post {
     const body = JSON.stringify(payload);
     const failures: string[] = [];
     let cause: unknown;
+    let isTooLarge = false;
     for (let i = 0; i < urls.length; i += 1) {
       const at = (first + i) % urls.length;
       const url = urls[at] ?? '';
@@ -51,8 +54,13 @@ function createPost({ urls, timeoutMs }: RpcOptions): Post {
         return answer;
       } catch (error) {
         cause = error;
+        isTooLarge ||= error instanceof TooLarge;
         failures.push(`${hostOf(url)} (${error instanceof Error ? error.message : error})`);
       }
+    }
+    if (isTooLarge) {
+      const message = `the node refused, a request of ${body.length} bytes is too large for it`;
+      throw new ChainError('CHAIN_REVERTED', message, { cause });
     }
     const message = `no RPC answers: ${failures.join(', ')}; check the RPC URLs`;
     throw new ChainError('CHAIN_UNREACHABLE', message.slice(0, 400), { cause });
@@ -69,11 +77,15 @@ async function postOnce(url: string, body: string, timeoutMs: number): Promise<J
   });
   // Many nodes send a JSON-RPC error with status 400 or 500; what counts is that there is one.
   const text = await response.text();
+  if (response.status === HTTP_TOO_LARGE) throw new TooLarge('HTTP 413');
   const answer: unknown = parseJson(text);
   const answers = Array.isArray(answer) ? answer : [answer];
   if (!answers.every(isAnswer)) throw new Error(`HTTP ${response.status} without JSON-RPC`);
   return answers;
 }
+
+/** A node, or what stands before it, takes no request of this length: it is not down. */
+class TooLarge extends Error {}
 
 function parseJson(text: string): unknown {
   try {

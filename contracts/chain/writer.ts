@@ -8,7 +8,7 @@ import type { Tariff } from '../libraries/tariffs.ts';
 import { hashTypedData, identityDomain } from '../libraries/typed-data.ts';
 import { signDigest } from '../signatures.ts';
 import type { ContractName } from './abi.ts';
-import { type AccountOptions, createAccount, type Sent } from './account.ts';
+import { type AccountOptions, createAccount, type Sent, type TransactionSize } from './account.ts';
 import { ChainError } from './chain-error.ts';
 import {
   callOf,
@@ -142,12 +142,14 @@ export interface ChainWriter {
   release(payer: Address, gateway: Address): Promise<number>;
   withdraw(to: Address, amount: bigint): Promise<number>;
 
-  /** Whether `settle` would go through as of the newest block. @throws ChainError  ClaimFailed names the row that is refused */
-  checkSettle(
+  /** What `settle` would take as of the newest block. @throws ChainError  ClaimFailed names the row that is refused */
+  estimateSettle(
     gateway: Address,
     claims: readonly SettleClaim[],
     payouts: readonly PayoutTerms[],
-  ): Promise<void>;
+  ): Promise<TransactionSize>;
+  /** Most gas of one transaction on this chain. */
+  transactionGasMax(): Promise<bigint>;
   settle(
     gateway: Address,
     claims: readonly SettleClaim[],
@@ -280,8 +282,9 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
     release: (payer, gateway) => billing('release', payer, gateway),
     withdraw: (owner, amount) => billing('withdraw', owner, amount),
 
-    checkSettle: (gateway, claims, payouts) =>
-      account.check('billing', 'settle', [gateway, claims, payouts, NO_CID]),
+    transactionGasMax: account.transactionGasMax,
+    estimateSettle: (gateway, claims, payouts) =>
+      account.estimate('billing', 'settle', [gateway, claims, payouts, NO_CID]),
     settle: async (gateway, claims, payouts, cidDigest) => {
       const sent = await account.send('billing', 'settle', [gateway, claims, payouts, cidDigest]);
       const batch = Number(eventOf(sent, 'BatchSettled').batch);
@@ -323,7 +326,7 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
 }
 
 /** What the contract makes of a batch does not depend on where its pages lie. */
-const NO_CID: Hex = `0x${'00'.repeat(32)}`;
+const NO_CID: Hex = `0x${'ff'.repeat(32)}`;
 /** How long a key's proof of possession may be sent, seconds. */
 const KEY_PROOF_LIFE_SEC = 3_600;
 

@@ -64,6 +64,7 @@ export async function doctor(
     const at = opened;
     checks.push(await check('ready', () => checkReady(at)));
     checks.push(await check('chain', () => checkChain(at)));
+    checks.push(await check('bond', () => checkBond(at)));
     checks.push(await check('tokens', () => checkTokenKey(at)));
     checks.push(await check('clouds', () => cloudsOf(at.connection.document)));
     checks.push(...(await checkClouds(flags, at, fix)));
@@ -149,6 +150,25 @@ async function checkChain(opened: Opened): Promise<string> {
     const standing = chain.view.gateway(opened.connection.document.gateway);
     if (!standing) throw new Error('the gateway is not registered on the chain');
     return `block ${head.number}, ${chain.view.functions().length} functions, bond ${formatTokens(standing.bond)} tokens, ${standing.batches} batches`;
+  } finally {
+    chain.close();
+  }
+}
+
+/** A gateway whose bond is too low is paid nothing for what it serves. */
+async function checkBond(opened: Opened): Promise<string> {
+  const { gateway } = opened.connection.document;
+  const chain = await openChain(opened);
+  try {
+    const { bond = 0n, unbonding = 0n, settleUntilSec = 0 } = chain.view.gateway(gateway) ?? {};
+    const { minBond } = chain.constants;
+    const standing = formatTokens(bond > unbonding ? bond - unbonding : 0n);
+    if (bond - unbonding >= minBond) return `${standing} tokens stand`;
+    const isOver = Math.max(Date.now() / 1000, chain.view.head.timestampSec) > settleUntilSec;
+    const until = new Date(settleUntilSec * 1000).toISOString();
+    const when = isOver ? 'settles no more' : `settles until ${until} and not longer`;
+    const message = `${standing} tokens stand and ${formatTokens(minBond)} must, on ${gateway}, which ${when}, the operator must run defaas bond`;
+    throw Object.assign(new Error(message), { code: 'BOND_TOO_LOW' });
   } finally {
     chain.close();
   }

@@ -1,4 +1,4 @@
-// `defaas settle`: the operator's gateway settles everything it has served, in one transaction.
+// `defaas settle`: the operator's gateway settles what it has served, as much as one transaction takes.
 import { settle as askToSettle } from '../../broker/client/settlement.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
 import { formatTokens } from './units.ts';
@@ -12,12 +12,14 @@ export async function settle(flags: Flags): Promise<Outcome> {
   try {
     const session = await openSession(opened, opened.account);
     const settled = await askToSettle(session);
-    const { tx, batch, lanes, receipts, totalUnits, refused } = settled;
+    const { tx, batch, lanes, receipts, totalUnits, refused, left } = settled;
     const text = `batch ${batch}: ${receipts} receipts in ${lanes} lanes, ${formatTokens(totalUnits)} tokens, one transaction ${tx}`;
-    const left = refused.map(
+    const out = refused.map(
       ({ payer, signer, reason }) => `left out: lane ${signer} of ${payer}, ${reason}`,
     );
-    return { document: settled, text: [text, ...left].join('\n') };
+    const more =
+      left === 0 ? [] : [`${left} lanes wait for the next batch, run defaas settle again`];
+    return { document: settled, text: [text, ...out, ...more].join('\n') };
   } finally {
     opened.close();
   }

@@ -11,6 +11,7 @@ import {
 import { fetchBlock } from '../../../broker/client/artifacts.ts';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
 import { connect } from '../../../broker/client/connection.ts';
+import type { DefaasClientError } from '../../../broker/client/errors.ts';
 import { createCaller } from '../../../broker/client/invoke.ts';
 import { createLaneMemory } from '../../../broker/client/lane.ts';
 import { createSession } from '../../../broker/client/session.ts';
@@ -18,19 +19,22 @@ import { settle } from '../../../broker/client/settlement.ts';
 import type { Gateway } from '../../../broker/gateway.ts';
 import { audit } from '../../../broker/settlement/audit.ts';
 import { startCycle } from '../../../broker/settlement/cycle.ts';
-import { settle as settleOf } from '../../../broker/settlement/settle.ts';
+import { type SettlementRefused, settle as settleOf } from '../../../broker/settlement/settle.ts';
 import { artifacts } from '../../../contracts/artifacts.gen.ts';
+import type { ChainWriter } from '../../../contracts/chain/writer.ts';
 import type { Key } from '../../../contracts/keystore.ts';
 import type { Address } from '../../../contracts/libraries/keccak.ts';
 import { testKey } from '../../contracts/hardhat-chain.ts';
 import { compileWallets } from '../contract-wallets.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
+import { serve } from './served.ts';
 
 const CYCLE_SEC = 600;
 const DAY_SEC = 86_400;
 const PRICE = 20n;
 const DEPOSIT = 1_000_000n;
 const HANDLER = `export default async () => new Response('ok');`;
+const WALLETS = 50;
 const TARIFF = { perCall: Number(PRICE), perGiBSecond: 0, maxPrice: Number(PRICE) };
 
 /** Waits until a transaction is in the pool. */
@@ -64,6 +68,36 @@ describe('settlement', function () {
     const caller = await house.caller(payer, signer);
     for (let i = 0; i < times; i++) await caller.invoke({ function: name });
   };
+  const expirySec = (): number => Math.floor(Date.now() / 1000) + 30 * DAY_SEC;
+  const versionOf = (of: string) => {
+    const { view } = house.gateway().chain;
+    const fn = view.functionOf(KEYS.publisher.address, of.split('/')[1] ?? '');
+    return (fn && view.versionOf(fn)) ?? assert.fail(of);
+  };
+  /** Makes a wallet call Billing. */
+  const runAs = async (
+    wallet: Address,
+    method: string,
+    args: readonly unknown[],
+  ): Promise<void> => {
+    const data = new Interface(artifacts.Billing.abi).encodeFunctionData(method, args);
+    const { abi } = walletCode();
+    const at = new Contract(wallet, abi, new Wallet(testKey(9).privateKey, provider));
+    const sent = await at.getFunction('run')(house.chain.contracts.billing, data);
+    const { blockNumber } = await sent.wait();
+    await house.gateway().chain.synced(blockNumber);
+  };
+  /** A contract wallet with a line, and a lane of its own. */
+  const openWallet = async (owner: Key) => {
+    const wallet = await walletOf(owner, provider);
+    const address = (await wallet.getAddress()).toLowerCase() as Address; // ethers types hex as string
+    const token = house.view.connect(KEYS.user);
+    await token.mintMock(DEPOSIT);
+    await token.approveAndDeposit(DEPOSIT, address);
+    await runAs(address, 'allot', [KEYS.gateway.address, DEPOSIT]);
+    await runAs(address, 'openLane', [KEYS.gateway.address, address, DEPOSIT, expirySec(), 1]);
+    return { wallet, address };
+  };
   const operator = () => house.session(KEYS.gateway);
   const laneOf = (payer: Address, signer: Address) =>
     house.gateway().chain.view.lane(payer, KEYS.gateway.address, signer);
@@ -81,22 +115,9 @@ describe('settlement', function () {
     assert.equal(proven, receipts);
   };
 
-  it('takes the lane of a contract wallet alone, so that its change of mind costs nobody else', async () => {
+  it('takes no voucher from a contract wallet, whose word may change, and says that a session key can sign', async () => {
     const owner = testKey(40);
-    const wallet = await walletOf(owner, provider);
-    const address = (await wallet.getAddress()).toLowerCase() as Address; // ethers types hex as string
-    const token = house.view.connect(KEYS.user);
-    await token.mintMock(DEPOSIT);
-    await token.approveAndDeposit(DEPOSIT, address);
-    const billing = new Interface(artifacts.Billing.abi);
-    const run = async (method: string, args: readonly unknown[]): Promise<void> => {
-      const data = billing.encodeFunctionData(method, args);
-      await (await wallet.getFunction('run')(house.chain.contracts.billing, data)).wait();
-    };
-    const expirySec = Math.floor(Date.now() / 1000) + 30 * DAY_SEC;
-    await run('allot', [KEYS.gateway.address, DEPOSIT]);
-    await run('openLane', [KEYS.gateway.address, address, DEPOSIT, expirySec, 1]);
-    await house.gateway().chain.synced(await provider.getBlockNumber());
+    const { address } = await openWallet(owner);
     const connection = await connect(house.url());
     const session = await createSession({
       connection,
@@ -105,21 +126,65 @@ describe('settlement', function () {
     });
     const chain = createChainReader(connection.document);
     const caller = createCaller({ session, memory: createLaneMemory(), mode: 'prepaid', chain });
-    await caller.invoke({ function: name });
+
+    await assert.rejects(caller.invoke({ function: name }), (error: DefaasClientError) => {
+      assert.equal(error.code, 'VOUCHER_BY_CONTRACT');
+      assert.match(error.message, /session key/);
+      return true;
+    });
+
+    const key = testKey(42);
+    await runAs(address, 'openLane', [KEYS.gateway.address, key.address, DEPOSIT, expirySec(), 1]);
+    const byKey = await createSession({
+      connection,
+      key: key.privateKey,
+      lane: { payer: address, signer: key.address },
+    });
+    await createCaller({
+      session: byKey,
+      memory: createLaneMemory(),
+      mode: 'prepaid',
+      chain,
+    }).invoke({ function: name });
+    assert.equal((await settleOf(house.gateway())).totalUnits, PRICE);
+  });
+
+  it('settles the others and names 50 contract wallets that take back their word in one cycle', async () => {
+    const gateway = house.gateway();
+    const owner = testKey(40);
+    const { functionVersion } = versionOf(name);
+    const wallets: Contract[] = [];
+    for (let i = 0; i < WALLETS; i += 1) {
+      const { wallet, address } = await openWallet(owner);
+      wallets.push(wallet);
+      await serve(gateway, address, { ...owner, address }, [
+        { functionVersion, priceUnits: PRICE },
+      ]);
+    }
     const lane = await house.openLane(KEYS.user);
     await call(KEYS.user, lane, 2);
-    await (await wallet.getFunction('flip')()).wait();
+    for (const wallet of wallets) await (await wallet.getFunction('flip')()).wait();
+    const before = await provider.getTransactionCount(KEYS.settler.address);
 
-    const settled = await settle(await operator());
-    await assert.rejects(settle(await operator()), { code: 'SETTLEMENT_REFUSED' });
+    const settled = await settleOf(gateway);
+    const cycle = startCycle({ ...gateway, nowMs: () => Date.now() + 2 * CYCLE_SEC * 1000 });
+    await cycle.look();
+    cycle.close();
+    await assert.rejects(settleOf(gateway), (error: SettlementRefused) => {
+      assert.equal(error.refused.length, WALLETS);
+      assert.ok(error.refused.every(({ reason }) => reason === 'InvalidSignature'));
+      return true;
+    });
 
     assert.deepEqual([settled.lanes, settled.receipts, settled.refused], [1, 2, []]);
     assert.equal(laneOf(KEYS.user.address, lane.address)?.seq, 2);
-    assert.equal(laneOf(address, address)?.seq, 0);
-    await (await wallet.getFunction('flip')()).wait();
-    const late = await settle(await operator());
-    assert.deepEqual([late.lanes, late.receipts, late.totalUnits], [1, 1, PRICE]);
-    await assertAudited();
+    // Nothing was sent for a word that had changed before we looked.
+    assert.equal(await provider.getTransactionCount(KEYS.settler.address), before + 1);
+    for (const wallet of wallets) await (await wallet.getFunction('flip')()).wait();
+    for (let i = 0; i < WALLETS; i += 1) {
+      const late = await settleOf(gateway);
+      assert.deepEqual([late.lanes, late.totalUnits], [1, PRICE]);
+    }
   });
 
   it('claims nothing while an earlier settlement is on its way: its tree would have another shape than the chain says', async () => {
@@ -247,6 +312,55 @@ describe('settlement', function () {
     assert.equal(settledSeq(), 4);
     cycle.close();
   });
+
+  it('tops up a line that runs low from what its payer allows, and leaves out nobody for another who has withdrawn', async () => {
+    const [payer, gone] = [testKey(13), testKey(14)];
+    const limit = 10n * PRICE;
+    for (const one of [payer, gone]) {
+      const lane = await house.openLane(one, limit);
+      await call(one, lane, 9);
+      const writer = house.view.connect(one);
+      await writer.mintMock(DEPOSIT);
+      await writer.approveAndDeposit(DEPOSIT);
+      await house.gateway().chain.synced(await writer.setLimit(KEYS.gateway.address, limit));
+    }
+    const gateway = house.gateway();
+    const allottedOf = ({ address }: Key) =>
+      gateway.chain.view.line(address, gateway.address)?.allotted;
+    // One takes its money away in the very moment.
+    const settler: ChainWriter = {
+      ...gateway.settler,
+      topUp: async (...args) => {
+        await house.view.connect(gone).withdraw(gone.address, DEPOSIT);
+        return gateway.settler.topUp(...args);
+      },
+    };
+    const cycle = startCycle({ ...gateway, settler });
+    await cycle.look();
+    cycle.close();
+
+    assert.equal(allottedOf(payer), limit);
+    assert.equal(allottedOf(gone), PRICE);
+  });
+
+  it('sends nothing while the bond is too low to settle, says so, and settles when it is high enough again', async () => {
+    const gateway = house.gateway();
+    const lane = await house.openLane(KEYS.user);
+    await call(KEYS.user, lane, 1);
+    const writer = house.view.connect(KEYS.gateway);
+    const { bond } = gateway.chain.view.gateway(gateway.address) ?? assert.fail();
+    await gateway.chain.synced(await writer.unbond(bond));
+    const { settleUntilSec } = gateway.chain.view.gateway(gateway.address) ?? assert.fail();
+    await house.chain.rpc('evm_setNextBlockTimestamp', [settleUntilSec + 1]);
+    await house.chain.rpc('evm_mine', []);
+    const before = await provider.getTransactionCount(KEYS.settler.address);
+
+    await assert.rejects(settleOf(gateway), { code: 'BOND_TOO_LOW' });
+
+    assert.equal(await provider.getTransactionCount(KEYS.settler.address), before);
+    await gateway.chain.synced(await writer.unbond(0n));
+    assert.equal((await settleOf(gateway)).totalUnits, PRICE);
+  });
 });
 
 /** Signs with a wallet's owner's key in the wallet's name. */
@@ -263,9 +377,16 @@ class OwnerOf extends Wallet {
   }
 }
 
+let compiled: ReturnType<typeof compileWallets> | undefined;
+/** Compiled once. */
+function walletCode() {
+  compiled ??= compileWallets();
+  return compiled.Wallet1271 ?? assert.fail('Wallet1271');
+}
+
 /** An ERC-1271 wallet of `owner`; anybody can make it act. */
 async function walletOf(owner: Key, provider: Provider): Promise<Contract> {
-  const { abi, evm } = compileWallets().Wallet1271 ?? assert.fail('Wallet1271');
+  const { abi, evm } = walletCode();
   const deployer = new Wallet(testKey(9).privateKey, provider);
   const made = await new ContractFactory(abi, evm.bytecode.object, deployer).deploy(owner.address);
   await made.waitForDeployment();

@@ -1,0 +1,61 @@
+// Standing orders: a payer's line is filled up from its free deposit before it runs dry, as far as the payer has allowed.
+import { ChainError } from '../../contracts/chain/chain-error.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import type { Gateway } from '../gateway.ts';
+
+/** A line is low when less than this part is left of what it was last filled to. */
+const WATERMARK_PART = 5n;
+/** Most payers of one transaction, about 3.5 million gas. */
+const PAYERS_AT_ONCE = 100;
+
+/**
+ * Payers whose line is low, and for whom there is money that may be moved onto it: at least `leastUnits`, so that nobody makes the
+ * gateway pay gas for nothing. Where `settled` is false, as if all that they owe were settled before: a top-up fills a line to the
+ * payer's limit, and what is owed still counts.
+ */
+export function payersToTopUp(
+  { chain, lanes, address }: Gateway,
+  leastUnits: bigint,
+  settled: boolean,
+): Address[] {
+  const { view } = chain;
+  const isLow = (payer: Address): boolean => {
+    const line = view.line(payer, address);
+    const limit = view.limit(payer, address);
+    if (line === undefined || line.thawing > 0n || limit === 0n) return false;
+    const left = lanes.lineLeft(payer);
+    const room = limit - (settled ? line.allotted : left);
+    const free = view.free(payer);
+    const units = free < room ? free : room;
+    return units > 0n && units >= leastUnits && left * WATERMARK_PART < line.filled;
+  };
+  return [...new Set(lanes.all().map(({ payer }) => payer))].filter(isLow);
+}
+
+/**
+ * Tops up the lines of these payers, some at a time. A list that the chain refuses is halved; a payer that it refuses alone is named
+ * in the log and given back.
+ * @throws ChainError  the chain cannot be reached, or the settler cannot pay
+ */
+export async function topUp(gateway: Gateway, payers: readonly Address[]): Promise<Address[]> {
+  const refused: Address[] = [];
+  const lists: (readonly Address[])[] = [];
+  for (let i = 0; i < payers.length; i += PAYERS_AT_ONCE) {
+    lists.push(payers.slice(i, i + PAYERS_AT_ONCE));
+  }
+  for (let list = lists.pop(); list !== undefined; list = lists.pop()) {
+    try {
+      const block = await gateway.settler.topUp(gateway.address, list);
+      await gateway.chain.synced(block);
+    } catch (err) {
+      if (!(err instanceof ChainError) || err.code !== 'CHAIN_REVERTED') throw err;
+      const half = Math.ceil(list.length / 2);
+      if (half < list.length) lists.push(list.slice(0, half), list.slice(half));
+      else {
+        gateway.log.warn({ err, payer: list[0] }, 'a line cannot be topped up');
+        refused.push(...list);
+      }
+    }
+  }
+  return refused;
+}
