@@ -8,8 +8,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeWhole } from '../adapters/runtime/whole-file.ts';
 import type { ContractAddresses } from '../contracts/deploy.ts';
+import type { Deployments } from '../contracts/deployments.ts';
 import { CliError, errorLine } from './cli/cli-error.ts';
-import { findHome, PACKAGE_ROOT } from './cli/house.ts';
+import { findHome, houseFile, PACKAGE_ROOT } from './cli/house.ts';
 import { runSteps } from './cli/progress.ts';
 import { type HouseChild, startChild } from './house/child.ts';
 import { openPidBook, type PidBook } from './house/pid-book.ts';
@@ -269,10 +270,12 @@ async function isFree(port: number): Promise<boolean> {
   }
 }
 
-/** Keys are there, and the contracts stand on this chain. */
+/** Keys are there, the contracts stand on this chain, and they are what the command line believes. */
 async function isFounded(home: string, rpcUrl: string): Promise<boolean> {
   const contracts = readJson<ContractAddresses>(join(home, 'contracts.json'));
   if (contracts === undefined || !existsSync(join(home, 'keys', 'user.json'))) return false;
+  const believed = readJson<Deployments>(houseFile(home))?.sets[0]?.contracts.billing;
+  if (believed !== contracts.billing) return false;
   return (await askRpc(rpcUrl, 'eth_getCode', contracts.billing, 'latest')) !== '0x';
 }
 

@@ -5,7 +5,7 @@ import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { functionIdOf, functionVersionOf } from '../../contracts/libraries/names.ts';
 import type { PriceTerms } from '../../contracts/libraries/tariffs.ts';
 import type { CallChain } from './call-terms.ts';
-import type { GatewayDocument } from './connection.ts';
+import type { Connection } from './connection.ts';
 
 /** A key's state is asked again after so long, ms: a retired key must be seen. */
 const KEY_CACHE_MS = 60_000;
@@ -52,7 +52,7 @@ export interface LaneBalance {
 
 export interface ChainReader extends CallChain {
   readonly chainId: number;
-  readonly contracts: GatewayDocument['contracts'];
+  readonly contracts: Connection['chain']['contracts'];
   /** Whether a published version may be called again when it may have run. */
   isIdempotent(functionVersion: Hex): Promise<boolean>;
   /** Deposited and promised to nobody, base units. */
@@ -67,15 +67,12 @@ export interface ChainReader extends CallChain {
 }
 
 /**
- * Reads from `document.rpcUrl`, or better from an RPC of one's own: what is checked against a gateway's RPC trusts the gateway.
+ * `of` is where the chain is by the trust root: `connection.chain`. What is asked of a gateway's RPC would be the gateway's word.
  * All methods reject with CHAIN_UNREACHABLE when no RPC answers.
  */
-export function createChainReader(
-  document: Pick<GatewayDocument, 'chainId' | 'rpcUrl' | 'contracts'>,
-  rpcUrl = document.rpcUrl,
-): ChainReader {
-  const provider = new RpcProvider(document.chainId, { urls: [rpcUrl], timeoutMs: TIMEOUT_MS });
-  const { contracts } = document;
+export function createChainReader(of: Connection['chain']): ChainReader {
+  const { chainId, contracts, rpcUrl } = of;
+  const provider = new RpcProvider(chainId, { urls: [rpcUrl], timeoutMs: TIMEOUT_MS });
   const ask = (address: Address, abi: string[]) => {
     const contract = new Contract(address, abi, provider);
     return (method: string, ...args: readonly unknown[]) =>
@@ -98,7 +95,7 @@ export function createChainReader(
     return found;
   };
   return {
-    chainId: document.chainId,
+    chainId,
     contracts,
     isIdempotent: async (functionVersion) =>
       (await registry('versionOf', functionVersion)).terms.idempotent,

@@ -1,4 +1,6 @@
 // One gateway as the client speaks to it: where it is, what it says of itself, and one way to send a request.
+import type { ContractAddresses } from '../../contracts/deploy.ts';
+import { addressesOf, type ContractSet } from '../../contracts/deployments.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { billingDomain, type Eip712Domain } from '../../contracts/libraries/typed-data.ts';
 import { DefaasClientError, readProblem } from './errors.ts';
@@ -11,24 +13,16 @@ import {
   readObject,
   readText,
 } from './parse.ts';
+import { mismatch, type TrustRoot, trustedSet } from './trust-root.ts';
 
 /** Longest wait for an answer unless a request says otherwise, ms. */
 const TIMEOUT_MS = 30_000;
 
-/** What a gateway says at `/.well-known/defaas`: what a client needs to begin. All of it but the origin can be checked on the chain. */
+/** What a gateway says at `/.well-known/defaas`. Of a connection, chain and contracts are the trust root's: the gateway's were equal. */
 export interface GatewayDocument {
   readonly gateway: Address;
   readonly chainId: number;
-  readonly rpcUrl: string;
-  readonly contracts: {
-    readonly registry: Address;
-    readonly identity: Address;
-    readonly billing: Address;
-    readonly disputes: Address;
-    readonly beacon: Address;
-    readonly token: Address;
-    readonly deployedAtBlock: number;
-  };
+  readonly contracts: ContractAddresses;
   readonly feeBps: number;
   readonly providers: readonly string[];
   /** Of a gateway that runs functions on its own machine: in a sandbox, or only for publishers whom it trusts. */
@@ -44,6 +38,14 @@ export interface Connection {
   /** `http://127.0.0.1:8080`, without a path. */
   readonly origin: string;
   readonly document: GatewayDocument;
+  /** The contracts in use, of those that the trust root has. */
+  readonly set: ContractSet;
+  /** Where the chain is asked, by the trust root alone: for `createChainReader`. */
+  readonly chain: {
+    readonly chainId: number;
+    readonly contracts: ContractAddresses;
+    readonly rpcUrl: string;
+  };
   /** Domain of vouchers, calls and receipt groups. */
   readonly domain: Eip712Domain;
   /** Any status is an answer. @throws GATEWAY_UNREACHABLE there was none */
@@ -52,16 +54,34 @@ export interface Connection {
   request(path: string, options?: RequestOptions): Promise<Response>;
 }
 
+/** That the gateway at `origin` is the account `gateway`: only the gateway says so. */
+export interface GatewayClaim {
+  readonly origin: string;
+  readonly gateway: Address;
+  /** The URL that this account has registered on the chain. @throws DEPLOYMENT_MISMATCH the account is no gateway there */
+  registeredUri(): Promise<string>;
+}
+
 export interface ConnectOptions {
+  /** Which chain and contracts to believe. */
+  readonly trust: TrustRoot;
+  /** The gateway's account, where it is known, as from `findLanes`: the gateway must be that one. */
+  readonly gateway?: Address;
+  /** Decides on the gateway's account where it is not known; left out: the account must have registered this very origin. */
+  readonly accept?: (claim: GatewayClaim) => boolean | Promise<boolean>;
+  /** Contracts that are revoked are good enough, to take money out. */
+  readonly allowRevoked?: boolean;
   readonly fetch?: typeof fetch;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Reads the gateway's document and makes a connection of it. `url` may have a path, it is dropped.
- * @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL
+ * Reads the gateway's document, holds it against the trust root, and makes a connection of it. `url` may have a path, it is dropped.
+ * @example const connection = await connect('http://127.0.0.1:8080', { trust });
+ * @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL, DEPLOYMENT_MISMATCH, DEPLOYMENT_REVOKED; ChainError DEPLOYMENT_CODE, CHAIN_...
  */
-export async function connect(url: string, options: ConnectOptions = {}): Promise<Connection> {
+export async function connect(url: string, options: ConnectOptions): Promise<Connection> {
+  const { trust, allowRevoked } = options;
   const origin = originOf(url);
   const send = createSend(origin, options.fetch ?? fetch);
   const request = async (path: string, init?: RequestOptions) => {
@@ -71,9 +91,40 @@ export async function connect(url: string, options: ConnectOptions = {}): Promis
   };
   const signal = options.signal ? { signal: options.signal } : {};
   const reply = await request('/.well-known/defaas', signal);
-  const document = parseDocument(await readJson(reply, 'the gateway document'));
-  const domain = billingDomain(document.chainId, document.contracts.billing);
-  return { origin, document, domain, send, request };
+  const said = parseDocument(await readJson(reply, 'the gateway document'));
+  const set = trustedSet(trust, origin, said, allowRevoked);
+  await trust.check(set);
+  await checkAccount(options, set, { origin, gateway: said.gateway });
+  const { chainId, rpcUrl } = trust;
+  const contracts = addressesOf(set);
+  const document = { ...said, chainId, contracts };
+  const domain = billingDomain(chainId, contracts.billing);
+  const chain = { chainId, contracts, rpcUrl };
+  return { origin, document, set, chain, domain, send, request };
+}
+
+/** @throws DEPLOYMENT_MISMATCH the gateway is another account than it should be */
+async function checkAccount(
+  { trust, gateway: known, accept = hasRegistered }: ConnectOptions,
+  set: ContractSet,
+  { origin, gateway }: Pick<GatewayClaim, 'origin' | 'gateway'>,
+): Promise<void> {
+  if (known === gateway) return;
+  if (known) throw mismatch(origin, `is account ${gateway}, it should be ${known}`);
+  const registeredUri = async () => {
+    const uri = await trust.gatewayUri(set, gateway);
+    if (uri !== undefined) return uri;
+    throw mismatch(origin, `is account ${gateway}, which is no gateway on the chain`);
+  };
+  if (await accept({ origin, gateway, registeredUri })) return;
+  const uri = await registeredUri();
+  throw mismatch(origin, `is account ${gateway}, which the chain has at ${uri.slice(0, 256)}`);
+}
+
+/** Whether the account has registered the origin that was asked. */
+export async function hasRegistered({ origin, registeredUri }: GatewayClaim): Promise<boolean> {
+  const uri = await registeredUri();
+  return URL.canParse(uri) && new URL(uri).origin === origin;
 }
 
 function originOf(url: string): string {
@@ -115,7 +166,6 @@ function parseDocument(value: Json): GatewayDocument {
   return {
     gateway: readAddress(value.gateway, 'gateway'),
     chainId: readCount(value.chainId, 'chainId'),
-    rpcUrl: readText(value.rpcUrl, 'rpcUrl'),
     contracts: {
       registry: readAddress(contracts.registry, 'contracts.registry'),
       identity: readAddress(contracts.identity, 'contracts.identity'),

@@ -1,4 +1,5 @@
 // Calls through several gateways: where one does not answer, an idempotent call goes to the next, for one further price at most.
+import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { ChainReader } from './chain-reader.ts';
 import { type Connection, connect } from './connection.ts';
 import { DefaasClientError } from './errors.ts';
@@ -11,6 +12,7 @@ import {
   type InvokeRequest,
   withKey,
 } from './invoke.ts';
+import { mismatch, type TrustRoot } from './trust-root.ts';
 
 /** A gateway that has failed is asked last for so long, unless its `Retry-After` says otherwise, ms; and how far that is heeded. */
 const REST_MS = 5_000;
@@ -31,6 +33,8 @@ const BODYLESS = new Set([204, 205, 304]);
 /** One of the gateways, and how it is paid. */
 export interface GatewayOptions {
   readonly url: string;
+  /** Its account, as `findLanes` has it from the chain; left out, the account must have registered this URL. */
+  readonly gateway?: Address;
   /** Asked when the gateway is first needed: the session with a lane that is open there, and what is remembered of the lane. */
   lane(connection: Connection): Promise<CallerOptions>;
 }
@@ -38,6 +42,8 @@ export interface GatewayOptions {
 export interface FailoverOptions {
   /** In order of preference. Where a payer has open lanes, the chain knows: `findLanes`. */
   readonly gateways: readonly GatewayOptions[];
+  /** Which chain and contracts to believe; a gateway of others is passed over. */
+  readonly trust: TrustRoot;
   /** The chain by an RPC of one's own: it says which gateways are of this house, where lanes are open, and what is idempotent. */
   readonly chain: ChainReader;
   /** Called when a call leaves a gateway. */
@@ -91,7 +97,7 @@ interface Opened {
  * @example const { response, gateway } = await createFailoverCaller({ gateways, chain }).invoke({ function: '0xabc…/hello' });
  */
 export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
-  const { chain } = options;
+  const { chain, trust } = options;
   const places = options.gateways.map(
     (one): Place => ({ options: one, opened: undefined, isSuspect: false, restUntilMs: 0 }),
   );
@@ -163,7 +169,7 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
   };
 
   const open = (place: Place): Promise<Opened> => {
-    place.opened ??= openGateway(place.options, chain).catch((error) => {
+    place.opened ??= openGateway(place.options, chain, trust).catch((error) => {
       place.opened = undefined;
       throw error;
     });
@@ -183,15 +189,20 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
 
 /**
  * The gateway at the URL, with the lane to pay it from.
- * @throws GATEWAY_UNREACHABLE; CHAIN_MISMATCH it belongs to another house; LANE_UNKNOWN the lane is not open there by the chain
+ * @throws GATEWAY_UNREACHABLE; DEPLOYMENT_MISMATCH it belongs to another house; LANE_UNKNOWN the lane is not open there by the chain
  */
-async function openGateway(options: GatewayOptions, chain: ChainReader): Promise<Opened> {
-  const connection = await connect(options.url);
+async function openGateway(
+  options: GatewayOptions,
+  chain: ChainReader,
+  trust: TrustRoot,
+): Promise<Opened> {
+  const { url, gateway: account } = options;
+  const connection = await connect(url, { trust, ...(account && { gateway: account }) });
   const { chainId, contracts, gateway } = connection.document;
   if (chainId !== chain.chainId || contracts.billing !== chain.contracts.billing) {
-    throw new DefaasClientError(
-      'CHAIN_MISMATCH',
-      `${connection.origin} bills on ${contracts.billing} of chain ${chainId}, not on ${chain.contracts.billing} of chain ${chain.chainId}, use another gateway`,
+    throw mismatch(
+      connection.origin,
+      `bills on ${contracts.billing} of chain ${chainId}, not on ${chain.contracts.billing} of chain ${chain.chainId}`,
     );
   }
   const callerOptions = await options.lane(connection);

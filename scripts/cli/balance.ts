@@ -7,7 +7,7 @@ import { formatTokens } from './units.ts';
 
 /** Everything is read from the chain, except `servedUnits`: that is the gateway's word, and the receipts prove it. */
 export async function balance(flags: Flags): Promise<Outcome> {
-  const opened = await openGateway(flags);
+  const opened = await openGateway(flags, { allowRevoked: true });
   const chain = await openChain(opened);
   try {
     const payer = opened.account.address;

@@ -66,7 +66,7 @@ export async function unbond(
   const units = options.units
     ? parseUnits(amount, 'the amount')
     : parseTokens(amount, 'the amount');
-  const operator = await openOperator(flags, options);
+  const operator = await openOperator(flags, options, { allowRevoked: true });
   const { chain, gateway, dryRun } = operator;
   try {
     const before = standingOf(operator);
@@ -133,7 +133,7 @@ export interface LeaveOptions extends ActOptions {
  * @throws CliError OPERATOR_ONLY, NOTHING_TO_WITHDRAW, STILL_UNBONDING; ChainError CHAIN_...
  */
 export async function leave(flags: Flags, options: LeaveOptions): Promise<Outcome> {
-  const operator = await openOperator(flags, options);
+  const operator = await openOperator(flags, options, { allowRevoked: true });
   const { chain, gateway, dryRun } = operator;
   try {
     const before = standingOf(operator);

@@ -1,4 +1,4 @@
-// The chain as the command line needs it: RPC from our own settings before the gateway's word, contracts of the house in use.
+// The chain as the command line needs it: the RPC of our own settings, the contracts of the trust root.
 import { type ChainReader, createChainReader } from '../../broker/client/chain-reader.ts';
 import { type Chain, createChain } from '../../contracts/chain.ts';
 import type { Opened } from './context.ts';
@@ -7,13 +7,9 @@ import type { Opened } from './context.ts';
 export const LOCAL_CHAIN_ID = 31337;
 
 /** Caught up from the logs: for commands that read functions, batches or deployments. @throws ChainError CHAIN_UNREACHABLE */
-export async function openChain({ house, connection }: Opened): Promise<Chain> {
-  const { document } = connection;
-  const chain = await createChain({
-    rpcUrls: [house.rpcUrl ?? document.rpcUrl],
-    contracts: document.contracts,
-    chainId: document.chainId,
-  });
+export async function openChain({ connection }: Pick<Opened, 'connection'>): Promise<Chain> {
+  const { chainId, contracts, rpcUrl } = connection.chain;
+  const chain = await createChain({ rpcUrls: [rpcUrl], contracts, chainId });
   try {
     await chain.start();
     return chain;
@@ -24,9 +20,6 @@ export async function openChain({ house, connection }: Opened): Promise<Chain> {
 }
 
 /** Single questions by RPC, without reading logs. */
-export function openReader({
-  house,
-  connection,
-}: Pick<Opened, 'house' | 'connection'>): ChainReader {
-  return createChainReader(connection.document, house.rpcUrl ?? connection.document.rpcUrl);
+export function openReader({ connection }: Pick<Opened, 'connection'>): ChainReader {
+  return createChainReader(connection.chain);
 }

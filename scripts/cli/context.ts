@@ -1,10 +1,12 @@
 // What every command works with: the global flags, and the gateway, account and memory that they lead to.
-import { type Connection, connect } from '../../broker/client/connection.ts';
+import { type Connection, connect, type GatewayClaim } from '../../broker/client/connection.ts';
 import { createSession, type Session } from '../../broker/client/session.ts';
 import type { LaneName } from '../../broker/client/sign-in.ts';
 import { type Account, readAccount } from './account.ts';
-import { findHouse, type House, type HouseFlags } from './house.ts';
-import { openStore, type Store } from './store.ts';
+import { confirmHome } from './confirm.ts';
+import { findHouse, type House, type HouseFlags, locateHome } from './house.ts';
+import { type Confirmed, openConfirmed, openStore, type Store } from './store.ts';
+import { acceptGateway, openTrust, type Trusted } from './trust.ts';
 
 export interface Flags extends HouseFlags {
   readonly json: boolean;
@@ -27,18 +29,47 @@ export interface Opened {
   readonly house: House;
   readonly account: Account;
   readonly connection: Connection;
+  readonly trust: Trusted;
   readonly store: Store;
+  readonly confirmed: Confirmed;
   close(): void;
 }
 
-/** @throws CliError HOUSE_DOWN, KEY_MISSING; DefaasClientError GATEWAY_UNREACHABLE */
-export async function openGateway(flags: Flags, role = flags.account): Promise<Opened> {
+export interface OpenOptions {
+  /** Whose key to use in place of the active account's. */
+  readonly role?: string;
+  /** The command works with contracts that are revoked too: it takes money out, or only looks. */
+  readonly allowRevoked?: boolean;
+}
+
+/**
+ * What the gateway says of chain, contracts and itself is held against the trust root before anything is signed or sent.
+ * @throws CliError HOUSE_DOWN, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING, DEPLOYMENT_UNCONFIRMED
+ * @throws DefaasClientError GATEWAY_UNREACHABLE, DEPLOYMENT_MISMATCH, DEPLOYMENT_REVOKED; ChainError DEPLOYMENT_CODE, DEPLOYMENT_INVALID
+ */
+export async function openGateway(flags: Flags, options: OpenOptions = {}): Promise<Opened> {
+  await confirmHome(flags, locateHome());
   const house = findHouse(flags);
-  const account = readAccount(house.home, role);
-  const connection = await connect(house.gateway);
-  const { chainId, contracts, gateway } = connection.document;
-  const store = openStore(house.home, `${chainId}:${contracts.billing}:${gateway}`);
-  return { house, account, connection, store, close: () => store.close() };
+  const { home, gateway: url } = house;
+  const account = readAccount(home, options.role ?? flags.account);
+  const confirmed = openConfirmed(home);
+  try {
+    const trust = await openTrust(flags, house, confirmed);
+    const { allowRevoked = false } = options;
+    const accept = (claim: GatewayClaim) =>
+      acceptGateway(flags, { home, chainId: trust.chainId }, confirmed, claim);
+    const connection = await connect(url, { trust, accept, allowRevoked });
+    const { chainId, contracts, gateway } = connection.document;
+    const store = openStore(home, `${chainId}:${contracts.billing}:${gateway}`);
+    const close = () => {
+      store.close();
+      confirmed.close();
+    };
+    return { house, account, connection, trust, store, confirmed, close };
+  } catch (error) {
+    confirmed.close();
+    throw error;
+  }
 }
 
 /** Signed in with a token that other calls left, or left for them. */

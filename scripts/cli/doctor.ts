@@ -55,7 +55,7 @@ export async function doctor(
   let opened: Opened | undefined;
   checks.push(
     await check('gateway', async () => {
-      opened = await openGateway(flags);
+      opened = await openGateway(flags, { allowRevoked: true });
       const { gateway, chainId, feeBps } = opened.connection.document;
       return `${gateway}, chain ${chainId}, fee ${feeBps / 100} %`;
     }),

@@ -25,7 +25,7 @@ export interface House {
   readonly home: string;
   /** URL of the gateway. */
   readonly gateway: string;
-  /** An RPC of our own, or undefined: then the gateway's document says one. */
+  /** An RPC of our own: named by the user, or that of the house that is up on this machine. Never one that a gateway names. */
   readonly rpcUrl: string | undefined;
   /** The house on this machine, when that is the one in use. */
   readonly up: UpFile | undefined;
@@ -34,6 +34,16 @@ export interface House {
 export interface HouseFlags {
   readonly gateway?: string;
   readonly rpc?: string;
+  /** A file that says which contracts to believe. */
+  readonly deployment?: string;
+  /** What would be asked for on a terminal is confirmed. */
+  readonly yes?: boolean;
+}
+
+export interface Home {
+  readonly path: string;
+  /** `named` by DEFAAS_HOME; `fixed`: of this checkout or of the user; `found` above the folder where the command was typed. */
+  readonly how: 'named' | 'fixed' | 'found';
 }
 
 /** Paths that a user writes begin where the command was typed, not where npm or the launcher went. */
@@ -43,25 +53,53 @@ export function userPath(path: string): string {
 
 /** `DEFAAS_HOME`, else `.defaas` of the checkout; for the installed package the nearest `.defaas` upward, else one in the user's home folder. */
 export function findHome(): string {
+  return locateHome().path;
+}
+
+export function locateHome(): Home {
   const named = process.env.DEFAAS_HOME;
-  if (named) return userPath(named);
+  if (named) return { path: userPath(named), how: 'named' };
   const isInstalled = PACKAGE_ROOT.split(/[\\/]/).includes('node_modules');
-  if (!isInstalled) return join(PACKAGE_ROOT, '.defaas');
+  if (!isInstalled) return { path: join(PACKAGE_ROOT, '.defaas'), how: 'fixed' };
+  const own = userFolder();
   for (let folder = userPath('.'); ; folder = dirname(folder)) {
-    const candidate = join(folder, '.defaas');
-    if (existsSync(candidate)) return candidate;
-    if (dirname(folder) === folder) return join(homedir(), '.defaas');
+    const path = join(folder, '.defaas');
+    if (path === own) break;
+    if (existsSync(path)) return { path, how: 'found' };
+    if (dirname(folder) === folder) break;
   }
+  return { path: own, how: 'fixed' };
+}
+
+/** The user's own `.defaas`: what it holds, nobody else has put there. */
+export function userFolder(): string {
+  return join(homedir(), '.defaas');
+}
+
+/** Which contracts to believe: those that the house on this machine has deployed; `up` has it written. */
+export function houseFile(home: string): string {
+  return join(home, 'deployment.json');
 }
 
 /** @throws CliError HOUSE_DOWN nothing names a gateway, and no house is up here */
 export function findHouse(flags: HouseFlags): House {
   const home = findHome();
   const gateway = flags.gateway ?? process.env.DEFAAS_GATEWAY;
-  const rpcUrl = flags.rpc ?? process.env.DEFAAS_CHAIN_RPC_URL?.split(',')[0];
-  if (gateway) return { home, gateway, rpcUrl: rpcUrl || undefined, up: undefined };
+  const named = (flags.rpc ?? process.env.DEFAAS_CHAIN_RPC_URL?.split(',')[0]) || undefined;
+  if (gateway) {
+    const rpcUrl = named ?? findUpFile(home)?.chain.rpcUrl;
+    return { home, gateway, rpcUrl, up: undefined };
+  }
   const up = readUpFile(home);
-  return { home, gateway: up.gateway, rpcUrl: rpcUrl || up.chain.rpcUrl, up };
+  return { home, gateway: up.gateway, rpcUrl: named ?? up.chain.rpcUrl, up };
+}
+
+function findUpFile(home: string): UpFile | undefined {
+  try {
+    return readUpFile(home);
+  } catch {
+    return undefined;
+  }
 }
 
 function readUpFile(home: string): UpFile {

@@ -25,7 +25,7 @@ export interface ListedDeployment {
 
 /** What the account owns, also when another registered it. */
 export async function list(flags: Flags): Promise<Outcome> {
-  const opened = await openGateway(flags);
+  const opened = await openGateway(flags, { allowRevoked: true });
   const chain = await openChain(opened);
   try {
     const { account, connection } = opened;

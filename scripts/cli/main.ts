@@ -81,6 +81,8 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     .option('--account <role>', 'whose key to use: a file in $DEFAAS_HOME/keys', 'user')
     .option('--gateway <url>', 'gateway to talk to (DEFAAS_GATEWAY, else the house that is up)')
     .option('--rpc <url>', 'RPC of the chain (DEFAAS_CHAIN_RPC_URL)')
+    .option('--deployment <file>', 'which contracts to believe (DEFAAS_DEPLOYMENT)')
+    .option('--yes', 'confirm what would be asked for on a terminal', false)
     .exitOverride()
     .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError(true);

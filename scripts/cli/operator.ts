@@ -7,7 +7,7 @@ import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Account } from './account.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
-import { type Flags, openGateway } from './context.ts';
+import { type Flags, type OpenOptions, openGateway } from './context.ts';
 import { parseTokens, parseUnits } from './units.ts';
 
 /** The role whose key is the gateway's account. */
@@ -39,8 +39,9 @@ export interface Operator extends Actor {
 export async function openOperator(
   flags: Flags,
   { dryRun = false }: ActOptions,
+  { allowRevoked = false }: Pick<OpenOptions, 'allowRevoked'> = {},
 ): Promise<Operator> {
-  const opened = await openGateway(flags, OPERATOR);
+  const opened = await openGateway(flags, { role: OPERATOR, allowRevoked });
   const { account, house, connection } = opened;
   const { gateway } = connection.document;
   try {

@@ -15,7 +15,7 @@ export async function receipts(
   options: { readonly limit?: string },
 ): Promise<Outcome> {
   const limit = parseLimit(options.limit);
-  const opened = await openGateway(flags);
+  const opened = await openGateway(flags, { allowRevoked: true });
   const chain = await openChain(opened);
   try {
     const { account, store, connection } = opened;

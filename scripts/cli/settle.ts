@@ -8,7 +8,7 @@ const OPERATOR = 'gateway';
 
 /** Signs in with the operator's key, whatever account is active. @throws OPERATOR_ONLY, NOTHING_TO_SETTLE, SETTLEMENT_REFUSED, CHAIN_UNREACHABLE */
 export async function settle(flags: Flags): Promise<Outcome> {
-  const opened = await openGateway(flags, OPERATOR);
+  const opened = await openGateway(flags, { role: OPERATOR });
   try {
     const session = await openSession(opened, opened.account);
     const settled = await askToSettle(session);

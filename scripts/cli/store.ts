@@ -26,6 +26,7 @@ const SCHEMA = `
     house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL,
     PRIMARY KEY (house, payer, signer, seq)
   ) STRICT;
+  CREATE TABLE IF NOT EXISTS confirmed (what TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 `;
 
 export interface StoredLane {
@@ -50,12 +51,7 @@ export interface Store {
 
 /** Opens `$DEFAAS_HOME/cli.sqlite` for one gateway on one chain; `house` is any text that names both. */
 export function openStore(home: string, house: string): Store {
-  mkdirSync(home, { recursive: true, mode: 0o700 });
-  const [file] = storeFiles(home);
-  keepPrivate(home);
-  const database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
-  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
-  database.exec(SCHEMA);
+  const database = openDatabase(home);
   const statement = (sql: string) => database.prepare(sql);
 
   return {
@@ -114,6 +110,38 @@ export function openStore(home: string, house: string): Store {
       ),
     close: () => database.close(),
   };
+}
+
+/** What a user has said yes to, and what was seen once and must stay as it is. Kept for the folder, whatever the gateway. */
+export interface Confirmed {
+  get(what: string): string | undefined;
+  put(what: string, value: string): void;
+  close(): void;
+}
+
+/** Opens what is remembered in a folder that belongs to the user. */
+export function openConfirmed(folder: string): Confirmed {
+  const database = openDatabase(folder);
+  return {
+    get: (what) => {
+      const row = database.prepare('SELECT value FROM confirmed WHERE what = ?').get(what);
+      return row && String(row.value);
+    },
+    put: (what, value) => {
+      database.prepare('INSERT OR REPLACE INTO confirmed VALUES (?, ?)').run(what, value);
+    },
+    close: () => database.close(),
+  };
+}
+
+function openDatabase(folder: string): DatabaseSync {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const [file] = storeFiles(folder);
+  keepPrivate(folder);
+  const database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
+  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+  database.exec(SCHEMA);
+  return database;
 }
 
 /** The database, and what SQLite writes beside it. */

@@ -18,7 +18,7 @@ export async function withdraw(
   options: { readonly units?: boolean },
 ): Promise<Outcome> {
   const wantedUnits = amount === undefined ? undefined : parseAmount(amount, options.units);
-  const opened = await openGateway(flags);
+  const opened = await openGateway(flags, { allowRevoked: true });
   const chain = await openChain(opened);
   try {
     const before = standingOf(opened, chain);

@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { JsonRpcProvider, parseEther, toQuantity, Wallet } from 'ethers';
 import { writeWhole } from '../../adapters/runtime/whole-file.ts';
 import { chainKindOf } from '../../contracts/chain/chains.ts';
-import { deployContracts } from '../../contracts/deploy.ts';
+import { type ContractAddresses, deployContracts } from '../../contracts/deploy.ts';
+import { deploymentsOf } from '../../contracts/deployments.ts';
 import { createKey } from '../../contracts/keystore.ts';
 import { type Account, keysFolder, readAccount } from '../cli/account.ts';
 import { CliError, errorLine } from '../cli/cli-error.ts';
+import { houseFile } from '../cli/house.ts';
 
 /** One account each: deployer of the contracts, gateway and provider, its signing key, who settles, publisher of `hello`, the user. */
 export const ROLES = ['deployer', 'gateway', 'operator', 'settler', 'publisher', 'user'] as const;
@@ -58,15 +60,25 @@ async function fund(provider: JsonRpcProvider, home: string): Promise<void> {
 
 async function deploy(provider: JsonRpcProvider, home: string): Promise<void> {
   const file = join(home, 'contracts.json');
-  if (await isDeployed(provider, file)) return;
+  const { chainId } = await provider.getNetwork();
+  if (await isDeployed(provider, file)) {
+    return believe(home, Number(chainId), JSON.parse(readFileSync(file, 'utf8')));
+  }
   process.send?.({ step: 'deploying the contracts' });
   const deployer: Account = readAccount(home, 'deployer');
   const contracts = await deployContracts(new Wallet(deployer.privateKey, provider), {
     beaconK: 1,
     // The house's own contracts, on whatever chain it was told to use.
-    chain: chainKindOf(Number((await provider.getNetwork()).chainId)) ?? 'local',
+    chain: chainKindOf(Number(chainId)) ?? 'local',
   });
   await writeWhole(file, `${JSON.stringify(contracts, null, 2)}\n`);
+  await believe(home, Number(chainId), contracts);
+}
+
+/** What the command line takes from here and not from a gateway. */
+async function believe(home: string, chainId: number, contracts: ContractAddresses): Promise<void> {
+  const deployments = deploymentsOf(chainId, contracts);
+  await writeWhole(houseFile(home), `${JSON.stringify(deployments, null, 2)}\n`);
 }
 
 async function isDeployed(provider: JsonRpcProvider, file: string): Promise<boolean> {

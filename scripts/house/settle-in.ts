@@ -2,9 +2,10 @@
 // by its publisher. A program of its own, run by `up` while something of it is missing; every step may be there already.
 import { setTimeout } from 'node:timers/promises';
 import type { Connection } from '../../broker/client/connection.ts';
-import { fetchLane, putVoucher, signVoucher } from '../../broker/client/lane.ts';
-import { type Chain, createChain } from '../../contracts/chain.ts';
+import { putVoucher, signVoucher } from '../../broker/client/lane.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import { type Account, readAccount, readLaneKey } from '../cli/account.ts';
+import { openChain, openReader } from '../cli/chain.ts';
 import { CliError, errorLine } from '../cli/cli-error.ts';
 import { type Flags, openGateway, openSession } from '../cli/context.ts';
 import { deploy } from '../cli/deploy.ts';
@@ -45,11 +46,10 @@ function report(step: string): void {
 
 /** Registered under its URL and token key, with its signing key, a bond, and the account that settles for it. */
 async function standUp(home: string, flags: Flags): Promise<void> {
-  const opened = await openGateway(flags, 'gateway');
-  const { document, origin } = opened.connection;
-  const chain = await createChain({ rpcUrls: [flags.rpc ?? ''], contracts: document.contracts });
+  const opened = await openGateway(flags, { role: 'gateway' });
+  const { origin } = opened.connection;
+  const chain = await openChain(opened);
   try {
-    await chain.start();
     const reply = await opened.connection.request('/.well-known/defaas');
     const { jwksThumbprint } = await reply.json();
     await registerGateway(chain, opened.account, {
@@ -112,13 +112,15 @@ async function sponsor(home: string, flags: Flags): Promise<void> {
   if (before.units < LEAST_SPONSORED_UNITS) await deposit(flags, SPONSORED_TOKENS, { to: 'lane' });
   const { headNumber } = await readLine(flags);
   const opened = await openGateway(flags);
+  const reader = openReader(opened);
   try {
     const { account, store, connection } = opened;
     await awaitBlock(connection, headNumber);
     const [lane] = store.lanes(account.address);
     if (lane === undefined) throw new Error('the deposit has opened no lane');
     const session = await openSession(opened, readLaneKey(home, lane.signer), lane);
-    const { capUnits } = await fetchLane(session, lane);
+    const { gateway } = connection.document;
+    const { capUnits } = await reader.lane(lane.payer, gateway, lane.signer);
     store.laneMemory(lane).update((record) => ({
       ...record,
       ceilingUnits: record.ceilingUnits > capUnits ? record.ceilingUnits : capUnits,
@@ -126,6 +128,7 @@ async function sponsor(home: string, flags: Flags): Promise<void> {
     const signature = await signVoucher(connection, session.key, lane.payer, capUnits);
     await putVoucher(session, lane, capUnits, signature);
   } finally {
+    reader.close();
     opened.close();
   }
 }
@@ -133,10 +136,9 @@ async function sponsor(home: string, flags: Flags): Promise<void> {
 /** What the publisher's line at this gateway still has, base units, and the block that says so. */
 async function readLine(flags: Flags): Promise<{ units: bigint; headNumber: number }> {
   const { connection, account, store, close } = await openGateway(flags);
-  const { contracts, gateway } = connection.document;
-  const chain = await createChain({ rpcUrls: [flags.rpc ?? ''], contracts });
+  const { gateway } = connection.document;
+  const chain = await openChain({ connection });
   try {
-    await chain.start();
     const hasLane = store.lanes(account.address).length > 0;
     const line = chain.view.line(account.address, gateway);
     return { units: hasLane ? (line?.allotted ?? 0n) : 0n, headNumber: chain.view.head.number };

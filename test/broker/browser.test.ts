@@ -95,15 +95,17 @@ import { createFailoverCaller } from './broker/client/failover.ts';
 import { createCaller } from './broker/client/invoke.ts';
 import { fetchReceipt } from './broker/client/receipts.ts';
 import { createSession } from './broker/client/session.ts';
+import { createTrustRoot } from './broker/client/trust-root.ts';
 import { verifyReceipt } from './broker/client/verify-receipt.ts';
 
+const trustOf = ({ deployments, rpcUrl }) => createTrustRoot({ deployments, rpcUrl });
 const laneOf = (asked) => async (connection) => {
   const wallet = new Wallet(asked.privateKey);
   const lane = { payer: asked.payer, signer: wallet.address.toLowerCase() };
-  return { session: await createSession({ connection, key: wallet, lane }), chain: createChainReader(connection.document) };
+  return { session: await createSession({ connection, key: wallet, lane }), chain: createChainReader(connection.chain) };
 };
 globalThis.pay = async (asked) => {
-  const connection = await connect(asked.gateway);
+  const connection = await connect(asked.gateway, { trust: trustOf(asked), gateway: asked.account });
   const { session, chain } = await laneOf(asked)(connection);
   const caller = createCaller({ session, chain });
   const input = new TextEncoder().encode(asked.text);
@@ -117,11 +119,13 @@ globalThis.pay = async (asked) => {
   return { text: new TextDecoder().decode(output), seq: receipt.seq, provider: receipt.provider };
 };
 globalThis.payWithFailover = async (asked) => {
-  const { document } = await connect(asked.gateway);
-  const gateways = ['http://127.0.0.1:1', asked.gateway].map((url) => ({ url, lane: laneOf(asked) }));
-  const caller = createFailoverCaller({ gateways, chain: createChainReader(document) });
-  const { response, gateway, failovers } = await caller.invoke({ function: asked.function, body: new TextEncoder().encode(asked.text) });
-  return { text: await response.text(), gateway, left: failovers.map(({ code }) => code) };
+  const trust = trustOf(asked);
+  const gateway = asked.account;
+  const { chain } = await connect(asked.gateway, { trust, gateway });
+  const gateways = ['http://127.0.0.1:1', asked.gateway].map((url) => ({ url, gateway, lane: laneOf(asked) }));
+  const caller = createFailoverCaller({ gateways, trust, chain: createChainReader(chain) });
+  const { response, gateway: origin, failovers } = await caller.invoke({ function: asked.function, body: new TextEncoder().encode(asked.text) });
+  return { text: await response.text(), gateway: origin, left: failovers.map(({ code }) => code) };
 };
 globalThis.codeOf = async (doing) => { try { await doing; return 'done'; } catch (error) { return error.code; } };
 `;
@@ -285,6 +289,9 @@ describeInBrowser(`in a real browser${reason}`, function () {
     const lane = await house.openLane(KEYS.user);
     const asked = {
       gateway: house.url(),
+      account: house.account,
+      deployments: { chainId: house.trust.chainId, sets: house.trust.sets },
+      rpcUrl: house.chain.url,
       privateKey: lane.privateKey,
       payer: KEYS.user.address,
       function: echo,
@@ -302,6 +309,15 @@ describeInBrowser(`in a real browser${reason}`, function () {
       gateway: house.url(),
       left: ['GATEWAY_UNREACHABLE'],
     });
+    // What the page came with decides, not what the gateway says of itself.
+    const [set] = house.trust.sets;
+    assert.ok(set);
+    const others = { ...set, contracts: { ...set.contracts, billing: set.contracts.beacon } };
+    const deployments = { ...asked.deployments, sets: [others] };
+    assert.equal(
+      await page.evaluate(`codeOf(pay(${JSON.stringify({ ...asked, deployments })}))`),
+      'DEPLOYMENT_MISMATCH',
+    );
     // The same page by another name is another origin, which the version does not name.
     await page.goto(`http://localhost:${pagesPort}/`);
     await page.waitForFunction('globalThis.codeOf');

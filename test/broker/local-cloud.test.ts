@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { trustCode } from '../../adapters/runtime/isolation.ts';
-import { connect } from '../../broker/client/connection.ts';
 import { deploy } from '../../broker/client/deployments.ts';
 import { type Config, readConfig } from '../../broker/config.ts';
 import { DefaasError } from '../../broker/errors.ts';
@@ -36,7 +35,7 @@ describe('this machine as a cloud', function () {
     const isolation = trustCode(join(house.dir, 'isolation'), 'as a test');
     await house.restart({ clouds: { local: { ...local, isolation } } });
 
-    const { document } = await connect(house.url());
+    const { document } = await house.connect();
     const done = await deployHere();
 
     assert.equal(document.isolation, 'trusted');

@@ -42,7 +42,7 @@ describe('signed calls', function () {
   const signer = async (signedBy: Key = lane, of: Key = lane) => {
     const { connection } = await house.session(KEYS.user);
     const key = await createKeySigner(signedBy.privateKey);
-    const chain = createChainReader(connection.document);
+    const chain = createChainReader(connection.chain);
     const name = { payer: KEYS.user.address, signer: of.address };
     const ownCallsKey = key.ownCallsKey ?? '0x';
     return createCallSigner({ connection, key, lane: name, chain, ownCallsKey });
@@ -235,7 +235,7 @@ describe('signed calls', function () {
 
   it('name an epoch that the gateway tells', async () => {
     const { connection } = await house.session(KEYS.user);
-    const version = await createChainReader(connection.document).functionVersion(`${echo}@latest`);
+    const version = await createChainReader(connection.chain).functionVersion(`${echo}@latest`);
 
     const reply = await connection.request(`/epochs/latest?version=${version}`);
 

@@ -7,17 +7,18 @@ import pino from 'pino';
 import { type AwsLambda, startAwsLambda } from '../../adapters/emulators/aws-lambda.ts';
 import { uploadArtifact } from '../../broker/client/artifacts.ts';
 import { createChainReader } from '../../broker/client/chain-reader.ts';
-import { connect } from '../../broker/client/connection.ts';
+import { type Connection, type ConnectOptions, connect } from '../../broker/client/connection.ts';
 import { deploy } from '../../broker/client/deployments.ts';
 import { createCaller } from '../../broker/client/invoke.ts';
 import { createLaneMemory, type LaneMemory } from '../../broker/client/lane.ts';
 import { createSession, type Session } from '../../broker/client/session.ts';
+import type { TrustRoot } from '../../broker/client/trust-root.ts';
 import { type Config, readConfig } from '../../broker/config.ts';
 import { createGateway, type Gateway } from '../../broker/gateway.ts';
 import { createServer } from '../../broker/server.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import type { Key } from '../../contracts/keystore.ts';
-import type { Hex } from '../../contracts/libraries/keccak.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { bundle } from '../../ipfs/bundle.ts';
 import { filesToCar, rawCid } from '../../ipfs/car.ts';
 import { type HardhatChain, startHardhatChain, testKey } from '../contracts/hardhat-chain.ts';
@@ -51,6 +52,10 @@ export interface SmallHouse {
   readonly chain: HardhatChain;
   /** The tests' own view of the chain. */
   readonly view: Chain;
+  /** What a client of the house believes. */
+  readonly trust: TrustRoot;
+  /** The gateway's account. */
+  readonly account: Address;
   readonly aws: AwsLambda;
   readonly dir: string;
   gateway(): Gateway;
@@ -63,6 +68,8 @@ export interface SmallHouse {
   connections(): Promise<number>;
   /** Puts it on the network again, where it was. */
   comeBack(): Promise<void>;
+  /** As its clients connect who know the gateway's account. */
+  connect(options?: Partial<ConnectOptions>): Promise<Connection>;
   /** Signs in; with a lane where one is given. */
   session(key: Key, lane?: { readonly payer: Key; readonly signer: Key }): Promise<Session>;
   /** Publishes a handler's source, a further version where there is one. @returns its number */
@@ -99,6 +106,7 @@ export async function startSmallHouse(
   const chain = beside?.chain ?? (await startHardhatChain());
   const view = beside?.view ?? (await chain.open());
   const keys = beside ? OTHER_KEYS : KEYS;
+  const { trust } = chain;
   await registerGateway(view, keys);
   const credentials = { accessKeyId: 'emulator', secretAccessKey: 'well-known-test-key' };
   const aws = await startAwsLambda({ dir: join(dir, 'aws'), credentials });
@@ -116,6 +124,8 @@ export async function startSmallHouse(
   const house: SmallHouse = {
     chain,
     view,
+    trust,
+    account: keys.gateway.address,
     aws,
     dir,
     gateway: () => running.gateway,
@@ -127,9 +137,11 @@ export async function startSmallHouse(
     cutOff: () => running.cutOff(),
     comeBack: () => running.comeBack(),
     connections: () => running.connections(),
+    connect: (options = {}) =>
+      connect(running.url, { trust, gateway: keys.gateway.address, ...options }),
     session: async (key, lane) =>
       createSession({
-        connection: await connect(running.url),
+        connection: await house.connect(),
         key: key.privateKey,
         ...(lane && { lane: { payer: lane.payer.address, signer: lane.signer.address } }),
       }),
@@ -174,7 +186,7 @@ export async function startSmallHouse(
     },
     caller: async (payer, signer, memory = createLaneMemory(), mode = 'prepaid') => {
       const session = await house.session(signer, { payer, signer });
-      const chain = createChainReader(session.connection.document);
+      const chain = createChainReader(session.connection.chain);
       return createCaller({ session, memory, mode, chain });
     },
     close: async () => {

@@ -1,6 +1,7 @@
 // Hardhat's chain over HTTP with our contracts on it, for tests of what speaks JSON-RPC.
 import { HDNodeWallet, JsonRpcProvider, Mnemonic, Wallet } from 'ethers';
 import hre from 'hardhat';
+import { createTrustRoot, type TrustRoot } from '../../broker/client/trust-root.ts';
 import type { VersionTerms } from '../../contracts/chain/writer.ts';
 import { type Chain, type ChainOptions, createChain } from '../../contracts/chain.ts';
 import {
@@ -8,6 +9,7 @@ import {
   type DeployOptions,
   deployContracts,
 } from '../../contracts/deploy.ts';
+import { deploymentsOf } from '../../contracts/deployments.ts';
 import { type Key, keyOf } from '../../contracts/keystore.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { CODECS, cidOf } from '../../contracts/libraries/names.ts';
@@ -16,6 +18,8 @@ import { CODECS, cidOf } from '../../contracts/libraries/names.ts';
 const TEST_MNEMONIC = Mnemonic.fromPhrase(
   'test test test test test test test test test test test junk',
 );
+
+const HARDHAT_CHAIN_ID = 31337;
 
 /** The well-known test account `index`, which every local chain funds. */
 export function testKey(index: number): Key {
@@ -45,6 +49,8 @@ export const TEST_TERMS: VersionTerms = {
 export interface HardhatChain {
   readonly url: string;
   readonly contracts: ContractAddresses;
+  /** What a client believes of it. */
+  readonly trust: TrustRoot;
   rpc(method: string, params?: unknown[]): Promise<unknown>;
   /** A chain client that is started; closed with the chain. */
   open(options?: Partial<ChainOptions>): Promise<Chain>;
@@ -56,7 +62,7 @@ export async function startHardhatChain(options: DeployOptions = {}): Promise<Ha
   const server = await hre.network.createServer('default', '127.0.0.1', 0);
   const { address, port } = await server.listen();
   const url = `http://${address}:${port}`;
-  const provider = new JsonRpcProvider(url, 31337, {
+  const provider = new JsonRpcProvider(url, HARDHAT_CHAIN_ID, {
     batchMaxCount: 1,
     staticNetwork: true,
     cacheTimeout: -1,
@@ -81,6 +87,10 @@ export async function startHardhatChain(options: DeployOptions = {}): Promise<Ha
   return {
     url,
     contracts,
+    trust: createTrustRoot({
+      deployments: deploymentsOf(HARDHAT_CHAIN_ID, contracts),
+      rpcUrl: url,
+    }),
     rpc: (method, params = []) => provider.send(method, params),
     open: async (chainOptions = {}) => {
       const chain = await createChain({

@@ -2,7 +2,7 @@
 // Nothing of the hot path is left out or replaced: the adapter is Azure's, with its key cached, and speaks to the stub.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Connection, connect } from '../../../broker/client/connection.ts';
@@ -13,15 +13,17 @@ import { fetchReceipts, type ReceiptDocument } from '../../../broker/client/rece
 import { createSession, type Session } from '../../../broker/client/session.ts';
 import { settle } from '../../../broker/client/settlement.ts';
 import { type LaneName, signIn } from '../../../broker/client/sign-in.ts';
+import { createTrustRoot } from '../../../broker/client/trust-root.ts';
 import type { EmulatorsFile } from '../../../broker/clouds.ts';
 import type { DeploymentRecord } from '../../../broker/ledger/ledger.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
 import { type Chain, createChain } from '../../../contracts/chain.ts';
+import { parseDeployments } from '../../../contracts/deployments.ts';
 import { createKey } from '../../../contracts/keystore.ts';
 import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';
 import { CODECS, cidOf, functionIdOf } from '../../../contracts/libraries/names.ts';
 import { readAccount } from '../../cli/account.ts';
-import { PACKAGE_ROOT } from '../../cli/house.ts';
+import { houseFile, PACKAGE_ROOT } from '../../cli/house.ts';
 import { startLocalChain } from '../../local-chain.ts';
 import type { Target } from './load.ts';
 
@@ -109,7 +111,11 @@ export async function startPaidGateway(options: PaidGatewayOptions): Promise<Pai
       });
     child = start('0');
     const origin = await readyUrl(child);
-    const connection = await connect(origin);
+    const file = houseFile(home);
+    const deployments = parseDeployments(readFileSync(file, 'utf8'), file);
+    const trust = createTrustRoot({ deployments, rpcUrl: local.rpcUrl });
+    const gateway = readAccount(home, 'gateway').address;
+    const connection = await connect(origin, { trust, gateway });
     const sessions = new Map<PaidLane, Session>();
     for (const lane of Object.values(lanes)) {
       const session = await createSession({ connection, key: lane.privateKey, lane });

@@ -41,7 +41,7 @@ export async function signedTarget(
     ...signed.key,
     sign: async (domain, _type, message) => sign(hashToSign(domain, hashCall(message as Call))),
   };
-  const chain = createChainReader(connection.document);
+  const chain = createChainReader(connection.chain);
   try {
     const signer = createCallSigner({
       connection,

@@ -20,7 +20,7 @@ const SLOW_ECHO = `export default async (request) => {
   return new Response(await request.text());
 };`;
 /** Nobody listens there. */
-const NOBODY = 'http://127.0.0.1:1';
+const NOBODY = { url: () => 'http://127.0.0.1:1', account: KEYS.gateway.address };
 
 const bytes = (text: string) => new Uint8Array(Buffer.from(text, 'utf8'));
 
@@ -38,7 +38,7 @@ describe('failover between gateways', function () {
     once = await first.publish('once', SLOW_ECHO);
     for (const name of [echo, once]) await second.adopt(name, first);
     const { connection } = await first.session(KEYS.user);
-    reader = createChainReader(connection.document);
+    reader = createChainReader(connection.chain);
   });
   after(async () => {
     reader?.close();
@@ -57,15 +57,16 @@ describe('failover between gateways', function () {
   const lane = async (house: SmallHouse, mode: 'prepaid' | 'signed' = 'prepaid'): Promise<Paid> => {
     const signer = await house.openLane(KEYS.user, undefined, mode);
     const memory = createLaneMemory();
-    return { ...at(house.url(), signer, memory, mode), memory, signer };
+    return { ...at(house, signer, memory, mode), memory, signer };
   };
   const at = (
-    url: string,
+    { url, account }: Pick<SmallHouse, 'url' | 'account'>,
     signer: Key,
     memory = createLaneMemory(),
     mode: 'prepaid' | 'signed' = 'prepaid',
   ): GatewayOptions => ({
-    url,
+    url: url(),
+    gateway: account,
     lane: async (connection: Connection) => ({
       session: await createSession({
         connection,
@@ -78,7 +79,12 @@ describe('failover between gateways', function () {
     }),
   });
   const callerOf = (gateways: readonly GatewayOptions[], told: Failover[] = []): FailoverCaller =>
-    createFailoverCaller({ gateways, chain: reader, onFailover: (one) => told.push(one) });
+    createFailoverCaller({
+      gateways,
+      trust: first.trust,
+      chain: reader,
+      onFailover: (one) => told.push(one),
+    });
   /** Price of all that a lane was charged, and how many calls that were. */
   const charged = (house: SmallHouse, { signer }: Paid) => {
     const { cumulative, seq } = house.gateway().lanes.lane(KEYS.user.address, signer.address);
@@ -191,7 +197,7 @@ describe('failover between gateways', function () {
         return reader.functionVersion(name);
       },
     };
-    const caller = createFailoverCaller({ gateways: [a, b], chain });
+    const caller = createFailoverCaller({ gateways: [a, b], trust: first.trust, chain });
     await caller.invoke({ function: echo });
     isUp = false;
     const call = caller.invoke({ function: echo, idempotencyKey: 'unsure' });
@@ -241,9 +247,10 @@ describe('failover between gateways', function () {
     const b = await lane(second);
     const stranger = await first.openLane(KEYS.publisher);
     const told: Failover[] = [];
-    const caller = callerOf([at(NOBODY, b.signer), at(first.url(), stranger), b], told);
+    const caller = callerOf([at(NOBODY, b.signer), at(first, stranger), b], told);
     const elsewhere = createFailoverCaller({
       gateways: [b],
+      trust: first.trust,
       chain: { ...reader, chainId: 1 },
     });
 
@@ -253,13 +260,13 @@ describe('failover between gateways', function () {
     assert.deepEqual(
       reply.failovers.map(({ gateway, code, mayBeCharged }) => [gateway, code, mayBeCharged]),
       [
-        [NOBODY, 'GATEWAY_UNREACHABLE', false],
+        [NOBODY.url(), 'GATEWAY_UNREACHABLE', false],
         [first.url(), 'LANE_UNKNOWN', false],
       ],
     );
     assert.deepEqual(told, reply.failovers);
     await assert.rejects(elsewhere.invoke({ function: echo }), (error: Error) => {
-      assert.match(error.message, /CHAIN_MISMATCH/);
+      assert.match(error.message, /DEPLOYMENT_MISMATCH/);
       return true;
     });
   });
@@ -272,7 +279,7 @@ describe('failover between gateways', function () {
     let sent = 0;
     function dropping(paid: GatewayOptions): GatewayOptions {
       return {
-        url: paid.url,
+        ...paid,
         lane: async (connection) => {
           const options = await paid.lane(connection);
           const { session } = options;

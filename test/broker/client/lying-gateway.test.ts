@@ -1,7 +1,6 @@
 // What a gateway that lies can get a client to sign: a real one, of which a test changes what it says on the way.
 import assert from 'node:assert/strict';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
-import { connect } from '../../../broker/client/connection.ts';
 import { createCaller, STEP_UNITS } from '../../../broker/client/invoke.ts';
 import { createLaneMemory, type LaneMemory } from '../../../broker/client/lane.ts';
 import { createSession } from '../../../broker/client/session.ts';
@@ -29,7 +28,7 @@ describe('a client of a gateway that lies', function () {
 
   const callerOf = async (memory: LaneMemory, key?: Key) => {
     const lane = key ?? (await house.openLane(KEYS.user));
-    const connection = await connect(house.url(), {
+    const connection = await house.connect({
       fetch: async (input, init) => {
         const request = new Request(input, init);
         const { pathname, search } = new URL(request.url);
@@ -41,7 +40,7 @@ describe('a client of a gateway that lies', function () {
       key: lane.privateKey,
       lane: { payer: KEYS.user.address, signer: lane.address },
     });
-    const chain = createChainReader(connection.document);
+    const chain = createChainReader(connection.chain);
     return { caller: createCaller({ session, memory, chain }), lane };
   };
   const noReceipts: Lie = (path) =>

@@ -10,12 +10,12 @@ import { createSession } from '../../../broker/client/session.ts';
 import { signInMessage } from '../../../broker/client/sign-in.ts';
 import { createKey } from '../../../contracts/keystore.ts';
 import type { Address } from '../../../contracts/libraries/keccak.ts';
+import { type HardhatChain, startHardhatChain } from '../../contracts/hardhat-chain.ts';
 
 const at = (byte: string): Address => `0x${byte.repeat(20)}`;
 const DOCUMENT = {
   gateway: at('9a'),
   chainId: 31337,
-  rpcUrl: 'http://127.0.0.1:8545',
   contracts: {
     registry: at('01'),
     identity: at('02'),
@@ -67,7 +67,9 @@ describe('sign-in message', () => {
   });
 });
 
-describe('session', () => {
+describe('session', function () {
+  this.timeout(30_000);
+  let chain: HardhatChain;
   let server: Server;
   let origin: string;
   let signIns: number;
@@ -76,7 +78,8 @@ describe('session', () => {
 
   /** The gateway's wire, as far as tokens go. */
   async function answer(request: IncomingMessage): Promise<[status: number, body: object]> {
-    if (request.url === '/.well-known/defaas') return [200, DOCUMENT];
+    if (request.url === '/.well-known/defaas')
+      return [200, { ...DOCUMENT, contracts: chain.contracts }];
     if (request.url === '/oauth/nonce') return [200, { nonce: '0123456789abcdef' }];
     if (request.url === '/oauth/token') {
       const form = new URLSearchParams(await text(request));
@@ -94,6 +97,10 @@ describe('session', () => {
       : [401, { code: 'TOKEN_INVALID', detail: 'sign in' }];
   }
 
+  before(async () => {
+    chain = await startHardhatChain();
+  });
+  after(() => chain?.close());
   beforeEach(async () => {
     signIns = 0;
     valid = new Set();
@@ -109,7 +116,7 @@ describe('session', () => {
   afterEach(() => new Promise((done) => server.close(done)));
 
   it('signs in once for requests that go out together', async () => {
-    const connection = await connect(origin);
+    const connection = await connect(origin, { trust: chain.trust, gateway: at('9a') });
     const session = await createSession({ connection, key: createKey().privateKey });
 
     const replies = await Promise.all([1, 2, 3].map((n) => session.request(`/x/${n}`)));
@@ -122,7 +129,7 @@ describe('session', () => {
   });
 
   it('uses a token of before, and signs in again when it is refused', async () => {
-    const connection = await connect(origin);
+    const connection = await connect(origin, { trust: chain.trust, gateway: at('9a') });
     const kept: string[] = [];
     const session = await createSession({
       connection,
@@ -139,7 +146,7 @@ describe('session', () => {
   });
 
   it('renews a token that is about to end before it is used', async () => {
-    const connection = await connect(origin);
+    const connection = await connect(origin, { trust: chain.trust, gateway: at('9a') });
     const session = await createSession({
       connection,
       key: createKey().privateKey,
@@ -152,7 +159,7 @@ describe('session', () => {
   });
 
   it('gives up after one renewal', async () => {
-    const connection = await connect(origin);
+    const connection = await connect(origin, { trust: chain.trust, gateway: at('9a') });
     const session = await createSession({ connection, key: createKey().privateKey });
     valid.add = () => valid;
 

@@ -72,7 +72,12 @@ describe('a deploy under kill -9', function () {
   }
 
   async function session(key: Key): Promise<Session> {
-    return createSession({ connection: await connect(url), key: key.privateKey });
+    const { trust } = chain;
+    const gateway = KEYS.gateway.address;
+    return createSession({
+      connection: await connect(url, { trust, gateway }),
+      key: key.privateKey,
+    });
   }
 
   /** Its deployments, once all are in this state. */

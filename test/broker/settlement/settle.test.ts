@@ -10,7 +10,6 @@ import {
 } from 'ethers';
 import { fetchBlock } from '../../../broker/client/artifacts.ts';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
-import { connect } from '../../../broker/client/connection.ts';
 import type { DefaasClientError } from '../../../broker/client/errors.ts';
 import { createCaller } from '../../../broker/client/invoke.ts';
 import { createLaneMemory } from '../../../broker/client/lane.ts';
@@ -118,13 +117,13 @@ describe('settlement', function () {
   it('takes no voucher from a contract wallet, whose word may change, and says that a session key can sign', async () => {
     const owner = testKey(40);
     const { address } = await openWallet(owner);
-    const connection = await connect(house.url());
+    const connection = await house.connect();
     const session = await createSession({
       connection,
       key: new OwnerOf(owner, address),
       lane: { payer: address, signer: address },
     });
-    const chain = createChainReader(connection.document);
+    const chain = createChainReader(connection.chain);
     const caller = createCaller({ session, memory: createLaneMemory(), mode: 'prepaid', chain });
 
     await assert.rejects(caller.invoke({ function: name }), (error: DefaasClientError) => {

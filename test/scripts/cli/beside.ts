@@ -19,6 +19,8 @@ export function createCommandLine(house: SmallHouse): CommandLine {
   for (const [role, key] of Object.entries(KEYS)) {
     writeFileSync(join(home, 'keys', `${role}.json`), JSON.stringify(key), { mode: 0o600 });
   }
+  const deployments = { chainId: house.trust.chainId, sets: house.trust.sets };
+  writeFileSync(join(home, 'deployment.json'), JSON.stringify(deployments));
   const before = process.env.DEFAAS_HOME;
   process.env.DEFAAS_HOME = home;
   return {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -37,6 +37,25 @@ function defaas(words: readonly string[], env: Record<string, string> = {}): Pro
       done({ code, stdout, stderr });
     });
   });
+}
+
+const at = (digit: string) => `0x${digit.repeat(40)}`;
+
+function userKey(): void {
+  mkdirSync(join(folder, 'home/keys'), { recursive: true });
+  const key = { address: at('1'), privateKey: `0x${'22'.repeat(32)}` };
+  writeFileSync(join(folder, 'home/keys/user.json'), JSON.stringify(key));
+}
+
+async function listen(answer: RequestListener) {
+  const server = createServer(answer);
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const { port } = server.address() as AddressInfo; // it listens on TCP
+  const close = () => {
+    server.closeAllConnections();
+    return new Promise((done) => server.close(done));
+  };
+  return { url: `http://127.0.0.1:${port}`, close };
 }
 
 function upFile(up: object): void {
@@ -118,20 +137,45 @@ describe('defaas', () => {
   });
 
   it('names a gateway that does not answer, and one that is none', async () => {
-    mkdirSync(join(folder, 'home/keys'), { recursive: true });
-    const key = { address: `0x${'11'.repeat(20)}`, privateKey: `0x${'22'.repeat(32)}` };
-    writeFileSync(join(folder, 'home/keys/user.json'), JSON.stringify(key));
-    const other = createServer((_, reply) => reply.end('hello'));
-    await new Promise<void>((done) => other.listen(0, '127.0.0.1', done));
-    const { port } = other.address() as AddressInfo;
+    userKey();
+    const rpc = await listen((_, reply) => reply.end('{"jsonrpc":"2.0","id":1,"result":"0x7a69"}'));
+    const other = await listen((_, reply) => reply.end('hello'));
+    const set = { id: 'x', contracts: {}, fromBlock: 0, token: at('6'), status: 'current' };
+    const contracts = ['registry', 'identity', 'billing', 'disputes', 'beacon'].map(
+      (name, i) => [name, at(`${i}`)] as const,
+    );
+    const sets = [{ ...set, contracts: Object.fromEntries(contracts) }];
+    const file = join(folder, 'home/deployment.json');
+    writeFileSync(file, JSON.stringify({ chainId: 31337, sets }));
+    const words = ['balance', '--rpc', rpc.url];
 
-    const foreign = await defaas(['balance', '--gateway', `http://127.0.0.1:${port}`]);
-    await new Promise((done) => other.close(done));
-    const closed = await defaas(['balance'], { DEFAAS_GATEWAY: `http://127.0.0.1:${port}` });
+    const foreign = await defaas([...words, '--gateway', other.url]);
+    await other.close();
+    const closed = await defaas(words, { DEFAAS_GATEWAY: other.url });
+    await rpc.close();
 
     assert.match(closed.stderr, /^GATEWAY_UNREACHABLE: [^\n]*ECONNREFUSED[^\n]*\n$/);
     assert.match(foreign.stderr, /^GATEWAY_PROTOCOL: [^\n]+\n$/);
     assert.deepEqual([closed.code, foreign.code], [1, 1]);
+  });
+
+  it('wants an RPC of the user’s own, and to be told which contracts to believe', async () => {
+    userKey();
+    const rpc = await listen((_, reply) => reply.end('{"jsonrpc":"2.0","id":1,"result":"0x2105"}'));
+    const env = { DEFAAS_GATEWAY: 'http://127.0.0.1:1' };
+    writeFileSync(join(folder, 'bad.json'), '{"chainId":8453,"sets":[]}');
+
+    const [noRpc, noFile, bad] = await Promise.all([
+      defaas(['deposit', '1'], env),
+      defaas(['deposit', '1', '--rpc', rpc.url], env),
+      defaas(['deposit', '1', '--rpc', rpc.url, '--deployment', 'bad.json'], env),
+    ]);
+    await rpc.close();
+
+    assert.match(noRpc.stderr, /^RPC_REQUIRED: [^\n]+--rpc[^\n]+\n$/);
+    assert.match(noFile.stderr, /^DEPLOYMENT_MISSING: [^\n]+chain 8453[^\n]+--deployment\n$/);
+    assert.match(bad.stderr, /^DEPLOYMENT_INVALID: [^\n]+bad\.json[^\n]+\n$/);
+    assert.deepEqual([noRpc.code, noFile.code, bad.code], [1, 1, 1]);
   });
 
   it('looks at everything with doctor, and reports the first thing that is wrong', async () => {

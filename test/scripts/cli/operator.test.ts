@@ -131,11 +131,13 @@ describe('defaas bond, unbond, leave, fee', function () {
   it('refuses another account than the gateway’s, and a missing key', async () => {
     const file = join(cli.home, 'keys', 'gateway.json');
     writeFileSync(file, JSON.stringify(KEYS.user));
+    // The gateway is a stranger's then, and this is its URL.
+    const flags = { ...cli.flags(), yes: true };
     for (const run of [
-      () => bond(cli.flags(), '1', {}),
-      () => unbond(cli.flags(), '1', {}),
-      () => leave(cli.flags(), {}),
-      () => fee(cli.flags(), '1', {}),
+      () => bond(flags, '1', {}),
+      () => unbond(flags, '1', {}),
+      () => leave(flags, {}),
+      () => fee(flags, '1', {}),
     ]) {
       await assert.rejects(run(), { code: 'OPERATOR_ONLY' });
     }

@@ -1,0 +1,79 @@
+// What a user is asked once, on a terminal or by `--yes`, and what is remembered of the answer.
+import { statSync } from 'node:fs';
+import { createInterface } from 'node:readline/promises';
+import { CliError } from './cli-error.ts';
+import { type Home, type HouseFlags, userFolder } from './house.ts';
+import { type Confirmed, openConfirmed } from './store.ts';
+
+export interface Question {
+  /** Under what the answer is remembered; it holds all that the answer is about. */
+  readonly what: string;
+  /** What is to be believed, as one line for a person. */
+  readonly says: string;
+}
+
+/**
+ * Goes on once the user has confirmed it, now or before.
+ * @throws CliError DEPLOYMENT_UNCONFIRMED the answer is no, or there is neither a terminal nor `--yes`
+ */
+export async function confirmOnce(
+  flags: Pick<HouseFlags, 'yes'>,
+  confirmed: Confirmed,
+  { what, says }: Question,
+): Promise<void> {
+  if (confirmed.get(what) !== undefined) return;
+  if (!flags.yes && !(await ask(says))) {
+    throw new CliError(
+      'DEPLOYMENT_UNCONFIRMED',
+      `${says}: nobody has confirmed it, nothing was signed or sent, look at it and run the command again with --yes`,
+    );
+  }
+  confirmed.put(what, new Date().toISOString());
+}
+
+/** No, where nobody can be asked. */
+async function ask(says: string): Promise<boolean> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return false;
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return /^y(es)?$/i.test((await lines.question(`${says}\nIs that right? [y/N] `)).trim());
+  } finally {
+    lines.close();
+  }
+}
+
+/**
+ * A home holds keys, and says which contracts to believe. One that lies above the folder where the command was typed, or that somebody
+ * else owns or can write to, is confirmed first; the answer is kept in the user's own folder.
+ * @throws CliError DEPLOYMENT_UNCONFIRMED
+ */
+export async function confirmHome(
+  flags: Pick<HouseFlags, 'yes'>,
+  { path, how }: Home,
+): Promise<void> {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (how === 'named' || !found) return;
+  const foreign = foreignness(found);
+  if (how !== 'found' && foreign === undefined) return;
+  const confirmed = openConfirmed(userFolder());
+  try {
+    const where =
+      how === 'found' ? `found from ${process.env.INIT_CWD ?? process.cwd()} upward` : '';
+    const why = [where, foreign].filter(Boolean).join(', ');
+    await confirmOnce(flags, confirmed, {
+      // Another folder that is put in its place later is another one.
+      what: `home ${path} ${found.dev}:${found.ino}:${found.uid}`,
+      says: `keys and contracts are taken from ${path} (${why}; DEFAAS_HOME names another)`,
+    });
+  } finally {
+    confirmed.close();
+  }
+}
+
+/** Windows has no owners and modes of this kind. */
+function foreignness({ uid, mode }: { uid: number; mode: number }): string | undefined {
+  const own = process.getuid?.();
+  if (own === undefined) return undefined;
+  if (uid !== own) return `owned by user ${uid}, not by ${own}`;
+  return (mode & 0o002) === 0 ? undefined : 'everybody may write to it';
+}
