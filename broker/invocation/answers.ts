@@ -69,23 +69,31 @@ export function createAnswers(options: AnswersOptions): Answers {
   let fileBytes = 0;
   for (const name of readdirSync(dir)) fileBytes += statSync(join(dir, name)).size;
 
+  const sizeOf = (file: string): number =>
+    statSync(join(dir, file), { throwIfNoEntry: false })?.size ?? 0;
   const expire = async (): Promise<void> => {
     for (const file of await ledger.expireAnswers(nowMs() - KEPT_MS)) {
-      const path = join(dir, file);
-      fileBytes -= statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-      await rm(path, { force: true });
+      fileBytes -= sizeOf(file);
+      await rm(join(dir, file), { force: true });
     }
   };
   const timer = setInterval(() => void expire().catch(options.onFailed), EXPIRE_EVERY_MS).unref();
 
   const writeFile = async (file: string, body: Uint8Array): Promise<void> => {
-    fileBytes += body.length;
-    const handle = await open(join(dir, file), 'w', 0o600);
+    // Counted before the first await, so that bodies at once share the room. An older answer of the same key makes way.
+    fileBytes += body.length - sizeOf(file);
     try {
-      await handle.writeFile(body);
-      await handle.sync();
-    } finally {
-      await handle.close();
+      const handle = await open(join(dir, file), 'w', 0o600);
+      try {
+        await handle.writeFile(body);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      fileBytes -= body.length;
+      await rm(join(dir, file), { force: true });
+      throw error;
     }
   };
   const answerOf = async (stored: StoredAnswer): Promise<Answer> => {

@@ -307,6 +307,22 @@ describe('service accounts', function () {
     assert.deepEqual(await codeOf(ofSigned), [404, 'LANE_UNKNOWN']);
   });
 
+  it('are 100 of one payer at most, also where many are registered at once', async () => {
+    const jwk = await crypto.subtle.exportKey('jwk', keys.publicKey);
+    const body = JSON.stringify({ jwk, lane: { signer: lane.address } });
+    const ids = Array.from({ length: 104 }, (_, number) => `many-${number}`);
+
+    const replies = await Promise.all(
+      ids.map((id) => payer.send(`/oauth/clients/${id}`, { method: 'PUT', body })),
+    );
+    const { clients } = await (await payer.request('/oauth/clients')).json();
+    const ofNow = ids.filter((_, index) => replies[index]?.status === 201);
+    for (const id of ofNow) await payer.request(`/oauth/clients/${id}`, { method: 'DELETE' });
+
+    assert.equal(clients.length, 100);
+    assert.equal(replies.filter(({ status }) => status === 400).length, 104 - ofNow.length);
+  });
+
   it('find in the metadata what the gateway takes (RFC 8414), by its own name only', async () => {
     const metadata = await (
       await fetch(`${house.url()}/.well-known/oauth-authorization-server`)
