@@ -80,8 +80,11 @@ export const ERRORS = {
   ),
   NOTHING_TO_WITHDRAW: entry(0, 'There is nothing to withdraw', 'see defaas balance'),
   STILL_UNBONDING: entry(0, 'The bond is still at stake', 'run defaas leave when it is over'),
-  GATEWAY_UNBONDED: entry(0, 'The gateway has no standing on the chain', 'run defaas bond'),
   FEE_TOO_HIGH: entry(0, 'The fee is above what Billing allows', 'name a lower one'),
+  NOTHING_DUE: entry(0, 'No gateway owes the account anything', 'see defaas payouts'),
+  NOTHING_TO_COLLECT: entry(0, 'No voucher brings the account anything now', 'see defaas payouts'),
+  GATEWAY_UNKNOWN: entry(0, 'The account is no gateway on the chain', 'check its address'),
+  NOTHING_TO_BAR: entry(0, 'The gateway runs nothing of the account', 'see defaas list'),
   RECEIPT_INVALID: entry(
     0,
     'A receipt is not what it must be',

@@ -51,6 +51,8 @@ export interface Chain {
   isAllowed(functionVersion: Hex, subject: Address, scopes: number): Promise<boolean>;
   /** A view function of a contract at the newest block. @throws ChainError CHAIN_REVERTED, CHAIN_UNREACHABLE */
   read(contract: ContractName, method: string, args: readonly unknown[]): Promise<Result>;
+  /** The data of a call, as a multicall takes it. */
+  encode(contract: ContractName, method: string, args: readonly unknown[]): Hex;
   /** Sends transactions from this account. One writer per account: its nonces are given out in one place. */
   connect(key: Pick<Key, 'privateKey'>): ChainWriter;
   close(): void;
@@ -422,6 +424,7 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
       return allowed === true;
     },
     read,
+    encode: abi.encode,
     connect,
     close: () => {
       follower.close();

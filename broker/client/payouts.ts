@@ -31,6 +31,7 @@ export interface PayeeBatch {
   readonly batch: number | undefined;
   readonly units: bigint;
   readonly cumulativeUnits: bigint;
+  readonly signature: Hex;
 }
 
 export interface PayeeStatement {
@@ -65,13 +66,14 @@ export async function fetchPayouts(
       signature: readHex(voucher.signature, 65, 'signature'),
     },
     batches: readArray(said.batches, 'batches').map((one) => {
-      const { n, state, batch, units, cumulativeUnits } = readObject(one, 'a batch');
+      const { n, state, batch, units, cumulativeUnits, signature } = readObject(one, 'a batch');
       return {
         n: readCount(n, 'n'),
         state: readText(state, 'state'),
         batch: batch === null ? undefined : readCount(batch, 'batch'),
         units: readUnits(units, 'units'),
         cumulativeUnits: readUnits(cumulativeUnits, 'cumulativeUnits'),
+        signature: readHex(signature, 65, 'signature'),
       };
     }),
     next: said.next === null ? undefined : readCount(said.next, 'next'),

@@ -58,10 +58,7 @@ async function statement(
   });
   const batches = await gateway.ledger.payouts({ payee, ...page, isOwed: false });
   const due = view.due(gateway.address, payee);
-  const float = view.line(gateway.address, payee)?.allotted ?? 0n;
   const voucher = newest && voucherOf(gateway, newest);
-  const openUnits =
-    voucher && voucher.cumulative > due.credited ? voucher.cumulative - due.credited : 0n;
   return {
     gateway: gateway.address,
     payee,
@@ -69,10 +66,7 @@ async function statement(
     withdrawnUnits: `${due.withdrawn}`,
     /** Of what is credited: what came from the float and no batch has paid back yet. */
     advancedUnits: `${due.advanced}`,
-    claimableUnits: `${due.credited - due.withdrawn}`,
-    floatUnits: `${float}`,
-    /** What the voucher brings now, whatever the gateway does. */
-    guaranteedUnits: `${openUnits < float ? openUnits : float}`,
+    floatUnits: `${view.line(gateway.address, payee)?.allotted ?? 0n}`,
     voucher: voucher
       ? {
           cumulativeUnits: `${voucher.cumulative}`,
@@ -80,12 +74,15 @@ async function statement(
           signature: voucher.signature,
         }
       : null,
-    batches: batches.map(batchDocument),
+    batches: batches.map((payout) => batchDocument(gateway, payout)),
     next: batches.length === page.limit ? (batches.at(-1)?.n ?? null) : null,
   };
 }
 
-function batchDocument({ n, state, batch, tx, units, cumulative }: ListedPayout) {
+/** Earlier vouchers too: a float that is too small for the newest may cover one of them. */
+function batchDocument(gateway: Gateway, payout: ListedPayout) {
+  const { n, state, batch, tx, units } = payout;
+  const { cumulative, key, signature } = voucherOf(gateway, payout);
   return {
     n,
     /** `prepared`: signed, and on its way to the chain. */
@@ -94,5 +91,7 @@ function batchDocument({ n, state, batch, tx, units, cumulative }: ListedPayout)
     tx: tx ?? null,
     units: `${units}`,
     cumulativeUnits: `${cumulative}`,
+    key,
+    signature,
   };
 }

@@ -243,6 +243,23 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     async () => (await import('./settle.ts')).settle,
   );
   add(
+    'payouts',
+    'what gateways owe the account; --send has it sent to its wallet',
+    async () => (await import('./payouts.ts')).payouts,
+  )
+    .option('--send', 'send what is credited to the wallet of the account')
+    .option('--bar <gateway>', 'bar what that gateway runs of the functions of the account')
+    .option(...DRY_RUN)
+    .addHelpText('after', example('payouts --send --account publisher'));
+  add(
+    'collect',
+    'have what a gateway signed for and no batch paid credited from its float',
+    async () => (await import('./payouts.ts')).collect,
+  )
+    .option('--send', 'send it to the wallet of the account too')
+    .option(...DRY_RUN)
+    .addHelpText('after', example('collect --send --account publisher'));
+  add(
     'bond <tokens>',
     'add tokens of the wallet to the bond of the gateway (operator)',
     async () => (await import('./bond.ts')).bond,

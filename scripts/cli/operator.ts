@@ -5,9 +5,9 @@ import type { Sent } from '../../contracts/chain/account.ts';
 import type { Chain, GatewayStanding } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Account } from './account.ts';
-import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
-import { type Flags, type OpenOptions, openGateway } from './context.ts';
+import type { Flags, OpenOptions } from './context.ts';
+import { openOwnChain } from './own-chain.ts';
 import { parseTokens, parseUnits } from './units.ts';
 
 /** The role whose key is the gateway's account. */
@@ -32,35 +32,26 @@ export interface Operator extends Actor {
 }
 
 /**
- * Opens the chain with the operator's key, whatever account is active.
- * @throws CliError KEY_MISSING, OPERATOR_ONLY the key here is not that of the gateway in use;
- * ChainError CHAIN_...
+ * Opens the chain with the operator's key, whatever account is active. No gateway is asked: an
+ * operator whose gateway is down for good leaves by the same commands.
+ * @throws CliError KEY_MISSING, OPERATOR_ONLY the key here is of no gateway; ChainError CHAIN_...
  */
 export async function openOperator(
   flags: Flags,
   { dryRun = false }: ActOptions,
   { allowRevoked = false }: Pick<OpenOptions, 'allowRevoked'> = {},
 ): Promise<Operator> {
-  const opened = await openGateway(flags, { role: OPERATOR, allowRevoked });
-  const { account, house, connection } = opened;
-  const { gateway } = connection.document;
-  try {
-    if (account.address !== gateway) {
-      throw new CliError(
-        'OPERATOR_ONLY',
-        `${account.address} is not the account of gateway ${gateway}, on ${connection.origin}, run this where the gateway's key is`,
-      );
-    }
-    const chain = await openChain(opened);
-    const close = () => {
-      chain.close();
-      opened.close();
-    };
+  const options = { role: OPERATOR, allowRevoked };
+  const { account, chain, house, close } = await openOwnChain(flags, options);
+  const gateway = account.address;
+  if (chain.view.gateway(gateway) !== undefined) {
     return { chain, account, gateway, home: house.home, dryRun, close };
-  } catch (error) {
-    opened.close();
-    throw error;
   }
+  close();
+  throw new CliError(
+    'OPERATOR_ONLY',
+    `${gateway} is no gateway on the chain, run this where the gateway's key is`,
+  );
 }
 
 /**
@@ -83,17 +74,14 @@ export async function act(
   return sent;
 }
 
-/** The gateway's bond and terms as the view has them now. @throws CliError GATEWAY_UNBONDED */
+/** The gateway's bond and terms as the view has them now. */
 export function standingOf({
   chain,
   gateway,
 }: Pick<Operator, 'chain' | 'gateway'>): GatewayStanding {
   const standing = chain.view.gateway(gateway);
   if (standing !== undefined) return standing;
-  throw new CliError(
-    'GATEWAY_UNBONDED',
-    `the chain knows neither a bond nor a registration of gateway ${gateway}, run defaas bond`,
-  );
+  throw new Error(`${gateway} is no gateway on the chain`);
 }
 
 /** What stands for new lanes: the bond less what is on its way out. */

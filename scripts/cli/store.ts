@@ -3,6 +3,7 @@ import { chmodSync, closeSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { LaneMemory, LaneRecord } from '../../broker/client/lane.ts';
+import type { PayoutVoucher } from '../../broker/client/payouts.ts';
 import type { ReceiptDocument } from '../../broker/client/receipts.ts';
 import type { Token } from '../../broker/client/sign-in.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
@@ -10,6 +11,8 @@ import { CliError } from './cli-error.ts';
 
 /** How long one call waits for another's write, ms. */
 const BUSY_TIMEOUT_MS = 10_000;
+/** Vouchers of a gateway that are kept. */
+const KEPT_PAYOUTS = 100;
 
 // Money is decimal text: it does not fit SQLite's 64 bits. `house` tells apart chains, contracts and gateways.
 const SCHEMA = `
@@ -25,6 +28,10 @@ const SCHEMA = `
   CREATE TABLE IF NOT EXISTS receipts (
     house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL,
     PRIMARY KEY (house, payer, signer, seq)
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS payouts (
+    house TEXT NOT NULL, payee TEXT NOT NULL, cumulative TEXT NOT NULL, signature TEXT NOT NULL,
+    PRIMARY KEY (house, payee, cumulative)
   ) STRICT;
   CREATE TABLE IF NOT EXISTS confirmed (what TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 `;
@@ -46,6 +53,10 @@ export interface Store {
   putReceipt(document: ReceiptDocument): void;
   /** Receipts of a lane, seq -> id. */
   receipts(lane: StoredLane): ReadonlyMap<number, Hex>;
+  /** Keeps what the gateway signed for a payee; of many the highest. */
+  putPayouts(payee: Address, vouchers: readonly PayoutVoucher[]): void;
+  /** Highest first. */
+  payouts(payee: Address): readonly PayoutVoucher[];
   close(): void;
 }
 
@@ -108,8 +119,35 @@ export function openStore(home: string, house: string): Store {
           .all(house, payer, signer)
           .map((row) => [Number(row.seq), asAddress(row.id)]),
       ),
+    putPayouts: (payee, vouchers) => {
+      const put = statement(
+        'INSERT INTO payouts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET signature = excluded.signature',
+      );
+      for (const { cumulativeUnits, signature } of vouchers) {
+        put.run(house, payee, `${cumulativeUnits}`, signature);
+      }
+      const drop = statement(
+        'DELETE FROM payouts WHERE house = ? AND payee = ? AND cumulative = ?',
+      );
+      for (const { cumulativeUnits } of payoutsOf(database, house, payee).slice(KEPT_PAYOUTS)) {
+        drop.run(house, payee, `${cumulativeUnits}`);
+      }
+    },
+    payouts: (payee) => payoutsOf(database, house, payee),
     close: () => database.close(),
   };
+}
+
+/** Highest first: numbers of that length SQLite would not compare. */
+function payoutsOf(database: DatabaseSync, house: string, payee: Address): PayoutVoucher[] {
+  return database
+    .prepare('SELECT cumulative, signature FROM payouts WHERE house = ? AND payee = ?')
+    .all(house, payee)
+    .map((row) => ({
+      cumulativeUnits: BigInt(String(row.cumulative)),
+      signature: asAddress(row.signature),
+    }))
+    .sort((a, b) => (a.cumulativeUnits < b.cumulativeUnits ? 1 : -1));
 }
 
 /** What a user has said yes to, and what was seen once and must stay as it is. Kept for the folder, whatever the gateway. */
