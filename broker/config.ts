@@ -99,6 +99,10 @@ export interface Config {
   readonly settlementWorthFactor: number;
   /** What 1e18 wei of the chain's own coin are worth, base units of the token; 0 = gas costs nothing. */
   readonly nativePriceUnits: bigint;
+  /** The most that is set aside for payees, of the gateway's free money, all together, base units. */
+  readonly floatMaxUnits: bigint;
+  /** For a payee that a cycle brings less, nothing is set aside, base units. */
+  readonly floatLeastUnits: bigint;
 }
 
 /**
@@ -183,6 +187,8 @@ export function readConfig(
     settlementMaxBytes: optional('DEFAAS_SETTLEMENT_MAX_BYTES', 2048),
     settlementWorthFactor: whole('DEFAAS_SETTLEMENT_WORTH_FACTOR', 100, 1),
     nativePriceUnits: BigInt(whole('DEFAAS_CHAIN_NATIVE_PRICE_UNITS', 0)),
+    floatMaxUnits: BigInt(whole('DEFAAS_FLOAT_MAX_UNITS', 100_000_000)),
+    floatLeastUnits: BigInt(whole('DEFAAS_FLOAT_LEAST_UNITS', 10_000)),
   };
   if (faults.length > 0) {
     throw new DefaasError('CONFIG_INVALID', `${faults.join('; ')}, see .env.example`);

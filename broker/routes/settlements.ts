@@ -4,6 +4,7 @@ import { cidOf } from '../../contracts/libraries/names.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import { startCycle } from '../settlement/cycle.ts';
+import { startFloats } from '../settlement/floats.ts';
 import { signedIn } from './bearer.ts';
 
 /** Codec of a batch's root block: dag-cbor (contracts.md 5.5). */
@@ -14,7 +15,11 @@ export async function settlementRoutes(
   { gateway }: { readonly gateway: Gateway },
 ): Promise<void> {
   const cycle = startCycle(gateway);
-  server.addHook('onClose', async () => cycle.close());
+  const floats = startFloats(gateway);
+  server.addHook('onClose', async () => {
+    cycle.close();
+    floats.close();
+  });
 
   server.post('/settlements', async (request) => {
     const { signedBy } = await signedIn(gateway, request);

@@ -3,6 +3,7 @@
 import { setTimeout } from 'node:timers/promises';
 import type { Connection } from '../../broker/client/connection.ts';
 import { putVoucher, signVoucher } from '../../broker/client/lane.ts';
+import type { ChainWriter } from '../../contracts/chain/writer.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import { type Account, readAccount, readLaneKey } from '../cli/account.ts';
 import { openChain, openReader } from '../cli/chain.ts';
@@ -14,6 +15,8 @@ import { register } from '../cli/register.ts';
 
 /** Ten times the least bond, base units (6 decimals). */
 const BOND_UNITS = 10_000_000_000n;
+/** What the gateway may set aside for payees, base units. */
+const FLOATS_UNITS = 20_000_000n;
 /** Bits: 1 gateway, 2 provider; both for the one account of the local house. */
 const GATEWAY_AND_PROVIDER = 3;
 /** What the publisher of `hello` sets aside for its callers, whole tokens: five million calls. */
@@ -89,9 +92,18 @@ async function armGateway(chain: Chain, account: Account, home: string): Promise
     await writer.mintMock(missing);
     await chain.synced(await writer.bond(account.address, missing));
   }
+  const hasFloats =
+    chain.view.free(account.address) > 0n || chain.view.lines(account.address).length > 0;
+  if (!hasFloats) await chain.synced(await setFloatsAside(writer));
   if (chain.view.gateway(account.address)?.settler !== settler.address) {
     await chain.synced(await writer.setSettler(settler.address));
   }
+}
+
+/** Free money, of which the gateway sets one cycle's worth aside for each payee. */
+async function setFloatsAside(writer: ChainWriter): Promise<number> {
+  await writer.mintMock(FLOATS_UNITS);
+  return writer.approveAndDeposit(FLOATS_UNITS);
 }
 
 /** On all clouds; it is enough that one takes it. */
