@@ -72,6 +72,8 @@ export interface Finding {
   readonly lane?: { readonly payer: Address; readonly signer: Address };
   readonly seq?: number;
   readonly units: bigint;
+  /** Who is paid too little or too much. */
+  readonly payee?: Address;
   /** One line for people. */
   readonly message: string;
 }
@@ -185,7 +187,7 @@ interface Fault {
   readonly message: string;
 }
 
-type Place = Pick<Finding, 'lane' | 'seq'>;
+type Place = Pick<Finding, 'lane' | 'seq' | 'payee'>;
 
 async function auditBatch(run: Run, settled: SettledBatch): Promise<void> {
   const claims = claimsOf(run, settled);
@@ -561,8 +563,8 @@ function checkPayouts(
     if (got === due) continue;
     const message = `paid ${got} to ${payee}, by the receipts ${due}`;
     // What one payee has too much is what another lacks, or the gateway's own fee: it is counted once, where it lacks.
-    if (got < due) report({ code: 'PAYOUT_SHORT', units: due - got, message });
-    else report({ code: 'PAYOUT_OVER', units: 0n, message });
+    if (got < due) report({ code: 'PAYOUT_SHORT', units: due - got, message }, { payee });
+    else report({ code: 'PAYOUT_OVER', units: 0n, message }, { payee });
   }
 }
 

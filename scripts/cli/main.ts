@@ -248,6 +248,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     async () => (await import('./payouts.ts')).payouts,
   )
     .option('--send', 'send what is credited to the wallet of the account')
+    .option('--audit', 'sum up the receipts of all batches, too')
     .option('--bar <gateway>', 'bar what that gateway runs of the functions of the account')
     .option(...DRY_RUN)
     .addHelpText('after', example('payouts --send --account publisher'));

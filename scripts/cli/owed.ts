@@ -1,5 +1,6 @@
 // What each gateway owes the account: the chain's sums, the gateway's newest signed voucher, and
 // which of its vouchers the float covers.
+import { fetchBlock } from '../../broker/client/artifacts.ts';
 import { connect } from '../../broker/client/connection.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
 import {
@@ -8,6 +9,8 @@ import {
   type PayoutVoucher,
   payoutSigner,
 } from '../../broker/client/payouts.ts';
+import { audit as replay } from '../../broker/settlement/audit.ts';
+import { shortfallsOf } from '../../broker/settlement/shortfalls.ts';
 import type { GatewayStanding } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Flags } from './context.ts';
@@ -36,6 +39,8 @@ export interface Owed {
   readonly voucher: { readonly cumulativeUnits: bigint; readonly isAccepted: boolean } | null;
   /** By the gateway's own statement: what its settled batches owe and have not credited. */
   readonly shortfallUnits: bigint;
+  /** By the receipts themselves: what the batches left the account without. Null: not audited. */
+  readonly auditedShortUnits: bigint | null;
   /** Whether the gateway answered now. */
   readonly answered: boolean;
   /** The highest voucher that `collect` would go through with now. */
@@ -45,7 +50,11 @@ export interface Owed {
 /**
  * Of the gateway that `--gateway` names, else of all on the chain that have to do with the account.
  */
-export async function owedBy(flags: Flags, own: OwnChain): Promise<readonly Owed[]> {
+export async function owedBy(
+  flags: Flags,
+  own: OwnChain,
+  { audit = false }: { readonly audit?: boolean } = {},
+): Promise<readonly Owed[]> {
   const { chain, account, house } = own;
   const used = await gatewayInUse(flags, own);
   const isNamed = flags.gateway !== undefined && used !== undefined;
@@ -59,7 +68,7 @@ export async function owedBy(flags: Flags, own: OwnChain): Promise<readonly Owed
   for (let i = 0; i < known.length; i += ASKED_AT_ONCE) {
     const asked = known.slice(i, i + ASKED_AT_ONCE).map(async (standing) => {
       const url = standing.address === used?.address ? house.gateway : standing.uri;
-      return describe(own, standing, await ask(own, standing.address, url));
+      return describe(own, standing, await ask(own, standing.address, url, audit));
     });
     found.push(...(await Promise.all(asked)));
   }
@@ -93,16 +102,30 @@ async function gatewayInUse(
   }
 }
 
+interface Said extends PayeeStatement {
+  readonly auditedShortUnits?: bigint;
+}
+
 /** Undefined when it does not answer, or is not the gateway that it should be. */
 async function ask(
-  { trust, account }: OwnChain,
+  { trust, account, chain }: OwnChain,
   gateway: Address,
   url: string,
-): Promise<PayeeStatement | undefined> {
+  isAudited: boolean,
+): Promise<Said | undefined> {
   try {
     const signal = AbortSignal.timeout(ASK_MS);
     const connection = await connect(url, { trust, gateway, allowRevoked: true, signal });
-    return await fetchPayouts(connection, account.address, { limit: PAGE });
+    const statement = await fetchPayouts(connection, account.address, { limit: PAGE });
+    if (!isAudited) return statement;
+    const { findings } = await replay({
+      view: chain.view,
+      domain: chain.domain,
+      getBlock: (cid) => fetchBlock(connection, cid),
+      gateway,
+    });
+    const short = shortfallsOf(findings).find(({ payee }) => payee === account.address);
+    return { ...statement, auditedShortUnits: short?.units ?? 0n };
   } catch (error) {
     if (isAway(error) || error instanceof DefaasClientError) return undefined;
     throw error;
@@ -117,7 +140,7 @@ function isAway(error: unknown): boolean {
 function describe(
   own: OwnChain,
   { address: gateway, uri }: GatewayStanding,
-  said: PayeeStatement | undefined,
+  said: Said | undefined,
 ): Owed {
   const { chain, account } = own;
   const payee = account.address;
@@ -143,6 +166,7 @@ function describe(
       ? { cumulativeUnits: newest.cumulativeUnits, isAccepted: isAccepted(newest) }
       : null,
     shortfallUnits: shortfall > 0n ? shortfall : 0n,
+    auditedShortUnits: said?.auditedShortUnits ?? null,
     answered: said !== undefined,
     best: vouchers.find((voucher) => {
       const open = voucher.cumulativeUnits - due.credited;

@@ -13,6 +13,8 @@ import { formatTokens } from './units.ts';
 
 export interface PayoutsOptions extends ActOptions {
   readonly send?: boolean;
+  /** Sums up the receipts of the batches, too. */
+  readonly audit?: boolean;
   /** Account of a gateway. */
   readonly bar?: string;
 }
@@ -37,7 +39,7 @@ export async function payouts(flags: Flags, options: PayoutsOptions): Promise<Ou
   const actor = { ...own, dryRun: options.dryRun ?? false };
   try {
     if (options.bar !== undefined) return await barGateway(actor, options.bar);
-    const owed = await owedBy(flags, own);
+    const owed = await owedBy(flags, own, options);
     if (!options.send) return listed(own, owed);
     const sent = await sendAll(actor, owed);
     if (sent.length === 0) {
@@ -170,6 +172,10 @@ function listed({ account }: OwnChain, owed: readonly Owed[]): Outcome {
     ...(rows.some(({ shortfallUnits }) => shortfallUnits > 0n)
       ? ['batches have left the account out: defaas payouts --bar ends what that gateway runs']
       : []),
+    ...rows.flatMap(({ gateway, auditedShortUnits: units }) => {
+      if (units === null) return [];
+      return `by the receipts, the batches of ${gateway} left the account without ${formatTokens(units)}`;
+    }),
     ...rows
       .filter(({ answered }) => !answered)
       .map(

@@ -5,6 +5,7 @@ import { execFile } from 'node:child_process';
 import { resolve } from 'node:path';
 import type { Gateway } from '../../../broker/gateway.ts';
 import { settle } from '../../../broker/settlement/settle.ts';
+import { audit } from '../../../scripts/cli/audit.ts';
 import { collect, type PayoutsOptions, payouts } from '../../../scripts/cli/payouts.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
 import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
@@ -110,7 +111,8 @@ describe('defaas payouts and collect', function () {
     await call(2);
     await settle(thief());
 
-    const [short] = (await list()).gateways;
+    const [short] = (await list({ audit: true })).gateways;
+    const audited = await audit(cli.flags());
     const tried = await take({ dryRun: true });
     const unchanged = (await list()).gateways[0];
     const taken = await take({ send: true });
@@ -122,7 +124,13 @@ describe('defaas payouts and collect', function () {
       ['0', `${2n * SHARE}`, `${2n * SHARE}`, `${FLOAT}`],
     );
     assert.deepEqual([tried.collected[0].units, tried.collected[0].tx], [`${2n * SHARE}`, null]);
-    assert.deepEqual(unchanged, short);
+    assert.deepEqual(unchanged, { ...short, auditedShortUnits: null });
+    assert.equal(short.auditedShortUnits, `${2n * SHARE}`);
+    assert.equal(audited.failure?.code, 'AUDIT_FINDINGS');
+    assert.match(
+      audited.text ?? '',
+      new RegExp(`${payee} was left without 0.0006 tokens by ${gateway} in batch 0: `),
+    );
     assert.equal(taken.collected[0].units, `${2n * SHARE}`);
     assert.equal(await walletUnits(), 2n * SHARE);
     assert.deepEqual(

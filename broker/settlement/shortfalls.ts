@@ -1,0 +1,25 @@
+// Whom batches have left without what their receipts bring, by the audit's findings.
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import type { Finding } from './audit.ts';
+
+/** What one gateway's batches have not paid a payee. Whether its float has made good for it, `Due` says. */
+export interface Shortfall {
+  readonly gateway: Address;
+  readonly payee: Address;
+  /** Base units of the billing token. */
+  readonly units: bigint;
+  /** In the order of the chain. */
+  readonly batches: readonly number[];
+}
+
+/** One row per gateway and payee, as far as the findings are listed. */
+export function shortfallsOf(findings: readonly Finding[]): readonly Shortfall[] {
+  const rows = new Map<string, Shortfall>();
+  for (const { code, gateway, payee, batch, units } of findings) {
+    if (code !== 'PAYOUT_SHORT' || payee === undefined) continue;
+    const key = `${gateway}:${payee}`;
+    const known = rows.get(key) ?? { gateway, payee, units: 0n, batches: [] };
+    rows.set(key, { ...known, units: known.units + units, batches: [...known.batches, batch] });
+  }
+  return [...rows.values()];
+}
