@@ -296,6 +296,7 @@ export const ERRORS = {
   ),
   CHAIN_GAS: entry(502, 'The account cannot pay gas', 'send it some'),
   CHAIN_PENDING: entry(504, 'The transaction is not included yet', 'wait, then look again'),
+  CHAIN_REPLACED: entry(502, 'Another transaction took its place', 'try again'),
   CHAIN_REVERTED: entry(502, 'The chain refused the transaction', 'see the message'),
   INSUFFICIENT_FREE: entry(402, 'Not enough free deposit', 'deposit more'),
   INTERNAL: entry(500, 'Something went wrong here', 'report it with the instance'),

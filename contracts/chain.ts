@@ -346,6 +346,9 @@ export interface ChainOptions {
   readonly staleMs?: number;
   /** Of chains with one: a head older than three of them is stale, seconds. */
   readonly blockTimeSec?: number;
+  /** Longest wait of a writer for its transaction's inclusion, and when it raises the fee, ms. */
+  readonly inclusionMs?: number;
+  readonly bumpMs?: number;
   /** Blocks asked for in one page of logs. */
   readonly pageBlocks?: number;
   /** A node that has not answered after this long counts as down, ms. */
@@ -356,6 +359,8 @@ export interface ChainOptions {
 /** How long `synced` waits for a block, and a writer for its transaction's inclusion, ms. */
 const WAIT_MS = 30_000;
 const INCLUSION_MS = 60_000;
+/** Two blocks of Ethereum. */
+const BUMP_MS = 24_000;
 const LOCAL_POLL_MS = 250;
 const REMOTE_POLL_MS = 2_000;
 
@@ -399,7 +404,12 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
     apply,
     rewind,
   });
-  const sending = { pollMs, waitMs: INCLUSION_MS, gasCap: traits.transactionGasCap };
+  const sending = {
+    pollMs,
+    waitMs: options.inclusionMs ?? INCLUSION_MS,
+    bumpMs: options.bumpMs ?? BUMP_MS,
+    gasCap: traits.transactionGasCap,
+  };
   const connect = createWriters({ abi, contracts, provider, chainId, read, ...sending });
   const { blockTimeSec } = options;
 

@@ -1,5 +1,6 @@
 // The gateway's durable memory: receipts in journal order, vouchers, deployments, batches. One interface, `sqlite.ts` first.
 import type { Deployment, ProviderName } from '../../adapters/provider.ts';
+import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Call, Execution, Receipt } from '../../contracts/libraries/receipts.ts';
 import type { Spending, SpendingScope } from '../invocation/daily-limits.ts';
@@ -127,7 +128,10 @@ export interface PublicJwk {
 
 export type BatchState = 'prepared' | 'settled' | 'void';
 
-/** A settlement: prepared before it is sent, so that a crash in between is settled by looking at the chain. */
+/**
+ * A settlement. It is kept before it is signed, and each transaction of it before a node gets it: after a crash in between it is given
+ * out again, and is included once at most.
+ */
 export interface BatchRecord {
   readonly n: number;
   readonly state: BatchState;
@@ -136,8 +140,12 @@ export interface BatchRecord {
   readonly claims: readonly BatchClaim[];
   readonly receipts: number;
   readonly totalUnits: string;
+  /** What was signed for it, all with one nonce, the newest last; only until it is final. */
+  readonly signed?: readonly SignedTransaction[];
   readonly tx?: Hex;
   readonly batch?: number;
+  /** Where it was included. */
+  readonly blockNumber?: number;
 }
 
 export interface BatchClaim {

@@ -3,7 +3,9 @@
 
 import type { TransactionSize } from '../../contracts/chain/account.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
+import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { SettleClaim } from '../../contracts/chain/writer.ts';
+import type { SettledBatch } from '../../contracts/chain.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { digestOf } from '../../contracts/libraries/names.ts';
 import { createTree, type OrderedTree, rootOf } from '../../contracts/libraries/ordered-merkle.ts';
@@ -21,6 +23,8 @@ import { entriesOf, type Gathered, gatherShares, type LaneShare, owedOf } from '
 const KEPT_GROUPS = 1_000;
 /** Most lanes of one run that are set aside because a node refuses each alone: then it refuses everything. */
 const MAX_REFUSALS = 16;
+/** How deep no reorganisation goes that this gateway reckons with. */
+const FINAL_BLOCKS = 128;
 
 /** A lane that could not be settled now. */
 export interface RefusedLane {
@@ -69,6 +73,7 @@ export async function settle(
   wanted: (lane: LaneState) => boolean = () => true,
 ): Promise<SettleResult> {
   await gateway.chain.synced();
+  await resolveSent(gateway);
   refuseUnbonded(gateway);
   await refuseUnseen(gateway);
   await gateway.journal.flush();
@@ -103,7 +108,7 @@ export async function settle(
         gathered = { shares: shares.filter((one) => one !== share), left };
         continue;
       }
-      if (!(await isRefusal(gateway, error))) throw error;
+      if (!isRefusal(error)) throw error;
       const half = await halve(gateway, gathered, bounds);
       if (half !== undefined) {
         bounds = { ...bounds, lanes: half.shares.length };
@@ -153,16 +158,26 @@ class OutOfBounds extends Error {
   }
 }
 
-/** Whether a smaller batch may go through: the node refused this one, and not for one of the contract's reasons. */
-async function isRefusal({ chain }: Gateway, error: unknown): Promise<boolean> {
-  if (error instanceof OutOfBounds) return true;
-  if (!(error instanceof ChainError)) return false;
-  if (error.code === 'CHAIN_REVERTED') return error.revert === undefined;
-  if (error.code !== 'CHAIN_UNREACHABLE') return false;
-  // Some nodes do not answer on a transaction that is too large for them.
-  return chain.provider.getBlockNumber().then(
+/** The node answers, but not on this transaction. */
+class NodeSilent extends Error {}
+
+/** Some nodes do not answer on a transaction that is too large for them. */
+async function silentOr({ chain }: Gateway, error: unknown): Promise<never> {
+  if (!(error instanceof ChainError) || error.code !== 'CHAIN_UNREACHABLE') throw error;
+  const isUp = await chain.provider.getBlockNumber().then(
     () => true,
     () => false,
+  );
+  throw isUp
+    ? new NodeSilent('the node answers, but not on this settlement', { cause: error })
+    : error;
+}
+
+/** Whether a smaller batch may go through: the node refused this one, and not for one of the contract's reasons. */
+function isRefusal(error: unknown): boolean {
+  if (error instanceof OutOfBounds || error instanceof NodeSilent) return true;
+  return (
+    error instanceof ChainError && error.code === 'CHAIN_REVERTED' && error.revert === undefined
   );
 }
 
@@ -190,11 +205,12 @@ async function settleShares(
   shares: readonly LaneShare[],
   bounds: BatchBounds,
 ): Promise<Omit<SettleResult, 'refused' | 'left'>> {
-  await resolvePrepared(gateway);
   const claims = shares.map(({ claim }) => claim);
   const rows = shares.map(settleClaim);
   const payouts = payoutRows(shares);
-  const size = await gateway.settler.estimateSettle(gateway.address, rows, payouts);
+  const size = await gateway.settler
+    .estimateSettle(gateway.address, rows, payouts)
+    .catch((error) => silentOr(gateway, error));
   if (!isWithin(size, bounds)) throw new OutOfBounds(size);
   const number = gateway.chain.view.gateway(gateway.address)?.batches ?? 0;
   const cid = await writePages(gateway, claims, number);
@@ -212,13 +228,57 @@ async function settleShares(
     receipts,
     totalUnits: `${totalUnits}`,
   };
-  await gateway.ledger.putBatch(prepared, await signPayouts(gateway, payouts));
   const { digest } = digestOf(cid);
-  const sent = await gateway.settler.settle(gateway.address, rows, payouts, digest);
-  await gateway.ledger.putBatch({ ...prepared, state: 'settled', tx: sent.tx, batch: sent.batch });
-  await gateway.chain.synced(sent.blockNumber);
-  gateway.log.info({ batch: sent.batch, tx: sent.tx, receipts, lanes: claims.length }, 'settled');
-  return { tx: sent.tx, batch: sent.batch, lanes: claims.length, receipts, totalUnits };
+  await gateway.ledger.putBatch(prepared, await signPayouts(gateway, payouts));
+  const kept = keeperOf(gateway, prepared);
+  try {
+    const sent = await gateway.settler.settle(gateway.address, rows, payouts, digest, kept);
+    await gateway.ledger.putBatch(settledRecord(kept.record(), sent));
+    await gateway.chain.synced(sent.blockNumber);
+    gateway.log.info({ batch: sent.batch, tx: sent.tx, receipts, lanes: claims.length }, 'settled');
+    return { tx: sent.tx, batch: sent.batch, lanes: claims.length, receipts, totalUnits };
+  } catch (error) {
+    if (isOver(error)) await gateway.ledger.putBatch(voidRecord(kept.record()));
+    throw error;
+  }
+}
+
+/** Keeps each transaction of a batch before it is given out. */
+function keeperOf({ ledger }: Gateway, prepared: BatchRecord) {
+  let record = prepared;
+  return {
+    record: () => record,
+    onSigned: async (fresh: SignedTransaction): Promise<void> => {
+      const earlier = record.signed ?? [];
+      // Another nonce: the node has refused the one before, which it cannot include any more.
+      const signed = earlier[0]?.nonce === fresh.nonce ? [...earlier, fresh] : [fresh];
+      record = { ...record, signed };
+      await ledger.putBatch(record);
+    },
+  };
+}
+
+function settledRecord(
+  record: BatchRecord,
+  {
+    tx,
+    batch,
+    blockNumber,
+  }: { readonly tx: Hex; readonly batch: number; readonly blockNumber: number },
+): BatchRecord {
+  return { ...record, state: 'settled', tx, batch, blockNumber };
+}
+
+function voidRecord({ signed: _, ...record }: BatchRecord): BatchRecord {
+  return { ...record, state: 'void' };
+}
+
+/** Whether what was sent can never be included with success: it is included and reverted, refused, or another has its nonce. */
+function isOver(error: unknown): boolean {
+  if (!(error instanceof ChainError)) return false;
+  return !['CHAIN_PENDING', 'CHAIN_UNREACHABLE', 'CHAIN_STALE', 'CHAIN_MISMATCH'].includes(
+    error.code,
+  );
 }
 
 /**
@@ -256,18 +316,56 @@ function refusedRow(
   return { index: Number(index), reason: String(reason) };
 }
 
-/** A batch that was prepared before a crash has either reached the chain or not; the chain says which. */
-async function resolvePrepared(gateway: Gateway): Promise<void> {
-  for (const record of await gateway.ledger.batches('prepared')) {
-    const { digest } = digestOf(record.cid);
-    const found = gateway.chain.view
-      .batches(gateway.address)
-      .find((batch) => batch.cidDigest === digest);
-    await gateway.ledger.putBatch(
-      found === undefined
-        ? { ...record, state: 'void' }
-        : { ...record, state: 'settled', tx: found.tx, batch: found.batch },
-    );
+/**
+ * Finds out what became of the batches that were signed before: by the chain where they are in it, else by giving them out again. One
+ * that a reorganisation took back is given out again too.
+ * @throws ChainError CHAIN_PENDING  one is still on its way
+ */
+async function resolveSent(gateway: Gateway): Promise<void> {
+  const { chain, ledger } = gateway;
+  const byDigest = new Map(chain.view.batches(gateway.address).map((one) => [one.cidDigest, one]));
+  for (const record of await ledger.batches()) {
+    const found = byDigest.get(digestOf(record.cid).digest);
+    if (found !== undefined) await keepFound(gateway, record, found);
+    else if (record.signed !== undefined && record.state !== 'void') {
+      await resume(gateway, record, record.signed);
+    } else if (record.state === 'prepared') await ledger.putBatch(voidRecord(record));
+  }
+}
+
+/** A batch that is in the chain; what was signed for it is needed until no reorganisation can take it back. */
+async function keepFound(
+  { ledger, chain }: Gateway,
+  record: BatchRecord,
+  found: SettledBatch,
+): Promise<void> {
+  const { signed, ...rest } = settledRecord(record, found);
+  const isFinal = chain.view.head.number - found.blockNumber >= FINAL_BLOCKS;
+  if (record.state === 'settled' && record.blockNumber === found.blockNumber) {
+    if (signed === undefined || !isFinal) return;
+  }
+  await ledger.putBatch(isFinal || signed === undefined ? rest : { ...rest, signed });
+}
+
+async function resume(
+  gateway: Gateway,
+  record: BatchRecord,
+  signed: readonly SignedTransaction[],
+): Promise<void> {
+  const { ledger, settler, log, chain } = gateway;
+  const kept = keeperOf(gateway, record);
+  log.warn(
+    { n: record.n, tx: signed.at(-1)?.tx },
+    'a settlement that was sent is not on the chain',
+  );
+  try {
+    const sent = await settler.resumeSettle(signed, kept);
+    await ledger.putBatch(settledRecord(kept.record(), sent));
+    await chain.synced(sent.blockNumber);
+  } catch (err) {
+    if (!isOver(err)) throw err;
+    log.warn({ err, n: record.n }, 'a settlement that was sent is void');
+    await ledger.putBatch(voidRecord(kept.record()));
   }
 }
 

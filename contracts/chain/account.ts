@@ -1,7 +1,6 @@
-// One account's way of sending: nonces in one place and in order, gas estimated, inclusion awaited, refusals decoded.
+// One account's way of sending: gas estimated, nonces in one line, inclusion awaited, refusals decoded.
 import {
   dataLength,
-  isError,
   type JsonRpcProvider,
   Transaction,
   type TransactionLike,
@@ -10,7 +9,13 @@ import {
 } from 'ethers';
 import type { Address, Hex } from '../libraries/keccak.ts';
 import type { Abi, ContractName, DecodedLog } from './abi.ts';
-import { ChainError, chainErrorOf, revertedOf } from './chain-error.ts';
+import { type ChainError, chainErrorOf, revertedOf } from './chain-error.ts';
+import {
+  createNonceLine,
+  type RpcReceipt,
+  type SendOptions,
+  type SignedTransaction,
+} from './nonce-line.ts';
 
 /** An included transaction, and our contracts' logs of it in order. */
 export interface Sent {
@@ -24,9 +29,19 @@ export interface Account {
   /**
    * Sends a call of a contract and waits until it is included. Calls are sent in the order they were asked for, each after the one
    * before is sent, not after it is included.
-   * @throws ChainError CHAIN_REVERTED and the codes of known reverts; CHAIN_GAS, CHAIN_PENDING, CHAIN_UNREACHABLE
+   * @throws ChainError CHAIN_REVERTED and the codes of known reverts; CHAIN_GAS, CHAIN_PENDING, CHAIN_REPLACED, CHAIN_UNREACHABLE
    */
-  send(contract: ContractName, method: string, args: readonly unknown[]): Promise<Sent>;
+  send(
+    contract: ContractName,
+    method: string,
+    args: readonly unknown[],
+    options?: SendOptions,
+  ): Promise<Sent>;
+  /**
+   * Goes on with a call that was signed earlier, all its transactions, the newest last: gives it out again, waits, and raises its fee.
+   * It is included once at most, whoever has given it out before. @throws as `send`
+   */
+  resume(signed: readonly SignedTransaction[], options?: SendOptions): Promise<Sent>;
   /** Asks the node what would come of it as of the newest block; nothing is sent. @throws ChainError  what `send` would be refused with */
   check(contract: ContractName, method: string, args: readonly unknown[]): Promise<void>;
   /** As `check`, and what sending it would take. */
@@ -55,6 +70,8 @@ export interface AccountOptions {
   readonly pollMs: number;
   /** Longest wait for inclusion, ms. */
   readonly waitMs: number;
+  /** After so long without inclusion the fee is raised, ms. */
+  readonly bumpMs: number;
   /** Most gas of one transaction on this chain. */
   readonly gasCap: number;
 }
@@ -64,69 +81,29 @@ const MAX_FEE = 2n ** 64n - 1n;
 const MAX_NONCE = 2 ** 40;
 const SIGNATURE_BYTES = 1 + 33 + 33;
 
-interface RpcReceipt {
-  readonly status: Hex;
-  readonly blockNumber: Hex;
-  readonly logs: readonly { address: string; topics: string[]; data: string }[];
-}
-
 export function createAccount(options: AccountOptions): Account {
-  const { abi, contracts, provider, chainId, pollMs, waitMs } = options;
+  const { abi, contracts, provider, chainId } = options;
   const gasCap = BigInt(options.gasCap);
   const wallet = new Wallet(options.privateKey);
   const address = wallet.address.toLowerCase() as Address; // ethers gives a checksummed address
-  /** The next nonce; undefined when only the chain knows it. */
-  let nonce: number | undefined;
-  let queue: Promise<unknown> = Promise.resolve();
+  const line = createNonceLine({
+    provider,
+    wallet,
+    chainId,
+    pollMs: options.pollMs,
+    waitMs: options.waitMs,
+    bumpMs: options.bumpMs,
+    gasLimit: (estimate) => withMargin(estimate, gasCap),
+  });
 
-  const inOrder = <T>(task: () => Promise<T>): Promise<T> => {
-    const done = queue.then(task, task);
-    queue = done.catch(() => undefined); // whoever asked for `done` hears of its failure
-    return done;
-  };
-
-  const broadcast = async (to: Address, data: Hex): Promise<Hex> => {
-    try {
-      const [estimate, fees, next] = await Promise.all([
-        provider.estimateGas({ from: address, to, data }),
-        readFees(provider),
-        nonce ?? provider.getTransactionCount(address, 'pending'),
-      ]);
-      const gasLimit = withMargin(estimate, gasCap);
-      const request = { to, data, chainId, gasLimit, nonce: next, ...fees };
-      const hash: Hex = await provider.send('eth_sendRawTransaction', [
-        await wallet.signTransaction(request),
-      ]);
-      nonce = next + 1;
-      return hash;
-    } catch (error) {
-      nonce = undefined;
-      throw error;
+  /** What came of an included transaction. */
+  const sentOf = async (receipt: RpcReceipt, data: Hex, to: Address, doing: string) => {
+    const blockNumber = Number(receipt.blockNumber);
+    if (Number(receipt.status) === 0) {
+      throw await replay(provider, { from: address, to, data, blockTag: blockNumber }, doing);
     }
-  };
-
-  const broadcastOnce = async (to: Address, data: Hex): Promise<Hex> => {
-    try {
-      return await broadcast(to, data);
-    } catch (error) {
-      // Somebody else has sent from this account; the chain has been asked for the nonce again.
-      if (!isNonceRefused(error)) throw error;
-      return broadcast(to, data);
-    }
-  };
-
-  const included = async (hash: Hex, doing: string): Promise<RpcReceipt> => {
-    const deadlineMs = Date.now() + waitMs;
-    for (;;) {
-      const receipt: RpcReceipt | null = await provider.send('eth_getTransactionReceipt', [hash]);
-      if (receipt !== null) return receipt;
-      if (Date.now() > deadlineMs) {
-        nonce = undefined;
-        const message = `${doing}: transaction ${hash} is not included after ${waitMs} ms, look it up before sending again`;
-        throw new ChainError('CHAIN_PENDING', message);
-      }
-      await new Promise((resolve) => setTimeout(resolve, pollMs));
-    }
+    const logs = receipt.logs.flatMap((log) => abi.decodeLog(log) ?? []);
+    return { tx: receipt.transactionHash, blockNumber, logs };
   };
 
   return {
@@ -153,19 +130,23 @@ export function createAccount(options: AccountOptions): Account {
       const block = await provider.getBlock('latest');
       return block !== null && block.gasLimit < gasCap ? block.gasLimit : gasCap;
     },
-    send: async (contract, method, args) => {
+    send: async (contract, method, args, sending = {}) => {
       const doing = `${contract}.${method}`;
       const to = contracts[contract];
       try {
         const data = abi.encode(contract, method, args);
-        const tx = await inOrder(() => broadcastOnce(to, data));
-        const receipt = await included(tx, doing);
-        const blockNumber = Number(receipt.blockNumber);
-        if (Number(receipt.status) === 0) {
-          throw await replay(provider, { from: address, to, data, blockTag: blockNumber }, doing);
-        }
-        const logs = receipt.logs.flatMap((log) => abi.decodeLog(log) ?? []);
-        return { tx, blockNumber, logs };
+        return await sentOf(await line.send(to, data, { ...sending, doing }), data, to, doing);
+      } catch (error) {
+        throw chainErrorOf(doing, error);
+      }
+    },
+    resume: async (signed, sending = {}) => {
+      const doing = 'a call that was sent earlier';
+      try {
+        const receipt = await line.resume(signed, { ...sending, doing });
+        const { data, to } = Transaction.from(signed.at(-1)?.raw);
+        // Safe: ethers types hex as string, and we have signed it to a contract.
+        return await sentOf(receipt, data as Hex, (to ?? address) as Address, doing);
       } catch (error) {
         throw chainErrorOf(doing, error);
       }
@@ -204,20 +185,4 @@ function withMargin(estimate: bigint, cap: bigint): bigint {
   const wanted = (estimate * 12n) / 10n;
   if (wanted <= cap) return wanted;
   return estimate > cap ? estimate : cap;
-}
-
-async function readFees(
-  provider: JsonRpcProvider,
-): Promise<
-  Pick<TransactionRequest, 'type' | 'gasPrice' | 'maxFeePerGas' | 'maxPriorityFeePerGas'>
-> {
-  const { gasPrice, maxFeePerGas, maxPriorityFeePerGas } = await provider.getFeeData();
-  // A chain with free gas has accounts without money: they can promise no fee.
-  if (gasPrice === 0n || maxFeePerGas === null) return { type: 0, gasPrice: gasPrice ?? 0n };
-  return { type: 2, maxFeePerGas, maxPriorityFeePerGas };
-}
-
-function isNonceRefused(error: unknown): boolean {
-  if (isError(error, 'NONCE_EXPIRED') || isError(error, 'REPLACEMENT_UNDERPRICED')) return true;
-  return error instanceof Error && /nonce too (low|high)/i.test(error.message);
 }

@@ -5,7 +5,7 @@ import type { Hex } from '../libraries/keccak.ts';
 
 /**
  * CHAIN_UNREACHABLE no RPC answers; CHAIN_STALE a block did not come in time; CHAIN_MISMATCH another chain or other contracts than
- * configured; CHAIN_GAS the account cannot pay the gas; CHAIN_PENDING a transaction is not included in time; CHAIN_REVERTED a
+ * configured; CHAIN_GAS the account cannot pay the gas; CHAIN_PENDING a transaction is not included in time; CHAIN_REPLACED another one has its nonce; CHAIN_REVERTED a
  * contract refused, `revert` says why; DEPLOYMENT_INVALID a file of deployments is malformed; DEPLOYMENT_CODE the contracts of a set
  * are not those of this release; DEPLOYMENT_REFUSED the contracts would not work on this chain with these terms. The others are reverts that a user meets often enough to have a code of their own.
  */
@@ -15,6 +15,7 @@ export type ChainErrorCode =
   | 'CHAIN_MISMATCH'
   | 'CHAIN_GAS'
   | 'CHAIN_PENDING'
+  | 'CHAIN_REPLACED'
   | 'CHAIN_REVERTED'
   | 'DEPLOYMENT_CODE'
   | 'DEPLOYMENT_INVALID'

@@ -18,6 +18,7 @@ import {
   type Place,
   placeStruct,
 } from './evidence.ts';
+import type { SendOptions, SignedTransaction } from './nonce-line.ts';
 
 /** What a publisher fixes for one version, for ever. */
 export interface VersionTerms {
@@ -89,7 +90,12 @@ export interface Slashed {
 export interface ChainWriter {
   readonly address: Address;
   /** Any function of any contract, for what has no method of its own here. */
-  send(contract: ContractName, method: string, args: readonly unknown[]): Promise<Sent>;
+  send(
+    contract: ContractName,
+    method: string,
+    args: readonly unknown[],
+    options?: SendOptions,
+  ): Promise<Sent>;
   /** What would come of `send` as of the newest block; nothing is sent. @throws ChainError  what `send` would be refused with */
   check(contract: ContractName, method: string, args: readonly unknown[]): Promise<void>;
 
@@ -155,6 +161,12 @@ export interface ChainWriter {
     claims: readonly SettleClaim[],
     payouts: readonly PayoutTerms[],
     cidDigest: Hex,
+    options?: SendOptions,
+  ): Promise<{ tx: Hex; batch: number; blockNumber: number }>;
+  /** Goes on with a `settle` that was signed earlier: see `Account.resume`. */
+  resumeSettle(
+    signed: readonly SignedTransaction[],
+    options?: SendOptions,
   ): Promise<{ tx: Hex; batch: number; blockNumber: number }>;
   collect(gateway: Address, payee: Address, cumulative: bigint, signature: Hex): Promise<number>;
   payOut(gateway: Address, payee: Address): Promise<number>;
@@ -285,11 +297,11 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
     transactionGasMax: account.transactionGasMax,
     estimateSettle: (gateway, claims, payouts) =>
       account.estimate('billing', 'settle', [gateway, claims, payouts, NO_CID]),
-    settle: async (gateway, claims, payouts, cidDigest) => {
-      const sent = await account.send('billing', 'settle', [gateway, claims, payouts, cidDigest]);
-      const batch = Number(eventOf(sent, 'BatchSettled').batch);
-      return { tx: sent.tx, batch, blockNumber: sent.blockNumber };
+    settle: async (gateway, claims, payouts, cidDigest, sending) => {
+      const args = [gateway, claims, payouts, cidDigest];
+      return batchOf(await account.send('billing', 'settle', args, sending));
     },
+    resumeSettle: async (signed, sending) => batchOf(await account.resume(signed, sending)),
     collect: (gateway, payee, cumulative, signature) =>
       billing('collect', gateway, payee, cumulative, signature),
     payOut: (gateway, payee) => billing('payOut', gateway, payee),
@@ -329,6 +341,11 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
 const NO_CID: Hex = `0x${'ff'.repeat(32)}`;
 /** How long a key's proof of possession may be sent, seconds. */
 const KEY_PROOF_LIFE_SEC = 3_600;
+
+function batchOf(sent: Sent): { tx: Hex; batch: number; blockNumber: number } {
+  const batch = Number(eventOf(sent, 'BatchSettled').batch);
+  return { tx: sent.tx, batch, blockNumber: sent.blockNumber };
+}
 
 /** The arguments of the event that a write has caused. */
 function eventOf({ logs, tx }: Sent, name: string): Result {

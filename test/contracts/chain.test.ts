@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { Transaction, Wallet } from 'ethers';
 import { freshEpoch } from '../../contracts/beacon.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
+import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
 import { type Chain, createChain } from '../../contracts/chain.ts';
 import { createKey } from '../../contracts/keystore.ts';
@@ -10,6 +12,7 @@ import { batchWord, hashClaim, NO_RECEIPTS } from '../../contracts/libraries/rec
 import { hashVoucher } from '../../contracts/libraries/typed-data.ts';
 import { signDigest } from '../../contracts/signatures.ts';
 import { type HardhatChain, startHardhatChain, TEST_TERMS, testKey } from './hardhat-chain.ts';
+import { startRpcProxy } from './rpc-proxy.ts';
 
 const UNIT = 1_000_000n;
 const DAY_SEC = 86_400;
@@ -245,6 +248,78 @@ describe('a chain client', function () {
     await chain.synced();
     assert.ok(chain.view.functionOf(here.address, 'there-2'));
     assert.equal(chain.connect(testKey(3)), here);
+  });
+
+  it('raises the fee of a transaction that is not included, and gives out the same call once', async () => {
+    const chain = await hardhat.open({ bumpMs: 50 });
+    const writer = chain.connect(testKey(9));
+    const before = await chain.provider.getTransactionCount(writer.address);
+    const signed: SignedTransaction[] = [];
+    await hardhat.rpc('evm_setAutomine', [false]);
+    const sending = writer.send('token', 'mint', [writer.address, UNIT], {
+      onSigned: async (one) => void signed.push(one),
+    });
+    while (signed.length < 3) await new Promise((resolve) => setTimeout(resolve, 10));
+    await hardhat.rpc('evm_mine');
+    const { tx } = await sending;
+    await hardhat.rpc('evm_setAutomine', [true]);
+
+    assert.deepEqual([...new Set(signed.map(({ nonce }) => nonce))], [before]);
+    assert.ok(signed.some((one) => one.tx === tx && one !== signed[0]));
+    const fees = signed.map(({ raw }) => Transaction.from(raw).maxFeePerGas ?? 0n);
+    const [first = 0n] = fees;
+    assert.ok(fees.every((fee, i) => i === 0 || fee > (fees[i - 1] ?? 0n)));
+    assert.ok(fees.every((fee) => fee <= 4n * first));
+    assert.equal(await chain.provider.getTransactionCount(writer.address), before + 1);
+  });
+
+  it('offers more at once when a node finds the fee too low', async () => {
+    const proxy = await startRpcProxy(() => hardhat.url);
+    const chain = await hardhat.open({ rpcUrls: [proxy.url] });
+    const raws: string[] = [];
+    proxy.answer(({ method, params }) => {
+      if (method !== 'eth_sendRawTransaction') return undefined;
+      raws.push(String(params[0]));
+      if (raws.length > 2) return undefined;
+      return { error: { code: -32_000, message: 'transaction underpriced: tip needed 1 gwei' } };
+    });
+    await chain.connect(testKey(9)).mintMock(1n);
+    chain.close();
+    await proxy.close();
+
+    const fees = raws.map((raw) => Transaction.from(raw).maxFeePerGas ?? 0n);
+    assert.equal(fees.length, 3);
+    assert.ok(fees.every((fee, i) => i === 0 || fee > (fees[i - 1] ?? 0n)));
+  });
+
+  it('says that another transaction of the account took its place, and that nothing was done', async () => {
+    const chain = await hardhat.open();
+    const key = testKey(9);
+    const writer = chain.connect(key);
+    await hardhat.rpc('evm_setAutomine', [false]);
+    const signed = Promise.withResolvers<SignedTransaction>();
+    const sending = writer.send('token', 'mint', [writer.address, UNIT], {
+      onSigned: async (one) => signed.resolve(one),
+    });
+    const refused = assert.rejects(sending, { code: 'CHAIN_REPLACED' });
+    const first = await signed.promise;
+    while ((await chain.provider.getTransaction(first.tx)) === null);
+    const { maxFeePerGas, maxPriorityFeePerGas, nonce, chainId } = Transaction.from(first.raw);
+    const raw = await new Wallet(key.privateKey).signTransaction({
+      type: 2,
+      to: key.address,
+      nonce,
+      chainId,
+      gasLimit: 21_000n,
+      maxFeePerGas: 10n * (maxFeePerGas ?? 0n),
+      maxPriorityFeePerGas: 10n * (maxPriorityFeePerGas ?? 0n),
+    });
+    await hardhat.rpc('eth_sendRawTransaction', [raw]);
+    await hardhat.rpc('evm_mine');
+    await hardhat.rpc('evm_setAutomine', [true]);
+
+    await refused;
+    await writer.mintMock(1n);
   });
 
   it('asks the next RPC when one does not answer, and says so when none does', async () => {

@@ -1,0 +1,331 @@
+// The transactions of one account in the order of their nonces: signed, kept, given to the node, and given again with a higher fee
+// until one of each nonce is included. Another process may send from the account too: the chain says whose turn a nonce was.
+import {
+  isError,
+  type JsonRpcProvider,
+  keccak256,
+  Transaction,
+  type TransactionRequest,
+  type Wallet,
+} from 'ethers';
+import type { Address, Hex } from '../libraries/keccak.ts';
+import { ChainError } from './chain-error.ts';
+
+/** A transaction as it goes to a node. Whoever keeps it can give it out again: it is included once at most. */
+export interface SignedTransaction {
+  readonly nonce: number;
+  /** Its hash. */
+  readonly tx: Hex;
+  readonly raw: Hex;
+}
+
+export interface SendOptions {
+  /** Told of each transaction that is signed for the call, before it is given to a node; that waits for it. */
+  readonly onSigned?: (signed: SignedTransaction) => Promise<void>;
+}
+
+/** An included transaction as JSON-RPC tells of it. */
+export interface RpcReceipt {
+  readonly transactionHash: Hex;
+  readonly status: Hex;
+  readonly blockNumber: Hex;
+  readonly logs: readonly { address: string; topics: string[]; data: string }[];
+}
+
+export interface NonceLine {
+  /**
+   * Sends a call and waits until it is included, reverted or not. Calls are sent in the order they were asked for, each after the one
+   * before is sent, not after it is included.
+   * @throws ChainError CHAIN_PENDING   not included in time; it still may be
+   * @throws ChainError CHAIN_REPLACED  another transaction has its nonce: it never will be
+   */
+  send(
+    to: Address,
+    data: Hex,
+    options: SendOptions & { readonly doing: string },
+  ): Promise<RpcReceipt>;
+  /**
+   * Goes on with a call that was signed earlier, by a process that ended perhaps: all transactions of one nonce, the newest last.
+   * @throws as `send`; CHAIN_PENDING also while this process itself waits for it
+   */
+  resume(
+    signed: readonly SignedTransaction[],
+    options: SendOptions & { readonly doing: string },
+  ): Promise<RpcReceipt>;
+}
+
+export interface NonceLineOptions {
+  readonly provider: JsonRpcProvider;
+  readonly wallet: Wallet;
+  readonly chainId: number;
+  readonly pollMs: number;
+  /** Longest wait for inclusion, ms. */
+  readonly waitMs: number;
+  /** After so long without inclusion the fee is raised, ms. */
+  readonly bumpMs: number;
+  /** Gas to be asked for what the node has estimated. */
+  readonly gasLimit: (estimate: bigint) => bigint;
+}
+
+/** A replacement must offer a tenth more to be taken; a quarter, so that few are needed. */
+const BUMP = { times: 5n, parts: 4n } as const;
+/** No fee is raised above so many times what the chain asks now. */
+const MOST_TIMES_MARKET = 4n;
+/** How often a nonce is asked for again when somebody else was faster, or a fee raised that was too low. */
+const ATTEMPTS = 5;
+/** A node behind others may know a nonce to be used and its transaction not yet: looks until that is believed. */
+const LOOKS_UNTIL_LOST = 4;
+
+type Fees = Pick<TransactionRequest, 'type' | 'gasPrice' | 'maxFeePerGas' | 'maxPriorityFeePerGas'>;
+
+/** A nonce that this process waits for, or has given up waiting for. */
+interface Flight {
+  readonly request: TransactionRequest & { readonly nonce: number };
+  readonly onSigned: SendOptions['onSigned'];
+  readonly signed: SignedTransaction[];
+  fees: Fees;
+  bumpAtMs: number;
+  isAwaited: boolean;
+}
+
+export function createNonceLine(options: NonceLineOptions): NonceLine {
+  const { provider, wallet, chainId, pollMs, waitMs, bumpMs } = options;
+  const flights = new Map<number, Flight>();
+  /** The next nonce; undefined when only the chain knows it. */
+  let next: number | undefined;
+  let queue: Promise<unknown> = Promise.resolve();
+
+  const inOrder = <T>(task: () => Promise<T>): Promise<T> => {
+    const done = queue.then(task, task);
+    queue = done.catch(() => undefined); // whoever asked for `done` hears of its failure
+    return done;
+  };
+
+  /** Signs with these fees, tells of it, then gives it to the node. */
+  const put = async (flight: Flight, fees: Fees): Promise<void> => {
+    const raw = (await wallet.signTransaction({ ...flight.request, ...fees })) as Hex; // ethers types hex as string
+    const signed = { nonce: flight.request.nonce, tx: keccak256(raw) as Hex, raw };
+    await flight.onSigned?.(signed);
+    flight.signed.push(signed);
+    flight.fees = fees;
+    flight.bumpAtMs = Date.now() + bumpMs;
+    await push(provider, raw);
+  };
+
+  const launch = async (
+    to: Address,
+    data: Hex,
+    onSigned: SendOptions['onSigned'],
+    raised: bigint,
+  ): Promise<Flight> => {
+    try {
+      const [estimate, market, nonce] = await Promise.all([
+        provider.estimateGas({ from: wallet.address, to, data }),
+        readFees(provider),
+        next ?? provider.getTransactionCount(wallet.address, 'pending'),
+      ]);
+      const request = { to, data, chainId, gasLimit: options.gasLimit(estimate), nonce };
+      const flight = { request, onSigned, signed: [], fees: market, bumpAtMs: 0, isAwaited: true };
+      await put(flight, timesOf(market, raised));
+      flights.set(nonce, flight);
+      next = nonce + 1;
+      return flight;
+    } catch (error) {
+      next = undefined;
+      throw error;
+    }
+  };
+
+  const launchOnce = async (
+    to: Address,
+    data: Hex,
+    onSigned: SendOptions['onSigned'],
+  ): Promise<Flight> => {
+    let raised = 0n;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await launch(to, data, onSigned, raised);
+      } catch (error) {
+        // Somebody else has sent from this account; the chain is asked for the nonce again. Or the fee has risen meanwhile.
+        const isUnderpriced = isFeeRefused(error);
+        if (attempt === ATTEMPTS || !(isUnderpriced || isNonceRefused(error))) throw error;
+        if (isUnderpriced) raised += 1n;
+      }
+    }
+  };
+
+  /** Offers more for a nonce that is not included, within what the chain asks; what is free is only given out again. */
+  const bump = async (flight: Flight): Promise<void> => {
+    flight.bumpAtMs = Date.now() + bumpMs;
+    const market = await readFees(provider);
+    const fees = raisedFees(flight.fees, market);
+    try {
+      if (fees !== undefined) await put(flight, fees);
+      else await push(provider, flight.signed.at(-1)?.raw ?? '0x');
+    } catch (error) {
+      // It may be included by now, or the node be away: the next look tells.
+      if (!(error instanceof ChainError) && !isNonceRefused(error) && !isFeeRefused(error))
+        throw error;
+    }
+  };
+
+  /** Raises what is due of this nonce and of those before it, which hold it up. */
+  const bumpUpTo = async (nonce: number): Promise<void> => {
+    for (const flight of [...flights.values()].sort((a, b) => a.request.nonce - b.request.nonce)) {
+      if (flight.request.nonce > nonce) return;
+      if (flight.bumpAtMs <= Date.now()) await bump(flight);
+    }
+  };
+
+  const land = async (flight: Flight, doing: string): Promise<RpcReceipt> => {
+    const { nonce } = flight.request;
+    const deadlineMs = Date.now() + waitMs;
+    let looks = 0;
+    try {
+      for (;;) {
+        const receipt = await receiptOf(provider, flight.signed);
+        if (receipt !== undefined) {
+          flights.delete(nonce);
+          return receipt;
+        }
+        const used = await provider.getTransactionCount(wallet.address, 'latest');
+        for (const known of flights.keys()) if (known < used && known !== nonce) forget(known);
+        looks = used > nonce ? looks + 1 : 0;
+        if (looks >= LOOKS_UNTIL_LOST) {
+          flights.delete(nonce);
+          next = undefined;
+          const message = `${doing}: another transaction of ${wallet.address} took nonce ${nonce} in its place, nothing was done; try again`;
+          throw new ChainError('CHAIN_REPLACED', message);
+        }
+        if (Date.now() > deadlineMs) {
+          next = undefined;
+          const { tx } = flight.signed.at(-1) ?? {};
+          const message = `${doing}: transaction ${tx} is not included after ${waitMs} ms, look it up before sending again`;
+          throw new ChainError('CHAIN_PENDING', message);
+        }
+        if (used <= nonce) await bumpUpTo(nonce);
+        await new Promise((resolve) => setTimeout(resolve, pollMs));
+      }
+    } finally {
+      flight.isAwaited = false;
+    }
+  };
+  /** A nonce that nobody waits for any more and that is used. */
+  const forget = (nonce: number): void => {
+    if (flights.get(nonce)?.isAwaited === false) flights.delete(nonce);
+  };
+
+  return {
+    send: async (to, data, { doing, onSigned }) =>
+      land(await inOrder(() => launchOnce(to, data, onSigned)), doing),
+    resume: async (signed, { doing, onSigned }) => {
+      const newest = signed.at(-1);
+      if (newest === undefined) throw new TypeError('nothing was signed');
+      const { nonce } = newest;
+      if (flights.get(nonce)?.isAwaited === true) {
+        const message = `${doing}: transaction ${newest.tx} is on its way, wait for it`;
+        throw new ChainError('CHAIN_PENDING', message);
+      }
+      const { to, data, gasLimit, type, gasPrice, maxFeePerGas, maxPriorityFeePerGas } =
+        Transaction.from(newest.raw);
+      const flight: Flight = {
+        request: { to, data, gasLimit, nonce, chainId },
+        onSigned,
+        signed: [...signed],
+        fees: type === 2 ? { type, maxFeePerGas, maxPriorityFeePerGas } : { type: 0, gasPrice },
+        bumpAtMs: Date.now() + bumpMs,
+        isAwaited: true,
+      };
+      flights.set(nonce, flight);
+      next = undefined;
+      // Refused where it is included already or its turn is over, which the look that follows finds out.
+      await push(provider, newest.raw).catch((error) => {
+        if (!isNonceRefused(error) && !isFeeRefused(error)) throw error;
+      });
+      return land(flight, doing);
+    },
+  };
+}
+
+/** A node that has it already has taken it. */
+async function push(provider: JsonRpcProvider, raw: Hex): Promise<void> {
+  try {
+    await provider.send('eth_sendRawTransaction', [raw]);
+  } catch (error) {
+    if (!(error instanceof Error) || !ALREADY_KNOWN.test(textOf(error))) throw error;
+  }
+}
+
+async function receiptOf(
+  provider: JsonRpcProvider,
+  signed: readonly SignedTransaction[],
+): Promise<RpcReceipt | undefined> {
+  for (const { tx } of signed.toReversed()) {
+    const receipt: RpcReceipt | null = await provider.send('eth_getTransactionReceipt', [tx]);
+    if (receipt !== null) return receipt;
+  }
+  return undefined;
+}
+
+async function readFees(provider: JsonRpcProvider): Promise<Fees> {
+  const { gasPrice, maxFeePerGas, maxPriorityFeePerGas } = await provider.getFeeData();
+  // A chain with free gas has accounts without money: they can promise no fee.
+  if (gasPrice === 0n || maxFeePerGas === null) return { type: 0, gasPrice: gasPrice ?? 0n };
+  return { type: 2, maxFeePerGas, maxPriorityFeePerGas };
+}
+
+/** `times` raises in one. */
+function timesOf(fees: Fees, times: bigint): Fees {
+  let raised = fees;
+  for (let i = 0n; i < times; i += 1n) raised = mapFees(raised, increased);
+  return raised;
+}
+
+/** What is offered next; undefined where it is free, or would be more than the bound. */
+function raisedFees(fees: Fees, market: Fees): Fees | undefined {
+  const most = MOST_TIMES_MARKET * amountOf(market);
+  if (amountOf(fees) === 0n) return undefined;
+  const raised = mapFees(fees, increased);
+  const wanted = amountOf(raised) < amountOf(market) && market.type === fees.type ? market : raised;
+  return amountOf(wanted) > most ? undefined : wanted;
+}
+
+function mapFees(fees: Fees, change: (units: bigint) => bigint): Fees {
+  const { type, gasPrice, maxFeePerGas, maxPriorityFeePerGas } = fees;
+  if (type !== 2) return { type: 0, gasPrice: change(BigInt(gasPrice ?? 0n)) };
+  return {
+    type: 2,
+    maxFeePerGas: change(BigInt(maxFeePerGas ?? 0n)),
+    maxPriorityFeePerGas: change(BigInt(maxPriorityFeePerGas ?? 0n)),
+  };
+}
+
+function increased(units: bigint): bigint {
+  return units === 0n ? 0n : (units * BUMP.times) / BUMP.parts + 1n;
+}
+
+function amountOf({ type, gasPrice, maxFeePerGas }: Fees): bigint {
+  return BigInt((type === 2 ? maxFeePerGas : gasPrice) ?? 0n);
+}
+
+const ALREADY_KNOWN = /already (known|imported|exists)|known transaction/i;
+const FEE_REFUSED =
+  /underpriced|less than (the )?(block )?base ?fee|fee too low|below (the )?minimum/i;
+
+function isNonceRefused(error: unknown): boolean {
+  if (isError(error, 'NONCE_EXPIRED')) return true;
+  return error instanceof Error && /nonce (is )?too (low|high)|same nonce/i.test(textOf(error));
+}
+
+/** A replacement that offers too little may also mean that another process took the nonce: both are tried again. */
+function isFeeRefused(error: unknown): boolean {
+  if (isError(error, 'REPLACEMENT_UNDERPRICED')) return true;
+  return error instanceof Error && FEE_REFUSED.test(textOf(error));
+}
+
+/** ethers' message, with the node's own in it. */
+function textOf(error: Error): string {
+  const info = 'error' in error ? error.error : undefined;
+  const node = typeof info === 'object' && info !== null && 'message' in info ? info.message : '';
+  return `${error.message} ${node}`;
+}
