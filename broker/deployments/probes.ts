@@ -2,12 +2,14 @@
 // calls take is the overhead that metering subtracts there, so it must be the gateway's and no publisher's.
 import { setTimeout as wait } from 'node:timers/promises';
 import { deploymentName } from '../../adapters/names.ts';
-import type {
-  Deployment,
-  DeploymentSpec,
-  InvokeRequest,
-  Provider,
-  ProviderName,
+import {
+  type Deployment,
+  type DeploymentSpec,
+  type InvokeRequest,
+  type Provider,
+  ProviderError,
+  type ProviderErrorCode,
+  type ProviderName,
 } from '../../adapters/provider.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
@@ -17,6 +19,14 @@ import type { Gateway } from '../gateway.ts';
 const DEPLOY_MS = 600_000;
 /** Longest time of a call, a cold start included, ms. */
 const CALL_MS = 30_000;
+/** Within this time a cloud that is well answers the probe, a cold start included, ms. */
+const WELL_MS = 10_000;
+/** What a call of the probe ends with where its cloud is down. */
+const DOWN: ReadonlySet<ProviderErrorCode> = new Set([
+  'PROVIDER_CONNECTION',
+  'PROVIDER_UNAVAILABLE',
+  'PROVIDER_DEADLINE',
+]);
 /** Calls of a look, one after the other: the first may find no instance. */
 const CALLS = 2;
 /** Calls of the first look at a place. */
@@ -100,10 +110,22 @@ export function createProbes(gateway: Parts): () => Promise<void> {
     if (result.cold !== true) gateway.overheads.of(provider.name, region).add(measuredMs);
   }
 
+  async function isWell({ provider }: Place, deployment: Deployment): Promise<boolean> {
+    try {
+      await provider.invoke(deployment, REQUEST, within(WELL_MS));
+      return true;
+    } catch (error) {
+      return !(error instanceof ProviderError && DOWN.has(error.code));
+    }
+  }
+
   async function probe(place: Place): Promise<void> {
     const { provider, region, state } = place;
     const spec = specOf(gateway, provider, region);
     const deployment = place.deployment ?? (await provider.deploy(spec, within(DEPLOY_MS)));
+    if (place.deployment === undefined) {
+      gateway.overheads.of(provider.name, region).watch(() => isWell(place, deployment));
+    }
     place.deployment = deployment;
     place.state = 'up';
     const calls = state === 'up' ? CALLS : FIRST_CALLS;
@@ -112,6 +134,7 @@ export function createProbes(gateway: Parts): () => Promise<void> {
 
   async function remove(place: Place): Promise<void> {
     const { provider, region } = place;
+    gateway.overheads.of(provider.name, region).watch(undefined);
     await provider.remove({ name: probeName(gateway.address), region }, within(DEPLOY_MS));
     place.state = 'removed';
     delete place.deployment;

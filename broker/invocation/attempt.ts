@@ -1,7 +1,7 @@
 // Step 6 of a call: one deployment after the other, until one answers. `ran` is the only ground for another attempt.
 import { type InvokeRequest, type InvokeResult, ProviderError } from '../../adapters/provider.ts';
 import type { FailedAttempt } from '../ledger/ledger.ts';
-import type { Choice } from './choose.ts';
+import type { Choice, Route } from './choose.ts';
 import type { Deadlines } from './deadlines.ts';
 import type { FreeFailures, Spender } from './free-failures.ts';
 import { billedMsOf } from './metering.ts';
@@ -207,7 +207,7 @@ async function run(
       measuredMs: Math.round(nowMs - startedMs),
     };
     if (failure.ran === 'maybe') {
-      freeFailures.settle(spender, reserved, failure.measuredMs, true);
+      settleBroken(route, options, { reserved, measuredMs: failure.measuredMs });
       return { choice, failure, retryAfterMs: known?.retryAfterMs, reservedMs: 0 };
     }
     return { choice, failure, retryAfterMs: known?.retryAfterMs, reservedMs: reserved };
@@ -215,4 +215,20 @@ async function run(
     clear();
     route.inFlight -= 1;
   }
+}
+
+/**
+ * A run has broken, by its function (which can end its own process on some clouds, or hang) or by its cloud. It is held against the function
+ * where the cloud runs the gateway's probe; what is reserved stays so until that is known.
+ */
+function settleBroken(
+  { overhead }: Route,
+  { freeFailures, spender }: AttemptOptions,
+  { reserved, measuredMs }: { readonly reserved: number; readonly measuredMs: number },
+): void {
+  const settle = (isWell: boolean): void =>
+    freeFailures.settle(spender, reserved, isWell ? measuredMs : 0, isWell);
+  const isWell = overhead.isWell();
+  if (isWell instanceof Promise) void isWell.then(settle);
+  else settle(isWell);
 }

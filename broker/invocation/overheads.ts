@@ -13,6 +13,10 @@ export interface Overhead {
   readonly ms: number;
   /** A warm call of the gateway's own probe function took so long, ms. */
   add(sampleMs: number): void;
+  /** Whether the place runs the probe now: a run that broke there is then held against its function. True where there is no probe. */
+  isWell(): boolean | Promise<boolean>;
+  /** Gives it a probe to ask, which never rejects; undefined: it has none any more. */
+  watch(check: (() => Promise<boolean>) | undefined): void;
 }
 
 export interface Overheads {
@@ -36,6 +40,8 @@ export function createOverhead(): Overhead {
   const recent: number[] = [];
   let count = 0;
   let ms = LEAST_MS;
+  let check: (() => Promise<boolean>) | undefined;
+  let checking: Promise<boolean> | undefined;
   return {
     get ms() {
       return ms;
@@ -46,6 +52,17 @@ export function createOverhead(): Overhead {
       const sorted = recent.toSorted((a, b) => a - b);
       const p95 = sorted[Math.ceil(0.95 * sorted.length) - 1] ?? LEAST_MS;
       ms = Math.min(Math.max(p95, LEAST_MS), MOST_MS);
+    },
+    isWell: () => {
+      if (check === undefined) return true;
+      // All that break at once ask once.
+      checking ??= check().finally(() => {
+        checking = undefined;
+      });
+      return checking;
+    },
+    watch: (probe) => {
+      check = probe;
     },
   };
 }

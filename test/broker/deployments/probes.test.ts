@@ -101,6 +101,36 @@ describe('probes', function () {
       );
     });
 
+    it('tell a cloud that is down from a function that breaks: only the function’s time is held against it', async () => {
+      await house.restart({ freeFailureMsPerHour: 1 });
+      const name = await house.publish('one', HANDLER);
+      const own = house.gateway().deployments.records()[0]?.name ?? '';
+      await createProbes(house.gateway())();
+      const caller = await house.caller(KEYS.user, await house.openLane(KEYS.user));
+      const call = () =>
+        caller.invoke({ function: name }).then(
+          ({ response }) => response.status,
+          ({ code }) => code,
+        );
+      const broken = async (on: { operation: string; function?: string }) => {
+        await house.aws.faults.set([{ kind: 'drop-after', on }]);
+        const code = await call();
+        await house.aws.faults.clear();
+        return code;
+      };
+
+      const whenDown = await broken({ operation: 'invoke' });
+      const afterDown = await call();
+      const whenBroken = await broken({ operation: 'invoke', function: own });
+      const afterBroken = await call();
+
+      assert.deepEqual(
+        [whenDown, afterDown, whenBroken, afterBroken],
+        // 409: INVOCATION_UNKNOWN.
+        [409, 200, 409, 'FUNCTION_FAILING'],
+      );
+    });
+
     it('end when the gateway closes, and are none where the operator wants none', async () => {
       await house.publish('one', HANDLER);
       const probing = probeClouds(house.gateway());
