@@ -63,6 +63,70 @@ export function createRoot(): GrowingRoot {
   };
 }
 
+/** As GrowingRoot, with the paths of some leaves: each leaf is followed from when it is added until it is forgotten. */
+export interface GrowingPaths extends GrowingRoot {
+  /** Stops following a leaf: its path is not wanted. */
+  forget(index: number): void;
+  /** Of the leaves that are still followed, in the tree of all leaves so far. Undefined: not followed, or not added. */
+  path(index: number): Hex[] | undefined;
+}
+
+/** Paths in a tree too large to be kept; the same as those of `createTree` of all its leaves. */
+export function createPaths(): GrowingPaths {
+  interface Peak {
+    readonly node: Uint8Array;
+    readonly leaves: readonly number[];
+  }
+  const peaks: Peak[] = [];
+  const paths = new Map<number, Hex[]>();
+  let count = 0;
+  const extend = (below: Peak, sibling: Uint8Array, into: (index: number) => Hex[] | undefined) => {
+    const leaves = below.leaves.filter((index) => paths.has(index));
+    const node = leaves.length === 0 ? undefined : toHex(sibling);
+    for (const index of leaves) if (node !== undefined) into(index)?.push(node);
+    return leaves;
+  };
+  const join = (left: Peak, right: Peak, into = (index: number) => paths.get(index)): Peak => ({
+    node: parentOf(left.node, right.node),
+    leaves: [...extend(left, right.node, into), ...extend(right, left.node, into)],
+  });
+  /** The peaks as one tree, from the right; what `into` gives is extended. */
+  const fold = (into: (index: number) => Hex[] | undefined): Peak => {
+    const last = peaks.at(-1);
+    if (last === undefined) throw new RangeError('an ordered tree has at least one leaf');
+    return peaks.slice(0, -1).reduceRight((tree, left) => join(left, tree, into), last);
+  };
+
+  return {
+    get count() {
+      return count;
+    },
+    add: (leaf) => {
+      const node = new Uint8Array(NODE_BYTES);
+      writeHex(leaf, node, 0, NODE_BYTES);
+      paths.set(count, []);
+      let peak: Peak = { node, leaves: [count] };
+      for (let left = count; left % 2 === 1; left = Math.floor(left / 2)) {
+        const before = peaks.pop();
+        if (before !== undefined) peak = join(before, peak);
+      }
+      peaks.push(peak);
+      count += 1;
+    },
+    forget: (index) => {
+      paths.delete(index);
+    },
+    root: () => toHex(fold(() => undefined).node),
+    path: (index) => {
+      const known = paths.get(index);
+      if (known === undefined) return undefined;
+      const whole = [...known];
+      fold((one) => (one === index ? whole : undefined));
+      return whole;
+    },
+  };
+}
+
 function parentOf(left: Uint8Array | undefined, right: Uint8Array): Uint8Array {
   const pair = new Uint8Array(2 * NODE_BYTES);
   if (left !== undefined) pair.set(left);

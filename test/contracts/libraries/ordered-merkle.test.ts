@@ -3,6 +3,7 @@ import { AbiCoder, concat, keccak256 } from 'ethers';
 import fc from 'fast-check';
 import type { Hex } from '../../../contracts/libraries/keccak.ts';
 import {
+  createPaths,
   createTree,
   pathOf,
   rootOf,
@@ -38,6 +39,30 @@ describe('ordered-merkle', () => {
         assert.ok(!verifyPath(leaf, index, count, path.slice(1), tree.root) || path.length === 0);
       });
     }
+  });
+
+  it('follows leaves while a tree grows: the paths are those of the whole tree, the forgotten are gone', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 300 }), fc.func(fc.boolean()), (count, isKept) => {
+        const leaves = leavesOf(count);
+        const growing = createPaths();
+
+        leaves.forEach((leaf, index) => {
+          growing.add(leaf);
+          if (!isKept(index)) growing.forget(index);
+        });
+
+        const tree = createTree(leaves);
+        assert.equal(growing.root(), tree.root);
+        assert.equal(growing.count, count);
+        leaves.forEach((_, index) => {
+          assert.deepEqual(growing.path(index), isKept(index) ? tree.path(index) : undefined);
+        });
+        assert.equal(growing.path(count), undefined);
+      }),
+      { numRuns: 50 },
+    );
+    assert.throws(() => createPaths().root(), RangeError);
   });
 
   it('builds what the definition says, for any count', () => {
