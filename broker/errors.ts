@@ -90,6 +90,12 @@ export const ERRORS = {
     'A receipt is not what it must be',
     'sign nothing more, keep it, run defaas audit',
   ),
+  EVIDENCE_INVALID: entry(0, 'The file is no evidence', 'ask whoever made it for another copy'),
+  EVIDENCE_EARLY: entry(
+    0,
+    'The receipt is not settled yet',
+    'keep the file, try again when it is settled',
+  ),
   AUDIT_FINDINGS: entry(0, 'The audit found something', 'keep the batches: they are the evidence'),
   BATCH_BLOCK_MISSING: entry(0, 'A block of a batch cannot be had', 'ask another holder'),
   BATCH_BLOCK_ALTERED: entry(
@@ -299,6 +305,18 @@ export const ERRORS = {
   CHAIN_REPLACED: entry(502, 'Another transaction took its place', 'try again'),
   CHAIN_REVERTED: entry(502, 'The chain refused the transaction', 'see the message'),
   INSUFFICIENT_FREE: entry(402, 'Not enough free deposit', 'deposit more'),
+  PROOF_INVALID: entry(409, 'The evidence does not hold together', 'check where it is from'),
+  NO_FRAUD: entry(409, 'The evidence shows no fraud', 'the gateway was honest here'),
+  ALREADY_PROVEN: entry(409, 'The fraud is proven and paid', 'nothing is left to do'),
+  NOTHING_TO_SLASH: entry(
+    409,
+    'Nothing of the bond can be taken now',
+    'try again when the message says',
+  ),
+  WINDOW_CLOSED: entry(409, 'It is too late for that', 'nothing is left to do'),
+  DEMAND_KNOWN: entry(409, 'The receipt was demanded before', 'see defaas watch'),
+  DEMAND_OPEN: entry(409, 'The gateway may still answer', 'wait until the deadline'),
+  NOT_DEMANDED: entry(409, 'There is no such open demand', 'see defaas watch'),
   INTERNAL: entry(500, 'Something went wrong here', 'report it with the instance'),
 } as const satisfies Record<string, ErrorEntry>;
 

@@ -20,10 +20,18 @@ export type ChainErrorCode =
   | 'DEPLOYMENT_CODE'
   | 'DEPLOYMENT_INVALID'
   | 'DEPLOYMENT_REFUSED'
+  | 'ALREADY_PROVEN'
+  | 'DEMAND_KNOWN'
+  | 'DEMAND_OPEN'
   | 'INSUFFICIENT_FREE'
   | 'NAME_INVALID'
   | 'NAME_TAKEN'
-  | 'NOT_OWNER';
+  | 'NOT_DEMANDED'
+  | 'NOT_OWNER'
+  | 'NOTHING_TO_SLASH'
+  | 'NO_FRAUD'
+  | 'PROOF_INVALID'
+  | 'WINDOW_CLOSED';
 
 /** A contract's custom error: its name in Solidity and its arguments in order. */
 export interface Revert {
@@ -54,6 +62,16 @@ const KNOWN: Readonly<Record<string, readonly [ChainErrorCode, string]>> = {
   InvalidName: ['NAME_INVALID', 'use 1 to 63 of a-z, 0-9 and -'],
   NotOwner: ['NOT_OWNER', 'use the account of the owner'],
   InsufficientFree: ['INSUFFICIENT_FREE', 'deposit more'],
+  InvalidProof: ['PROOF_INVALID', 'the evidence does not hold together'],
+  NoFraud: ['NO_FRAUD', 'the gateway was honest here'],
+  AlreadyProven: ['ALREADY_PROVEN', 'nothing of its damage is left to pay'],
+  CapReached: ['NOTHING_TO_SLASH', 'send it again when there is room'],
+  NothingToSlash: ['NOTHING_TO_SLASH', 'the gateway has no bond'],
+  WindowClosed: ['WINDOW_CLOSED', 'it is too late'],
+  DemandOpen: ['DEMAND_KNOWN', 'wait for the answer'],
+  AnsweredBefore: ['DEMAND_KNOWN', 'the answer is on the chain'],
+  NotDemanded: ['NOT_DEMANDED', 'it was never demanded, or is answered'],
+  StillOpen: ['DEMAND_OPEN', 'wait until its deadline has passed'],
 };
 
 /** How nodes that ethers does not know say it (Hardhat). */
