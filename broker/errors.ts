@@ -90,7 +90,7 @@ export const ERRORS = {
     'A receipt is not what it must be',
     'sign nothing more, keep it, run defaas audit',
   ),
-  EVIDENCE_INVALID: entry(0, 'The file is no evidence', 'ask whoever made it for another copy'),
+  EVIDENCE_INVALID: entry(400, 'The file is no evidence', 'ask whoever made it for another copy'),
   EVIDENCE_EARLY: entry(
     0,
     'The receipt is not settled yet',
@@ -291,6 +291,7 @@ export const ERRORS = {
   BODY_TOO_LARGE: entry(413, 'The body is too large', 'send less'),
   MEDIA_TYPE_UNSUPPORTED: entry(415, 'The media type is not supported', 'see the README'),
   RATE_LIMITED: entry(429, 'Too many calls', 'slow down, see Retry-After'),
+  KEY_STOLEN: entry(503, 'The gateway’s key is in other hands', 'use another gateway'),
   OVERLOADED: entry(503, 'The gateway has no room', 'try again shortly'),
   LEDGER_FAILED: entry(503, 'The ledger cannot be written', 'the operator must look at the disk'),
   CHAIN_UNREACHABLE: entry(503, 'The chain cannot be reached', 'check the RPC URL'),

@@ -9,6 +9,7 @@ import type { ContractAddresses } from '../contracts/deploy.ts';
 import type { Address, Hex } from '../contracts/libraries/keccak.ts';
 import { type ArtifactStore, createArtifactStore } from '../ipfs/artifact-store.ts';
 import { createIpfsNode, type IpfsNode } from '../ipfs/node.ts';
+import { type Alarms, createAlarms } from './alarms.ts';
 import { type ClientAssertions, createClientAssertions } from './client-assertions.ts';
 import type { Config } from './config.ts';
 import { type Claims, createClaims } from './deployments/claims.ts';
@@ -33,6 +34,7 @@ import { createOverheads, type Overheads } from './invocation/overheads.ts';
 import type { LaneTotals, Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
 import { createOperatorKey, type OperatorKey } from './operator-key.ts';
+import { createKeyGuard, type KeyGuard } from './settlement/key-guard.ts';
 import { createSignIn, type SignIn } from './sign-in.ts';
 import { createTokens, type Tokens } from './tokens.ts';
 
@@ -51,6 +53,9 @@ export interface Gateway {
   readonly lanes: Lanes;
   readonly journal: Journal;
   readonly groupSigner: OperatorKey;
+  /** Whether that key is in other hands. */
+  readonly keyGuard: KeyGuard;
+  readonly alarms: Alarms;
   readonly dailyLimits: DailyLimits;
   readonly lowBalance: LowBalance;
   readonly limits: Limits;
@@ -131,6 +136,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     nowMs,
   });
   const proofs = createDpopProofs(nowMs);
+  const alarms = createAlarms({ log, nowMs });
   const overheads = createOverheads();
   const answers = createAnswers({
     ledger,
@@ -164,6 +170,12 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       onBroken: options.onBroken,
     }),
     groupSigner: signer,
+    keyGuard: createKeyGuard({
+      file: `${config.home}/gateway/stolen-keys.json`,
+      key: signer.key,
+      alarms,
+    }),
+    alarms,
     limits: createLimits({ ...config, nowMs }),
     freeFailures: createFreeFailures({ leastMs: config.freeFailureMsPerHour, nowMs }),
     dailyLimits: createDailyLimits({

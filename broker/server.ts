@@ -11,6 +11,7 @@ import fastify, {
 } from 'fastify';
 import { DefaasError, toDefaasError } from './errors.ts';
 import type { Gateway } from './gateway.ts';
+import { alarmRoutes } from './routes/alarms.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { ownOrigins } from './routes/bearer.ts';
 import { readBody } from './routes/body.ts';
@@ -122,6 +123,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.register(receiptRoutes, { gateway });
   server.register(settlementRoutes, { gateway });
   server.register(payoutRoutes, { gateway });
+  server.register(alarmRoutes, { gateway });
   server.register(houseRoutes, { gateway });
   return server;
 }

@@ -66,6 +66,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
   const maxPriceUnits = maxPriceOf(version, invocation);
   const { freeFailures } = gateway;
   freeFailures.refuseFailing(target);
+  gateway.keyGuard.refuseStolen();
   const leave = gateway.limits.enter(caller.payer, version.functionId);
   let hold: Hold | undefined;
   let reservedMs = 0;

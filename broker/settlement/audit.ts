@@ -71,6 +71,9 @@ export interface Finding {
   readonly batch: number;
   readonly lane?: { readonly payer: Address; readonly signer: Address };
   readonly seq?: number;
+  /** Number of the claim in the batch, and of the receipt in its lane tree: where it stands, whatever it says. */
+  readonly claim?: number;
+  readonly index?: number;
   readonly units: bigint;
   /** Who is paid too little or too much. */
   readonly payee?: Address;
@@ -118,6 +121,10 @@ export interface AuditOptions {
   readonly getBlock: GetBlock;
   /** All gateways, when left out. */
   readonly gateway?: Address;
+  /** Of their batches, all when left out. */
+  readonly isWanted?: (batch: SettledBatch) => boolean;
+  /** Of a batch's lanes, all when left out; shares of payees are judged only in a batch that is read whole. */
+  readonly isLaneWanted?: (claim: Pick<Claim, 'payer' | 'signer'>) => boolean;
   /**
    * Blocks after which a recorded epoch counts as final on this chain: a prepaid call must be drawn by the newest one that was final
    * when it was authorised. 0 by default, for chains whose blocks are final at once.
@@ -135,14 +142,14 @@ export interface AuditOptions {
 export async function audit(options: AuditOptions): Promise<AuditResult> {
   const run: Run = {
     ...options,
-    settled: new Map(),
     charged: new Map(),
     signers: new Map(),
     findings: [],
     passedOver: { NOT_LIVE: 0, POLICY: 0, CIRCUIT_OPEN: 0, LOAD: 0, HEDGED: 0, FAILED: 0 },
     totals: { batches: 0, receipts: 0, proven: 0, findings: 0, total: 0n, unexplained: 0n },
   };
-  const batches = options.view.batches(options.gateway);
+  const { view, gateway, isWanted = () => true } = options;
+  const batches = view.batches(gateway).filter(isWanted);
   for (const settled of batches) {
     await auditBatch(run, settled);
     run.totals.batches += 1;
@@ -162,8 +169,6 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
 
 /** What one audit carries from batch to batch. */
 interface Run extends AuditOptions {
-  /** Where each lane stood after the batch before. */
-  readonly settled: Map<string, { units: bigint; seq: number }>;
   /** Marks of the charged calls of each lane. */
   readonly charged: Map<string, Set<string>>;
   /** Group -> its signer; undefined when the signature recovers to nobody. */
@@ -187,10 +192,10 @@ interface Fault {
   readonly message: string;
 }
 
-type Place = Pick<Finding, 'lane' | 'seq' | 'payee'>;
+type Place = Pick<Finding, 'lane' | 'seq' | 'claim' | 'index' | 'payee'>;
 
 async function auditBatch(run: Run, settled: SettledBatch): Promise<void> {
-  const claims = claimsOf(run, settled);
+  const claims = claimsOf(settled);
   run.totals.total += settled.total;
   for (const claim of claims) run.totals.receipts += claim.seqTo - claim.seqFrom;
   const report = (fault: Fault, place: Place = {}) => addFinding(run, settled, fault, place);
@@ -201,28 +206,19 @@ async function auditBatch(run: Run, settled: SettledBatch): Promise<void> {
   let isWhole = true;
   for (const [index, claim] of claims.entries()) {
     const lane = batch.lanes[index];
-    if (lane) isWhole = (await auditLane(run, { settled, claim, lane, owed, report })) && isWhole;
+    const isRead = lane !== undefined && (run.isLaneWanted?.(claim) ?? true);
+    isWhole =
+      isRead &&
+      (await auditLane(run, { settled, number: index, claim, lane, owed, report })) &&
+      isWhole;
   }
   // What payees should have can be summed only over receipts that were all seen.
   if (isWhole) checkPayouts(settled, owed, report);
 }
 
 /** The claims as Billing made them: from its logs and from where each lane stood before. */
-function claimsOf(run: Run, settled: SettledBatch): Claim[] {
-  return settled.claims.map(({ payer, signer, settled: settledTo, seq: seqTo, receipts }) => {
-    const key = laneKey(settled.gateway, payer, signer);
-    const before = run.settled.get(key) ?? { units: 0n, seq: 0 };
-    run.settled.set(key, { units: settledTo, seq: seqTo });
-    return {
-      payer,
-      signer,
-      settledFrom: before.units,
-      settledTo,
-      seqFrom: before.seq,
-      seqTo,
-      receipts,
-    };
-  });
+function claimsOf({ claims }: SettledBatch): Claim[] {
+  return claims.map(({ settled: settledTo, seq: seqTo, ...row }) => ({ ...row, settledTo, seqTo }));
 }
 
 type Report = (fault: Fault, place?: Place) => void;
@@ -273,6 +269,8 @@ async function openBatch(
 
 interface LaneAudit {
   readonly settled: SettledBatch;
+  /** Of the claim in its batch. */
+  readonly number: number;
   readonly claim: Claim;
   readonly lane: BatchLane;
   /** Payee -> what the receipts give it; added to. */
@@ -283,11 +281,11 @@ interface LaneAudit {
 /** Replays one lane's receipts. Tells whether each was seen and its shares are known, so that payouts can be judged. */
 async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
   const { settled, claim, report } = parts;
-  const place = { lane: { payer: claim.payer, signer: claim.signer } };
+  const place = { lane: { payer: claim.payer, signer: claim.signer }, claim: parts.number };
   const claimed = claim.settledTo - claim.settledFrom;
   const count = claim.seqTo - claim.seqFrom;
   const tree = createRoot();
-  const faults: { fault: Fault; seq: number }[] = [];
+  const faults: { fault: Fault; seq: number; index: number }[] = [];
   let proven = 0;
   let cumulative = claim.settledFrom;
   let prices = 0n;
@@ -313,7 +311,7 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
       isKnown = addShares(run, settled, item, owed) && isKnown;
       if (found.length === 0) proven += 1;
       for (const fault of capUnits(found, receipt.price)) {
-        faults.push({ fault, seq: receipt.seq });
+        faults.push({ fault, seq: receipt.seq, index: tree.count - 1 });
       }
     }
   } catch (error) {
@@ -332,13 +330,14 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
   const isExact = cumulative === claim.settledTo;
   if (!isExact) {
     const message = `its last receipt has the sum ${cumulative}, taken were ${claim.settledTo}`;
-    report({ code: 'CUMULATIVE_BREAK', units: max(claimed - prices, 0n), message }, place);
+    const last = { ...place, index: count - 1 };
+    report({ code: 'CUMULATIVE_BREAK', units: max(claimed - prices, 0n), message }, last);
   }
   const firstBreak = faults.find(({ fault }) => fault.code === 'CUMULATIVE_BREAK');
   for (const found of faults) {
     const isCounted = isExact && found === firstBreak;
     const fault = isCounted ? { ...found.fault, units: max(claimed - prices, 0n) } : found.fault;
-    report(fault, { ...place, seq: found.seq });
+    report(fault, { ...place, seq: found.seq, index: found.index });
   }
   run.totals.proven += proven;
   for (const [payee, units] of owed) {

@@ -160,7 +160,7 @@ async function shareOf(
 
 /** A lane's receipts in order, from the one after `afterSeq` to `toSeq`. */
 export async function* entriesOf(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'ledger'>,
   payer: Address,
   signer: Address,
   afterSeq: number,

@@ -157,7 +157,17 @@ export function verifyPath(
   path: readonly Hex[],
   root: Hex,
 ): boolean {
-  if (!(Number.isInteger(index) && index >= 0 && index < count)) return false;
+  return followPath(leaf, index, count, path) === root.toLowerCase();
+}
+
+/** The root that a path leads to; undefined when it does not fit the place and the count. */
+export function followPath(
+  leaf: Hex,
+  index: number,
+  count: number,
+  path: readonly Hex[],
+): Hex | undefined {
+  if (!(Number.isInteger(index) && index >= 0 && index < count)) return undefined;
   const pair = new Uint8Array(2 * NODE_BYTES);
   let node = fromHex(leaf) as Uint8Array;
   let used = 0;
@@ -165,7 +175,7 @@ export function verifyPath(
   for (let last = count - 1; last > 0; last = Math.floor(last / 2)) {
     if (at % 2 === 1 || at < last) {
       const sibling = path[used];
-      if (sibling === undefined) return false;
+      if (sibling === undefined) return undefined;
       used += 1;
       const left = at % 2 === 0;
       pair.set(node, left ? 0 : NODE_BYTES);
@@ -174,7 +184,7 @@ export function verifyPath(
     }
     at = Math.floor(at / 2);
   }
-  return used === path.length && toHex(node) === root.toLowerCase();
+  return used === path.length ? toHex(node) : undefined;
 }
 
 /** All levels from the leaves to the root, each as one array of 32-byte nodes, so a pair is a slice of its level. */

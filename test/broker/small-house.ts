@@ -60,8 +60,10 @@ export interface SmallHouse {
   readonly dir: string;
   gateway(): Gateway;
   url(): string;
-  /** Ends the gateway and opens it again on the same state. */
-  restart(overrides?: Partial<Config>): Promise<void>;
+  /** Ends the gateway and opens it again on the same state, changed `meanwhile`. */
+  restart(overrides?: Partial<Config>, meanwhile?: () => void): Promise<void>;
+  /** Ends the gateway; its folder stays, for a process of its own. */
+  stop(): Promise<void>;
   /** Takes the gateway off the network, in the middle of whatever it does. */
   cutOff(): void;
   /** Open connections of its clients. */
@@ -130,9 +132,14 @@ export async function startSmallHouse(
     dir,
     gateway: () => running.gateway,
     url: () => running.url,
-    restart: async (changes = {}) => {
+    restart: async (changes = {}, meanwhile = () => {}) => {
       await running.close();
+      meanwhile();
       running = await startGateway({ ...config, ...changes });
+    },
+    stop: async () => {
+      await running.close();
+      running = { ...running, close: async () => {} };
     },
     cutOff: () => running.cutOff(),
     comeBack: () => running.comeBack(),

@@ -1,0 +1,48 @@
+// What the operator must see to, for `defaas doctor`; evidence that anybody shows; and the watches that raise the alarms.
+import type { FastifyInstance } from 'fastify';
+import { MAX_EVIDENCE_LENGTH, parseEvidence } from '../client/evidence.ts';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import { startAnswering } from '../settlement/answer-demands.ts';
+import { reportSigned, watchStanding } from '../settlement/watch-standing.ts';
+import { signedIn } from './bearer.ts';
+
+export async function alarmRoutes(
+  server: FastifyInstance,
+  { gateway }: { readonly gateway: Gateway },
+): Promise<void> {
+  const watches = [startAnswering(gateway), watchStanding(gateway)];
+  server.addHook('onClose', async () => {
+    for (const watch of watches) watch.close();
+  });
+
+  server.get('/alarms', async (request) => {
+    const { signedBy } = await signedIn(gateway, request);
+    if (signedBy !== gateway.address && signedBy !== gateway.settler.address) {
+      throw new DefaasError(
+        'OPERATOR_ONLY',
+        `${signedBy} may not see the alarms, sign in with the gateway's key`,
+      );
+    }
+    return { alarms: gateway.alarms.list() };
+  });
+
+  /** A receipt that is signed by this gateway's key: one that it has not made says that its key is stolen. */
+  server.post<{ Body: Buffer }>(
+    '/evidence',
+    { bodyLimit: MAX_EVIDENCE_LENGTH },
+    async (request) => {
+      const { chainId, billing, finding } = parseEvidence(request.body.toString('utf8'));
+      const { chain } = gateway;
+      const isOurs = chainId === chain.chainId && billing === chain.contracts.billing;
+      if (!isOurs || !('signed' in finding)) {
+        throw new DefaasError(
+          'EVIDENCE_INVALID',
+          'only receipts signed for this chain and these contracts are taken, check the file',
+        );
+      }
+      const known = await reportSigned(gateway, finding.signed, 'it was reported');
+      return { signedHere: known !== undefined, known: known?.isKnown ?? false };
+    },
+  );
+}

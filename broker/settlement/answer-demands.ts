@@ -1,0 +1,206 @@
+// Whoever demands a receipt gets it: every demand against this gateway is answered from its ledger, or from the pages on IPFS where the
+// ledger has lost it. An unanswered one costs bond. Nothing is remembered of a demand but when it is tried next: what is open, the chain
+// says, so a restart or a reorganisation changes nothing.
+import { ChainError } from '../../contracts/chain/chain-error.ts';
+import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
+import { type Place, placeAt } from '../../contracts/chain/evidence.ts';
+import { readOpenDemands } from '../../contracts/chain/open-demands.ts';
+import type { Demand } from '../../contracts/chain.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { batchCid, readBatch } from '../client/batch.ts';
+import type { Gateway } from '../gateway.ts';
+import { type OpenedLeaf, openClaim } from './open-claim.ts';
+import { entriesOf } from './shares.ts';
+
+/** How often demands are looked for where no block brings one, ms. */
+const LOOK_EVERY_MS = 15_000;
+/** Answers on their way at once: 2 million gas. */
+const MAX_IN_FLIGHT = 16;
+/** Wait before an answer is tried again: twice as long each time, ms. */
+const FIRST_WAIT_MS = 5_000;
+const MAX_WAIT_MS = 300_000;
+/** A demand that is open for so long is somebody's to look at, seconds. */
+const ALARM_AFTER_SEC = 3_600;
+
+type Parts = Pick<
+  Gateway,
+  | 'address'
+  | 'account'
+  | 'alarms'
+  | 'artifacts'
+  | 'chain'
+  | 'closing'
+  | 'ledger'
+  | 'log'
+  | 'nowMs'
+  | 'settler'
+>;
+
+export interface Answering {
+  /** Answers what is open and due now; rejects never, what fails is logged and due again. Waits for the look under way, then looks anew. */
+  look(): Promise<void>;
+  close(): void;
+}
+
+interface Retry {
+  readonly untilMs: number;
+  readonly waitMs: number;
+}
+
+/** Looks at once, at every block, and every 15 s. */
+export function startAnswering(gateway: Parts): Answering {
+  const { chain, log, nowMs } = gateway;
+  const disputes = createDisputeReads(chain);
+  const retries = new Map<Hex, Retry>();
+  let running: Promise<void> | undefined;
+  let isWanted = false;
+  let answerWindowSec: number | undefined;
+
+  const later = (id: Hex): void => {
+    const waitMs = Math.min(2 * (retries.get(id)?.waitMs ?? FIRST_WAIT_MS / 2), MAX_WAIT_MS);
+    retries.set(id, { untilMs: nowMs() + waitMs, waitMs });
+  };
+
+  const lookOnce = async (): Promise<void> => {
+    answerWindowSec ??= (await disputes.readTerms()).answerWindowSec;
+    const open = await readOpenDemands(chain, gateway.address);
+    const nowSec = Math.max(chain.view.head.timestampSec, nowMs() / 1000);
+    endAlarms(open);
+    for (const { id, deadlineSec } of open) {
+      if (deadlineSec - answerWindowSec + ALARM_AFTER_SEC > nowSec) continue;
+      const until = new Date(deadlineSec * 1000).toISOString();
+      const why = `demand ${id} is not answered for an hour, it costs bond at ${until}; look at the chain RPC, the gas of ${gateway.account.address} and the log`;
+      gateway.alarms.raise('DEMAND_OPEN', id, why);
+    }
+    const due = open.filter(({ id }) => (retries.get(id)?.untilMs ?? 0) <= nowMs());
+    for (const { id } of due) later(id);
+    await inParallel(answersTo(due), MAX_IN_FLIGHT);
+  };
+
+  const endAlarms = (open: readonly Demand[]): void => {
+    const ids = new Set(open.map(({ id }) => id));
+    for (const id of retries.keys()) {
+      if (ids.has(id)) continue;
+      retries.delete(id);
+      gateway.alarms.clear('DEMAND_OPEN', id);
+      gateway.alarms.clear('DEMAND_UNANSWERABLE', id);
+    }
+  };
+
+  /** One step per demand. Those for one claim are opened in one reading of it. */
+  async function* answersTo(demands: readonly Demand[]): AsyncGenerator<() => Promise<void>> {
+    for (const group of Map.groupBy(demands, ({ batch, claim }) => `${batch} ${claim}`).values()) {
+      const [first] = group;
+      if (first === undefined) continue;
+      const place = placeOf(first);
+      // Its batch is not final yet: the view has it before the deadline.
+      if (place === undefined) continue;
+      const leaves = await open(place, new Set(group.map(({ index }) => index)));
+      for (const demand of group) {
+        const leaf = leaves?.get(demand.index);
+        if (leaf !== undefined) yield () => answer(demand, place, leaf);
+        else raiseUnanswerable(demand);
+      }
+    }
+  }
+
+  const placeOf = ({ batch, claim }: Demand): Place | undefined => {
+    const found = chain.view.batches(gateway.address).find((one) => one.batch === batch);
+    return found && placeAt(found, claim);
+  };
+
+  /** From the ledger, else from the pages; undefined when neither has the claim as it was settled. */
+  const open = async (place: Place, indexes: ReadonlySet<number>) => {
+    const { payer, signer, seqFrom, seqTo, batch, claim } = place;
+    const sources = [
+      ['ledger', () => entriesOf(gateway, payer, signer, seqFrom, seqTo)],
+      ['pages', () => pagesOf(batch, claim)],
+    ] as const;
+    for (const [source, receipts] of sources) {
+      try {
+        const leaves = await openClaim(place, receipts(), indexes);
+        if (leaves !== undefined) return leaves;
+        log.warn({ batch, claim, source }, 'a settled claim is not there as it was settled');
+      } catch (err) {
+        log.warn({ err, batch, claim, source }, 'a settled claim cannot be read');
+      }
+    }
+    return undefined;
+  };
+
+  async function* pagesOf(batch: number, claim: number) {
+    const settled = chain.view.batches(gateway.address).find((one) => one.batch === batch);
+    if (settled === undefined) return;
+    const getBlock = (cid: string) => gateway.artifacts.block(cid, { signal: gateway.closing });
+    const { lanes } = await readBatch(batchCid(settled.cidDigest), getBlock);
+    yield* lanes[claim]?.receipts() ?? [];
+  }
+
+  const raiseUnanswerable = ({ id, batch, claim, index }: Demand): void => {
+    const why = `demand ${id} of receipt ${index} in claim ${claim} of batch ${batch} cannot be answered: neither the ledger nor the pages have it, restore one of them`;
+    gateway.alarms.raise('DEMAND_UNANSWERABLE', id, why);
+  };
+
+  const answer = async (
+    { id }: Demand,
+    place: Place,
+    { leaf, call, execution, callSignature }: OpenedLeaf,
+  ): Promise<void> => {
+    const opened = { place, leaf, call, execution };
+    try {
+      // Whoever answers, it is answered; and an answer of ours may be in a block that the view does not have yet.
+      if (typeof (await disputes.demandOf(id)) !== 'object') return;
+      const { tx } = await gateway.account.answer(opened, callSignature).catch((error) => {
+        // The other account has a line of nonces and a purse of its own.
+        if (!isStuck(error)) throw error;
+        return gateway.settler.answer(opened, callSignature);
+      });
+      log.info({ id, tx, batch: place.batch, index: leaf.index }, 'demand answered');
+    } catch (err) {
+      if (err instanceof ChainError && err.code === 'NOT_DEMANDED') return;
+      log.error({ err, id }, 'a demand was not answered and is tried again');
+    }
+  };
+
+  const run = async (): Promise<void> => {
+    while (isWanted && !gateway.closing.aborted) {
+      isWanted = false;
+      await lookOnce().catch((err) => {
+        if (!gateway.closing.aborted) log.error({ err }, 'demands could not be looked for');
+      });
+    }
+    running = undefined;
+  };
+  const look = (): Promise<void> => {
+    isWanted = true;
+    running ??= run();
+    return running;
+  };
+  const timer = setInterval(() => void look(), LOOK_EVERY_MS).unref();
+  const stop = chain.onBlock(() => void look());
+  void look();
+  return {
+    look,
+    close: () => {
+      clearInterval(timer);
+      stop();
+    },
+  };
+}
+
+function isStuck(error: unknown): boolean {
+  return (
+    error instanceof ChainError && (error.code === 'CHAIN_GAS' || error.code === 'CHAIN_PENDING')
+  );
+}
+
+/** Runs steps as they come, at most so many at once; they do not reject. */
+async function inParallel(steps: AsyncGenerator<() => Promise<void>>, most: number): Promise<void> {
+  const running = new Set<Promise<void>>();
+  for await (const step of steps) {
+    const one = step().finally(() => running.delete(one));
+    running.add(one);
+    if (running.size >= most) await Promise.race(running);
+  }
+  await Promise.all(running);
+}

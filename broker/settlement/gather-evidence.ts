@@ -1,0 +1,225 @@
+// From what the audit finds to what Disputes judges: the leaves behind the findings of a batch are opened once more, with their paths, and
+// put into the evidence of each fraud that they may be. Whether one is, `check` says; not every finding is provable.
+import {
+  type Evidence,
+  type EvidenceKind,
+  type OpenedLeaf as Opened,
+  type Place,
+  placeAt,
+} from '../../contracts/chain/evidence.ts';
+import type { SettledBatch } from '../../contracts/chain.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { type Batch, batchCid, type GetBlock, readBatch } from '../client/batch.ts';
+import { DefaasClientError } from '../client/errors.ts';
+import type { Withheld } from '../client/evidence.ts';
+import type { AuditView, Finding, FindingCode } from './audit.ts';
+import { type OpenedLeaf, openClaim } from './open-claim.ts';
+
+/** Leaves opened per claim at most: each proof slashes its floor, and the claim's damage is bounded. */
+const MAX_LEAVES = 100;
+
+type Proof = Exclude<EvidenceKind, 'omission'> | 'withheld';
+
+/** What a finding may be. `withheld`: nobody can open it as it was settled, so it is to be demanded. */
+const PROOFS: Readonly<Record<FindingCode, readonly Proof[]>> = {
+  BATCH_BLOCK_MISSING: ['withheld'],
+  BATCH_BLOCK_ALTERED: ['withheld'],
+  BATCH_MALFORMED: ['withheld'],
+  HEADER_MISMATCH: ['withheld'],
+  CLAIM_MISMATCH: ['withheld'],
+  LANE_ROOT_MISMATCH: ['withheld'],
+  RECEIPT_MISSING: ['withheld'],
+  RECEIPT_MISPLACED: ['edge'],
+  RECEIPT_OF_OTHER_LANE: ['edge'],
+  CUMULATIVE_BREAK: ['break', 'edge'],
+  GROUP_PATH_INVALID: [],
+  GROUP_SIGNATURE_INVALID: [],
+  VERSION_UNKNOWN: ['over-limit'],
+  PRICE_ABOVE_TARIFF: ['overcharge'],
+  PRICE_ABOVE_MAX: ['over-limit'],
+  DEADLINE_PASSED: ['over-limit'],
+  INPUT_MISMATCH: ['over-limit'],
+  CALL_OF_OTHER_LANE: ['over-limit'],
+  CALL_CHARGED_TWICE: ['duplicate'],
+  CALL_UNSIGNED: ['withheld'],
+  DEPLOYMENT_MISMATCH: ['over-limit', 'misroute'],
+  PROVIDER_MISMATCH: ['misroute'],
+  EPOCH_UNRECORDED: ['misroute'],
+  EPOCH_STALE: [],
+  OUT_OF_DRAW: ['misroute'],
+  PLACE_UNACCOUNTED: [],
+  PAYOUT_SHORT: [],
+  PAYOUT_OVER: [],
+};
+
+export interface Gathered {
+  readonly evidence: Evidence | Withheld;
+  /** What the audit said of it. */
+  readonly finding: Finding;
+}
+
+export interface GatherOptions {
+  readonly view: Pick<AuditView, 'batches' | 'candidates'>;
+  readonly getBlock: GetBlock;
+  readonly settled: SettledBatch;
+  /** Of this batch. */
+  readonly findings: readonly Finding[];
+  /** Which leaf of a withheld claim to demand; any by default. */
+  readonly pick?: (count: number) => number;
+}
+
+/** Evidence for what can be proven or demanded of the findings. Blocks that are gone meanwhile make their claims withheld. */
+export async function* gatherEvidence(options: GatherOptions): AsyncGenerator<Gathered> {
+  const { settled, findings, getBlock } = options;
+  const provable = findings.filter(({ code }) => PROOFS[code].length > 0);
+  if (provable.length === 0) return;
+  const batch = await readBatch(batchCid(settled.cidDigest), getBlock).catch(passWithheld);
+  for (const claim of settled.claims.keys()) {
+    const place = placeAt(settled, claim);
+    // A finding of the whole batch is one of each of its claims.
+    const ofClaim = provable.filter((finding) => (finding.claim ?? claim) === claim);
+    if (ofClaim.length > 0) yield* evidenceOfClaim(options, place, batch, ofClaim);
+  }
+}
+
+async function* evidenceOfClaim(
+  options: GatherOptions,
+  place: Place,
+  batch: Batch | undefined,
+  findings: readonly Finding[],
+): AsyncGenerator<Gathered> {
+  const count = place.seqTo - place.seqFrom;
+  const { pick = (of) => Math.floor(Math.random() * of) } = options;
+  const indexes = new Map<number, Finding[]>();
+  for (const finding of findings.filter(({ index }) => index !== undefined).slice(0, MAX_LEAVES)) {
+    const index = finding.index ?? 0;
+    indexes.set(index, [...(indexes.get(index) ?? []), finding]);
+  }
+  const wanted = new Set([...indexes.keys()].flatMap((index) => [index - 1, index]));
+  const leaves = await openLane(batch, place, wanted);
+  const withheld = findings.find(({ code, index }) => {
+    return PROOFS[code].includes('withheld') && index === undefined;
+  });
+  if (leaves === undefined || withheld !== undefined) {
+    const [first] = findings;
+    const finding = withheld ?? first;
+    if (finding) yield { evidence: { kind: 'withheld', place, index: pick(count) }, finding };
+    return;
+  }
+  for (const [index, found] of indexes) {
+    const opened = leaves.get(index);
+    if (opened === undefined) continue;
+    for (const finding of found) {
+      for (const proof of PROOFS[finding.code]) {
+        const evidence = await evidenceOf(options, proof, { place, opened, leaves });
+        if (evidence !== undefined) yield { evidence, finding };
+      }
+    }
+  }
+}
+
+interface AtLeaf {
+  readonly place: Place;
+  readonly opened: OpenedLeaf;
+  readonly leaves: ReadonlyMap<number, OpenedLeaf>;
+}
+
+async function evidenceOf(
+  options: GatherOptions,
+  proof: Proof,
+  { place, opened, leaves }: AtLeaf,
+): Promise<Evidence | Withheld | undefined> {
+  const { leaf, call, execution } = opened;
+  switch (proof) {
+    case 'withheld':
+      return { kind: 'withheld', place, index: leaf.index };
+    case 'edge':
+      return { kind: 'edge', place, leaf };
+    case 'break': {
+      const before = leaves.get(leaf.index - 1);
+      return before && { kind: 'break', place, a: before.leaf, b: leaf };
+    }
+    case 'duplicate':
+      return findFirst(options, { place, opened, leaves });
+    case 'misroute':
+      return misrouteOf(options.view, { place, leaf, call, execution });
+    case 'overcharge':
+    case 'over-limit':
+      return { kind: proof, place, leaf, call, execution };
+    default:
+      return assertNever(proof);
+  }
+}
+
+/** With the candidate set that the contract will look for. */
+export function misrouteOf(view: GatherOptions['view'], opened: Opened): Evidence {
+  const { call, place } = opened;
+  const set = view.candidates(call.functionVersion, place.gateway, call.beacon);
+  return { kind: 'misroute', ...opened, setNo: set?.setNo ?? 0, ids: set?.ids ?? [] };
+}
+
+/** The receipt that charged the same Call before: in an earlier claim of the lane, or earlier in this one. */
+async function findFirst(
+  { view, getBlock, settled }: GatherOptions,
+  { place, opened }: AtLeaf,
+): Promise<Evidence | undefined> {
+  const { call, seq } = opened.leaf.receipt;
+  const earlier = view.batches(place.gateway).filter(({ batch }) => batch <= settled.batch);
+  for (const candidate of earlier.toReversed()) {
+    for (const [claim, row] of candidate.claims.entries()) {
+      const isOfLane = row.payer === place.payer && row.signer === place.signer;
+      if (!isOfLane || row.seqFrom + 1 >= seq) continue;
+      const batch = await readBatch(batchCid(candidate.cidDigest), getBlock).catch(passWithheld);
+      const firstPlace = placeAt(candidate, claim);
+      const index = await indexOfCall(batch, firstPlace, call, seq);
+      if (index === undefined) continue;
+      const first = (await openLane(batch, firstPlace, new Set([index])))?.get(index)?.leaf;
+      if (first)
+        return { kind: 'duplicate', firstPlace, first, laterPlace: place, later: opened.leaf };
+    }
+  }
+  return undefined;
+}
+
+async function indexOfCall(
+  batch: Batch | undefined,
+  { claim }: Place,
+  call: Hex,
+  beforeSeq: number,
+): Promise<number | undefined> {
+  let index = 0;
+  try {
+    for await (const { receipt } of batch?.lanes[claim]?.receipts() ?? []) {
+      if (receipt.call === call && receipt.price > 0n && receipt.seq < beforeSeq) return index;
+      index += 1;
+    }
+  } catch (error) {
+    passWithheld(error);
+  }
+  return undefined;
+}
+
+/** Undefined when the pages are not there, or not those of the claim. */
+export async function openLane(
+  batch: Batch | undefined,
+  place: Place,
+  indexes: ReadonlySet<number>,
+): Promise<ReadonlyMap<number, OpenedLeaf> | undefined> {
+  const lane = batch?.lanes[place.claim];
+  if (lane === undefined) return undefined;
+  try {
+    return await openClaim(place, lane.receipts(), indexes);
+  } catch (error) {
+    return passWithheld(error);
+  }
+}
+
+/** Blocks that cannot be had or read are what a demand is for; anything else is ours. */
+export function passWithheld(error: unknown): undefined {
+  if (error instanceof DefaasClientError && error.code.startsWith('BATCH_')) return undefined;
+  throw error;
+}
+
+function assertNever(proof: never): never {
+  throw new TypeError(`unknown proof ${String(proof)}`);
+}

@@ -1,0 +1,65 @@
+// The operator key may be stolen: then somebody else signs receipts with it, and each costs bond. From the first sight of one this gateway
+// takes no more calls under that key, also after a restart, until another key is its own.
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import type { Alarms } from '../alarms.ts';
+import { DefaasError } from '../errors.ts';
+
+export interface KeyGuard {
+  readonly isStolen: boolean;
+  /** @throws DefaasError KEY_STOLEN */
+  refuseStolen(): void;
+  /** Notes that a key is in other hands; `how` says how that is known. */
+  stop(key: Address, how: string): void;
+}
+
+export interface KeyGuardOptions {
+  /** JSON: the keys that were stolen. */
+  readonly file: string;
+  /** The one in use. */
+  readonly key: Address;
+  readonly alarms: Pick<Alarms, 'raise'>;
+}
+
+export function createKeyGuard({ file, key, alarms }: KeyGuardOptions): KeyGuard {
+  const stolen = new Map(readStolen(file));
+  const alarm = (of: Address): void => {
+    alarms.raise(
+      'KEY_STOLEN',
+      of,
+      `somebody else signs with the operator key ${of} (${stolen.get(of)}), run defaas rotate-key at once`,
+    );
+  };
+  if (stolen.has(key)) alarm(key);
+  return {
+    get isStolen() {
+      return stolen.has(key);
+    },
+    refuseStolen: () => {
+      if (!stolen.has(key)) return;
+      throw new DefaasError(
+        'KEY_STOLEN',
+        `the gateway's operator key ${key} is in other hands, no call is taken under it, use another gateway`,
+      );
+    },
+    stop: (of, how) => {
+      if (!stolen.has(of)) {
+        stolen.set(of, how);
+        mkdirSync(dirname(file), { recursive: true });
+        writeFileSync(file, `${JSON.stringify([...stolen])}\n`, { mode: 0o600 });
+      }
+      alarm(of);
+    },
+  };
+}
+
+/** Written by this file alone. A missing one says that none was. */
+function readStolen(file: string): [Address, string][] {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  }
+}
