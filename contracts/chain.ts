@@ -103,6 +103,8 @@ export interface ChainView {
   /** The standing order up to which the gateway may top the line up. */
   limit(payer: Address, gateway: Address): bigint;
   due(gateway: Address, payee: Address): Due;
+  /** What all payers have set aside at a gateway, and what its bond was slashed. */
+  exposure(gateway: Address): Exposure;
   /** Undefined for an account that neither registered as a gateway nor has a bond. */
   gateway(address: Address): GatewayStanding | undefined;
   gateways(): GatewayStanding[];
@@ -203,6 +205,14 @@ export interface Due {
   readonly withdrawn: bigint;
   /** Of what was credited: what came from the gateway's float and no batch has paid back yet. */
   readonly advanced: bigint;
+}
+
+export interface Exposure {
+  /** Sum of all lines, base units. */
+  readonly lines: bigint;
+  /** How often, and by how much in all, base units. */
+  readonly slashes: number;
+  readonly slashed: bigint;
 }
 
 /** What Billing and Identity know of a gateway. */

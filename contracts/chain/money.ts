@@ -1,15 +1,25 @@
 // Free money, lines, lanes and dues, as Billing's events tell them. What a call reads of it is three look-ups away.
-import type { ChainView, Due, Lane, Line } from '../chain.ts';
+import type { ChainView, Due, Exposure, Lane, Line } from '../chain.ts';
 import type { Address } from '../libraries/keccak.ts';
 import type { History } from './history.ts';
 import { inner, type Replay, toAddress } from './replay.ts';
 
 type Money = Pick<
   ChainView,
-  'lane' | 'lanes' | 'line' | 'lines' | 'free' | 'limit' | 'due' | 'totals' | 'isPaused'
+  | 'lane'
+  | 'lanes'
+  | 'line'
+  | 'lines'
+  | 'free'
+  | 'limit'
+  | 'due'
+  | 'exposure'
+  | 'totals'
+  | 'isPaused'
 >;
 
 const NO_LINE: Line = { allotted: 0n, filled: 0n, thawing: 0n, thawEndSec: 0 };
+const NEVER_SLASHED = { slashes: 0, slashed: 0n } as const;
 const NOTHING_DUE: Due = { credited: 0n, withdrawn: 0n, advanced: 0n };
 
 export function createMoney(history: History): { queries: Money; replay: Replay } {
@@ -19,6 +29,7 @@ export function createMoney(history: History): { queries: Money; replay: Replay 
   const limits = new Map<Address, Map<Address, bigint>>();
   const lanes = new Map<Address, Map<Address, Map<Address, Lane>>>();
   const dues = new Map<Address, Map<Address, Due>>();
+  const slashes = new Map<Address, Pick<Exposure, 'slashes' | 'slashed'>>();
   const totals = new Map<'pledged' | 'burned', bigint>();
   const paused = new Map<'paused', boolean>();
 
@@ -120,7 +131,12 @@ export function createMoney(history: History): { queries: Money; replay: Replay 
       PaidOut: ({ gateway, payee, amount }) =>
         changeDue(gateway, payee, (due) => ({ ...due, withdrawn: due.withdrawn + amount })),
       Left: ({ gateway, amount }) => addFree(gateway, amount),
-      Slashed: ({ payer, reporter, amount, toPayer, toReporter }) => {
+      Slashed: ({ gateway, payer, reporter, amount, toPayer, toReporter }) => {
+        const known = slashes.get(toAddress(gateway)) ?? NEVER_SLASHED;
+        history.set(slashes, toAddress(gateway), {
+          slashes: known.slashes + 1,
+          slashed: known.slashed + BigInt(amount),
+        });
         addFree(payer, toPayer);
         addFree(reporter, toReporter);
         addTotal('burned', BigInt(amount) - toPayer - toReporter);
@@ -151,6 +167,11 @@ export function createMoney(history: History): { queries: Money; replay: Replay 
     free: (account) => free.get(account) ?? 0n,
     limit: (payer, gateway) => limits.get(gateway)?.get(payer) ?? 0n,
     due: (gateway, payee) => dues.get(gateway)?.get(payee) ?? NOTHING_DUE,
+    exposure: (gateway) => {
+      let sum = 0n;
+      for (const { allotted } of lines.get(gateway)?.values() ?? []) sum += allotted;
+      return { lines: sum, ...(slashes.get(gateway) ?? NEVER_SLASHED) };
+    },
     get totals() {
       return { pledged: totals.get('pledged') ?? 0n, burned: totals.get('burned') ?? 0n };
     },

@@ -2,6 +2,7 @@
 // one out.
 import type { Line } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
+import { tellTerms } from './before-money.ts';
 import { CliError } from './cli-error.ts';
 import type { Flags, Outcome } from './context.ts';
 import { mintIfShort, missingUnits } from './deposit.ts';
@@ -32,6 +33,7 @@ export async function bond(flags: Flags, amount: string, options: AmountOptions)
   const operator = await openOperator(flags, options);
   const { chain, account, gateway, dryRun } = operator;
   try {
+    await tellTerms(flags, operator.own, chain);
     const before = chain.view.gateway(gateway)?.bond ?? 0n;
     if (dryRun) await missingUnits(chain, account.address, units);
     else {

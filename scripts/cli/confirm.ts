@@ -61,8 +61,8 @@ export async function confirmHome(
       how === 'found' ? `found from ${process.env.INIT_CWD ?? process.cwd()} upward` : '';
     const why = [where, foreign].filter(Boolean).join(', ');
     await confirmOnce(flags, confirmed, {
-      // Another folder that is put in its place later is another one.
-      what: `home ${path} ${found.dev}:${found.ino}:${found.uid}`,
+      // Another folder that is put in its place later is another one, though its inode may be the same.
+      what: `home ${path} ${found.dev}:${found.ino}:${found.uid}:${found.birthtimeMs}`,
       says: `keys and contracts are taken from ${path} (${why}; DEFAAS_HOME names another)`,
     });
   } finally {

@@ -2,6 +2,7 @@
 import { type Connection, connect, type GatewayClaim } from '../../broker/client/connection.ts';
 import { createSession, type Session } from '../../broker/client/session.ts';
 import type { LaneName } from '../../broker/client/sign-in.ts';
+import type { ContractSet } from '../../contracts/deployments.ts';
 import { type Account, readAccount } from './account.ts';
 import { confirmHome } from './confirm.ts';
 import { findHouse, type House, type HouseFlags, locateHome } from './house.ts';
@@ -30,6 +31,8 @@ export interface Opened {
   readonly account: Account;
   readonly connection: Connection;
   readonly trust: Trusted;
+  /** The contracts in use. */
+  readonly set: ContractSet;
   readonly store: Store;
   readonly confirmed: Confirmed;
   close(): void;
@@ -65,7 +68,7 @@ export async function openGateway(flags: Flags, options: OpenOptions = {}): Prom
       store.close();
       confirmed.close();
     };
-    return { house, account, connection, trust, store, confirmed, close };
+    return { house, account, connection, trust, set: connection.set, store, confirmed, close };
   } catch (error) {
     confirmed.close();
     throw error;

@@ -1,4 +1,5 @@
 // `defaas deposit <tokens>`: money set aside at the gateway, and a lane with a key of its own to spend it from.
+import { coverageOf } from '../../broker/client/coverage.ts';
 import { type LaneDocument, putLaneLimit } from '../../broker/client/lane.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
 import type { Chain, Lane } from '../../contracts/chain.ts';
@@ -6,6 +7,7 @@ import { createKey } from '../../contracts/keystore.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { readLaneKey, writeLaneKey } from './account.ts';
 import { awaitBlock } from './await-block.ts';
+import { tellCoverage, tellTerms } from './before-money.ts';
 import { LOCAL_CHAIN_ID, openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
 import {
@@ -55,6 +57,8 @@ export async function deposit(
   const chain = await openChain(opened);
   try {
     if (options.to === 'free') {
+      await tellTerms(flags, opened, chain);
+      tellCoverage(flags, opened, chain, 0n);
       const writer = chain.connect(opened.account);
       const mintedUnits = await mintIfShort(flags, chain, writer, units);
       await chain.synced(await writer.approveAndDeposit(units));
@@ -79,6 +83,8 @@ export async function fillLane(
   chain: Chain,
   units: bigint,
 ): Promise<{ readonly signer: Address; readonly mintedUnits: bigint }> {
+  await tellTerms(flags, opened, chain);
+  tellCoverage(flags, opened, chain, units);
   const writer = chain.connect(opened.account);
   const mintedUnits = await mintIfShort(flags, chain, writer, units);
   const lane = openLaneOf(opened, chain);
@@ -211,6 +217,7 @@ function outcomeOf(
     mintedUnits: done.mintedUnits,
     freeUnits: view.free(account.address),
     line: { gateway, allottedUnits },
+    coverage: coverageOf(view, gateway),
     lane: lane
       ? {
           signer: done.signer,

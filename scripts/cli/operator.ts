@@ -7,7 +7,7 @@ import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Account } from './account.ts';
 import { CliError } from './cli-error.ts';
 import type { Flags, OpenOptions } from './context.ts';
-import { openOwnChain } from './own-chain.ts';
+import { type OwnChain, openOwnChain } from './own-chain.ts';
 import { parseTokens, parseUnits } from './units.ts';
 
 /** The role whose key is the gateway's account. */
@@ -28,6 +28,7 @@ export interface Actor {
 export interface Operator extends Actor {
   readonly gateway: Address;
   readonly home: string;
+  readonly own: OwnChain;
   close(): void;
 }
 
@@ -42,10 +43,11 @@ export async function openOperator(
   { allowRevoked = false }: Pick<OpenOptions, 'allowRevoked'> = {},
 ): Promise<Operator> {
   const options = { role: OPERATOR, allowRevoked };
-  const { account, chain, house, close } = await openOwnChain(flags, options);
+  const own = await openOwnChain(flags, options);
+  const { account, chain, house, close } = own;
   const gateway = account.address;
   if (chain.view.gateway(gateway) !== undefined) {
-    return { chain, account, gateway, home: house.home, dryRun, close };
+    return { chain, account, gateway, home: house.home, own, dryRun, close };
   }
   close();
   throw new CliError(

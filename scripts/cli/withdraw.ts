@@ -1,5 +1,6 @@
 // `defaas withdraw [amount]`: free money to the account's wallet at once; what is set aside for calls thaws first.
 import type { Chain, Line } from '../../contracts/chain.ts';
+import { tellTerms } from './before-money.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
 import { type Flags, type Opened, type Outcome, openGateway } from './context.ts';
@@ -21,6 +22,7 @@ export async function withdraw(
   const opened = await openGateway(flags, { allowRevoked: true });
   const chain = await openChain(opened);
   try {
+    await tellTerms(flags, opened, chain);
     const before = standingOf(opened, chain);
     const haveUnits = before.freeUnits + before.line.allotted;
     if (haveUnits === 0n) {

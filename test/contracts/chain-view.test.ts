@@ -76,6 +76,10 @@ describe('the view of the chain', function () {
     const answered = world.chain.view.demands().find(({ state }) => state === 'answered');
     assert.deepEqual([answered?.answer?.call, answered?.answer?.execution], [CALL, EXECUTION]);
     assert.ok(world.chain.view.totals.burned > 0n, 'some money is burned');
+    const slashed = world.gateways.map(({ address }) => world.chain.view.exposure(address));
+    assert.ok(slashed.some(({ slashes }) => slashes > 0));
+    const all = slashed.reduce((sum, one) => sum + one.slashed, 0n);
+    assert.ok(all > world.chain.view.totals.burned, 'of what is slashed, shares are paid out');
 
     // A reorganisation takes the second half back, and other blocks take its place.
     await hardhat.rpc('evm_revert', [snapshot]);
@@ -464,6 +468,11 @@ async function assertSame(chain: Chain, world: World): Promise<void> {
       const inForce = await ask('identity', 'isKeyInForce', key, gateway, 1);
       assert.equal(view.isKeyInForce(key, gateway), inForce);
     }
+    let setAside = 0n;
+    for (const payer of everybody) {
+      setAside += (await ask('billing', 'lineOf', payer, gateway)).allotted;
+    }
+    assert.equal(view.exposure(gateway).lines, setAside);
     const party = await ask('identity', 'partyOf', gateway);
     assert.equal(view.party(gateway)?.jwksThumbprint, party.jwksThumbprint);
     assert.equal(view.party(gateway)?.sinceSec, Number(party.since));
@@ -545,6 +554,7 @@ async function summary({ chain, payers, gateways }: World): Promise<unknown> {
   return {
     batches: view.batches(),
     frauds: view.frauds(),
+    exposure: gateways.map(({ address }) => view.exposure(address)),
     demands: view.demands(),
     functions: view.functions(),
     epoch: view.latestEpoch,

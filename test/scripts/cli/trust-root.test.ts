@@ -44,12 +44,18 @@ const COMMANDS: readonly (readonly string[])[] = [
   ['settle'],
   ['audit'],
   ['doctor'],
+];
+/** Those that ask the chain alone. */
+const OF_CHAIN: typeof COMMANDS = [
+  ['payouts'],
+  ['payouts', '--send'],
+  ['collect'],
   ['bond', '1'],
   ['unbond', '1'],
   ['leave'],
   ['fee', '1'],
 ];
-/** Those that speak to none. */
+/** Those that speak to neither. */
 const AT_HOME = ['up', 'init', 'dev', 'help'];
 /** Processes at once. */
 const AT_ONCE = 4;
@@ -152,7 +158,7 @@ describe('the command line’s trust root', function () {
     const { stdout } = await defaas(['--help']);
 
     const named = [...stdout.matchAll(/^ {2}([a-z]+) .*/gm)].map(([, name = '']) => name);
-    const tried = new Set([...AT_HOME, ...COMMANDS.map(([name = '']) => name)]);
+    const tried = new Set([...AT_HOME, ...[...COMMANDS, ...OF_CHAIN].map(([name = '']) => name)]);
     assert.deepEqual(new Set(named), tried);
   });
 
@@ -205,7 +211,7 @@ describe('the command line’s trust root', function () {
     assert.equal(requests, 0);
   });
 
-  it('deposits only after it has compared the code that its RPC shows', async () => {
+  it('sends nothing, by any command, while the code that its RPC shows is another', async () => {
     const before = await sent();
     const rpc = await startBetween(() => house.chain.url);
     const { billing } = house.chain.contracts;
@@ -216,10 +222,12 @@ describe('the command line’s trust root', function () {
       return { body: JSON.stringify({ ...JSON.parse(`${body}`), result: other }) };
     };
 
-    const ended = await defaas(['deposit', '5', '--to', 'free', '--rpc', rpc.url]);
+    await each([['deposit', '5'], ['withdraw'], ...OF_CHAIN], async (words) => {
+      const ended = await defaas([...words, '--account', 'gateway', '--rpc', rpc.url]);
+      refused(ended, 'DEPLOYMENT_CODE', words.join(' '));
+    });
     await rpc.close();
 
-    refused(ended, 'DEPLOYMENT_CODE');
     assert.deepEqual(await sent(), before);
   });
 
@@ -302,6 +310,37 @@ describe('the command line’s trust root', function () {
     const { code, stderr } = await defaas(['deposit', '1', '--to', 'free']);
 
     assert.equal(code, 0, stderr);
+  });
+
+  it('says before money moves what the contracts are, once, and what stands behind the gateway', async () => {
+    const [first, second] = [
+      await defaas(['deposit', '1', '--to', 'free']),
+      await defaas(['deposit', '2']),
+    ];
+    const json = await defaas(['deposit', '3', '--json']);
+
+    assert.deepEqual([first.code, second.code, json.code], [0, 0, 0], first.stderr + second.stderr);
+    const { token } = house.chain.contracts;
+    assert.match(first.stderr, new RegExp(`^token +${token}\\nguardian +nobody `));
+    assert.match(first.stderr, /least bond +1000 tokens\nmoney thaws +1 d; a bond 14 d\n/);
+    assert.ok(!second.stderr.includes('guardian'), second.stderr);
+    assert.match(
+      second.stderr,
+      /: bond 1000 tokens, registered 0 d ago, never slashed; all lines at it 2 of 583\.333333 \(7\/12 of the bond\): 1 %\n/,
+    );
+    assert.equal(json.stderr, '');
+    assert.deepEqual(JSON.parse(json.stdout).coverage, {
+      gateway: KEYS.gateway.address,
+      bondUnits: '1000000000',
+      atStakeUnits: '583333333',
+      linesUnits: '5000000',
+      usedPercent: 1,
+      slashes: 0,
+      slashedUnits: '0',
+      sinceSec: house.view.view.party(KEYS.gateway.address)?.sinceSec,
+    });
+    const dear = await defaas(['deposit', '600']);
+    assert.match(dear.stderr, /: 104 %\na lie could bring this gateway more than it loses/);
   });
 
   it('takes money out of a revoked set, and does nothing else with it', async () => {

@@ -1,0 +1,53 @@
+// What stands behind the money that payers set aside at a gateway, by the chain alone: its bond, what is set aside there, its past.
+import type { ChainView } from '../../contracts/chain.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+
+/**
+ * A provable lie loses a gateway more than it takes while all that it can take is at most 7/12 of its bond: of what is slashed 5/12 come
+ * back to one who proves its own lie under another name.
+ */
+const AT_STAKE = { numerator: 7n, denominator: 12n } as const;
+const PERCENT = 100n;
+
+/** Amounts in base units. */
+export interface Coverage {
+  readonly gateway: Address;
+  /** The bond, without what is on its way out. */
+  readonly bondUnits: bigint;
+  /** Of it, what every provable lie puts at stake: 7/12. */
+  readonly atStakeUnits: bigint;
+  /** What all payers have set aside there: no gateway can take more, whatever was signed for it. */
+  readonly linesUnits: bigint;
+  /** `linesUnits` in percent of `atStakeUnits`, rounded up; above 100 a lie may pay. Undefined: nothing is at stake. */
+  readonly usedPercent: number | undefined;
+  readonly slashes: number;
+  readonly slashedUnits: bigint;
+  /** When the account was registered, Unix seconds; undefined: never. */
+  readonly sinceSec: number | undefined;
+}
+
+/** `moreUnits` is what the caller is about to set aside there. @example coverageOf(chain.view, gateway, 5_000_000n) */
+export function coverageOf(
+  view: Pick<ChainView, 'gateway' | 'party' | 'exposure'>,
+  gateway: Address,
+  moreUnits = 0n,
+): Coverage {
+  const { bond = 0n, unbonding = 0n } = view.gateway(gateway) ?? {};
+  const { lines, slashed, slashes } = view.exposure(gateway);
+  const bondUnits = bond > unbonding ? bond - unbonding : 0n;
+  const atStakeUnits = (bondUnits * AT_STAKE.numerator) / AT_STAKE.denominator;
+  const linesUnits = lines + moreUnits;
+  return {
+    gateway,
+    bondUnits,
+    atStakeUnits,
+    linesUnits,
+    usedPercent:
+      atStakeUnits === 0n
+        ? undefined
+        : Number((linesUnits * PERCENT + atStakeUnits - 1n) / atStakeUnits),
+    slashes,
+    slashedUnits: slashed,
+    sinceSec: view.party(gateway)?.sinceSec,
+  };
+}
