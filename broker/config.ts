@@ -54,6 +54,8 @@ export interface Config {
   readonly gatewayKey: Secret;
   /** Signs receipt groups and payouts. */
   readonly operatorKey: Secret;
+  /** Where it is read again, when the operator has changed it. */
+  readonly operatorKeyFile: string;
   /** Sends settlements. */
   readonly settlerKey: Secret;
   /** The clouds this gateway deploys to: the emulators of DEFAAS_EMULATORS_FILE, else the real ones; and this machine. */
@@ -130,7 +132,7 @@ export function readConfig(
   const keyFrom = (name: string): Secret => {
     const file = text(name);
     try {
-      return new Secret(privateKeyIn(file));
+      return new Secret(privateKeyIn(readFileSync(file, 'utf8')));
     } catch {
       if (file !== '') faults.push(`${name} must name a JSON file with a privateKey`);
       return new Secret('');
@@ -151,6 +153,7 @@ export function readConfig(
     chainLocalFromBlock: optional('DEFAAS_CHAIN_LOCAL_FROM_BLOCK'),
     gatewayKey: keyFrom('DEFAAS_KEYS_GATEWAY_FILE'),
     operatorKey: keyFrom('DEFAAS_KEYS_OPERATOR_FILE'),
+    operatorKeyFile: env.DEFAAS_KEYS_OPERATOR_FILE ?? '',
     settlerKey: keyFrom('DEFAAS_KEYS_SETTLER_FILE'),
     clouds: {
       ...cloudsFrom(env, faults),
@@ -249,8 +252,9 @@ function publishersFrom(
   return addresses;
 }
 
-function privateKeyIn(file: string): string {
-  const parsed: unknown = JSON.parse(readFileSync(file, 'utf8'));
+/** @throws Error  no JSON with a `privateKey` of 32 bytes of hex */
+export function privateKeyIn(text: string): string {
+  const parsed: unknown = JSON.parse(text);
   if (typeof parsed === 'object' && parsed !== null && 'privateKey' in parsed) {
     const { privateKey } = parsed;
     if (typeof privateKey === 'string' && /^0x[0-9a-f]{64}$/i.test(privateKey)) return privateKey;

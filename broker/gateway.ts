@@ -110,7 +110,12 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const account = chain.connect({ privateKey: config.gatewayKey.reveal() as Hex });
   const settler = chain.connect({ privateKey: config.settlerKey.reveal() as Hex });
   const { address } = account;
-  const signer = createOperatorKey(config.operatorKey.reveal() as Hex, chain, address);
+  const signer = createOperatorKey({
+    privateKey: config.operatorKey.reveal() as Hex,
+    file: config.operatorKeyFile,
+    chain,
+    gateway: address,
+  });
   const ledger = await openSqliteLedger(`${config.home}/gateway/ledger.sqlite`);
   const state = await ledger.load(utcDay(nowMs()));
   refuseOld(state.lanes, chain, address);
@@ -172,7 +177,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     groupSigner: signer,
     keyGuard: createKeyGuard({
       file: `${config.home}/gateway/stolen-keys.json`,
-      key: signer.key,
+      signer,
       alarms,
     }),
     alarms,

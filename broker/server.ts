@@ -26,6 +26,7 @@ import { incomingCall } from './routes/incoming-call.ts';
 import { laneRoutes } from './routes/lanes.ts';
 import { logRoutes } from './routes/logs.ts';
 import { oauthRoutes } from './routes/oauth.ts';
+import { operatorKeyRoutes } from './routes/operator-key.ts';
 import { payoutRoutes } from './routes/payouts.ts';
 import { createPlainLane, type PlainLane } from './routes/plain-lane.ts';
 import { problemReply } from './routes/problem.ts';
@@ -124,6 +125,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.register(settlementRoutes, { gateway });
   server.register(payoutRoutes, { gateway });
   server.register(alarmRoutes, { gateway });
+  server.register(operatorKeyRoutes, { gateway });
   server.register(houseRoutes, { gateway });
   return server;
 }

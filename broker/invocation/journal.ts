@@ -79,9 +79,11 @@ export function createJournal(options: JournalOptions): Journal {
       answers: sealed.flatMap((one) => one.answer ?? []),
       signatures: earlier,
     });
+    // Another key may sign before the group is durable.
+    const { key } = signer;
     const signature = signer.sign(root, entries.length);
     await committing;
-    signatures.push({ group: lastGroup, key: signer.key, signature });
+    signatures.push({ group: lastGroup, key, signature });
     entries.forEach(({ id }, index) => {
       pending[index]?.resolve(id);
     });

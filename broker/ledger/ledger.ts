@@ -249,6 +249,12 @@ export interface Ledger {
   clients(payer: Address): Promise<readonly ServiceClient[]>;
   dropClient(payer: Address, id: string): Promise<void>;
   entry(id: Hex): Promise<StoredEntry | undefined>;
+  /** Signed groups, from `from` on in their order, that another key than `key` has signed. */
+  groupsOfOtherKeys(of: {
+    readonly key: Address;
+    readonly from: number;
+    readonly limit: number;
+  }): Promise<readonly StoredGroup[]>;
   group(group: number): Promise<{ group: StoredGroup; ids: readonly Hex[] } | undefined>;
   /** Entries of one lane in `seq` order, `afterSeq` exclusive. */
   laneEntries(lane: {

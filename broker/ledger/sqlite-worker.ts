@@ -257,6 +257,22 @@ const operations = {
   /** Where the entries begin that may have this id. */
   entryPlaces: (id: Hex): readonly number[] => entryIndex.placesOf(id),
 
+  groupsOfOtherKeys: ({
+    key,
+    from,
+    limit,
+  }: {
+    readonly key: Address;
+    readonly from: number;
+    readonly limit: number;
+  }): readonly StoredGroup[] =>
+    rows(
+      `SELECT n AS "group", root, count, key, signature FROM groups WHERE n >= ? AND key <> ? ORDER BY n LIMIT ?`,
+      from,
+      key,
+      limit,
+    ),
+
   group: (n: number): { group: StoredGroup; ids: readonly Hex[] } | undefined => {
     const [row] = rows<GroupRow>(
       'SELECT n AS "group", root, count, at, key, signature FROM groups WHERE n = ?',

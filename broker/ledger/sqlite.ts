@@ -195,6 +195,10 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
       }
       return undefined;
     },
+    groupsOfOtherKeys: async (of) => {
+      await caughtUp();
+      return run('groupsOfOtherKeys', of);
+    },
     group: async (group) => {
       await caughtUp();
       return run('group', group);

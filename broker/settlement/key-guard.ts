@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Alarms } from '../alarms.ts';
 import { DefaasError } from '../errors.ts';
+import type { GroupSigner } from '../invocation/journal.ts';
 
 export interface KeyGuard {
   readonly isStolen: boolean;
@@ -17,12 +18,12 @@ export interface KeyGuard {
 export interface KeyGuardOptions {
   /** JSON: the keys that were stolen. */
   readonly file: string;
-  /** The one in use. */
-  readonly key: Address;
+  /** Whose key is in use; another one may be later. */
+  readonly signer: Pick<GroupSigner, 'key'>;
   readonly alarms: Pick<Alarms, 'raise'>;
 }
 
-export function createKeyGuard({ file, key, alarms }: KeyGuardOptions): KeyGuard {
+export function createKeyGuard({ file, signer, alarms }: KeyGuardOptions): KeyGuard {
   const stolen = new Map(readStolen(file));
   const alarm = (of: Address): void => {
     alarms.raise(
@@ -31,16 +32,16 @@ export function createKeyGuard({ file, key, alarms }: KeyGuardOptions): KeyGuard
       `somebody else signs with the operator key ${of} (${stolen.get(of)}), run defaas rotate-key at once`,
     );
   };
-  if (stolen.has(key)) alarm(key);
+  if (stolen.has(signer.key)) alarm(signer.key);
   return {
     get isStolen() {
-      return stolen.has(key);
+      return stolen.has(signer.key);
     },
     refuseStolen: () => {
-      if (!stolen.has(key)) return;
+      if (!stolen.has(signer.key)) return;
       throw new DefaasError(
         'KEY_STOLEN',
-        `the gateway's operator key ${key} is in other hands, no call is taken under it, use another gateway`,
+        `the gateway's operator key ${signer.key} is in other hands, no call is taken under it, use another gateway`,
       );
     },
     stop: (of, how) => {

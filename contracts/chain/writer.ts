@@ -120,6 +120,8 @@ export interface ChainWriter {
   /** Adds an operator key, which itself signs that it belongs to this account. */
   addKey(privateKey: Hex, role: number): Promise<number>;
   retireKey(key: Address): Promise<number>;
+  /** Both in one transaction: from it on the old key is on its way out and the new one in force. */
+  replaceKey(privateKey: Hex, role: number, old: Address): Promise<number>;
   grant(
     functionId: bigint,
     subject: Address,
@@ -219,6 +221,15 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
   const identity = to('identity');
   const billing = to('billing');
 
+  /** Arguments of addKey: the key itself signs that it belongs to this account. */
+  const proveKey = async (keyPrivate: Hex, role: number): Promise<readonly unknown[]> => {
+    const key = keyOf(keyPrivate).address;
+    const deadlineSec = (await nowSec(provider)) + KEY_PROOF_LIFE_SEC;
+    const domain = identityDomain(chainId, contracts.identity);
+    const proof = { party: address, key, role, deadlineSec };
+    const digest = hashTypedData(domain, 'OperatorKey', proof);
+    return [key, role, deadlineSec, signDigest(keyPrivate, digest)];
+  };
   const approve = async (amount: bigint): Promise<void> => {
     const [allowance] = await read('token', 'allowance', [address, contracts.billing]);
     if (allowance < amount) await account.send('token', 'approve', [contracts.billing, amount]);
@@ -254,15 +265,13 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
       identity('registerParty', roles, uri, jwksThumbprint),
     updateParty: ({ roles, uri, jwksThumbprint }) =>
       identity('updateParty', roles, uri, jwksThumbprint),
-    addKey: async (keyPrivate, role) => {
-      const key = keyOf(keyPrivate).address;
-      const deadlineSec = (await nowSec(provider)) + KEY_PROOF_LIFE_SEC;
-      const domain = identityDomain(chainId, contracts.identity);
-      const proof = { party: address, key, role, deadlineSec };
-      const digest = hashTypedData(domain, 'OperatorKey', proof);
-      return identity('addKey', key, role, deadlineSec, signDigest(keyPrivate, digest));
-    },
+    addKey: async (keyPrivate, role) => identity('addKey', ...(await proveKey(keyPrivate, role))),
     retireKey: (key) => identity('retireKey', key),
+    replaceKey: async (keyPrivate, role, old) =>
+      identity('multicall', [
+        abi.encode('identity', 'addKey', await proveKey(keyPrivate, role)),
+        abi.encode('identity', 'retireKey', [old]),
+      ]),
     grant: (functionId, subject, { expirySec, scopes }) =>
       identity('grant', functionId, subject, expirySec, scopes),
     revokeGrant: (functionId, subject) => identity('revokeGrant', functionId, subject),

@@ -62,7 +62,8 @@ function laneFile(home: string, signer: Address): string {
   return join(keysFolder(home), `lane-${signer}.json`);
 }
 
-function readKey(file: string, what: string): Account {
+/** @throws CliError KEY_MISSING */
+export function readKey(file: string, what: string): Account {
   try {
     const { address, privateKey } = JSON.parse(readFileSync(file, 'utf8'));
     if (/^0x[0-9a-f]{40}$/i.test(address) && /^0x[0-9a-f]{64}$/i.test(privateKey)) {

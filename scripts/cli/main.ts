@@ -292,6 +292,15 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     .option(...DRY_RUN)
     .addHelpText('after', example('fee 2.5'));
   add(
+    'rotate-key',
+    'have another key sign for the gateway, and retire the one before (operator)',
+    async () => (await import('./rotate-key.ts')).rotateKey,
+  )
+    .option('--stolen', 'somebody else has the old key: retire it first')
+    .option('--key-file <path>', 'where the gateway reads its key (DEFAAS_KEYS_OPERATOR_FILE)')
+    .option(...DRY_RUN)
+    .addHelpText('after', example('rotate-key'));
+  add(
     'audit',
     'recompute every bill from chain and IPFS alone',
     async () => (await import('./audit.ts')).audit,

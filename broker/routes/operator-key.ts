@@ -1,0 +1,30 @@
+// The operator has put another key where the gateway reads its own: it is taken without a restart.
+import type { FastifyInstance } from 'fastify';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import { signAgain } from '../settlement/sign-again.ts';
+import { signedIn } from './bearer.ts';
+
+export async function operatorKeyRoutes(
+  server: FastifyInstance,
+  { gateway }: { readonly gateway: Gateway },
+): Promise<void> {
+  // The key may have been changed while the gateway was down.
+  signAgain(gateway).catch((err) => {
+    if (!gateway.closing.aborted) gateway.log.error({ err }, 'receipts were not signed again');
+  });
+
+  server.post('/operator-key', async (request) => {
+    const { signedBy } = await signedIn(gateway, request);
+    if (signedBy !== gateway.address) {
+      throw new DefaasError(
+        'OPERATOR_ONLY',
+        `${signedBy} may not change the key, sign in with the gateway's key`,
+      );
+    }
+    await gateway.chain.synced();
+    gateway.groupSigner.readAgain();
+    if (!gateway.keyGuard.isStolen) gateway.alarms.clear('KEY_STOLEN');
+    return { key: gateway.groupSigner.key, signedAgain: await signAgain(gateway) };
+  });
+}
