@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fraud proofs against receipts and demands for withheld ones; what keeps an invocation's bill honest.
+// Fraud proofs against receipts and demands for withheld ones; what keeps an invocation's bill
+// honest.
 pragma solidity 0.8.37;
 
 import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
@@ -44,7 +45,8 @@ contract Disputes is IDisputes {
     uint8 private constant D5_OVER_LIMIT = 5;
     uint8 private constant D6_MISROUTE = 6;
     uint8 private constant D9_SILENCE = 9;
-    /// In ids only: what is wrong at an edge of a claim is another fraud than a break before its last receipt.
+    /// Used in ids only: a wrong edge of a claim is another fraud than a break before its last
+    /// receipt.
     uint8 private constant D3_EDGE = 7;
 
     uint8 private constant ROLE_GATEWAY = 1;
@@ -363,7 +365,7 @@ contract Disputes is IDisputes {
         uint40 deadline = _demands[id].deadline;
         if (deadline == ANSWERED) revert AnsweredBefore(id);
         if (deadline != 0) revert DemandOpen(id);
-        // As long as the claim is not repaid in full, for the bond was too small, an unanswered leaf can be demanded again.
+        // The bond may have been too small to repay the claim: then the leaf can be demanded again.
         if (_paid[id] != 0 && _repaid[_claimAt(place)] >= _deltaOf(place)) revert AlreadyProven(id);
 
         deadline = uint40(block.timestamp + ANSWER_WINDOW);
@@ -404,7 +406,7 @@ contract Disputes is IDisputes {
         delete _demands[id];
         uint256 damage = _deltaOf(place);
         Slash memory s = _weigh(D9_SILENCE, id, place, damage);
-        // Without a bond, or room under the cap, nothing is proven; and nobody is kept from getting the pledge back.
+        // Without a bond, or room under the cap, nothing is proven. The pledge comes back even so.
         uint256 paid = s.amount > 0 ? _take(s, id, place, d.demander) : 0;
         emit Expired(id, place.gateway, place.payer, d.demander, place.batch, place.claim, damage, paid, s.amount);
         BILLING.unpledge(d.demander, DEMAND_PLEDGE);
@@ -440,9 +442,8 @@ contract Disputes is IDisputes {
         );
     }
 
-    /// @dev Three times the damage that nobody has repaid yet, the first time of an id at least the floor. What evidence of a stolen
-    /// operator key can take, D2's all and the floors, counts against a cap: a quarter of the bond in two neighbouring buckets, which
-    /// cover any DEMAND_WINDOW. The rest follows from what was settled, and is not capped.
+    /// @dev What a proof takes now: see IDisputes. `free` is the part that is not capped. The cap is
+    /// a quarter of the bond in two neighbouring buckets, which cover any DEMAND_WINDOW.
     function _weigh(
         uint8 kind,
         bytes32 id,
@@ -468,7 +469,8 @@ contract Disputes is IDisputes {
         s.counted = _excess(s.amount, free);
     }
 
-    /// @dev At most 5/12 goes to payer and reporter, so that a gateway cannot get its bond out through friends.
+    /// @dev At most 5/12 goes to payer and reporter, so that a gateway cannot get its bond out
+    /// through friends.
     function _take(
         Slash memory s,
         bytes32 id,
@@ -558,9 +560,10 @@ contract Disputes is IDisputes {
         ) revert InvalidProof();
     }
 
-    /// @dev The open demand for the leaf at `index` of a place that needs no other proof: its hash was stored when it was proven.
+    /// @dev The open demand for the leaf at `index`. The place needs no other proof than its hash,
+    /// which `demand` stored after it had verified the place.
     function _demandAt(Place calldata place, uint40 index) private view returns (bytes32 id, Demand memory d) {
-        // Below 2^40 for every demanded leaf; another index that wraps to the same number does not exist.
+        // Below 2^40 for every demanded leaf. No other index of the same place wraps to that number.
         unchecked {
             id = _idAt(D9_SILENCE, place, place.seqFrom + 1 + index);
         }
@@ -569,7 +572,8 @@ contract Disputes is IDisputes {
         if (d.place != _hashPlace(place)) revert InvalidProof();
     }
 
-    /// @dev The set must be the last one with fromEpoch <= the Call's epoch; without one there are no ids.
+    /// @dev The set must be the last one with fromEpoch <= the Call's epoch; without one there are
+    /// no ids.
     function _verifySet(address gateway, Call calldata call, uint32 setNo, uint64[] memory ids) private view {
         (bool isInForce, bytes32 hash) = REGISTRY.isSetInForce(call.functionVersion, gateway, setNo, call.beacon);
         if (!isInForce || hash != (setNo == 0 && ids.length == 0 ? bytes32(0) : keccak256(abi.encode(ids)))) {

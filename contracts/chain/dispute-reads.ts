@@ -1,4 +1,5 @@
-// What Disputes answers when it is asked: whether evidence holds, what is demanded, paid and left to take, and its terms.
+// What Disputes answers when it is asked: whether evidence holds, what is demanded, paid and left
+// to take, and its terms.
 import type { Chain } from '../chain.ts';
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { callOf, type Evidence, FRAUD_KIND } from './evidence.ts';
@@ -24,7 +25,8 @@ export interface DisputeReads {
   readTerms(): Promise<DisputeTerms>;
   /**
    * Whether evidence shows a fraud, and its damage in base units. Nothing is sent.
-   * @throws ChainError CHAIN_REVERTED  InvalidProof: it does not hold together; WindowClosed: the batch is too old
+   * @throws ChainError CHAIN_REVERTED  InvalidProof: it does not hold together
+   * @throws ChainError CHAIN_REVERTED  WindowClosed: the batch is too old
    */
   check(evidence: Evidence): Promise<{ readonly isFraud: boolean; readonly damage: bigint }>;
   /** Undefined when there is none, 'answered' after an answer. */

@@ -1,4 +1,5 @@
-// What Disputes judges: a claim's place in its batch, leaves of its lane tree, and the evidence of each kind of fraud. Browser-safe.
+// What Disputes judges: a claim's place in its batch, leaves of its lane tree, and the evidence of
+// each kind of fraud. Browser-safe.
 import type { SettledBatch } from '../chain.ts';
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { keccak256Hex } from '../libraries/keccak.ts';

@@ -8,7 +8,8 @@ import {IBilling} from "./IBilling.sol";
 import {IFunctionRegistry} from "./IFunctionRegistry.sol";
 import {IIdentity} from "./IIdentity.sol";
 
-/// @notice A receipt as handed out: `path` leads from place `index` of `count` to the root that an operator key of its gateway signed.
+/// @notice A receipt as handed out: `path` leads from place `index` of `count` to the root that an
+/// operator key of its gateway signed.
 struct SignedReceipt {
     Receipt receipt;
     uint32 index;
@@ -17,7 +18,8 @@ struct SignedReceipt {
     bytes signature;
 }
 
-/// @notice A claim in a settled batch: place `claim` of `claims` in the batch tree, and the seven fields of its leaf.
+/// @notice A claim in a settled batch: place `claim` of `claims` in the batch tree, and the seven
+/// fields of its leaf.
 /// @param outside Root of what the batch settles outside lanes; 0 while there is nothing.
 struct Place {
     address gateway;
@@ -46,7 +48,8 @@ struct Leaf {
 
 /// @notice An open demand for the leaf at `index` of a place.
 /// @param deadline Last moment to answer, seconds.
-/// @param place Hash of the claim's key and leaf: keccak256(abi.encode(keccak256(abi.encode(gateway, batch, claim)), claim leaf)).
+/// @param place Hash of the claim's key and leaf:
+/// keccak256(abi.encode(keccak256(abi.encode(gateway, batch, claim)), claim leaf)).
 struct Demand {
     address demander;
     uint40 deadline;
@@ -64,13 +67,16 @@ struct Bucket {
     uint96 previous;
 }
 
-/// @notice Constructor arguments. Slash floors in token units, in brackets whole tokens; windows in seconds.
+/// @notice Constructor arguments. Slash floors in token units, in brackets whole tokens; windows in
+/// seconds.
 /// @param grave D2, D3 (10 to 1 000).
 /// @param charge D4, D5 (1 to 1 000).
 /// @param misroute D6 (0 to 10); at 0 a D6 is on record and takes nothing.
 /// @param silence D9 (5 to 1 000).
-/// @param pledge What a demand costs if it is answered (0.1 to Billing's MAX_PLEDGE); it should pay for the gas of an answer.
-/// @param demandWindow Time after a batch to demand a leaf (1 d to 30 d); also the length of a bucket.
+/// @param pledge What a demand costs if it is answered (0.1 to Billing's MAX_PLEDGE); it should pay
+/// for the gas of an answer.
+/// @param demandWindow Time after a batch to demand a leaf (1 d to 30 d); also the length of a
+/// bucket.
 /// @param answerWindow Time to answer (24 h to 14 d).
 /// @param proofWindow Time after a batch to prove; as Billing's, more than the two together.
 struct DisputeTerms {
@@ -85,20 +91,23 @@ struct DisputeTerms {
 }
 
 /// @title IDisputes
-/// @notice Each kind of fraud has a free view `check...` and a transaction `prove...` with the same evidence. Both fail with
-/// InvalidProof when the evidence does not hold together, and WindowClosed when the batch is too old; `prove...` also with NoFraud,
-/// AlreadyProven, and, so that the evidence is not used up, NothingToSlash while the gateway has no bond and CapReached.
-/// Anyone may prove.
+/// @notice Each kind of fraud has a free view `check...` and a transaction `prove...` with the same
+/// evidence. Both fail with InvalidProof when the evidence does not hold together, and WindowClosed
+/// when the batch is too old. `prove...` also fails with NoFraud and AlreadyProven. It fails with
+/// NothingToSlash while the gateway has no bond, and with CapReached while the cap leaves nothing to
+/// take: the evidence is not used up then. Anyone may prove.
 ///
-/// What is taken: three times the damage that is not repaid yet, by this id and for this claim; the first time of an id at least the
-/// kind's floor. The payer gets the damage, at most a third; the reporter a twelfth; the rest is burned. A damage is never more than
-/// its claim took. An id can be proven again while some of its damage is not paid.
+/// The slash: three times the damage that neither this id nor this claim has repaid yet. The first
+/// proof of an id takes at least the kind's floor. The payer gets the damage, at most a third of the
+/// slash; the reporter gets a twelfth; the rest is burned. No damage exceeds what its claim took. An
+/// id can be proven again while part of its damage is unpaid.
 ///
-/// The cap: D2's slashes, and of the other kinds what a floor adds to three times the damage, take at most a quarter of the bond in any
-/// DEMAND_WINDOW. Evidence for them can be made by whoever has an operator key; for the rest it takes a settlement.
+/// The cap: at most a quarter of the bond in any DEMAND_WINDOW, for all D2 slashes and, in the other
+/// kinds, for what a floor adds to three times the damage. Whoever has an operator key can make
+/// evidence for a D2. The uncapped part follows from a settlement, which takes the settler's key.
 /// @dev Warning: a proof is public once sent; whoever copies it first is the reporter.
-/// @dev Warning: a gateway's settler can settle a lie and prove it: 5/12 of the bond can be got out so. Nothing here holds against a
-/// gateway that burns its own bond first.
+/// @dev Warning: a gateway can settle a lie against its own payer and prove it itself. It gets 5/12
+/// of the slash back. Nothing here protects against a gateway that burns its own bond first.
 interface IDisputes {
     /// @param kind 2 to 6: D2 to D6.
     /// @param damage As the check finds it.
@@ -134,8 +143,9 @@ interface IDisputes {
         Execution execution,
         bytes callSignature
     );
-    /// @notice A demand without an answer. The pledge is returned in any case; `slashed` 0: the gateway has no bond, or the claim is
-    /// repaid and there is no room under the cap; then nothing is proven and the leaf can be demanded again.
+    /// @notice A demand that was not answered in time. The pledge is always returned. If `slashed` is
+    /// 0, the gateway has no bond, or the claim is repaid and the cap leaves nothing to take. Nothing
+    /// is proven then, and the leaf can be demanded again.
     event Expired(
         bytes32 indexed id,
         address indexed gateway,
@@ -155,7 +165,8 @@ interface IDisputes {
     error NoFraud();
     /// @notice By this id, and nothing of its damage is left to pay.
     error AlreadyProven(bytes32 id);
-    /// @notice What this would take is capped, and the cap is reached; there is room from `until` on, seconds, if nothing else is taken.
+    /// @notice The cap leaves nothing to take. There is room again from `until` on, seconds, unless
+    /// another proof takes it.
     error CapReached(uint256 until);
     error WindowClosed(uint256 until);
     error NothingToSlash(address gateway);
@@ -184,16 +195,17 @@ interface IDisputes {
     /// @notice Least slash of a kind of fraud, token units; 0 for an unknown kind.
     function floorOf(uint8 kind) external view returns (uint256);
 
-    /// @notice Returns when all five contracts point at each other and agree on what they share, else fails with Miswired.
-    /// Every deployment must end with it.
+    /// @notice Returns when all five contracts point at each other and agree on what they share,
+    /// else fails with Miswired. Every deployment must end with it.
     function wired() external view;
 
     // D2 omission
 
-    /// @notice A receipt handed out, signed by a key that is evidence for the batch, and a claim that covers its seq with another leaf
-    /// there.
+    /// @notice A receipt handed out, signed by a key that is evidence for the batch, and a claim
+    /// that covers its seq with another leaf there.
     /// @param node The leaf at index seq - seqFrom - 1 of the lane tree, with its path.
-    /// @param opened None, or the one receipt behind `node`; then the damage is what its price is above the signed one.
+    /// @param opened None, or the one receipt behind `node`; then the damage is what its price is
+    /// above the signed one.
     function checkOmission(
         SignedReceipt calldata signed,
         Place calldata place,
@@ -201,7 +213,8 @@ interface IDisputes {
         bytes32[] calldata path,
         Receipt[] calldata opened
     ) external view returns (bool isFraud, uint256 damage);
-    /// @notice Proves what checkOmission finds and slashes the gateway. All of it counts against the cap. Anyone.
+    /// @notice Proves what checkOmission finds and slashes the gateway. All of it counts against
+    /// the cap. Anyone.
     /// Fails with NoFraud, NothingToSlash, CapReached, AlreadyProven, InvalidProof, WindowClosed.
     function proveOmission(
         SignedReceipt calldata signed,
@@ -213,8 +226,9 @@ interface IDisputes {
 
     // D3 break
 
-    /// @notice Neighbours a, b of a lane tree: one is foreign (of another lane, or with another seq than its place), or b's cumulative is
-    /// not a's plus b's price. Damage: what was taken too much; of a foreign leaf all that the claim took, for it explains nothing.
+    /// @notice Neighbours a, b of a lane tree: one is foreign (of another lane, or with another seq
+    /// than its place), or b's cumulative is not a's plus b's price. Damage: what was taken too
+    /// much; of a foreign leaf all that the claim took, for it explains nothing.
     function checkBreak(
         Place calldata place,
         Leaf calldata a,
@@ -224,8 +238,8 @@ interface IDisputes {
     /// Fails with NoFraud, NothingToSlash, CapReached, AlreadyProven, InvalidProof, WindowClosed.
     function proveBreak(Place calldata place, Leaf calldata a, Leaf calldata b) external;
 
-    /// @notice One leaf: foreign; the first one's cumulative is not settledFrom plus its price, or the last one's is not settledTo.
-    /// Damage: as of checkBreak.
+    /// @notice One leaf: foreign; the first one's cumulative is not settledFrom plus its price, or
+    /// the last one's is not settledTo. Damage: as of checkBreak.
     function checkEdge(
         Place calldata place,
         Leaf calldata leaf
@@ -236,7 +250,8 @@ interface IDisputes {
 
     // D4 overcharge
 
-    /// @notice The price is above what the version's tariff gives for the Execution. Damage: the excess.
+    /// @notice The price is above what the version's tariff gives for the Execution. Damage: the
+    /// excess.
     function checkOvercharge(
         Place calldata place,
         Leaf calldata leaf,
@@ -254,8 +269,8 @@ interface IDisputes {
 
     // D5 against the Call
 
-    /// @notice Charged, though above maxPrice, after the deadline, by a deployment of another version, for another input, or under a
-    /// Call of another lane. Damage: the price.
+    /// @notice Charged, though above maxPrice, after the deadline, by a deployment of another
+    /// version, for another input, or under a Call of another lane. Damage: the price.
     function checkOverLimit(
         Place calldata place,
         Leaf calldata leaf,
@@ -271,7 +286,8 @@ interface IDisputes {
         Execution calldata execution
     ) external;
 
-    /// @notice One Call charged twice in a lane. Damage: the price of the later receipt, whose batch must be within its window.
+    /// @notice One Call charged twice in a lane. Damage: the price of the later receipt, whose
+    /// batch must be within its window.
     function checkDuplicate(
         Place calldata firstPlace,
         Leaf calldata first,
@@ -289,9 +305,10 @@ interface IDisputes {
 
     // D6 misroute
 
-    /// @notice Run elsewhere than the draw says, or for another provider than the deployment's. An epoch that is not recorded draws
-    /// nothing; how old it is does not matter. Damage: none. Its id is idOfMisroute: a value that a reorganisation replaces under an honest
-    /// gateway costs it one floor per deployment at most.
+    /// @notice Run elsewhere than the draw says, or for another provider than the deployment's. An
+    /// epoch that is not recorded draws nothing. The age of the epoch does not matter. Damage: none.
+    /// Its id is idOfMisroute: when a reorganisation replaces an epoch's value, an honest gateway
+    /// loses at most one floor per deployment.
     /// @param setNo The gateway's set in force at the Call's epoch; 0 = there was none.
     /// @param ids Its deployments.
     function checkMisroute(
@@ -315,15 +332,19 @@ interface IDisputes {
 
     // D9 silence
 
-    /// @notice Demands the leaf at `index` of a claim's lane tree. Takes DEMAND_PLEDGE of the sender's free money in Billing, which the
-    /// gateway gets for an answer. Anyone, within DEMAND_WINDOW of the batch.
-    /// Fails with InvalidProof, WindowClosed, DemandOpen, AnsweredBefore, AlreadyProven, InsufficientFree.
+    /// @notice Demands the leaf at `index` of a claim's lane tree. Takes DEMAND_PLEDGE of the
+    /// sender's free money in Billing, which the gateway gets for an answer. Anyone, within
+    /// DEMAND_WINDOW of the batch.
+    /// Fails with InvalidProof, WindowClosed, DemandOpen, AnsweredBefore, AlreadyProven,
+    /// InsufficientFree.
     function demand(Place calldata place, uint40 index) external returns (bytes32 id);
 
-    /// @notice Opens the demanded leaf at `leaf.index`. Anyone, until the deadline. Judges nothing: what it shows is for D2 to D6.
-    /// @param place As demanded; settledAt, claims, outside and path are ignored.
-    /// @param callSignature In a signed lane the session key's ECDSA signature over the Call; in a prepaid lane ignored.
+    /// @notice Opens the demanded leaf at `leaf.index`. Anyone, until the deadline. Judges nothing:
+    /// what it shows is for D2 to D6.
     /// Fails with NotDemanded, WindowClosed, InvalidProof.
+    /// @param place As demanded; settledAt, claims, outside and path are ignored.
+    /// @param callSignature In a signed lane the session key's ECDSA signature over the Call; in a
+    /// prepaid lane ignored.
     function answer(
         Place calldata place,
         Leaf calldata leaf,
@@ -332,16 +353,18 @@ interface IDisputes {
         bytes calldata callSignature
     ) external;
 
-    /// @notice Slashes for a demand without an answer and returns the pledge; the demander is the reporter. Damage: all that the claim
-    /// took, so that one demand covers a claim that is withheld whole. Anyone.
-    /// @param place As demanded; settledAt, claims, outside and path are ignored.
+    /// @notice Slashes for a demand without an answer and returns the pledge; the demander is the
+    /// reporter. Damage: all that the claim took, so that one demand covers a claim that is
+    /// withheld whole. Anyone.
     /// Fails with NotDemanded, StillOpen, InvalidProof.
+    /// @param place As demanded; settledAt, claims, outside and path are ignored.
     function expire(Place calldata place, uint40 index) external;
 
     // Views
 
-    /// @notice Id of a fraud or demand: keccak256(abi.encode(kind, gateway, payer, signer, seq)). An edge's kind is 7 here, so that it and a
-    /// break before the same receipt are two frauds; a foreign leaf's is 3 by either proof. A D6 has idOfMisroute.
+    /// @notice Id of a fraud or demand: keccak256(abi.encode(kind, gateway, payer, signer, seq)).
+    /// Kind is 7 for proveEdge, so that an edge and a break before the same receipt are two frauds,
+    /// but 3 for a foreign leaf, whichever function proves it. For a D6 use idOfMisroute.
     function idOf(
         uint8 kind,
         address gateway,

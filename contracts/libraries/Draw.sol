@@ -4,14 +4,16 @@ pragma solidity 0.8.37;
 
 /// @title Draw
 library Draw {
-    /// @notice Seed of a call: the recorded value of its epoch, and of the Call what its caller chooses. A gateway can change nothing
-    /// of these, so it cannot try Calls until one is drawn that it likes.
+    /// @notice Seed of a call: the recorded value of its epoch, and the fields of the Call that its
+    /// caller chooses. The gateway cannot change them in the payer's own calls, so it cannot try
+    /// several Calls until it likes the draw. Under a mandate for tokens or sponsors it can.
     function seedOf(uint192 value, address payer, address signer, bytes32 nonce) internal pure returns (bytes32) {
         return keccak256(abi.encode(value, payer, signer, nonce));
     }
 
     /// @notice Puts the first `steps` places of the drawn order at the front of `ids`, in place.
-    /// @dev Step k swaps k with k + (s(k) mod (n - k)); s(0) and s(1) are the seed's halves, so that the usual two need no hash.
+    /// @dev Step k swaps k with k + (s(k) mod (n - k)); s(0) and s(1) are the seed's halves, so
+    /// that the usual two need no hash.
     function shuffle(bytes32 seed, uint64[] memory ids, uint256 steps) internal pure {
         uint256 n = ids.length;
         if (steps > n) steps = n;

@@ -3,7 +3,7 @@ import { type Hex, keccak256Hex } from './keccak.ts';
 import type { Call } from './receipts.ts';
 import { Words } from './words.ts';
 
-/** What a Call's draw depends on besides its epoch; a gateway can change nothing of it. */
+/** The fields of a Call that draw, besides its epoch. In own calls the payer's client chooses them. */
 export type DrawnCall = Pick<Call, 'payer' | 'signer' | 'nonce'>;
 
 const seedWords = new Words(4);

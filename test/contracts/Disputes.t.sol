@@ -88,7 +88,8 @@ abstract contract DisputesWorld is World {
         for (uint256 k = i; k < N; ++k) receipts[k].cumulative += uint128(units);
     }
 
-    /// @dev A receipt of place i as the gateway's key may have signed it: so much cheaper than the settled one.
+    /// @dev A receipt of place i as the gateway's key may have signed it: so much cheaper than the
+    /// settled one.
     function cheaper(uint256 i, uint256 units) internal view returns (SignedReceipt memory) {
         Receipt memory r = receipts[i];
         r.price -= uint128(units);
@@ -262,7 +263,8 @@ contract DisputesTest is DisputesWorld {
         miswired(lonely, "FunctionRegistry.IDENTITY", lonely, strange, beacon, terms);
     }
 
-    /// @dev Deploys a Billing and a Disputes that point at each other; Billing's Identity is `billed`.
+    /// @dev Deploys a Billing and a Disputes that point at each other; Billing's Identity is
+    /// `billed`.
     function miswired(
         IIdentity billed,
         string memory what,
@@ -478,7 +480,8 @@ contract DisputesTest is DisputesWorld {
         disputes.proveOmission(grouped, place, node, path, none);
     }
 
-    /// @dev A retired key's evidence counts by when the batch was settled, not by when it is proven.
+    /// @dev A retired key's evidence counts by when the batch was settled, not by when it is
+    /// proven.
     function test_D2_EvidenceOfARetiredKeyLastsForBatchesOfItsTime() public {
         SignedReceipt memory inTime = cheaper(2, 1);
         SignedReceipt memory late = cheaper(8, 1);
@@ -876,7 +879,8 @@ contract DisputesTest is DisputesWorld {
         misrouted(place, 1, false);
     }
 
-    /// @dev Neither price, deadline, input nor version is in the seed: a gateway that writes the Call cannot grind it.
+    /// @dev Neither price, deadline, input nor version is in the seed: a gateway that writes the
+    /// Call cannot grind it.
     function testFuzz_D6_OnlyTheNonceDraws(uint128 maxPrice, uint40 deadline, bytes32 input, bytes32 nonce) public {
         calls[0].maxPrice = maxPrice;
         calls[0].deadline = deadline;
@@ -890,7 +894,8 @@ contract DisputesTest is DisputesWorld {
         misrouted(place, 1, false);
     }
 
-    /// @dev An honest gateway has drawn by a value that the chain then replaces: every receipt of the epoch may look misrouted.
+    /// @dev An honest gateway has drawn by a value that the chain then replaces: every receipt of
+    /// the epoch may look misrouted.
     function test_D6_AReorganisedEpochCostsAtMostAFloorPerDeployment() public {
         uint256 wrong = 0;
         for (uint256 i = 0; i < N; ++i) {
@@ -1072,7 +1077,8 @@ contract DisputesTest is DisputesWorld {
         disputes.answer(bare, leaf, calls[3], executions[3], signature);
     }
 
-    /// @dev An answer opens and judges nothing: a Call of another lane is D5's, a wrong price D4's, both from the log alone.
+    /// @dev An answer opens and judges nothing: a Call of another lane is D5's, a wrong price D4's,
+    /// both from the log alone.
     function test_D9_AnswerShowsWhatIsWrong() public {
         calls[4].maxPrice = 1;
         calls[4].payer = GATEWAY;
@@ -1190,7 +1196,8 @@ contract DisputesTest is DisputesWorld {
         for (uint40 i = 0; i < 7; ++i) disputes.demand(place, i);
         vm.stopPrank();
         vm.warp(block.timestamp + 2 days + 1);
-        // Each takes 50 of the 250 that the cap allows, the first a little less, for it repays the claim.
+        // Each takes 50 of the 250 that the cap allows, the first a little less, for it repays the
+        // claim.
         for (uint40 i = 0; i < 6; ++i) disputes.expire(place, i);
         eq(disputes.roomOf(GATEWAY), 0, "no room");
         bytes32 id = disputes.idOf(9, GATEWAY, PAYER, SESSION, 7);
@@ -1220,7 +1227,8 @@ contract DisputesTest is DisputesWorld {
     }
 
     function test_FloorCountsUntilThreeTimesTheDamageIsMore() public {
-        // 3 x 3.3 is less than the floor of 10, 4 x 3.3 is not; and a third of 10 is more than 3.3, a quarter is not.
+        // 3 x 3.3 is less than the floor of 10, 4 x 3.3 is not; and a third of 10 is more than 3.3,
+        // a quarter is not.
         uint128 damage = uint128((33 * UNIT) / 10);
         overcharge(2, damage);
         Place memory place = settleAll();
@@ -1233,7 +1241,8 @@ contract DisputesTest is DisputesWorld {
         eq(disputes.bucketOf(GATEWAY).current, 10 * UNIT - 3 * damage, "what the floor adds counts against the cap");
     }
 
-    /// @dev A friend of the gateway proves the fraud before the victim does, with as little damage as can be shown.
+    /// @dev A friend of the gateway proves the fraud before the victim does, with as little damage
+    /// as can be shown.
     function test_SmallDamageFirstLeavesTheRestToProve() public {
         SignedReceipt memory signed = handOut(receipts[6]);
         overcharge(6, 60 * UNIT);
@@ -1408,8 +1417,8 @@ contract DisputesTest is DisputesWorld {
         eq(billing.free(PAYER) - had, 60 * UNIT, "repaid");
     }
 
-    /// @dev However a thief chooses its times and receipts: at most a quarter in any window, 44 % while the evidence lasts, and of what
-    /// is slashed 5/12 come back.
+    /// @dev However a thief chooses its times and receipts: at most a quarter in any window, 44 %
+    /// while the evidence lasts, and of what is slashed 5/12 come back.
     function testFuzz_AStolenKeyIsCapped(uint256 seed) public {
         for (uint256 i = 0; i < N; ++i) overcharge(i, 20 * UNIT);
         Place memory place = settleAll();
@@ -1437,7 +1446,8 @@ contract DisputesTest is DisputesWorld {
         eq(billing.burned() - burned, taken - back, "the rest is burned");
     }
 
-    /// @dev Whatever the lie is and whatever it takes: the payer gets that back, and the gateway loses three times as much.
+    /// @dev Whatever the lie is and whatever it takes: the payer gets that back, and the gateway
+    /// loses three times as much.
     function testFuzz_NoLiePays(uint256 lie, uint256 units) public {
         lie = bound(lie, 0, 7);
         units = bound(units, 1, 300 * UNIT);
@@ -1481,7 +1491,8 @@ contract DisputesTest is DisputesWorld {
         disputes.expire(place, 6);
     }
 
-    /// @dev A gateway that takes its own payer's money and proves it gets 5/12 of what that costs it, by any kind of proof.
+    /// @dev A gateway that takes its own payer's money and proves it gets 5/12 of what that costs
+    /// it, by any kind of proof.
     function testFuzz_SelfSlashLosesMoreThanHalf(uint256 damage, uint256 bond) public {
         damage = bound(damage, 1, 300 * UNIT);
         bond = bound(bond, 1, 10_000 * UNIT);
@@ -1510,7 +1521,8 @@ contract DisputesTest is DisputesWorld {
         eq(billing.burned() - burned, slashed - back, "the rest is burned");
     }
 
-    /// @dev Of a D6 with the given floor against a gateway without a bond; the other terms are the usual ones.
+    /// @dev Of a D6 with the given floor against a gateway without a bond; the other terms are the
+    /// usual ones.
     function misrouteWithoutBond(uint96 floor) internal returns (Disputes mine, bytes memory proof, bytes32 id) {
         DisputeTerms memory terms = defaultTerms();
         terms.misroute = floor;

@@ -374,6 +374,29 @@ describe('audit', () => {
     );
   });
 
+  it('names an epoch that was not the newest final one, in prepaid lanes', async () => {
+    const lies = { 0: { call: { beacon: olderEpoch.epoch } } };
+    const { batch } = await settle({ lies });
+    const { batch: batchOfSigned } = await settle({ lane: signed, lies });
+    const finalAfterBlocks = chain.view.head.number;
+
+    const { findings } = await look(batch);
+    const ofSigned = await look(batchOfSigned);
+    const patient = await audit({
+      view: chain.view,
+      domain: chain.domain,
+      getBlock,
+      finalAfterBlocks,
+    });
+
+    assert.deepEqual(codes(findings), ['EPOCH_STALE']);
+    assert.deepEqual(ofSigned.findings, []);
+    assert.deepEqual(
+      patient.findings.filter((finding) => finding.batch === batch),
+      [],
+    );
+  });
+
   const swap = (items: BatchReceipt[], a: number, b: number) =>
     items.map((item, index) => items[index === a ? b : index === b ? a : index] ?? item);
   const at = (items: readonly BatchReceipt[], index: number) =>
