@@ -45,7 +45,8 @@ export interface Config {
   readonly contractsFile: string;
   /** Decides the defaults of what differs between chains; undefined = by the chain's id. */
   readonly chainKind: ChainKind | undefined;
-  readonly chainConfirmations: number;
+  /** What adds to a position counts so many blocks below the head; undefined = at the block that the table of chains names. */
+  readonly chainConfirmations: number | undefined;
   /** The head is stale when no RPC has answered for this long. */
   readonly chainStaleMs: number;
   /** Set in the local house: the chain mines on demand, and block hashes are trusted from this block on. */
@@ -148,7 +149,7 @@ export function readConfig(
     chainRpcUrls: text('DEFAAS_CHAIN_RPC_URL').split(',').filter(Boolean),
     contractsFile: env.DEFAAS_CHAIN_CONTRACTS_FILE ?? `${home}/contracts.json`,
     chainKind: kindFrom(env, faults),
-    chainConfirmations: whole('DEFAAS_CHAIN_CONFIRMATIONS_BLOCKS', 0),
+    chainConfirmations: optional('DEFAAS_CHAIN_CONFIRMATIONS_BLOCKS'),
     chainStaleMs: whole('DEFAAS_CHAIN_STALE_MS', 15_000, 1),
     chainLocalFromBlock: optional('DEFAAS_CHAIN_LOCAL_FROM_BLOCK'),
     gatewayKey: keyFrom('DEFAAS_KEYS_GATEWAY_FILE'),

@@ -287,6 +287,11 @@ export const ERRORS = {
     'The chain names another key for the gateway’s tokens',
     'the operator must register its own',
   ),
+  FINALITY_STALLED: entry(
+    0,
+    'The chain finds no block final',
+    'wait; calls go on, new deposits do not count yet',
+  ),
   PRICES_OLD: entry(0, 'The clouds’ prices are old', 'update adapters/prices.json'),
   NOTHING_TO_SETTLE: entry(409, 'There is nothing to settle', 'call a function first'),
   SETTLEMENT_REFUSED: entry(409, 'The chain settles none of the lanes', 'look at what it says'),

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import type { Provider, ProviderName } from '../adapters/provider.ts';
 import { createProviders } from '../adapters/providers.ts';
+import { chainKindOf } from '../contracts/chain/chains.ts';
 import type { ChainWriter } from '../contracts/chain/writer.ts';
 import { type Chain, createChain } from '../contracts/chain.ts';
 import type { ContractAddresses } from '../contracts/deploy.ts';
@@ -102,10 +103,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     rpcUrls: config.chainRpcUrls,
     contracts: readContracts(config.contractsFile),
     ...(config.chainKind && { kind: config.chainKind }),
-    confirmations: config.chainConfirmations,
+    finality: config.chainConfirmations ?? 'by-chain',
     staleMs: config.chainStaleMs,
   });
   await chain.start();
+  warnOfChain(chain, config, log);
   // Safe: `readConfig` has checked that keys are 32 bytes of hex.
   const account = chain.connect({ privateKey: config.gatewayKey.reveal() as Hex });
   const settler = chain.connect({ privateKey: config.settlerKey.reveal() as Hex });
@@ -163,6 +165,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     lanes: createLanes({
       gateway: address,
       view: chain.view,
+      final: chain.final,
       totals: state.lanes,
       vouchers: state.vouchers,
       leastLifeSec: 2 * config.settlementCycleSec,
@@ -238,6 +241,18 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       await ledger.close();
     },
   };
+}
+
+/** What the table of chains cannot know, and the operator has not said. */
+function warnOfChain({ chainId, traits }: Chain, config: Config, log: Logger): void {
+  if (config.chainKind === undefined && chainKindOf(chainId) === undefined) {
+    log.warn({ chainId }, 'an unknown chain is taken for Ethereum, set DEFAAS_CHAIN_KIND');
+  }
+  if (!traits.isGasFree && config.nativePriceUnits === 0n) {
+    log.warn(
+      'lanes are settled by time, whatever their gas costs, set DEFAAS_CHAIN_NATIVE_PRICE_UNITS',
+    );
+  }
 }
 
 /**

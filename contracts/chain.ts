@@ -3,8 +3,14 @@
 import type { JsonRpcProvider, Result } from 'ethers';
 import { type ContractName, createAbi } from './chain/abi.ts';
 import { ChainError, chainErrorOf } from './chain/chain-error.ts';
-import { CHAINS, type ChainKind, type ChainTraits, chainKindOf } from './chain/chains.ts';
-import { createFollower } from './chain/follow.ts';
+import {
+  type BlockTag,
+  CHAINS,
+  type ChainKind,
+  type ChainTraits,
+  chainKindOf,
+} from './chain/chains.ts';
+import { createFollower, type Follower } from './chain/follow.ts';
 import { RpcProvider, readChainId } from './chain/rpc.ts';
 import { createView } from './chain/view.ts';
 import { type ChainWriter, createWriters } from './chain/writer.ts';
@@ -32,7 +38,13 @@ export interface Chain {
   readonly provider: JsonRpcProvider;
   /** Billing's EIP-712 domain. */
   readonly domain: Eip712Domain;
+  /** As of the newest block: what takes something away from a position counts from there on. */
   readonly view: ChainView;
+  /**
+   * As of the newest block that no reorganisation takes back: what adds to a position counts from there on, and what a receipt says
+   * can be proven wrong by nobody. The same as `view` on a chain whose blocks are final at once.
+   */
+  readonly final: ChainView;
   /**
    * Catches the view up with the chain, then follows it until `close`.
    * @throws ChainError CHAIN_UNREACHABLE  no RPC answers during the first catch-up
@@ -348,8 +360,8 @@ export interface ChainOptions {
   readonly chainId?: number;
   /** By default what the table of chains has for the id; a chain that it does not know is taken for Ethereum. */
   readonly kind?: ChainKind;
-  /** The view stays this many blocks behind the head, or at the chain's safe or finalized block. 0 by default. */
-  readonly confirmations?: number | 'safe' | 'finalized';
+  /** Which block `final` follows: a tag, or so many blocks behind the head; `latest` by default, and then it is `view` itself. */
+  readonly finality?: BlockTag | number | 'by-chain';
   /** How often the head is asked for, ms. 250 for a chain on this machine, else 2000. */
   readonly pollMs?: number;
   /** Without an answer for so long the head is stale, ms. */
@@ -399,21 +411,29 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
     }
   };
   const constants = await readConstants(read, contracts);
-  const { view, apply, rewind } = createView({ abi, nowMs });
   const pollMs = options.pollMs ?? (rpcUrls.every(isLocal) ? LOCAL_POLL_MS : REMOTE_POLL_MS);
-  const follower = createFollower({
-    provider,
-    addresses: abi.addresses,
-    fromBlock: contracts.deployedAtBlock,
-    confirmations: options.confirmations ?? 0,
-    pageBlocks: options.pageBlocks ?? 5_000,
-    pollMs,
-    waitMs: WAIT_MS,
-    isAlone: rpcUrls.length === 1 && rpcUrls.every(isLocal),
-    nowMs,
-    apply,
-    rewind,
-  });
+  const follow = (target: BlockTag | number): { view: ChainView; follower: Follower } => {
+    const { view, apply, rewind } = createView({ abi, nowMs });
+    const follower = createFollower({
+      provider,
+      addresses: abi.addresses,
+      fromBlock: contracts.deployedAtBlock,
+      target,
+      pageBlocks: options.pageBlocks ?? 5_000,
+      pollMs,
+      waitMs: WAIT_MS,
+      isAlone: rpcUrls.length === 1 && rpcUrls.every(isLocal),
+      nowMs,
+      apply,
+      rewind,
+    });
+    return { view, follower };
+  };
+  const { finality = 'latest' } = options;
+  const target = finality === 'by-chain' ? traits.blockTag : finality;
+  const { view, follower } = follow('latest');
+  const isFinalAtOnce = target === 'latest' || target === 0;
+  const final = isFinalAtOnce ? { view, follower } : follow(target);
   const sending = {
     pollMs,
     waitMs: options.inclusionMs ?? INCLUSION_MS,
@@ -431,7 +451,11 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
     provider,
     domain: billingDomain(chainId, contracts.billing),
     view,
-    start: follower.start,
+    final: final.view,
+    start: async () => {
+      await follower.start();
+      if (!isFinalAtOnce) await final.follower.start();
+    },
     synced: follower.synced,
     isStale: () => {
       const { seenAtMs, timestampSec } = view.head;
@@ -448,6 +472,7 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
     connect,
     close: () => {
       follower.close();
+      final.follower.close();
       provider.destroy();
     },
   };

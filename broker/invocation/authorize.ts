@@ -1,4 +1,5 @@
-// Step 3 of a call: may they? The chain decides, as of the newest block; the receipt names that block.
+// Step 3 of a call: may they? What was taken away counts as of the newest block, what was given as of the newest final one; the receipt
+// names that one.
 import type { Chain } from '../../contracts/chain.ts';
 import { DefaasError } from '../errors.ts';
 import type { Caller } from './invocation.ts';
@@ -13,7 +14,7 @@ const SCOPE_INVOKE = 1;
  * @throws DefaasError CHAIN_STALE  the head is stale: gated functions fail closed, public ones go on (contracts.md 8.3)
  */
 export function authorize(chain: Chain, target: Target, caller: Caller): number | Promise<number> {
-  const atBlock = chain.view.head.number;
+  const atBlock = chain.final.head.number;
   if (target.version.accessMode === 0) return atBlock;
   return refuseForbidden(chain, target, caller).then(() => atBlock);
 }
@@ -32,10 +33,11 @@ async function refuseForbidden(
       },
     );
   }
+  const isGiven = chain.final.isAllowed(version.functionVersion, payer, SCOPE_INVOKE) ?? true;
   const allowed =
     chain.view.isAllowed(version.functionVersion, payer, SCOPE_INVOKE) ??
     (await chain.isAllowed(version.functionVersion, payer, SCOPE_INVOKE));
-  if (!allowed) {
+  if (!allowed || !isGiven) {
     throw new DefaasError('NOT_GRANTED', `${payer} may not call ${label}, ask its owner`);
   }
 }

@@ -2,7 +2,7 @@
 
 import { freshEpoch } from '../../contracts/beacon.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
-import type { Chain } from '../../contracts/chain.ts';
+import type { Chain, Epoch } from '../../contracts/chain.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 
@@ -10,6 +10,8 @@ import { DefaasError } from '../errors.ts';
 const RENEW_AFTER_SEC = 240;
 /** An epoch as old as this is not used: the call waits for a fresh one. */
 const STALE_AFTER_SEC = 480;
+/** How long callers may name an epoch after the next one is there. */
+const CURRENT_AFTER_SEC = 600;
 
 export interface Draw {
   readonly epoch: number;
@@ -24,6 +26,8 @@ export interface Beacon {
    * @throws DefaasError FUNCTION_NOT_DEPLOYED  this gateway has announced no candidates for the version
    */
   drawFor(functionVersion: Hex): Draw | Promise<Draw>;
+  /** Whether a caller may name this final epoch: it is the newest, or was until a short time ago, or is young. */
+  isCurrent(epoch: Epoch): boolean;
   /** Checkpoints an epoch of at least `leastEpoch`, so that calls need not wait for it. */
   renew(leastEpoch: number): Promise<void>;
 }
@@ -56,7 +60,8 @@ export function createBeacon(options: BeaconOptions): Beacon {
     });
     return renewal;
   };
-  const isUsable = (leastEpoch: number, maxAgeSec: number): boolean => {
+  const isFinalAtOnce = chain.final === chain.view;
+  const isRecorded = (leastEpoch: number, maxAgeSec: number): boolean => {
     const latest = chain.view.latestEpoch;
     return (
       latest !== undefined &&
@@ -66,33 +71,63 @@ export function createBeacon(options: BeaconOptions): Beacon {
   };
   const renew = async (leastEpoch: number): Promise<void> => {
     // A renewal under way may have begun before `leastEpoch` could be reached; the next one is new.
-    for (let round = 0; round < 3 && !isUsable(leastEpoch, STALE_AFTER_SEC); round += 1) {
+    for (let round = 0; round < 3 && !isRecorded(leastEpoch, STALE_AFTER_SEC); round += 1) {
       await renewOnce(leastEpoch);
     }
   };
 
-  const newestDraw = (functionVersion: Hex): Draw => {
-    const epoch = chain.view.latestEpoch;
-    const set = epoch && chain.view.candidates(functionVersion, gateway, epoch.epoch);
-    if (epoch === undefined || set === undefined) throw notDeployed(functionVersion);
-    return { epoch: epoch.epoch, value: epoch.value, ids: set.ids };
+  /** The newest final epoch, however old, with the set that it draws from; undefined before the first. */
+  const newestDraw = (functionVersion: Hex): Draw | undefined => {
+    const epoch = chain.final.latestEpoch;
+    const set = epoch && chain.final.candidates(functionVersion, gateway, epoch.epoch);
+    return epoch && set && { epoch: epoch.epoch, value: epoch.value, ids: set.ids };
+  };
+  /** The one before the newest, and until when callers may still name it. */
+  let newest: Epoch | undefined;
+  let before: { readonly epoch: number; readonly untilMs: number } | undefined;
+  const lookAtNewest = (): void => {
+    const { latestEpoch } = chain.final;
+    if (latestEpoch?.epoch === newest?.epoch) return;
+    if (newest) before = { epoch: newest.epoch, untilMs: nowMs() + 1000 * CURRENT_AFTER_SEC };
+    newest = latestEpoch;
   };
 
   return {
     drawFor: (functionVersion) => {
-      const newest = chain.view.candidates(functionVersion, gateway);
-      if (newest === undefined) throw notDeployed(functionVersion);
-      const current = chain.view.latestEpoch;
-      const known = current && chain.view.candidates(functionVersion, gateway, current.epoch);
-      const leastEpoch = known?.fromEpoch ?? newest.fromEpoch;
-      if (!isUsable(leastEpoch, STALE_AFTER_SEC)) {
-        return renew(leastEpoch).then(() => newestDraw(functionVersion));
+      lookAtNewest();
+      const announced = chain.view.candidates(functionVersion, gateway);
+      if (announced === undefined) throw notDeployed(functionVersion);
+      const draw = newestDraw(functionVersion);
+      const leastEpoch = draw === undefined ? announced.fromEpoch : 0;
+      const isFresh = isRecorded(leastEpoch, STALE_AFTER_SEC);
+      // Where a fresh epoch is final at once, it is waited for; elsewhere the newest final one is taken, however old.
+      if (!isFresh && (isFinalAtOnce || draw === undefined)) {
+        const drawAfter = (): Draw => newestDraw(functionVersion) ?? notFinal(functionVersion);
+        return renew(leastEpoch).then(drawAfter, (error) => {
+          if (draw === undefined) throw error;
+          options.onFailed(error);
+          return drawAfter();
+        });
       }
-      if (!isUsable(leastEpoch, RENEW_AFTER_SEC)) renewOnce(leastEpoch).catch(options.onFailed);
-      return newestDraw(functionVersion);
+      if (!isRecorded(leastEpoch, RENEW_AFTER_SEC)) renewOnce(leastEpoch).catch(options.onFailed);
+      return draw ?? notFinal(functionVersion);
+    },
+    isCurrent: ({ epoch, timeSec }) => {
+      lookAtNewest();
+      if (epoch === newest?.epoch || nowMs() / 1000 - timeSec < CURRENT_AFTER_SEC) return true;
+      return epoch === before?.epoch && nowMs() < before.untilMs;
     },
     renew,
   };
+}
+
+/** It has candidates, but none that a reorganisation could not take back. */
+function notFinal(functionVersion: Hex): never {
+  throw new DefaasError(
+    'FUNCTION_NOT_DEPLOYED',
+    `the deployments of version ${functionVersion} are not final on the chain yet, try again in some minutes`,
+    { retryAfterSec: 60 },
+  );
 }
 
 function notDeployed(functionVersion: Hex): DefaasError {

@@ -38,7 +38,7 @@ const NO_BODY = new Uint8Array();
  *   nothing was charged then
  */
 export async function invoke(gateway: Gateway, invocation: Invocation): Promise<Answer> {
-  const target = resolveTarget(gateway.chain.view, invocation);
+  const target = resolveTarget(gateway.chain, invocation);
   // What is known at once is not waited for: each wait is a turn of the queue of promises.
   const calling = callerOf(gateway, invocation, target);
   const caller = calling instanceof Promise ? await calling : calling;

@@ -62,7 +62,9 @@ export interface Lanes {
 
 interface LanesOptions {
   readonly gateway: Address;
+  /** As of the newest block, and as of the newest that is final: a lane may take what it has in both. */
   readonly view: ChainView;
+  readonly final: ChainView;
   readonly totals: readonly LaneTotals[];
   readonly vouchers: readonly StoredVoucher[];
   /** A lane that expires sooner is not served: it could not be settled in time. */
@@ -72,7 +74,8 @@ interface LanesOptions {
 
 /** All lanes of this gateway, from the ledger's totals and vouchers, beside the local view of the chain. */
 export function createLanes(options: LanesOptions): Lanes {
-  const { gateway, view } = options;
+  const { gateway, view, final } = options;
+  const views = final === view ? [view] : [view, final];
   const byPayer = new Map<Address, Map<Address, LaneState>>();
 
   const lane = (payer: Address, signer: Address): LaneState => {
@@ -94,20 +97,27 @@ export function createLanes(options: LanesOptions): Lanes {
   };
   const known = (payer: Address): readonly LaneState[] => [...(byPayer.get(payer)?.values() ?? [])];
 
-  const exposureOf = (payer: Address): bigint => {
+  const exposureOf = (payer: Address, at = view): bigint => {
     let units = 0n;
     for (const one of byPayer.get(payer)?.values() ?? []) {
-      const settled = view.lane(payer, gateway, one.signer)?.settled ?? 0n;
+      const settled = at.lane(payer, gateway, one.signer)?.settled ?? 0n;
       units += one.cumulative - settled + one.held;
     }
     return units;
   };
 
-  const lineLeft = (payer: Address): bigint => {
-    const line = view.line(payer, gateway);
+  /** What was settled since is off the line and off the exposure, in each view. */
+  const leftAt = (at: ChainView, payer: Address): bigint => {
+    const line = at.line(payer, gateway);
     if (line === undefined) return 0n;
-    const left = line.allotted - line.thawing - exposureOf(payer);
+    const left = line.allotted - line.thawing - exposureOf(payer, at);
     return left > 0n ? left : 0n;
+  };
+  const lineLeft = (payer: Address): bigint => {
+    const left = leftAt(view, payer);
+    if (final === view) return left;
+    const leftFinal = leftAt(final, payer);
+    return leftFinal < left ? leftFinal : left;
   };
 
   const laneLeft = (state: LaneState): bigint => {
@@ -136,16 +146,18 @@ export function createLanes(options: LanesOptions): Lanes {
       ceilingUnits: state.ceiling,
       lineUnits,
     });
-    const open = view.lane(caller.payer, gateway, caller.signer);
-    if (open === undefined || open.mode === 0) {
-      const hasMoney = view.line(caller.payer, gateway) !== undefined;
-      return short(hasMoney ? 'lane' : 'deposit', units);
-    }
-    const isEnding = open.expirySec < options.nowSec() + options.leastLifeSec;
-    if (isEnding || open.isClosing) return short('expiry', units);
-    if (lineUnits < units) return short('line', units - lineUnits);
     const taken = state.cumulative + state.held + units;
-    if (taken > open.cap) return short('cap', taken - open.cap);
+    for (const at of views) {
+      const open = at.lane(caller.payer, gateway, caller.signer);
+      if (open === undefined || open.mode === 0) {
+        const hasMoney = at.line(caller.payer, gateway) !== undefined;
+        return short(hasMoney ? 'lane' : 'deposit', units);
+      }
+      const isEnding = open.expirySec < options.nowSec() + options.leastLifeSec;
+      if (isEnding || open.isClosing) return short('expiry', units);
+      if (lineUnits < units) return short('line', units - lineUnits);
+      if (taken > open.cap) return short('cap', taken - open.cap);
+    }
     if (taken > state.ceiling) return short('ceiling', taken - state.ceiling);
     return undefined;
   };
@@ -167,7 +179,7 @@ export function createLanes(options: LanesOptions): Lanes {
       state.held -= units;
     },
     raise,
-    exposureOf,
+    exposureOf: (payer) => exposureOf(payer),
     lineLeft,
     laneLeft,
     prepaidLane: (payer) => {

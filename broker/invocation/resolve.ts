@@ -1,5 +1,6 @@
-// Step 2 of a call: name -> function -> version, from the local view of the chain; never an RPC on this path.
-import type { ChainView, FunctionVersion, RegisteredFunction } from '../../contracts/chain.ts';
+// Step 2 of a call: name -> function -> version, from the local view of the chain; never an RPC on this path. A version is called once
+// it is final, and no more from the block on in which it is deprecated.
+import type { Chain, FunctionVersion, RegisteredFunction } from '../../contracts/chain.ts';
 import { DefaasError } from '../errors.ts';
 
 export interface Target {
@@ -15,7 +16,7 @@ export interface Target {
  * @throws DefaasError FUNCTION_DEPRECATED  the version's owner has withdrawn it
  */
 export function resolveTarget(
-  view: ChainView,
+  { view, final }: Pick<Chain, 'view' | 'final'>,
   wanted: { readonly owner: string; readonly name: string; readonly reference: string },
 ): Target {
   const unknown = (): DefaasError =>
@@ -23,15 +24,16 @@ export function resolveTarget(
       'FUNCTION_UNKNOWN',
       `no function ${wanted.owner}/${wanted.name}@${wanted.reference} on this chain, see defaas list`,
     );
-  const namespace = view.resolveNamespace(wanted.owner.toLowerCase());
-  const found = namespace && view.functionOf(namespace, wanted.name);
+  const namespace = final.resolveNamespace(wanted.owner.toLowerCase());
+  const found = namespace && final.functionOf(namespace, wanted.name);
   if (!found) throw unknown();
   const number = /^\d{1,9}$/.test(wanted.reference) ? Number(wanted.reference) : undefined;
-  const version = view.versionOf(found, number ?? wanted.reference);
+  const version = final.versionOf(found, number ?? wanted.reference);
   if (version === undefined) throw unknown();
   const label = `${found.namespace}/${found.name}@${version.number}`;
-  if (version.deprecated) {
+  if (view.versionByHash(version.functionVersion)?.deprecated !== false) {
     throw new DefaasError('FUNCTION_DEPRECATED', `${label} is deprecated, call a newer version`);
   }
-  return { function: found, version, label };
+  // Whoever has sold it pays for nobody's calls any more.
+  return { function: view.functionById(found.id) ?? found, version, label };
 }

@@ -17,8 +17,6 @@ const SIGNED = 2;
 const LEAST_SLACK_SEC = 45;
 /** A Call is good for no longer than this beyond the version's timeout, so that it cannot be kept back and run much later. */
 const MOST_SLACK_SEC = 600;
-/** An older epoch would let the caller choose among many draws; prepaid calls have 10 minutes too (contracts.md section 9). */
-const MAX_EPOCH_AGE_SEC = 600;
 
 /** A Call whose signature and terms hold, with the draw that its epoch gives. */
 export interface SignedCall {
@@ -101,15 +99,13 @@ function refusePrice(call: Call, { version }: Target): void {
   );
 }
 
-/** The view has final blocks only, so an epoch that it knows stays. */
+/** Of final blocks only, so that an epoch stays. */
 function drawOf(gateway: Gateway, call: Call): Draw {
-  const { view } = gateway.chain;
-  const epoch = view.epochOf(call.beacon);
-  if (epoch === undefined) throw stale(`no epoch ${call.beacon} is recorded`);
-  if (gateway.nowMs() / 1000 - epoch.timeSec > MAX_EPOCH_AGE_SEC) {
-    throw stale(`epoch ${call.beacon} is older than ${MAX_EPOCH_AGE_SEC} s`);
-  }
-  const set = view.candidates(call.functionVersion, gateway.address, epoch.epoch);
+  const { final } = gateway.chain;
+  const epoch = final.epochOf(call.beacon);
+  if (epoch === undefined) throw stale(`no epoch ${call.beacon} is recorded, or it is not final`);
+  if (!gateway.beacon.isCurrent(epoch)) throw stale(`epoch ${call.beacon} is too old`);
+  const set = final.candidates(call.functionVersion, gateway.address, epoch.epoch);
   if (set === undefined) throw stale(`the version had no candidates at epoch ${call.beacon}`);
   return { epoch: epoch.epoch, value: epoch.value, ids: set.ids };
 }

@@ -133,7 +133,7 @@ function declareCors(gateway: Gateway, invocation: Invocation, exchange: Exchang
   const origin = headers.find(([name]) => name === 'origin')?.[1];
   // Only what may be cached has to say that it depends on the origin.
   if (origin === undefined && invocation.method !== 'GET') return false;
-  const { version } = resolveTarget(gateway.chain.view, invocation);
+  const { version } = resolveTarget(gateway.chain, invocation);
   const cors = gateway.deployments.manifest(version.functionVersion)?.cors;
   const endsHere = isPreflight(invocation.method, headers);
   for (const pair of corsHeaders(cors, origin, endsHere)) exchange.always.push(...pair);

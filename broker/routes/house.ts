@@ -30,6 +30,13 @@ export async function houseRoutes(
     return reply.code(isStale ? 503 : 200).send({
       status: isStale ? 'stale' : 'ready',
       head: gateway.chain.view.head.number,
+      // New deposits, lanes and deployments wait for it.
+      finalityLagSec: finalityLagOf(gateway),
     });
   });
+}
+
+/** By how much the newest final block is behind the newest, chain time. */
+function finalityLagOf({ chain }: Gateway): number {
+  return Math.max(0, chain.view.head.timestampSec - chain.final.head.timestampSec);
 }

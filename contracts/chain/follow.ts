@@ -3,6 +3,7 @@ import type { JsonRpcProvider } from 'ethers';
 import type { Head } from '../chain.ts';
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { ChainError } from './chain-error.ts';
+import type { BlockTag } from './chains.ts';
 import type { LogPlace } from './replay.ts';
 
 /** A log as the node gives it, with its block's time. */
@@ -23,7 +24,8 @@ export interface FollowerOptions {
   readonly provider: Pick<JsonRpcProvider, 'send'>;
   readonly addresses: readonly Address[];
   readonly fromBlock: number;
-  readonly confirmations: number | 'safe' | 'finalized';
+  /** The block to follow: the newest, one that the chain says is final, or so many blocks behind the newest. */
+  readonly target: BlockTag | number;
   readonly pageBlocks: number;
   readonly pollMs: number;
   readonly waitMs: number;
@@ -95,11 +97,13 @@ export function createFollower(options: FollowerOptions): Follower {
 
   /** The block that the view should lead to now. */
   const readTarget = async (): Promise<Block | undefined> => {
-    const { confirmations } = options;
-    if (typeof confirmations === 'string') return readBlock(confirmations);
+    const { target } = options;
+    if (target === 'latest') return readBlock(target);
+    // A chain that is young, or whose finality has never worked, answers with an error.
+    if (typeof target === 'string') return readBlock(target).catch(absentOr);
     const latest = await readBlock('latest');
-    if (confirmations === 0 || latest === undefined) return latest;
-    return latest.number < confirmations ? undefined : readBlock(latest.number - confirmations);
+    if (target === 0 || latest === undefined) return latest;
+    return latest.number < target ? undefined : readBlock(latest.number - target);
   };
 
   /** Whether the last block taken in is still on the chain that leads to `target`. */
@@ -291,6 +295,11 @@ async function readTimes(
     for (const block of blocks) if (block) times.set(block.number, block.timestampSec);
   }
   return times;
+}
+
+/** The node has no such block; a node that does not answer is another matter. */
+function absentOr(error: unknown): undefined {
+  if (error instanceof ChainError) throw error;
 }
 
 function blockOf({ number, hash, parentHash, timestamp }: RpcBlock): Block {

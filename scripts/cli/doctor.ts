@@ -7,6 +7,7 @@ import {
   checkDeployments,
   repairDeployments,
 } from '../../broker/client/deployments.ts';
+import { readCount, readJson } from '../../broker/client/parse.ts';
 import type { Session } from '../../broker/client/session.ts';
 import { fetchTokenKeys } from '../../broker/client/token-key.ts';
 import { type Account, keysFolder, readAccount } from './account.ts';
@@ -30,6 +31,8 @@ import { formatTokens } from './units.ts';
 const NODE_MAJOR = 26;
 /** Role whose key the local house's operator has. */
 const OPERATOR = 'gateway';
+/** Finality that is so far behind has stalled. */
+const FINALITY_LAG_SEC = 3_600;
 /** A price list is to be looked at again after 90 days, ms. */
 const PRICES_LIFE_MS = 90 * 86_400_000;
 
@@ -63,6 +66,7 @@ export async function doctor(
   if (opened) {
     const at = opened;
     checks.push(await check('ready', () => checkReady(at)));
+    checks.push(await checkFinality(at));
     checks.push(await check('chain', () => checkChain(at)));
     checks.push(await check('bond', () => checkBond(at)));
     checks.push(await check('tokens', () => checkTokenKey(at)));
@@ -141,6 +145,20 @@ function checkHouse(flags: Flags): string {
 async function checkReady({ connection }: Opened): Promise<string> {
   await connection.request('/readyz');
   return 'the gateway takes calls';
+}
+
+/** While nothing becomes final, calls go on, and new money and new deployments wait. */
+async function checkFinality({ connection }: Opened): Promise<Check> {
+  const name = 'finality';
+  try {
+    const ready = await readJson(await connection.request('/readyz'), 'the readiness');
+    const lagSec = readCount(ready.finalityLagSec, 'finalityLagSec');
+    if (lagSec < FINALITY_LAG_SEC) return { name, isOk: true, found: `${lagSec} s behind` };
+    const found = `FINALITY_STALLED: the newest final block is ${lagSec} s behind the newest, on the chain, new deposits and deployments wait`;
+    return { name, isOk: true, isWarning: true, found };
+  } catch (error) {
+    return { name, isOk: false, found: errorLine(error) };
+  }
 }
 
 async function checkChain(opened: Opened): Promise<string> {

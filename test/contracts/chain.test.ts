@@ -12,7 +12,7 @@ import { batchWord, hashClaim, NO_RECEIPTS } from '../../contracts/libraries/rec
 import { hashVoucher } from '../../contracts/libraries/typed-data.ts';
 import { signDigest } from '../../contracts/signatures.ts';
 import { type HardhatChain, startHardhatChain, TEST_TERMS, testKey } from './hardhat-chain.ts';
-import { startRpcProxy } from './rpc-proxy.ts';
+import { type RpcRequest, startRpcProxy } from './rpc-proxy.ts';
 
 const UNIT = 1_000_000n;
 const DAY_SEC = 86_400;
@@ -370,18 +370,61 @@ describe('a chain client', function () {
     assert.ok(chain.isStale());
   });
 
-  it('stays as many blocks behind the head as it is told', async () => {
-    const [near, far] = [await hardhat.open(), await hardhat.open({ confirmations: 3 })];
-    const { functionId, blockNumber } = await near.connect(testKey(1)).register('confirmed');
-    await near.synced(blockNumber);
-    await far.synced();
+  it('has a view of the newest block and one that stays as many blocks behind as it is told', async () => {
+    const chain = await hardhat.open({ finality: 3 });
+    const { functionId, blockNumber } = await chain.connect(testKey(1)).register('confirmed');
+    await chain.synced(blockNumber);
 
-    assert.ok(near.view.functionById(functionId));
-    assert.equal(far.view.functionById(functionId), undefined);
+    assert.ok(chain.view.functionById(functionId));
+    assert.equal(chain.final.functionById(functionId), undefined);
     await hardhat.rpc('hardhat_mine', ['0x3']);
-    await far.synced(blockNumber);
-    assert.ok(far.view.functionById(functionId));
-    assert.equal(far.view.head.number, blockNumber);
+    while (chain.final.head.number < blockNumber) await chain.synced();
+    assert.ok(chain.final.functionById(functionId));
+    assert.equal(chain.final.head.number, blockNumber);
+  });
+
+  it('goes on with what was final while a chain finds nothing final, and with nothing on one that never did', async () => {
+    const proxy = await startRpcProxy(() => hardhat.url);
+    const chain = await hardhat.open({ rpcUrls: [proxy.url], finality: 'finalized' });
+    const last = chain.final.head.number;
+    const isFinality = ({ method, params }: RpcRequest) =>
+      method === 'eth_getBlockByNumber' && params[0] === 'finalized';
+    proxy.answer((request) =>
+      isFinality(request)
+        ? { error: { code: -39_001, message: 'finalized block not found' } }
+        : undefined,
+    );
+    await hardhat.rpc('hardhat_mine', ['0x3']);
+    await chain.synced();
+    const young = await hardhat.open({ rpcUrls: [proxy.url], finality: 'finalized' });
+
+    assert.ok(chain.view.head.number >= last + 3);
+    assert.equal(chain.final.head.number, last);
+    assert.equal(young.final.head.number, -1);
+    proxy.answer(() => undefined);
+    while (chain.final.head.number < last + 3) await chain.synced();
+    chain.close();
+    young.close();
+    await proxy.close();
+  });
+
+  it('asks the Beacon which epoch comes next, where the node counts other blocks than the EVM', async () => {
+    const parent = await startHardhatChain({ beaconK: 4 });
+    const proxy = await startRpcProxy(() => parent.url);
+    const chain = await parent.open({ rpcUrls: [proxy.url] });
+    // As on Arbitrum: the node has many more blocks than the EVM knows.
+    proxy.answer(({ method }) =>
+      method === 'eth_blockNumber' ? { result: '0xffffff' } : undefined,
+    );
+    await parent.rpc('hardhat_mine', ['0x10']);
+
+    const epoch = await freshEpoch({ chain, writer: chain.connect(testKey(1)) });
+
+    const [next] = await chain.read('beacon', 'nextEpoch', []);
+    assert.ok(epoch.epoch >= Number(next) - 2 && epoch.epoch < Number(next));
+    chain.close();
+    await proxy.close();
+    await parent.close();
   });
 
   it('forgets what a reorganisation has taken back, whether the new chain is shorter or longer', async () => {
