@@ -1,13 +1,21 @@
 // `defaas receipts`: what the gateway says it was paid for, held against what this machine saw.
 import type { ReceiptDocument } from '../../broker/client/receipts.ts';
 import { fetchReceipts } from '../../broker/client/receipts.ts';
+import type { Chain } from '../../contracts/chain.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import { verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';
+import { hashReceiptGroup } from '../../contracts/libraries/typed-data.ts';
+import { recoverAddress } from '../../contracts/signatures.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
 import type { Store, StoredLane } from './store.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
+
+/** Bit of a key that signs for a gateway (Identity). */
+const GATEWAY_ROLE = 1;
 
 /** All of the active account's, oldest first; `--limit` keeps the newest so many. @throws CliError USAGE */
 export async function receipts(
@@ -23,12 +31,18 @@ export async function receipts(
     const session = await openSession(opened, account);
     const found: ReceiptDocument[] = [];
     const differences: string[] = [];
+    const isSigned = createSignatureCheck(chain, connection.document.gateway);
     // The chain knows all lanes of the account, also those that another machine opened.
     for (const { signer } of chain.view.lanes(payer, connection.document.gateway)) {
       const lane = { payer, signer };
       const listed: ReceiptDocument[] = [];
       for await (const document of fetchReceipts(session, lane)) listed.push(document);
       differences.push(...compare(lane, listed, store));
+      for (const document of listed) {
+        if (!isSigned(document, lane)) {
+          differences.push(`receipt ${document.id} is not signed by a key of the gateway`);
+        }
+      }
       found.push(...listed);
     }
     found.sort((a, b) => order(a) - order(b) || a.receipt.seq - b.receipt.seq);
@@ -55,6 +69,33 @@ function parseLimit(text: string | undefined): number | undefined {
     throw new CliError('USAGE', `--limit must be a whole number above 0, got "${text}"`);
   }
   return Number(text);
+}
+
+/**
+ * Whether a receipt of the lane stands in a group that a key of the gateway has signed; which keys are or were its own, the chain says.
+ * A group is over many receipts, and its signature is looked at once.
+ */
+function createSignatureCheck({ view, domain }: Pick<Chain, 'view' | 'domain'>, gateway: Address) {
+  const keys = new Set<Address>();
+  for (const { key, role } of view.operatorKeys(gateway)) {
+    if ((role & GATEWAY_ROLE) !== 0) keys.add(key);
+  }
+  const signers = new Map<string, Address | undefined>();
+  return ({ id, receipt, group }: ReceiptDocument, { payer, signer }: StoredLane): boolean => {
+    const isOurs =
+      receipt.payer === payer && receipt.signer === signer && receipt.gateway === gateway;
+    if (!isOurs || !verifyPath(id, group.index, group.count, group.path, group.root)) return false;
+    const { root, count, signature } = group;
+    const what = `${root} ${count} ${signature}`;
+    if (!signers.has(what)) {
+      signers.set(
+        what,
+        recoverAddress(hashReceiptGroup(domain, { gateway, root, count }), signature),
+      );
+    }
+    const by = signers.get(what);
+    return by !== undefined && keys.has(by);
+  };
 }
 
 /** Receipts that this machine has and the gateway shows otherwise or not at all, and gaps in what it shows. */

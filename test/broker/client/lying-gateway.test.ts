@@ -1,10 +1,12 @@
 // What a gateway that lies can get a client to sign: a real one, of which a test changes what it says on the way.
 import assert from 'node:assert/strict';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
+import { connect } from '../../../broker/client/connection.ts';
 import { createCaller, STEP_UNITS } from '../../../broker/client/invoke.ts';
 import { createLaneMemory, type LaneMemory } from '../../../broker/client/lane.ts';
 import { createSession } from '../../../broker/client/session.ts';
 import type { Key } from '../../../contracts/keystore.ts';
+import { testKey } from '../../contracts/hardhat-chain.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 
 const HELLO = `export default async () => new Response('hello');`;
@@ -51,6 +53,39 @@ describe('a client of a gateway that lies', function () {
     const missing = { reason: 'ceiling', needUnits: '1', priceUnits: '45', ceilingUnits };
     return Response.json({ code: 'PAYMENT_REQUIRED', ...missing }, { status: 402 });
   };
+
+  it('gets no connection with another chain, contract, token or account, and its RPC and first block are not heard', async () => {
+    const swindler = testKey(12).address;
+    const { contracts } = house.chain;
+    const connectTo = (changes: object, said: object = {}) =>
+      house.connect({
+        fetch: async (input, init) => {
+          const reply = await fetch(input, init);
+          const { pathname } = new URL(new Request(input, init).url);
+          if (pathname !== '/.well-known/defaas') return reply;
+          const document = await reply.json();
+          const lies = { ...document.contracts, ...changes };
+          return Response.json({ ...document, ...said, contracts: lies });
+        },
+      });
+    const mismatch = { code: 'DEPLOYMENT_MISMATCH' };
+
+    for (const name of Object.keys(contracts).filter((one) => one !== 'deployedAtBlock')) {
+      await assert.rejects(connectTo({ [name]: swindler }), mismatch, name);
+    }
+    await assert.rejects(connectTo({}, { chainId: 1 }), mismatch);
+    await assert.rejects(connectTo({}, { gateway: swindler }), mismatch);
+    // Nobody has said which account it is, and what it names is no gateway, or has registered another URL.
+    const { trust } = house;
+    await assert.rejects(connect(house.url(), { trust }), mismatch);
+
+    const connection = await connectTo(
+      { deployedAtBlock: 1_000_000 },
+      { rpcUrl: 'http://127.0.0.1:1' },
+    );
+    assert.deepEqual(connection.chain, { chainId: 31337, contracts, rpcUrl: house.chain.url });
+    assert.equal(connection.domain.verifyingContract, contracts.billing);
+  });
 
   it('signs one step and no more, while no receipt is shown', async () => {
     const memory = createLaneMemory();

@@ -2,11 +2,14 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { hashReceiptGroup } from '../../../contracts/libraries/typed-data.ts';
+import { signDigest } from '../../../contracts/signatures.ts';
 import type { Outcome } from '../../../scripts/cli/context.ts';
 import { deposit } from '../../../scripts/cli/deposit.ts';
 import { type InvokeOptions, invoke } from '../../../scripts/cli/invoke.ts';
 import { receipts } from '../../../scripts/cli/receipts.ts';
 import { type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
+import { testKey } from '../../contracts/hardhat-chain.ts';
 import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
 import { type Between, type Passing, startBetween } from './between.ts';
 
@@ -176,6 +179,26 @@ describe('defaas invoke', function () {
 
     assert.equal(plain.body, 'hello '.repeat(50));
     assert.deepEqual(asked, ['identity', 'br']);
+  });
+
+  it('lists no receipts as good that another key than the gateway’s by the chain has signed', async () => {
+    await ended(hello);
+    const honest = await receipts(flags(), {});
+    between.lie = ({ path, body }) => {
+      if (!path.startsWith('/receipts?')) return undefined;
+      const page = JSON.parse(`${body}`);
+      for (const { receipt, group } of page.receipts) {
+        const digest = hashReceiptGroup(house.view.domain, { ...group, gateway: receipt.gateway });
+        group.signature = signDigest(testKey(11).privateKey, digest);
+      }
+      return { body: JSON.stringify(page) };
+    };
+
+    const { failure } = await receipts(flags(), {});
+
+    assert.equal(honest.failure, undefined);
+    assert.equal(failure?.code, 'RECEIPT_INVALID');
+    assert.match(failure?.message ?? '', /is not signed by a key of the gateway/);
   });
 
   it('calls nothing when --out cannot be written', async () => {
