@@ -77,8 +77,10 @@ async function checkPlace(
   try {
     const listed = new Set<string>();
     for await (const { name } of gateway.provider(provider).list(region, { signal })) {
-      if (name !== probeName(gateway.address)) listed.add(name);
+      listed.add(name);
     }
+    // Where nothing is probed, one that was left is an orphan like others.
+    if (gateway.config.probeEverySec > 0) listed.delete(probeName(gateway.address));
     // Read after the list: a function is recorded before it is made.
     const records = new Map(
       gateway.deployments

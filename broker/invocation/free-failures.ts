@@ -91,8 +91,11 @@ export function createFreeFailures(options: FreeFailuresOptions): FreeFailures {
     accountIn(publishers, owner, nowMs());
   const budgetOf = ({ chargedMs, chargedBeforeMs }: Account): number =>
     Math.max(leastMs, OF_CHARGED * Math.max(chargedMs, chargedBeforeMs));
-  const isSpent = (account: Account): boolean => account.spentMs >= budgetOf(account);
-  const isHalfSpent = (account: Account): boolean => 2 * account.spentMs >= budgetOf(account);
+  /** With a budget of 0 it is the first failure that ends it. */
+  const isSpent = (account: Account): boolean =>
+    account.spentMs > 0 && account.spentMs >= budgetOf(account);
+  const isHalfSpent = (account: Account): boolean =>
+    account.spentMs > 0 && 2 * account.spentMs >= budgetOf(account);
   const hasRoom = (account: Account, ms: number): boolean => {
     const { spentMs, reservedMs } = account;
     const isOnly = reservedMs === 0 && !isSpent(account);

@@ -133,14 +133,21 @@ describe('probes', function () {
 
     it('end when the gateway closes, and are none where the operator wants none', async () => {
       await house.publish('one', HANDLER);
+      await createProbes(house.gateway())();
       const probing = probeClouds(house.gateway());
       await house.restart({ probeEverySec: 0 });
       await probing;
       const before = await namesOnAws();
 
       await probeClouds(house.gateway());
+      const [found] = await check(house.gateway());
 
       assert.deepEqual(await namesOnAws(), before);
+      // What was left of an earlier time is found, so that it can be removed.
+      assert.deepEqual(
+        found?.orphans,
+        before.filter((name) => name === mine()).map((name) => ({ name })),
+      );
     });
   });
 

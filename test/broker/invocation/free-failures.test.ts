@@ -72,6 +72,18 @@ describe('free failures', () => {
     assert.equal(budget.tryReserve(long), undefined);
   });
 
+  it('calls a function one by one until its first failure where the operator allows none', () => {
+    const budget = createBudget(0);
+
+    const reservedMs = budget.tryReserve(of) ?? assert.fail('the first is admitted');
+    const beside = budget.tryReserve(of);
+    budget.settle(of, reservedMs, 0, false);
+    fail(budget, of, 1);
+
+    assert.equal(beside, undefined);
+    assert.throws(() => budget.refuseFailing(of), FAILING);
+  });
+
   it('is one budget for all functions of a publisher', () => {
     const budget = createBudget(3_000);
     const functions = [1n, 2n, 3n].map((functionId) =>
