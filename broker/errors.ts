@@ -101,6 +101,16 @@ export const ERRORS = {
     'The receipt is not settled yet',
     'keep the file, try again when it is settled',
   ),
+  RECEIPTS_MISSING: entry(
+    0,
+    'The gateway does not show a receipt',
+    'wait: nothing is signed until it does',
+  ),
+  LANE_STOPPED: entry(
+    0,
+    'The gateway was found lying, the lane signs no more',
+    'keep the evidence, withdraw, use another gateway',
+  ),
   AUDIT_FINDINGS: entry(0, 'The audit found something', 'keep the batches: they are the evidence'),
   BATCH_BLOCK_MISSING: entry(0, 'A block of a batch cannot be had', 'ask another holder'),
   BATCH_BLOCK_ALTERED: entry(
@@ -260,6 +270,18 @@ export const ERRORS = {
     409,
     'The nonce was used for a call already',
     'make a fresh nonce, or repeat under an Idempotency-Key',
+  ),
+  NONCE_MISSING: entry(
+    403,
+    'A call that its lane pays needs the payer’s own nonce',
+    'call by the client library or defaas invoke, or with a token of defaas token',
+  ),
+  MANDATE_INVALID: entry(400, 'The mandate is not valid', 'correct what the message names'),
+  MANDATE_UNKNOWN: entry(404, 'No such mandate', 'check the hash'),
+  MANDATE_EMPTY: entry(
+    402,
+    'What the token may cost is used up, or it is closed',
+    'ask whoever gave it to you for another',
   ),
   SIGN_IN_REFUSED: entry(400, 'The sign-in was refused', 'sign a fresh message'),
   NOT_GRANTED: entry(403, 'The caller has no grant for the function', 'ask its owner'),

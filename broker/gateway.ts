@@ -30,6 +30,7 @@ import { createJournal, type Journal } from './invocation/journal.ts';
 import { createLanes, type Lanes } from './invocation/lanes.ts';
 import { createLimits, type Limits } from './invocation/limits.ts';
 import { createLowBalance, type LowBalance } from './invocation/low-balance.ts';
+import { createMandates, type Mandates } from './invocation/mandates.ts';
 import { createSeenNonces, type SeenNonces } from './invocation/nonce.ts';
 import { createOverheads, type Overheads } from './invocation/overheads.ts';
 import type { LaneTotals, Ledger } from './ledger/ledger.ts';
@@ -58,6 +59,7 @@ export interface Gateway {
   readonly keyGuard: KeyGuard;
   readonly alarms: Alarms;
   readonly dailyLimits: DailyLimits;
+  readonly mandates: Mandates;
   readonly lowBalance: LowBalance;
   readonly limits: Limits;
   readonly freeFailures: FreeFailures;
@@ -186,6 +188,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     alarms,
     limits: createLimits({ ...config, nowMs }),
     freeFailures: createFreeFailures({ leastMs: config.freeFailureMsPerHour, nowMs }),
+    mandates: createMandates({
+      mandates: state.mandates,
+      spending: state.mandateSpending,
+      nowMs,
+    }),
     dailyLimits: createDailyLimits({
       functionDefaultUnits: config.sponsorDailyUnits,
       limits: state.dailyLimits,

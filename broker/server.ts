@@ -25,6 +25,7 @@ import { houseRoutes } from './routes/house.ts';
 import { incomingCall } from './routes/incoming-call.ts';
 import { laneRoutes } from './routes/lanes.ts';
 import { logRoutes } from './routes/logs.ts';
+import { mandateRoutes } from './routes/mandates.ts';
 import { oauthRoutes } from './routes/oauth.ts';
 import { operatorKeyRoutes } from './routes/operator-key.ts';
 import { payoutRoutes } from './routes/payouts.ts';
@@ -120,6 +121,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.register(secretRoutes, { gateway });
   server.register(logRoutes, { gateway });
   server.register(laneRoutes, { gateway });
+  server.register(mandateRoutes, { gateway });
   server.register(sponsorshipRoutes, { gateway });
   server.register(receiptRoutes, { gateway });
   server.register(settlementRoutes, { gateway });

@@ -11,8 +11,9 @@ import {
   jwtVerify,
   SignJWT,
 } from 'jose';
-import type { Address } from '../contracts/libraries/keccak.ts';
+import type { Address, Hex } from '../contracts/libraries/keccak.ts';
 import type { FunctionDetail } from './authorization-details.ts';
+import { tokenSubject } from './client/mandates.ts';
 import { DefaasError } from './errors.ts';
 
 /** Life of an access token, seconds (contracts.md 8.3: at most 10 minutes). */
@@ -42,6 +43,8 @@ export interface TokenSubject {
 
 export interface AccessToken extends TokenSubject {
   readonly expiresAtSec: number;
+  /** What a mandate may name it by: its key, its service account, or itself. */
+  readonly subjects: readonly Hex[];
 }
 
 export interface Tokens {
@@ -108,6 +111,7 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
         const claims = payload as {
           client_id: string;
           exp: number;
+          jti?: string;
           lane?: TokenLane;
           cnf?: { jkt: string };
           authorization_details?: readonly FunctionDetail[];
@@ -118,6 +122,7 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
           jkt: claims.cnf?.jkt,
           details: claims.authorization_details,
           expiresAtSec: claims.exp,
+          subjects: subjectsOf(claims),
         };
       } catch (cause) {
         const why = cause instanceof errors.JWTExpired ? 'has expired' : 'is not one of ours';
@@ -125,6 +130,17 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
       }
     },
   };
+}
+
+function subjectsOf(claims: {
+  readonly client_id: string;
+  readonly jti?: string;
+  readonly cnf?: { readonly jkt: string };
+}): Hex[] {
+  const account = claims.client_id.startsWith('did:') ? undefined : claims.client_id;
+  return [claims.cnf?.jkt, account, claims.jti].flatMap((name) =>
+    name === undefined ? [] : tokenSubject(name),
+  );
 }
 
 /** `did:pkh` of an account (CAIP-10). */

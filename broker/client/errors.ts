@@ -16,6 +16,7 @@ interface DefaasClientErrorOptions {
   readonly status?: number;
   readonly problem?: Problem;
   readonly retryAfterSec?: number;
+  readonly evidence?: readonly object[];
 }
 
 /** `code` is the gateway's when it answered with a problem, else one of the client's own (`GATEWAY_...`, `BATCH_...`, `RECEIPT_INVALID`). */
@@ -27,6 +28,8 @@ export class DefaasClientError extends Error {
   readonly problem: Problem | undefined;
   /** When the gateway takes requests again, as its `Retry-After` says, seconds. */
   readonly retryAfterSec: number | undefined;
+  /** Receipt documents that the gateway has signed and that contradict what was agreed: it lies. */
+  readonly evidence: readonly object[] | undefined;
 
   constructor(code: string, message: string, options: DefaasClientErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -34,6 +37,7 @@ export class DefaasClientError extends Error {
     this.status = options.status;
     this.problem = options.problem;
     this.retryAfterSec = options.retryAfterSec;
+    this.evidence = options.evidence;
   }
 }
 

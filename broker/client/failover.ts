@@ -10,6 +10,7 @@ import {
   fetchBy,
   type InvokeReply,
   type InvokeRequest,
+  SAY_NOTHING,
   withKey,
 } from './invoke.ts';
 import { mismatch, type TrustRoot } from './trust-root.ts';
@@ -25,8 +26,8 @@ const FRESH_MS = 120_000;
 const BEYOND_TIMEOUT_MS = 60_000;
 /** Gateways that may have run and charged one call: the price that was agreed, and one further. */
 const MAX_UNANSWERED = 2;
-/** Errors that say nothing of what ran: of a proxy before the gateway, and of a ledger that broke. */
-export const SAY_NOTHING = new Set(['GATEWAY_UNREACHABLE', 'GATEWAY_PROTOCOL', 'LEDGER_FAILED']);
+/** Errors of a lane for which nothing more is signed: the call was not sent. */
+const NOT_SENT = new Set(['LANE_STOPPED', 'RECEIPTS_MISSING']);
 /** Replies that have no body (Fetch standard, "null body status"). */
 const BODYLESS = new Set([204, 205, 304]);
 
@@ -163,7 +164,9 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
       place.isSuspect = false;
       return { reply: { ...reply, response, gateway } };
     } catch (error) {
-      if (error instanceof DefaasClientError) return { error, wasSent, gateway };
+      if (error instanceof DefaasClientError) {
+        return { error, wasSent: wasSent && !NOT_SENT.has(error.code), gateway };
+      }
       throw error;
     }
   };

@@ -3,34 +3,33 @@ import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { type CallChain, createCallTerms } from './call-terms.ts';
 import type { CommittedRequest } from './commitments.ts';
 import type { Connection, RequestOptions } from './connection.ts';
+import { createCover } from './cover.ts';
 import { DefaasClientError, readProblem } from './errors.ts';
-import {
-  createLaneMemory,
-  fetchLane,
-  type LaneMemory,
-  nextCeiling,
-  type Shortage,
-  shortageIn,
-  signedCeiling,
-  signVoucher,
-  voucherHeader,
-} from './lane.ts';
-import { ownNonce } from './own-calls.ts';
+import { shortageIn } from './lane.ts';
+import { createLaneMemory, type LaneMemory } from './lane-memory.ts';
+import { ownCallOf, ownNonce } from './own-calls.ts';
 import { readHex, readUnits } from './parse.ts';
-import { fetchReceipts, type ReceiptDocument } from './receipts.ts';
+import type { ReceiptDocument } from './receipts.ts';
 import type { Session } from './session.ts';
-import { type CallSigner, createCallSigner } from './sign-call.ts';
-import { verifyReceipt } from './verify-receipt.ts';
+import { createCallSigner } from './sign-call.ts';
 
 /** What one step of the ceiling is, base units: 0.10 of a token with 6 decimals. */
 export const STEP_UNITS = 100_000n;
 /** Longest wait for a call, ms: the longest timeout of a function, and what a cold start takes. */
 const TIMEOUT_MS = 330_000;
-/** Parallel calls take each other's room under the ceiling, also those of other programs: then a call waits for their receipts. */
-const MAX_RAISES = 100;
-const RAISE_WAIT_MS = 100;
-/** A Call is signed once more when the epoch or the version has moved on in between. */
-const MAX_SIGNATURES = 3;
+/** Between two tries of a call that waits for receipts, ms: the first, and the most. */
+const WAIT_MS = 100;
+const MAX_WAIT_MS = 2_000;
+/** A Call is made once more when the epoch, the version or its price has moved on in between. */
+const MAX_MADE = 3;
+/** How long after its timeout the answer of a call may still come, ms. */
+const LOST_AFTER_MS = 15 * 60_000;
+/** How long a gateway answers a key again, ms; afterwards the same key is a call once more. */
+const KEY_LIFE_MS = 24 * 3_600_000;
+/**
+ * Codes that say nothing of what ran: of a proxy before the gateway, and of a ledger that broke.
+ */
+export const SAY_NOTHING = new Set(['GATEWAY_UNREACHABLE', 'GATEWAY_PROTOCOL', 'LEDGER_FAILED']);
 
 export interface InvokeRequest {
   /** `owner/name`, `owner/name@version` or `owner/name@alias`; the owner is an address or a label. */
@@ -97,8 +96,10 @@ export interface CallerOptions {
   readonly mode?: 'prepaid' | 'signed';
   readonly memory?: LaneMemory;
   /**
-   * How far a voucher goes beyond the receipts that were checked, base units, for each call under way: what a lying gateway could take.
-   * In a signed lane it is 0 when left out: each voucher covers what is checked and the calls in flight, so each call signs one.
+   * How far a voucher goes at least beyond the receipts that were checked, base units: what a lying
+   * gateway
+   * could take. 0.10 token when left out; in a signed lane 0, so that each voucher covers what is
+   * checked and the calls in flight and no more.
    */
   readonly stepUnits?: bigint;
   /** Called with each checked receipt, in order of seq. */
@@ -114,188 +115,182 @@ export function createCaller(options: CallerOptions): Caller {
     throw new TypeError('a key that cannot be exported needs ownCallsKey in its session’s options');
   }
   const terms = createCallTerms(chain);
-  const stepUnits = options.stepUnits ?? (options.mode === 'signed' ? 0n : STEP_UNITS);
-  const signer =
-    options.mode === 'signed'
-      ? createCallSigner({ connection, key, lane, chain, ownCallsKey })
-      : undefined;
-  /** Signed lanes: the most that calls may cost which are under way, and which are answered but whose receipts are not checked. */
-  const inFlight = new Map<string, bigint>();
-  const unchecked = new Map<number, bigint>();
-  /** The newest receipt that a reply has named: it is durable by then, so the gateway must be able to show it. */
-  let announced: Pick<ReceiptLine, 'seq' | 'id'> = { seq: 0, id: '0x' };
-  let callsUnderWay = 0;
-  let checking: Promise<void> | undefined;
-  let voucher = { ceilingUnits: 0n, header: '' };
+  const isSigned = options.mode === 'signed';
+  const stepUnits = options.stepUnits ?? (isSigned ? 0n : STEP_UNITS);
+  const signer = isSigned
+    ? createCallSigner({ connection, key, lane, chain, ownCallsKey })
+    : undefined;
+  const { onReceipt } = options;
+  const cover = createCover({
+    session,
+    lane,
+    memory,
+    chain,
+    ownCallsKey,
+    isSigned,
+    stepUnits,
+    onReceipt,
+  });
 
-  /** What this memory does not know of, because it has been lost or another one signs for the lane too: by the key's own signature. */
-  const recall = async () => {
-    const { gateway } = connection.document;
-    const document = { ...(await fetchLane(session, lane)), ...lane, gateway };
-    const signed = signedCeiling(connection.domain, document);
-    memory.update((record) =>
-      record.ceilingUnits >= signed ? record : { ...record, ceilingUnits: signed },
-    );
-  };
-  const checkReceipts = async () => {
-    const due = announced;
-    for await (const document of fetchReceipts(session, lane, memory.read().verifiedSeq)) {
-      // Another program on this lane may have checked it in the meantime.
-      if (document.receipt.seq <= memory.read().verifiedSeq) continue;
-      if (document.receipt.cumulative > memory.read().ceilingUnits) await recall();
-      const after = memory.read();
-      const { gateway } = connection.document;
-      const isSigned = options.mode === 'signed';
-      const known = { domain: connection.domain, gateway, lane, chain, isSigned, after };
-      await verifyReceipt(document, {
-        ...known,
-        ...(document.receipt.seq === due.seq && { id: due.id }),
+  /** The call as it is sent: who made it, and for how much at most. */
+  const make = async (request: KeyedRequest): Promise<MadeRequest> => {
+    const { idempotencyKey, maxPriceUnits: allowedUnits } = request;
+    const { functionId, worstUnits, timeoutMs } = await terms.of(request.function);
+    if (signer) {
+      const { call, header } = await signer.sign({
+        function: request.function,
+        request: committedOf(request),
+        idempotencyKey,
+        maxPriceUnits: allowedUnits,
       });
-      await options.onReceipt?.(document);
-      const { seq, cumulative } = document.receipt;
-      unchecked.delete(seq);
-      memory.update((record) =>
-        record.verifiedSeq >= seq
-          ? record
-          : { ...record, verifiedSeq: seq, verifiedUnits: cumulative },
-      );
+      const own = ownCallOf(call.nonce, functionId);
+      return { own, maxPriceUnits: call.maxPrice, timeoutMs, headers: { 'defaas-call': header } };
     }
-    if (memory.read().verifiedSeq < due.seq) {
-      throw new DefaasClientError(
-        'RECEIPT_INVALID',
-        `the gateway has named receipt ${due.id} (seq ${due.seq}) and does not show it; nothing more is signed for this gateway`,
-      );
-    }
+    if (allowedUnits === undefined && worstUnits > stepUnits)
+      throw aboveStep(worstUnits, stepUnits);
+    const isTooDear = allowedUnits !== undefined && worstUnits > allowedUnits;
+    const maxPriceUnits = isTooDear ? allowedUnits : worstUnits;
+    const nonce = ownNonce(ownCallsKey, { functionId, maxPriceUnits }, idempotencyKey);
+    const headers = { 'defaas-nonce': nonce, 'defaas-max-price': `${maxPriceUnits}` };
+    return { own: ownCallOf(nonce, functionId), maxPriceUnits, timeoutMs, headers, isTooDear };
   };
-  const announce = (response: Response, { seq, id }: ReceiptLine) => {
-    // A replay names the receipt of an earlier call, which may be of another lane.
-    if (response.headers.has('idempotent-replayed')) return false;
-    if (seq > announced.seq) announced = { seq, id };
-    return true;
-  };
-  const acknowledge = () => {
-    checking ??= checkReceipts().finally(() => {
-      checking = undefined;
+  const put = (id: string, { own, maxPriceUnits, timeoutMs }: MadeRequest) =>
+    memory.putCall({
+      id,
+      call: own,
+      maxPriceUnits,
+      expiresAtMs: Date.now() + timeoutMs + LOST_AFTER_MS,
     });
-    return checking;
+  const send = async (request: KeyedRequest, made: MadeRequest) => {
+    const headers = headersOf(request);
+    for (const [name, value] of Object.entries(made.headers)) headers.set(name, value);
+    const voucher = await cover.voucher();
+    if (voucher !== undefined) headers.set('defaas-voucher', voucher);
+    const sentAtMs = performance.now();
+    const sender = signer ? connection : session;
+    const response = await sender.send(...requestOf(request, headers));
+    return { response, elapsedMs: performance.now() - sentAtMs };
   };
-  /** Whether the ceiling is high enough now. */
-  const raise = async (shortage: Pick<Shortage, 'needUnits' | 'ceilingUnits'>) => {
-    await acknowledge();
-    let isEnough = false;
-    memory.update((record) => {
-      const next = nextCeiling(record, shortage, stepUnits, callsUnderWay);
-      isEnough = next !== undefined;
-      return { ...record, ceilingUnits: next ?? record.ceilingUnits };
-    });
-    return isEnough;
-  };
-  const newestVoucher = async () => {
-    const { ceilingUnits } = memory.read();
-    if (ceilingUnits !== voucher.ceilingUnits) {
-      const signature = await signVoucher(connection, key, lane.payer, ceilingUnits);
-      voucher = { ceilingUnits, header: voucherHeader(ceilingUnits, signature) };
-    }
-    return voucher.header;
-  };
-
-  const openUnits = () => {
-    let sum = 0n;
-    for (const units of [...inFlight.values(), ...unchecked.values()]) sum += units;
-    return sum;
-  };
-  /** The ceiling is what is checked and what is in flight, and no more than `stepUnits` beyond it. */
-  const coverOpen = async () => {
-    const { ceilingUnits, verifiedUnits } = memory.read();
-    if (ceilingUnits < verifiedUnits + openUnits()) await raiseToOpen();
-  };
-  const raiseToOpen = async () => {
-    await acknowledge();
-    memory.update((record) => {
-      const next = record.verifiedUnits + openUnits() + stepUnits;
-      return next > record.ceilingUnits ? { ...record, ceilingUnits: next } : record;
-    });
-  };
-  const invokeSigned = async (request: KeyedRequest, by: CallSigner): Promise<InvokeReply> => {
-    const call = {
-      function: request.function,
-      request: committedOf(request),
-      idempotencyKey: request.idempotencyKey,
-      maxPriceUnits: request.maxPriceUnits,
-    };
-    const { worstUnits } = await terms.of(request.function);
-    const place = crypto.randomUUID();
-    inFlight.set(place, worstUnits);
-    let signedCall = await by.sign(call);
-    try {
-      for (let tries = 1; ; tries += 1) {
-        await coverOpen();
-        const headers = headersOf(request);
-        headers.set('defaas-call', signedCall.header);
-        headers.set('defaas-voucher', await newestVoucher());
-        const response = await connection.send(...requestOf(request, headers));
-        const receipt = receiptLine(response);
-        if (receipt) {
-          const isNew = announce(response, receipt) && receipt.seq > memory.read().verifiedSeq;
-          if (isNew) unchecked.set(receipt.seq, worstUnits);
-          return { response, receipt, idempotencyKey: request.idempotencyKey };
-        }
-        const error = await readProblem(response, `calling ${request.function}`);
-        if (tries === MAX_SIGNATURES) throw error;
-        // Receipts of calls whose answers were lost: what they cost is checked, then covered.
-        if (shortageIn(error)?.reason === 'ceiling') await raiseToOpen();
-        else if (error.code === 'CALL_STALE') {
-          by.forget();
-          signedCall = await by.sign(call);
-        } else throw error;
-      }
-    } finally {
-      inFlight.delete(place);
-    }
-  };
-
-  const invokePrepaid = async (request: KeyedRequest): Promise<InvokeReply> => {
-    if (memory.read().ceilingUnits === 0n) await raise({ ceilingUnits: 0n, needUnits: 1n });
-    const { functionId, worstUnits } = await terms.of(request.function);
-    const { maxPriceUnits: allowedUnits = worstUnits } = request;
-    const maxPriceUnits = allowedUnits < worstUnits ? allowedUnits : worstUnits;
-    const named = { functionId, maxPriceUnits };
-    const nonce = ownNonce(ownCallsKey, named, request.idempotencyKey);
-    for (let raises = 0; ; raises += 1) {
-      const headers = headersOf(request);
-      headers.set('defaas-nonce', nonce);
-      headers.set('defaas-max-price', `${maxPriceUnits}`);
-      headers.set('defaas-voucher', await newestVoucher());
-      const response = await session.send(...requestOf(request, headers));
-      const receipt = receiptLine(response);
-      if (receipt) {
-        announce(response, receipt);
-        const { idempotencyKey } = request;
-        return { response, receipt, idempotencyKey, ...lowBalanceIn(response) };
-      }
-      const error = await readProblem(response, `calling ${request.function}`);
-      const shortage = shortageIn(error);
-      if (shortage?.reason !== 'ceiling' || raises === MAX_RAISES) throw error;
-      if (await raise(shortage)) continue;
-      if (shortage.priceUnits > stepUnits) throw aboveStep(shortage, stepUnits);
-      await new Promise((resolve) => setTimeout(resolve, RAISE_WAIT_MS));
-      request.signal?.throwIfAborted();
-    }
+  /**
+   * A reply that answers an earlier call names the receipt of that one, which may be of another
+   * lane.
+   */
+  const announce = (
+    id: string,
+    made: MadeRequest,
+    { response, elapsedMs }: Awaited<ReturnType<typeof send>>,
+    { receipt, isFresh }: { readonly receipt: ReceiptLine; readonly isFresh: boolean },
+  ) => {
+    const isReplay = response.headers.has('idempotent-replayed') && !isFresh;
+    if (isReplay || receipt.seq <= memory.read().verifiedSeq) return memory.dropCall(id);
+    const { own, maxPriceUnits } = made;
+    const { seq, priceUnits } = receipt;
+    const answer = { seq, id: receipt.id, priceUnits, elapsedMs };
+    memory.putCall({ id, call: own, maxPriceUnits, expiresAtMs: 0, answer });
   };
 
   const invoke: Caller['invoke'] = async (given) => {
     const request = withKey(given);
     // Before anything is asked for it: what is not a path below a function is not called.
     targetOf(request);
-    if (signer) return invokeSigned(request, signer);
-    callsUnderWay += 1;
+    const { idempotencyKey, isFreshKey: isFresh = false } = request;
+    const untilMs = Date.now() + (request.timeoutMs ?? TIMEOUT_MS);
+    const id = crypto.randomUUID();
+    let made = await make(request);
+    let waitMs = WAIT_MS;
+    let isSettled = true;
+    cover.refuseStopped();
+    if (!made.isTooDear) {
+      rearm(memory, made.own);
+      put(id, made);
+    }
     try {
-      return await invokePrepaid(request);
-    } finally {
-      callsUnderWay -= 1;
+      for (let times = 1; ; ) {
+        try {
+          if (!made.isTooDear) await cover.coverOpen();
+        } catch (error) {
+          // It may heal by itself: what is not shown now may be shown soon.
+          if (!isMissing(error) || Date.now() + waitMs > untilMs) throw error;
+          waitMs = await pause(waitMs, request.signal);
+          continue;
+        }
+        const sentUnits = memory.read().ceilingUnits;
+        isSettled = false;
+        const sent = await send(request, made);
+        const receipt = receiptLine(sent.response);
+        if (receipt) {
+          if (!made.isTooDear) announce(id, made, sent, { receipt, isFresh });
+          return {
+            response: sent.response,
+            receipt,
+            idempotencyKey,
+            ...lowBalanceIn(sent.response),
+          };
+        }
+        const error = await readProblem(sent.response, `calling ${request.function}`);
+        isSettled = !SAY_NOTHING.has(error.code);
+        if (hasMoved(error, made) && times < MAX_MADE) {
+          times += 1;
+          terms.forget();
+          signer?.forget();
+          made = await make(request);
+          put(id, made);
+        } else if (shortageIn(error) !== 'ceiling' || made.isTooDear) {
+          throw error;
+        } else {
+          await cover.raise().catch((cause) => {
+            if (!isMissing(cause) || Date.now() > untilMs) throw cause;
+          });
+          if (memory.read().ceilingUnits > sentUnits) continue;
+          // The formula gives no more room: what others have served must be shown first.
+          if (Date.now() + waitMs > untilMs) throw error;
+          waitMs = await pause(waitMs, request.signal);
+        }
+      }
+    } catch (error) {
+      // What was sent and has no answer may have run: it is in flight until it would have ended.
+      if (isSettled) memory.dropCall(id);
+      throw error;
     }
   };
-  return { invoke, acknowledge, fetch: fetchBy(invoke) };
+  return { invoke, acknowledge: cover.acknowledge, fetch: fetchBy(invoke) };
+}
+
+/** A request with what marks it as the lane's own. */
+interface MadeRequest {
+  /** `ownCallOf` its nonce. */
+  readonly own: string;
+  readonly maxPriceUnits: bigint;
+  /** Of the version. */
+  readonly timeoutMs: number;
+  readonly headers: Readonly<Record<string, string>>;
+  /**
+   * The version may cost more than the caller allows: only an answer of before can come, so nothing
+   * is signed for it.
+   */
+  readonly isTooDear?: boolean;
+}
+
+/** A key is a call once more when the gateways have forgotten it. */
+function rearm(memory: LaneMemory, own: string): void {
+  const paid = memory.paid(own);
+  if (paid && Date.now() - paid.atMs > KEY_LIFE_MS) memory.forgetPaid(own);
+}
+
+/** The gateway knows a newer version or epoch than the call was made for. */
+function hasMoved({ code }: DefaasClientError, { isTooDear }: MadeRequest): boolean {
+  return code === 'CALL_STALE' || (code === 'PRICE_ABOVE_MAX' && !isTooDear);
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof DefaasClientError && error.code === 'RECEIPTS_MISSING';
+}
+
+/** @returns how long to wait the next time, ms */
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<number> {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  signal?.throwIfAborted();
+  return Math.min(2 * ms, MAX_WAIT_MS);
 }
 
 /** Gives `invoke` the form of `fetch`. */
@@ -332,18 +327,23 @@ export async function invokeSponsored(
   throw await readProblem(response, `calling ${request.function}`);
 }
 
-export type KeyedRequest = InvokeRequest & { readonly idempotencyKey: string };
+export type KeyedRequest = InvokeRequest & {
+  readonly idempotencyKey: string;
+  /** It was made for this very call: no answer of before can come under it. */
+  readonly isFreshKey?: boolean;
+};
 
 /** The request with its key: its own, that of its headers, or a fresh one. */
-export function withKey(request: InvokeRequest): KeyedRequest {
+export function withKey(request: InvokeRequest | KeyedRequest): KeyedRequest {
   const own = request.idempotencyKey ?? new Headers(request.headers).get('idempotency-key');
-  return { ...request, idempotencyKey: own ?? crypto.randomUUID() };
+  if (own !== null) return { ...request, idempotencyKey: own };
+  return { ...request, idempotencyKey: crypto.randomUUID(), isFreshKey: true };
 }
 
-function aboveStep({ priceUnits }: Shortage, stepUnits: bigint): DefaasClientError {
+function aboveStep(worstUnits: bigint, stepUnits: bigint): DefaasClientError {
   return new DefaasClientError(
     'PRICE_ABOVE_MAX',
-    `the call may cost ${priceUnits} units, a voucher goes ${stepUnits} beyond what is checked; allow a larger step`,
+    `the call may cost ${worstUnits} units, more than a step of ${stepUnits}; allow that much as its maximum price`,
   );
 }
 

@@ -20,37 +20,6 @@ import type { LaneName } from './sign-in.ts';
 /** `0x` and 65 bytes. */
 const ECDSA_CHARACTERS = 132;
 
-/** What a lane's owner has to remember of it. Every number only grows, so a lost write costs no more than another signature. */
-export interface LaneRecord {
-  /** Highest ceiling signed, base units. */
-  readonly ceilingUnits: bigint;
-  /** All receipts up to this one were checked. */
-  readonly verifiedSeq: number;
-  /** Their sum, base units. */
-  readonly verifiedUnits: bigint;
-}
-
-/** Keeps a lane's record. `update` is atomic: what `change` gets is the newest, also between processes. */
-export interface LaneMemory {
-  read(): LaneRecord;
-  update(change: (record: LaneRecord) => LaneRecord): LaneRecord;
-}
-
-/**
- * A memory that ends with the program; on its next start the lane's newest voucher is asked for, and the gateway's receipts are checked
- * again from the first.
- */
-export function createLaneMemory(): LaneMemory {
-  let record: LaneRecord = { ceilingUnits: 0n, verifiedSeq: 0, verifiedUnits: 0n };
-  return {
-    read: () => record,
-    update: (change) => {
-      record = change(record);
-      return record;
-    },
-  };
-}
-
 /** A lane as the gateway shows it; units are base units. */
 export interface LaneDocument extends LaneName {
   readonly gateway: Address;
@@ -125,44 +94,9 @@ export async function putLaneLimit(
   return parseLane(await readJson(reply, 'the lane'));
 }
 
-/** What a 402 says is missing; base units. */
-export interface Shortage {
-  readonly reason: string;
-  /** The most that the call may cost. */
-  readonly priceUnits: bigint;
-  readonly needUnits: bigint;
-  readonly ceilingUnits: bigint;
-}
-
-export function shortageIn(error: DefaasClientError): Shortage | undefined {
-  if (error.code !== 'PAYMENT_REQUIRED' || !error.problem) return undefined;
-  const { reason, priceUnits, needUnits, ceilingUnits } = error.problem;
-  return {
-    reason: String(reason),
-    priceUnits: readUnits(priceUnits ?? needUnits, 'priceUnits'),
-    needUnits: readUnits(needUnits, 'needUnits'),
-    ceilingUnits: readUnits(ceilingUnits, 'ceilingUnits'),
-  };
-}
-
-/**
- * The next ceiling to sign: the one signed already if that is enough (another program may have raised it), else a step beyond what is
- * checked, and at most one for each call under way. A ceiling is what may be lost to a lying gateway beyond the receipts seen, so it is
- * measured by what this side has checked, and the gateway's word only says how much it asks for. Undefined: it asks for more.
- */
-export function nextCeiling(
-  { ceilingUnits, verifiedUnits }: Pick<LaneRecord, 'ceilingUnits' | 'verifiedUnits'>,
-  shortage: Pick<Shortage, 'needUnits' | 'ceilingUnits'>,
-  stepUnits: bigint,
-  callsUnderWay = 1,
-): bigint | undefined {
-  const needed = shortage.ceilingUnits + shortage.needUnits;
-  if (ceilingUnits >= needed) return ceilingUnits;
-  for (let steps = 1; steps <= callsUnderWay; steps += 1) {
-    const next = verifiedUnits + stepUnits * BigInt(steps);
-    if (next >= needed) return next;
-  }
-  return undefined;
+/** What a 402 says is missing: `ceiling`, `cap`, `line`, ... Its numbers are a stranger's. */
+export function shortageIn({ code, problem }: DefaasClientError): string | undefined {
+  return code === 'PAYMENT_REQUIRED' && problem ? String(problem.reason) : undefined;
 }
 
 /** The highest ceiling that the lane's own key has signed, by its signature; 0 when there is none, or none by ECDSA. */

@@ -26,6 +26,8 @@ export interface ReceiptDocument extends Omit<BatchReceipt, 'attempts'> {
   readonly id: Hex;
   /** Under `input` and `output`: only its payer gets it. */
   readonly salt?: Hex;
+  /** What the nonce of a mandated call is made of: only its payer gets it. */
+  readonly item?: Hex;
   /** `owner/name@number`. */
   readonly function: string;
   /** The cloud that ran it. */
@@ -63,7 +65,8 @@ export async function* fetchReceipts(
   }
 }
 
-function parseReceipt(value: Json): ReceiptDocument {
+/** A receipt document as a gateway shows it. @throws GATEWAY_PROTOCOL */
+export function parseReceipt(value: Json): ReceiptDocument {
   const group = readObject(value.group, 'group');
   return {
     id: readHex(value.id, 32, 'id'),
@@ -74,6 +77,7 @@ function parseReceipt(value: Json): ReceiptDocument {
     }),
     execution: parseExecution(readObject(value.execution, 'execution')),
     ...(typeof value.salt === 'string' ? { salt: readHex(value.salt, 32, 'salt') } : {}),
+    ...(typeof value.item === 'string' && { item: readHex(value.item, 32, 'item') }),
     group: {
       root: readHex(group.root, 32, 'group.root'),
       index: readCount(group.index, 'group.index'),

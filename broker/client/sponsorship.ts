@@ -1,6 +1,14 @@
 // What a publisher pays of its function's callers at a gateway; signed in as the function's owner.
 import type { Address } from '../../contracts/libraries/keccak.ts';
-import { type Json, readAddress, readJson, readObject, readText, readUnits } from './parse.ts';
+import {
+  type Json,
+  readAddress,
+  readCount,
+  readJson,
+  readObject,
+  readText,
+  readUnits,
+} from './parse.ts';
 import type { Session } from './session.ts';
 
 interface FunctionName {
@@ -18,7 +26,12 @@ export interface Sponsorship {
   readonly dailyUnits: bigint;
   readonly spentTodayUnits: bigint;
   /** What pays, and what of it is left; null: nothing. */
-  readonly lane: { readonly signer: Address; readonly leftUnits: bigint } | null;
+  readonly lane: {
+    readonly signer: Address;
+    readonly leftUnits: bigint;
+    /** When its mandate ends, Unix seconds. */
+    readonly untilSec: number;
+  } | null;
 }
 
 /** @throws NOT_OWNER, FUNCTION_UNKNOWN, TOKEN_INVALID, GATEWAY_UNREACHABLE */
@@ -58,5 +71,6 @@ function parseLane(lane: Json): NonNullable<Sponsorship['lane']> {
   return {
     signer: readAddress(lane.signer, 'lane.signer'),
     leftUnits: readUnits(lane.leftUnits, 'lane.leftUnits'),
+    untilSec: readCount(lane.untilSec, 'lane.untilSec'),
   };
 }

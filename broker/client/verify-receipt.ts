@@ -2,10 +2,10 @@
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
 import {
-  type Call,
   hashCall,
   hashExecution,
   hashReceipt,
+  NO_AUTHORITY,
 } from '../../contracts/libraries/receipts.ts';
 import { type PriceTerms, priceOf } from '../../contracts/libraries/tariffs.ts';
 import {
@@ -16,8 +16,9 @@ import {
 import { recoverAddress } from '../../contracts/signatures.ts';
 import { type CommittedRequest, commitAnswer, commitRequest } from './commitments.ts';
 import { DefaasClientError } from './errors.ts';
-import type { LaneRecord } from './lane.ts';
-import { isNonceOfKey, isOwnNonce } from './own-calls.ts';
+import type { HeldMandate, LaneRecord } from './lane-memory.ts';
+import { faultUnder } from './mandates.ts';
+import { isNonceOfKey, isOwnNonce, ownCallOf } from './own-calls.ts';
 import type { ReceiptDocument } from './receipts.ts';
 import type { LaneName } from './sign-in.ts';
 
@@ -47,6 +48,12 @@ export interface ReceiptExpectations {
   readonly ownCallsKey?: Hex | undefined;
   /** The call's own `Idempotency-Key`; only with `ownCallsKey`. */
   readonly idempotencyKey?: string;
+  /** The lane's mandates: what they allow is paid too. */
+  readonly mandates?: readonly HeldMandate[];
+  /**
+   * From sending the call to its answer, ms, where that was seen: for more time nothing is paid.
+   */
+  readonly elapsedMsOf?: (call: string) => number | undefined;
   /** What was sent and what came back. */
   readonly request?: CommittedRequest;
   readonly output?: Uint8Array;
@@ -54,21 +61,75 @@ export interface ReceiptExpectations {
 
 /**
  * Checks everything about a receipt that its payer can check, in the order of `contracts.md` 6.2.
- * @throws RECEIPT_INVALID naming the first thing that is wrong; a client then signs nothing more
+ * @returns what it is paid for: an own call by `ownCallOf`, or a mandated nonce
+ * @throws RECEIPT_INVALID naming the first thing that is wrong. With `evidence` the gateway's own
+ *   signature stands under it: then nothing more is ever signed for the lane
  */
 export async function verifyReceipt(
   document: ReceiptDocument,
   expected: ReceiptExpectations,
-): Promise<void> {
-  const { receipt, call, execution, group } = document;
-  const refuse = (why: string): never => {
-    throw new DefaasClientError(
-      'RECEIPT_INVALID',
-      `receipt ${document.id} (seq ${receipt.seq}) ${why}; nothing more is signed for this gateway`,
+): Promise<string> {
+  const { receipt, call } = document;
+  const refuse: Refuse = (why) => fail(document, why);
+  const contradict: Refuse = (why) => fail(document, why, [document]);
+  await verifySigned(document, expected, refuse);
+  if (expected.after) {
+    const { verifiedSeq, verifiedUnits } = expected.after;
+    if (receipt.seq !== verifiedSeq + 1) refuse(`follows seq ${verifiedSeq}`);
+    if (receipt.cumulative !== verifiedUnits + receipt.price) {
+      contradict(`has the sum ${receipt.cumulative} after ${verifiedUnits} and ${receipt.price}`);
+    }
+  }
+  const { chain } = expected;
+  const terms = await chain.priceTerms(call.functionVersion);
+  const functionId = await chain.functionOf(call.functionVersion);
+  // The chain that was asked may be behind.
+  if (!terms || functionId === undefined)
+    return refuse('is for a version that was never published');
+  if (expected.isSigned && call.authority === NO_AUTHORITY) {
+    const by = recoverAddress(
+      hashToSign(expected.domain, receipt.call),
+      document.callSignature ?? '0x',
     );
-  };
-  if (hashReceipt(receipt) !== document.id) refuse('is not what its id says');
-  if (document.id !== (expected.id ?? document.id)) refuse(`is not ${expected.id}`);
+    if (by !== expected.lane.signer)
+      contradict('is over a Call that the lane’s key has not signed');
+  }
+  const paidFor = verifyOwner(document, expected, functionId, contradict);
+  verifyPrice(document, terms, expected.elapsedMsOf?.(paidFor), contradict);
+  // An honest gateway serves under the ceiling; above it a receipt must not bring the next voucher.
+  const { ceilingUnits = receipt.cumulative } = expected.after ?? {};
+  if (receipt.cumulative > ceilingUnits) {
+    refuse(`comes to ${receipt.cumulative}, signed were ${ceilingUnits}`);
+  }
+  await verifyAsked(document, expected, refuse);
+  return paidFor;
+}
+
+type Refuse = (why: string) => never;
+
+function fail(
+  { id, receipt }: ReceiptDocument,
+  why: string,
+  evidence?: readonly ReceiptDocument[],
+): never {
+  throw new DefaasClientError(
+    'RECEIPT_INVALID',
+    `receipt ${id} (seq ${receipt.seq}) ${why}; nothing more is signed for this gateway`,
+    evidence && { evidence },
+  );
+}
+
+/**
+ * That it is what it says, of this lane, and signed by the gateway: only then it is the gateway's
+ * word.
+ */
+async function verifySigned(
+  { id, receipt, call, execution, group }: ReceiptDocument,
+  expected: ReceiptExpectations,
+  refuse: Refuse,
+): Promise<void> {
+  if (hashReceipt(receipt) !== id) refuse('is not what its id says');
+  if (id !== (expected.id ?? id)) refuse(`is not ${expected.id}`);
   if (hashCall(call) !== receipt.call || hashExecution(execution) !== receipt.execution) {
     refuse('is over another Call or Execution than is shown');
   }
@@ -79,18 +140,7 @@ export async function verifyReceipt(
       named.gateway === expected.gateway;
     if (!isOurs) refuse(`names the lane ${named.payer}:${named.signer} at ${named.gateway}`);
   }
-  if (expected.after) {
-    const { verifiedSeq, verifiedUnits, ceilingUnits } = expected.after;
-    if (receipt.seq !== verifiedSeq + 1) refuse(`follows seq ${verifiedSeq}`);
-    if (receipt.cumulative !== verifiedUnits + receipt.price) {
-      refuse(`has the sum ${receipt.cumulative} after ${verifiedUnits} and ${receipt.price}`);
-    }
-    // An honest gateway serves under the ceiling; above it a receipt must not bring the next voucher.
-    if (receipt.cumulative > ceilingUnits) {
-      refuse(`comes to ${receipt.cumulative}, signed were ${ceilingUnits}`);
-    }
-  }
-  if (!verifyPath(document.id, group.index, group.count, group.path, group.root)) {
+  if (!verifyPath(id, group.index, group.count, group.path, group.root)) {
     refuse('does not stand in its signed group');
   }
   const digest = hashReceiptGroup(expected.domain, { ...group, gateway: expected.gateway });
@@ -98,47 +148,76 @@ export async function verifyReceipt(
   if (!signer || !(await expected.chain.isKeyInForce(signer, expected.gateway))) {
     refuse(`is signed by ${signer ?? 'nobody'}, no key of the gateway in force`);
   }
-  if (expected.isSigned) {
-    const by = recoverAddress(
-      hashToSign(expected.domain, receipt.call),
-      document.callSignature ?? '0x',
-    );
-    if (by !== expected.lane.signer) refuse('is over a Call that the lane’s key has not signed');
+}
+
+/**
+ * That the lane's owner has made the call, for this function and maximum price, or has mandated it.
+ */
+function verifyOwner(
+  document: ReceiptDocument,
+  { ownCallsKey, mandates }: ReceiptExpectations,
+  functionId: bigint,
+  contradict: Refuse,
+): string {
+  const { nonce, authority, maxPrice: maxPriceUnits } = document.call;
+  if (authority !== NO_AUTHORITY && (mandates || ownCallsKey)) {
+    const held = mandates?.find(({ hash }) => hash === authority);
+    if (!held) return contradict('is under a mandate that the lane’s key has not signed');
+    const fault = faultUnder(held, document, functionId, Date.now());
+    return fault === undefined ? nonce : contradict(fault);
   }
+  if (ownCallsKey && !isOwnNonce(ownCallsKey, nonce, { functionId, maxPriceUnits })) {
+    contradict('is of a call that nobody with the lane’s key has made');
+  }
+  return ownCallOf(nonce, functionId);
+}
+
+function verifyPrice(
+  { receipt, call, execution }: ReceiptDocument,
+  terms: PriceTerms,
+  elapsedMs: number | undefined,
+  contradict: Refuse,
+): void {
+  const { price } = receipt;
+  if (price > call.maxPrice) contradict(`costs ${price}, agreed were ${call.maxPrice}`);
+  const owed = priceOf(execution, terms);
+  if (price > owed) contradict(`costs ${price}, by the tariff ${owed}`);
+  if (elapsedMs === undefined) return;
+  const mostMs = Math.ceil(elapsedMs) + 1;
+  const billedMs = Math.min(execution.billedMs, mostMs);
+  if (price > priceOf({ ...execution, billedMs }, terms)) {
+    contradict(`bills ${execution.billedMs} ms, its answer took ${mostMs}`);
+  }
+}
+
+/**
+ * What this very call asked for; a reply that names another call's receipt proves nothing of that
+ * one.
+ */
+async function verifyAsked(
+  document: ReceiptDocument,
+  expected: ReceiptExpectations,
+  refuse: Refuse,
+): Promise<void> {
+  const { receipt, call } = document;
   const { functionVersion = call.functionVersion, maxPriceUnits = receipt.price } = expected;
+  const { ownCallsKey, idempotencyKey } = expected;
   if (call.functionVersion !== functionVersion) refuse('is for another version than was called');
   if (receipt.price > maxPriceUnits) {
     refuse(`costs ${receipt.price}, the caller allowed ${maxPriceUnits}`);
   }
-  if (receipt.price > call.maxPrice) refuse(`costs ${receipt.price}, agreed were ${call.maxPrice}`);
-  const terms = await expected.chain.priceTerms(call.functionVersion);
-  if (!terms) return refuse('is for a version that was never published');
-  const price = priceOf(execution, terms);
-  if (receipt.price > price) refuse(`costs ${receipt.price}, by the tariff ${price}`);
-  await verifyOwner(call, expected, refuse);
+  if (ownCallsKey && idempotencyKey !== undefined) {
+    if (!isNonceOfKey(ownCallsKey, call.nonce, idempotencyKey)) {
+      refuse('has another nonce than the call’s Idempotency-Key gives');
+    }
+  }
   await verifyBodies(document, expected, refuse);
-}
-
-/** That the lane's owner has made the call: the nonce, for this function and maximum price. */
-async function verifyOwner(
-  call: Call,
-  { ownCallsKey, idempotencyKey, chain }: ReceiptExpectations,
-  refuse: (why: string) => never,
-): Promise<void> {
-  if (ownCallsKey === undefined) return;
-  const functionId = (await chain.functionOf(call.functionVersion)) ?? 0n;
-  if (!isOwnNonce(ownCallsKey, call.nonce, { functionId, maxPriceUnits: call.maxPrice })) {
-    refuse('is of a call that nobody with the lane’s key has made');
-  }
-  if (idempotencyKey !== undefined && !isNonceOfKey(ownCallsKey, call.nonce, idempotencyKey)) {
-    refuse('has another nonce than the call’s Idempotency-Key gives');
-  }
 }
 
 async function verifyBodies(
   { execution, salt }: ReceiptDocument,
   expected: ReceiptExpectations,
-  refuse: (why: string) => never,
+  refuse: Refuse,
 ): Promise<void> {
   if (!expected.request && !expected.output) return;
   if (salt === undefined)

@@ -139,7 +139,8 @@ export function createAnswers(options: AnswersOptions): Answers {
       );
       const first = inFlight.get(scope);
       if (first !== undefined) {
-        return first.fingerprint === fingerprint ? first.answer : Promise.reject(mismatch());
+        if (first.fingerprint !== fingerprint) return Promise.reject(mismatch());
+        return first.answer.then((answer) => ({ ...answer, isReplay: true }));
       }
       const { idempotent } = target.version;
       let hasBegun = false;

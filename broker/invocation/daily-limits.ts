@@ -1,26 +1,21 @@
 // What may be spent per UTC day: by a sponsored function out of its publisher's lane, and by a session key out of its lane.
 import type { RegisteredFunction } from '../../contracts/chain.ts';
-import type { Address } from '../../contracts/libraries/keccak.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 
-/** What a limit is of: `function:<id>:<owner>` of a sponsored function, `lane:<payer>:<signer>` of a session key. */
-export type SpendingScope = `function:${string}:${Address}` | `lane:${Address}:${Address}`;
+/**
+ * What a limit is of: `function:<id>:<owner>` of a sponsored function, `lane:<payer>:<signer>` of a
+ * session key, `mandate:<hash>` of a mandate.
+ */
+export type SpendingScope =
+  | `function:${string}:${Address}`
+  | `lane:${Address}:${Address}`
+  | `mandate:${Hex}`;
 
 export function functionScope({
   id,
   owner,
 }: Pick<RegisteredFunction, 'id' | 'owner'>): SpendingScope {
   return `function:${id.toString(16)}:${owner}`;
-}
-
-/**
- * Whether its owner pays a function's callers where the manifest says so. One that was handed on is paid by its new owner only once that
- * owner has set a limit for it: anybody may send a function to anybody.
- */
-export function paysCallers(
-  limits: Pick<DailyLimits, 'isSet'>,
-  fn: Pick<RegisteredFunction, 'id' | 'owner' | 'namespace'>,
-): boolean {
-  return fn.owner === fn.namespace || limits.isSet(functionScope(fn));
 }
 
 export function laneScope(payer: Address, signer: Address): SpendingScope {

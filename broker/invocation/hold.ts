@@ -38,6 +38,13 @@ export function holdMoney(gateway: Gateway, caller: Caller, target: Target, unit
     }
     daily.push(room);
   }
+  const { mandate } = caller;
+  const allowed = mandate && gateway.mandates.hold(mandate, units);
+  if (mandate && allowed === undefined) {
+    releaseDaily();
+    throw caller.sponsored ? sponsorEmpty(target) : mandateEmpty(target, units);
+  }
+  if (allowed !== undefined) daily.push(allowed);
   const held = gateway.lanes.hold(caller, units);
   if (!held.ok) {
     releaseDaily();
@@ -54,6 +61,15 @@ export function holdMoney(gateway: Gateway, caller: Caller, target: Target, unit
       releaseDaily();
     },
   };
+}
+
+/** The problem of a token that was handed on and is used up, or closed. */
+export function mandateEmpty({ label }: Target, units: bigint): DefaasError {
+  return new DefaasError(
+    'MANDATE_EMPTY',
+    `the token leaves nothing for a call of ${label} that may cost ${units} units, ask whoever gave it to you for another`,
+    { members: { priceUnits: `${units}` } },
+  );
 }
 
 /** The problem of a function whose publisher pays no more. */

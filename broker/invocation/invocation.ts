@@ -2,6 +2,7 @@
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Credential } from './authenticate.ts';
+import type { MandateState } from './mandates.ts';
 import type { Routing } from './routing.ts';
 import type { SignedCall } from './signed-call.ts';
 
@@ -44,6 +45,8 @@ export interface Caller {
   readonly signer: Address;
   /** The payer is the function's publisher, who sponsors the call. */
   readonly sponsored: boolean;
+  /** By which somebody else may call at the lane's expense; undefined for the lane's own calls. */
+  readonly mandate?: MandateState;
   /** In a signed lane: the Call that authenticates this very request. */
   readonly signed?: SignedCall;
 }

@@ -4,6 +4,7 @@ import type { FunctionVersion } from '../../contracts/chain.ts';
 import { type Hex, toHex } from '../../contracts/libraries/keccak.ts';
 import { type Call, hashCall, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
+import { mandatedNonce } from '../client/mandates.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { AccessToken } from '../tokens.ts';
@@ -12,10 +13,10 @@ import { attempt, type Hedge, type Outcome } from './attempt.ts';
 import { authorize } from './authorize.ts';
 import { type Choices, choose } from './choose.ts';
 import { commitRequest } from './commitments.ts';
-import { paysCallers } from './daily-limits.ts';
-import { type Hold, holdMoney, sponsorEmpty } from './hold.ts';
+import { type Hold, holdMoney, mandateEmpty, sponsorEmpty } from './hold.ts';
 import type { Answer, Caller, Invocation, Reply } from './invocation.ts';
 import type { LaneState } from './lanes.ts';
+import type { MandateState } from './mandates.ts';
 import { drawBytes } from './random.ts';
 import { record } from './record.ts';
 import { replyHeaders } from './reply.ts';
@@ -70,8 +71,9 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
   const leave = gateway.limits.enter(caller.payer, version.functionId);
   let hold: Hold | undefined;
   let reservedMs = 0;
-  // Whoever calls at a sponsor's expense makes no nonce of the sponsor's.
-  const nonce = caller.sponsored ? undefined : invocation.nonce;
+  const { mandate } = caller;
+  // Whoever calls at another's expense makes no nonce of theirs.
+  const nonce = mandate === undefined ? invocation.nonce : undefined;
   // Under a key the first answer comes again.
   const unkeyed = keyed === undefined ? nonce : undefined;
   let isBegun = false;
@@ -85,16 +87,17 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
     const drawing = signed?.draw ?? gateway.beacon.drawFor(version.functionVersion);
     const draw = drawing instanceof Promise ? await drawing : drawing;
     const salt = signed?.salt ?? drawBytes(32);
+    const item = mandate && toHex(drawBytes(32));
     const call =
       signed?.call ??
       callFor({
         gateway,
-        invocation,
         target,
         lane,
         input: commitRequest(salt, invocation.method, invocation.target, invocation.body),
-        nonce,
-        maxPriceUnits,
+        nonce: mandate && item ? mandatedNonce(mandate.hash, item) : nonce,
+        authority: mandate?.hash ?? NO_AUTHORITY,
+        maxPriceUnits: (nonce && invocation.maxPriceUnits) ?? maxPriceUnits,
         epoch: draw.epoch,
       });
     const callHash = hashCall(call);
@@ -135,6 +138,7 @@ async function run(gateway: Gateway, authorized: AuthorizedCall): Promise<Answer
       callHash,
       callSignature: signed?.signature,
       salt,
+      item,
       atBlock,
       choices,
       outcome,
@@ -234,16 +238,33 @@ function callerOf(
   if (credential === undefined) return sponsorOf(gateway, target);
   const token = gateway.authenticate(credential);
   return token instanceof Promise
-    ? token.then((late) => bearerOf(gateway, late, target))
-    : bearerOf(gateway, token, target);
+    ? token.then((late) => bearerOf(gateway, late, { invocation, target }))
+    : bearerOf(gateway, token, { invocation, target });
 }
 
-/** @throws DefaasError TOKEN_SCOPE, TOKEN_INVALID, CALL_MISSING */
-function bearerOf(gateway: Gateway, token: AccessToken, target: Target): Caller {
+/** @throws DefaasError TOKEN_SCOPE, TOKEN_INVALID, CALL_MISSING, NONCE_MISSING, MANDATE_EMPTY */
+function bearerOf(
+  gateway: Gateway,
+  token: AccessToken,
+  { invocation, target }: Pick<AuthorizedCall, 'invocation' | 'target'>,
+): Caller {
   refuseBeyond(token, target);
-  if (token.lane !== undefined) {
-    refuseUnsigned(gateway, token.lane);
-    return { ...token.lane, sponsored: false };
+  const { lane, subjects } = token;
+  if (lane !== undefined) {
+    refuseUnsigned(gateway, lane);
+    const { mandates } = gateway;
+    const isHandedOn = mandates.isHandedOn(lane.payer, lane.signer, subjects);
+    if (isHandedOn) {
+      const units = worstPriceOf(target.version);
+      const { functionId } = target.version;
+      const mandate = mandates.ofToken(lane, { subjects, functionId, units });
+      if (mandate === undefined || mandate.mandate.maxPrice < units) {
+        throw mandateEmpty(target, units);
+      }
+      return { ...lane, sponsored: false, mandate };
+    }
+    if (invocation.nonce === undefined) throw nonceMissing(target);
+    return { ...lane, sponsored: false };
   }
   throw new DefaasError(
     'TOKEN_INVALID',
@@ -255,15 +276,38 @@ function bearerOf(gateway: Gateway, token: AccessToken, target: Target): Caller 
 function sponsorOf(gateway: Gateway, target: Target): Caller {
   const manifest = gateway.deployments.manifest(target.version.functionVersion);
   if (manifest?.payer === 'publisher' && target.version.accessMode === 0) {
-    const payer = target.function.owner;
-    const isPaid = paysCallers(gateway.dailyLimits, target.function);
-    const lane = isPaid ? gateway.lanes.prepaidLane(payer) : undefined;
-    if (lane !== undefined) return { payer, signer: lane.signer, sponsored: true };
-    throw sponsorEmpty(target);
+    const mandate = sponsorshipOf(gateway, target);
+    if (mandate === undefined) throw sponsorEmpty(target);
+    const { payer, signer } = mandate.mandate;
+    return { payer, signer, sponsored: true, mandate };
   }
   throw new DefaasError(
     'TOKEN_MISSING',
     `${target.label} is paid by its caller, sign in at /oauth/token and send the token as Authorization: Bearer`,
+  );
+}
+
+/**
+ * Of the owner's mandates for the function one whose lane can pay a call, the one with the most
+ * left first.
+ */
+function sponsorshipOf(
+  { mandates, lanes }: Gateway,
+  { function: fn, version }: Target,
+): MandateState | undefined {
+  const units = worstPriceOf(version);
+  return mandates
+    .sponsoring(fn.owner, fn.id)
+    .filter((one) => one.mandate.maxPrice >= units && mandates.leftUnits(one) >= units)
+    .map((one) => ({ one, left: lanes.payableUnits(one.mandate.payer, one.mandate.signer) }))
+    .filter(({ left }) => left >= units)
+    .toSorted((a, b) => Number(b.left - a.left))[0]?.one;
+}
+
+function nonceMissing({ label }: Target): DefaasError {
+  return new DefaasError(
+    'NONCE_MISSING',
+    `the call of ${label} has no Defaas-Nonce of its payer, who would not know its receipt, call by the client library or defaas invoke, or with a token of defaas token`,
   );
 }
 
@@ -278,8 +322,7 @@ function refuseBeyond({ details }: AccessToken, { function: fn, label }: Target)
 
 /** The worst price the version can come to: what is held while the call runs. */
 function maxPriceOf(version: FunctionVersion, invocation: Invocation): bigint {
-  const worst = { status: 200, billedMs: version.timeoutMs, memoryMiB: version.memoryMiB };
-  const maxPriceUnits = priceOf(worst, version);
+  const maxPriceUnits = worstPriceOf(version);
   if (invocation.maxPriceUnits !== undefined && maxPriceUnits > invocation.maxPriceUnits) {
     throw new DefaasError(
       'PRICE_ABOVE_MAX',
@@ -290,17 +333,22 @@ function maxPriceOf(version: FunctionVersion, invocation: Invocation): bigint {
   return maxPriceUnits;
 }
 
+function worstPriceOf(version: FunctionVersion): bigint {
+  const { timeoutMs, memoryMiB } = version;
+  return priceOf({ status: 200, billedMs: timeoutMs, memoryMiB }, version);
+}
+
 function callFor(of: {
   readonly gateway: Gateway;
-  readonly invocation: Invocation;
   readonly target: Target;
   readonly lane: LaneState;
   readonly input: Hex;
   readonly nonce: Hex | undefined;
+  readonly authority: Hex;
   readonly maxPriceUnits: bigint;
   readonly epoch: number;
 }): Call {
-  const { target, lane, invocation } = of;
+  const { target, lane } = of;
   const nowSec = Math.floor(of.gateway.nowMs() / 1000);
   return {
     payer: lane.payer,
@@ -309,11 +357,11 @@ function callFor(of: {
     nonce: of.nonce ?? toHex(drawBytes(32)),
     functionVersion: target.version.functionVersion,
     input: of.input,
-    // The nonce holds for the maximum price that it was made for, and for no other.
-    maxPrice: (of.nonce && invocation.maxPriceUnits) ?? of.maxPriceUnits,
+    // An own nonce holds for the maximum price that it was made for, and for no other.
+    maxPrice: of.maxPriceUnits,
     deadlineSec: nowSec + Math.ceil(target.version.timeoutMs / 1000) + DEADLINE_SLACK_SEC,
     beacon: of.epoch,
-    authority: NO_AUTHORITY,
+    authority: of.authority,
   };
 }
 

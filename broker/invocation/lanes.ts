@@ -56,8 +56,8 @@ export interface Lanes {
   lineLeft(payer: Address): bigint;
   /** What a lane may still be charged under its line and its voucher, base units; negative never. */
   laneLeft(lane: LaneState): bigint;
-  /** Of this payer's lanes that are open, prepaid and have a voucher, the one with the most left. */
-  prepaidLane(payer: Address): LaneState | undefined;
+  /** What a prepaid lane can be charged for a call now, base units; 0 where it is not open. */
+  payableUnits(payer: Address, signer: Address): bigint;
 }
 
 interface LanesOptions {
@@ -182,15 +182,11 @@ export function createLanes(options: LanesOptions): Lanes {
     exposureOf: (payer) => exposureOf(payer),
     lineLeft,
     laneLeft,
-    prepaidLane: (payer) => {
-      let best: { readonly state: LaneState; readonly left: bigint } | undefined;
-      for (const state of known(payer)) {
-        if (view.lane(payer, gateway, state.signer)?.mode !== 1) continue;
-        const left = laneLeft(state);
-        const isOpen = shortageOf(state, state, left, left) === undefined;
-        if (isOpen && left > (best?.left ?? 0n)) best = { state, left };
-      }
-      return best?.state;
+    payableUnits: (payer, signer) => {
+      const state = byPayer.get(payer)?.get(signer);
+      if (state === undefined || view.lane(payer, gateway, signer)?.mode !== 1) return 0n;
+      const left = laneLeft(state);
+      return shortageOf(state, state, left, left) === undefined ? left : 0n;
     },
   };
 }

@@ -30,6 +30,8 @@ interface Finished {
   /** Of the lane's key, in a signed lane. */
   readonly callSignature: Hex | undefined;
   readonly salt: Uint8Array;
+  /** Of a mandated call. */
+  readonly item: Hex | undefined;
   readonly atBlock: number;
   readonly choices: Choices;
   readonly outcome: Exclude<Outcome, { kind: 'none' }>;
@@ -128,6 +130,7 @@ function entryOf(gateway: Address, finished: Finished, numbered: Numbered): Jour
       ...passedOver(choices, place, outcome.failed),
       ...outcome.failed.filter((one) => one.deployment !== route.id),
     ],
+    ...(finished.item !== undefined && { item: finished.item }),
     ...(finished.callSignature !== undefined && { callSignature: finished.callSignature }),
     ...(reason !== undefined && { reason }),
   };

@@ -25,7 +25,7 @@ export interface IndexedEntry {
  * this runs for every call, and hex and numbers need no escaping. What may be any text is left to `JSON.stringify`.
  */
 export function entryToText(entry: JournalEntry, group: number, groupIndex: number): string {
-  const { id, receipt, call, execution, callSignature, reason, attempts } = entry;
+  const { id, receipt, call, execution, callSignature, item, reason, attempts } = entry;
   return (
     `{"id":"${id}","receipt":{"payer":"${receipt.payer}","signer":"${receipt.signer}","seq":${receipt.seq},` +
     `"cumulative":"${receipt.cumulative}","gateway":"${receipt.gateway}","call":"${receipt.call}",` +
@@ -42,6 +42,7 @@ export function entryToText(entry: JournalEntry, group: number, groupIndex: numb
     `"cloud":"${entry.cloud}","functionName":${JSON.stringify(entry.functionName)},` +
     `"attempts":${attempts.length === 0 ? '[]' : JSON.stringify(attempts)}` +
     `${callSignature === undefined ? '' : `,"callSignature":"${callSignature}"`}` +
+    `${item === undefined ? '' : `,"item":"${item}"`}` +
     `${reason === undefined ? '' : `,"reason":${JSON.stringify(reason)}`}}`
   );
 }

@@ -3,6 +3,7 @@ import type { Deployment, ProviderName } from '../../adapters/provider.ts';
 import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Call, Execution, Receipt } from '../../contracts/libraries/receipts.ts';
+import type { Mandate } from '../../contracts/libraries/typed-data.ts';
 import type { Spending, SpendingScope } from '../invocation/daily-limits.ts';
 
 /** A deployment of the drawn order that did not give the answer: tried without one, or passed over. */
@@ -30,6 +31,8 @@ export interface JournalEntry {
   /** `owner/name@number`, for people. */
   readonly functionName: string;
   readonly attempts: readonly FailedAttempt[];
+  /** Of a mandated call: what its nonce is made of, 32 bytes; shown to the payer only. */
+  readonly item?: Hex;
   /** Why status is 0. */
   readonly reason?: string;
 }
@@ -67,6 +70,21 @@ export interface StoredVoucher {
   readonly signer: Address;
   readonly ceiling: bigint;
   readonly signature: Hex;
+}
+
+/** A mandate that a lane's key has signed; `revokedAtMs` once it is closed before its time. */
+export interface StoredMandate {
+  readonly hash: Hex;
+  readonly mandate: Mandate;
+  readonly signature: Hex;
+  readonly revokedAtMs?: number;
+}
+
+/** What was charged under a mandate on a day. */
+export interface MandateSpending {
+  readonly hash: Hex;
+  readonly day: string;
+  readonly units: bigint;
 }
 
 /** `updating` is live with a change under way; `deploying`, `updating` and `removing` are driven on when the gateway starts. */
@@ -191,6 +209,9 @@ export interface LedgerState {
   /** Limits per UTC day, and what was spent of them on the day that was asked for. */
   readonly dailyLimits: readonly DailyAmount[];
   readonly spentToday: readonly DailyAmount[];
+  readonly mandates: readonly StoredMandate[];
+  /** Of all their days. */
+  readonly mandateSpending: readonly MandateSpending[];
 }
 
 /** The outcome of a keyed call, kept so that the same key answers the same (architecture.md, "Idempotency"). */
@@ -229,6 +250,10 @@ export interface Ledger {
   /** Keeps the higher of this one and what is there. */
   putVoucher(voucher: StoredVoucher): Promise<void>;
   voucher(payer: Address, signer: Address): Promise<StoredVoucher | undefined>;
+  /** One that is there stays as it is. */
+  putMandate(mandate: StoredMandate): Promise<void>;
+  /** The first time counts. */
+  revokeMandate(hash: Hex, atMs: number): Promise<void>;
   /** Claims a key before the first attempt, or writes an outcome over the claim. */
   putAnswer(answer: StoredAnswer): Promise<void>;
   answer(scope: string): Promise<StoredAnswer | undefined>;

@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import type { Mandate } from '../../contracts/libraries/typed-data.ts';
 import type { SpendingScope } from '../invocation/daily-limits.ts';
 import { createEntryIndex, type EntryPlace, shortId } from './entry-index.ts';
 import { idOf, indexedPart, isOfSameLane } from './entry-text.ts';
@@ -22,6 +23,7 @@ import type {
   ServiceClient,
   StoredAnswer,
   StoredGroup,
+  StoredMandate,
   StoredPayout,
   StoredSecret,
   StoredVoucher,
@@ -31,6 +33,11 @@ import { createSeenKeys } from './seen-keys.ts';
 interface RecordRow {
   readonly record: string;
 }
+
+type MandateRow = Omit<StoredMandate, 'mandate' | 'revokedAtMs'> & {
+  readonly mandate: string;
+  readonly revokedAtMs: number | null;
+};
 
 type GroupRow = Omit<StoredGroup, 'key' | 'signature'> & {
   readonly at: number;
@@ -67,6 +74,7 @@ CREATE TABLE IF NOT EXISTS lane_runs (lane INTEGER, seq INTEGER, at INTEGER NOT 
 CREATE TABLE IF NOT EXISTS vouchers (payer TEXT, signer TEXT, ceiling TEXT NOT NULL, signature TEXT NOT NULL, PRIMARY KEY (payer, signer)) STRICT;
 CREATE TABLE IF NOT EXISTS daily_limits (scope TEXT PRIMARY KEY, units TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS spending (scope TEXT, day TEXT, units TEXT NOT NULL, PRIMARY KEY (scope, day)) STRICT;
+CREATE TABLE IF NOT EXISTS mandates (hash TEXT PRIMARY KEY, mandate TEXT NOT NULL, signature TEXT NOT NULL, revoked_at_ms INTEGER) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (scope TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, at_ms INTEGER NOT NULL, outcome TEXT, body BLOB, file TEXT) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answers_at ON answers (at_ms);
 CREATE TABLE IF NOT EXISTS deployments (name TEXT, provider TEXT, region TEXT, record TEXT NOT NULL, PRIMARY KEY (name, provider, region)) STRICT;
@@ -161,7 +169,16 @@ const operations = {
     lastGroup: rows<{ n: number }>('SELECT coalesce(max(n), 0) AS n FROM groups')[0]?.n ?? 0,
     unsignedGroups: rows('SELECT n AS "group", root, count FROM groups WHERE signature IS NULL'),
     dailyLimits: dailyAmounts(rows('SELECT scope, units FROM daily_limits')),
-    spentToday: dailyAmounts(rows('SELECT scope, units FROM spending WHERE day = ?', day)),
+    // A mandate counts in all, not by the day that was asked for.
+    spentToday: dailyAmounts(
+      rows("SELECT scope, units FROM spending WHERE day = ? AND scope NOT LIKE 'mandate:%'", day),
+    ),
+    mandates: rows<MandateRow>(
+      'SELECT hash, mandate, signature, revoked_at_ms AS revokedAtMs FROM mandates',
+    ).map((row) => ({ ...withoutNulls<StoredMandate>(row), mandate: mandateFrom(row.mandate) })),
+    mandateSpending: rows<{ hash: Hex; day: string; units: string }>(
+      "SELECT substr(scope, 9) AS hash, day, units FROM spending WHERE scope LIKE 'mandate:%'",
+    ).map((row) => ({ ...row, units: BigInt(row.units) })),
   }),
 
   putSignatures: (signatures: readonly GroupSignature[]): void => {
@@ -189,6 +206,21 @@ const operations = {
       voucher.ceiling.toString(),
       voucher.signature,
     );
+  },
+
+  putMandate: ({ hash, mandate, signature, revokedAtMs }: StoredMandate): void => {
+    db.prepare('INSERT INTO mandates VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING').run(
+      hash,
+      JSON.stringify(mandate, (_, value) => (typeof value === 'bigint' ? `${value}` : value)),
+      signature,
+      revokedAtMs ?? null,
+    );
+  },
+
+  revokeMandate: (hash: Hex, atMs: number): void => {
+    db.prepare(
+      'UPDATE mandates SET revoked_at_ms = ? WHERE hash = ? AND revoked_at_ms IS NULL',
+    ).run(atMs, hash);
   },
 
   answer: (scope: string): StoredAnswer | undefined => {
@@ -483,6 +515,18 @@ function syncFolder(folder: string): void {
   const descriptor = openSync(folder, 'r');
   fsyncSync(descriptor);
   closeSync(descriptor);
+}
+
+function mandateFrom(text: string): Mandate {
+  const { functionId, maxPrice, perDay, total, serial, ...rest } = JSON.parse(text);
+  return {
+    ...rest,
+    functionId: BigInt(functionId),
+    maxPrice: BigInt(maxPrice),
+    perDay: BigInt(perDay),
+    total: BigInt(total),
+    serial: BigInt(serial),
+  };
 }
 
 function dailyAmounts(

@@ -166,6 +166,8 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     putDailyLimit: (scope, units) => run('putDailyLimit', scope, units),
     putVoucher: (voucher) => run('putVoucher', voucher),
     voucher: (payer, signer) => run('voucher', payer, signer),
+    putMandate: (mandate) => run('putMandate', mandate),
+    revokeMandate: (hash, atMs) => run('revokeMandate', hash, atMs),
     putAnswer: (answer) => append({ answers: [answer], dropped: [] }),
     answer: async (scope) => {
       if (!seen.mayHave(scope)) return undefined;

@@ -54,7 +54,7 @@ export async function laneRoutes(
   });
 }
 
-interface LaneId {
+export interface LaneId {
   readonly payer: Address;
   readonly signer: Address;
 }
@@ -67,7 +67,11 @@ async function ownLane(gateway: Gateway, request: FastifyRequest<LaneParams>): P
   throw unknown(lane.payer, lane.signer);
 }
 
-async function openLane(gateway: Gateway, request: FastifyRequest<LaneParams>): Promise<LaneId> {
+/** A lane that the chain knows. @throws DefaasError LANE_UNKNOWN */
+export async function openLane(
+  gateway: Gateway,
+  request: FastifyRequest<{ Params: { payer: string; signer: string } }>,
+): Promise<LaneId> {
   const payer = request.params.payer.toLowerCase();
   const signer = request.params.signer.toLowerCase();
   if (!isAddress(payer) || !isAddress(signer)) throw unknown(payer, signer);

@@ -116,6 +116,7 @@ async function receiptDocument(
     ...(entry.callSignature !== undefined && { callSignature: entry.callSignature }),
     execution,
     ...(isOwn && { salt: entry.salt }),
+    ...(isOwn && entry.item !== undefined && { item: entry.item }),
     group: {
       root: stored.root,
       index: entry.groupIndex,

@@ -1,7 +1,7 @@
 // Sponsorships: what a publisher pays of a function's callers per UTC day, and what is left to pay it from.
 import type { FastifyInstance } from 'fastify';
 import type { Gateway } from '../gateway.ts';
-import { functionScope, paysCallers } from '../invocation/daily-limits.ts';
+import { functionScope } from '../invocation/daily-limits.ts';
 import { LimitBody, setDailyLimit } from './daily-limit.ts';
 import { jsonBody } from './json.ts';
 import { type FunctionParams, type Named, ownedFunction } from './owned.ts';
@@ -23,19 +23,23 @@ export async function sponsorshipRoutes(
 }
 
 function sponsorshipDocument(gateway: Gateway, { function: fn, label }: Named) {
-  const { dailyLimits, lanes, chain, deployments } = gateway;
+  const { dailyLimits, lanes, mandates, chain, deployments } = gateway;
   const scope = functionScope(fn);
   const version = chain.view.versionOf(fn);
   const manifest = version && deployments.manifest(version.functionVersion);
-  const lane = lanes.prepaidLane(fn.owner);
+  const [mandate] = mandates.sponsoring(fn.owner, fn.id).map((state) => {
+    const { payer, signer, untilSec } = state.mandate;
+    const ofLane = lanes.payableUnits(payer, signer);
+    const ofMandate = mandates.leftUnits(state);
+    return { signer, untilSec, leftUnits: ofLane < ofMandate ? ofLane : ofMandate };
+  });
   return {
     function: label,
     /** Whether callers of the newest version need no token. */
-    isSponsored:
-      manifest?.payer === 'publisher' && version?.accessMode === 0 && paysCallers(dailyLimits, fn),
+    isSponsored: manifest?.payer === 'publisher' && version?.accessMode === 0,
     dailyUnits: `${dailyLimits.limitOf(scope) ?? 0n}`,
     spentTodayUnits: `${dailyLimits.spentToday(scope)}`,
-    /** Null: no lane of the owner here is prepaid, open and signed for. */
-    lane: lane ? { signer: lane.signer, leftUnits: `${lanes.laneLeft(lane)}` } : null,
+    /** Null: the owner has signed no mandate that is open; what is left may be the day's. */
+    lane: mandate ? { ...mandate, leftUnits: `${mandate.leftUnits}` } : null,
   };
 }

@@ -19,12 +19,13 @@ import {
   openSession,
 } from './context.ts';
 import { lanesHere } from './lanes-here.ts';
+import type { StoredLane } from './store.ts';
 import { formatTokens, parseTokens, parseUnits } from './units.ts';
 
 /** How long a lane stays open, seconds; another deposit makes it as long again. */
-const LANE_LIFE_SEC = 30 * 24 * 3600;
+export const LANE_LIFE_SEC = 30 * 24 * 3600;
 /** Mode of the lanes that this command opens (contracts.md 6.2). */
-const PREPAID = 1;
+export const PREPAID = 1;
 
 export interface DepositOptions {
   readonly units?: boolean;
@@ -147,11 +148,25 @@ export function openLaneOf(opened: Opened, chain: Chain): OpenLane | undefined {
   for (const { payer, signer } of lanesHere(opened)) {
     const lane = chain.view.lane(payer, gateway, signer);
     if (!lane || lane.mode !== PREPAID || lane.expirySec <= nowSec(chain)) continue;
+    refuseStopped(opened, { payer, signer });
     // Money onto a lane whose key cannot be read would wait for a thaw.
     readLaneKey(opened.house.home, signer);
     return { ...lane, signer };
   }
   return undefined;
+}
+
+/**
+ * More money for a gateway that was found lying is never what anybody wants. @throws CliError
+ * LANE_STOPPED
+ */
+function refuseStopped({ store, connection }: Opened, lane: StoredLane): void {
+  const { stopped } = store.laneMemory(lane).read();
+  if (stopped === undefined) return;
+  throw new CliError(
+    'LANE_STOPPED',
+    `gateway ${connection.document.gateway} was found lying: ${stopped}, withdraw and use another gateway`,
+  );
 }
 
 /** The key is on disk before the chain knows it, and in the store before money stands behind it. */
@@ -245,6 +260,6 @@ function dailyText(limited: LaneDocument | undefined): string {
 }
 
 /** Chain time; a chain that mines on demand may be behind the clock. */
-function nowSec(chain: Chain): number {
+export function nowSec(chain: Chain): number {
   return Math.max(chain.view.head.timestampSec, Math.floor(Date.now() / 1000));
 }

@@ -3,8 +3,8 @@ import { accessSync, constants, readFileSync, statSync, writeFileSync } from 'no
 import { dirname, extname } from 'node:path';
 import type { ChainReader } from '../../broker/client/chain-reader.ts';
 import type { Connection } from '../../broker/client/connection.ts';
+import { elapsedOf } from '../../broker/client/cover.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
-import { SAY_NOTHING } from '../../broker/client/failover.ts';
 import {
   committedOf,
   createCaller,
@@ -14,7 +14,7 @@ import {
   type KeyedRequest,
   type ReceiptLine,
   type Routing,
-  STEP_UNITS,
+  SAY_NOTHING,
   withKey,
 } from '../../broker/client/invoke.ts';
 import { ownCallsKey } from '../../broker/client/own-calls.ts';
@@ -22,7 +22,6 @@ import { fetchReceipt, type ReceiptDocument } from '../../broker/client/receipts
 import type { Session } from '../../broker/client/session.ts';
 import { verifyReceipt } from '../../broker/client/verify-receipt.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
-import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import { hasLaneKey, readLaneKey } from './account.ts';
 import { openReader } from './chain.ts';
 import { CliError, describeError } from './cli-error.ts';
@@ -136,7 +135,9 @@ async function callAndCheck(opened: Opened, given: InvokeRequest): Promise<Answe
     const output = await readOutput(reply.response, request);
     const answer = { ...reply, output, isCompressed: isCompressed(reply.response) };
     try {
-      const receipt = await checkReceipt(opened, { reader, session, reply, request, output });
+      const receipt = await stoppingLane(opened, session, () =>
+        checkReceipt(opened, { reader, session, reply, request, output }),
+      );
       return { ...answer, receipt };
     } catch (error) {
       const { code, message } = describeError(error);
@@ -146,6 +147,22 @@ async function callAndCheck(opened: Opened, given: InvokeRequest): Promise<Answe
     }
   } finally {
     reader.close();
+  }
+}
+
+/** What contradicts what was agreed stops the lane of the call, for good. */
+async function stoppingLane<T>(
+  { store }: Opened,
+  { lane }: Session,
+  act: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    if (error instanceof DefaasClientError && error.evidence && lane) {
+      store.laneMemory(lane).stop(error);
+    }
+    throw error;
   }
 }
 
@@ -168,7 +185,6 @@ async function call(
   request: KeyedRequest,
 ): Promise<{ reply: InvokeReply; session: Session }> {
   const { store, house } = opened;
-  const stepUnits = await stepOf(reader, request);
   for (const [index, lane] of lanes.entries()) {
     try {
       return await send(opened, request, async (connection) => {
@@ -178,7 +194,6 @@ async function call(
           session,
           chain: reader,
           memory: store.laneMemory(lane),
-          stepUnits,
           onReceipt: (document) => store.putReceipt(document),
         });
         return { reply: await caller.invoke(request), session };
@@ -188,27 +203,6 @@ async function call(
     }
   }
   throw noLane(opened, 'run defaas deposit');
-}
-
-/**
- * How far the voucher goes beyond what is checked, which is what a gateway that lies could take: `--max` makes it larger only where the
- * version can come to more, and then by no more than that.
- */
-async function stepOf(
-  reader: ChainReader,
-  { function: name, maxPriceUnits }: InvokeRequest,
-): Promise<bigint> {
-  if (maxPriceUnits === undefined) return STEP_UNITS;
-  // No voucher is over nothing, also where a call costs nothing.
-  if (maxPriceUnits <= STEP_UNITS) return max(maxPriceUnits, 1n);
-  const terms = await reader.priceTerms(await reader.functionVersion(name));
-  if (!terms) return STEP_UNITS;
-  const { memoryMiB, timeoutMs } = terms;
-  const worstUnits = max(
-    priceOf({ billedMs: timeoutMs, memoryMiB, status: 200 }, terms),
-    STEP_UNITS,
-  );
-  return worstUnits < maxPriceUnits ? worstUnits : maxPriceUnits;
 }
 
 /** @throws as `attempt`; where the call was sent and nothing came back, the error says how to repeat it without paying twice */
@@ -297,6 +291,7 @@ async function checkReceipt(
     maxPriceUnits: isKnown ? undefined : request.maxPriceUnits,
     ownCallsKey: ownCallsKeyOf(opened, lane),
     idempotencyKey: reply.idempotencyKey,
+    elapsedMsOf: (own) => elapsedOf(store.laneMemory(lane), own),
     request: committedOf(request),
     ...(!isCompressed(reply.response) && { output }),
   });
@@ -517,8 +512,4 @@ function decodeText(bytes: Uint8Array): string | undefined {
 
 function slashed(path: string): string {
   return path === '' || path.startsWith('/') ? path : `/${path}`;
-}
-
-function max(a: bigint, b: bigint): bigint {
-  return a > b ? a : b;
 }

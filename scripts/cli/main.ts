@@ -202,9 +202,10 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     'show or set what the publisher pays of its callers per day',
     async () => (await import('./sponsor.ts')).sponsor,
   )
-    .option('--daily <tokens>', 'at most so much per UTC day; default: what the gateway allows')
+    .option('--daily <tokens>', 'at most so much per UTC day')
+    .option('--days <count>', 'for so many days, 2 by default')
     .option('--stop', 'pay nothing more')
-    .option('--deposit <tokens>', 'set so much aside to pay from');
+    .option('--deposit <tokens>', 'set so much more aside to pay from');
   add(
     'estimate <function>',
     'what calls will cost, and how many a deposit buys',
@@ -230,7 +231,8 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     'an access token for curl and scripts, good for 10 minutes',
     async () => (await import('./token.ts')).token,
   )
-    .option('--allow <tokens>', 'sign for so much beyond what was used, so that calls are covered')
+    .option('--allow <tokens>', 'what it may cost in all, 0.1 by default')
+    .option('--function <function>', 'the only function that it may call')
     .option('--control', 'of the account, for the control routes; it spends nothing');
   add(
     'receipts',

@@ -2,12 +2,13 @@
 import { chmodSync, closeSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import type { LaneMemory, LaneRecord } from '../../broker/client/lane.ts';
+import { DefaasClientError } from '../../broker/client/errors.ts';
+import type { LaneMemory } from '../../broker/client/lane-memory.ts';
 import type { PayoutVoucher } from '../../broker/client/payouts.ts';
 import type { ReceiptDocument } from '../../broker/client/receipts.ts';
 import type { Token } from '../../broker/client/sign-in.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
-import { CliError } from './cli-error.ts';
+import { createStoredMemory, LANE_SCHEMA } from './lane-store.ts';
 
 /** How long one call waits for another's write, ms. */
 const BUSY_TIMEOUT_MS = 10_000;
@@ -34,6 +35,14 @@ const SCHEMA = `
     PRIMARY KEY (house, payee, cumulative)
   ) STRICT;
   CREATE TABLE IF NOT EXISTS confirmed (what TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS lane_purposes (
+    house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, purpose TEXT NOT NULL,
+    PRIMARY KEY (house, payer, signer)
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS receipt_documents (
+    house TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (house, id)
+  ) STRICT;
 `;
 
 export interface StoredLane {
@@ -42,14 +51,19 @@ export interface StoredLane {
 }
 
 export interface Store {
-  /** The payer's lanes at this gateway, newest first. */
+  /** The payer's lanes at this gateway for its own calls, newest first. */
   lanes(payer: Address): readonly StoredLane[];
-  addLane(lane: StoredLane): void;
+  /** Its lanes for something else, such as a token that was handed on, newest first. */
+  lanesFor(payer: Address, purpose: string): readonly StoredLane[];
+  addLane(lane: StoredLane, purpose?: string): void;
   /** What is remembered of a lane, safe between processes. */
   laneMemory(lane: StoredLane): LaneMemory;
   token(signer: Address, lane?: StoredLane): Token | undefined;
   putToken(signer: Address, lane: StoredLane | undefined, token: Token): void;
-  /** Keeps a receipt. @throws CliError RECEIPT_INVALID another one is known at this place: the gateway has told two stories */
+  /**
+   * Keeps a receipt. @throws DefaasClientError RECEIPT_INVALID with both as evidence: another one
+   * is known at this place
+   */
   putReceipt(document: ReceiptDocument): void;
   /** Receipts of a lane, seq -> id. */
   receipts(lane: StoredLane): ReadonlyMap<number, Hex>;
@@ -68,16 +82,32 @@ export function openStore(home: string, house: string): Store {
   return {
     lanes: (payer) =>
       statement(
-        'SELECT payer, signer FROM lanes WHERE house = ? AND payer = ? ORDER BY opened_at_ms DESC, rowid DESC',
+        `SELECT payer, signer FROM lanes WHERE house = ?1 AND payer = ?2 AND signer NOT IN
+          (SELECT signer FROM lane_purposes WHERE house = ?1 AND payer = ?2) ORDER BY opened_at_ms DESC, rowid DESC`,
       )
         .all(house, payer)
-        .map((row) => ({ payer: asAddress(row.payer), signer: asAddress(row.signer) })),
-    addLane: ({ payer, signer }) => {
+        .map(laneOfRow),
+    lanesFor: (payer, purpose) =>
+      statement(
+        `SELECT payer, signer FROM lanes WHERE house = ?1 AND payer = ?2 AND signer IN
+          (SELECT signer FROM lane_purposes WHERE house = ?1 AND payer = ?2 AND purpose = ?3) ORDER BY opened_at_ms DESC, rowid DESC`,
+      )
+        .all(house, payer, purpose)
+        .map(laneOfRow),
+    addLane: ({ payer, signer }, purpose) => {
+      if (purpose !== undefined) {
+        statement('INSERT INTO lane_purposes VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING').run(
+          house,
+          payer,
+          signer,
+          purpose,
+        );
+      }
       statement(
         'INSERT INTO lanes (house, payer, signer, opened_at_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
       ).run(house, payer, signer, Date.now());
     },
-    laneMemory: (lane) => createMemory(database, house, lane),
+    laneMemory: (lane) => createStoredMemory(database, { ...lane, house, home }),
     token: (signer, lane) => {
       const row = statement(
         'SELECT token, expires_at_ms FROM tokens WHERE house = ? AND signer = ? AND lane = ?',
@@ -94,7 +124,8 @@ export function openStore(home: string, house: string): Store {
         token.expiresAtMs,
       );
     },
-    putReceipt: ({ id, receipt }) => {
+    putReceipt: (document) => {
+      const { id, receipt } = document;
       const { payer, signer, seq } = receipt;
       statement('INSERT INTO receipts VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING').run(
         house,
@@ -103,15 +134,23 @@ export function openStore(home: string, house: string): Store {
         seq,
         id,
       );
+      statement('INSERT INTO receipt_documents VALUES (?, ?, ?) ON CONFLICT DO NOTHING').run(
+        house,
+        id,
+        JSON.stringify(document, (_, value) => (typeof value === 'bigint' ? `${value}` : value)),
+      );
       const known = statement(
         'SELECT id FROM receipts WHERE house = ? AND payer = ? AND signer = ? AND seq = ?',
       ).get(house, payer, signer, seq);
-      if (known?.id !== id) {
-        throw new CliError(
-          'RECEIPT_INVALID',
-          `the gateway shows receipt ${id} where it showed ${String(known?.id)} before, on seq ${seq} of lane ${signer}, keep both: they prove its fraud`,
-        );
-      }
+      if (known?.id === id) return;
+      const before = statement(
+        'SELECT document FROM receipt_documents WHERE house = ? AND id = ?',
+      ).get(house, String(known?.id));
+      throw new DefaasClientError(
+        'RECEIPT_INVALID',
+        `the gateway shows receipt ${id} where it showed ${String(known?.id)} before, on seq ${seq} of lane ${signer}; nothing more is signed for this gateway`,
+        { evidence: [document, ...(before ? [JSON.parse(String(before.document))] : [])] },
+      );
     },
     receipts: ({ payer, signer }) =>
       new Map(
@@ -178,7 +217,7 @@ function openDatabase(folder: string): DatabaseSync {
   keepPrivate(folder);
   const database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
-  database.exec(SCHEMA);
+  database.exec(SCHEMA + LANE_SCHEMA);
   return database;
 }
 
@@ -198,47 +237,12 @@ function keepPrivate(home: string): void {
   }
 }
 
-/** A lane's record; `update` holds the write lock, so that two calls never sign from the same old number. */
-function createMemory(database: DatabaseSync, house: string, lane: StoredLane): LaneMemory {
-  const where = 'WHERE house = ? AND payer = ? AND signer = ?';
-  const read = (): LaneRecord => {
-    const row = database
-      .prepare(`SELECT ceiling, verified_seq, verified_units FROM lanes ${where}`)
-      .get(house, lane.payer, lane.signer);
-    return {
-      ceilingUnits: BigInt(String(row?.ceiling ?? '0')),
-      verifiedSeq: Number(row?.verified_seq ?? 0),
-      verifiedUnits: BigInt(String(row?.verified_units ?? '0')),
-    };
-  };
-  return {
-    read,
-    update: (change) => {
-      database.exec('BEGIN IMMEDIATE');
-      try {
-        const next = change(read());
-        database
-          .prepare(`UPDATE lanes SET ceiling = ?, verified_seq = ?, verified_units = ? ${where}`)
-          .run(
-            `${next.ceilingUnits}`,
-            next.verifiedSeq,
-            `${next.verifiedUnits}`,
-            house,
-            lane.payer,
-            lane.signer,
-          );
-        database.exec('COMMIT');
-        return next;
-      } catch (error) {
-        database.exec('ROLLBACK');
-        throw error;
-      }
-    },
-  };
-}
-
 function laneText(lane: StoredLane | undefined): string {
   return lane ? `${lane.payer}:${lane.signer}` : '';
+}
+
+function laneOfRow(row: Record<string, unknown>): StoredLane {
+  return { payer: asAddress(row.payer), signer: asAddress(row.signer) };
 }
 
 function asAddress(value: unknown): Hex {

@@ -1,102 +1,129 @@
-// `defaas token`: an access token for scripts and curl, and on request a voucher, so that calls with it are covered.
-import { createCaller } from '../../broker/client/invoke.ts';
+// `defaas token`: an access token for scripts and curl, with a lane and a mandate of its own: what
+// it can cost is bounded by both, whoever holds it.
 import { createKeySigner } from '../../broker/client/key.ts';
-import { putVoucher, signVoucher } from '../../broker/client/lane.ts';
+import { ANY_FUNCTION, TOKEN_KIND, tokenSubject } from '../../broker/client/mandates.ts';
 import type { LaneName, Token } from '../../broker/client/sign-in.ts';
 import { signIn } from '../../broker/client/sign-in.ts';
 import { readLaneKey } from './account.ts';
-import { openReader } from './chain.ts';
+import { awaitBlock } from './await-block.ts';
+import { openChain, openReader } from './chain.ts';
 import { CliError } from './cli-error.ts';
-import {
-  type Flags,
-  note,
-  type Opened,
-  type Outcome,
-  openGateway,
-  openSession,
-} from './context.ts';
-import { lanesHere, noLane } from './lanes-here.ts';
+import { type Flags, note, type Opened, type Outcome, openGateway } from './context.ts';
+import { formatFunctionName, parseFunctionName } from './function-name.ts';
+import { openOwnLane, refuseZero, signOwnMandate } from './own-lane.ts';
 import { formatTokens, parseTokens } from './units.ts';
+
+/** What a token may cost in all unless `--allow` says otherwise, whole tokens. */
+const DEFAULT_ALLOWANCE = '0.1';
+const PURPOSE = 'token';
 
 export interface TokenOptions {
   /** Of the account, for the control routes: it can spend nothing. */
   readonly control?: boolean;
   /** Whole tokens that calls with the token may come to. */
   readonly allow?: string;
+  /** The only function that it may call. */
+  readonly function?: string;
 }
 
 /**
- * A fresh bearer token: whoever holds it may spend from the newest lane until it ends, 10 minutes at most. Stdout has the token alone,
- * for `curl -H "Authorization: Bearer $(defaas token)"`.
- * @throws CliError LANE_UNKNOWN  nothing was deposited, KEY_MISSING  the keys of its lanes are gone: only `--control` needs no lane
+ * A fresh bearer token: whoever holds it may spend what is allowed until it ends, 10 minutes at
+ * most. Stdout has the token alone, for `curl -H "Authorization: Bearer $(defaas token)"`.
+ * @throws CliError LANE_UNKNOWN  nothing was deposited: only `--control` needs no money
  */
 export async function token(flags: Flags, options: TokenOptions): Promise<Outcome> {
   if (options.control && options.allow !== undefined) {
     throw new CliError('USAGE', 'a --control token spends nothing, leave --allow out');
   }
+  const allowedUnits = parseTokens(options.allow ?? DEFAULT_ALLOWANCE, '--allow');
+  refuseZero(allowedUnits, '--allow');
   const opened = await openGateway(flags);
   try {
-    const lane = options.control ? undefined : newestLane(opened);
-    const account = lane ? readLaneKey(opened.house.home, lane.signer) : opened.account;
-    const key = await createKeySigner(account.privateKey);
-    const { accessToken, expiresAtMs } = await signIn(opened.connection, key, lane);
-    const ceilingUnits =
-      lane && options.allow !== undefined
-        ? await allow(opened, lane, parseTokens(options.allow, '--allow'))
-        : undefined;
-    return outcomeOf(flags, opened, { accessToken, expiresAtMs }, lane, ceilingUnits);
+    if (options.control) {
+      const key = await createKeySigner(opened.account.privateKey);
+      return outcomeOf(flags, opened, await signIn(opened.connection, key), undefined);
+    }
+    return await spendingToken(flags, opened, { allowedUnits, functionName: options.function });
   } finally {
     opened.close();
   }
 }
 
-function newestLane(opened: Opened): LaneName {
-  const [lane] = lanesHere(opened);
-  if (lane) return lane;
-  throw noLane(opened, 'run defaas deposit or ask for a --control token');
+async function spendingToken(
+  flags: Flags,
+  opened: Opened,
+  of: { readonly allowedUnits: bigint; readonly functionName: string | undefined },
+): Promise<Outcome> {
+  const { allowedUnits, functionName } = of;
+  const functionId = await functionIn(opened, functionName);
+  const chain = await openChain(opened);
+  try {
+    const lane = await openOwnLane(flags, opened, chain, {
+      purpose: `${PURPOSE}:${crypto.randomUUID()}`,
+      capUnits: allowedUnits,
+      depositUnits: 0n,
+      remedy: 'run defaas deposit or ask for a --control token',
+    });
+    await awaitBlock(opened.connection, chain.view.head.number);
+    const key = await createKeySigner(readLaneKey(opened.house.home, lane.signer).privateKey);
+    const made = await signIn(opened.connection, key, lane);
+    const { hash } = await signOwnMandate(opened, chain, lane, {
+      kind: TOKEN_KIND,
+      subject: tokenSubject(idOf(made)),
+      functionId,
+      maxPrice: allowedUnits,
+      perDay: allowedUnits,
+      total: allowedUnits,
+      untilSec: Math.ceil(made.expiresAtMs / 1000),
+      serial: BigInt(Date.now()),
+    });
+    return outcomeOf(flags, opened, made, { lane, allowedUnits, mandate: hash });
+  } finally {
+    chain.close();
+  }
 }
 
-/** Checks all receipts, then signs a voucher for `units` beyond them. */
-async function allow(opened: Opened, lane: LaneName, units: bigint): Promise<bigint> {
-  const { connection, house, store } = opened;
-  const key = readLaneKey(house.home, lane.signer);
-  const session = await openSession(opened, key, lane);
+/** @throws CliError FUNCTION_UNKNOWN */
+async function functionIn(opened: Opened, target: string | undefined): Promise<bigint> {
+  if (target === undefined) return ANY_FUNCTION;
+  const name = formatFunctionName(parseFunctionName(target, opened.account.address));
   const reader = openReader(opened);
   try {
-    const memory = store.laneMemory(lane);
-    const onReceipt = store.putReceipt;
-    await createCaller({ session, chain: reader, memory, onReceipt }).acknowledge();
-    const { ceilingUnits } = memory.update((record) => {
-      const next = record.verifiedUnits + units;
-      return next > record.ceilingUnits ? { ...record, ceilingUnits: next } : record;
-    });
-    const signature = await signVoucher(connection, session.key, lane.payer, ceilingUnits);
-    await putVoucher(session, lane, ceilingUnits, signature);
-    return ceilingUnits;
+    const functionId = await reader.functionOf(await reader.functionVersion(name));
+    if (functionId !== undefined) return functionId;
   } finally {
     reader.close();
   }
+  throw new CliError('FUNCTION_UNKNOWN', `no function ${name} on this chain, see defaas list`);
+}
+
+/** The token's own id (RFC 7519 section 4.1.7), by which its mandate names it. */
+function idOf({ accessToken }: Token): string {
+  const claims = JSON.parse(Buffer.from(accessToken.split('.')[1] ?? '', 'base64url').toString());
+  return String(claims.jti);
 }
 
 function outcomeOf(
   flags: Flags,
   { connection }: Opened,
   { accessToken, expiresAtMs }: Token,
-  lane: LaneName | undefined,
-  ceilingUnits: bigint | undefined,
+  spends:
+    | { readonly lane: LaneName; readonly allowedUnits: bigint; readonly mandate: string }
+    | undefined,
 ): Outcome {
   const expiresAt = new Date(expiresAtMs).toISOString();
-  const what = lane ? `spends from the lane of ${lane.signer}` : 'is for the control routes';
-  const covered = ceilingUnits === undefined ? '' : `, covered up to ${formatTokens(ceilingUnits)}`;
-  note(flags, `until ${expiresAt} · ${what}${covered}`);
+  const what = spends
+    ? `may cost ${formatTokens(spends.allowedUnits)} tokens in all, whoever holds it`
+    : 'is for the control routes';
+  note(flags, `until ${expiresAt} · ${what}`);
   return {
     document: {
       accessToken,
       tokenType: 'Bearer',
       expiresAt,
       gateway: connection.origin,
-      lane: lane ?? null,
-      ...(ceilingUnits !== undefined && { ceilingUnits }),
+      lane: spends?.lane ?? null,
+      ...(spends && { allowedUnits: spends.allowedUnits, mandate: spends.mandate }),
     },
     text: accessToken,
   };

@@ -1,17 +1,15 @@
 // Last thing of a start: the gateway's standing on the chain, and the example `hello`, published, deployed and paid for
 // by its publisher. A program of its own, run by `up` while something of it is missing; every step may be there already.
-import { setTimeout } from 'node:timers/promises';
-import type { Connection } from '../../broker/client/connection.ts';
-import { putVoucher, signVoucher } from '../../broker/client/lane.ts';
+import type { Sponsorship } from '../../broker/client/sponsorship.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
 import type { Chain } from '../../contracts/chain.ts';
-import { type Account, readAccount, readLaneKey } from '../cli/account.ts';
-import { openChain, openReader } from '../cli/chain.ts';
+import { type Account, readAccount } from '../cli/account.ts';
+import { openChain } from '../cli/chain.ts';
 import { CliError, errorLine } from '../cli/cli-error.ts';
-import { type Flags, openGateway, openSession } from '../cli/context.ts';
+import { type Flags, openGateway } from '../cli/context.ts';
 import { deploy } from '../cli/deploy.ts';
-import { deposit } from '../cli/deposit.ts';
 import { register } from '../cli/register.ts';
+import { sponsor } from '../cli/sponsor.ts';
 
 /** Ten times the least bond, base units (6 decimals). */
 const BOND_UNITS = 10_000_000_000n;
@@ -21,11 +19,13 @@ const FLOATS_UNITS = 20_000_000n;
 const GATEWAY_AND_PROVIDER = 3;
 /** What the publisher of `hello` sets aside for its callers, whole tokens: five million calls. */
 const SPONSORED_TOKENS = '100';
-/** The lane is filled up again below this, base units. */
-const LEAST_SPONSORED_UNITS = 10_000_000n;
-/** Longest wait until the gateway has seen a block, and time between two looks, ms. */
-const GATEWAY_SEES_MS = 10_000;
-const SEEN_POLL_MS = 50;
+/**
+ * How it is spent: so much a day, for so many days; signed again when less than a month of them is
+ * left.
+ */
+const SPONSORED_DAILY_TOKENS = '1';
+const SPONSORED_DAYS = '100';
+const LEAST_SPONSORED_SEC = 30 * 86_400;
 
 async function main(): Promise<void> {
   const [home, gatewayUrl, rpcUrl, example] = process.argv.slice(2);
@@ -40,7 +40,7 @@ async function main(): Promise<void> {
   report('deploying hello');
   await deployExample(flags);
   report('setting money aside for its callers');
-  await sponsor(home, flags);
+  await sponsorExample(flags);
 }
 
 function report(step: string): void {
@@ -118,62 +118,19 @@ async function deployExample(flags: Flags): Promise<void> {
   report(`not on every cloud: ${failure.message}`);
 }
 
-/** A prepaid lane of the publisher, with one voucher over all of it. */
-async function sponsor(home: string, flags: Flags): Promise<void> {
-  const before = await readLine(flags);
-  if (before.units < LEAST_SPONSORED_UNITS) await deposit(flags, SPONSORED_TOKENS, { to: 'lane' });
-  const { headNumber } = await readLine(flags);
-  const opened = await openGateway(flags);
-  const reader = openReader(opened);
-  try {
-    const { account, store, connection } = opened;
-    await awaitBlock(connection, headNumber);
-    const [lane] = store.lanes(account.address);
-    if (lane === undefined) throw new Error('the deposit has opened no lane');
-    const session = await openSession(opened, readLaneKey(home, lane.signer), lane);
-    const { gateway } = connection.document;
-    const { capUnits } = await reader.lane(lane.payer, gateway, lane.signer);
-    store.laneMemory(lane).update((record) => ({
-      ...record,
-      ceilingUnits: record.ceilingUnits > capUnits ? record.ceilingUnits : capUnits,
-    }));
-    const signature = await signVoucher(connection, session.key, lane.payer, capUnits);
-    await putVoucher(session, lane, capUnits, signature);
-  } finally {
-    reader.close();
-    opened.close();
-  }
-}
-
-/** What the publisher's line at this gateway still has, base units, and the block that says so. */
-async function readLine(flags: Flags): Promise<{ units: bigint; headNumber: number }> {
-  const { connection, account, store, close } = await openGateway(flags);
-  const { gateway } = connection.document;
-  const chain = await openChain({ connection });
-  try {
-    const hasLane = store.lanes(account.address).length > 0;
-    const line = chain.view.line(account.address, gateway);
-    return { units: hasLane ? (line?.allotted ?? 0n) : 0n, headNumber: chain.view.head.number };
-  } finally {
-    chain.close();
-    close();
-  }
-}
-
-/** The gateway has seen a block: it signs nobody in to a lane that it has not. @throws CliError GATEWAY_BEHIND */
-async function awaitBlock(connection: Connection, number: number): Promise<void> {
-  const deadlineMs = Date.now() + GATEWAY_SEES_MS;
-  for (;;) {
-    const { head } = await (await connection.send('/readyz')).json();
-    if (head >= number) return;
-    if (Date.now() > deadlineMs) {
-      throw new CliError(
-        'GATEWAY_BEHIND',
-        `it has seen block ${head}, not ${number}, on ${connection.origin}, look at its chain RPC`,
-      );
-    }
-    await setTimeout(SEEN_POLL_MS);
-  }
+/**
+ * What the publisher pays of the callers of `hello`, where it is not signed for for a while yet.
+ */
+async function sponsorExample(flags: Flags): Promise<void> {
+  const { document } = await sponsor(flags, 'hello', {});
+  // Safe: what `sponsor` has just made.
+  const { lane } = document as Sponsorship;
+  if (lane !== null && lane.untilSec > Date.now() / 1000 + LEAST_SPONSORED_SEC) return;
+  await sponsor(flags, 'hello', {
+    daily: SPONSORED_DAILY_TOKENS,
+    days: SPONSORED_DAYS,
+    deposit: SPONSORED_TOKENS,
+  });
 }
 
 if (import.meta.main) {

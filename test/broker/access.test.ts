@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createServer, request as forward, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Key } from '../../contracts/keystore.ts';
-import { KEYS, type SmallHouse, startSmallHouse } from './small-house.ts';
+import { KEYS, ownHeaders, type SmallHouse, startSmallHouse } from './small-house.ts';
 
 const ECHO = 'export default async (request) => new Response(await request.text());';
 const INVOKE = { expirySec: 4_000_000_000, scopes: 1 };
@@ -79,7 +79,7 @@ describe('access', function () {
   };
   const statusOf = async (fn: string) => {
     const session = await house.session(lane, { payer: KEYS.user, signer: lane });
-    const reply = await session.send(`/functions/${fn}`);
+    const reply = await session.send(`/functions/${fn}`, { headers: ownHeaders(lane, fn) });
     return [reply.status, reply.ok ? undefined : (await reply.json()).code];
   };
 
@@ -106,7 +106,8 @@ describe('access', function () {
       const worker = async () => {
         const session = await house.session(lane, { payer: KEYS.user, signer: lane });
         while (!isOver) {
-          const reply = await session.send(`/functions/${gated}`);
+          const headers = ownHeaders(lane, gated);
+          const reply = await session.send(`/functions/${gated}`, { headers });
           if (!reply.ok) refused.push((await reply.json()).code);
           else {
             await reply.text();
@@ -147,7 +148,8 @@ describe('access', function () {
     await until(() => chain.isStale());
 
     const session = await house.session(lane, { payer: KEYS.user, signer: lane });
-    const closed = await session.send(`/functions/${gated}`);
+    const headers = ownHeaders(lane, gated);
+    const closed = await session.send(`/functions/${gated}`, { headers });
     assert.ok(Number(closed.headers.get('retry-after')) > 0);
     assert.deepEqual([closed.status, (await closed.json()).code], [503, 'CHAIN_STALE']);
     assert.deepEqual(await statusOf(open), [200, undefined]);

@@ -166,8 +166,7 @@ describeInBrowser(`in a real browser${reason}`, function () {
     const hostile = await house.publish('hostile', HOSTILE, sponsored);
     const cors = { origins: [`http://127.0.0.1:${pagesPort}`] };
     echo = await house.publish('echo', ECHO, { idempotent: true, cors });
-    const lane = await house.openLane(KEYS.publisher);
-    await (await house.caller(KEYS.publisher, lane)).invoke({ function: hostile });
+    await house.sponsor(hostile);
     hostileUrl = `${house.url()}/functions/${hostile}`;
     browser = await chromium.launch({ executablePath: CHROMIUM ?? '', args: CHROMIUM_ARGS });
   });

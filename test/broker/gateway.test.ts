@@ -1,13 +1,13 @@
 // The gateway as a caller meets it, over HTTP, on a real chain and a cloud that runs the code.
 import assert from 'node:assert/strict';
 import { fetchBlock } from '../../broker/client/artifacts.ts';
-import { createLaneMemory } from '../../broker/client/lane.ts';
+import { createLaneMemory } from '../../broker/client/lane-memory.ts';
 import { fetchReceipts } from '../../broker/client/receipts.ts';
 import { settle } from '../../broker/client/settlement.ts';
 import { signInMessage } from '../../broker/client/sign-in.ts';
 import { audit } from '../../broker/settlement/audit.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
-import { KEYS, type SmallHouse, startSmallHouse } from './small-house.ts';
+import { KEYS, ownHeaders, type SmallHouse, startSmallHouse } from './small-house.ts';
 
 const HELLO = `export default async (request, context) =>
   Response.json({ hello: new URL(request.url).searchParams.get('name'), provider: context.provider });`;
@@ -96,9 +96,7 @@ describe('gateway', function () {
   it('charges the publisher for a call without a token, once the publisher sponsors it', async () => {
     const empty = await fetch(`${house.url()}/functions/${hello}?name=you`);
     await problem(empty, 402, 'SPONSOR_EMPTY');
-    const key = await house.openLane(KEYS.publisher);
-    const sponsor = await house.caller(KEYS.publisher, key);
-    await sponsor.invoke({ function: hello });
+    await house.sponsor(hello);
 
     const reply = await fetch(`${house.url()}/functions/${hello}?name=you`);
 
@@ -194,7 +192,7 @@ describe('gateway', function () {
     const session = await house.session(key, { payer: KEYS.user, signer: key });
 
     const noVoucher = await problem(
-      await session.send(`/functions/${echo}`),
+      await session.send(`/functions/${echo}`, { headers: ownHeaders(key, echo) }),
       402,
       'PAYMENT_REQUIRED',
     );
@@ -223,7 +221,7 @@ describe('gateway', function () {
     const session = await house.session(lane, { payer: KEYS.user, signer: lane });
     for (const voucher of ['1000000:0x00', 'x', `9999999:0x${'11'.repeat(65)}`]) {
       const reply = await session.send(`/functions/${echo}`, {
-        headers: { 'defaas-voucher': voucher },
+        headers: { 'defaas-voucher': voucher, ...ownHeaders(lane, echo) },
       });
       await problem(reply, 400, 'VOUCHER_INVALID');
     }
@@ -299,7 +297,11 @@ describe('gateway', function () {
     const binary = { 'ce-specversion': '1.0', 'ce-type': 't', 'ce-source': '/s', 'ce-id': 'e1' };
     const session = await house.session(lane, { payer: KEYS.user, signer: lane });
     const send = (headers: Record<string, string>, text: string) =>
-      session.send(`/functions/${echo}`, { method: 'POST', headers, body: text });
+      session.send(`/functions/${echo}`, {
+        method: 'POST',
+        headers: { ...headers, ...ownHeaders(lane, echo) },
+        body: text,
+      });
 
     const first = await (
       await send({ ...binary, 'content-type': 'application/json' }, '{"a":1}')
@@ -333,7 +335,8 @@ describe('gateway', function () {
       const session = await house.session(lane, { payer: KEYS.user, signer: lane });
       const before = house.gateway().lanes.lane(KEYS.user.address, lane.address).seq;
 
-      const reply = await session.send(`/functions/${echo}`);
+      const headers = ownHeaders(lane, echo);
+      const reply = await session.send(`/functions/${echo}`, { headers });
 
       assert.ok(Number(reply.headers.get('retry-after')) > 0);
       await problem(reply, 503, 'PROVIDERS_DOWN');

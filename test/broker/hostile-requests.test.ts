@@ -6,7 +6,8 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { createDpopKey } from '../../broker/client/dpop.ts';
 import { signIn as signInBy } from '../../broker/client/sign-in.ts';
-import { KEYS, type SmallHouse, startSmallHouse } from './small-house.ts';
+import type { Key } from '../../contracts/keystore.ts';
+import { KEYS, ownHeaders, type SmallHouse, startSmallHouse } from './small-house.ts';
 
 const MIRROR = `export default async (request, context) => {
   const url = new URL(request.url);
@@ -46,6 +47,7 @@ describe('hostile requests', function () {
   let house: SmallHouse;
   let mirror: string;
   let forger: string;
+  let sponsor: Key;
   let sockets: Socket[] = [];
   before(async () => {
     house = await startSmallHouse({
@@ -57,8 +59,8 @@ describe('hostile requests', function () {
     mirror = `/functions/${published}`;
     const forging = await house.publish('forger', FORGER, { payer: 'publisher' });
     forger = `/functions/${forging}`;
-    const lane = await house.openLane(KEYS.publisher);
-    await (await house.caller(KEYS.publisher, lane)).invoke({ function: published });
+    sponsor = await house.sponsor(published);
+    await house.sponsor(forging);
   });
   after(() => house.close());
   afterEach(() => {
@@ -127,7 +129,7 @@ describe('hostile requests', function () {
     await once(socket, 'connect');
 
     const deadlineMs = Date.now() + 30_000;
-    const lane = () => house.gateway().lanes.prepaidLane(KEYS.publisher.address);
+    const lane = () => house.gateway().lanes.lane(KEYS.publisher.address, sponsor.address);
     const before = lane()?.seq ?? 0;
     while ((await house.connections()) > 0) {
       assert.ok(Date.now() < deadlineMs, 'the connection is still open');
@@ -377,9 +379,8 @@ describe('hostile requests', function () {
     const signer = await house.openLane(KEYS.user);
     const lane = { payer: KEYS.user.address, signer: signer.address };
     const { connection, key: laneKey } = await house.session(signer, { payer: KEYS.user, signer });
-    await (await house.caller(KEYS.user, signer)).invoke({
-      function: mirror.slice('/functions/'.length),
-    });
+    const fn = mirror.slice('/functions/'.length);
+    await (await house.caller(KEYS.user, signer)).invoke({ function: fn });
     const { accessToken } = await signInBy(connection, laneKey, lane, key);
     const proof = (origin: string) => key.prove('GET', `${origin}${mirror}`, accessToken);
     const ask = (dpop: string) =>
@@ -388,6 +389,7 @@ describe('hostile requests', function () {
         `Host: ${APART}`,
         `Authorization: DPoP ${accessToken}`,
         `DPoP: ${dpop}`,
+        ...Object.entries(ownHeaders(signer, fn)).map(([name, value]) => `${name}: ${value}`),
       );
 
     const apart = await ask(await proof(`https://${APART}`));

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { confined, forwardedHeaders, replyHeaders } from '../../broker/invocation/reply.ts';
-import { KEYS, type SmallHouse, startSmallHouse } from './small-house.ts';
+import { type SmallHouse, startSmallHouse } from './small-house.ts';
 
 /** What a browser keeps for an origin. */
 const KEPT = {
@@ -33,8 +33,7 @@ describe('headers of a reply', function () {
     house = await startSmallHouse({ functionsOrigin: `https://${APART}` });
     const published = await house.publish('mirror', MIRROR, { payer: 'publisher' });
     mirror = `/functions/${published}`;
-    const lane = await house.openLane(KEYS.publisher);
-    await (await house.caller(KEYS.publisher, lane)).invoke({ function: published });
+    await house.sponsor(published);
   });
   after(() => house.close());
 

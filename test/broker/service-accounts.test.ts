@@ -1,6 +1,7 @@
 // Service accounts: a registered key asks for tokens of one lane, and reaches nothing else.
 import assert from 'node:assert/strict';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { TOKEN_KIND, tokenSubject } from '../../broker/client/mandates.ts';
 import {
   createServiceSender,
   registerServiceAccount,
@@ -32,8 +33,19 @@ describe('service accounts', function () {
     house = await startSmallHouse();
     echo = await house.publish('echo', ECHO);
     lane = await house.openLane(KEYS.user);
-    // Raises the ceiling: a service account cannot sign vouchers.
-    await (await house.caller(KEYS.user, lane)).invoke({ function: echo });
+    // A service account signs nothing: the payer mandates what it may spend.
+    const subject = tokenSubject(clientId);
+    await house.mandate({
+      payer: KEYS.user,
+      signer: lane,
+      terms: { kind: TOKEN_KIND, subject },
+    });
+    const backup = tokenSubject(`${KEYS.user.address}:backup`);
+    await house.mandate({
+      payer: KEYS.user,
+      signer: lane,
+      terms: { kind: TOKEN_KIND, subject: backup },
+    });
     payer = await house.session(KEYS.user);
     keys = await crypto.subtle.generateKey(P256, false, ['sign', 'verify']);
     await register('ci', keys.publicKey);

@@ -10,7 +10,17 @@ import { createChainReader } from '../../broker/client/chain-reader.ts';
 import { type Connection, type ConnectOptions, connect } from '../../broker/client/connection.ts';
 import { deploy } from '../../broker/client/deployments.ts';
 import { createCaller } from '../../broker/client/invoke.ts';
-import { createLaneMemory, type LaneMemory } from '../../broker/client/lane.ts';
+import { fetchLane, putVoucher, signVoucher } from '../../broker/client/lane.ts';
+import { createLaneMemory, type LaneMemory } from '../../broker/client/lane-memory.ts';
+import {
+  ANY_FUNCTION,
+  type MandateTerms,
+  NO_SUBJECT,
+  putMandate,
+  SPONSOR_KIND,
+  signMandate,
+} from '../../broker/client/mandates.ts';
+import { ownCallsKey, ownNonce } from '../../broker/client/own-calls.ts';
 import { createSession, type Session } from '../../broker/client/session.ts';
 import type { TrustRoot } from '../../broker/client/trust-root.ts';
 import { type Config, readConfig } from '../../broker/config.ts';
@@ -19,6 +29,7 @@ import { createServer } from '../../broker/server.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import type { Key } from '../../contracts/keystore.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { functionIdOf } from '../../contracts/libraries/names.ts';
 import { bundle } from '../../ipfs/bundle.ts';
 import { filesToCar, rawCid } from '../../ipfs/car.ts';
 import { type HardhatChain, startHardhatChain, testKey } from '../contracts/hardhat-chain.ts';
@@ -90,6 +101,20 @@ export interface SmallHouse {
   adopt(published: string, from: SmallHouse): Promise<void>;
   /** Deposits, allots and opens a lane, prepaid by default. @returns the lane's fresh key */
   openLane(payer: Key, units?: bigint, mode?: LaneMode): Promise<Key>;
+  /**
+   * Signs a mandate for a lane and a voucher over what it allows: by default a million units, for a
+   * day. @returns its hash
+   */
+  mandate(of: {
+    readonly payer: Key;
+    readonly signer: Key;
+    readonly terms: Pick<MandateTerms, 'kind'> & Partial<MandateTerms>;
+  }): Promise<Hex>;
+  /**
+   * A lane that pays the callers of a function, with a mandate over `units`. @returns the lane's
+   * fresh key
+   */
+  sponsor(fn: string, payer?: Key, units?: bigint, signer?: Key): Promise<Key>;
   caller(
     payer: Key,
     signer: Key,
@@ -191,6 +216,35 @@ export async function startSmallHouse(
       await running.gateway.chain.synced(block);
       return signer;
     },
+    mandate: async ({ payer, signer, terms }) => {
+      const { total = TOKEN } = terms;
+      const session = await house.session(signer, { payer, signer });
+      const { connection, key } = session;
+      const signed = await signMandate(connection, key, payer.address, {
+        subject: NO_SUBJECT,
+        functionId: ANY_FUNCTION,
+        maxPrice: total,
+        perDay: total,
+        total,
+        untilSec: Math.floor(Date.now() / 1000) + 86_400,
+        serial: BigInt(Date.now()),
+        ...terms,
+      });
+      const lane = { payer: payer.address, signer: signer.address };
+      const { ceilingUnits } = await fetchLane(session, lane);
+      const ceiling = ceilingUnits + total;
+      const signature = await signVoucher(connection, key, payer.address, ceiling);
+      await putVoucher(session, lane, ceiling, signature);
+      await putMandate(connection, signed);
+      return signed.hash;
+    },
+    sponsor: async (fn, payer = KEYS.publisher, units = TOKEN, given) => {
+      const signer = given ?? (await house.openLane(payer, units));
+      const functionId = functionIdIn(fn);
+      const terms = { kind: SPONSOR_KIND, functionId, total: units };
+      await house.mandate({ payer, signer, terms });
+      return signer;
+    },
     caller: async (payer, signer, memory = createLaneMemory(), mode = 'prepaid') => {
       const session = await house.session(signer, { payer, signer });
       const chain = createChainReader(session.connection.chain);
@@ -204,6 +258,28 @@ export async function startSmallHouse(
     },
   };
   return house;
+}
+
+/**
+ * Headers that mark a prepaid call as the lane's own, for requests that no caller of the library
+ * makes.
+ */
+export function ownHeaders(
+  signer: Key,
+  fn: string,
+  idempotencyKey?: string,
+): Record<'defaas-nonce' | 'defaas-max-price', string> {
+  const maxPriceUnits = 100_000n;
+  const call = { functionId: functionIdIn(fn), maxPriceUnits };
+  const nonce = ownNonce(ownCallsKey(signer.privateKey), call, idempotencyKey);
+  return { 'defaas-nonce': nonce, 'defaas-max-price': `${maxPriceUnits}` };
+}
+
+/** Of `owner/name`, the owner an address. */
+export function functionIdIn(fn: string): bigint {
+  const [owner = '', name = ''] = fn.split('@')[0]?.split('/') ?? [];
+  // Safe: functions of tests are named by their owner's address.
+  return functionIdOf(owner as Address, name);
 }
 
 /** Gives a gateway its standing on the chain: both roles, an operator key, a bond, a settler. */

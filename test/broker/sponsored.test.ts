@@ -1,10 +1,7 @@
 // Who pays for callers that pay nothing: the publisher, of its own will, out of the lane that can.
 import assert from 'node:assert/strict';
 import { Contract, JsonRpcProvider, Wallet } from 'ethers';
-import { putVoucher, signVoucher } from '../../broker/client/lane.ts';
-import { putSponsorship } from '../../broker/client/sponsorship.ts';
 import { artifacts } from '../../contracts/artifacts.gen.ts';
-import type { Key } from '../../contracts/keystore.ts';
 import { testKey } from '../contracts/hardhat-chain.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from './small-house.ts';
 
@@ -26,22 +23,10 @@ describe('sponsored calls', function () {
 
   const publish = async (name: string): Promise<string> =>
     `${house.url()}/functions/${await house.publish(name, HANDLER, { payer: 'publisher' })}`;
-  const sign = async (payer: Key, signer: Key, units = UNITS): Promise<void> => {
-    const { connection, key } = await house.session(signer, { payer, signer });
-    const session = await house.session(signer, { payer, signer });
-    const lane = { payer: payer.address, signer: signer.address };
-    await putVoucher(
-      session,
-      lane,
-      units,
-      await signVoucher(connection, key, payer.address, units),
-    );
-  };
-
   it('cost nobody who was only sent the function, until that account says so itself', async () => {
     const url = await publish('trap');
     const [victim, account] = [testKey(12), testKey(12).address];
-    await sign(victim, await house.openLane(victim));
+    await house.openLane(victim);
     const wallet = new Wallet(KEYS.publisher.privateKey, provider);
     const registry = new Contract(
       house.chain.contracts.registry,
@@ -53,7 +38,7 @@ describe('sponsored calls', function () {
     const sent = await registry.getFunction('transferFrom')(wallet.address, account, fn.id);
     await house.gateway().chain.synced((await sent.wait()).blockNumber);
     const before = await fetch(url);
-    await putSponsorship(await house.session(victim), { owner: fn.namespace, name: 'trap' }, UNITS);
+    await house.sponsor(`${fn.namespace}/trap`, victim);
     const after = await fetch(url);
 
     assert.deepEqual([before.status, (await before.json()).code], [402, 'SPONSOR_EMPTY']);
@@ -77,15 +62,16 @@ describe('sponsored calls', function () {
       },
     });
     await house.gateway().chain.synced(block);
-    await sign(KEYS.publisher, old);
-    await sign(KEYS.publisher, await house.openLane(KEYS.publisher));
+    const free = `${KEYS.publisher.address}/free`;
+    await house.sponsor(free, KEYS.publisher, UNITS, old);
+    await house.sponsor(free);
 
     assert.equal((await fetch(url)).status, 200);
   });
 
   it('under one key answer only the caller who sent the same headers', async () => {
     const url = await publish('account');
-    await sign(KEYS.publisher, await house.openLane(KEYS.publisher));
+    await house.sponsor(`${KEYS.publisher.address}/account`);
     const ask = (apiKey?: string) =>
       fetch(url, {
         headers: { 'idempotency-key': 'order-1', ...(apiKey && { 'x-api-key': apiKey }) },

@@ -10,7 +10,7 @@ import {
 } from '../../../broker/client/failover.ts';
 import { findLanes } from '../../../broker/client/find-lanes.ts';
 import { STEP_UNITS } from '../../../broker/client/invoke.ts';
-import { createLaneMemory, type LaneMemory } from '../../../broker/client/lane.ts';
+import { createLaneMemory, type LaneMemory } from '../../../broker/client/lane-memory.ts';
 import { createSession } from '../../../broker/client/session.ts';
 import type { Key } from '../../../contracts/keystore.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
 import { connect } from '../../../broker/client/connection.ts';
 import { createCaller, STEP_UNITS } from '../../../broker/client/invoke.ts';
-import { createLaneMemory, type LaneMemory } from '../../../broker/client/lane.ts';
+import { createLaneMemory, type LaneMemory } from '../../../broker/client/lane-memory.ts';
 import { createSession } from '../../../broker/client/session.ts';
 import type { Key } from '../../../contracts/keystore.ts';
 import { testKey } from '../../contracts/hardhat-chain.ts';
@@ -104,15 +104,21 @@ describe('a client of a gateway that lies', function () {
     });
   });
 
-  it('signs nothing more once a receipt that a reply has named is not shown', async () => {
+  it('signs nothing more while a receipt that a reply has named is not shown, and goes on when it is', async () => {
     const memory = createLaneMemory();
     const { caller } = await callerOf(memory);
     await caller.invoke({ function: hello });
     lie = (...asked) => noReceipts(...asked) ?? asksForMore(...asked);
 
-    await assert.rejects(caller.invoke({ function: hello }), { code: 'RECEIPT_INVALID' });
-
+    await assert.rejects(caller.invoke({ function: hello, timeoutMs: 500 }), {
+      code: 'PAYMENT_REQUIRED',
+    });
+    await assert.rejects(caller.acknowledge(), { code: 'RECEIPTS_MISSING' });
     assert.equal(memory.read().ceilingUnits, STEP_UNITS);
+    lie = () => undefined;
+    await caller.acknowledge();
+
+    assert.deepEqual([memory.read().verifiedSeq, memory.read().stopped], [1, undefined]);
   });
 
   it('knows by its own signature how far its key has signed, when it has forgotten or another program signed', async () => {

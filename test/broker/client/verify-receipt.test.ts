@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
-import { type LaneDocument, nextCeiling, signedCeiling } from '../../../broker/client/lane.ts';
+import { ceilingFor } from '../../../broker/client/cover.ts';
+import type { DefaasClientError } from '../../../broker/client/errors.ts';
+import { type LaneDocument, signedCeiling } from '../../../broker/client/lane.ts';
 import { ownCallsKey, ownNonce } from '../../../broker/client/own-calls.ts';
 import type { ReceiptDocument } from '../../../broker/client/receipts.ts';
 import { type ReceiptExpectations, verifyReceipt } from '../../../broker/client/verify-receipt.ts';
@@ -74,6 +76,7 @@ interface Lie {
   readonly execution?: Partial<Execution>;
   readonly receipt?: Partial<Receipt>;
   readonly key?: Key;
+  readonly elapsedMs?: number;
   /** Changed after it was signed. */
   readonly shown?: (document: ReceiptDocument) => ReceiptDocument;
 }
@@ -137,6 +140,9 @@ function document(lie: Lie = {}): ReceiptDocument {
   return lie.shown?.(honest) ?? honest;
 }
 
+/** A second, which costs 5 units. */
+const LONG: Lie = { execution: { billedMs: 1000 }, receipt: { price: 25n, cumulative: 151n } };
+
 function madeFor(changes: {
   readonly key?: Hex;
   readonly functionId?: bigint;
@@ -188,6 +194,8 @@ describe('verifyReceipt', () => {
     ['a nonce for another function', { call: { nonce: madeFor({ functionId: 8n }) } }],
     ['a nonce for another maximum price', { call: { nonce: madeFor({ maxPriceUnits: 99n }) } }],
     ['an own nonce of another Idempotency-Key', { call: { nonce: madeFor({ id: 'order-2' }) } }],
+    ['a mandate that was never signed', { call: { authority: word('0a') } }],
+    ['more time than its answer took', { ...LONG, elapsedMs: 700 }],
     ['another input', { execution: { input: word('01') } }],
     ['another output', { execution: { output: word('01') } }],
     ['bodies without their salt', { shown: ({ salt: _salt, ...seen }) => seen }],
@@ -203,11 +211,39 @@ describe('verifyReceipt', () => {
     ],
   ];
 
+  /**
+   * What the gateway's own signature stands under: it proves a lie, where all else may be a slip on
+   * the way.
+   */
+  const contradictions = [
+    'a sum that does not add up',
+    'a price above what was agreed',
+    'a price above the tariff',
+    'a price for a failed call',
+    'a nonce that the gateway chose',
+    'a nonce of another key',
+    'a nonce for another function',
+    'a nonce for another maximum price',
+    'a mandate that was never signed',
+    'more time than its answer took',
+  ];
   for (const [what, lie] of lies) {
     it(`refuses ${what}`, async () => {
-      await assert.rejects(verifyReceipt(document(lie), expected), { code: 'RECEIPT_INVALID' });
+      const asked = { ...expected, ...(lie.elapsedMs && { elapsedMsOf: () => lie.elapsedMs }) };
+
+      await assert.rejects(verifyReceipt(document(lie), asked), (error: DefaasClientError) => {
+        assert.equal(error.code, 'RECEIPT_INVALID');
+        assert.equal(error.evidence !== undefined, contradictions.includes(what), error.message);
+        return true;
+      });
     });
   }
+
+  it('passes a receipt that bills no more than its answer took', async () => {
+    const after = { verifiedSeq: 6, verifiedUnits: 126n, ceilingUnits: 151n };
+
+    await verifyReceipt(document(LONG), { ...expected, after, elapsedMsOf: () => 999 });
+  });
 
   const wishes: [what: string, wish: Partial<ReceiptExpectations>][] = [
     [
@@ -243,37 +279,25 @@ describe('verifyReceipt', () => {
   });
 });
 
-describe('nextCeiling', () => {
+describe('ceilingFor', () => {
   const units = fc.bigInt({ min: 0n, max: 10n ** 12n });
   const cases = fc.record({
     ceilingUnits: units,
     verifiedUnits: units,
-    asked: fc.record({ ceilingUnits: units, needUnits: units }),
-    stepUnits: fc.bigInt({ min: 1n, max: 10n ** 6n }),
-    calls: fc.integer({ min: 1, max: 50 }),
+    maxUnits: units,
+    allowanceUnits: units,
+    stepUnits: fc.bigInt({ min: 0n, max: 10n ** 6n }),
   });
 
-  it('is what is signed already, or goes as many steps beyond what is checked as it takes, one for each call at most', () => {
+  it('never falls, and goes beyond what is checked by a step or the calls in flight and by the mandates, and no more', () => {
     fc.assert(
-      fc.property(cases, ({ ceilingUnits, verifiedUnits, asked, stepUnits, calls }) => {
-        const needed = asked.ceilingUnits + asked.needUnits;
-        const next = nextCeiling({ ceilingUnits, verifiedUnits }, asked, stepUnits, calls);
+      fc.property(cases, ({ ceilingUnits, verifiedUnits, ...open }) => {
+        const next = ceilingFor({ ceilingUnits, verifiedUnits }, open);
 
-        const most = verifiedUnits + stepUnits * BigInt(calls);
-        if (next === undefined) return assert.ok(needed > most);
-        assert.ok(next >= needed);
-        const isLeast = next === verifiedUnits + stepUnits || next - stepUnits < needed;
-        assert.ok(next === ceilingUnits || (next <= most && isLeast));
+        const { maxUnits, stepUnits, allowanceUnits } = open;
+        const most = verifiedUnits + (maxUnits > stepUnits ? maxUnits : stepUnits) + allowanceUnits;
+        assert.equal(next, most > ceilingUnits ? most : ceilingUnits);
       }),
-    );
-  });
-
-  it('is none for a gateway that asks for more and shows no receipts', () => {
-    const record = { ceilingUnits: 100_000n, verifiedUnits: 0n };
-
-    assert.equal(
-      nextCeiling(record, { ceilingUnits: 100_000n, needUnits: 1n }, 100_000n),
-      undefined,
     );
   });
 });

@@ -39,6 +39,8 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
         unsignedGroups: [],
         dailyLimits: [],
         spentToday: [],
+        mandates: [],
+        mandateSpending: [],
       });
     });
 
@@ -286,6 +288,55 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.deepEqual(today.spentToday, [{ scope, units: 2n ** 70n + 20n }]);
       assert.deepEqual(today.dailyLimits, [{ scope, units: 7n }]);
       assert.deepEqual((await ledger.load('2026-11-23')).spentToday, []);
+    });
+
+    it('keeps mandates with what was charged under them on all days, and when they were closed', async () => {
+      const hash = `0x${'ab'.repeat(32)}` as const;
+      const other = `0x${'cd'.repeat(32)}` as const;
+      const stored = {
+        hash,
+        mandate: {
+          payer: PAYER,
+          gateway: address('c3'),
+          signer: SIGNER,
+          kind: 1,
+          subject: other,
+          functionId: 2n ** 255n,
+          maxPrice: 1n,
+          perDay: 2n ** 70n,
+          total: 2n ** 80n,
+          untilSec: 1_800_000_000,
+          serial: 2n ** 63n,
+        },
+        signature: `0x${'11'.repeat(65)}` as const,
+      };
+      const scope = `mandate:${hash}` as const;
+      const [first, second] = [createEntry({ seq: 1 }), createEntry({ seq: 2 })];
+      for (const [index, entry] of [first, second].entries()) {
+        await ledger.commit({
+          group: index + 1,
+          root: entry.id,
+          entries: [entry],
+          spending: [{ scope, day: `2026-11-2${index + 1}`, units: 2n ** 70n }],
+          answers: [],
+          signatures: [],
+        });
+      }
+      await ledger.putMandate(stored);
+      await ledger.putMandate({ ...stored, hash: other });
+      await ledger.putMandate({ ...stored, signature: '0x22' });
+      await ledger.revokeMandate(other, 7);
+      await ledger.revokeMandate(other, 8);
+
+      await reopen();
+
+      const { mandates, mandateSpending, spentToday } = await ledger.load(DAY);
+      assert.deepEqual(mandates, [stored, { ...stored, hash: other, revokedAtMs: 7 }]);
+      assert.deepEqual(mandateSpending, [
+        { hash, day: '2026-11-21', units: 2n ** 70n },
+        { hash, day: '2026-11-22', units: 2n ** 70n },
+      ]);
+      assert.deepEqual(spentToday, []);
     });
 
     it('keeps deployments, manifests and batches', async () => {

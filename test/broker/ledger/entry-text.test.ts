@@ -12,6 +12,7 @@ describe('the text of an entry', () => {
       { deployment: 4, provider: 'aws-lambda', code: 'HEDGED', ran: 'maybe', measuredMs: 12 },
       { deployment: 5, code: 'LOAD', ran: 'no', measuredMs: 0 },
     ],
+    item: `0x${'2c'.repeat(32)}`,
     callSignature: `0x${'1b'.repeat(65)}`,
     reason: 'unknown "\u2028"',
   } as const satisfies Required<JournalEntry>;

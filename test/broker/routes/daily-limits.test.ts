@@ -35,9 +35,7 @@ describe('limits per day', function () {
     const publisher = await house.session(KEYS.publisher);
     const defaultUnits = house.gateway().config.sponsorDailyUnits;
     const nothing = await fetchSponsorship(publisher, sponsored);
-    const key = await house.openLane(KEYS.publisher, 1000n);
-    const sponsor = await house.caller(KEYS.publisher, key);
-    await sponsor.invoke({ function: paid });
+    const key = await house.sponsor(hello, KEYS.publisher, 1000n);
 
     const before = await fetchSponsorship(publisher, sponsored);
     const first = await callFree();

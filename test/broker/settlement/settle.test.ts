@@ -12,7 +12,7 @@ import { fetchBlock } from '../../../broker/client/artifacts.ts';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
 import type { DefaasClientError } from '../../../broker/client/errors.ts';
 import { createCaller } from '../../../broker/client/invoke.ts';
-import { createLaneMemory } from '../../../broker/client/lane.ts';
+import { createLaneMemory } from '../../../broker/client/lane-memory.ts';
 import { createSession } from '../../../broker/client/session.ts';
 import { settle } from '../../../broker/client/settlement.ts';
 import type { Gateway } from '../../../broker/gateway.ts';

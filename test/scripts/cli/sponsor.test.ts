@@ -39,6 +39,10 @@ describe('defaas sponsor', function () {
     await house.close();
   });
 
+  afterEach(() => {
+    between.lie = () => undefined;
+  });
+
   const sponsorAs = (account: 'publisher' | 'user', options: SponsorOptions, name = hello) =>
     documentOf(sponsor(cli.flags(account), name, options));
   const call = async () => {
@@ -46,7 +50,7 @@ describe('defaas sponsor', function () {
     return reply.ok ? 200 : (await reply.json()).code;
   };
 
-  it('sets money aside, signs for it, limits the day, and stops', async () => {
+  it('sets money aside, signs for as many days as it is told and no more, limits the day, and stops', async () => {
     const nothing = await sponsorAs('publisher', {});
     await assert.rejects(sponsorAs('publisher', { daily: '1' }), { code: 'LANE_UNKNOWN' });
     assert.equal(await call(), 'SPONSOR_EMPTY');
@@ -54,46 +58,56 @@ describe('defaas sponsor', function () {
     const begun = await sponsorAs('publisher', { deposit: '0.001', daily: '0.00005' });
     const answers = [await call(), await call(), await call()];
     const shown = await sponsorAs('publisher', {});
-    await sponsorAs('publisher', { daily: 'default' });
-    const more = await call();
-    const topped = await sponsorAs('publisher', { deposit: '1' });
+    const more = await sponsorAs('publisher', { daily: '0.0001', days: '3' });
+    const again = await call();
     const stopped = await sponsorAs('publisher', { stop: true });
 
     assert.deepEqual([nothing.isSponsored, nothing.lane], [true, null]);
-    assert.deepEqual([begun.dailyUnits, begun.lane.leftUnits], ['50', '1000']);
+    assert.deepEqual([begun.dailyUnits, begun.lane.leftUnits], ['50', '50']);
     assert.deepEqual(answers, [200, 200, 'SPONSOR_EMPTY']);
-    assert.deepEqual([shown.spentTodayUnits, shown.lane.leftUnits], ['40', '960']);
-    assert.equal(more, 200);
-    assert.deepEqual(
-      [topped.lane.signer, topped.lane.leftUnits],
-      [begun.lane.signer, `${1_000_940}`],
-    );
-    assert.equal(stopped.dailyUnits, '0');
+    assert.deepEqual([shown.spentTodayUnits, shown.lane.leftUnits], ['40', '10']);
+    assert.deepEqual([more.lane.signer, more.lane.leftUnits], [begun.lane.signer, '100']);
+    assert.equal(again, 200);
+    assert.deepEqual([stopped.dailyUnits, stopped.lane], ['0', null]);
     assert.equal(await call(), 'SPONSOR_EMPTY');
   });
 
-  it('signs no further than the chain’s cap of the lane, whatever the gateway says that it is', async () => {
+  it('signs by the receipts that were checked and what the mandate allows, whatever the gateway says', async () => {
     const flags = { ...cli.flags('publisher'), gateway: between.url };
     const put: string[] = [];
     between.lie = ({ method, path, sent, body }) => {
       if (!path.startsWith('/lanes/')) return undefined;
-      if (method === 'PUT') put.push(JSON.parse(sent).ceiling);
-      return { body: JSON.stringify({ ...JSON.parse(`${body}`), capUnits: `${10n ** 20n}` }) };
+      if (method === 'PUT' && path.endsWith('/voucher')) put.push(JSON.parse(sent).ceiling);
+      if (path.includes('/mandates/')) return undefined;
+      const much = `${10n ** 20n}`;
+      return {
+        body: JSON.stringify({ ...JSON.parse(`${body}`), capUnits: much, servedUnits: much }),
+      };
     };
-    const { lane } = await documentOf(deposit(flags, '1', { to: 'lane', units: true }));
-    await sponsor(flags, hello, { deposit: '0.5' });
 
-    assert.deepEqual(put, [`${BigInt(lane.capUnits) + 500_000n}`]);
+    await sponsor(flags, hello, { deposit: '0.5', daily: '0.0002', days: '5' });
+
+    // Three calls of 20 units were made and checked before.
+    assert.deepEqual(put, [`${60n + 5n * 200n}`]);
   });
 
   it('is the owner’s to set, and says when a function’s callers pay anyway', async () => {
-    const other = await sponsorAs('publisher', { daily: '1' }, paid);
+    const other = await sponsorAs('publisher', { deposit: '1', daily: '1' }, paid);
 
     assert.equal(other.isSponsored, false);
     await assert.rejects(sponsorAs('user', {}), { code: 'NOT_OWNER' });
     await assert.rejects(sponsorAs('publisher', {}, 'none-such'), { code: 'FUNCTION_UNKNOWN' });
     await assert.rejects(sponsorAs('publisher', { daily: '1', stop: true }), { code: 'USAGE' });
-    await assert.rejects(sponsorAs('publisher', { daily: 'lots' }), { code: 'USAGE' });
+    const wrong: SponsorOptions[] = [
+      { daily: 'lots' },
+      { daily: '0' },
+      { daily: '1', days: '0' },
+      { daily: '1', days: '2.5' },
+      { deposit: '1' },
+    ];
+    for (const options of wrong) {
+      await assert.rejects(sponsorAs('publisher', options), { code: 'USAGE' });
+    }
   });
 
   it('has a sibling for callers: a deposit that limits what its lane spends a day', async () => {

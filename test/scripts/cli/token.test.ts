@@ -1,5 +1,6 @@
 // An access token for curl: it pays from the newest lane once a voucher covers the call, and says when it ends.
 import assert from 'node:assert/strict';
+import { mandatedNonce } from '../../../broker/client/mandates.ts';
 import { deposit } from '../../../scripts/cli/deposit.ts';
 import { token } from '../../../scripts/cli/token.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
@@ -45,22 +46,47 @@ describe('defaas token', function () {
     await house.gateway().chain.synced();
 
     const bare = await documentOf(token(cli.flags(), {}));
-    const refused = await call(bare.accessToken);
-    const covered = await documentOf(token(cli.flags(), { allow: '0.1' }));
-    const answered = await call(covered.accessToken);
-    const again = await documentOf(token(cli.flags(), { allow: '0.1' }));
+    const answered = await call(bare.accessToken);
+    const little = await documentOf(token(cli.flags(), { allow: '0.00006', function: echo }));
+    const first = await call(little.accessToken);
+    const second = await call(little.accessToken);
     const { text } = await token(cli.flags(), {});
 
-    assert.equal((await refused.json()).reason, 'ceiling');
     assert.deepEqual([answered.status, await answered.text()], [200, 'by curl']);
-    assert.equal(covered.ceilingUnits, '100000');
-    assert.equal(
-      again.ceilingUnits,
-      `${100_000n + BigInt(answered.headers.get('defaas-price') ?? '')}`,
-    );
-    assert.deepEqual([covered.tokenType, covered.lane.payer], ['Bearer', KEYS.user.address]);
-    const leftMs = Date.parse(covered.expiresAt) - Date.now();
+    assert.deepEqual([bare.tokenType, bare.allowedUnits], ['Bearer', '100000']);
+    assert.equal(first.status, 200);
+    assert.equal((await second.json()).code, 'MANDATE_EMPTY');
+    const { mode, cap } =
+      house.view.view.lane(KEYS.user.address, KEYS.gateway.address, little.lane.signer) ??
+      assert.fail();
+    assert.deepEqual([mode, cap], [1, 60n]);
+    const leftMs = Date.parse(bare.expiresAt) - Date.now();
     assert.ok(leftMs > 0 && leftMs <= 600_000);
     assert.match(text ?? '', /^[\w-]+\.[\w-]+\.[\w-]+$/);
+  });
+
+  it('gives nobody a way to make a call of the payer’s own, or one of another function', async () => {
+    const { accessToken, lane } = await documentOf(token(cli.flags(), { function: echo }));
+    const other = await house.publish('other', ECHO);
+    const ask = (fn: string) =>
+      fetch(`${house.url()}/functions/${fn}`, {
+        headers: {
+          authorization: `Bearer ${accessToken}`,
+          'defaas-nonce': `0x${'11'.repeat(32)}`,
+          'defaas-max-price': '100000',
+        },
+      });
+
+    const made = await ask(echo);
+    const elsewhere = await ask(other);
+
+    const own = await house.session(KEYS.user);
+    const receipt = await (await own.request(made.headers.get('link')?.slice(1, 77) ?? '')).json();
+    assert.notEqual(receipt.call.nonce, `0x${'11'.repeat(32)}`);
+    assert.equal(mandatedNonce(receipt.call.authority, receipt.item), receipt.call.nonce);
+    assert.equal(receipt.call.signer, lane.signer);
+    assert.equal((await elsewhere.json()).code, 'MANDATE_EMPTY');
+    const stranger = await (await fetch(`${house.url()}/receipts/${receipt.id}`)).json();
+    assert.equal(stranger.item, undefined);
   });
 });

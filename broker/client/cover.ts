@@ -1,0 +1,222 @@
+// How far a lane's owner signs: as far as it has checked, and what its calls in flight and its
+// mandates may
+// come to. A gateway's numbers never move a ceiling; its receipts do, each after it was checked.
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import type { CallChain } from './call-terms.ts';
+import { DefaasClientError } from './errors.ts';
+import { fetchLane, signedCeiling, signVoucher, voucherHeader } from './lane.ts';
+import type { LaneMemory, LaneRecord } from './lane-memory.ts';
+import { allowanceOf } from './mandates.ts';
+import { fetchReceipts, type ReceiptDocument } from './receipts.ts';
+import type { Session } from './session.ts';
+import type { LaneName } from './sign-in.ts';
+import { verifyReceipt } from './verify-receipt.ts';
+
+/** Receipts are checked at the latest when so many calls are answered and not checked. */
+const MAX_UNCHECKED = 1_000;
+/** Longest time of one check of receipts, ms; what is checked by then stays so. */
+const MAX_CHECK_MS = 600_000;
+
+export interface Cover {
+  /**
+   * Checks all receipts since the last time. @throws RECEIPT_INVALID, RECEIPTS_MISSING,
+   * LANE_STOPPED
+   */
+  acknowledge(): Promise<void>;
+  /**
+   * Raises the ceiling, where the formula gives room, until it covers the calls in flight.
+   * @throws as `acknowledge`
+   */
+  coverOpen(): Promise<void>;
+  /** The same though it seems to cover them: the gateway has served what was not checked. */
+  raise(): Promise<void>;
+  /** The newest voucher as a header; undefined while nothing is signed. */
+  voucher(): Promise<string | undefined>;
+  /** @throws LANE_STOPPED the gateway was found lying: nothing is signed for the lane any more */
+  refuseStopped(): void;
+}
+
+interface CoverOptions {
+  readonly session: Session;
+  readonly lane: LaneName;
+  readonly memory: LaneMemory;
+  readonly chain: CallChain;
+  readonly ownCallsKey: Hex;
+  readonly isSigned: boolean;
+  readonly stepUnits: bigint;
+  readonly onReceipt?: ((receipt: ReceiptDocument) => void | Promise<void>) | undefined;
+}
+
+/**
+ * The highest ceiling that may be signed: what is checked, the larger of a step and the maximum
+ * prices of
+ * the calls in flight, and what the mandates still allow; never below what is signed already. All
+ * of it is
+ * this side's own: what lies beyond `verifiedUnits` is the most that a lying gateway could take.
+ */
+export function ceilingFor(
+  { ceilingUnits, verifiedUnits }: Pick<LaneRecord, 'ceilingUnits' | 'verifiedUnits'>,
+  open: { readonly maxUnits: bigint; readonly allowanceUnits: bigint; readonly stepUnits: bigint },
+): bigint {
+  const inFlight = open.maxUnits > open.stepUnits ? open.maxUnits : open.stepUnits;
+  const next = verifiedUnits + inFlight + open.allowanceUnits;
+  return next > ceilingUnits ? next : ceilingUnits;
+}
+
+/** What all open mandates of a lane allow, base units. */
+export function allowanceIn(memory: Pick<LaneMemory, 'mandates'>, nowMs = Date.now()): bigint {
+  return memory.mandates().reduce((sum, held) => sum + allowanceOf(held, nowMs), 0n);
+}
+
+export function createCover(options: CoverOptions): Cover {
+  const { session, lane, memory, stepUnits } = options;
+  const { connection, key } = session;
+  let checking: Promise<void> | undefined;
+  let voucher = { ceilingUnits: 0n, header: '' };
+
+  const refuseStopped = () => {
+    const { stopped } = memory.read();
+    if (stopped === undefined) return;
+    throw new DefaasClientError(
+      'LANE_STOPPED',
+      `nothing is signed for lane ${lane.signer} any more: ${stopped}`,
+    );
+  };
+  const acknowledge = async () => {
+    refuseStopped();
+    checking ??= checkReceipts(options)
+      .catch((error) => {
+        if (error instanceof DefaasClientError && error.evidence) memory.stop(error);
+        throw error;
+      })
+      .finally(() => {
+        checking = undefined;
+      });
+    return checking;
+  };
+  const raise = async () => {
+    await acknowledge();
+    const allowanceUnits = allowanceIn(memory);
+    memory.update((record, { maxUnits }) => {
+      if (record.stopped !== undefined) return record;
+      return {
+        ...record,
+        ceilingUnits: ceilingFor(record, { maxUnits, allowanceUnits, stepUnits }),
+      };
+    });
+    refuseStopped();
+  };
+  return {
+    acknowledge,
+    raise,
+    refuseStopped,
+    coverOpen: async () => {
+      const { ceilingUnits, verifiedUnits } = memory.read();
+      const { expectedUnits, answered } = memory.openUnits();
+      const needed = verifiedUnits + expectedUnits + allowanceIn(memory);
+      if (ceilingUnits < needed || answered >= MAX_UNCHECKED) await raise();
+    },
+    voucher: async () => {
+      const { ceilingUnits } = memory.read();
+      if (ceilingUnits === 0n) return undefined;
+      if (ceilingUnits !== voucher.ceilingUnits) {
+        const signature = await signVoucher(connection, key, lane.payer, ceilingUnits);
+        voucher = { ceilingUnits, header: voucherHeader(ceilingUnits, signature) };
+      }
+      return voucher.header;
+    },
+  };
+}
+
+/**
+ * @throws RECEIPT_INVALID one is wrong; RECEIPTS_MISSING one is not shown: that may heal by itself
+ */
+async function checkReceipts(options: CoverOptions): Promise<void> {
+  const { session, lane, memory } = options;
+  const untilMs = Date.now() + MAX_CHECK_MS;
+  // Before they are asked for: what a reply has named is durable, so the gateway must be able to
+  // show it.
+  const named = memory.answered();
+  for await (const document of fetchReceipts(session, lane, memory.read().verifiedSeq)) {
+    const { verifiedSeq } = memory.read();
+    const { seq } = document.receipt;
+    // Another program on this lane may have checked it in the meantime.
+    if (seq <= verifiedSeq) continue;
+    if (seq > verifiedSeq + 1) throw missing(`receipt ${verifiedSeq + 1} before receipt ${seq}`);
+    await check(options, document, named.get(seq));
+    if (Date.now() > untilMs) throw missing(`an end of its receipts, ${seq} were checked`);
+  }
+  const { verifiedSeq } = memory.read();
+  for (const [seq, id] of named) {
+    if (seq > verifiedSeq) throw missing(`receipt ${id} (seq ${seq}), which it has named`);
+  }
+}
+
+async function check(
+  options: CoverOptions,
+  document: ReceiptDocument,
+  named: Hex | undefined,
+): Promise<void> {
+  const { session, lane, memory, chain, ownCallsKey, isSigned } = options;
+  const { connection } = session;
+  const { seq, cumulative, price } = document.receipt;
+  if (cumulative > memory.read().ceilingUnits) await recall(options);
+  const paidFor = await verifyReceipt(document, {
+    domain: connection.domain,
+    gateway: connection.document.gateway,
+    lane,
+    chain,
+    isSigned,
+    after: memory.read(),
+    ownCallsKey,
+    mandates: memory.mandates(),
+    elapsedMsOf: (call) => elapsedOf(memory, call),
+  });
+  if (named !== undefined && named !== document.id) {
+    throw contradiction(document, `stands at seq ${seq}, where a reply has named ${named}`);
+  }
+  const before = price > 0n ? memory.paid(paidFor) : undefined;
+  if (before && before.id !== document.id) {
+    throw contradiction(document, `is of a call that receipt ${before.id} was paid for`);
+  }
+  if (document.salt === undefined) {
+    throw missing(`the salt of receipt ${document.id} (seq ${seq}), so that it does not open`);
+  }
+  await options.onReceipt?.(document);
+  memory.acknowledge({ document, call: paidFor });
+}
+
+/** The longest of the call's tries that were answered, ms; undefined where no answer was seen. */
+export function elapsedOf(memory: LaneMemory, call: string): number | undefined {
+  const seen = memory.triesOf(call).flatMap(({ answer }) => answer?.elapsedMs ?? []);
+  return seen.length > 0 ? Math.max(...seen) : undefined;
+}
+
+/**
+ * What this memory does not know of, because it has been lost or another one signs for the lane
+ * too: by the key's own signature.
+ */
+async function recall({ session, lane, memory }: CoverOptions): Promise<void> {
+  const { document, domain } = session.connection;
+  const shown = await fetchLane(session, lane);
+  const signed = signedCeiling(domain, { ...shown, ...lane, gateway: document.gateway });
+  memory.update((record) =>
+    record.ceilingUnits >= signed ? record : { ...record, ceilingUnits: signed },
+  );
+}
+
+function contradiction(document: ReceiptDocument, why: string): DefaasClientError {
+  const { id, receipt } = document;
+  return new DefaasClientError(
+    'RECEIPT_INVALID',
+    `receipt ${id} (seq ${receipt.seq}) ${why}; nothing more is signed for this gateway`,
+    { evidence: [document] },
+  );
+}
+
+function missing(what: string): DefaasClientError {
+  return new DefaasClientError(
+    'RECEIPTS_MISSING',
+    `the gateway does not show ${what}; nothing more is signed until it does`,
+  );
+}

@@ -1,0 +1,151 @@
+// Mandates of a lane, put and revoked by its key: what tokens that are handed on, and callers of a
+// sponsored function, may cost it.
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { Type } from 'typebox';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { hashMandate, type Mandate } from '../../contracts/libraries/typed-data.ts';
+import { ANY_FUNCTION, NO_SUBJECT, SPONSOR_KIND, TOKEN_KIND } from '../client/mandates.ts';
+import { recoverSigner } from '../ecdsa.ts';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import { signedIn } from './bearer.ts';
+import { jsonBody } from './json.ts';
+import { type LaneId, openLane } from './lanes.ts';
+
+/** Of one lane that are not over. */
+const MAX_MANDATES = 100;
+/** Furthest end of a mandate, seconds from now. */
+const MAX_LIFE_SEC = 366 * 86_400;
+const PREPAID = 1;
+
+const Units = Type.String({ pattern: '^\\d{1,26}$' });
+const MandateBody = Type.Object(
+  {
+    kind: Type.Integer({ minimum: TOKEN_KIND, maximum: SPONSOR_KIND }),
+    subject: Type.String({ pattern: '^0x[0-9a-f]{64}$' }),
+    functionId: Type.String({ pattern: '^\\d{1,78}$' }),
+    maxPrice: Units,
+    perDay: Units,
+    total: Units,
+    untilSec: Type.Integer({ minimum: 0, maximum: 2 ** 40 - 1 }),
+    serial: Type.String({ pattern: '^\\d{1,19}$' }),
+    signature: Type.String({ pattern: '^0x[0-9a-fA-F]{130}$' }),
+  },
+  { additionalProperties: false },
+);
+
+type MandateParams = { Params: { payer: string; signer: string; hash: string } };
+
+export async function mandateRoutes(
+  server: FastifyInstance,
+  { gateway }: { readonly gateway: Gateway },
+): Promise<void> {
+  const parse = jsonBody(MandateBody);
+  // No token: the mandate's own signature says who.
+  server.put<MandateParams>('/lanes/:payer/:signer/mandates/:hash', async (request) => {
+    const lane = await openLane(gateway, request);
+    const { functionId, maxPrice, perDay, total, serial, signature, subject, ...body } =
+      parse(request);
+    const mandate: Mandate = {
+      ...lane,
+      ...body,
+      gateway: gateway.address,
+      // Safe: the schema's pattern is that of Hex.
+      subject: subject as Hex,
+      functionId: BigInt(functionId),
+      maxPrice: BigInt(maxPrice),
+      perDay: BigInt(perDay),
+      total: BigInt(total),
+      serial: BigInt(serial),
+    };
+    const hash = hashMandate(gateway.chain.domain, mandate);
+    refuseInvalid(gateway, mandate);
+    // Safe: as above.
+    if (recoverSigner(hash, signature.toLowerCase() as Hex) !== lane.signer) {
+      throw invalid(`it is not signed by the lane's key ${lane.signer}`);
+    }
+    if (hash !== request.params.hash.toLowerCase()) throw invalid(`its hash is ${hash}`);
+    const known = gateway.mandates.find(lane.payer, lane.signer, hash);
+    if (known?.isRevoked) throw invalid('it was revoked, sign another serial');
+    if (known === undefined) {
+      refuseMany(gateway, lane);
+      const stored = { hash, mandate, signature: signature.toLowerCase() as Hex };
+      await gateway.ledger.putMandate(stored);
+      gateway.mandates.put(stored);
+    }
+    return mandateDocument(gateway, lane, hash);
+  });
+
+  // Whoever holds a token that was handed on must not close the other mandates.
+  server.delete<MandateParams>('/lanes/:payer/:signer/mandates/:hash', async (request, reply) => {
+    const { signedBy, subjects } = await signedIn(gateway, request);
+    const lane = await openLane(gateway, request);
+    const isOwner =
+      signedBy === lane.payer ||
+      (signedBy === lane.signer && !gateway.mandates.isHandedOn(lane.payer, lane.signer, subjects));
+    const found = isOwner ? findMandate(gateway, lane, request) : undefined;
+    if (found === undefined) throw unknown(request.params.hash);
+    if (!found.isRevoked) {
+      await gateway.ledger.revokeMandate(found.hash, gateway.nowMs());
+      gateway.mandates.revoke(found.hash);
+    }
+    return reply.code(204).send();
+  });
+}
+
+function findMandate(
+  gateway: Gateway,
+  { payer, signer }: LaneId,
+  request: FastifyRequest<MandateParams>,
+) {
+  const hash = request.params.hash.toLowerCase();
+  return gateway.mandates.ofLane(payer, signer).find((state) => state.hash === hash);
+}
+
+function refuseInvalid(gateway: Gateway, mandate: Mandate): void {
+  const { payer, signer, kind, subject, functionId, maxPrice, perDay, total, untilSec } = mandate;
+  const nowSec = gateway.nowMs() / 1000;
+  if (gateway.chain.view.lane(payer, gateway.address, signer)?.mode !== PREPAID) {
+    throw invalid('its lane is not a prepaid one');
+  }
+  if (kind === SPONSOR_KIND && (subject !== NO_SUBJECT || functionId === ANY_FUNCTION)) {
+    throw invalid('one of a sponsor names its function and no subject');
+  }
+  if (kind === TOKEN_KIND && subject === NO_SUBJECT) {
+    throw invalid('one of a token names the token');
+  }
+  if (maxPrice > perDay || perDay > total) throw invalid('maxPrice <= perDay <= total must hold');
+  if (untilSec <= nowSec || untilSec > nowSec + MAX_LIFE_SEC) {
+    throw invalid('it must end in the future, within a year');
+  }
+}
+
+function refuseMany(gateway: Gateway, { payer, signer }: LaneId): void {
+  const nowSec = gateway.nowMs() / 1000;
+  const open = gateway.mandates
+    .ofLane(payer, signer)
+    .filter(({ mandate }) => mandate.untilSec > nowSec);
+  if (open.length < MAX_MANDATES) return;
+  throw invalid(`the lane has ${MAX_MANDATES} that are not over, let some end`);
+}
+
+function mandateDocument(gateway: Gateway, { payer, signer }: LaneId, hash: Hex) {
+  const state = gateway.mandates.find(payer, signer, hash);
+  if (state === undefined) throw unknown(hash);
+  return {
+    hash,
+    spentUnits: `${state.totalUnits}`,
+    leftUnits: `${gateway.mandates.leftUnits(state)}`,
+  };
+}
+
+function invalid(why: string): DefaasError {
+  return new DefaasError('MANDATE_INVALID', `the mandate is refused: ${why}`);
+}
+
+function unknown(hash: string): DefaasError {
+  return new DefaasError(
+    'MANDATE_UNKNOWN',
+    `no mandate ${hash.slice(0, 66)} of yours on this lane, check the hash`,
+  );
+}
