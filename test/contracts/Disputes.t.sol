@@ -1139,6 +1139,9 @@ contract DisputesTest is DisputesWorld {
         eq(bond - bonded(), 50 * UNIT, "the floor");
         eq(billing.free(PAYER), had, "nothing more");
         yes(disputes.isProven(disputes.idOf(9, GATEWAY, PAYER, SESSION, 5)), "proven");
+        // And what was never demanded still can be.
+        vm.prank(REPORTER);
+        disputes.demand(place, 5);
     }
 
     /// @dev What a receipt takes cannot be spread over others that are worth nothing.
@@ -1285,6 +1288,7 @@ contract DisputesTest is DisputesWorld {
 
     /// @dev Whatever is proven about it, a claim repays what it took and no more; floors go on.
     function test_NoClaimRepaysMoreThanItTook() public {
+        SignedReceipt memory signed = cheaper(10, 1);
         overcharge(2, 60 * UNIT);
         receipts[9].cumulative += uint128(40 * UNIT);
         executions[2].input = 0;
@@ -1314,7 +1318,29 @@ contract DisputesTest is DisputesWorld {
         expectFraud(3, place, 10, 20 * UNIT);
         disputes.proveBreak(place, a, b);
         eq(billing.free(PAYER) - had, 20 * UNIT, "once");
+        // Nor does a proof without damage make it forget what it repaid.
+        bytes32[] memory path = leafAt(place, 10).path;
+        disputes.proveOmission(signed, place, probeHash(10), path, none);
         eq(disputes.repaidOf(GATEWAY, place.batch, 0), 20 * UNIT, "the claim");
+    }
+
+    function test_NoDamageOfAnOmissionEdgeOrDuplicateIsMoreThanItsClaimTook() public {
+        SignedReceipt memory signed = handOut(receipts[6]);
+        receipts[0].cumulative += 50;
+        Place memory one = settleBook(0, 1, 5);
+        (bool isFraud, uint256 damage) = disputes.checkEdge(one, leafAt(one, 0));
+        yes(isFraud && damage == 5, "an edge");
+        overcharge(6, 60 * UNIT);
+        calls[6].nonce = calls[5].nonce;
+        rehash(6);
+        Place memory rest = settleBook(1, N, uint88(20 * UNIT));
+        uint256 delta = 20 * UNIT - 5;
+        (isFraud, damage) = disputes.checkDuplicate(rest, leafAt(rest, 5), rest, leafAt(rest, 6));
+        yes(isFraud && damage == delta, "a duplicate");
+        Receipt[] memory opened = new Receipt[](1);
+        opened[0] = receipts[6];
+        (isFraud, damage) = disputes.checkOmission(signed, rest, probeHash(6), leafAt(rest, 6).path, opened);
+        yes(isFraud && damage == delta, "an omission");
     }
 
     function test_NothingIsConsumedWhileThereIsNoBond() public {
@@ -1373,6 +1399,7 @@ contract DisputesTest is DisputesWorld {
         vm.warp(until - 1);
         bucket = disputes.bucketOf(GATEWAY);
         yes(bucket.n == n + 1 && bucket.current == 0 && bucket.previous == 450 * UNIT, "the bucket before");
+        eq(disputes.roomOf(GATEWAY), 0, "no room yet");
         // Past the proof window of the first batch; the next is stolen of too.
         serveMany(N);
         place = settleBook(N, 2 * N, uint88(receipts[2 * N - 1].cumulative));
