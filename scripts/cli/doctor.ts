@@ -23,6 +23,7 @@ import {
 } from './context.ts';
 import { stepLine } from './deploy.ts';
 import { findHome, findHouse } from './house.ts';
+import { standingChecks } from './standing.ts';
 import { storeFiles } from './store.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
@@ -73,6 +74,7 @@ export async function doctor(
     checks.push(await check('clouds', () => cloudsOf(at.connection.document)));
     checks.push(...(await checkClouds(flags, at, fix)));
     checks.push(await check('money', () => checkMoney(at)));
+    checks.push(...(await checkStanding(at)));
     opened.close();
   }
   const bad = checks.filter(({ isOk }) => !isOk);
@@ -264,6 +266,14 @@ export function checkPrices(asOfMs: number, nowMs: number): Check {
   if (nowMs - asOfMs <= PRICES_LIFE_MS) return { name, isOk: true, found: `of ${asOf}` };
   const found = `PRICES_OLD: the clouds' prices are those of ${asOf}, on the gateway, update adapters/prices.json`;
   return { name, isOk: true, isWarning: true, found };
+}
+
+async function checkStanding(opened: Opened): Promise<readonly Check[]> {
+  try {
+    return await standingChecks(opened, readOperator(opened) !== undefined);
+  } catch (error) {
+    return [{ name: 'terms', isOk: false, found: errorLine(error) }];
+  }
 }
 
 async function checkMoney(opened: Opened): Promise<string> {

@@ -427,6 +427,33 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.equal((await ledger.owed([payee])).get(payee), 2n ** 70n);
     });
 
+    it('finds the groups that another key has signed, in order and by pages', async () => {
+      const key = address('81');
+      for (let group = 1; group <= 4; group += 1) {
+        const entry = createEntry({ seq: group });
+        const more = { spending: [], answers: [], signatures: [] };
+        await ledger.commit({ group, root: entry.id, entries: [entry], ...more });
+      }
+      await ledger.putSignatures([
+        { group: 1, key: SIGNER, signature: '0x01' },
+        { group: 2, key, signature: '0x02' },
+        { group: 3, key: SIGNER, signature: '0x03' },
+      ]);
+
+      const others = await ledger.groupsOfOtherKeys({ key, from: 1, limit: 10 });
+      const page = await ledger.groupsOfOtherKeys({ key, from: 2, limit: 1 });
+      await ledger.putSignatures([{ group: 3, key, signature: '0x33' }]);
+
+      const root = createEntry({ seq: 3 }).id;
+      assert.deepEqual(
+        others.map(({ group }) => group),
+        [1, 3],
+      );
+      assert.deepEqual(page, [{ group: 3, root, count: 1, key: SIGNER, signature: '0x03' }]);
+      assert.deepEqual(await ledger.groupsOfOtherKeys({ key, from: 2, limit: 10 }), []);
+      assert.equal((await ledger.group(3))?.group.signature, '0x33');
+    });
+
     it('keeps service accounts under their payer, the newest key of each', async () => {
       const jwk = { kty: 'OKP', crv: 'Ed25519', x: 'first' };
       const client = { payer: PAYER, id: 'ci', signer: SIGNER, jwk, createdAtMs: 7 };

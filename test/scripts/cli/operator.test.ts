@@ -5,6 +5,7 @@ import { execFile } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { bond, leave, unbond } from '../../../scripts/cli/bond.ts';
+import { doctor } from '../../../scripts/cli/doctor.ts';
 import { fee } from '../../../scripts/cli/fee.ts';
 import { withdraw } from '../../../scripts/cli/withdraw.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
@@ -126,6 +127,41 @@ describe('defaas bond, unbond, leave, fee', function () {
     assert.match(text ?? '', /^dry run, nothing was sent: the fee is 0 %, 3 % from /);
     assert.equal(await blockNumber(), block);
     assert.deepEqual(await standing(), before);
+  });
+
+  it('is seen by doctor: what leaves the bond, a fee to come, a low bond, the key in force', async () => {
+    const found = async () => {
+      const { checks } = await documentOf(doctor(cli.flags()));
+      const byName = (name: string) =>
+        checks.find((one: { name: string }) => one.name === name) ?? assert.fail(name);
+      return { terms: byName('terms'), key: byName('operator key'), floats: byName('floats') };
+    };
+    await bond(cli.flags(), '500', {});
+    const calm = await found();
+    await fee(cli.flags(), '4', {});
+    await unbond(cli.flags(), '300', {});
+    const changing = await found();
+    await later(14 * DAY_SEC + 1);
+    const ripe = await found();
+    await house.view.connect(KEYS.gateway).retireKey(KEYS.operator.address);
+    const retiring = await found();
+    await later(DAY_SEC + 1);
+    const retired = await found();
+
+    assert.deepEqual([calm.terms.ok, calm.terms.warning], [true, undefined]);
+    assert.match(calm.key.found, new RegExp(`^${KEYS.operator.address}, in force since `));
+    assert.deepEqual([calm.floats.ok, calm.floats.warning], [true, undefined]);
+    assert.deepEqual([changing.terms.ok, changing.terms.warning], [true, true]);
+    assert.match(
+      changing.terms.found,
+      /^TERMS_CHANGE: 300 tokens of the bond leave at \S+; the fee is 4 % from \S+ on; the bond of 1200 is less than 1.34 x/,
+    );
+    assert.match(ripe.terms.found, /300 tokens can leave the bond \(defaas leave\)/);
+    assert.match(retiring.key.found, /^KEY_RETIRING: /);
+    assert.deepEqual(
+      [retired.key.ok, retired.key.found.slice(0, 17)],
+      [false, 'KEY_NOT_IN_FORCE:'],
+    );
   });
 
   it('refuses another account than the gateway’s, and a missing key', async () => {

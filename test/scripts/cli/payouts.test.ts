@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import type { Gateway } from '../../../broker/gateway.ts';
 import { settle } from '../../../broker/settlement/settle.ts';
 import { audit } from '../../../scripts/cli/audit.ts';
+import { doctor } from '../../../scripts/cli/doctor.ts';
 import { collect, type PayoutsOptions, payouts } from '../../../scripts/cli/payouts.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
 import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
@@ -191,6 +192,31 @@ describe('defaas payouts and collect', function () {
 
     assert.deepEqual([row.voucher.isAccepted, row.collectableUnits], [false, '0']);
     assert.equal(taken.collected[0].units, `${2n * SHARE}`);
+  });
+
+  it('is seen by doctor: what waits for the account, what batches left out, floats that are short', async () => {
+    const found = async (name: string, account: 'publisher' | 'gateway' = 'publisher') => {
+      const { checks } = await documentOf(doctor(cli.flags(account)));
+      return checks.find((one: { name: string }) => one.name === name).found;
+    };
+    const nothing = await found('payouts');
+    await call(50);
+    await settle(house.gateway());
+    const waiting = await found('payouts');
+    const floats = await found('floats');
+    await call(1);
+    await settle(thief());
+
+    assert.equal(nothing, 'nothing waits for the account');
+    assert.match(
+      waiting,
+      /^PAYOUT_WAITING: 0\.015 tokens wait for account 0x\w+, on the chain, run /,
+    );
+    assert.match(
+      floats,
+      /^FLOATS_SHORT: 0 tokens are set aside .* 0\.015 are missing for 1 payees/,
+    );
+    assert.match(await found('payouts'), /^PAYOUT_SHORT: .* without 0\.0003 tokens /);
   });
 
   it('bars what a gateway runs of the account, and nothing where that is nothing', async () => {
