@@ -8,9 +8,10 @@ import { buildWithout, RULES } from './trust/rules.ts';
 
 /** Strategies of each game with all rules on. */
 const COUNTS: Readonly<Record<GameName, number>> = {
-  lies: 1_900,
+  payer: 400,
+  lies: 1_700,
   burnFirst: 500,
-  exit: 900,
+  exit: 800,
   launder: 500,
   theft: 350,
   hostile: 500,

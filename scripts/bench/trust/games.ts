@@ -31,6 +31,7 @@ import {
   word,
 } from './house.ts';
 import { isUnprovable, LIES, type Lie, lieOn } from './lies.ts';
+import { payerStrategies, payLyingGateway } from './payer.ts';
 import { proofsOf, prove } from './watcher.ts';
 
 /**
@@ -520,7 +521,11 @@ const orderly = game(
   },
 );
 
+/** The client's checks and ceilings against a gateway that shows it what it likes. */
+const payer = game(payerStrategies, payLyingGateway);
+
 export const GAMES = {
+  payer,
   lies,
   burnFirst,
   exit,
