@@ -13,6 +13,8 @@ export interface Flags extends HouseFlags {
   readonly json: boolean;
   /** Role of the active account: the name of its file in $DEFAAS_HOME/keys. */
   readonly account: string;
+  /** Id of a set of the trust root, for commands that ask the chain alone; left out: the current one. */
+  readonly set?: string;
 }
 
 /** What a command has to say: a document for `--json`, text or bytes for people. */

@@ -82,6 +82,10 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     .option('--gateway <url>', 'gateway to talk to (DEFAAS_GATEWAY, else the house that is up)')
     .option('--rpc <url>', 'RPC of the chain (DEFAAS_CHAIN_RPC_URL)')
     .option('--deployment <file>', 'which contracts to believe (DEFAAS_DEPLOYMENT)')
+    .option(
+      '--set <id>',
+      'which of the contracts in that file, for commands that ask the chain alone',
+    )
     .option('--yes', 'confirm what would be asked for on a terminal', false)
     .exitOverride()
     .configureOutput({ outputError: () => {} })
@@ -197,6 +201,11 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     'free money to the wallet at once; what is set aside thaws first',
     async () => (await import('./withdraw.ts')).withdraw,
   ).option('--units', 'the amount is in base units');
+  add(
+    'migrate',
+    'move money to the contracts that take the place of older ones; run again after the thaw',
+    async () => (await import('./migrate.ts')).migrate,
+  ).requiredOption('--to <set>', 'id of the new set in the file of deployments');
   add(
     'sponsor <function>',
     'show or set what the publisher pays of its callers per day',

@@ -22,8 +22,8 @@ export interface OwnChain {
 }
 
 /**
- * Reads the newest set of the trust root, checked as for every command.
- * @throws CliError HOUSE_DOWN, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING,
+ * Reads the newest set of the trust root, or the one that is named, checked as for every command.
+ * @throws CliError USAGE no such set, HOUSE_DOWN, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING,
  * DEPLOYMENT_UNCONFIRMED
  * @throws ChainError DEPLOYMENT_CODE, DEPLOYMENT_INVALID, CHAIN_UNREACHABLE
  */
@@ -38,7 +38,7 @@ export async function openOwnChain(
   let chain: Chain | undefined;
   try {
     const trust = await openTrust(flags, house, confirmed);
-    const set = newestOf(trust.sets);
+    const set = flags.set === undefined ? newestOf(trust.sets) : namedSet(trust, flags.set);
     if (set.status === 'revoked' && !allowRevoked) {
       throw new CliError(
         'DEPLOYMENT_REVOKED',
@@ -60,6 +60,15 @@ export async function openOwnChain(
     confirmed.close();
     throw error;
   }
+}
+
+function namedSet({ sets, file }: Trusted, id: string): ContractSet {
+  const found = sets.find((set) => set.id === id);
+  if (found) return found;
+  throw new CliError(
+    'USAGE',
+    `there is no set "${id}", on ${file}, it has ${sets.map((set) => set.id).join(', ')}`,
+  );
 }
 
 /** A file has at least one set; the current one, else that which comes last. */

@@ -54,6 +54,7 @@ const OF_CHAIN: typeof COMMANDS = [
   ['unbond', '1'],
   ['leave'],
   ['fee', '1'],
+  ['migrate', '--to', 'local'],
 ];
 /** Those that speak to neither. */
 const AT_HOME = ['up', 'init', 'dev', 'help'];

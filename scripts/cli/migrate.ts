@@ -1,0 +1,158 @@
+// `defaas migrate --to <set>`: an account's money from older contracts to those that take their place, at the same gateways. What is
+// set aside thaws first, so it is run twice; whatever was done stays done.
+import { createKey } from '../../contracts/keystore.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import { hasLaneKey, writeLaneKey } from './account.ts';
+import { tellTerms } from './before-money.ts';
+import { CliError } from './cli-error.ts';
+import type { Flags, Outcome } from './context.ts';
+import { LANE_LIFE_SEC, PREPAID } from './deposit.ts';
+import { type OwnChain, openOwnChain } from './own-chain.ts';
+import { openStore } from './store.ts';
+import { formatTokens } from './units.ts';
+
+/** What was done about one gateway; amounts in base units. */
+interface Moved {
+  readonly gateway: Address;
+  /** Waits in the old set until `thawEndSec`. */
+  readonly thawingUnits: bigint;
+  readonly thawEndSec: number;
+  /** Is set aside in the new set now. */
+  readonly movedUnits: bigint;
+  /** Spends from the line in the new set; null: the gateway does not stand there, and its money is in the wallet. */
+  readonly lane: Address | null;
+}
+
+/**
+ * Lanes are opened in the new set at once, so that a call can be paid as soon as the gateway serves it; the old lines thaw. Run again
+ * after the thaw, what is left of each is released, withdrawn and set aside at the same gateway in the new set; free money moves at once.
+ * @throws CliError USAGE the set is not in the file or has replaced none, NOTHING_TO_WITHDRAW; ChainError CHAIN_...
+ */
+export async function migrate(flags: Flags, options: { readonly to: string }): Promise<Outcome> {
+  const next = await openOwnChain({ ...flags, set: options.to });
+  try {
+    const { replaces } = next.set;
+    if (replaces === undefined) {
+      throw new CliError(
+        'USAGE',
+        `set ${options.to} takes the place of no other, on ${next.trust.file}, name another with --to`,
+      );
+    }
+    const old = await openOwnChain({ ...flags, set: replaces }, { allowRevoked: true });
+    try {
+      if (old.set.token !== next.set.token) {
+        throw new CliError(
+          'USAGE',
+          `set ${options.to} bills in token ${next.set.token}, set ${replaces} in ${old.set.token}: run defaas withdraw, then deposit anew`,
+        );
+      }
+      await tellTerms(flags, next, next.chain);
+      return await move(old, next);
+    } finally {
+      old.close();
+    }
+  } finally {
+    next.close();
+  }
+}
+
+async function move(old: OwnChain, next: OwnChain): Promise<Outcome> {
+  const { address } = old.account;
+  const lines = old.chain.view.lines(address).filter(({ allotted }) => allotted > 0n);
+  const freeUnits = old.chain.view.free(address);
+  if (lines.length === 0 && freeUnits === 0n) {
+    throw new CliError(
+      'NOTHING_TO_WITHDRAW',
+      `account ${address} has nothing in set ${old.set.id}, see defaas balance`,
+    );
+  }
+  await moveFree(old, next, freeUnits);
+  const moved: Moved[] = [];
+  for (const { gateway } of lines) moved.push(await moveLine(old, next, gateway));
+  const document = {
+    account: address,
+    from: old.set.id,
+    to: next.set.id,
+    freeUnits,
+    gateways: moved,
+  };
+  const free = freeUnits > 0n ? [`${formatTokens(freeUnits)} free tokens are moved`] : [];
+  return { document, text: [...free, ...moved.map(lineOf)].join('\n') };
+}
+
+async function moveFree(old: OwnChain, next: OwnChain, units: bigint): Promise<void> {
+  if (units === 0n) return;
+  const writer = old.chain.connect(old.account);
+  await old.chain.synced(await writer.withdraw(old.account.address, units));
+  await next.chain.synced(await next.chain.connect(next.account).approveAndDeposit(units));
+}
+
+async function moveLine(old: OwnChain, next: OwnChain, gateway: Address): Promise<Moved> {
+  const { address } = old.account;
+  const writer = old.chain.connect(old.account);
+  const isServed = (next.chain.view.gateway(gateway)?.bond ?? 0n) > 0n;
+  const lane = isServed ? await laneAt(next, gateway) : null;
+  const line = old.chain.view.line(address, gateway);
+  if (!line || line.thawing === 0n) {
+    await old.chain.synced(await writer.thaw(gateway, line?.allotted ?? 0n));
+  }
+  const thawing = old.chain.view.line(address, gateway);
+  const thawEndSec = thawing?.thawEndSec ?? 0;
+  if (thawEndSec > nowSec(old)) {
+    const thawingUnits = thawing?.thawing ?? 0n;
+    return { gateway, thawingUnits, thawEndSec, movedUnits: 0n, lane };
+  }
+  await old.chain.synced(await writer.release(address, gateway));
+  const movedUnits = old.chain.view.free(address);
+  await old.chain.synced(await writer.withdraw(address, movedUnits));
+  if (lane) {
+    const other = next.chain.connect(next.account);
+    await next.chain.synced(await other.depositAllotOpenLane({ amount: movedUnits, gateway }));
+    const { allotted = 0n } = next.chain.view.line(address, gateway) ?? {};
+    const { settled = 0n, cap = 0n } = next.chain.view.lane(address, gateway, lane) ?? {};
+    if (cap < settled + allotted) {
+      const expirySec = nowSec(next) + LANE_LIFE_SEC;
+      const terms = { signer: lane, cap: settled + allotted, expirySec };
+      await next.chain.synced(await other.extendLane(gateway, terms));
+    }
+  }
+  return { gateway, thawingUnits: 0n, thawEndSec: 0, movedUnits, lane };
+}
+
+/** The account's lane in the new set, of which the key is here, or a new one; its key is on disk before the chain knows it. */
+async function laneAt(next: OwnChain, gateway: Address): Promise<Address> {
+  const { address } = next.account;
+  const { home } = next.house;
+  const open = next.chain.view.lanes(address, gateway).find(({ signer, mode, expirySec }) => {
+    return mode === PREPAID && expirySec > nowSec(next) && hasLaneKey(home, signer);
+  });
+  if (open) return open.signer;
+  const key = createKey();
+  writeLaneKey(home, key);
+  const { chainId, contracts } = next.chain;
+  const store = openStore(home, `${chainId}:${contracts.billing}:${gateway}`);
+  try {
+    store.addLane({ payer: address, signer: key.address });
+  } finally {
+    store.close();
+  }
+  const expirySec = nowSec(next) + LANE_LIFE_SEC;
+  const terms = { signer: key.address, cap: 1n, expirySec, mode: PREPAID } as const;
+  await next.chain.synced(await next.chain.connect(next.account).openLane(gateway, terms));
+  return key.address;
+}
+
+function lineOf({ gateway, thawingUnits, thawEndSec, movedUnits, lane }: Moved): string {
+  if (thawingUnits > 0n) {
+    const until = new Date(thawEndSec * 1000).toISOString();
+    return `${formatTokens(thawingUnits)} tokens at ${gateway} thaw until ${until}, run defaas migrate again then`;
+  }
+  return lane
+    ? `${formatTokens(movedUnits)} tokens are set aside at ${gateway} in the new set`
+    : `${formatTokens(movedUnits)} tokens are in the wallet: ${gateway} does not stand in the new set`;
+}
+
+/** Chain time; a chain that mines on demand may be behind the clock. */
+function nowSec({ chain }: OwnChain): number {
+  return Math.max(chain.view.head.timestampSec, Math.floor(Date.now() / 1000));
+}
