@@ -6,10 +6,12 @@ import type { Chain, Epoch } from '../../contracts/chain.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 
-/** An older epoch is renewed beside the call; D6 allows 10 minutes. */
+/** An older epoch is renewed beside the call. */
 const RENEW_AFTER_SEC = 240;
 /** An epoch as old as this is not used: the call waits for a fresh one. */
 const STALE_AFTER_SEC = 480;
+/** A renewal that failed is tried again after this, ms. */
+const RETRY_AFTER_MS = 15_000;
 /** How long callers may name an epoch after the next one is there. */
 const CURRENT_AFTER_SEC = 600;
 
@@ -76,6 +78,17 @@ export function createBeacon(options: BeaconOptions): Beacon {
     }
   };
 
+  /** The calls go on meanwhile; what failed is not tried again with each of them. */
+  let notBeforeMs = 0;
+  const renewBeside = (leastEpoch: number): void => {
+    if (nowMs() < notBeforeMs) return;
+    renewOnce(leastEpoch).catch((error) => {
+      if (nowMs() < notBeforeMs) return;
+      notBeforeMs = nowMs() + RETRY_AFTER_MS;
+      options.onFailed(error);
+    });
+  };
+
   /** The newest final epoch, however old, with the set that it draws from; undefined before the first. */
   const newestDraw = (functionVersion: Hex): Draw | undefined => {
     const epoch = chain.final.latestEpoch;
@@ -109,7 +122,7 @@ export function createBeacon(options: BeaconOptions): Beacon {
           return drawAfter();
         });
       }
-      if (!isRecorded(leastEpoch, RENEW_AFTER_SEC)) renewOnce(leastEpoch).catch(options.onFailed);
+      if (!isRecorded(leastEpoch, RENEW_AFTER_SEC)) renewBeside(leastEpoch);
       return draw ?? notFinal(functionVersion);
     },
     isCurrent: ({ epoch, timeSec }) => {

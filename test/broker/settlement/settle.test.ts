@@ -186,6 +186,33 @@ describe('settlement', function () {
     }
   });
 
+  it('sets aside the wallet that takes back its word in the very block of its settlement', async () => {
+    const gateway = house.gateway();
+    const owner = testKey(40);
+    const { functionVersion } = versionOf(name);
+    const { wallet, address } = await openWallet(owner);
+    await serve(gateway, address, { ...owner, address }, [{ functionVersion, priceUnits: PRICE }]);
+    await house.chain.rpc('evm_setAutomine', [false]);
+    const settling = assert.rejects(settleOf(gateway), (error: SettlementRefused) => {
+      assert.deepEqual(
+        error.refused.map(({ reason }) => reason),
+        ['InvalidSignature'],
+      );
+      return true;
+    });
+    await pooled(provider);
+    const fees = { maxFeePerGas: 10n ** 12n, maxPriorityFeePerGas: 10n ** 11n };
+    await wallet.getFunction('flip')({ ...fees, gasLimit: 100_000n });
+    await house.chain.rpc('evm_mine', []);
+    await house.chain.rpc('evm_setAutomine', [true]);
+
+    await settling;
+
+    assert.equal((await gateway.ledger.batches('void')).length, 1);
+    await (await wallet.getFunction('flip')()).wait();
+    assert.equal((await settleOf(gateway)).totalUnits, PRICE);
+  });
+
   it('claims nothing while an earlier settlement is on its way: its tree would have another shape than the chain says', async () => {
     const lane = await house.openLane(KEYS.user);
     await call(KEYS.user, lane, 1);
