@@ -1244,6 +1244,19 @@ contract DisputesTest is DisputesWorld {
         eq(disputes.bucketOf(GATEWAY).current, 10 * UNIT - 3 * damage, "what the floor adds counts against the cap");
     }
 
+    function test_OneUnitIsRepaidAndOneUnitCountsAgainstTheCap() public {
+        overcharge(2, 1);
+        // Three times this is one unit less than the floor.
+        overcharge(6, 3_333_333);
+        Place memory place = settleAll();
+        (Leaf memory one, Leaf memory most) = (leafAt(place, 2), leafAt(place, 6));
+        disputes.proveOvercharge(place, one, calls[2], executions[2]);
+        eq(disputes.repaidOf(GATEWAY, place.batch, 0), 1, "repaid");
+        uint256 counted = disputes.bucketOf(GATEWAY).current;
+        disputes.proveOvercharge(place, most, calls[6], executions[6]);
+        eq(disputes.bucketOf(GATEWAY).current - counted, 1, "counted");
+    }
+
     /// @dev A friend of the gateway proves the fraud before the victim does, with as little damage
     /// as can be shown.
     function test_SmallDamageFirstLeavesTheRestToProve() public {
