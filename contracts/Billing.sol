@@ -443,8 +443,9 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         _checkShare(total, paid, _fee(g));
 
         batch = g.batches;
-        stored.bond = (g.bond + total - paid).toUint96();
-        stored.batches = batch + 1;
+        g.bond = (g.bond + total - paid).toUint96();
+        g.batches = batch + 1;
+        _write(stored, g);
         _roots[gateway][batch] = Receipts.batchWord(root, 0, claims.length, block.timestamp);
         emit BatchSettled(gateway, batch, root, cid, total, total - paid);
     }
@@ -794,15 +795,14 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
     function _credit(address gateway, PayoutRow[] calldata payouts) private returns (uint256 paid) {
         for (uint256 i = 0; i < payouts.length; ++i) {
             (address payee, uint256 amount) = (payouts[i].payee, payouts[i].amount);
-            Due storage stored = _dues[gateway][payee];
-            Due memory due = stored;
             // amount < 2^128, and a batch has few payouts
             unchecked {
                 paid += amount;
             }
             emit Paid(gateway, payee, amount);
+            Due storage due = _dues[gateway][payee];
             if (due.advanced > 0 && amount > 0) amount -= _refill(gateway, payee, due, amount);
-            _write(stored, Due((due.credited + amount).toUint88(), due.withdrawn, due.advanced));
+            due.credited = (due.credited + amount).toUint88();
         }
     }
 
@@ -810,12 +810,13 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
     function _refill(
         address gateway,
         address payee,
-        Due memory due,
+        Due storage due,
         uint256 amount
     ) private returns (uint256 refilled) {
-        refilled = amount < due.advanced ? amount : due.advanced;
+        uint80 advanced = due.advanced;
+        refilled = amount < advanced ? amount : advanced;
         // refilled <= advanced < 2^80
-        due.advanced -= uint80(refilled);
+        due.advanced = advanced - uint80(refilled);
         _lines[gateway][payee].allotted += uint104(refilled);
         emit Refilled(gateway, payee, refilled);
     }
@@ -866,6 +867,18 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
             (uint256(lane.seq) << 176) |
             (uint256(lane.expiry) << 216) |
             (uint256(lane.mode) << 248);
+        assembly ("memory-safe") {
+            sstore(to.slot, word)
+        }
+    }
+
+    /// @dev As for a line: the first of the two words.
+    function _write(GatewayBond storage to, GatewayBond memory g) private {
+        uint256 word = uint256(g.bond) |
+            (uint256(g.unbonding) << 96) |
+            (uint256(g.batches) << 192) |
+            (uint256(g.feeBps) << 224) |
+            (uint256(g.nextFeeBps) << 240);
         assembly ("memory-safe") {
             sstore(to.slot, word)
         }
