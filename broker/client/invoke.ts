@@ -48,6 +48,11 @@ export interface InvokeRequest {
   readonly idempotencyKey?: string;
   readonly signal?: AbortSignal;
   readonly timeoutMs?: number;
+  /**
+   * How long it may wait until receipts give room for a higher ceiling, ms; `timeoutMs` when left
+   * out.
+   */
+  readonly patienceMs?: number;
 }
 
 export interface Routing {
@@ -194,7 +199,7 @@ export function createCaller(options: CallerOptions): Caller {
     // Before anything is asked for it: what is not a path below a function is not called.
     targetOf(request);
     const { idempotencyKey, isFreshKey: isFresh = false } = request;
-    const untilMs = Date.now() + (request.timeoutMs ?? TIMEOUT_MS);
+    const untilMs = Date.now() + (request.patienceMs ?? request.timeoutMs ?? TIMEOUT_MS);
     const id = crypto.randomUUID();
     let made = await make(request);
     let waitMs = WAIT_MS;

@@ -61,6 +61,8 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
   '.mp4': 'video/mp4',
 };
 
+/** How long a call waits for receipts that its gateway does not show, ms. */
+const PATIENCE_MS = 10_000;
 const STRATEGIES = ['balanced', 'cheapest', 'fastest'] as const;
 
 export interface InvokeOptions {
@@ -102,6 +104,7 @@ export async function invoke(
       ...(body && { body }),
       ...(maxPriceUnits !== undefined && { maxPriceUnits }),
       ...(routing && { routing }),
+      patienceMs: PATIENCE_MS,
     });
     return outcomeOf(flags, reply, options.out);
   } catch (error) {

@@ -2,11 +2,14 @@
 import assert from 'node:assert/strict';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
 import { connect } from '../../../broker/client/connection.ts';
+import type { DefaasClientError } from '../../../broker/client/errors.ts';
 import { createCaller, STEP_UNITS } from '../../../broker/client/invoke.ts';
 import { createLaneMemory, type LaneMemory } from '../../../broker/client/lane-memory.ts';
+import type { ReceiptDocument } from '../../../broker/client/receipts.ts';
 import { createSession } from '../../../broker/client/session.ts';
 import type { Key } from '../../../contracts/keystore.ts';
 import { testKey } from '../../contracts/hardhat-chain.ts';
+import { type Changes, documentsIn, forge, invent, pageOf } from '../forger.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 
 const HELLO = `export default async () => new Response('hello');`;
@@ -14,8 +17,10 @@ const HELLO = `export default async () => new Response('hello');`;
 /** Undefined: what the gateway itself says. */
 type Lie = (path: string, headers: Headers) => Response | undefined;
 
+type AsyncLie = (path: string, ask: () => Promise<Response>) => Promise<Response | undefined>;
+
 describe('a client of a gateway that lies', function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
   let house: SmallHouse;
   let hello: string;
   let lie: Lie = () => undefined;
@@ -28,13 +33,26 @@ describe('a client of a gateway that lies', function () {
   });
   after(() => house.close());
 
+  /** A lie that is made of what the gateway itself says. */
+  let later: AsyncLie | undefined;
+  /** Ceilings of all vouchers that were sent. */
+  let signed: bigint[] = [];
+  beforeEach(() => {
+    later = undefined;
+    signed = [];
+  });
+
   const callerOf = async (memory: LaneMemory, key?: Key) => {
     const lane = key ?? (await house.openLane(KEYS.user));
     const connection = await house.connect({
       fetch: async (input, init) => {
         const request = new Request(input, init);
         const { pathname, search } = new URL(request.url);
-        return lie(pathname + search, request.headers) ?? fetch(input, init);
+        const path = pathname + search;
+        const [units] = (request.headers.get('defaas-voucher') ?? '').split(':');
+        if (units) signed.push(BigInt(units));
+        const told = lie(path, request.headers) ?? (await later?.(path, () => fetch(input, init)));
+        return told ?? fetch(input, init);
       },
     });
     const session = await createSession({
@@ -137,5 +155,161 @@ describe('a client of a gateway that lies', function () {
         verifiedUnits: receipt.priceUnits,
       });
     }
+  });
+
+  /** What is shown instead of the lane's receipts. */
+  const showing =
+    (change: (honest: ReceiptDocument[]) => readonly ReceiptDocument[]): AsyncLie =>
+    async (path, ask) => {
+      if (!path.startsWith('/receipts?')) return undefined;
+      const page = await (await ask()).text();
+      return new Response(pageOf(change(documentsIn(page))));
+    };
+  const domain = () => house.view.domain;
+  const last = (documents: readonly ReceiptDocument[]) => documents.at(-1) ?? assert.fail();
+  const onTop = (honest: ReceiptDocument, changes: Changes): ReceiptDocument => {
+    const { seq, cumulative } = honest.receipt;
+    const price = changes.receipt?.price ?? honest.receipt.price;
+    const receipt = { seq: seq + 1, cumulative: cumulative + price, price };
+    return forge(domain(), honest, { ...changes, receipt });
+  };
+  const instead = (honest: ReceiptDocument, changes: Changes): ReceiptDocument => {
+    const price = changes.receipt?.price ?? honest.receipt.price;
+    const cumulative = honest.receipt.cumulative - honest.receipt.price + price;
+    return forge(domain(), honest, { ...changes, receipt: { price, cumulative } });
+  };
+
+  const contradictions: [what: string, change: (honest: ReceiptDocument[]) => ReceiptDocument[]][] =
+    [
+      ['99 invented receipts', (honest) => [...honest, ...invent(domain(), last(honest), 99)]],
+      [
+        'a price above the tariff',
+        (honest) => [instead(last(honest), { receipt: { price: 44n } })],
+      ],
+      [
+        'a longer time than its answer took',
+        (honest) => [
+          instead(last(honest), { execution: { billedMs: 5000 }, receipt: { price: 45n } }),
+        ],
+      ],
+      [
+        'a higher maximum price than was agreed',
+        (honest) => [instead(last(honest), { call: { maxPrice: 10_000n } })],
+      ],
+      ['a receipt that was paid, once more', (honest) => [...honest, onTop(last(honest), {})]],
+      [
+        'an own call paid once more as another execution',
+        (honest) => [
+          ...honest,
+          onTop(last(honest), { execution: { request: `0x${'77'.repeat(32)}` } }),
+        ],
+      ],
+      [
+        'another receipt where a reply has named one',
+        (honest) => [instead(last(honest), { execution: { request: `0x${'77'.repeat(32)}` } })],
+      ],
+      [
+        'a mandate that nobody has signed',
+        (honest) => [
+          ...honest,
+          onTop(last(honest), { call: { authority: `0x${'66'.repeat(32)}` } }),
+        ],
+      ],
+      [
+        'a sum that does not add up',
+        (honest) => [forge(domain(), last(honest), { receipt: { cumulative: 50_000n } })],
+      ],
+    ];
+  for (const [what, change] of contradictions) {
+    it(`stops the lane for good that is shown ${what}, and signs no more than a step in all`, async () => {
+      const memory = createLaneMemory();
+      const { caller } = await callerOf(memory);
+      await caller.invoke({ function: hello });
+      lie = asksForMore;
+      later = showing(change);
+
+      await assert.rejects(caller.invoke({ function: hello }), (error: DefaasClientError) => {
+        assert.equal(error.code, 'RECEIPT_INVALID', error.message);
+        assert.equal(error.evidence?.length, 1, error.message);
+        return true;
+      });
+      lie = () => undefined;
+      later = undefined;
+
+      await assert.rejects(caller.invoke({ function: hello }), { code: 'LANE_STOPPED' });
+      await assert.rejects(caller.acknowledge(), { code: 'LANE_STOPPED' });
+      assert.equal(memory.read().ceilingUnits, STEP_UNITS);
+      assert.deepEqual(new Set(signed), new Set([STEP_UNITS]));
+    });
+  }
+
+  for (const [what, change] of [
+    ['not the first', (honest: ReceiptDocument[]) => honest.slice(1)],
+    ['not the last', (honest: ReceiptDocument[]) => honest.slice(0, -1)],
+    ['the last before the first', (honest: ReceiptDocument[]) => honest.toReversed()],
+    [
+      'none with its salt',
+      (honest: ReceiptDocument[]) => honest.map(({ salt: _salt, ...shown }) => shown),
+    ],
+  ] as const) {
+    it(`signs nothing while it is shown ${what} of its receipts, and goes on when it is shown all`, async () => {
+      const memory = createLaneMemory();
+      const { caller } = await callerOf(memory);
+      for (let n = 0; n < 2; n += 1) await caller.invoke({ function: hello });
+      later = showing(change);
+
+      await assert.rejects(caller.acknowledge(), { code: 'RECEIPTS_MISSING' });
+      lie = asksForMore;
+      await assert.rejects(caller.invoke({ function: hello, timeoutMs: 300 }));
+      lie = () => undefined;
+      later = undefined;
+
+      await caller.invoke({ function: hello });
+      await caller.acknowledge();
+      const { verifiedSeq, stopped, ceilingUnits } = memory.read();
+      assert.deepEqual([verifiedSeq, stopped, ceilingUnits], [3, undefined, STEP_UNITS]);
+      assert.deepEqual(new Set(signed), new Set([STEP_UNITS]));
+    });
+  }
+
+  it('checks the time of a call under a fresh key though its answer says that it is an earlier one', async () => {
+    const memory = createLaneMemory();
+    const { caller } = await callerOf(memory);
+    later = async (path, ask) => {
+      if (!path.startsWith('/functions/')) return undefined;
+      const reply = await ask();
+      const headers = new Headers(reply.headers);
+      headers.set('idempotent-replayed', 'true');
+      return new Response(await reply.text(), { headers });
+    };
+    await caller.invoke({ function: hello });
+    later = showing((honest) => [
+      instead(last(honest), { execution: { billedMs: 5000 }, receipt: { price: 45n } }),
+    ]);
+
+    await assert.rejects(caller.acknowledge(), {
+      code: 'RECEIPT_INVALID',
+      message: /bills 5000 ms/,
+    });
+  });
+
+  it('signs for parallel calls what they may cost together, and no more, however long the gateway keeps them waiting', async () => {
+    const dear = await house.publish('dear', HELLO, {
+      tariff: { perCall: 60_000, perGiBSecond: 0, maxPrice: 60_000, roundMs: 1 },
+    });
+    const memory = createLaneMemory();
+    const { caller } = await callerOf(memory);
+    lie = (...asked) => noReceipts(...asked) ?? asksForMore(...asked);
+
+    const calls = Array.from({ length: 5 }, () =>
+      caller.invoke({ function: dear, timeoutMs: 1_000 }),
+    );
+
+    for (const one of await Promise.allSettled(calls)) assert.equal(one.status, 'rejected');
+    assert.equal(memory.read().ceilingUnits, 300_000n);
+    assert.ok(
+      signed.every((units) => units <= 300_000n),
+      `${signed}`,
+    );
   });
 });

@@ -24,6 +24,7 @@ export interface Passing {
 /** What to answer instead; `cut` ends the connection after the body, or before anything where there is none. */
 export interface Lie {
   readonly status?: number;
+  /** Undefined: none of that name. */
   readonly headers?: IncomingHttpHeaders;
   readonly body?: string | Uint8Array;
   readonly cut?: true;
@@ -61,6 +62,8 @@ export async function startBetween(gateway: () => string): Promise<Between> {
       if (body === undefined) return asked.socket.destroy();
       const headers = { ...passing.headers, ...lie.headers };
       delete headers['transfer-encoding'];
+      for (const name of Object.keys(headers))
+        if (headers[name] === undefined) delete headers[name];
       const length = Buffer.byteLength(body);
       headers['content-length'] = `${lie.cut ? length + 1 : length}`;
       reply.writeHead(lie.status ?? status, headers);
