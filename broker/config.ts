@@ -94,6 +94,8 @@ export interface Config {
   readonly freeFailureMsPerHour: number;
   /** What sponsored calls of a function may cost per UTC day unless its publisher says otherwise, base units. */
   readonly sponsorDailyUnits: bigint;
+  /** Of the batches of other gateways, so many are looked at for lies; 0 = none. */
+  readonly watchSamplePercent: number;
   /** A lane is served only while it is open for two of these. */
   readonly settlementCycleSec: number;
   /** Longest signed transaction of a settlement; undefined = what the table of chains has. */
@@ -187,6 +189,7 @@ export function readConfig(
     exposureMaxUnits: BigInt(whole('DEFAAS_EXPOSURE_MAX_UNITS', 1_000_000_000)),
     freeFailureMsPerHour: whole('DEFAAS_FREE_FAILURE_MS_PER_HOUR', 600_000),
     sponsorDailyUnits: BigInt(whole('DEFAAS_SPONSOR_DAILY_UNITS', 1_000_000)),
+    watchSamplePercent: whole('DEFAAS_WATCH_SAMPLE_PERCENT', 1),
     settlementCycleSec: whole('DEFAAS_SETTLEMENT_CYCLE_SEC', 21_600, 1),
     settlementMaxBytes: optional('DEFAAS_SETTLEMENT_MAX_BYTES', 2048),
     settlementWorthFactor: whole('DEFAAS_SETTLEMENT_WORTH_FACTOR', 100, 1),

@@ -124,6 +124,8 @@ export const ERRORS = {
     'The gateway was found lying, the lane signs no more',
     'keep the evidence, withdraw, use another gateway',
   ),
+  WATCH_FINDINGS: entry(0, 'A gateway has lied or hides what it settled', 'pay it no more'),
+  GATEWAY_ALARM: entry(0, 'The gateway needs its operator', 'see what the message names'),
   AUDIT_FINDINGS: entry(0, 'The audit found something', 'keep the batches: they are the evidence'),
   BATCH_BLOCK_MISSING: entry(0, 'A block of a batch cannot be had', 'ask another holder'),
   BATCH_BLOCK_ALTERED: entry(

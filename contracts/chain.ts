@@ -345,6 +345,7 @@ export interface Demand {
 }
 
 export interface DemandAnswer {
+  readonly blockNumber: number;
   readonly receipt: Receipt;
   readonly call: Call;
   readonly execution: Execution;

@@ -1,10 +1,14 @@
 // Artifacts and blocks at a gateway: a bundle goes up as a CAR, single blocks come down and are checked by whoever knows their CID.
 import type { Connection } from './connection.ts';
+import { DefaasClientError, readProblem } from './errors.ts';
 import { readJson, readText } from './parse.ts';
 import type { Session } from './session.ts';
 
 /** Longest upload, ms: 64 MiB at 2 Mbit/s. */
 const UPLOAD_TIMEOUT_MS = 300_000;
+const BLOCK_TIMEOUT_MS = 30_000;
+/** Largest block of bitswap, bytes: twice that of a batch's. */
+const MAX_BLOCK_BYTES = 2 * 1024 * 1024;
 
 /** Uploads a CAR; the gateway verifies each block. Returns the CID it stored. @throws ARTIFACT_INVALID, ARTIFACT_TOO_LARGE */
 export async function uploadArtifact(
@@ -20,10 +24,50 @@ export async function uploadArtifact(
   return readText((await readJson(reply, 'the artifact')).cid, 'cid');
 }
 
-/** The bytes that the gateway has under this CID, unchecked. @throws ARTIFACT_NOT_FOUND, GATEWAY_UNREACHABLE */
+/** The bytes that the gateway has under this CID, unchecked. @throws ARTIFACT_NOT_FOUND, GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL */
 export async function fetchBlock(connection: Connection, cid: string): Promise<Uint8Array> {
   const reply = await connection.request(`/ipfs/${cid}?format=raw`, {
     headers: { accept: 'application/vnd.ipld.raw' },
   });
-  return new Uint8Array(await reply.arrayBuffer());
+  return readBlock(reply, cid);
+}
+
+/** The same of any IPFS gateway at this origin. @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL */
+export async function fetchBlockAt(origin: string, cid: string): Promise<Uint8Array> {
+  const url = new URL(`/ipfs/${cid}?format=raw`, origin);
+  try {
+    const reply = await fetch(url, {
+      headers: { accept: 'application/vnd.ipld.raw' },
+      redirect: 'error',
+      signal: AbortSignal.timeout(BLOCK_TIMEOUT_MS),
+    });
+    if (reply.ok) return await readBlock(reply, cid);
+    throw await readProblem(reply, `GET ${url.pathname}`);
+  } catch (cause) {
+    if (cause instanceof DefaasClientError) throw cause;
+    throw new DefaasClientError('GATEWAY_UNREACHABLE', `no answer from ${origin}`, { cause });
+  }
+}
+
+/** Whoever answers may never end: what is longer than any block of ours is not read on. */
+async function readBlock(reply: Response, cid: string): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of reply.body ?? []) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > MAX_BLOCK_BYTES) {
+      throw new DefaasClientError(
+        'GATEWAY_PROTOCOL',
+        `block ${cid} is given with more than ${MAX_BLOCK_BYTES} bytes, no block has so many`,
+      );
+    }
+  }
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
 }

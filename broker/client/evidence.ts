@@ -18,6 +18,7 @@ import {
   hashReceipt,
   type Receipt,
 } from '../../contracts/libraries/receipts.ts';
+import type { BatchReceipt } from './batch.ts';
 import { DefaasClientError } from './errors.ts';
 
 /** Largest evidence file, characters: two opened leaves with paths of 40 nodes are 12 KB. */
@@ -64,6 +65,19 @@ export interface EvidenceFile {
 export function fraudName(kind: Finding['kind']): string {
   if (kind === 'receipt') return 'receipt';
   return kind === 'withheld' ? 'D9' : `D${FRAUD_KIND[kind]}`;
+}
+
+/** A receipt as a payer keeps it, of what the gateway showed of it; the salt stays with the payer. */
+export function heldOf({
+  receipt,
+  group,
+  call,
+  execution,
+  callSignature,
+}: Omit<BatchReceipt, 'attempts'>): HeldReceipt {
+  const { index, count, path, signature } = group;
+  const signed = { receipt, index, count, path, signature };
+  return { kind: 'receipt', signed, call, execution, ...(callSignature && { callSignature }) };
 }
 
 /** The gateway that a finding is about. */

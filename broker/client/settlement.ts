@@ -1,4 +1,4 @@
-// What an operator asks of its own gateway: to settle now.
+// What an operator asks of its own gateway: to settle now, and what it is to see to.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import {
   readAddress,
@@ -53,4 +53,28 @@ export async function settle(session: Session): Promise<Settlement> {
       };
     }),
   };
+}
+
+/** Something that the gateway's operator must see to. */
+export interface GatewayAlarm {
+  /** `DEMAND_OPEN`, `KEY_STOLEN`, ... */
+  readonly kind: string;
+  /** What it is about, such as a demand's id. */
+  readonly about: string;
+  readonly message: string;
+  readonly sinceMs: number;
+}
+
+/** @throws OPERATOR_ONLY, GATEWAY_UNREACHABLE */
+export async function fetchAlarms(session: Pick<Session, 'request'>): Promise<GatewayAlarm[]> {
+  const { alarms } = await readJson(await session.request('/alarms'), 'the alarms');
+  return readArray(alarms, 'alarms').map((one) => {
+    const { kind, about, message, sinceMs } = readObject(one, 'an alarm');
+    return {
+      kind: readText(kind, 'kind'),
+      about: readText(about, 'about'),
+      message: readText(message, 'message'),
+      sinceMs: readCount(sinceMs, 'sinceMs'),
+    };
+  });
 }

@@ -4,6 +4,7 @@ import { MAX_EVIDENCE_LENGTH, parseEvidence } from '../client/evidence.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import { startAnswering } from '../settlement/answer-demands.ts';
+import { watchOthers } from '../settlement/watch-others.ts';
 import { reportSigned, watchStanding } from '../settlement/watch-standing.ts';
 import { signedIn } from './bearer.ts';
 
@@ -11,7 +12,7 @@ export async function alarmRoutes(
   server: FastifyInstance,
   { gateway }: { readonly gateway: Gateway },
 ): Promise<void> {
-  const watches = [startAnswering(gateway), watchStanding(gateway)];
+  const watches = [startAnswering(gateway), watchStanding(gateway), watchOthers(gateway)];
   server.addHook('onClose', async () => {
     for (const watch of watches) watch.close();
   });

@@ -4,7 +4,6 @@
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import { type Place, placeAt } from '../../contracts/chain/evidence.ts';
-import { readOpenDemands } from '../../contracts/chain/open-demands.ts';
 import type { Demand } from '../../contracts/chain.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { batchCid, readBatch } from '../client/batch.ts';
@@ -63,7 +62,11 @@ export function startAnswering(gateway: Parts): Answering {
 
   const lookOnce = async (): Promise<void> => {
     answerWindowSec ??= (await disputes.readTerms()).answerWindowSec;
-    const open = await readOpenDemands(chain, gateway.address);
+    // The view is that of the newest block: a demand's clock runs from its own block on.
+    const open = chain.view
+      .demands(gateway.address)
+      .filter(({ state }) => state === 'open')
+      .sort((a, b) => a.deadlineSec - b.deadlineSec);
     const nowSec = Math.max(chain.view.head.timestampSec, nowMs() / 1000);
     endAlarms(open);
     for (const { id, deadlineSec } of open) {
@@ -93,7 +96,6 @@ export function startAnswering(gateway: Parts): Answering {
       const [first] = group;
       if (first === undefined) continue;
       const place = placeOf(first);
-      // Its batch is not final yet: the view has it before the deadline.
       if (place === undefined) continue;
       const leaves = await open(place, new Set(group.map(({ index }) => index)));
       for (const demand of group) {

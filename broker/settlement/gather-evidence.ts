@@ -52,6 +52,11 @@ const PROOFS: Readonly<Record<FindingCode, readonly Proof[]>> = {
   PAYOUT_OVER: [],
 };
 
+/** Whether nobody can open what it is about. */
+export function isWithheld(code: FindingCode): boolean {
+  return PROOFS[code].includes('withheld');
+}
+
 export interface Gathered {
   readonly evidence: Evidence | Withheld;
   /** What the audit said of it. */
@@ -98,7 +103,7 @@ async function* evidenceOfClaim(
   const wanted = new Set([...indexes.keys()].flatMap((index) => [index - 1, index]));
   const leaves = await openLane(batch, place, wanted);
   const withheld = findings.find(({ code, index }) => {
-    return PROOFS[code].includes('withheld') && index === undefined;
+    return isWithheld(code) && index === undefined;
   });
   if (leaves === undefined || withheld !== undefined) {
     const [first] = findings;

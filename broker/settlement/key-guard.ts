@@ -29,7 +29,7 @@ export function createKeyGuard({ file, signer, alarms }: KeyGuardOptions): KeyGu
     alarms.raise(
       'KEY_STOLEN',
       of,
-      `somebody else signs with the operator key ${of} (${stolen.get(of)}), run defaas rotate-key at once`,
+      `somebody else signs with the operator key ${of} (${stolen.get(of)}), run defaas rotate-key --stolen at once`,
     );
   };
   if (stolen.has(signer.key)) alarm(signer.key);

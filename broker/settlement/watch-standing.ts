@@ -19,7 +19,15 @@ const OMISSION = 2;
 
 type Parts = Pick<
   Gateway,
-  'address' | 'alarms' | 'chain' | 'closing' | 'keyGuard' | 'ledger' | 'log' | 'nowMs'
+  | 'address'
+  | 'alarms'
+  | 'chain'
+  | 'closing'
+  | 'groupSigner'
+  | 'keyGuard'
+  | 'ledger'
+  | 'log'
+  | 'nowMs'
 >;
 
 export interface StandingWatch {
@@ -80,9 +88,19 @@ export function watchStanding(gateway: Parts): StandingWatch {
     alarms.raise('BOND_LOW', address, why);
   };
 
+  /** A stolen key that signs for this gateway no more, and that nobody accepts, is dealt with. */
+  const lookAtKeys = (): void => {
+    for (const { kind, about } of alarms.list()) {
+      const key = gateway.chain.view.operatorKeys(address).find((one) => one.key === about);
+      const isEnded = about !== gateway.groupSigner.key && key?.untilSec !== 0;
+      if (kind === 'KEY_STOLEN' && isEnded) alarms.clear(kind, about);
+    }
+  };
+
   const run = async (): Promise<void> => {
     try {
       lookAtBond();
+      lookAtKeys();
       await lookAtBatches();
       await lookAtFrauds();
     } catch (err) {

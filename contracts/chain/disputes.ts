@@ -31,7 +31,8 @@ export function createDisputes(history: History): { queries: Disputes; replay: R
           deadlineSec: Number(args.deadline),
           state: 'open',
         }),
-      Answered: (args) => close(args.id, { state: 'answered', answer: answerOf(args) }),
+      Answered: (args, { blockNumber }) =>
+        close(args.id, { state: 'answered', answer: { blockNumber, ...answerOf(args) } }),
       Expired: (args, place) => {
         close(args.id, { state: 'expired' });
         // Without a slash nothing is proven.
@@ -70,7 +71,12 @@ function fraudOf(
   };
 }
 
-function answerOf({ receipt, call, execution, callSignature }: Result): DemandAnswer {
+function answerOf({
+  receipt,
+  call,
+  execution,
+  callSignature,
+}: Result): Omit<DemandAnswer, 'blockNumber'> {
   return {
     receipt: {
       ...{ payer: toAddress(receipt.payer), gateway: toAddress(receipt.gateway) },

@@ -143,17 +143,66 @@ export function leafAt(receipts: readonly Receipt[], index: number): Leaf {
 
 const idWords = new Words(5);
 
+type OfLane = Pick<Place, 'gateway' | 'payer' | 'signer' | 'seqFrom'>;
+
 /** Id of the demand for the leaf at `index`, as Disputes.idOf computes it. */
-export function demandIdOf(
-  place: Pick<Place, 'gateway' | 'payer' | 'signer' | 'seqFrom'>,
-  index: number,
-): Hex {
-  idWords.uint(0, FRAUD_KIND.silence, 255);
-  idWords.address(1, place.gateway);
-  idWords.address(2, place.payer);
-  idWords.address(3, place.signer);
-  idWords.uint(4, place.seqFrom + 1 + index, MAX_UINT40);
+export function demandIdOf(place: OfLane, index: number): Hex {
+  return idAt(FRAUD_KIND.silence, place, place.seqFrom + 1 + index);
+}
+
+/** Id of the fraud that evidence shows, as Disputes computes it. */
+export function proofIdOf(evidence: Evidence): Hex {
+  const { kind } = evidence;
+  switch (kind) {
+    case 'omission':
+      return idAt(FRAUD_KIND[kind], evidence.place, evidence.signed.receipt.seq);
+    case 'break': {
+      const { place, a, b } = evidence;
+      return idAt(FRAUD_KIND[kind], place, seqAt(place, isForeign(place, a) ? a : b));
+    }
+    case 'edge': {
+      const { place, leaf } = evidence;
+      return idAt(isForeign(place, leaf) ? FRAUD_KIND.break : EDGE_ID, place, seqAt(place, leaf));
+    }
+    case 'duplicate':
+      return idAt(FRAUD_KIND[kind], evidence.laterPlace, evidence.later.receipt.seq);
+    case 'misroute': {
+      const { place, call, execution } = evidence;
+      misrouteWords.uint(0, FRAUD_KIND[kind], 255);
+      misrouteWords.address(1, place.gateway);
+      misrouteWords.uint(2, call.beacon, Number.MAX_SAFE_INTEGER);
+      misrouteWords.uint(3, execution.deployment, Number.MAX_SAFE_INTEGER);
+      return keccak256Hex(misrouteWords.bytes);
+    }
+    default:
+      return idAt(FRAUD_KIND[kind], evidence.place, evidence.leaf.receipt.seq);
+  }
+}
+
+/** Kind in the id of a break at an edge of a claim. */
+const EDGE_ID = 7;
+const misrouteWords = new Words(4);
+
+function idAt(kind: number, { gateway, payer, signer }: OfLane, seq: number): Hex {
+  idWords.uint(0, kind, 255);
+  idWords.address(1, gateway);
+  idWords.address(2, payer);
+  idWords.address(3, signer);
+  idWords.uint(4, seq, MAX_UINT40);
   return keccak256Hex(idWords.bytes);
+}
+
+function seqAt({ seqFrom }: Place, { index }: Leaf): number {
+  return seqFrom + 1 + index;
+}
+
+function isForeign(place: Place, leaf: Leaf): boolean {
+  const { receipt } = leaf;
+  const isOfLane =
+    receipt.payer === place.payer &&
+    receipt.gateway === place.gateway &&
+    receipt.signer === place.signer;
+  return !isOfLane || receipt.seq !== seqAt(place, leaf);
 }
 
 const MAX_UINT40 = 0xff_ffff_ffff;

@@ -1,9 +1,17 @@
 // `defaas audit`: every bill of every gateway, recomputed from the chain's logs and the batches on IPFS.
 import { fetchBlock } from '../../broker/client/artifacts.ts';
+import type { GetBlock } from '../../broker/client/batch.ts';
 import { type AuditResult, type Finding, audit as replay } from '../../broker/settlement/audit.ts';
+import { gatherEvidence } from '../../broker/settlement/gather-evidence.ts';
 import { shortfallsOf } from '../../broker/settlement/shortfalls.ts';
+import { ChainError } from '../../contracts/chain/chain-error.ts';
+import { createDisputeReads, type DisputeReads } from '../../contracts/chain/dispute-reads.ts';
+import type { Evidence } from '../../contracts/chain/evidence.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import { openChain } from './chain.ts';
 import { type Flags, note, type Outcome, openGateway } from './context.ts';
+import { writeEvidence } from './evidence-files.ts';
+import { userPath } from './house.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
@@ -12,27 +20,73 @@ const SHOWN_FINDINGS = 20;
 /** Batches that are named for one payee. */
 const SHOWN_BATCHES = 5;
 
+export interface AuditOptions {
+  /** Folder for files that `defaas prove` takes. */
+  readonly evidence?: string;
+}
+
 /** The gateway only carries the blocks: each is checked against its CID, whose digest stands on the chain. */
-export async function audit(flags: Flags): Promise<Outcome> {
+export async function audit(flags: Flags, options: AuditOptions = {}): Promise<Outcome> {
   const opened = await openGateway(flags, { allowRevoked: true });
   const chain = await openChain(opened);
   try {
+    const getBlock = (cid: string) => fetchBlock(opened.connection, cid);
     const result = await replay({
       view: chain.view,
       domain: chain.domain,
-      getBlock: (cid) => fetchBlock(opened.connection, cid),
+      getBlock,
       onBatch: (done, of) => {
         if (process.stderr.isTTY && done % 50 === 0) note(flags, `${done} of ${of} batches`);
       },
     });
-    return outcomeOf(result);
+    const files = options.evidence
+      ? await writeAll(chain, getBlock, result.findings, userPath(options.evidence))
+      : undefined;
+    return outcomeOf(result, files);
   } finally {
     chain.close();
     opened.close();
   }
 }
 
-function outcomeOf(result: AuditResult): Outcome {
+/** Only what the chain would punish, or what is to be demanded. @returns the paths */
+async function writeAll(
+  chain: Chain,
+  getBlock: GetBlock,
+  findings: readonly Finding[],
+  folder: string,
+): Promise<readonly string[]> {
+  const disputes = createDisputeReads(chain);
+  const { chainId, contracts, view } = chain;
+  const files = new Set<string>();
+  for (const settled of view.batches()) {
+    const ofBatch = findings.filter(
+      ({ gateway, batch }) => gateway === settled.gateway && batch === settled.batch,
+    );
+    const gathering = gatherEvidence({ view, getBlock, settled, findings: ofBatch });
+    for await (const { evidence, finding } of gathering) {
+      const isSure = evidence.kind === 'withheld' || (await isFraud(disputes, evidence));
+      if (!isSure) continue;
+      const { gateway } = settled;
+      const { message } = finding;
+      const about = { chainId, billing: contracts.billing, gateway, message };
+      files.add(writeEvidence(folder, { ...about, finding: evidence }));
+    }
+  }
+  return [...files];
+}
+
+/** Evidence that is too late, or does not hold, is none. */
+async function isFraud(disputes: DisputeReads, evidence: Evidence): Promise<boolean> {
+  try {
+    return (await disputes.check(evidence)).isFraud;
+  } catch (error) {
+    if (error instanceof ChainError && error.revert !== undefined) return false;
+    throw error;
+  }
+}
+
+function outcomeOf(result: AuditResult, files?: readonly string[]): Outcome {
   const { receipts, proven, unexplainedUnits, findings, findingCount, batches } = result;
   const summary = `${receipts} receipts, ${proven} proven, ${unexplainedUnits} units unexplained`;
   const shortfalls = shortfallsOf(findings);
@@ -41,8 +95,12 @@ function outcomeOf(result: AuditResult): Outcome {
       `${payee} was left without ${formatTokens(units)} tokens by ${gateway} in ${batchesText(of)}: defaas collect brings what the float covers`,
   );
   return {
-    document: { ...result, shortfalls },
-    text: findings.length === 0 ? summary : [tableOf(findings), ...lines, summary].join('\n'),
+    document: { ...result, shortfalls, ...(files && { evidence: files }) },
+    text: [
+      ...(findings.length === 0 ? [] : [tableOf(findings), ...lines]),
+      ...(files ?? []).map((file) => `defaas prove ${file}`),
+      summary,
+    ].join('\n'),
     ...(findingCount > 0 && {
       failure: {
         code: 'AUDIT_FINDINGS',

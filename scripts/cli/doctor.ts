@@ -9,6 +9,7 @@ import {
 } from '../../broker/client/deployments.ts';
 import { readCount, readJson } from '../../broker/client/parse.ts';
 import type { Session } from '../../broker/client/session.ts';
+import { fetchAlarms } from '../../broker/client/settlement.ts';
 import { fetchTokenKeys } from '../../broker/client/token-key.ts';
 import { type Account, keysFolder, readAccount } from './account.ts';
 import { openChain, openReader } from './chain.ts';
@@ -22,6 +23,7 @@ import {
   openSession,
 } from './context.ts';
 import { stepLine } from './deploy.ts';
+import { overdue } from './expire.ts';
 import { findHome, findHouse } from './house.ts';
 import { standingChecks } from './standing.ts';
 import { storeFiles } from './store.ts';
@@ -70,6 +72,7 @@ export async function doctor(
     checks.push(await checkFinality(at));
     checks.push(await check('chain', () => checkChain(at)));
     checks.push(await check('bond', () => checkBond(at)));
+    checks.push(await check('disputes', () => checkDisputes(at)));
     checks.push(await check('tokens', () => checkTokenKey(at)));
     checks.push(await check('clouds', () => cloudsOf(at.connection.document)));
     checks.push(...(await checkClouds(flags, at, fix)));
@@ -194,6 +197,41 @@ async function checkBond(opened: Opened): Promise<string> {
   }
 }
 
+/** What was proven of the gateway and is demanded of it; and demands of this account that wait to be collected. */
+async function checkDisputes(opened: Opened): Promise<string> {
+  const { gateway } = opened.connection.document;
+  const chain = await openChain(opened);
+  try {
+    const { view } = chain;
+    const nowSec = view.head.timestampSec;
+    const own = overdue(nowSec, view.demands(), opened.account.address);
+    if (own.length > 0) {
+      const message = `${own.length} demands of account ${opened.account.address} were not answered, run defaas expire all`;
+      throw Object.assign(new Error(message), { code: 'WATCH_FINDINGS' });
+    }
+    const open = view.demands(gateway).filter(({ state }) => state === 'open');
+    const proven = view.frauds(gateway);
+    const slashed = proven.reduce((sum, fraud) => sum + fraud.slashed, 0n);
+    return `${proven.length} frauds proven of the gateway (${formatTokens(slashed)} tokens slashed), ${open.length} demands open`;
+  } finally {
+    chain.close();
+  }
+}
+
+/** What the gateway wants its operator to see to; as long as nothing of its own is lost, a warning. */
+async function checkAlarms(session: Session): Promise<Check> {
+  const warnings = new Set(['BOND_LOW', 'FRAUD_FOUND']);
+  let isWarning = false;
+  const checked = await check('alarms', async () => {
+    const alarms = await fetchAlarms(session);
+    const all = alarms.map(({ kind, message }) => `${kind}: ${message}`).join('; ');
+    isWarning = alarms.length > 0;
+    if (alarms.every(({ kind }) => warnings.has(kind))) return all || 'none';
+    throw Object.assign(new Error(all), { code: 'GATEWAY_ALARM' });
+  });
+  return { ...checked, isWarning };
+}
+
 /** Whoever checks a token asks the chain for its key: another one would be trusted by nobody. */
 async function checkTokenKey(opened: Opened): Promise<string> {
   const { gateway } = opened.connection.document;
@@ -224,8 +262,9 @@ async function checkClouds(flags: Flags, opened: Opened, fix: boolean): Promise<
     pricesAsOfMs = checked.pricesAsOfMs;
     return describeClouds(checked.clouds);
   });
-  if (pricesAsOfMs === 0) return [functions];
-  return [functions, checkPrices(pricesAsOfMs, Date.now())];
+  const alarms = await checkAlarms(session);
+  if (pricesAsOfMs === 0) return [alarms, functions];
+  return [alarms, functions, checkPrices(pricesAsOfMs, Date.now())];
 }
 
 function readOperator({ house, connection }: Opened): Account | undefined {

@@ -315,7 +315,42 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     'audit',
     'recompute every bill from chain and IPFS alone',
     async () => (await import('./audit.ts')).audit,
-  );
+  )
+    .option('--evidence <folder>', 'write a file for each finding that the chain would punish')
+    .addHelpText('after', example('audit --evidence found'));
+  add(
+    'watch',
+    'hold what is settled against what was shown, prove what is wrong, collect what is owed',
+    async () => (await import('./watch.ts')).watch,
+  )
+    .option('--auto', 'demand what is withheld; an answer costs the pledge')
+    .option('--once', 'look once and end, as cron wants it')
+    .option('--all', 'the lanes of everybody, as far as public data goes')
+    .option('--every <seconds>', 'time between two looks; default 300')
+    .option('--patience <minutes>', 'time for a batch to be shown; default 10')
+    .option(...DRY_RUN)
+    .addHelpText('after', example('watch --once --auto'));
+  add(
+    'demand <receipt...>',
+    'make a gateway show a settled receipt: its id, or gateway, batch, claim and number',
+    async () => (await import('./demand.ts')).demand,
+  )
+    .option(...DRY_RUN)
+    .addHelpText('after', example('demand 0x9965507d1a55bcc2695c58ba16fb37d819b0a4dc 12 0 3'));
+  add(
+    'prove <file>',
+    'send the evidence of a fraud, once the chain says that it is one',
+    async () => (await import('./prove.ts')).prove,
+  )
+    .option(...DRY_RUN)
+    .addHelpText('after', example('prove found/overcharge-0x1f.json'));
+  add(
+    'expire <demand>',
+    'collect what a demand brings that was not answered: its id, or all',
+    async () => (await import('./expire.ts')).expire,
+  )
+    .option(...DRY_RUN)
+    .addHelpText('after', example('expire all'));
   add(
     'doctor',
     'look at everything and say what is wrong',

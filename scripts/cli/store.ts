@@ -71,6 +71,8 @@ export interface Store {
   putPayouts(payee: Address, vouchers: readonly PayoutVoucher[]): void;
   /** Highest first. */
   payouts(payee: Address): readonly PayoutVoucher[];
+  /** The same as JSON, as the gateway has shown them: what proves its fraud, should it settle others. */
+  receiptDocuments(lane: StoredLane): readonly string[];
   close(): void;
 }
 
@@ -173,6 +175,12 @@ export function openStore(home: string, house: string): Store {
       }
     },
     payouts: (payee) => payoutsOf(database, house, payee),
+    receiptDocuments: ({ payer, signer }) =>
+      statement(
+        'SELECT document FROM receipt_documents JOIN receipts USING (house, id) WHERE house = ? AND payer = ? AND signer = ?',
+      )
+        .all(house, payer, signer)
+        .map((row) => String(row.document)),
     close: () => database.close(),
   };
 }

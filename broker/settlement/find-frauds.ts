@@ -1,0 +1,308 @@
+// One look of a watcher: batches that may still be judged are opened and compared with what the payer holds, and everything that the chain
+// would punish or that is withheld comes out as evidence. It sends nothing.
+
+import { ChainError } from '../../contracts/chain/chain-error.ts';
+import { createDisputeReads, type DisputeTerms } from '../../contracts/chain/dispute-reads.ts';
+import {
+  demandIdOf,
+  type Evidence,
+  type OpenedLeaf as Opened,
+  type Place,
+  placeAt,
+  proofIdOf,
+} from '../../contracts/chain/evidence.ts';
+import { readAnsweredLeaf } from '../../contracts/chain/sent-evidence.ts';
+import type { Chain, Demand, SettledBatch } from '../../contracts/chain.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import { rootOf } from '../../contracts/libraries/ordered-merkle.ts';
+import { hashReceipt } from '../../contracts/libraries/receipts.ts';
+import { batchCid, type GetBlock, readBatch } from '../client/batch.ts';
+import { DefaasClientError } from '../client/errors.ts';
+import type { HeldReceipt, Withheld } from '../client/evidence.ts';
+import { audit, type Finding } from './audit.ts';
+import {
+  gatherEvidence,
+  isWithheld,
+  misrouteOf,
+  openLane,
+  passWithheld,
+} from './gather-evidence.ts';
+import { readLeft } from './weigh-proof.ts';
+
+export interface WatchedLane {
+  readonly gateway: Address;
+  readonly payer: Address;
+  readonly signer: Address;
+}
+
+export interface FindFraudsOptions {
+  readonly chain: Pick<Chain, 'view' | 'domain' | 'read' | 'provider' | 'contracts'>;
+  /** From a gateway, a mirror or one's own node; checked against the CID. */
+  getBlock(gateway: Address): GetBlock;
+  readonly isWanted: (batch: SettledBatch) => boolean;
+  readonly isLaneWanted?: (lane: WatchedLane) => boolean;
+  /** What the gateway has signed for a lane and the payer kept; of one seq it may have signed several. */
+  readonly held?: (lane: WatchedLane) => readonly HeldReceipt[];
+  readonly pick?: (count: number) => number;
+}
+
+export interface Found {
+  readonly evidence: Evidence | Withheld;
+  /** One line: what is wrong. */
+  readonly message: string;
+  /** As the chain's check has it, base units; of what is withheld, all that its claim took. */
+  readonly damage: bigint;
+}
+
+/**
+ * What can be proven or demanded now: checked by the chain, not proven before, within its window.
+ * @throws ChainError CHAIN_UNREACHABLE
+ */
+export async function* findFrauds(options: FindFraudsOptions): AsyncGenerator<Found> {
+  const { chain, isWanted, isLaneWanted = () => true } = options;
+  const disputes = createDisputeReads(chain);
+  const terms = await disputes.readTerms();
+  const look: Look = { ...options, isLaneWanted, disputes, terms, seen: new Set() };
+  const isOpen = ({ timestampSec }: SettledBatch) =>
+    timestampSec + terms.proofWindowSec >= chain.view.head.timestampSec;
+  const batches = chain.view.batches().filter((one) => isOpen(one) && isWanted(one));
+  const findings = await auditAll(look, batches);
+  for (const settled of batches) {
+    const ofBatch = findings.filter((one) => {
+      return one.batch === settled.batch && one.gateway === settled.gateway;
+    });
+    yield* judge(look, findInPages(look, settled, ofBatch));
+    yield* judge(look, findOmissions(look, settled));
+    yield* judge(look, findInAnswers(look, settled, ofBatch));
+  }
+}
+
+/**
+ * What a receipt that a payer holds proves by now: that another one was settled in its place, or that it was wrong itself. Undefined when
+ * it is not settled, or honest. @throws DefaasClientError BATCH_BLOCK_MISSING  it is settled, and nobody shows the pages
+ */
+export async function evidenceOfHeld(
+  { chain, getBlock }: Pick<FindFraudsOptions, 'chain' | 'getBlock'>,
+  held: HeldReceipt,
+): Promise<Evidence | undefined> {
+  const { receipt } = held.signed;
+  const { payer, gateway, signer, seq } = receipt;
+  for (const settled of chain.view.batches(gateway)) {
+    const claim = settled.claims.findIndex((row) => {
+      return row.payer === payer && row.signer === signer && seq > row.seqFrom && seq <= row.seq;
+    });
+    if (claim < 0) continue;
+    const place = placeAt(settled, claim);
+    const index = seq - place.seqFrom - 1;
+    const cid = batchCid(settled.cidDigest);
+    const batch = await readBatch(cid, getBlock(gateway)).catch(passWithheld);
+    const opened = (await openLane(batch, place, new Set([index])))?.get(index);
+    if (opened === undefined) {
+      throw new DefaasClientError(
+        'BATCH_BLOCK_MISSING',
+        `nobody shows receipt ${index} in claim ${claim} of batch ${settled.batch} of gateway ${gateway} as it was settled, run defaas demand ${gateway} ${settled.batch} ${claim} ${index}`,
+      );
+    }
+    const { leaf, call, execution } = opened;
+    if (hashReceipt(leaf.receipt) !== hashReceipt(receipt)) {
+      return omissionOf(place, held, leaf).evidence;
+    }
+    const disputes = createDisputeReads(chain);
+    for (const kind of ['overcharge', 'over-limit'] as const) {
+      const evidence: Evidence = { kind, place, leaf, call, execution };
+      if ((await disputes.check(evidence)).isFraud) return evidence;
+    }
+  }
+  return undefined;
+}
+
+interface Look extends FindFraudsOptions {
+  readonly isLaneWanted: (lane: WatchedLane) => boolean;
+  readonly disputes: ReturnType<typeof createDisputeReads>;
+  readonly terms: DisputeTerms;
+  /** Evidence that this look has told. */
+  readonly seen: Set<string>;
+}
+
+type Candidate = Omit<Found, 'damage'>;
+
+async function auditAll(look: Look, batches: readonly SettledBatch[]): Promise<Finding[]> {
+  const { chain, isLaneWanted } = look;
+  const found: Finding[] = [];
+  for (const gateway of new Set(batches.map((one) => one.gateway))) {
+    const wanted = new Set(batches.filter((one) => one.gateway === gateway));
+    const { findings } = await audit({
+      view: chain.view,
+      domain: chain.domain,
+      getBlock: look.getBlock(gateway),
+      gateway,
+      isWanted: (batch) => wanted.has(batch),
+      isLaneWanted: ({ payer, signer }) => isLaneWanted({ gateway, payer, signer }),
+    });
+    found.push(...findings);
+  }
+  return found;
+}
+
+async function* findInPages(
+  look: Look,
+  settled: SettledBatch,
+  findings: readonly Finding[],
+): AsyncGenerator<Candidate> {
+  const getBlock = look.getBlock(settled.gateway);
+  const { pick } = look;
+  const gathering = { view: look.chain.view, getBlock, settled, findings, ...(pick && { pick }) };
+  for await (const { evidence, finding } of gatherEvidence(gathering)) {
+    if (evidence.kind !== 'withheld') yield { evidence, message: finding.message };
+    else if (finding.index !== undefined) yield { evidence, message: finding.message };
+    else yield* demandable(look, evidence.place, finding.message);
+  }
+}
+
+/** A claim that nobody shows: the payer's own receipts may explain it; else a leaf that they do not is to be demanded. */
+function* demandable(look: Look, place: Place, message: string): Generator<Candidate> {
+  if (!look.isLaneWanted(place)) return;
+  const count = place.seqTo - place.seqFrom;
+  const held = heldBy(look, place);
+  /** The one receipt that is held of a leaf; undefined of none and of several. */
+  const idAt = (index: number) => {
+    const [one, ...others] = held.get(index) ?? [];
+    return one && others.length === 0 ? hashReceipt(one.signed.receipt) : undefined;
+  };
+  const ids = held.size < count ? [] : Array.from({ length: count }, (_, index) => idAt(index));
+  const known = ids.filter((id) => id !== undefined);
+  if (known.length === count && rootOf(known) === place.receipts) return;
+  const { pick = (of) => Math.floor(Math.random() * of) } = look;
+  const start = pick(count);
+  // Where the gateway has signed two, or else the next one from there that is not held: of what is held an answer shows little.
+  const [twice] = [...held].find(([, ofLeaf]) => ofLeaf.length > 1) ?? [];
+  const steps = Array.from({ length: Math.min(count, held.size + 1) }, (_, step) => step);
+  const free = steps.find((step) => idAt((start + step) % count) === undefined) ?? 0;
+  const index = twice ?? (start + free) % count;
+  yield { evidence: { kind: 'withheld', place, index }, message };
+}
+
+/** What is held of a claim, by the place in its lane tree; each receipt once. */
+function heldBy(look: Look, place: Place): ReadonlyMap<number, readonly HeldReceipt[]> {
+  const byId = new Map(
+    (look.held?.(place) ?? []).map((one) => [hashReceipt(one.signed.receipt), one]),
+  );
+  const inClaim = [...byId.values()].filter(({ signed: { receipt } }) => {
+    return receipt.seq > place.seqFrom && receipt.seq <= place.seqTo;
+  });
+  return Map.groupBy(inClaim, ({ signed }) => signed.receipt.seq - place.seqFrom - 1);
+}
+
+/** D2: what the gateway signed for the payer, and what stands in its place. */
+async function* findOmissions(look: Look, settled: SettledBatch): AsyncGenerator<Candidate> {
+  for (const claim of settled.claims.keys()) {
+    const place = placeAt(settled, claim);
+    if (look.held === undefined || !look.isLaneWanted(place)) continue;
+    const indexes = heldBy(look, place);
+    if (indexes.size === 0) continue;
+    const getBlock = look.getBlock(settled.gateway);
+    const batch = await readBatch(batchCid(settled.cidDigest), getBlock).catch(passWithheld);
+    const leaves = await openLane(batch, place, new Set(indexes.keys()));
+    for (const [index, { leaf }] of leaves ?? []) {
+      for (const one of indexes.get(index) ?? []) {
+        const isSettled = hashReceipt(one.signed.receipt) === hashReceipt(leaf.receipt);
+        if (!isSettled) yield omissionOf(place, one, leaf);
+      }
+    }
+  }
+}
+
+function omissionOf(
+  place: Place,
+  { signed }: HeldReceipt,
+  leaf: Opened['leaf'],
+): { evidence: Evidence; message: string } {
+  const { receipt: opened, path } = leaf;
+  const message = `receipt ${signed.receipt.seq} was signed as ${hashReceipt(signed.receipt)} and settled as ${hashReceipt(opened)}`;
+  const node = hashReceipt(opened);
+  return { evidence: { kind: 'omission', signed, place, node, path, opened }, message };
+}
+
+/** What answers have shown, where the pages do not: everything that one opened receipt can be. */
+async function* findInAnswers(
+  look: Look,
+  settled: SettledBatch,
+  findings: readonly Finding[],
+): AsyncGenerator<Candidate> {
+  const { chain } = look;
+  const withheld = findings.filter(({ code, index }) => isWithheld(code) && index === undefined);
+  const answered = chain.view.demands(settled.gateway).filter(({ batch, claim, answer }) => {
+    const isHidden = withheld.some((finding) => (finding.claim ?? claim) === claim);
+    return batch === settled.batch && answer !== undefined && isHidden;
+  });
+  for (const demand of answered) {
+    const place = placeAt(settled, demand.claim);
+    if (look.isLaneWanted(place)) yield* findInAnswer(look, place, demand);
+  }
+}
+
+async function* findInAnswer(
+  look: Look,
+  place: Place,
+  { id, answer }: Demand,
+): AsyncGenerator<Candidate> {
+  if (answer === undefined) return;
+  const { blockNumber, receipt, call, execution } = answer;
+  const leaf = await readAnsweredLeaf(look.chain, { id, blockNumber }, place);
+  if (leaf === undefined) return;
+  const opened = { place, leaf, call, execution };
+  const message = `the answer to demand ${id} shows receipt ${receipt.seq}`;
+  yield { evidence: { kind: 'edge', place, leaf }, message };
+  yield { evidence: { kind: 'overcharge', ...opened }, message };
+  yield { evidence: { kind: 'over-limit', ...opened }, message };
+  yield { evidence: misrouteOf(look.chain.view, opened), message };
+  for (const one of heldBy(look, place).get(leaf.index) ?? []) {
+    const isSettled = hashReceipt(one.signed.receipt) === hashReceipt(receipt);
+    if (!isSettled) yield omissionOf(place, one, leaf);
+  }
+}
+
+/** Passes on what holds: the chain is asked, for it alone decides. */
+async function* judge(look: Look, candidates: AsyncGenerator<Candidate>): AsyncGenerator<Found> {
+  for await (const candidate of candidates) {
+    const { evidence } = candidate;
+    const name =
+      evidence.kind === 'withheld'
+        ? demandIdOf(evidence.place, evidence.index)
+        : proofIdOf(evidence);
+    if (look.seen.has(name)) continue;
+    look.seen.add(name);
+    const damage =
+      evidence.kind === 'withheld'
+        ? demandDamage(look, evidence)
+        : await fraudDamage(look, evidence);
+    if (damage !== undefined) yield { ...candidate, damage };
+  }
+}
+
+/** Undefined when it is too late, or somebody has demanded it. */
+function demandDamage({ chain, terms }: Look, { place, index }: Withheld): bigint | undefined {
+  const { view } = chain;
+  if (place.settledAtSec + terms.demandWindowSec < view.head.timestampSec) return undefined;
+  const id = demandIdOf(place, index);
+  const ofClaim = view.demands(place.gateway).filter(({ batch, claim, state }) => {
+    return batch === place.batch && claim === place.claim && state !== 'answered';
+  });
+  // One unanswered demand takes back all that the claim took.
+  if (ofClaim.length > 0) return undefined;
+  if (view.demands(place.gateway).some((demand) => demand.id === id)) return undefined;
+  return place.settledTo - place.settledFrom;
+}
+
+/** Undefined when the chain finds no fraud in it, or it is proven and paid. */
+async function fraudDamage({ disputes }: Look, evidence: Evidence): Promise<bigint | undefined> {
+  try {
+    const { isFraud, damage } = await disputes.check(evidence);
+    if (!isFraud) return undefined;
+    const { isFirst, leftUnits } = await readLeft(disputes, evidence, damage);
+    return isFirst || leftUnits > 0n ? damage : undefined;
+  } catch (error) {
+    if (error instanceof ChainError && error.revert !== undefined) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,108 @@
+// A gateway looks at a sample of what other gateways settle: an honest one brings nobody a reward, so nobody else might look. What is public
+// is judged as the audit does, and what the chain would punish is proven.
+
+import type { SettledBatch } from '../../contracts/chain.ts';
+import { keccak256Hex } from '../../contracts/libraries/keccak.ts';
+import { fetchBlockAt } from '../client/artifacts.ts';
+import type { GetBlock } from '../client/batch.ts';
+import { fraudName } from '../client/evidence.ts';
+import type { Gateway } from '../gateway.ts';
+import { type Found, findFrauds } from './find-frauds.ts';
+
+/** How often new batches are looked for, ms. */
+const LOOK_EVERY_MS = 600_000;
+/** Time for a batch to be had from its gateway, seconds. */
+const PATIENCE_SEC = 600;
+
+type Parts = Pick<
+  Gateway,
+  'account' | 'address' | 'alarms' | 'artifacts' | 'chain' | 'closing' | 'config' | 'log' | 'nowMs'
+>;
+
+export interface OthersWatch {
+  /** Looks now; rejects never. */
+  look(): Promise<void>;
+  close(): void;
+}
+
+/** `watchSamplePercent` of the batches of all other gateways, each looked at once. */
+export function watchOthers(gateway: Parts): OthersWatch {
+  const { address, alarms, chain, config, log, nowMs } = gateway;
+  const seen = new Set<string>();
+  let running: Promise<void> | undefined;
+
+  const isDue = (batch: SettledBatch): boolean => {
+    const isOld = Math.max(chain.view.head.timestampSec, nowMs() / 1000) - batch.timestampSec;
+    return (
+      batch.gateway !== address &&
+      isOld >= PATIENCE_SEC &&
+      !seen.has(batch.tx) &&
+      isSampled(batch, address, config.watchSamplePercent)
+    );
+  };
+
+  const lookOnce = async (): Promise<void> => {
+    const due = new Set(chain.view.batches().filter(isDue));
+    if (due.size === 0) return;
+    const getBlock = (of: SettledBatch['gateway']) => blocksOf(gateway, of);
+    for await (const found of findFrauds({ chain, getBlock, isWanted: (one) => due.has(one) })) {
+      await tell(found);
+    }
+    for (const { tx } of due) seen.add(tx);
+    log.info({ batches: due.size }, 'batches of other gateways were watched');
+  };
+
+  const tell = async ({ evidence, message, damage }: Found): Promise<void> => {
+    const place = evidence.kind === 'duplicate' ? evidence.laterPlace : evidence.place;
+    const about = `${fraudName(evidence.kind)} of gateway ${place.gateway} in batch ${place.batch}`;
+    const why = `${about}, damage ${damage}: ${message}`;
+    alarms.raise('FRAUD_FOUND', `${place.gateway} ${place.batch} ${evidence.kind}`, why);
+    // A demand costs its pledge: it is the payer's to make.
+    if (evidence.kind === 'withheld') return;
+    try {
+      const { tx, slashed } = await gateway.account.prove(evidence);
+      log.info({ tx, slashed: `${slashed}`, about }, 'the fraud of another gateway was proven');
+    } catch (err) {
+      log.warn({ err, about }, 'the fraud of another gateway was not proven');
+    }
+  };
+
+  const run = async (): Promise<void> => {
+    try {
+      await lookOnce();
+    } catch (err) {
+      if (!gateway.closing.aborted) log.error({ err }, 'other gateways could not be watched');
+    }
+    running = undefined;
+  };
+  const look = (): Promise<void> => {
+    running ??= run();
+    return running;
+  };
+  const timer = setInterval(() => void look(), LOOK_EVERY_MS).unref();
+  return { look, close: () => clearInterval(timer) };
+}
+
+/** By a hash, so that each gateway looks at others than its neighbour, and none can choose. */
+function isSampled({ gateway, root }: SettledBatch, watcher: string, percent: number): boolean {
+  const hash = keccak256Hex(new TextEncoder().encode(`${watcher} ${gateway} ${root}`));
+  return Number(`0x${hash.slice(2, 10)}`) % 100 < percent;
+}
+
+/** From the own node and its peers, else from where the other gateway has registered itself. */
+function blocksOf(
+  { artifacts, chain, closing, config }: Parts,
+  gateway: SettledBatch['gateway'],
+): GetBlock {
+  const uri = chain.view.party(gateway)?.uri ?? '';
+  // A stranger wrote it: only where it cannot lead to this machine's own network.
+  const isReachable = uri.startsWith('https:') || config.chainLocalFromBlock !== undefined;
+  return async (cid) => {
+    try {
+      return await artifacts.block(cid, { signal: closing });
+    } catch (error) {
+      if (!isReachable || !URL.canParse(uri)) throw error;
+      return fetchBlockAt(new URL(uri).origin, cid);
+    }
+  };
+}

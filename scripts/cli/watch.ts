@@ -1,0 +1,225 @@
+// `defaas watch`: holds what gateways settle for the account against what they showed it, proves what is wrong, demands what is withheld,
+// and collects what was not answered.
+import { setTimeout } from 'node:timers/promises';
+import { fraudName, type HeldReceipt } from '../../broker/client/evidence.ts';
+import { type Found, findFrauds, type WatchedLane } from '../../broker/settlement/find-frauds.ts';
+import { createDisputeReads, type DisputeTerms } from '../../contracts/chain/dispute-reads.ts';
+import type { SettledBatch } from '../../contracts/chain.ts';
+import { CliError, describeError } from './cli-error.ts';
+import { type Flags, note, type Outcome } from './context.ts';
+import { demandAt } from './demand.ts';
+import { evidenceFolder, readEvidenceFolder, writeEvidence } from './evidence-files.ts';
+import { expireOne, overdue } from './expire.ts';
+import { proveOne } from './prove.ts';
+import { formatTokens } from './units.ts';
+import { openWatcher, type Watcher } from './watcher.ts';
+
+export interface WatchOptions {
+  /** Demand what is withheld: each demand that is answered costs the pledge. */
+  readonly auto?: boolean;
+  /** One look, for cron and scripts. */
+  readonly once?: boolean;
+  readonly dryRun?: boolean;
+  /** Lanes of everybody, where what is public proves it. */
+  readonly all?: boolean;
+  /** Seconds between two looks. */
+  readonly every?: string;
+  /** Minutes after a settlement before its pages count as withheld. */
+  readonly patience?: string;
+}
+
+/** Proofs and demands of one look at most. */
+const MAX_ACTIONS = 200;
+const EVERY_SEC = 300;
+const PATIENCE_MIN = 10;
+
+/** What one look did, or would do. */
+export interface Action {
+  readonly action: 'prove' | 'demand' | 'expire';
+  /** D2 to D9. */
+  readonly kind: string;
+  readonly message: string;
+  readonly gateway: string;
+  readonly damageUnits?: bigint;
+  /** The evidence on this machine. */
+  readonly file?: string;
+  readonly sent: boolean;
+  readonly tx?: string;
+  /** Why it was not sent. */
+  readonly error?: { readonly code: string; readonly message: string };
+}
+
+/**
+ * Proofs and expiries are sent, for they cost gas only; demands with `--auto`. Without `--once` it goes on until SIGTERM or SIGINT.
+ * @throws CliError USAGE, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_...; ChainError CHAIN_...
+ */
+export async function watch(flags: Flags, options: WatchOptions): Promise<Outcome> {
+  const everySec = wholeOf(options.every, EVERY_SEC, '--every');
+  const patienceSec = 60 * wholeOf(options.patience, PATIENCE_MIN, '--patience');
+  const watcher = await openWatcher(flags);
+  try {
+    const looking = { flags, options, watcher, patienceSec };
+    if (options.once) return outcomeOf(await look(looking));
+    return outcomeOf(await follow(looking, everySec));
+  } finally {
+    watcher.close();
+  }
+}
+
+interface Looking {
+  readonly flags: Flags;
+  readonly options: WatchOptions;
+  readonly watcher: Watcher;
+  readonly patienceSec: number;
+}
+
+/** Looks again and again; what was done is said as it is done, and once more at the end. */
+async function follow(looking: Looking, everySec: number): Promise<readonly Action[]> {
+  const ending = new AbortController();
+  const end = () => ending.abort();
+  process.once('SIGTERM', end);
+  process.once('SIGINT', end);
+  const done: Action[] = [];
+  const said = new Set<string>();
+  while (!ending.signal.aborted) {
+    try {
+      for (const action of await look(looking)) {
+        const line = lineOf(action);
+        if (said.has(line)) continue;
+        said.add(line);
+        done.push(action);
+        note(looking.flags, line);
+      }
+    } catch (error) {
+      const { code, message } = describeError(error);
+      note(looking.flags, `${code}: ${message}, tried again in ${everySec} s`);
+    }
+    await setTimeout(everySec * 1000, undefined, { signal: ending.signal }).catch(() => {});
+  }
+  return done;
+}
+
+async function look({ flags, options, watcher, patienceSec }: Looking): Promise<Action[]> {
+  const { chain, account, home } = watcher;
+  await chain.synced();
+  const nowSec = Math.max(chain.view.head.timestampSec, Math.floor(Date.now() / 1000));
+  const terms = await createDisputeReads(chain).readTerms();
+  const isOwn = ({ payer }: { readonly payer: string }) => payer === account.address;
+  const isSettling = ({ timestampSec }: SettledBatch) => nowSec - timestampSec < patienceSec;
+  const kept = keptReceipts(home);
+  const actions: Action[] = [];
+  for (const one of overdue(nowSec, chain.view.demands(), account.address)) {
+    actions.push(await expireAction(watcher, one, options));
+  }
+  const finding = findFrauds({
+    chain,
+    getBlock: watcher.getBlock,
+    isWanted: (batch) => !isSettling(batch) && (options.all || batch.claims.some(isOwn)),
+    isLaneWanted: (lane) => options.all === true || isOwn(lane),
+    held: (lane) => [...watcher.held(lane), ...(kept.get(laneName(lane)) ?? [])],
+  });
+  for await (const found of finding) {
+    if (actions.length >= MAX_ACTIONS) break;
+    // What is withheld from others is theirs to demand.
+    if (found.evidence.kind === 'withheld' && !isOwn(found.evidence.place)) continue;
+    actions.push(await act({ flags, options, watcher, terms }, found));
+  }
+  return actions;
+}
+
+/** Receipts in the folder of evidence, which the client kept when they contradicted what was agreed. */
+function keptReceipts(home: string): ReadonlyMap<string, readonly HeldReceipt[]> {
+  const held = readEvidenceFolder(evidenceFolder(home)).flatMap(({ finding }) =>
+    finding.kind === 'receipt' ? [finding] : [],
+  );
+  return Map.groupBy(held, ({ signed }) => laneName(signed.receipt));
+}
+
+function laneName({ gateway, payer, signer }: WatchedLane): string {
+  return `${gateway} ${payer} ${signer}`;
+}
+
+interface Acting extends Omit<Looking, 'patienceSec'> {
+  readonly terms: DisputeTerms;
+}
+
+async function act({ options, watcher, terms }: Acting, found: Found): Promise<Action> {
+  const { evidence, message, damage } = found;
+  const { chain, home } = watcher;
+  const place = evidence.kind === 'duplicate' ? evidence.laterPlace : evidence.place;
+  const file = writeEvidence(evidenceFolder(home), {
+    chainId: chain.chainId,
+    billing: chain.contracts.billing,
+    gateway: place.gateway,
+    message,
+    finding: evidence,
+  });
+  const about = {
+    kind: fraudName(evidence.kind),
+    gateway: place.gateway,
+    damageUnits: damage,
+    file,
+  };
+  if (evidence.kind !== 'withheld') {
+    return attempt({ action: 'prove', message, ...about }, options, () =>
+      proveOne(watcher, evidence, message, options),
+    );
+  }
+  const price = `${formatTokens(terms.demandPledge)} tokens are pledged and lost if it is answered`;
+  const demand = { action: 'demand', message: `${message}; ${price}`, ...about } as const;
+  if (!options.auto) return { ...demand, sent: false };
+  return attempt(demand, options, () => demandAt(watcher, evidence.place, evidence.index, options));
+}
+
+async function expireAction(
+  watcher: Watcher,
+  demand: Parameters<typeof expireOne>[1],
+  options: WatchOptions,
+): Promise<Action> {
+  const { gateway, id } = demand;
+  const message = `demand ${id} was not answered`;
+  return attempt({ action: 'expire', kind: 'D9', gateway, message }, options, async () => ({
+    document: await expireOne(watcher, demand, options),
+  }));
+}
+
+/** One that the chain refuses holds up no other: somebody may have been quicker. */
+async function attempt(
+  action: Omit<Action, 'sent'>,
+  { dryRun = false }: WatchOptions,
+  send: () => Promise<{ readonly document: unknown }>,
+): Promise<Action> {
+  try {
+    const { document } = await send();
+    const tx = typeof document === 'object' && document && 'tx' in document ? document.tx : '';
+    return { ...action, sent: !dryRun, ...(tx !== '' && { tx: String(tx) }) };
+  } catch (error) {
+    return { ...action, sent: false, error: describeError(error) };
+  }
+}
+
+function outcomeOf(actions: readonly Action[]): Outcome {
+  const frauds = actions.filter(({ action }) => action !== 'expire');
+  const [failed] = actions.flatMap(({ error }) => error ?? []);
+  return {
+    document: { actions },
+    text: actions.length === 0 ? 'nothing is wrong' : actions.map(lineOf).join('\n'),
+    ...(frauds.length > 0 && {
+      failure: failed ?? {
+        code: 'WATCH_FINDINGS',
+        message: `${frauds.length} findings against gateways, the evidence is in ${frauds[0]?.file ?? ''}, pay those gateways no more`,
+      },
+    }),
+  };
+}
+
+function lineOf({ action, kind, gateway, message, sent, tx, error, file }: Action): string {
+  const done = sent ? `sent ${tx ?? ''}` : error ? `${error.code}: ${error.message}` : 'not sent';
+  return `${action} ${kind} of gateway ${gateway}: ${message}; ${done}${file ? `; ${file}` : ''}`;
+}
+
+function wholeOf(text: string | undefined, fallback: number, what: string): number {
+  if (text === undefined) return fallback;
+  if (/^\d{1,7}$/.test(text)) return Number(text);
+  throw new CliError('USAGE', `${what} must be a whole number, got "${text.slice(0, 40)}"`);
+}

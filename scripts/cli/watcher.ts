@@ -1,0 +1,134 @@
+// What a watcher works with: an account, the contracts of the trust root, an RPC of one's own, and batches from whoever has them. A
+// gateway is asked for blocks only, so that none has to be up or honest.
+import { fetchBlockAt } from '../../broker/client/artifacts.ts';
+import type { GetBlock } from '../../broker/client/batch.ts';
+import { DefaasClientError } from '../../broker/client/errors.ts';
+import { type HeldReceipt, heldOf } from '../../broker/client/evidence.ts';
+import { parseReceipt } from '../../broker/client/receipts.ts';
+import type { WatchedLane } from '../../broker/settlement/find-frauds.ts';
+import { type Chain, createChain } from '../../contracts/chain.ts';
+import { addressesOf, type ContractSet } from '../../contracts/deployments.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import { type Account, readAccount } from './account.ts';
+import { CliError } from './cli-error.ts';
+import { confirmHome } from './confirm.ts';
+import type { Flags } from './context.ts';
+import { findHome, findHouse, type House, locateHome } from './house.ts';
+import { openConfirmed, openStore, type Store } from './store.ts';
+import { openTrust } from './trust.ts';
+
+export interface Watcher {
+  readonly home: string;
+  readonly account: Account;
+  readonly chain: Chain;
+  /** Blocks of a gateway's batches: from the gateway in use, then from where that one has registered itself. */
+  getBlock(gateway: Address): GetBlock;
+  /** What this machine keeps of a lane's signed receipts. */
+  held(lane: WatchedLane): readonly HeldReceipt[];
+  close(): void;
+}
+
+/**
+ * With the contracts that evidence names, else those in use.
+ * @throws CliError KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING, DEPLOYMENT_UNCONFIRMED; ChainError DEPLOYMENT_CODE, CHAIN_UNREACHABLE
+ * @throws DefaasClientError EVIDENCE_INVALID  it is about other contracts than those that are believed
+ */
+export async function openWatcher(
+  flags: Flags,
+  about?: { readonly chainId: number; readonly billing: Address },
+): Promise<Watcher> {
+  await confirmHome(flags, locateHome());
+  const house = houseOrNone(flags);
+  const { home } = house;
+  const account = readAccount(home, flags.account);
+  const confirmed = openConfirmed(home);
+  const stores = new Map<Address, Store>();
+  let chain: Chain | undefined;
+  const close = () => {
+    chain?.close();
+    for (const store of stores.values()) store.close();
+    confirmed.close();
+  };
+  try {
+    const trust = await openTrust(flags, house, confirmed);
+    const set = trust.sets.find(({ contracts, status }) =>
+      about === undefined ? status === 'current' : contracts.billing === about.billing,
+    );
+    if (set === undefined || trust.chainId !== (about?.chainId ?? trust.chainId)) {
+      throw new DefaasClientError(
+        'EVIDENCE_INVALID',
+        `the evidence is of chain ${about?.chainId}, Billing ${about?.billing}, which ${trust.file} does not have; nothing was sent`,
+      );
+    }
+    await trust.check(set);
+    chain = await startChain(trust, set);
+    const { view } = chain;
+    return {
+      home,
+      account,
+      chain,
+      getBlock: (gateway) => blocksFrom([house.gateway, view.party(gateway)?.uri ?? '']),
+      held: ({ gateway, payer, signer }) => {
+        const store =
+          stores.get(gateway) ??
+          openStore(home, `${trust.chainId}:${set.contracts.billing}:${gateway}`);
+        stores.set(gateway, store);
+        return heldIn(store.receiptDocuments({ payer, signer }));
+      },
+      close,
+    };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** The texts are our own, from our own database. */
+function heldIn(documents: readonly string[]): readonly HeldReceipt[] {
+  return documents.map((text) => heldOf(parseReceipt(JSON.parse(text))));
+}
+
+async function startChain(
+  { chainId, rpcUrl }: { readonly chainId: number; readonly rpcUrl: string },
+  set: ContractSet,
+): Promise<Chain> {
+  const chain = await createChain({ rpcUrls: [rpcUrl], contracts: addressesOf(set), chainId });
+  try {
+    await chain.start();
+    return chain;
+  } catch (error) {
+    chain.close();
+    throw error;
+  }
+}
+
+/** The house in use; without one only the RPC and the account that the user names. */
+function houseOrNone(flags: Flags): House {
+  try {
+    return findHouse(flags);
+  } catch (error) {
+    const rpcUrl = flags.rpc ?? process.env.DEFAAS_CHAIN_RPC_URL?.split(',')[0];
+    if (!rpcUrl || !(error instanceof CliError)) throw error;
+    return { home: findHome(), gateway: '', rpcUrl, up: undefined };
+  }
+}
+
+/** Each is asked in turn; what they give is checked against the CID by whoever reads it. */
+function blocksFrom(urls: readonly string[]): GetBlock {
+  const origins = new Set(
+    urls
+      .filter((url) => /^https?:/.test(url) && URL.canParse(url))
+      .map((url) => new URL(url).origin),
+  );
+  return async (cid) => {
+    const failures: string[] = [];
+    for (const origin of origins) {
+      try {
+        return await fetchBlockAt(origin, cid);
+      } catch (error) {
+        failures.push(`${origin} (${error instanceof Error ? error.message : error})`);
+      }
+    }
+    throw new Error(`nobody gives it: ${failures.join(', ').slice(0, 200)}`);
+  };
+}
