@@ -31,7 +31,8 @@ export interface PayeeBatch {
   readonly batch: number | undefined;
   readonly units: bigint;
   readonly cumulativeUnits: bigint;
-  readonly signature: Hex;
+  /** Of the voucher over `cumulativeUnits`; undefined where all of that is credited. */
+  readonly signature: Hex | undefined;
 }
 
 export interface PayeeStatement {
@@ -73,7 +74,7 @@ export async function fetchPayouts(
         batch: batch === null ? undefined : readCount(batch, 'batch'),
         units: readUnits(units, 'units'),
         cumulativeUnits: readUnits(cumulativeUnits, 'cumulativeUnits'),
-        signature: readHex(signature, 65, 'signature'),
+        signature: signature === null ? undefined : readHex(signature, 65, 'signature'),
       };
     }),
     next: said.next === null ? undefined : readCount(said.next, 'next'),

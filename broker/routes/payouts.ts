@@ -74,24 +74,26 @@ async function statement(
           signature: voucher.signature,
         }
       : null,
-    batches: batches.map((payout) => batchDocument(gateway, payout)),
+    batches: batches.map((payout) => batchDocument(gateway, payout, due.credited)),
     next: batches.length === page.limit ? (batches.at(-1)?.n ?? null) : null,
   };
 }
 
-/** Earlier vouchers too: a float that is too small for the newest may cover one of them. */
-function batchDocument(gateway: Gateway, payout: ListedPayout) {
-  const { n, state, batch, tx, units } = payout;
-  const { cumulative, key, signature } = voucherOf(gateway, payout);
+/**
+ * Earlier vouchers too: a float that is too small for the newest may cover one of them. Those that
+ * bring nothing any more have no signature, so that a stranger's page costs few of them.
+ */
+function batchDocument(gateway: Gateway, payout: ListedPayout, creditedUnits: bigint) {
+  const { n, state, batch, tx, units, cumulative } = payout;
+  const isOpen = cumulative > creditedUnits && state !== 'void';
   return {
     n,
-    /** `prepared`: signed, and on its way to the chain. */
+    /** `prepared`: signed, and on its way to the chain; `void`: it never got there. */
     state,
     batch: batch ?? null,
     tx: tx ?? null,
     units: `${units}`,
     cumulativeUnits: `${cumulative}`,
-    key,
-    signature,
+    signature: isOpen ? voucherOf(gateway, payout).signature : null,
   };
 }

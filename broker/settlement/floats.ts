@@ -1,6 +1,7 @@
 // What a gateway sets aside for its payees: one cycle's worth each, from which a payee collects
 // that
-// a batch left out or that cannot wait for one. Looked at whenever a batch of its own has landed.
+// a batch left out or that cannot wait for one. Looked at when the gateway starts, and whenever a batch
+// of its own has landed.
 import type { ChainView } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Gateway } from '../gateway.ts';
@@ -81,6 +82,7 @@ export function startFloats(gateway: Parts): Floats {
     batches = seen();
     void look();
   });
+  void look();
   return { look, close: stop };
 }
 

@@ -187,7 +187,9 @@ function remembered(
   const store = openStore(house.home, `${chainId}:${contracts.billing}:${gateway}`);
   try {
     if (said) {
-      const signed = said.batches.filter(({ state }) => state !== 'void');
+      const signed = said.batches.flatMap(({ cumulativeUnits, signature }) =>
+        signature === undefined ? [] : [{ cumulativeUnits, signature }],
+      );
       store.putPayouts(account.address, [...signed, ...(said.voucher ? [said.voucher] : [])]);
     }
     return store.payouts(account.address);

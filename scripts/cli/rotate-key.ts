@@ -227,6 +227,8 @@ function outcomeOf(
       : '';
     return { document, text: `${again}; ${retired}${danger}` };
   }
+  // One that is retired already needs no second run.
+  const then = untilSec === 0 ? '; then run defaas rotate-key again' : '';
   const failure =
     'key' in switched
       ? {
@@ -235,7 +237,7 @@ function outcomeOf(
         }
       : {
           code: switched.code,
-          message: `the gateway could not be told (${switched.message}): ${next.address} is on the chain and in ${file}, which it reads when it starts; then run defaas rotate-key again (${retired})`,
+          message: `the gateway could not be told (${switched.message}): ${next.address} is on the chain and in ${file}, which it reads when it starts: start it${then} (${retired})`,
         };
   return { document, failure };
 }

@@ -227,6 +227,12 @@ describe('payouts', function () {
       const reply = await ask(path);
       assert.deepEqual([reply.status, (await reply.json()).code], [400, 'REQUEST_INVALID'], path);
     }
+    // All is credited: the newest voucher alone is signed.
+    assert.deepEqual(
+      first.batches.map(({ signature }) => signature),
+      [undefined, undefined],
+    );
+    assert.notEqual(first.voucher, undefined);
     const { headers } = await ask(parties.payee);
     assert.equal(headers.get('cache-control'), 'no-store');
   });
