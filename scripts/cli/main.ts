@@ -200,7 +200,10 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     'withdraw [amount]',
     'free money to the wallet at once; what is set aside thaws first',
     async () => (await import('./withdraw.ts')).withdraw,
-  ).option('--units', 'the amount is in base units');
+  )
+    .option('--units', 'the amount is in base units')
+    .option('--from <gateway>', 'its account, where money is set aside at several gateways')
+    .addHelpText('after', example('withdraw 2.5'));
   add(
     'migrate',
     'move money to the contracts that take the place of older ones; run again after the thaw',

@@ -1,12 +1,21 @@
-// `defaas withdraw [amount]`: free money to the account's wallet at once; what is set aside for calls thaws first.
+// `defaas withdraw [amount]`: free money to the account's wallet at once; what is set aside for
+// calls thaws first. It asks the chain alone: a gateway that is gone keeps nobody's money.
 import type { Chain, Line } from '../../contracts/chain.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
 import { tellTerms } from './before-money.ts';
-import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
-import { type Flags, type Opened, type Outcome, openGateway } from './context.ts';
+import type { Flags, Outcome } from './context.ts';
+import { type OwnChain, openOwnChain } from './own-chain.ts';
+import { parseAddress } from './parse-address.ts';
 import { formatTokens, parseTokens, parseUnits } from './units.ts';
 
 const NO_LINE: Line = { allotted: 0n, filled: 0n, thawing: 0n, thawEndSec: 0 };
+
+export interface WithdrawOptions {
+  readonly units?: boolean;
+  /** Account of the gateway from whose line it is taken; needed where several lines hold money. */
+  readonly from?: string;
+}
 
 /**
  * Without an amount everything is meant. A thaw that has ended is released and withdrawn, and no other begins in the same run; one
@@ -16,19 +25,22 @@ const NO_LINE: Line = { allotted: 0n, filled: 0n, thawing: 0n, thawEndSec: 0 };
 export async function withdraw(
   flags: Flags,
   amount: string | undefined,
-  options: { readonly units?: boolean },
+  options: WithdrawOptions,
 ): Promise<Outcome> {
   const wantedUnits = amount === undefined ? undefined : parseAmount(amount, options.units);
-  const opened = await openGateway(flags, { allowRevoked: true });
-  const chain = await openChain(opened);
+  const own = await openOwnChain(flags, { allowRevoked: true });
   try {
-    await tellTerms(flags, opened, chain);
-    const before = standingOf(opened, chain);
+    const { chain, account } = own;
+    const { address } = account;
+    await tellTerms(flags, own, chain);
+    const gateway = gatewayOf(own, options.from);
+    const standing = () => standingOf(own, gateway);
+    const before = standing();
     const haveUnits = before.freeUnits + before.line.allotted;
     if (haveUnits === 0n) {
       throw new CliError(
         'NOTHING_TO_WITHDRAW',
-        `account ${opened.account.address} has neither free money nor any set aside here, see defaas balance`,
+        `account ${address} has neither free money nor any set aside, see defaas balance`,
       );
     }
     // While money thaws the amount may be that of the first run, part of which is in the wallet already.
@@ -36,27 +48,38 @@ export async function withdraw(
     if (isFirst && wantedUnits !== undefined && wantedUnits > haveUnits) {
       throw new CliError(
         'INSUFFICIENT_BALANCE',
-        `${formatTokens(wantedUnits)} tokens are asked for, account ${opened.account.address} has ${formatTokens(haveUnits)} free and set aside here, withdraw less`,
+        `${formatTokens(wantedUnits)} tokens are asked for, account ${address} has ${formatTokens(haveUnits)} free and set aside, withdraw less`,
       );
     }
     const isEnded = !isFirst && before.line.thawEndSec <= nowSec(chain);
-    const writer = chain.connect(opened.account);
-    const { address } = opened.account;
-    const { gateway } = opened.connection.document;
-    if (isEnded) await chain.synced(await writer.release(address, gateway));
-    const { freeUnits } = standingOf(opened, chain);
+    const writer = chain.connect(account);
+    if (isEnded && gateway) await chain.synced(await writer.release(address, gateway));
+    const { freeUnits } = standing();
     const withdrawnUnits = least(freeUnits, wantedUnits ?? freeUnits);
     if (withdrawnUnits > 0n) await chain.synced(await writer.withdraw(address, withdrawnUnits));
     const missingUnits = (wantedUnits ?? haveUnits) - withdrawnUnits;
-    if (missingUnits > 0n && isFirst) {
+    if (missingUnits > 0n && isFirst && gateway) {
       await chain.synced(await writer.thaw(gateway, missingUnits));
     }
     const releasedUnits = isEnded ? freeUnits - before.freeUnits : 0n;
-    return outcomeOf(opened, chain, { releasedUnits, withdrawnUnits, missingUnits });
+    return outcomeOf(own, gateway, { releasedUnits, withdrawnUnits, missingUnits });
   } finally {
-    chain.close();
-    opened.close();
+    own.close();
   }
+}
+
+/** Whose line is meant: the named one, or the only one with money; undefined where there is none. */
+function gatewayOf({ chain, account }: OwnChain, from: string | undefined): Address | undefined {
+  if (from !== undefined) return parseAddress(from);
+  const lines = chain.view.lines(account.address).filter(({ allotted }) => allotted > 0n);
+  if (lines.length < 2) return lines[0]?.gateway;
+  const names = lines.map(
+    ({ gateway, allotted }) => `${gateway} (${formatTokens(allotted)} tokens)`,
+  );
+  throw new CliError(
+    'USAGE',
+    `money is set aside at ${lines.length} gateways: ${names.join(', ')}; name one with --from`,
+  );
 }
 
 function parseAmount(text: string, isUnits = false): bigint {
@@ -65,29 +88,28 @@ function parseAmount(text: string, isUnits = false): bigint {
   throw new CliError('USAGE', 'the amount is 0, withdraw more or leave it out to withdraw all');
 }
 
-function standingOf({ account, connection }: Opened, { view }: Chain) {
-  const line = view.line(account.address, connection.document.gateway) ?? NO_LINE;
+function standingOf({ account, chain: { view } }: OwnChain, gateway: Address | undefined) {
+  const line = (gateway && view.line(account.address, gateway)) ?? NO_LINE;
   return { freeUnits: view.free(account.address), line };
 }
 
 function outcomeOf(
-  opened: Opened,
-  chain: Chain,
+  own: OwnChain,
+  gateway: Address | undefined,
   done: {
     readonly releasedUnits: bigint;
     readonly withdrawnUnits: bigint;
     readonly missingUnits: bigint;
   },
 ): Outcome {
-  const { freeUnits, line } = standingOf(opened, chain);
-  const { gateway } = opened.connection.document;
+  const { freeUnits, line } = standingOf(own, gateway);
   const { missingUnits, ...moved } = done;
   const document = {
-    account: opened.account.address,
+    account: own.account.address,
     ...moved,
     freeUnits,
     line: {
-      gateway,
+      gateway: gateway ?? null,
       allottedUnits: line.allotted,
       thawingUnits: line.thawing,
       thawEndSec: line.thawEndSec,

@@ -52,6 +52,33 @@ describe('defaas withdraw', function () {
     assert.equal(await walletUnits(), 3n * TOKEN);
   });
 
+  it('needs no gateway: money set aside at one that is gone is taken out by the chain alone', async () => {
+    await put('2', 'lane');
+    const flags = { ...cli.flags(), gateway: 'http://127.0.0.1:1' };
+
+    const first = await documentOf(withdraw(flags, undefined, {}));
+    await later(LINE_THAW_SEC + 1);
+    const rest = await documentOf(withdraw(flags, undefined, {}));
+
+    assert.equal(first.line.thawingUnits, '2000000');
+    assert.deepEqual([rest.releasedUnits, rest.withdrawnUnits], ['2000000', '2000000']);
+    assert.equal(await walletUnits(), 2n * TOKEN);
+  });
+
+  it('takes from the named line where several gateways have one, and asks which otherwise', async () => {
+    await put('2', 'lane');
+    await put('1', 'free');
+    const other = KEYS.publisher.address;
+    const writer = house.view.connect(KEYS.user);
+    await house.view.synced(await writer.allot(other, TOKEN));
+
+    await assert.rejects(take(), { code: 'USAGE' });
+    const taken = await take(undefined, { from: other });
+
+    assert.equal(taken.line.gateway, other);
+    assert.equal(taken.line.thawingUnits, '1000000');
+  });
+
   it('thaws what is missing, leaves a running thaw alone, and finishes once it has ended', async () => {
     await put('2', 'lane');
     await put('1', 'free');
