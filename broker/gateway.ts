@@ -101,14 +101,7 @@ interface GatewayOptions {
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const { config, log, nowMs = Date.now } = options;
   const closing = new AbortController();
-  const chain = await createChain({
-    rpcUrls: config.chainRpcUrls,
-    contracts: readContracts(config.contractsFile),
-    ...(config.chainKind && { kind: config.chainKind }),
-    finality: config.chainConfirmations ?? 'by-chain',
-    staleMs: config.chainStaleMs,
-  });
-  await chain.start();
+  const chain = await openChainOf(config);
   warnOfChain(chain, config, log);
   // Safe: `readConfig` has checked that keys are 32 bytes of hex.
   const account = chain.connect({ privateKey: config.gatewayKey.reveal() as Hex });
@@ -120,9 +113,10 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     chain,
     gateway: address,
   });
-  const ledger = await openSqliteLedger(`${config.home}/gateway/ledger.sqlite`);
-  const state = await ledger.load(utcDay(nowMs()));
-  refuseOld(state.lanes, chain, address);
+  const { ledger, state } = await openLedger(config, chain, utcDay(nowMs())).catch((error) => {
+    chain.close();
+    throw error;
+  });
   await ledger.putSignatures(
     state.unsignedGroups.map(({ group, root, count }) => ({
       group,
@@ -260,6 +254,48 @@ function warnOfChain({ chainId, traits }: Chain, config: Config, log: Logger): v
       'lanes are settled by time, whatever their gas costs, set DEFAAS_CHAIN_NATIVE_PRICE_UNITS',
     );
   }
+}
+
+/** The chain of the configuration, caught up. @throws DefaasError CONFIG_INVALID; ChainError CHAIN_UNREACHABLE */
+export async function openChainOf(config: Config): Promise<Chain> {
+  const chain = await createChain({
+    rpcUrls: config.chainRpcUrls,
+    contracts: readContracts(config.contractsFile),
+    ...(config.chainKind && { kind: config.chainKind }),
+    finality: config.chainConfirmations ?? 'by-chain',
+    staleMs: config.chainStaleMs,
+  });
+  await chain.start();
+  return chain;
+}
+
+/** @throws DefaasError LEDGER_FAILED  it cannot be opened, or is an older copy; then it is closed again */
+async function openLedger(config: Config, chain: Chain, day: string) {
+  const { address } = chain.connect({ privateKey: config.gatewayKey.reveal() as Hex }); // checked by `readConfig`
+  const ledger = await openSqliteLedger(`${config.home}/gateway/ledger.sqlite`);
+  try {
+    const state = await ledger.load(day);
+    refuseLost(state.lastGroup, chain, address);
+    refuseOld(state.lanes, chain, address);
+    return { ledger, state };
+  } catch (error) {
+    await ledger.close();
+    throw error;
+  }
+}
+
+/**
+ * A fresh ledger beside a gateway that has settled: receipts that were handed out and not settled are lost, and their numbers would be
+ * used again.
+ * @throws DefaasError LEDGER_FAILED
+ */
+function refuseLost(lastGroup: number, { view }: Chain, gateway: Address): void {
+  const batches = view.gateway(gateway)?.batches ?? 0;
+  if (lastGroup > 0 || batches === 0) return;
+  throw new DefaasError(
+    'LEDGER_FAILED',
+    `the ledger is empty, the chain has ${batches} batches of this gateway: it is lost, restore the newest copy`,
+  );
 }
 
 /**

@@ -1,13 +1,14 @@
 // The gateway process: reads the environment, opens the gateway, listens, and ends cleanly.
 import { flushCompileCache } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
-import pino from 'pino';
-import { readConfig } from './config.ts';
+import pino, { type Logger } from 'pino';
+import { type Config, readConfig } from './config.ts';
 import { keepWarm } from './deployments/keep-warm.ts';
 import { probeClouds } from './deployments/probes.ts';
 import { resume } from './deployments/resume.ts';
 import { DefaasError, toDefaasError } from './errors.ts';
 import { createGateway } from './gateway.ts';
+import { startRescue } from './rescue.ts';
 import { createServer } from './server.ts';
 
 /** Calls under way at the end have this long to finish, ms. */
@@ -34,7 +35,8 @@ async function main(): Promise<void> {
       log.fatal({ err }, 'the ledger cannot be written, the gateway ends');
       log.flush(() => process.exit(1));
     },
-  });
+  }).catch((error) => rescue(config, log, error));
+  if (gateway === undefined) return;
   const server = createServer(gateway);
   let isEnding = false;
   const end = async (): Promise<void> => {
@@ -57,6 +59,17 @@ async function main(): Promise<void> {
   flushCompileCache();
   await resume(gateway).catch((err) => log.error({ err }, 'deployments were not resumed'));
   await Promise.all([keepWarm(gateway), probeClouds(gateway)]);
+}
+
+/** Without its ledger a gateway takes no call, and answers what is demanded of it until it is ended. @throws what is not of the ledger */
+async function rescue(config: Config, log: Logger, err: unknown): Promise<undefined> {
+  if (!(err instanceof DefaasError && err.code === 'LEDGER_FAILED')) throw err;
+  log.fatal({ err }, 'the ledger is lost: no call is taken, demands are answered from the pages');
+  const { close } = await startRescue(config, log);
+  const end = (): void => void close().finally(() => process.exit(1));
+  process.once('SIGTERM', end);
+  process.once('SIGINT', end);
+  if (process.send !== undefined) process.once('disconnect', end);
 }
 
 async function listen(

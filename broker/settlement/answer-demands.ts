@@ -8,7 +8,7 @@ import type { Demand } from '../../contracts/chain.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { batchCid, readBatch } from '../client/batch.ts';
 import type { Gateway } from '../gateway.ts';
-import { type OpenedLeaf, openClaim } from './open-claim.ts';
+import { type OpenedLeaf, type OpenedReceipt, openClaim } from './open-claim.ts';
 import { entriesOf } from './shares.ts';
 
 /** How often demands are looked for where no block brings one, ms. */
@@ -23,17 +23,11 @@ const ALARM_AFTER_SEC = 3_600;
 
 type Parts = Pick<
   Gateway,
-  | 'address'
-  | 'account'
-  | 'alarms'
-  | 'artifacts'
-  | 'chain'
-  | 'closing'
-  | 'ledger'
-  | 'log'
-  | 'nowMs'
-  | 'settler'
->;
+  'address' | 'account' | 'alarms' | 'artifacts' | 'chain' | 'closing' | 'log' | 'nowMs' | 'settler'
+> & {
+  /** Left out where it is lost: then the pages on IPFS have to do. */
+  readonly ledger?: Gateway['ledger'];
+};
 
 export interface Answering {
   /** Answers what is open and due now; rejects never, what fails is logged and due again. Waits for the look under way, then looks anew. */
@@ -114,10 +108,13 @@ export function startAnswering(gateway: Parts): Answering {
   /** From the ledger, else from the pages; undefined when neither has the claim as it was settled. */
   const open = async (place: Place, indexes: ReadonlySet<number>) => {
     const { payer, signer, seqFrom, seqTo, batch, claim } = place;
-    const sources = [
-      ['ledger', () => entriesOf(gateway, payer, signer, seqFrom, seqTo)],
+    const { ledger } = gateway;
+    const sources: (readonly [string, () => AsyncIterable<OpenedReceipt>])[] = [
       ['pages', () => pagesOf(batch, claim)],
-    ] as const;
+    ];
+    if (ledger) {
+      sources.unshift(['ledger', () => entriesOf({ ledger }, payer, signer, seqFrom, seqTo)]);
+    }
     for (const [source, receipts] of sources) {
       try {
         const leaves = await openClaim(place, receipts(), indexes);

@@ -208,6 +208,58 @@ describe('answering demands', function () {
     await assertNothingLost(bondBefore, 6);
   });
 
+  const losses: readonly (readonly [what: string, lose: (folder: string) => void])[] = [
+    [
+      'an older copy of its ledger',
+      (folder) => {
+        const database = new DatabaseSync(join(folder, 'ledger.sqlite'));
+        database.exec('UPDATE lanes SET seq = 1');
+        database.close();
+      },
+    ],
+    [
+      'an empty ledger',
+      (folder) => {
+        for (const name of [
+          'ledger.sqlite',
+          'ledger.sqlite-wal',
+          'ledger.sqlite-shm',
+          'journal.log',
+        ]) {
+          rmSync(join(folder, name), { force: true });
+        }
+      },
+    ],
+  ];
+  for (const [what, lose] of losses) {
+    it(`takes no call with ${what}, and answers from the pages all the same`, async () => {
+      await serve(testKey(9), 4);
+      await settleAll();
+      const bondBefore = await bond();
+      const all = await leaves();
+      await house.stop();
+      lose(join(house.dir, 'gateway'));
+
+      const env = { ...process.env, ...environmentOf(house.dir, house.chain) };
+      const child = spawn(process.execPath, [MAIN], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+      let said = '';
+      child.stderr.setEncoding('utf8').on('data', (text) => {
+        said += text;
+      });
+      try {
+        await demandAll(all);
+        await answered();
+      } finally {
+        child.kill('SIGTERM');
+        await once(child, 'exit');
+      }
+
+      assert.equal(child.exitCode, 1);
+      assert.match(said, /the ledger is lost: no call is taken/);
+      await assertNothingLost(bondBefore, 4);
+    });
+  }
+
   it('answers again when a reorganisation takes its answer back', async () => {
     await serve(testKey(9), 2);
     await settleAll();

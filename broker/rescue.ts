@@ -1,0 +1,38 @@
+// A gateway whose ledger is lost or an older copy takes no call, for it would sign other receipts under numbers that are used. What it has
+// settled it still owes an answer: demands are answered from the pages on IPFS until the ledger is restored.
+import type { Logger } from 'pino';
+import type { Hex } from '../contracts/libraries/keccak.ts';
+import { createArtifactStore } from '../ipfs/artifact-store.ts';
+import { createIpfsNode } from '../ipfs/node.ts';
+import { createAlarms } from './alarms.ts';
+import type { Config } from './config.ts';
+import { openChainOf } from './gateway.ts';
+import { startAnswering } from './settlement/answer-demands.ts';
+
+export interface Rescue {
+  close(): Promise<void>;
+}
+
+/** Begins to answer. @throws ChainError CHAIN_UNREACHABLE */
+export async function startRescue(config: Config, log: Logger): Promise<Rescue> {
+  const closing = new AbortController();
+  const chain = await openChainOf(config);
+  // Safe: `readConfig` has checked that keys are 32 bytes of hex.
+  const account = chain.connect({ privateKey: config.gatewayKey.reveal() as Hex });
+  const settler = chain.connect({ privateKey: config.settlerKey.reveal() as Hex });
+  const ipfs = await createIpfsNode({ dir: `${config.home}/ipfs` });
+  const answering = startAnswering({
+    ...{ account, settler, chain, log, address: account.address, nowMs: Date.now },
+    alarms: createAlarms({ log, nowMs: Date.now }),
+    artifacts: createArtifactStore(ipfs),
+    closing: closing.signal,
+  });
+  return {
+    close: async () => {
+      closing.abort();
+      answering.close();
+      chain.close();
+      await ipfs.close();
+    },
+  };
+}
