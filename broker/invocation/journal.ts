@@ -30,7 +30,7 @@ export interface Journal {
    * called when the group is made: the hashing of all its receipts in one go costs two thirds of what it costs call by call.
    */
   append(seal: () => Sealed): Promise<Hex>;
-  /** Waits until all that was appended is on disk, with its signatures. */
+  /** Waits until all that was appended before is on disk, with its signatures. */
   flush(): Promise<void>;
 }
 
@@ -61,7 +61,10 @@ export function createJournal(options: JournalOptions): Journal {
   let gathering: Promise<void> | undefined;
   let lastGroup = options.lastGroup;
   let signatures: GroupSignature[] = [];
-  let writing: Promise<void> | undefined;
+  let isWriting = false;
+  /** Of the group that gathers, or was written last: when its write has ended, well or not. */
+  let newest = Promise.withResolvers<void>();
+  newest.resolve();
   let broken: { readonly cause: unknown } | undefined;
 
   const writeGroup = async (pending: readonly Pending[]): Promise<void> => {
@@ -96,9 +99,11 @@ export function createJournal(options: JournalOptions): Journal {
   };
 
   const writeAll = async (): Promise<void> => {
+    isWriting = true;
     while (open.length > 0) {
       await gathering;
       const pending = open;
+      const written = newest;
       open = [];
       try {
         await writeGroup(pending);
@@ -106,22 +111,29 @@ export function createJournal(options: JournalOptions): Journal {
         broken = { cause: error };
         for (const one of [...pending, ...open]) one.reject(error);
         open = [];
+        newest.resolve();
         options.onBroken(error);
       }
+      written.resolve();
     }
-    writing = undefined;
+    isWriting = false;
   };
 
   return {
     append: (seal) =>
       new Promise((resolve, reject) => {
         if (broken !== undefined) return reject(broken.cause);
-        if (open.length === 0) gathering = gather();
+        if (open.length === 0) {
+          gathering = gather();
+          newest = Promise.withResolvers();
+        }
         open.push({ seal, resolve, reject });
-        writing ??= writeAll();
+        if (!isWriting) void writeAll();
       }),
     flush: async () => {
-      await writing;
+      // The writing does not end while calls go on. This goes on before the next group takes the
+      // signatures along.
+      await newest.promise;
       const last = signatures;
       signatures = [];
       if (last.length > 0 && broken === undefined) await ledger.putSignatures(last);

@@ -61,6 +61,37 @@ describe('journal', () => {
     assert.equal((await ledger.group(1))?.group.signature, '0x02');
   });
 
+  it('waits in a flush for what was there before it, however many receipts come behind', async () => {
+    const disk = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const given: number[] = [];
+    const journal = createJournal({
+      ledger: {
+        putSignatures: async (signatures) => void given.push(...signatures.map((one) => one.group)),
+        commit: async ({ group, signatures }) => {
+          await disk[group - 1]?.promise;
+          given.push(...signatures.map((one) => one.group));
+        },
+      },
+      signer,
+      lastGroup: 0,
+      onBroken: failOn,
+    });
+    const first = journal.append(sealed(createEntry({ seq: 1 })));
+    for (let turn = 0; turn < 10; turn += 1) await endOfTurn();
+    const flushed = journal.flush();
+    const second = journal.append(sealed(createEntry({ seq: 2 })));
+    disk[0]?.resolve();
+
+    await flushed;
+
+    // The second is not on disk yet, and the first has its signature there.
+    assert.deepEqual(given, [1]);
+    disk[1]?.resolve();
+    await Promise.all([first, second]);
+    await journal.flush();
+    assert.deepEqual(given, [1, 2]);
+  });
+
   it('lets nobody have the signature of a group that is not durable', async () => {
     const disk = Promise.withResolvers<void>();
     const given: unknown[] = [];
