@@ -250,7 +250,7 @@ contract BondsTest is World {
     }
 
     function test_SlashHoldsWhatIsUnbonding() public {
-        unbond(UNIT);
+        unbond(1);
         vm.warp(START + 1 days);
         slash(1);
         eq(bondOf().unbondEnd, START + 14 days, "13 days are left anyway");
@@ -263,7 +263,7 @@ contract BondsTest is World {
         billing.leave(GATEWAY);
         vm.warp(START + 27 days - 1);
         billing.leave(GATEWAY);
-        eq(billing.free(GATEWAY), UNIT, "later, and whole");
+        eq(billing.free(GATEWAY), 1, "later, and whole");
     }
 
     function test_MoneyWhoseUnbondingIsOverIsTheGateways() public {

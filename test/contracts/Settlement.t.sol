@@ -455,10 +455,18 @@ contract SettlementTest is World {
         settleOne(claimOf(40, 1, "root"), 40);
         Due memory due = billing.dueOf(GATEWAY, PROVIDER);
         eq(keccak256(abi.encode(due)), keccak256(abi.encode(Due(600, 500, 560))), "due");
-        // A payee that nothing was advanced to is credited at once, whatever others have.
+        // A payee that nothing was advanced to is credited at once, whatever others have, and nothing is refilled.
         PayoutRow[] memory payouts = new PayoutRow[](1);
         payouts[0] = PayoutRow(OWNER, 7);
-        settle(one(claimOf(47, 2, "root")), payouts);
+        Claim[] memory claims = one(claimOf(47, 2, "root"));
+        vm.recordLogs();
+        settle(claims, payouts);
+        eq(vm.getRecordedLogs().length, 3, "Claimed, Paid, BatchSettled");
+        payouts[0] = PayoutRow(PROVIDER, 0);
+        claims = one(claimOf(47, 3, "root"));
+        vm.recordLogs();
+        settle(claims, payouts);
+        eq(vm.getRecordedLogs().length, 3, "nothing to refill with");
         eq(keccak256(abi.encode(billing.dueOf(GATEWAY, OWNER))), keccak256(abi.encode(Due(7, 0, 0))), "other");
     }
 
