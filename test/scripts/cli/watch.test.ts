@@ -7,14 +7,18 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { BatchReceipt } from '../../../broker/client/batch.ts';
 import { formatEvidence, heldOf, parseEvidence } from '../../../broker/client/evidence.ts';
+import { settle } from '../../../broker/client/settlement.ts';
 import { placeAt } from '../../../contracts/chain/evidence.ts';
 import type { Fraud } from '../../../contracts/chain.ts';
 import type { Address } from '../../../contracts/libraries/keccak.ts';
 import { pathOf } from '../../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../../contracts/libraries/receipts.ts';
+import { audit } from '../../../scripts/cli/audit.ts';
 import type { Flags } from '../../../scripts/cli/context.ts';
 import { demand } from '../../../scripts/cli/demand.ts';
+import { deposit } from '../../../scripts/cli/deposit.ts';
 import { expire } from '../../../scripts/cli/expire.ts';
+import { invoke } from '../../../scripts/cli/invoke.ts';
 import { prove } from '../../../scripts/cli/prove.ts';
 import { openStore } from '../../../scripts/cli/store.ts';
 import { type WatchOptions, watch } from '../../../scripts/cli/watch.ts';
@@ -26,8 +30,9 @@ import {
   startLyingGateway,
   word,
 } from '../../broker/settlement/lying-gateway.ts';
+import { KEYS, startSmallHouse } from '../../broker/small-house.ts';
 import { testKey } from '../../contracts/hardhat-chain.ts';
-import { documentOf } from './beside.ts';
+import { createCommandLine, documentOf } from './beside.ts';
 
 const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
 const UNIT = 1_000_000n;
@@ -396,5 +401,37 @@ describe('watching a gateway that lies', function () {
     assert.equal(await liar.chain.provider.getBlockNumber(), number);
     assert.deepEqual(await frauds(), []);
     assert.doesNotMatch(readFileSync(join(home, 'honest.json'), 'utf8'), /salt|privateKey/);
+  });
+});
+
+describe('watching an honest gateway', function () {
+  this.timeout(120_000);
+
+  it('finds nothing, with all receipts kept and from every angle', async () => {
+    const house = await startSmallHouse();
+    const cli = createCommandLine(house);
+    try {
+      const name = await house.publish('ok', `export default async () => new Response('ok');`);
+      await deposit(cli.flags(), '1', { to: 'lane' });
+      await house.gateway().chain.synced();
+      for (let i = 0; i < 3; i += 1) await invoke(cli.flags(), name, { data: 'x', header: [] });
+      await settle(await house.session(KEYS.gateway));
+
+      const { document, text, failure } = await watch(cli.flags(), {
+        ...NOW,
+        auto: true,
+        all: true,
+      });
+      const checked = await audit(cli.flags(), { evidence: join(cli.home, 'found') });
+
+      assert.deepEqual([document, text, failure], [{ actions: [] }, 'nothing is wrong', undefined]);
+      assert.equal(checked.failure, undefined);
+      const settled = house.view.view.batches(KEYS.gateway.address);
+      const [claim] = settled[0]?.claims ?? [];
+      assert.equal(claim?.seq, 3);
+    } finally {
+      cli.remove();
+      await house.close();
+    }
   });
 });
