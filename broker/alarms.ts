@@ -1,10 +1,12 @@
-// What the operator must see to: each alarm is logged when it begins and once an hour while it stands, and shown by `defaas doctor`.
+// What the operator must see to: each alarm is logged when it begins and once an hour while it
+// stands, and shown by `defaas doctor`.
 import type { Logger } from 'pino';
 
 /**
- * DEMAND_OPEN a demand is unanswered for an hour; DEMAND_UNANSWERABLE neither ledger nor pages have what is demanded; BOND_SLASHED the
- * bond fell; BOND_LOW it is less than 1.34 x MIN_BOND; KEY_STOLEN somebody else signs with the operator key; BATCH_UNKNOWN somebody else
- * settles for this gateway; FRAUD_FOUND another gateway, which this one watches, has lied.
+ * DEMAND_OPEN a demand is unanswered for an hour; DEMAND_UNANSWERABLE neither ledger nor pages have
+ * what is demanded; BOND_SLASHED the bond fell; BOND_LOW it is less than 1.34 x MIN_BOND;
+ * KEY_STOLEN somebody else signs with the operator key; BATCH_UNKNOWN somebody else settles for
+ * this gateway; FRAUD_FOUND another gateway, which this one watches, has lied.
  */
 export type AlarmKind =
   | 'DEMAND_OPEN'

@@ -1,5 +1,6 @@
-// A gateway whose ledger is lost or an older copy takes no call, for it would sign other receipts under numbers that are used. What it has
-// settled it still owes an answer: demands are answered from the pages on IPFS until the ledger is restored.
+// A gateway whose ledger is lost or an older copy takes no call, for it would sign other receipts
+// under numbers that are used. What it has settled it still owes an answer: demands are answered
+// from the pages on IPFS until the ledger is restored.
 import type { Logger } from 'pino';
 import type { Hex } from '../contracts/libraries/keccak.ts';
 import { createArtifactStore } from '../ipfs/artifact-store.ts';

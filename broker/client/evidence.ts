@@ -1,5 +1,6 @@
-// Evidence as a file: one finding per JSON document, complete enough to be proven by whoever holds it. A stranger may have written it,
-// so it is read strictly: every member, its form and its bounds. It holds public data only: no salts, no keys, no bodies.
+// Evidence as a file: one finding per JSON document, complete enough to be proven by whoever holds
+// it. A stranger may have written it, so it is read strictly: every member, its form and its
+// bounds. It holds public data only: no salts, no keys, no bodies.
 import {
   type Evidence,
   type EvidenceKind,
@@ -30,7 +31,10 @@ const MAX_PATH_LENGTH = 40;
 const MAX_SET_LENGTH = 32;
 const MAX_MESSAGE_LENGTH = 256;
 
-/** A receipt that its payer holds against the gateway before it is settled: what it proves shows when its batch is there. */
+/**
+ * A receipt that its payer holds against the gateway before it is settled: what it proves shows
+ * when its batch is there.
+ */
 export interface HeldReceipt {
   readonly kind: 'receipt';
   readonly signed: SignedReceipt;
@@ -67,7 +71,9 @@ export function fraudName(kind: Finding['kind']): string {
   return kind === 'withheld' ? 'D9' : `D${FRAUD_KIND[kind]}`;
 }
 
-/** A receipt as a payer keeps it, of what the gateway showed of it; the salt stays with the payer. */
+/**
+ * A receipt as a payer keeps it, of what the gateway showed of it; the salt stays with the payer.
+ */
 export function heldOf({
   receipt,
   group,
@@ -87,8 +93,8 @@ export function accused(finding: Finding): Address {
 }
 
 /**
- * The text of a file: JSON of `{ version, chainId, billing, gateway, kind, proof, message, ... }` and the members of the proof; money is
- * decimal text.
+ * The text of a file: JSON of `{ version, chainId, billing, gateway, kind, proof, message, ... }`
+ * and the members of the proof; money is decimal text.
  * @example const text = formatEvidence({ chainId, billing, gateway, message, finding });
  */
 export function formatEvidence({ finding, ...file }: EvidenceFile): string {
@@ -104,7 +110,8 @@ export function formatEvidence({ finding, ...file }: EvidenceFile): string {
 }
 
 /**
- * Reads a file that anybody may have written. Whether it proves anything is for the chain to say (`check`).
+ * Reads a file that anybody may have written. Whether it proves anything is for the chain to say
+ * (`check`).
  * @example const { finding } = parseEvidence(await readFile('evidence/0x1f.json', 'utf8'));
  * @throws EVIDENCE_INVALID naming the first member that is not of its form
  */
@@ -128,7 +135,10 @@ export function parseEvidence(text: string): EvidenceFile {
   return file;
 }
 
-/** A name for the file that tells one finding from another: the receipt's hash, or the place of what is withheld. */
+/**
+ * A name for the file that tells one finding from another: the receipt's hash, or the place of what
+ * is withheld.
+ */
 export function evidenceName(finding: Finding): string {
   const name = (of: Receipt) => `${finding.kind}-${hashReceipt(of)}`;
   switch (finding.kind) {
@@ -379,7 +389,9 @@ function object(value: unknown, where: string): Json {
   return value as Json;
 }
 
-/** An object without members that nobody reads: a file that says more than we check is not taken. */
+/**
+ * An object without members that nobody reads: a file that says more than we check is not taken.
+ */
 function only(value: unknown, names: readonly string[], where: string): Json {
   const found = object(value, where);
   const unknown = Object.keys(found).find((name) => !names.includes(name));

@@ -1,4 +1,5 @@
-// What the operator must see to, for `defaas doctor`; evidence that anybody shows; and the watches that raise the alarms.
+// What the operator must see to, for `defaas doctor`; evidence that anybody shows; and the watches
+// that raise the alarms.
 import type { FastifyInstance } from 'fastify';
 import { MAX_EVIDENCE_LENGTH, parseEvidence } from '../client/evidence.ts';
 import { DefaasError } from '../errors.ts';
@@ -28,7 +29,10 @@ export async function alarmRoutes(
     return { alarms: gateway.alarms.list() };
   });
 
-  /** A receipt that is signed by this gateway's key: one that it has not made says that its key is stolen. */
+  /**
+   * A receipt that is signed by this gateway's key: one that it has not made says that its key is
+   * stolen.
+   */
   server.post<{ Body: Buffer }>(
     '/evidence',
     { bodyLimit: MAX_EVIDENCE_LENGTH },

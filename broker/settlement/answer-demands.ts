@@ -1,6 +1,7 @@
-// Whoever demands a receipt gets it: every demand against this gateway is answered from its ledger, or from the pages on IPFS where the
-// ledger has lost it. An unanswered one costs bond. Nothing is remembered of a demand but when it is tried next: what is open, the chain
-// says, so a restart or a reorganisation changes nothing.
+// Whoever demands a receipt gets it: every demand against this gateway is answered from its ledger,
+// or from the pages on IPFS where the ledger has lost it. An unanswered one costs bond. Nothing is
+// remembered of a demand but when it is tried next: what is open, the chain says, so a restart or a
+// reorganisation changes nothing.
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import { type Place, placeAt } from '../../contracts/chain/evidence.ts';
@@ -30,7 +31,10 @@ type Parts = Pick<
 };
 
 export interface Answering {
-  /** Answers what is open and due now; rejects never, what fails is logged and due again. Waits for the look under way, then looks anew. */
+  /**
+   * Answers what is open and due now; rejects never, what fails is logged and due again. Waits for
+   * the look under way, then looks anew.
+   */
   look(): Promise<void>;
   close(): void;
 }
@@ -105,7 +109,9 @@ export function startAnswering(gateway: Parts): Answering {
     return found && placeAt(found, claim);
   };
 
-  /** From the ledger, else from the pages; undefined when neither has the claim as it was settled. */
+  /**
+   * From the ledger, else from the pages; undefined when neither has the claim as it was settled.
+   */
   const open = async (place: Place, indexes: ReadonlySet<number>) => {
     const { payer, signer, seqFrom, seqTo, batch, claim } = place;
     const { ledger } = gateway;
@@ -147,7 +153,8 @@ export function startAnswering(gateway: Parts): Answering {
   ): Promise<void> => {
     const opened = { place, leaf, call, execution };
     try {
-      // Whoever answers, it is answered; and an answer of ours may be in a block that the view does not have yet.
+      // Whoever answers, it is answered; and an answer of ours may be in a block that the view does
+      // not have yet.
       if (typeof (await disputes.demandOf(id)) !== 'object') return;
       const { tx } = await gateway.account.answer(opened, callSignature).catch((error) => {
         // The other account has a line of nonces and a purse of its own.

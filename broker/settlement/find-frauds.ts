@@ -1,5 +1,6 @@
-// One look of a watcher: batches that may still be judged are opened and compared with what the payer holds, and everything that the chain
-// would punish or that is withheld comes out as evidence. It sends nothing.
+// One look of a watcher: batches that may still be judged are opened and compared with what the
+// payer holds, and everything that the chain would punish or that is withheld comes out as
+// evidence. It sends nothing.
 
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { createDisputeReads, type DisputeTerms } from '../../contracts/chain/dispute-reads.ts';
@@ -41,7 +42,10 @@ export interface FindFraudsOptions {
   getBlock(gateway: Address): GetBlock;
   readonly isWanted: (batch: SettledBatch) => boolean;
   readonly isLaneWanted?: (lane: WatchedLane) => boolean;
-  /** What the gateway has signed for a lane and the payer kept; of one seq it may have signed several. */
+  /**
+   * What the gateway has signed for a lane and the payer kept; of one seq it may have signed
+   * several.
+   */
   readonly held?: (lane: WatchedLane) => readonly HeldReceipt[];
   readonly pick?: (count: number) => number;
 }
@@ -78,8 +82,9 @@ export async function* findFrauds(options: FindFraudsOptions): AsyncGenerator<Fo
 }
 
 /**
- * What a receipt that a payer holds proves by now: that another one was settled in its place, or that it was wrong itself. Undefined when
- * it is not settled, or honest. @throws DefaasClientError BATCH_BLOCK_MISSING  it is settled, and nobody shows the pages
+ * What a receipt that a payer holds proves by now: that another one was settled in its place, or
+ * that it was wrong itself. Undefined when it is not settled, or honest. @throws DefaasClientError
+ * BATCH_BLOCK_MISSING  it is settled, and nobody shows the pages
  */
 export async function evidenceOfHeld(
   { chain, getBlock }: Pick<FindFraudsOptions, 'chain' | 'getBlock'>,
@@ -159,7 +164,10 @@ async function* findInPages(
   }
 }
 
-/** A claim that nobody shows: the payer's own receipts may explain it; else a leaf that they do not is to be demanded. */
+/**
+ * A claim that nobody shows: the payer's own receipts may explain it; else a leaf that they do not
+ * is to be demanded.
+ */
 function* demandable(look: Look, place: Place, message: string): Generator<Candidate> {
   if (!look.isLaneWanted(place)) return;
   const count = place.seqTo - place.seqFrom;
@@ -174,7 +182,8 @@ function* demandable(look: Look, place: Place, message: string): Generator<Candi
   if (known.length === count && rootOf(known) === place.receipts) return;
   const { pick = (of) => Math.floor(Math.random() * of) } = look;
   const start = pick(count);
-  // Where the gateway has signed two, or else the next one from there that is not held: of what is held an answer shows little.
+  // Where the gateway has signed two, or else the next one from there that is not held: of what is
+  // held an answer shows little.
   const [twice] = [...held].find(([, ofLeaf]) => ofLeaf.length > 1) ?? [];
   const steps = Array.from({ length: Math.min(count, held.size + 1) }, (_, step) => step);
   const free = steps.find((step) => idAt((start + step) % count) === undefined) ?? 0;

@@ -1,5 +1,6 @@
-// From what the audit finds to what Disputes judges: the leaves behind the findings of a batch are opened once more, with their paths, and
-// put into the evidence of each fraud that they may be. Whether one is, `check` says; not every finding is provable.
+// From what the audit finds to what Disputes judges: the leaves behind the findings of a batch are
+// opened once more, with their paths, and put into the evidence of each fraud that they may be.
+// Whether one is, `check` says; not every finding is provable.
 import {
   type Evidence,
   type EvidenceKind,
@@ -15,12 +16,16 @@ import type { Withheld } from '../client/evidence.ts';
 import type { AuditView, Finding, FindingCode } from './audit.ts';
 import { type OpenedLeaf, openClaim } from './open-claim.ts';
 
-/** Leaves opened per claim at most: each proof slashes its floor, and the claim's damage is bounded. */
+/**
+ * Leaves opened per claim at most: each proof slashes its floor, and the claim's damage is bounded.
+ */
 const MAX_LEAVES = 100;
 
 type Proof = Exclude<EvidenceKind, 'omission'> | 'withheld';
 
-/** What a finding may be. `withheld`: nobody can open it as it was settled, so it is to be demanded. */
+/**
+ * What a finding may be. `withheld`: nobody can open it as it was settled, so it is to be demanded.
+ */
 const PROOFS: Readonly<Record<FindingCode, readonly Proof[]>> = {
   BATCH_BLOCK_MISSING: ['withheld'],
   BATCH_BLOCK_ALTERED: ['withheld'],
@@ -73,7 +78,10 @@ export interface GatherOptions {
   readonly pick?: (count: number) => number;
 }
 
-/** Evidence for what can be proven or demanded of the findings. Blocks that are gone meanwhile make their claims withheld. */
+/**
+ * Evidence for what can be proven or demanded of the findings. Blocks that are gone meanwhile make
+ * their claims withheld.
+ */
 export async function* gatherEvidence(options: GatherOptions): AsyncGenerator<Gathered> {
   const { settled, findings, getBlock } = options;
   const provable = findings.filter(({ code }) => PROOFS[code].length > 0);
@@ -163,7 +171,10 @@ export function misrouteOf(view: GatherOptions['view'], opened: Opened): Evidenc
   return { kind: 'misroute', ...opened, setNo: set?.setNo ?? 0, ids: set?.ids ?? [] };
 }
 
-/** The receipt that charged the same Call before: in an earlier claim of the lane, or earlier in this one. */
+/**
+ * The receipt that charged the same Call before: in an earlier claim of the lane, or earlier in
+ * this one.
+ */
 async function findFirst(
   { view, getBlock, settled }: GatherOptions,
   { place, opened }: AtLeaf,

@@ -1,5 +1,6 @@
-// The operator key may be stolen: then somebody else signs receipts with it, and each costs bond. From the first sight of one this gateway
-// takes no more calls under that key, also after a restart, until another key is its own.
+// The operator key may be stolen: then somebody else signs receipts with it, and each costs bond.
+// From the first sight of one this gateway takes no more calls under that key, also after a
+// restart, until another key is its own.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Address } from '../../contracts/libraries/keccak.ts';

@@ -1,5 +1,6 @@
-// A settled claim opened: its receipts from whoever has them, held against the lane tree that the chain knows, and the leaves that are
-// asked for with their paths. Memory holds the asked leaves and log2(n) nodes, however long the lane is.
+// A settled claim opened: its receipts from whoever has them, held against the lane tree that the
+// chain knows, and the leaves that are asked for with their paths. Memory holds the asked leaves
+// and log2(n) nodes, however long the lane is.
 import type { Leaf, Place } from '../../contracts/chain/evidence.ts';
 import { createPaths } from '../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';
@@ -11,8 +12,8 @@ export type OpenedReceipt = Pick<BatchReceipt, 'receipt' | 'call' | 'execution' 
 export type OpenedLeaf = Omit<OpenedReceipt, 'receipt'> & { readonly leaf: Leaf };
 
 /**
- * The leaves at `indexes` of a claim, from its receipts in order. Undefined when they are not those that were settled: too few, too many,
- * or another root. Whatever the source throws passes.
+ * The leaves at `indexes` of a claim, from its receipts in order. Undefined when they are not those
+ * that were settled: too few, too many, or another root. Whatever the source throws passes.
  */
 export async function openClaim(
   place: Pick<Place, 'seqFrom' | 'seqTo' | 'receipts'>,

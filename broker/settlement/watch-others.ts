@@ -1,5 +1,6 @@
-// A gateway looks at a sample of what other gateways settle: an honest one brings nobody a reward, so nobody else might look. What is public
-// is judged as the audit does, and what the chain would punish is proven.
+// A gateway looks at a sample of what other gateways settle: an honest one brings nobody a reward,
+// so nobody else might look. What is public is judged as the audit does, and what the chain would
+// punish is proven.
 
 import type { SettledBatch } from '../../contracts/chain.ts';
 import { keccak256Hex } from '../../contracts/libraries/keccak.ts';

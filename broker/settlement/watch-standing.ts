@@ -1,5 +1,5 @@
-// What the chain says of this gateway, block by block, that its operator must see to: slashes, a low bond, batches and receipts that are
-// not of this gateway's making.
+// What the chain says of this gateway, block by block, that its operator must see to: slashes, a
+// low bond, batches and receipts that are not of this gateway's making.
 import type { SignedReceipt } from '../../contracts/chain/evidence.ts';
 import { readProvenReceipt } from '../../contracts/chain/sent-evidence.ts';
 import type { Fraud } from '../../contracts/chain.ts';
@@ -118,7 +118,8 @@ export function watchStanding(gateway: Parts): StandingWatch {
 }
 
 /**
- * A receipt that somebody shows: signed by an operator key of this gateway, and yet not in its ledger, it says that the key is stolen.
+ * A receipt that somebody shows: signed by an operator key of this gateway, and yet not in its
+ * ledger, it says that the key is stolen.
  * @returns undefined: it is not signed by a key of this gateway; else whether the ledger has it
  */
 export async function reportSigned(

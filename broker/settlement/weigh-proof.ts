@@ -1,4 +1,5 @@
-// What a proof would bring before it is sent: how much of its damage is left to pay, and what would be taken and paid now. As Disputes does.
+// What a proof would bring before it is sent: how much of its damage is left to pay, and what would
+// be taken and paid now. As Disputes does.
 import type { DisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import { type Evidence, FRAUD_KIND, proofIdOf } from '../../contracts/chain/evidence.ts';
 import type { Chain } from '../../contracts/chain.ts';

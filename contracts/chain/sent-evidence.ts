@@ -1,5 +1,5 @@
-// What was sent to Disputes and its events leave out: the signed receipt of a D2, and the path of an answered leaf. Both stand in the
-// transaction's data, also where a contract passed it on.
+// What was sent to Disputes and its events leave out: the signed receipt of a D2, and the path of
+// an answered leaf. Both stand in the transaction's data, also where a contract passed it on.
 import { Interface, type Result } from 'ethers';
 import { artifacts } from '../artifacts.gen.ts';
 import type { Chain } from '../chain.ts';
@@ -16,7 +16,10 @@ const disputes = new Interface(artifacts.Disputes.abi);
 
 type Asking = Pick<Chain, 'provider' | 'contracts'>;
 
-/** The receipt that a D2 was proven with; undefined where the transaction hides it. @throws ChainError CHAIN_UNREACHABLE */
+/**
+ * The receipt that a D2 was proven with; undefined where the transaction hides it. @throws
+ * ChainError CHAIN_UNREACHABLE
+ */
 export async function readProvenReceipt(
   chain: Asking,
   proven: { readonly id: Hex; readonly blockNumber: number },
@@ -36,7 +39,10 @@ export async function readProvenReceipt(
   return undefined;
 }
 
-/** The leaf that a demand was answered with, with its path; undefined where the transaction hides it. @throws as above */
+/**
+ * The leaf that a demand was answered with, with its path; undefined where the transaction hides
+ * it. @throws as above
+ */
 export async function readAnsweredLeaf(
   chain: Asking,
   answered: { readonly id: Hex; readonly blockNumber: number },
@@ -54,7 +60,10 @@ export async function readAnsweredLeaf(
   return undefined;
 }
 
-/** Calls of a method of Disputes in the transaction that emitted an event with this id in that block. */
+/**
+ * Calls of a method of Disputes in the transaction that emitted an event with this id in that
+ * block.
+ */
 async function callsAt(
   { provider, contracts }: Asking,
   { id, blockNumber }: { readonly id: Hex; readonly blockNumber: number },

@@ -1,4 +1,5 @@
-// `defaas demand <receipt>`: makes the gateway show a settled receipt on the chain, or lose bond. An answer costs the pledge.
+// `defaas demand <receipt>`: makes the gateway show a settled receipt on the chain, or lose bond.
+// An answer costs the pledge.
 import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import { demandIdOf, type Place, placeAt, placeStruct } from '../../contracts/chain/evidence.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';
@@ -14,7 +15,8 @@ export interface DemandOptions {
 
 /**
  * Of one word: a receipt's id, or `<gateway> <batch> <claim> <index>`.
- * @throws CliError USAGE, RECEIPT_UNKNOWN; ChainError WINDOW_CLOSED, DEMAND_KNOWN, ALREADY_PROVEN, INSUFFICIENT_FREE, CHAIN_...
+ * @throws CliError USAGE, RECEIPT_UNKNOWN; ChainError WINDOW_CLOSED, DEMAND_KNOWN, ALREADY_PROVEN,
+ * INSUFFICIENT_FREE, CHAIN_...
  */
 export async function demand(
   flags: Flags,

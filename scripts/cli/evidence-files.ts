@@ -1,4 +1,5 @@
-// Evidence on this machine: one file per finding in $DEFAAS_HOME/evidence, readable by its owner, and files that others made.
+// Evidence on this machine: one file per finding in $DEFAAS_HOME/evidence, readable by its owner,
+// and files that others made.
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DefaasClientError } from '../../broker/client/errors.ts';

@@ -1,4 +1,5 @@
-// `defaas expire <demand>|all`: a demand that was not answered in time slashes the gateway, pays the payer, and gives the pledge back.
+// `defaas expire <demand>|all`: a demand that was not answered in time slashes the gateway, pays
+// the payer, and gives the pledge back.
 import { placeAt, placeStruct } from '../../contracts/chain/evidence.ts';
 import type { Demand } from '../../contracts/chain.ts';
 import { CliError } from './cli-error.ts';

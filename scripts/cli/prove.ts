@@ -1,4 +1,5 @@
-// `defaas prove <file>`: evidence in, transaction out. Whoever made the file, the chain is asked first whether it shows a fraud.
+// `defaas prove <file>`: evidence in, transaction out. Whoever made the file, the chain is asked
+// first whether it shows a fraud.
 
 import { DefaasClientError } from '../../broker/client/errors.ts';
 import type { EvidenceFile, HeldReceipt } from '../../broker/client/evidence.ts';
@@ -19,8 +20,8 @@ export interface ProveOptions {
 }
 
 /**
- * @throws DefaasClientError EVIDENCE_INVALID, EVIDENCE_EARLY; ChainError PROOF_INVALID, NO_FRAUD, ALREADY_PROVEN, NOTHING_TO_SLASH,
- *   WINDOW_CLOSED, CHAIN_...; nothing was sent then
+ * @throws DefaasClientError EVIDENCE_INVALID, EVIDENCE_EARLY; ChainError PROOF_INVALID, NO_FRAUD,
+ * ALREADY_PROVEN, NOTHING_TO_SLASH, WINDOW_CLOSED, CHAIN_...; nothing was sent then
  */
 export async function prove(flags: Flags, path: string, options: ProveOptions): Promise<Outcome> {
   const file = readEvidence(userPath(path));
@@ -37,7 +38,10 @@ export async function prove(flags: Flags, path: string, options: ProveOptions): 
   }
 }
 
-/** A receipt proves something once its batch is there and has another one in its place, or is wrong in itself. */
+/**
+ * A receipt proves something once its batch is there and has another one in its place, or is wrong
+ * in itself.
+ */
 async function complete(
   watcher: Watcher,
   { gateway }: EvidenceFile,

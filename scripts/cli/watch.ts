@@ -1,5 +1,5 @@
-// `defaas watch`: holds what gateways settle for the account against what they showed it, proves what is wrong, demands what is withheld,
-// and collects what was not answered.
+// `defaas watch`: holds what gateways settle for the account against what they showed it, proves
+// what is wrong, demands what is withheld, and collects what was not answered.
 import { setTimeout } from 'node:timers/promises';
 import { fraudName, type HeldReceipt } from '../../broker/client/evidence.ts';
 import { type Found, findFrauds, type WatchedLane } from '../../broker/settlement/find-frauds.ts';
@@ -50,7 +50,8 @@ export interface Action {
 }
 
 /**
- * Proofs and expiries are sent, for they cost gas only; demands with `--auto`. Without `--once` it goes on until SIGTERM or SIGINT.
+ * Proofs and expiries are sent, for they cost gas only; demands with `--auto`. Without `--once` it
+ * goes on until SIGTERM or SIGINT.
  * @throws CliError USAGE, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_...; ChainError CHAIN_...
  */
 export async function watch(flags: Flags, options: WatchOptions): Promise<Outcome> {
@@ -127,7 +128,9 @@ async function look({ flags, options, watcher, patienceSec }: Looking): Promise<
   return actions;
 }
 
-/** Receipts in the folder of evidence, which the client kept when they contradicted what was agreed. */
+/**
+ * Receipts in the folder of evidence, which the client kept when they contradicted what was agreed.
+ */
 function keptReceipts(home: string): ReadonlyMap<string, readonly HeldReceipt[]> {
   const held = readEvidenceFolder(evidenceFolder(home)).flatMap(({ finding }) =>
     finding.kind === 'receipt' ? [finding] : [],

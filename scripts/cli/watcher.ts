@@ -1,5 +1,6 @@
-// What a watcher works with: an account, the contracts of the trust root, an RPC of one's own, and batches from whoever has them. A
-// gateway is asked for blocks only, so that none has to be up or honest.
+// What a watcher works with: an account, the contracts of the trust root, an RPC of one's own, and
+// batches from whoever has them. A gateway is asked for blocks only, so that none has to be up or
+// honest.
 import { fetchBlockAt } from '../../broker/client/artifacts.ts';
 import type { GetBlock } from '../../broker/client/batch.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
@@ -21,7 +22,10 @@ export interface Watcher {
   readonly home: string;
   readonly account: Account;
   readonly chain: Chain;
-  /** Blocks of a gateway's batches: from the gateway in use, then from where that one has registered itself. */
+  /**
+   * Blocks of a gateway's batches: from the gateway in use, then from where that one has registered
+   * itself.
+   */
   getBlock(gateway: Address): GetBlock;
   /** What this machine keeps of a lane's signed receipts. */
   held(lane: WatchedLane): readonly HeldReceipt[];
@@ -30,8 +34,10 @@ export interface Watcher {
 
 /**
  * With the contracts that evidence names, else those in use.
- * @throws CliError KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING, DEPLOYMENT_UNCONFIRMED; ChainError DEPLOYMENT_CODE, CHAIN_UNREACHABLE
- * @throws DefaasClientError EVIDENCE_INVALID  it is about other contracts than those that are believed
+ * @throws CliError KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING, DEPLOYMENT_UNCONFIRMED;
+ * ChainError DEPLOYMENT_CODE, CHAIN_UNREACHABLE
+ * @throws DefaasClientError EVIDENCE_INVALID  it is about other contracts than those that are
+ * believed
  */
 export async function openWatcher(
   flags: Flags,

@@ -1,4 +1,5 @@
-// Evidence files: what is written is read back, and what a stranger wrote is taken only in its exact form.
+// Evidence files: what is written is read back, and what a stranger wrote is taken only in its
+// exact form.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import {

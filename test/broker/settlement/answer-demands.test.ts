@@ -1,4 +1,5 @@
-// Whoever demands receipts of an honest gateway pays for them: it answers every demand, from whatever it still has, and loses nothing.
+// Whoever demands receipts of an honest gateway pays for them: it answers every demand, from
+// whatever it still has, and loses nothing.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

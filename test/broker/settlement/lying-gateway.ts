@@ -1,5 +1,5 @@
-// A gateway that settles by itself, on a real chain, and lies as it is told: for tests of whoever watches gateways. Its pages can be had over
-// HTTP, where it has registered itself.
+// A gateway that settles by itself, on a real chain, and lies as it is told: for tests of whoever
+// watches gateways. Its pages can be had over HTTP, where it has registered itself.
 import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -34,7 +34,9 @@ const UNIT = 1_000_000n;
 const PREPAID = 1;
 const SIGNED = 2;
 const PUBLISHER_BPS = 1_500;
-/** Of an honest call here: perCall 20, and 128 MiB for 100 ms at 40 per GiB and second, rounded up. */
+/**
+ * Of an honest call here: perCall 20, and 128 MiB for 100 ms at 40 per GiB and second, rounded up.
+ */
 export const PRICE = 21n;
 export const COUNT = 5;
 export const stranger = createKey();
@@ -89,7 +91,10 @@ export interface Settlement {
 
 export type LyingGateway = Awaited<ReturnType<typeof startLyingGateway>>;
 
-/** Registered, bonded with 5 000 tokens, with a prepaid lane of account 4 and a signed one of account 6. */
+/**
+ * Registered, bonded with 5 000 tokens, with a prepaid lane of account 4 and a signed one of
+ * account 6.
+ */
 export async function startLyingGateway() {
   const hardhat = await startHardhatChain();
   const chain = await hardhat.open();
@@ -244,7 +249,10 @@ export async function startLyingGateway() {
     });
   }
 
-  /** Serves, settles on the chain and puts the pages away, lying as planned. Gives the batch's number and what it took. */
+  /**
+   * Serves, settles on the chain and puts the pages away, lying as planned. Gives the batch's
+   * number and what it took.
+   */
   async function settle(plan: Plan = {}): Promise<Settlement> {
     const lane = plan.lane ?? prepaid;
     const bare: Omit<BatchReceipt, 'group'>[] = [];

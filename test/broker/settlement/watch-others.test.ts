@@ -1,4 +1,5 @@
-// Gateways watch each other: what one settles, others open by sample, and a lie is proven by whoever saw it.
+// Gateways watch each other: what one settles, others open by sample, and a lie is proven by
+// whoever saw it.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

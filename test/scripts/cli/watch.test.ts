@@ -1,4 +1,5 @@
-// A payer's watch over a gateway that settles lies: what can be proven is proven, what is hidden is demanded, and the payer is paid.
+// A payer's watch over a gateway that settles lies: what can be proven is proven, what is hidden is
+// demanded, and the payer is paid.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
