@@ -14,6 +14,7 @@ const OWN = [
   'DPoP',
   'Defaas-Call',
   'Defaas-Max-Price',
+  'Defaas-Nonce',
   'Defaas-Routing',
   'Defaas-Voucher',
   'Idempotency-Key',
