@@ -370,6 +370,8 @@ function decodeRoot(bytes: Uint8Array, cid: string) {
     batch: readUint(root.batch, 40, 'batch'),
     root: readBytes(root.root, 32, 'root'),
   };
+  // No two receipts have one place, so no page stands twice: a root block of repeated links would be read for hours.
+  const known = new Set<string>();
   const lanes = readList(root.lanes, 'lanes', MAX_LANES).map((lane, index) => {
     const where = `lanes[${index}]`;
     const [claim, links] = readTuple(lane, 2, where);
@@ -378,7 +380,10 @@ function decodeRoot(bytes: Uint8Array, cid: string) {
       if (cid?.code !== CODECS.dagCbor || cid.multihash.code !== sha256.code) {
         refuse(`${where} pages`, 'a link that is no dag-cbor CID with sha2-256');
       }
-      return cid.toString();
+      const name = cid.toString();
+      if (known.has(name)) refuse(`${where} pages`, `page ${name} twice`);
+      known.add(name);
+      return name;
     });
     return { claim: readClaim(claim, `${where} claim`), pages };
   });

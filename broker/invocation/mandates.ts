@@ -64,7 +64,7 @@ interface MandatesOptions {
  * How long after its end a mandate is known, seconds: longer than a token lives that was handed on
  * under it.
  */
-const FORGOTTEN_AFTER_SEC = 3_600;
+export const FORGOTTEN_AFTER_SEC = 3_600;
 
 export function createMandates(options: MandatesOptions): Mandates {
   const { nowMs } = options;

@@ -8,11 +8,12 @@ import { ANY_FUNCTION, NO_SUBJECT, SPONSOR_KIND, TOKEN_KIND } from '../client/ma
 import { recoverSigner } from '../ecdsa.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+import { FORGOTTEN_AFTER_SEC } from '../invocation/mandates.ts';
 import { signedIn } from './bearer.ts';
 import { jsonBody } from './json.ts';
 import { type LaneId, openLane } from './lanes.ts';
 
-/** Of one lane that are not over. */
+/** Of one lane that are known: each is held in memory until it is forgotten, so that one that ends at once counts too. */
 const MAX_MANDATES = 100;
 /** Furthest end of a mandate, seconds from now. */
 const MAX_LIFE_SEC = 366 * 86_400;
@@ -41,6 +42,8 @@ export async function mandateRoutes(
   { gateway }: { readonly gateway: Gateway },
 ): Promise<void> {
   const parse = jsonBody(MandateBody);
+  /** Mandates by lane that are being written: they take room before they are known. */
+  const entering = new Map<string, number>();
   // No token: the mandate's own signature says who.
   server.put<MandateParams>('/lanes/:payer/:signer/mandates/:hash', async (request) => {
     const lane = await openLane(gateway, request);
@@ -68,10 +71,19 @@ export async function mandateRoutes(
     const known = gateway.mandates.find(lane.payer, lane.signer, hash);
     if (known?.isRevoked) throw invalid('it was revoked, sign another serial');
     if (known === undefined) {
-      refuseMany(gateway, lane);
-      const stored = { hash, mandate, signature: signature.toLowerCase() as Hex };
-      await gateway.ledger.putMandate(stored);
-      gateway.mandates.put(stored);
+      const name = `${lane.payer}:${lane.signer}`;
+      const before = entering.get(name) ?? 0;
+      refuseMany(gateway, lane, before);
+      entering.set(name, before + 1);
+      try {
+        const stored = { hash, mandate, signature: signature.toLowerCase() as Hex };
+        await gateway.ledger.putMandate(stored);
+        gateway.mandates.put(stored);
+      } finally {
+        const left = (entering.get(name) ?? 1) - 1;
+        if (left > 0) entering.set(name, left);
+        else entering.delete(name);
+      }
     }
     return mandateDocument(gateway, lane, hash);
   });
@@ -120,13 +132,15 @@ function refuseInvalid(gateway: Gateway, mandate: Mandate): void {
   }
 }
 
-function refuseMany(gateway: Gateway, { payer, signer }: LaneId): void {
-  const nowSec = gateway.nowMs() / 1000;
-  const open = gateway.mandates
+function refuseMany(gateway: Gateway, { payer, signer }: LaneId, entering: number): void {
+  const sinceSec = gateway.nowMs() / 1000 - FORGOTTEN_AFTER_SEC;
+  const known = gateway.mandates
     .ofLane(payer, signer)
-    .filter(({ mandate }) => mandate.untilSec > nowSec);
-  if (open.length < MAX_MANDATES) return;
-  throw invalid(`the lane has ${MAX_MANDATES} that are not over, let some end`);
+    .filter(({ mandate }) => mandate.untilSec > sinceSec);
+  if (known.length + entering < MAX_MANDATES) return;
+  throw invalid(
+    `the lane has ${MAX_MANDATES} that are not over for ${FORGOTTEN_AFTER_SEC / 60} minutes, let some end`,
+  );
 }
 
 function mandateDocument(gateway: Gateway, { payer, signer }: LaneId, hash: Hex) {

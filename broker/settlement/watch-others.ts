@@ -2,8 +2,8 @@
 // so nobody else might look. What is public is judged as the audit does, and what the chain would
 // punish is proven.
 
+import { createHmac, randomBytes } from 'node:crypto';
 import type { SettledBatch } from '../../contracts/chain.ts';
-import { keccak256Hex } from '../../contracts/libraries/keccak.ts';
 import { fetchBlockAt } from '../client/artifacts.ts';
 import type { GetBlock } from '../client/batch.ts';
 import { fraudName } from '../client/evidence.ts';
@@ -30,6 +30,7 @@ export interface OthersWatch {
 export function watchOthers(gateway: Parts): OthersWatch {
   const { address, alarms, chain, config, log, nowMs } = gateway;
   const seen = new Set<string>();
+  const secret = randomBytes(32);
   let running: Promise<void> | undefined;
 
   const isDue = (batch: SettledBatch): boolean => {
@@ -38,7 +39,7 @@ export function watchOthers(gateway: Parts): OthersWatch {
       batch.gateway !== address &&
       isOld >= PATIENCE_SEC &&
       !seen.has(batch.tx) &&
-      isSampled(batch, address, config.watchSamplePercent)
+      isSampled(batch, secret, config.watchSamplePercent)
     );
   };
 
@@ -84,10 +85,13 @@ export function watchOthers(gateway: Parts): OthersWatch {
   return { look, close: () => clearInterval(timer) };
 }
 
-/** By a hash, so that each gateway looks at others than its neighbour, and none can choose. */
-function isSampled({ gateway, root }: SettledBatch, watcher: string, percent: number): boolean {
-  const hash = keccak256Hex(new TextEncoder().encode(`${watcher} ${gateway} ${root}`));
-  return Number(`0x${hash.slice(2, 10)}`) % 100 < percent;
+/**
+ * By a hash under a secret of this process: a gateway can draw the roots of its batches until they suit it, so nothing that it knows
+ * may say which of them are looked at.
+ */
+function isSampled({ root, tx }: SettledBatch, secret: Buffer, percent: number): boolean {
+  const hash = createHmac('sha256', secret).update(`${root} ${tx}`).digest();
+  return hash.readUInt32BE() % 100 < percent;
 }
 
 /** From the own node and its peers, else from where the other gateway has registered itself. */

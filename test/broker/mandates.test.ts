@@ -1,5 +1,6 @@
 // Mandates at the gateway: who may put and revoke them, and that no call goes beyond one, in parallel and after a restart.
 import assert from 'node:assert/strict';
+import { setTimeout } from 'node:timers/promises';
 import {
   type MandateTerms,
   NO_SUBJECT,
@@ -114,5 +115,24 @@ describe('mandates at the gateway', function () {
     await assert.rejects(putMandate(again.connection, same), { code: 'MANDATE_INVALID' });
     await assert.rejects(revokeMandate(again, lane, signed.hash), { code: 'MANDATE_UNKNOWN' });
     await revokeMandate(again, lane, hash);
+  });
+
+  it('are a hundred of a lane at most, however short they are and however many come at once', async () => {
+    const payer = KEYS.publisher;
+    const signer = await house.openLane(payer);
+    const { connection, key } = await house.session(signer, { payer, signer });
+    const untilSec = Math.floor(Date.now() / 1000) + 4;
+    const put = async (serial: number, endSec: number) => {
+      const terms = termsOf({ untilSec: endSec, serial: BigInt(serial) });
+      await putMandate(connection, await signMandate(connection, key, payer.address, terms));
+    };
+
+    const puts = await Promise.allSettled(
+      Array.from({ length: 110 }, (_, serial) => put(serial, untilSec)),
+    );
+    await setTimeout(untilSec * 1000 + 50 - Date.now());
+
+    assert.equal(puts.filter(({ status }) => status === 'fulfilled').length, 100);
+    await assert.rejects(put(200, untilSec + 3600), { code: 'MANDATE_INVALID' });
   });
 });

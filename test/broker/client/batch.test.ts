@@ -344,6 +344,30 @@ describe('batch format', () => {
     await assert.rejects(write(header, lanes), { code: 'BATCH_TOO_LARGE' });
   });
 
+  it('refuses a root block with one page again and again, before it reads any', async () => {
+    const { header, claim, receiptAt } = longLane(1, 2);
+    const { root, byCid } = await write(header, [{ claim, receipts: [receiptAt(0)] }]);
+    const { lanes, ...rest } = decode<{ lanes: [unknown, unknown[]][] }>(
+      byCid.get(root) ?? assert.fail(),
+    );
+    const [[row, [page]] = assert.fail()] = lanes;
+    for (const repeated of [
+      [[row, [page, page]]],
+      [
+        [row, [page]],
+        [row, [page]],
+      ],
+    ]) {
+      const bytes = encode({ ...rest, lanes: repeated });
+      const cid = CID.createV1(0x71, await sha256.digest(bytes)).toString();
+
+      await assert.rejects(
+        readBatch(cid, async () => bytes),
+        { code: 'BATCH_MALFORMED' },
+      );
+    }
+  });
+
   it('refuses a page with any one value of another form', async () => {
     const { header, claim, receiptAt } = longLane(1, 2);
     const item = {

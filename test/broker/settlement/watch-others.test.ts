@@ -74,4 +74,22 @@ describe('watching other gateways', function () {
     const about = busy.alarms.list().map(({ about }) => about.split(' ').slice(1).join(' '));
     assert.deepEqual(about, [`${batch} overcharge`, `${hidden.batch} withheld`]);
   });
+
+  it('draws its sample by a secret of its own, so that no gateway can settle around it', async () => {
+    const kept = new Set(liar.blocks.keys());
+    for (let n = 0; n < 24; n += 1) await liar.settle({});
+    for (const cid of liar.blocks.keys()) if (!kept.has(cid)) liar.blocks.delete(cid);
+    await liar.chain.synced();
+    const samples: string[][] = [];
+    for (let n = 0; n < 2; n += 1) {
+      const half = watcher(50);
+      await half.look();
+      half.close();
+      samples.push(half.alarms.list().map(({ about }) => about));
+    }
+
+    const [one = [], other = []] = samples;
+    assert.ok(one.length > 0 && other.length > 0);
+    assert.notDeepEqual(one, other);
+  });
 });
