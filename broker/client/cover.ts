@@ -175,6 +175,10 @@ async function check(
   if (named !== undefined && named !== document.id) {
     throw contradiction(document, `stands at seq ${seq}, where a reply has named ${named}`);
   }
+  const seen = memory.seenOf(paidFor);
+  if (price > 0n && seen?.isRefused && !seen.isLost && memory.triesOf(paidFor).length === 0) {
+    throw contradiction(document, 'is of a call that the gateway has refused');
+  }
   const before = price > 0n ? memory.paid(paidFor) : undefined;
   if (before && before.id !== document.id) {
     throw contradiction(document, `is of a call that receipt ${before.id} was paid for`);
@@ -186,10 +190,17 @@ async function check(
   memory.acknowledge({ document, call: paidFor });
 }
 
-/** The longest of the call's tries that were answered, ms; undefined where no answer was seen. */
+/**
+ * The longest of the call's tries, ms; undefined where none was answered, or one was not: how long
+ * that took is not known.
+ */
 export function elapsedOf(memory: LaneMemory, call: string): number | undefined {
-  const seen = memory.triesOf(call).flatMap(({ answer }) => answer?.elapsedMs ?? []);
-  return seen.length > 0 ? Math.max(...seen) : undefined;
+  const tries = memory.triesOf(call);
+  const { elapsedMs, isLost } = memory.seenOf(call) ?? {};
+  if (isLost || tries.some(({ answer }) => !answer)) return undefined;
+  const times = tries.flatMap(({ answer }) => answer?.elapsedMs ?? []);
+  if (elapsedMs !== undefined) times.push(elapsedMs);
+  return times.length > 0 ? Math.max(...times) : undefined;
 }
 
 /**

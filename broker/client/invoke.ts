@@ -187,8 +187,12 @@ export function createCaller(options: CallerOptions): Caller {
     { receipt, isFresh }: { readonly receipt: ReceiptLine; readonly isFresh: boolean },
   ) => {
     const isReplay = response.headers.has('idempotent-replayed') && !isFresh;
-    if (isReplay || receipt.seq <= memory.read().verifiedSeq) return memory.dropCall(id);
+    if (isReplay) return memory.dropCall(id);
     const { own, maxPriceUnits } = made;
+    if (receipt.seq <= memory.read().verifiedSeq) {
+      // Checked and paid by another program, or no receipt of this call at all: its own may follow.
+      return memory.dropCall(id, memory.paid(own) ? undefined : { elapsedMs });
+    }
     const { seq, priceUnits } = receipt;
     const answer = { seq, id: receipt.id, priceUnits, elapsedMs };
     memory.putCall({ id, call: own, maxPriceUnits, expiresAtMs: 0, answer });
@@ -204,6 +208,7 @@ export function createCaller(options: CallerOptions): Caller {
     let made = await make(request);
     let waitMs = WAIT_MS;
     let isSettled = true;
+    let wasSent = false;
     cover.refuseStopped();
     if (!made.isTooDear) {
       rearm(memory, made.own);
@@ -221,6 +226,7 @@ export function createCaller(options: CallerOptions): Caller {
         }
         const sentUnits = memory.read().ceilingUnits;
         isSettled = false;
+        wasSent = true;
         const sent = await send(request, made);
         const receipt = receiptLine(sent.response);
         if (receipt) {
@@ -254,7 +260,8 @@ export function createCaller(options: CallerOptions): Caller {
       }
     } catch (error) {
       // What was sent and has no answer may have run: it is in flight until it would have ended.
-      if (isSettled) memory.dropCall(id);
+      // A key of the caller's own may run elsewhere; what was refused under a fresh one costs nothing.
+      if (isSettled) memory.dropCall(id, wasSent && isFresh ? { isRefused: true } : undefined);
       throw error;
     }
   };

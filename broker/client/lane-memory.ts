@@ -39,6 +39,19 @@ export interface OpenCall {
   };
 }
 
+/**
+ * What is left of an own call whose tries are over and that is not paid: a receipt over it may still
+ * come, and is held to what was seen.
+ */
+export interface SeenCall {
+  /** The longest of its answered tries, ms. */
+  readonly elapsedMs?: number;
+  /** The gateway has refused it, under a key that was made for this very call: it costs nothing. */
+  readonly isRefused?: boolean;
+  /** A try of it has no answer: how long that took is not known. */
+  readonly isLost?: boolean;
+}
+
 /** The own calls in flight of all programs that share the memory. */
 export interface OpenUnits {
   /** Sum of their maximum prices, base units. */
@@ -82,7 +95,10 @@ export interface LaneMemory {
   openUnits(): OpenUnits;
   /** Over the try of the same id. */
   putCall(call: OpenCall): void;
-  dropCall(id: string): void;
+  /** The try is over; `seen` is what is held against a receipt that comes all the same. */
+  dropCall(id: string, seen?: SeenCall): void;
+  /** Of a call that is not paid. A new try of it begins anew. */
+  seenOf(call: string): SeenCall | undefined;
   /** All tries of an own call. */
   triesOf(call: string): readonly OpenCall[];
   /** Answered calls whose receipts are not checked, by `seq`. */
@@ -112,6 +128,7 @@ export function createLaneMemory(): LaneMemory {
   const byCall = new Map<string, Set<string>>();
   const bySeq = new Map<number, Set<string>>();
   const paid = new Map<string, PaidReceipt>();
+  const seen = new Map<string, SeenCall>();
   const mandates = new Map<Hex, HeldMandate>();
   let open = { maxUnits: 0n, expectedUnits: 0n, answered: 0 };
   let sweptAtMs = 0;
@@ -123,9 +140,10 @@ export function createLaneMemory(): LaneMemory {
       answered: open.answered + (answer ? times : 0),
     };
   };
-  const dropCall = (id: string): void => {
+  const dropCall = (id: string, outcome?: SeenCall): void => {
     const found = calls.get(id);
     if (!found) return;
+    if (outcome) seen.set(found.call, seenTogether(seen.get(found.call), outcome));
     calls.delete(id);
     count(found, -1);
     remove(byCall, found.call, id);
@@ -136,7 +154,7 @@ export function createLaneMemory(): LaneMemory {
     if (nowMs - sweptAtMs < SWEEP_EVERY_MS) return;
     sweptAtMs = nowMs;
     for (const { id, answer, expiresAtMs } of calls.values()) {
-      if (!answer && expiresAtMs < nowMs) dropCall(id);
+      if (!answer && expiresAtMs < nowMs) dropCall(id, { isLost: true });
     }
   };
   return {
@@ -149,12 +167,14 @@ export function createLaneMemory(): LaneMemory {
     openUnits: () => open,
     putCall: (call) => {
       dropCall(call.id);
+      if (!call.answer) seen.delete(call.call);
       calls.set(call.id, call);
       count(call, 1);
       add(byCall, call.call, call.id);
       if (call.answer) add(bySeq, call.answer.seq, call.id);
     },
     dropCall,
+    seenOf: (call) => seen.get(call),
     triesOf: (call) => [...(byCall.get(call) ?? [])].flatMap((id) => calls.get(id) ?? []),
     answered: () =>
       new Map(
@@ -167,9 +187,11 @@ export function createLaneMemory(): LaneMemory {
       if (receipt.seq <= record.verifiedSeq) return;
       const { seq, price, cumulative } = receipt;
       record = { ...record, verifiedSeq: seq, verifiedUnits: cumulative };
-      for (const one of [...(bySeq.get(seq) ?? [])]) dropCall(one);
+      // A reply may have named the receipt of another call, or one that costs nothing: its own may follow.
+      for (const one of [...(bySeq.get(seq) ?? [])]) dropCall(one, seenIn(calls.get(one)));
       if (price === 0n) return;
       for (const one of [...(byCall.get(call) ?? [])]) dropCall(one);
+      seen.delete(call);
       paid.set(call, { seq, id, atMs: Date.now() });
       const held = mandates.get(document.call.authority);
       if (held) mandates.set(held.hash, spentUnder(held, execution.finishedAtSec, price));
@@ -185,6 +207,22 @@ export function createLaneMemory(): LaneMemory {
     stop: ({ message }) => {
       record = { ...record, stopped: record.stopped ?? message };
     },
+  };
+}
+
+/** What an answered try has shown of its call. */
+export function seenIn(call: OpenCall | undefined): SeenCall {
+  const elapsedMs = call?.answer?.elapsedMs;
+  return elapsedMs === undefined ? {} : { elapsedMs };
+}
+
+/** Both hold; of two times the longer. */
+export function seenTogether(before: SeenCall = {}, now: SeenCall): SeenCall {
+  const times = [before.elapsedMs, now.elapsedMs].filter((ms) => ms !== undefined);
+  return {
+    ...before,
+    ...now,
+    ...(times.length > 0 && { elapsedMs: Math.max(...times) }),
   };
 }
 

@@ -11,6 +11,9 @@ import {
   type LaneRecord,
   type OpenCall,
   type OpenUnits,
+  type SeenCall,
+  seenIn,
+  seenTogether,
   utcDayOf,
 } from '../../broker/client/lane-memory.ts';
 import { parseReceipt, type ReceiptDocument } from '../../broker/client/receipts.ts';
@@ -28,6 +31,11 @@ export const LANE_SCHEMA = `
     house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, id TEXT NOT NULL, call TEXT NOT NULL, max_units TEXT NOT NULL,
     expires_at_ms INTEGER NOT NULL, seq INTEGER, receipt TEXT, units TEXT, elapsed_ms REAL,
     PRIMARY KEY (house, payer, signer, id)
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS seen_calls (
+    house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, call TEXT NOT NULL, elapsed_ms REAL, is_refused INTEGER NOT NULL,
+    is_lost INTEGER NOT NULL,
+    PRIMARY KEY (house, payer, signer, call)
   ) STRICT;
   CREATE TABLE IF NOT EXISTS paid_calls (
     house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, call TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL,
@@ -111,20 +119,46 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
       ),
     );
 
+  const seenOf = (call: string): SeenCall | undefined => {
+    const row = get(`SELECT * FROM seen_calls WHERE ${where} AND call = ?`, call);
+    return (
+      row && {
+        ...(row.elapsed_ms !== null && { elapsedMs: Number(row.elapsed_ms) }),
+        ...(row.is_refused === 1 && { isRefused: true }),
+        ...(row.is_lost === 1 && { isLost: true }),
+      }
+    );
+  };
+  /** Ends a try, and keeps what was seen of its call. */
+  const endCall = ({ id, call }: OpenCall, outcome: SeenCall | undefined): void => {
+    run(`DELETE FROM open_calls WHERE ${where} AND id = ?`, id);
+    if (outcome === undefined) return;
+    const { elapsedMs, isRefused = false, isLost = false } = seenTogether(seenOf(call), outcome);
+    run(
+      'INSERT OR REPLACE INTO seen_calls VALUES (?, ?, ?, ?, ?, ?, ?)',
+      call,
+      elapsedMs ?? null,
+      Number(isRefused),
+      Number(isLost),
+    );
+  };
+  const openCalls = (and: string, ...more: (string | number)[]): OpenCall[] =>
+    all(`SELECT * FROM open_calls WHERE ${where} AND ${and}`, ...more).map(openCallOf);
+
   return {
     read,
     openUnits,
+    seenOf,
     update: (change) =>
       atomic(() => {
-        run(
-          `DELETE FROM open_calls WHERE ${where} AND seq IS NULL AND expires_at_ms < ?`,
-          Date.now(),
-        );
+        const lost = openCalls('seq IS NULL AND expires_at_ms < ?', Date.now());
+        for (const one of lost) endCall(one, { isLost: true });
         const next = change(read(), openUnits());
         write(next);
         return next;
       }),
-    putCall: ({ id, call, maxPriceUnits, expiresAtMs, answer }) =>
+    putCall: ({ id, call, maxPriceUnits, expiresAtMs, answer }) => {
+      if (!answer) run(`DELETE FROM seen_calls WHERE ${where} AND call = ?`, call);
       run(
         'INSERT OR REPLACE INTO open_calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
         id,
@@ -135,10 +169,13 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
         answer?.id ?? null,
         answer ? `${answer.priceUnits}` : null,
         answer?.elapsedMs ?? null,
-      ),
-    dropCall: (id) => run(`DELETE FROM open_calls WHERE ${where} AND id = ?`, id),
-    triesOf: (call) =>
-      all(`SELECT * FROM open_calls WHERE ${where} AND call = ?`, call).map(openCallOf),
+      );
+    },
+    dropCall: (id, outcome) =>
+      atomic(() => {
+        for (const one of openCalls('id = ?', id)) endCall(one, outcome);
+      }),
+    triesOf: (call) => openCalls('call = ?', call),
     answered: () =>
       new Map(
         all(`SELECT seq, receipt FROM open_calls WHERE ${where} AND seq IS NOT NULL`).map(
@@ -157,9 +194,11 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
         const { seq, cumulative, price } = receipt;
         if (seq !== record.verifiedSeq + 1) return;
         write({ ...record, verifiedSeq: seq, verifiedUnits: cumulative });
-        run(`DELETE FROM open_calls WHERE ${where} AND seq <= ?`, seq);
+        // A reply may have named the receipt of another call, or a free one: its own may follow.
+        for (const one of openCalls('seq <= ?', seq)) endCall(one, seenIn(one));
         if (price === 0n) return;
         run(`DELETE FROM open_calls WHERE ${where} AND call = ?`, call);
+        run(`DELETE FROM seen_calls WHERE ${where} AND call = ?`, call);
         run(
           'INSERT OR REPLACE INTO paid_calls VALUES (?, ?, ?, ?, ?, ?, ?)',
           call,

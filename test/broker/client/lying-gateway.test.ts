@@ -293,6 +293,43 @@ describe('a client of a gateway that lies', function () {
     });
   });
 
+  const overbill = showing((honest) => [
+    instead(last(honest), { execution: { billedMs: 5000 }, receipt: { price: 45n } }),
+  ]);
+
+  it('checks the time of a call whose answer names a receipt that was checked before', async () => {
+    const memory = createLaneMemory();
+    const { caller } = await callerOf(memory);
+    await caller.invoke({ function: hello });
+    await caller.acknowledge();
+    later = async (path, ask) => {
+      if (!path.startsWith('/functions/')) return undefined;
+      const reply = await ask();
+      const headers = new Headers(reply.headers);
+      headers.set('defaas-seq', '1');
+      return new Response(await reply.text(), { headers });
+    };
+    await caller.invoke({ function: hello });
+    later = overbill;
+    await assert.rejects(caller.acknowledge(), {
+      code: 'RECEIPT_INVALID',
+      message: /bills 5000 ms/,
+    });
+  });
+
+  it('pays nothing for a call that the gateway has refused', async () => {
+    const memory = createLaneMemory();
+    const { caller } = await callerOf(memory);
+    later = async (path, ask) => {
+      if (!path.startsWith('/functions/')) return undefined;
+      await ask();
+      return Response.json({ code: 'PROVIDERS_DOWN', detail: 'nothing ran' }, { status: 503 });
+    };
+    await assert.rejects(caller.invoke({ function: hello }), { code: 'PROVIDERS_DOWN' });
+    later = overbill;
+    await assert.rejects(caller.acknowledge(), { code: 'RECEIPT_INVALID' });
+  });
+
   it('signs for parallel calls what they may cost together, and no more, however long the gateway keeps them waiting', async () => {
     const dear = await house.publish('dear', HELLO, {
       tariff: { perCall: 60_000, perGiBSecond: 0, maxPrice: 60_000, roundMs: 1 },

@@ -1,0 +1,97 @@
+// What a lane's owner keeps of calls that are over and not paid, in memory and on disk: one suite for both.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { elapsedOf } from '../../../broker/client/cover.ts';
+import { createLaneMemory, type LaneMemory } from '../../../broker/client/lane-memory.ts';
+import type { ReceiptDocument } from '../../../broker/client/receipts.ts';
+import { openStore } from '../../../scripts/cli/store.ts';
+import { createEntry, PAYER, SIGNER } from '../ledger/entries.ts';
+
+const CALL = 'aa:1';
+const MAX_UNITS = 100n;
+
+/** As a gateway shows it; only what a memory reads of it matters here. */
+function receiptOf(seq: number, price: bigint): ReceiptDocument {
+  const entry = createEntry({ seq, price });
+  const group = { root: entry.id, index: 0, count: 1, path: [], signature: entry.id };
+  return { ...entry, group, function: entry.functionName, provider: entry.cloud, settled: false };
+}
+
+for (const kind of ['in memory', 'on disk'] as const) {
+  describe(`a lane's memory ${kind}`, () => {
+    let memory: LaneMemory;
+    let close = (): void => undefined;
+    beforeEach(() => {
+      if (kind === 'in memory') {
+        memory = createLaneMemory();
+        return;
+      }
+      const home = mkdtempSync(join(tmpdir(), 'defaas-lane-memory-'));
+      const store = openStore(home, '31337:0x01:0x02');
+      store.addLane({ payer: PAYER, signer: SIGNER });
+      memory = store.laneMemory({ payer: PAYER, signer: SIGNER });
+      close = () => {
+        store.close();
+        rmSync(home, { recursive: true });
+      };
+    });
+    afterEach(() => close());
+
+    const sent = (id: string, call = CALL) =>
+      memory.putCall({ id, call, maxPriceUnits: MAX_UNITS, expiresAtMs: Date.now() + 60_000 });
+    const answered = (id: string, seq: number, elapsedMs: number, priceUnits = 0n, call = CALL) => {
+      const answer = { seq, id: createEntry({ seq }).id, priceUnits, elapsedMs };
+      memory.putCall({ id, call, maxPriceUnits: MAX_UNITS, expiresAtMs: 0, answer });
+    };
+
+    it('keeps how long a call took after its first receipt was free', () => {
+      sent('1');
+      answered('1', 1, 12);
+      memory.acknowledge({ document: receiptOf(1, 0n), call: CALL });
+
+      assert.equal(elapsedOf(memory, CALL), 12);
+      assert.equal(memory.openUnits().maxUnits, 0n);
+    });
+
+    it('keeps how long a call took whose answer names the receipt of another', () => {
+      sent('1');
+      answered('1', 1, 12);
+      sent('2', 'bb:1');
+      answered('2', 1, 5_000, 21n, 'bb:1');
+      memory.acknowledge({ document: receiptOf(1, 21n), call: 'bb:1' });
+
+      assert.equal(elapsedOf(memory, CALL), 12);
+    });
+
+    it('remembers a refused call until it is sent again', () => {
+      sent('1');
+      memory.dropCall('1', { isRefused: true });
+      const refused = memory.seenOf(CALL);
+      sent('2');
+
+      assert.equal(refused?.isRefused, true);
+      assert.equal(memory.seenOf(CALL), undefined);
+    });
+
+    it('knows no time of a call while a try of it has no answer', () => {
+      sent('1');
+      answered('1', 1, 12);
+      sent('2');
+
+      assert.equal(elapsedOf(memory, CALL), undefined);
+    });
+
+    it('forgets all of a call that is paid', () => {
+      sent('1');
+      answered('1', 1, 12);
+      memory.acknowledge({ document: receiptOf(1, 0n), call: CALL });
+      memory.acknowledge({ document: receiptOf(2, 21n), call: CALL });
+
+      assert.equal(memory.seenOf(CALL), undefined);
+      assert.equal(memory.paid(CALL)?.seq, 2);
+      assert.equal(elapsedOf(memory, CALL), undefined);
+    });
+  });
+}
