@@ -45,8 +45,13 @@ type GroupRow = Omit<StoredGroup, 'key' | 'signature'> & {
   readonly signature: Hex | null;
 };
 
-type PayoutRow = Omit<StoredPayout, 'units' | 'cumulative'> &
-  RecordRow & { readonly units: string; readonly cumulative: string };
+type PayoutRow = Omit<StoredPayout, 'units' | 'cumulative'> & {
+  readonly units: string;
+  readonly cumulative: string;
+  readonly state: BatchState;
+  readonly tx: Hex | null;
+  readonly batch: number | null;
+};
 
 /** A group as it is entered: with its signature, where that came in the same batch. */
 interface IndexedGroup {
@@ -366,21 +371,21 @@ const operations = {
     readonly isOwed: boolean;
   }): readonly ListedPayout[] =>
     rows<PayoutRow>(
-      `SELECT payee, payouts.n AS n, units, cumulative, key, signature, record FROM payouts JOIN batches ON batches.n = payouts.n
+      `SELECT payee, payouts.n AS n, units, cumulative, key, signature, state,
+        json_extract(record, '$.tx') AS tx, json_extract(record, '$.batch') AS batch
+        FROM payouts JOIN batches ON batches.n = payouts.n
         WHERE payee = ? AND payouts.n < ? AND (? = 0 OR state <> 'void') ORDER BY payouts.n DESC LIMIT ?`,
       of.payee,
       of.before,
       of.isOwed ? 1 : 0,
       of.limit,
-    ).map(({ record, units, cumulative, ...row }) => {
-      const { state, tx, batch }: BatchRecord = JSON.parse(record);
+    ).map(({ tx, batch, units, cumulative, ...row }) => {
       const amounts = { units: BigInt(units), cumulative: BigInt(cumulative) };
       return {
         ...row,
         ...amounts,
-        state,
-        ...(tx && { tx }),
-        ...(batch !== undefined && { batch }),
+        ...(tx !== null && { tx }),
+        ...(batch !== null && { batch }),
       };
     }),
 

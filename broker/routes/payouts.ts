@@ -10,7 +10,7 @@ import { voucherOf } from '../settlement/payouts.ts';
 
 /** Batches of one page. */
 const PAGE = 20;
-const MAX_PAGE = 100;
+const MAX_PAGE = 20;
 
 type PayoutQuery = {
   Params: { payee: string };

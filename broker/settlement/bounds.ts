@@ -5,6 +5,8 @@ import type { Gateway } from '../gateway.ts';
 
 /** Most claims that Billing takes in one batch. */
 const MAX_LANES = 256;
+/** Receipts of one batch: its root block on IPFS must hold the links to all of their pages. */
+const MAX_RECEIPTS = 4_000_000;
 /** A part of the chain's transaction cap stays free, for state that changes between the estimate and the block. */
 const GAS_PARTS = { used: 3n, of: 4n } as const;
 
@@ -26,6 +28,7 @@ export const MARGINAL_LANE_GAS = 24_670n;
 export interface BatchBounds {
   readonly lanes: number;
   readonly payees: number;
+  readonly receipts: number;
   /** Of the signed transaction. */
   readonly bytes: number;
   readonly gas: number;
@@ -44,6 +47,7 @@ export async function readBounds({ settler, chain, config }: Gateway): Promise<B
   return {
     lanes: MAX_LANES,
     payees: Number.MAX_SAFE_INTEGER,
+    receipts: MAX_RECEIPTS,
     bytes: config.settlementMaxBytes ?? chain.traits.maxTransactionBytes,
     gas: Number((cap * GAS_PARTS.used) / GAS_PARTS.of),
   };

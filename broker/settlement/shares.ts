@@ -59,7 +59,14 @@ export async function gatherShares(
   bounds: BatchBounds,
   refuse: (lane: LaneState, reason: string) => void,
 ): Promise<Gathered> {
-  const room: Room = { bounds, lines: new Map(), payees: new Set(), lanes: 0, signatureBytes: 0 };
+  const room: Room = {
+    bounds,
+    lines: new Map(),
+    payees: new Set(),
+    lanes: 0,
+    receipts: 0,
+    signatureBytes: 0,
+  };
   const shares: LaneShare[] = [];
   const ofContracts: SignedLane[] = [];
   /** @returns whether the room is full */
@@ -98,6 +105,7 @@ interface Room {
   readonly lines: Map<Address, bigint>;
   readonly payees: Set<Address>;
   lanes: number;
+  receipts: number;
   signatureBytes: number;
 }
 
@@ -130,6 +138,10 @@ async function shareOf(
       stop = 'InsufficientLine';
       break;
     }
+    if (room.receipts + root.count === room.bounds.receipts) {
+      stop = 'full';
+      break;
+    }
     const parts = partsOf(gateway, entry, feeBps);
     freshPayees += parts.filter(([payee]) => !room.payees.has(payee) && !payouts.has(payee)).length;
     const size = { lanes: room.lanes + 1, payees: room.payees.size + freshPayees, signatureBytes };
@@ -141,9 +153,12 @@ async function shareOf(
     root.add(entry.id);
     settledTo = cumulative;
   }
-  if (settledTo === onChain.settled) return stop ?? 'nothing';
+  // More free receipts than a batch holds, before those that are paid: they are claimed for nothing.
+  const isFreePart = stop === 'full' && root.count === room.bounds.receipts;
+  if (settledTo === onChain.settled && !isFreePart) return stop ?? 'nothing';
   room.lines.set(payer, taken + settledTo - onChain.settled);
   room.lanes += 1;
+  room.receipts += root.count;
   room.signatureBytes = signatureBytes;
   for (const payee of payouts.keys()) room.payees.add(payee);
   const claim: Claim = {

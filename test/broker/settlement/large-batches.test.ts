@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { type JsonRpcProvider, Transaction } from 'ethers';
 import type { Gateway } from '../../../broker/gateway.ts';
+import { readBounds } from '../../../broker/settlement/bounds.ts';
 import { startCycle } from '../../../broker/settlement/cycle.ts';
 import { type SettleResult, settle } from '../../../broker/settlement/settle.ts';
+import { gatherShares } from '../../../broker/settlement/shares.ts';
 import { createAbi } from '../../../contracts/chain/abi.ts';
 import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';
 import { digestOf, functionIdOf, functionVersionOf } from '../../../contracts/libraries/names.ts';
@@ -103,6 +105,28 @@ describe('settlement of what one transaction cannot take', function () {
       [],
     );
     for (let i = 0; i < 510; i += 1) assert.ok(creditedTo(ownerOf(i)) > 0n, `payee ${i}`);
+  });
+
+  it('claims for nothing the free receipts that fill a batch, and the paid ones in a later batch', async () => {
+    const payer = testKey(13);
+    const [functionVersion = '0x'] = await publishMany(1, 'free', false);
+    const signer = laneKey(800);
+    await openLanes(house, payer, [signer], TOKEN);
+    const free = Array.from({ length: 5 }, () => ({ functionVersion, priceUnits: 0n }));
+    await serve(gateway, payer.address, signer, [...free, { functionVersion, priceUnits: PRICE }]);
+    const lane = gateway.lanes.lane(payer.address, signer.address);
+    const bounds = { ...(await readBounds(gateway)), receipts: 2 };
+
+    const { shares, left } = await gatherShares(gateway, [lane], bounds, (_, why) =>
+      assert.fail(why),
+    );
+
+    const [share] = shares;
+    assert.deepEqual([share?.claim.settledTo, share?.claim.seqTo, left], [0n, 2, 1]);
+    const [whole] = (await gatherShares(gateway, [lane], await readBounds(gateway), () => {}))
+      .shares;
+    assert.deepEqual([whole?.claim.settledTo, whole?.claim.seqTo], [PRICE, 6]);
+    await settleAll();
   });
 
   it('settles a lane at once that owes a hundred times its gas, lets 5,000 others wait that owe less than theirs, and settles them when it is told to', async () => {
