@@ -715,12 +715,13 @@ async function judge(
   );
   if (provable.length === 0) return { lieProfitUnits };
   const byD2 = provable.some(({ lie }) => lie === 'omit');
-  // What the proofs can come to at most: no claim repays more than it took.
-  const most = provable.reduce((sum, { deltaUnits, excessUnits, lie }) => {
+  // What the proofs can come to at most: no claim repays more than it took, and each receipt that
+  // was handed out and is not there as it was brings its floor once.
+  const most = provable.reduce((sum, { deltaUnits, excessUnits, entries, lie }) => {
     const whole =
       lie === 'overcharge' || lie === 'omit' || lie === 'sum' ? excessUnits : deltaUnits;
-    const floor = FLOORS.grave * TOKEN;
-    return sum + (3n * whole > floor ? 3n * whole : floor);
+    const floors = BigInt(entries.length) * FLOORS.grave * TOKEN;
+    return sum + 3n * whole + floors;
   }, 0n);
   if (most > (byD2 ? of.bond / 4n : (of.bond * 3n) / 4n)) return { lieProfitUnits };
   let victimsUnpaidUnits = 0n;
