@@ -260,7 +260,10 @@ describe('evidence', () => {
     assert.equal(await reads.demandOf(answered.id), 'answered');
     const told = chain.view.demands(gateway.address).find(({ id }) => id === answered.id);
     const { call, execution, leaf } = opened;
-    assert.deepEqual(told?.answer, { receipt: leaf.receipt, call, execution, callSignature });
+    assert.deepEqual(told?.answer, {
+      ...{ receipt: leaf.receipt, call, execution, callSignature },
+      blockNumber,
+    });
     await assert.rejects(payer.expire(place, LATE), isRevert('StillOpen'));
     await hardhat.rpc('evm_increaseTime', [terms.answerWindowSec + 1]);
     const before = await reads.repaidOf(gateway.address, place.batch, 0);
