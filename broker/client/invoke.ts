@@ -261,7 +261,8 @@ export function createCaller(options: CallerOptions): Caller {
     } catch (error) {
       // What was sent and has no answer may have run: it is in flight until it would have ended.
       // A key of the caller's own may run elsewhere; what was refused under a fresh one costs nothing.
-      if (isSettled) memory.dropCall(id, wasSent && isFresh ? { isRefused: true } : undefined);
+      const isRefused = wasSent && isFresh && !isFault(error);
+      if (isSettled) memory.dropCall(id, isRefused ? { isRefused } : undefined);
       throw error;
     }
   };
@@ -292,6 +293,11 @@ function rearm(memory: LaneMemory, own: string): void {
 /** The gateway knows a newer version or epoch than the call was made for. */
 function hasMoved({ code }: DefaasClientError, { isTooDear }: MadeRequest): boolean {
   return code === 'CALL_STALE' || (code === 'PRICE_ABOVE_MAX' && !isTooDear);
+}
+
+/** A fault of the gateway, not a refusal: the call may have run before it. */
+function isFault(error: unknown): boolean {
+  return !(error instanceof DefaasClientError) || error.code === 'INTERNAL';
 }
 
 function isMissing(error: unknown): boolean {
