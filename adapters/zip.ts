@@ -3,9 +3,12 @@
 
 import { type Zippable, zipSync } from 'fflate';
 
+/** Parts of a path that lead elsewhere; the last is lost in fflate, which keeps files in an object. */
+const UNUSABLE: ReadonlySet<string> = new Set(['', '.', '..', '__proto__']);
+
 /**
  * Entries sorted by the bytes of their paths, mode 0644, dated 1980-01-01, deflated by fflate (pinned, pure JavaScript).
- * @throws TypeError a path that is absolute, or has `..`, `\` or an empty part
+ * @throws TypeError a path that is absolute, or has `..`, `__proto__`, `\` or an empty part
  */
 export function zip(files: ReadonlyMap<string, Uint8Array>): Uint8Array {
   // A zip stores local time: built from local parts, so that the time zone does not show.
@@ -22,7 +25,7 @@ export function zip(files: ReadonlyMap<string, Uint8Array>): Uint8Array {
 export function sortedPaths(files: ReadonlyMap<string, Uint8Array>): string[] {
   const paths = [...files.keys()];
   for (const path of paths) {
-    const isPlain = path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+    const isPlain = path.split('/').every((part) => !UNUSABLE.has(part));
     if (!isPlain || path.includes('\\')) throw new TypeError(`not a relative path: ${path}`);
   }
   return paths.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));

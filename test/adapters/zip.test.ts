@@ -47,6 +47,7 @@ describe('zip', () => {
   it('gives back through unzip what went in', () => {
     const path = fc
       .array(fc.stringMatching(/^[a-zA-Z0-9_\-ü]{1,12}$/), { minLength: 1, maxLength: 3 })
+      .filter((parts) => !parts.includes('__proto__'))
       .map((parts) => parts.join('/'));
     const file = fc.tuple(path, fc.uint8Array({ maxLength: 500 }));
     const law = fc.property(fc.array(file, { maxLength: 8 }), (entries) => {
@@ -62,7 +63,7 @@ describe('zip', () => {
     fc.assert(law, { numRuns: 100 });
   });
 
-  for (const path of ['/abs', '../up', 'a/../b', 'a//b', '', 'a\\b', './a']) {
+  for (const path of ['/abs', '../up', 'a/../b', 'a//b', '', 'a\\b', './a', 'a/__proto__']) {
     it(`refuses the path ${JSON.stringify(path)}`, () => {
       assert.throws(() => zip(new Map([[path, utf8('x')]])), TypeError);
     });

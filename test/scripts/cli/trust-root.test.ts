@@ -22,7 +22,6 @@ const ROLES_BOTH = 3;
 const COMMANDS: readonly (readonly string[])[] = [
   ['deposit', '5'],
   ['deposit', '5', '--to', 'free'],
-  ['withdraw'],
   ['balance'],
   ['invoke', 'echo', '--data', 'x'],
   ['token'],
@@ -47,6 +46,7 @@ const COMMANDS: readonly (readonly string[])[] = [
 ];
 /** Those that ask the chain alone. */
 const OF_CHAIN: typeof COMMANDS = [
+  ['withdraw'],
   ['payouts'],
   ['payouts', '--send'],
   ['collect'],
@@ -55,7 +55,12 @@ const OF_CHAIN: typeof COMMANDS = [
   ['leave'],
   ['fee', '1'],
   ['migrate', '--to', 'local'],
+  ['watch', '--once'],
+  ['demand', KEYS.gateway.address, '0', '0', '1'],
+  ['expire', 'all'],
 ];
+/** Those that read a file before all else. */
+const OF_FILE = ['prove'];
 /** Those that speak to neither. */
 const AT_HOME = ['up', 'init', 'dev', 'help'];
 /** Processes at once. */
@@ -159,7 +164,11 @@ describe('the command line’s trust root', function () {
     const { stdout } = await defaas(['--help']);
 
     const named = [...stdout.matchAll(/^ {2}([a-z]+) .*/gm)].map(([, name = '']) => name);
-    const tried = new Set([...AT_HOME, ...[...COMMANDS, ...OF_CHAIN].map(([name = '']) => name)]);
+    const tried = new Set([
+      ...AT_HOME,
+      ...OF_FILE,
+      ...[...COMMANDS, ...OF_CHAIN].map(([name = '']) => name),
+    ]);
     assert.deepEqual(new Set(named), tried);
   });
 
@@ -223,7 +232,7 @@ describe('the command line’s trust root', function () {
       return { body: JSON.stringify({ ...JSON.parse(`${body}`), result: other }) };
     };
 
-    await each([['deposit', '5'], ['withdraw'], ...OF_CHAIN], async (words) => {
+    await each([['deposit', '5'], ...OF_CHAIN], async (words) => {
       const ended = await defaas([...words, '--account', 'gateway', '--rpc', rpc.url]);
       refused(ended, 'DEPLOYMENT_CODE', words.join(' '));
     });
