@@ -1,11 +1,8 @@
 // The one list of clouds: a provider's name, and what makes it from its settings.
-import { type AwsLambdaOptions, createAwsLambda } from './aws-lambda.ts';
-import { type AzureFunctionsOptions, createAzureFunctions } from './azure-functions.ts';
-import {
-  createGoogleCloudFunctions,
-  type GoogleCloudFunctionsOptions,
-} from './google-cloud-functions.ts';
-import { createLocal, type LocalOptions } from './local.ts';
+import { type AwsLambdaOptions, createAwsLambda } from './aws/control.ts';
+import { type AzureFunctionsOptions, createAzureFunctions } from './azure/control.ts';
+import { createGoogleCloudFunctions, type GoogleCloudFunctionsOptions } from './google/control.ts';
+import { createLocal, type LocalOptions } from './local/control.ts';
 import type { Provider } from './provider.ts';
 
 /** What an operator configures of each cloud; without `gateway`, which is the same for all. */

@@ -1,7 +1,7 @@
 // What is looked at before anything is written: manifest, limits of every cloud, secrets, cost. Out comes what each cloud shall have.
-import { deploymentName } from '../../adapters/names.ts';
+import { deploymentName } from '../../adapters/deployment/names.ts';
+import { zip } from '../../adapters/deployment/zip.ts';
 import type { DeploymentSpec, Provider, ProviderName } from '../../adapters/provider.ts';
-import { zip } from '../../adapters/zip.ts';
 import type { FunctionVersion } from '../../contracts/chain.ts';
 import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';

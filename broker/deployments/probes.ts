@@ -1,7 +1,7 @@
 // The gateway's own probe: a function that does nothing, one in each cloud and region where this gateway has functions. How long its
 // calls take is the overhead that metering subtracts there, so it must be the gateway's and no publisher's.
 import { setTimeout as wait } from 'node:timers/promises';
-import { deploymentName } from '../../adapters/names.ts';
+import { deploymentName } from '../../adapters/deployment/names.ts';
 import {
   type Deployment,
   type DeploymentSpec,

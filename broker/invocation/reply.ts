@@ -1,6 +1,6 @@
 // Step 9 of a call: which headers reach the function, and which of its headers reach the caller.
-import { HEADER_NAME, HEADER_VALUE } from '../../adapters/http-message.ts';
-import { remembered } from '../../adapters/remembered.ts';
+import { HEADER_NAME, HEADER_VALUE } from '../../adapters/http/message.ts';
+import { remembered } from '../../adapters/http/remembered.ts';
 import type { Headers } from './invocation.ts';
 
 /** Hop-by-hop (RFC 9110 section 7.6.1) and what the gateway itself reads: never passed on to a function. */

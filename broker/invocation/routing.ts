@@ -1,8 +1,8 @@
 // Where a call may run and in which order, as its version's manifest and its own `Defaas-Routing` say. It narrows and reorders the drawn
 // order; the place that the receipt names stays the drawn one.
 import { type Item, isInnerList, parseDictionary, Token } from 'structured-headers';
+import { remembered } from '../../adapters/http/remembered.ts';
 import type { ProviderName } from '../../adapters/provider.ts';
-import { remembered } from '../../adapters/remembered.ts';
 import type { Manifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';
 

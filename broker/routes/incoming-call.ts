@@ -1,6 +1,6 @@
 // What a call of a function is read from and answered to, whoever has parsed it: Node's HTTP server, or the plain lane before it.
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
-import { SMALL_BODY_BYTES } from '../../adapters/http-message.ts';
+import { SMALL_BODY_BYTES } from '../../adapters/http/message.ts';
 import { readBody } from './body.ts';
 import type { SlowClients } from './slow-clients.ts';
 

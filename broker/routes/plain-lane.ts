@@ -5,8 +5,8 @@
 // read once.
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import { atEndOfTurn } from '../../adapters/end-of-turn.ts';
-import { HEADER_LINES, headersIn, headerText, piecesOf } from '../../adapters/http-message.ts';
+import { atEndOfTurn } from '../../adapters/http/end-of-turn.ts';
+import { HEADER_LINES, headersIn, headerText, piecesOf } from '../../adapters/http/message.ts';
 import { BODYLESS, type IncomingCall, NONCE_HEADER, type RequestHead } from './incoming-call.ts';
 import type { SlowClients } from './slow-clients.ts';
 

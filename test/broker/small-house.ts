@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pino from 'pino';
-import { type AwsLambda, startAwsLambda } from '../../adapters/emulators/aws-lambda.ts';
+import { type AwsLambda, startAwsLambda } from '../../adapters/aws/emulator/emulator.ts';
 import { uploadArtifact } from '../../broker/client/artifacts.ts';
 import { createChainReader } from '../../broker/client/chain-reader.ts';
 import { type Connection, type ConnectOptions, connect } from '../../broker/client/connection.ts';

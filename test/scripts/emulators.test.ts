@@ -14,8 +14,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { zip } from '../../adapters/deployment/zip.ts';
 import { createProviders } from '../../adapters/providers.ts';
-import { zip } from '../../adapters/zip.ts';
 import { emulatedClouds } from '../../broker/clouds.ts';
 import { createRequest, createSpec } from '../adapters/conformance.ts';
 

@@ -1,0 +1,221 @@
+// Asynchronous invocation of the Lambda emulator: events wait on disk until their function has taken them, is out of
+// retries, or they are too old. At least once, as the real queue: a call that a crash cut off runs again.
+
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeWhole } from '../../runtime/whole-file.ts';
+import { AwsError, invalidParameter, notFound } from './errors.ts';
+import type { EventInvokeConfig, Functions } from './functions.ts';
+import type { Invocations } from './invocations.ts';
+import { checkNumber, isRecord, type Operation } from './operations.ts';
+
+/** An event that was accepted. */
+export interface LambdaEvent {
+  /** Of the request that brought it; all its attempts have it. */
+  readonly requestId: string;
+  readonly functionName: string;
+  readonly qualifier?: string | undefined;
+  readonly payload: Buffer;
+  readonly clientContext?: string;
+}
+
+export interface Events {
+  /** Durable when it resolves; the first attempt has begun. */
+  accept(event: LambdaEvent): Promise<void>;
+  /** Events that are not finished. */
+  size(): number;
+  /** What waits stays on disk; attempts that run are not waited for. */
+  close(): void;
+}
+
+/** Calls `work` after a time unless the function it returns was called before. */
+export type Schedule = (work: () => void, delayMs: number) => () => void;
+
+/** An event as it lies on disk. */
+interface Kept extends Omit<LambdaEvent, 'payload'> {
+  readonly payloadBase64: string;
+  readonly receivedAtMs: number;
+  readonly dueAtMs: number;
+  /** Attempts that ended in an error of the function. */
+  readonly failures: number;
+  /** Attempts in a row that found no free place. */
+  readonly refusals: number;
+}
+
+/** Waits before the second and the third attempt (Lambda developer guide, asynchronous invocation). */
+const RETRY_WAITS_MS = [60_000, 120_000];
+const MAX_AGE_SEC = 21_600;
+/** Throttled events wait from 1 s, doubling, to 5 min (same page). */
+const FIRST_REFUSAL_WAIT_MS = 1000;
+const MAX_REFUSAL_WAIT_MS = 300_000;
+
+/** Opens the queue; what an earlier process left in `dir` goes on. */
+export function openEvents(parts: {
+  readonly dir: string;
+  readonly functions: Functions;
+  readonly invocations: Invocations;
+  readonly nowMs: () => number;
+  readonly schedule: Schedule;
+  readonly log?: ((message: string, fields: Readonly<Record<string, unknown>>) => void) | undefined;
+}): Events {
+  const { dir, functions, invocations, nowMs, schedule, log } = parts;
+  mkdirSync(dir, { recursive: true });
+  const kept = new Map<string, Kept>();
+  const timers = new Map<string, () => void>();
+  let isClosed = false;
+
+  for (const file of readdirSync(dir)) {
+    if (!file.endsWith('.json')) continue;
+    // Written by `keep`, whole.
+    const event: Kept = JSON.parse(readFileSync(join(dir, file), 'utf8'));
+    kept.set(event.requestId, event);
+    plan(event);
+  }
+
+  async function keep(event: Kept): Promise<void> {
+    kept.set(event.requestId, event);
+    await writeWhole(join(dir, `${event.requestId}.json`), JSON.stringify(event));
+  }
+
+  function plan(event: Kept): void {
+    if (isClosed) return;
+    const work = () => {
+      timers.delete(event.requestId);
+      run(event);
+    };
+    timers.set(event.requestId, schedule(work, Math.max(0, event.dueAtMs - nowMs())));
+  }
+
+  function drop({ requestId, functionName }: Kept, why?: string): void {
+    kept.delete(requestId);
+    rmSync(join(dir, `${requestId}.json`), { force: true });
+    if (why !== undefined) log?.('event dropped', { requestId, functionName, why });
+  }
+
+  function run(event: Kept): void {
+    // Only the disk can make it reject: the event is there again at the next start.
+    attempt(event).catch((error: unknown) =>
+      log?.('event not kept', { requestId: event.requestId, error }),
+    );
+  }
+
+  async function attempt(event: Kept): Promise<void> {
+    const of = functions.find(event.functionName);
+    if (!of) return drop(event, 'the function is gone');
+    const config = of.eventInvoke?.[event.qualifier ?? '$LATEST'];
+    const maxAgeMs = (config?.MaximumEventAgeInSeconds ?? MAX_AGE_SEC) * 1000;
+    if (nowMs() - event.receivedAtMs > maxAgeMs) return drop(event, 'too old');
+
+    const { requestId, qualifier, clientContext } = event;
+    try {
+      const { failed } = await invocations.invoke(of, {
+        qualifier,
+        requestId,
+        payload: Buffer.from(event.payloadBase64, 'base64'),
+        ...(clientContext !== undefined && { clientContext }),
+      });
+      if (isClosed) return;
+      if (!failed) return drop(event);
+      const failures = event.failures + 1;
+      const waitMs = RETRY_WAITS_MS[failures - 1];
+      const maxRetries = config?.MaximumRetryAttempts ?? RETRY_WAITS_MS.length;
+      if (waitMs === undefined || failures > maxRetries) return drop(event, 'out of retries');
+      await again({ ...event, failures, refusals: 0 }, waitMs);
+    } catch (error) {
+      if (isClosed) return;
+      if (!(error instanceof AwsError)) log?.('event failed', { requestId, error });
+      if (error instanceof AwsError && error.status === 404) return drop(event, error.type);
+      // No free place, or not ready yet: the function has not run, so this is no attempt.
+      const waitMs = Math.min(FIRST_REFUSAL_WAIT_MS * 2 ** event.refusals, MAX_REFUSAL_WAIT_MS);
+      await again({ ...event, refusals: event.refusals + 1 }, waitMs);
+    }
+  }
+
+  async function again(event: Kept, waitMs: number): Promise<void> {
+    const next = { ...event, dueAtMs: nowMs() + waitMs };
+    await keep(next);
+    plan(next);
+  }
+
+  return {
+    async accept({ payload, ...event }) {
+      const atMs = nowMs();
+      const payloadBase64 = payload.toString('base64');
+      const first = { receivedAtMs: atMs, dueAtMs: atMs, failures: 0, refusals: 0 };
+      const accepted = { ...event, payloadBase64, ...first };
+      await keep(accepted);
+      run(accepted);
+    },
+
+    size: () => kept.size,
+
+    close() {
+      isClosed = true;
+      for (const cancel of timers.values()) cancel();
+      timers.clear();
+    },
+  };
+}
+
+/** The operations on a function's own retries and age of events. */
+export function createEventOperations(parts: {
+  readonly functions: Functions;
+  readonly nowMs: () => number;
+}): Readonly<Record<string, Operation>> {
+  const { functions, nowMs } = parts;
+
+  function find(name: string, qualifier: string): EventInvokeConfig {
+    const found = functions.get(name).eventInvoke?.[qualifier];
+    if (found) return found;
+    throw notFound(
+      `The function ${functions.arn(name, qualifier)} doesn't have an EventInvokeConfig`,
+    );
+  }
+
+  return {
+    async PutFunctionEventInvokeConfig({ functionName, qualifier = '$LATEST', body }) {
+      const of = functions.get(functionName, qualifier);
+      functions.version(of, qualifier);
+      const { MaximumRetryAttempts, MaximumEventAgeInSeconds } = body;
+      checkNumber(MaximumRetryAttempts, 'maximumRetryAttempts', 0, RETRY_WAITS_MS.length);
+      checkNumber(MaximumEventAgeInSeconds, 'maximumEventAgeInSeconds', 60, MAX_AGE_SEC);
+      refuseDestinations(body.DestinationConfig);
+      if (MaximumRetryAttempts === undefined && MaximumEventAgeInSeconds === undefined) {
+        throw invalidParameter('You must specify at least one parameter.');
+      }
+      const config: EventInvokeConfig = {
+        LastModified: nowMs() / 1000,
+        FunctionArn: functions.arn(of.name, qualifier),
+        ...(typeof MaximumRetryAttempts === 'number' && { MaximumRetryAttempts }),
+        ...(typeof MaximumEventAgeInSeconds === 'number' && { MaximumEventAgeInSeconds }),
+        DestinationConfig: { OnSuccess: {}, OnFailure: {} },
+      };
+      of.eventInvoke = { ...of.eventInvoke, [qualifier]: config };
+      await functions.save(of);
+      return { status: 200, body: config };
+    },
+
+    GetFunctionEventInvokeConfig: ({ functionName, qualifier = '$LATEST' }) => ({
+      status: 200,
+      body: find(functionName, qualifier),
+    }),
+
+    async DeleteFunctionEventInvokeConfig({ functionName, qualifier = '$LATEST' }) {
+      find(functionName, qualifier);
+      const of = functions.get(functionName);
+      delete of.eventInvoke?.[qualifier];
+      await functions.save(of);
+      return { status: 204 };
+    },
+  };
+}
+
+/** There is no other service here that an event could be sent on to. */
+function refuseDestinations(destinations: unknown): void {
+  if (!isRecord(destinations)) return;
+  for (const each of Object.values(destinations)) {
+    if (isRecord(each) && each.Destination !== undefined) {
+      throw invalidParameter(`The destination ARN ${each.Destination} is invalid.`);
+    }
+  }
+}

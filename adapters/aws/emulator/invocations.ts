@@ -1,0 +1,214 @@
+// Runs the functions of the Lambda emulator: which instance takes a call, how many at once, and the log that tells of it.
+
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Fault } from '../../emulators/faults.ts';
+import { createChildren } from '../../runtime/children.ts';
+import { createPool, type Pool } from '../../runtime/pool.ts';
+import { conflict, throttled } from './errors.ts';
+import type { Configuration, Functions, LambdaFunction } from './functions.ts';
+import type { Logs } from './logs.ts';
+import { createSandbox, type Sandbox, type SandboxOutcome } from './sandbox.ts';
+
+export interface Invocation {
+  readonly requestId: string;
+  readonly payload: Buffer;
+  readonly failed: boolean;
+  readonly executedVersion: string;
+  /** START, what the function wrote, END, REPORT. */
+  readonly log: string;
+}
+
+export interface Invocations {
+  /**
+   * Runs the function once. `lie` spoils the report, not the answer.
+   * @throws AwsError 429 no free place, 409 not ready yet
+   */
+  invoke(
+    of: LambdaFunction,
+    call: {
+      readonly qualifier: string | undefined;
+      readonly payload: Buffer;
+      readonly requestId: string;
+      readonly clientContext?: string;
+      readonly fault?: Fault | undefined;
+    },
+  ): Promise<Invocation>;
+  /** Stops the instances of versions that are no more, once their calls have ended. */
+  retire(name: string): void;
+  /** Running processes' instances, also idle ones. */
+  size(): number;
+  close(): Promise<void>;
+}
+
+export function createInvocations(options: {
+  readonly dir: string;
+  readonly functions: Functions;
+  readonly idleMs: number;
+  /** Calls at once in the account, what no function has reserved. */
+  readonly accountConcurrency: number;
+  /** Told of all that is written. */
+  readonly logs: Pick<Logs, 'append' | 'remove'>;
+}): Invocations {
+  const { functions, idleMs } = options;
+  const children = createChildren(join(options.dir, 'children'));
+  const tmpRoot = join(options.dir, 'tmp');
+  rmSync(tmpRoot, { recursive: true, force: true });
+
+  const pools = new Map<string, { readonly name: string; readonly pool: Pool<Sandbox> }>();
+  const running = new Map<string, number>();
+  let runningUnreserved = 0;
+
+  const keyOf = ({ FunctionName, Version, RevisionId, CodeSha256 }: Configuration) =>
+    // A published version's RevisionId is its own; `$LATEST` gets a new one with each change.
+    [FunctionName, Version, RevisionId, CodeSha256].join(' ');
+
+  function poolOf(configuration: Configuration): Pool<Sandbox> {
+    const key = keyOf(configuration);
+    const known = pools.get(key);
+    if (known) return known.pool;
+    const pool = createPool({ start: () => start(configuration), idleMs });
+    pools.set(key, { name: configuration.FunctionName, pool });
+    return pool;
+  }
+
+  async function start(configuration: Configuration): Promise<Sandbox> {
+    const codeDir = functions.codeDir(configuration.CodeSha256);
+    const tmpDir = join(tmpRoot, randomUUID());
+    mkdirSync(tmpDir, { recursive: true });
+    const sandbox = await createSandbox({
+      children,
+      codeDir,
+      env: environmentOf(configuration, { codeDir, tmpDir, region: functions.region }),
+      memoryMiB: configuration.MemorySize,
+      timeoutMs: configuration.Timeout * 1000,
+      invokedArn: configuration.FunctionArn,
+    });
+    void sandbox.exited.then(() => rmSync(tmpDir, { recursive: true, force: true }));
+    return sandbox;
+  }
+
+  /** Takes a place before anything is awaited. @returns what gives it back */
+  function enter({ name, reservedConcurrency }: LambdaFunction): () => void {
+    const here = running.get(name) ?? 0;
+    const isReserved = reservedConcurrency !== undefined;
+    if (isReserved && here >= reservedConcurrency) {
+      throw throttled('ReservedFunctionConcurrentInvocationLimitExceeded', 'Rate Exceeded.');
+    }
+    if (!isReserved && runningUnreserved >= options.accountConcurrency) {
+      throw throttled('ConcurrentInvocationLimitExceeded', 'Rate Exceeded.');
+    }
+    running.set(name, here + 1);
+    if (!isReserved) runningUnreserved += 1;
+    return () => {
+      const left = (running.get(name) ?? 1) - 1;
+      if (left === 0) running.delete(name);
+      else running.set(name, left);
+      if (!isReserved) runningUnreserved -= 1;
+    };
+  }
+
+  return {
+    async invoke(of, { qualifier, payload, requestId, clientContext, fault }) {
+      const configuration = functions.version(of, qualifier);
+      if (configuration.State !== 'Active') {
+        throw conflict(
+          `The operation cannot be performed at this time. The function is currently in the following state: ${configuration.State}`,
+        );
+      }
+      const leave = enter(of);
+      try {
+        const lease = poolOf(configuration).take();
+        if (!lease) throw conflict(`The function is being removed: ${configuration.FunctionArn}`);
+        try {
+          const sandbox = await lease.instance;
+          const outcome = await sandbox.invoke({
+            requestId,
+            payload,
+            ...(clientContext !== undefined && { clientContext }),
+          });
+          const log = describe(configuration, requestId, outcome, fault);
+          options.logs.append(configuration.FunctionName, log);
+          return {
+            requestId,
+            payload: outcome.payload,
+            failed: outcome.failed,
+            executedVersion: configuration.Version,
+            log,
+          };
+        } finally {
+          lease.release();
+        }
+      } finally {
+        leave();
+      }
+    },
+
+    retire(name) {
+      const kept = functions.find(name);
+      if (kept === undefined) void options.logs.remove(name);
+      const keys = new Set(kept ? [kept.latest, ...kept.versions].map(keyOf) : []);
+      for (const [key, entry] of pools) {
+        if (entry.name !== name || keys.has(key)) continue;
+        pools.delete(key);
+        void entry.pool.drain();
+      }
+    },
+
+    size: () => [...pools.values()].reduce((sum, { pool }) => sum + pool.size(), 0),
+
+    async close() {
+      await Promise.all([...pools.values()].map(({ pool }) => pool.close()));
+      await children.close();
+    },
+  };
+}
+
+/** The environment of an instance: Lambda's reserved variables, then the function's own. */
+function environmentOf(
+  configuration: Configuration,
+  place: { readonly codeDir: string; readonly tmpDir: string; readonly region: string },
+): Record<string, string> {
+  const { FunctionName, Version, MemorySize, Handler, Runtime } = configuration;
+  return {
+    ...configuration.Environment?.Variables,
+    _HANDLER: Handler,
+    LAMBDA_TASK_ROOT: place.codeDir,
+    LAMBDA_RUNTIME_DIR: place.codeDir,
+    AWS_LAMBDA_FUNCTION_NAME: FunctionName,
+    AWS_LAMBDA_FUNCTION_VERSION: Version,
+    AWS_LAMBDA_FUNCTION_MEMORY_SIZE: String(MemorySize),
+    AWS_LAMBDA_LOG_GROUP_NAME: `/aws/lambda/${FunctionName}`,
+    AWS_LAMBDA_LOG_STREAM_NAME: `[${Version}]${randomUUID().replaceAll('-', '')}`,
+    AWS_REGION: place.region,
+    AWS_DEFAULT_REGION: place.region,
+    AWS_EXECUTION_ENV: `AWS_Lambda_${Runtime}`,
+    AWS_LAMBDA_INITIALIZATION_TYPE: 'on-demand',
+    PATH: '/usr/local/bin:/usr/bin:/bin',
+    LANG: 'en_US.UTF-8',
+    TZ: ':UTC',
+    TMPDIR: place.tmpDir,
+  };
+}
+
+function describe(
+  { Version, MemorySize }: Configuration,
+  requestId: string,
+  outcome: SandboxOutcome,
+  fault: Fault | undefined,
+): string {
+  const lie = fault?.kind === 'lie' ? fault : undefined;
+  const spentMs = outcome.durationMs + (outcome.initMs ?? 0);
+  const billedMs = Math.ceil(Math.ceil(spentMs) * (lie?.billedMs ?? 1));
+  const report = [
+    `REPORT RequestId: ${requestId}`,
+    `Duration: ${outcome.durationMs.toFixed(2)} ms`,
+    `Billed Duration: ${billedMs} ms`,
+    `Memory Size: ${Math.ceil(MemorySize * (lie?.memoryMiB ?? 1))} MB`,
+    `Max Memory Used: ${outcome.peakMemoryMiB} MB`,
+    ...(outcome.initMs === undefined ? [] : [`Init Duration: ${outcome.initMs.toFixed(2)} ms`]),
+  ];
+  const text = outcome.log === '' || outcome.log.endsWith('\n') ? outcome.log : `${outcome.log}\n`;
+  return `START RequestId: ${requestId} Version: ${Version}\n${text}END RequestId: ${requestId}\n${report.join('\t')}\t\n`;
+}

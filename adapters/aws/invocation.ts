@@ -1,0 +1,297 @@
+// One call of a Lambda function on the wire: the API Gateway v2 event and its signed request out, the answer or failure
+// and the usage in. Bytes and headers only; `control.ts` sends them.
+
+import { isUtf8 } from 'node:buffer';
+import { hash } from 'node:crypto';
+import type { Answer, OutboundRequest } from '../http/send.ts';
+import { retryAfterMs } from '../http/status.ts';
+import type {
+  Deployment,
+  FunctionFailure,
+  InvokeRequest,
+  InvokeResult,
+  ProviderErrorCode,
+  Usage,
+} from '../provider.ts';
+import { type AwsCredentials, amzDate, createSigner } from './signature.ts';
+
+/** Largest payload of a synchronous call, and of its answer, bytes (Lambda quotas; the real errors name them). */
+export const MAX_PAYLOAD_BYTES = 6_291_456;
+export const MAX_ANSWER_BYTES = 6_291_556;
+
+/** Of the base64 of the log: more than a REPORT line takes. */
+const REPORT_CHARS = 512;
+
+/** Longest type of a failure, characters. */
+const MAX_TYPE_LENGTH = 256;
+
+/** Errors of the API with a 5xx status that say that no code ran. */
+const NOT_RUN = new Set([
+  'EC2ThrottledException',
+  'InvalidRuntimeException',
+  'InvalidZipFileException',
+]);
+
+/** The call as an API Gateway v2 event, the base64 form of a body only where its bytes are not UTF-8 or take less room. */
+export function toPayload(request: InvokeRequest): Buffer {
+  const body = Buffer.from(request.body.buffer, request.body.byteOffset, request.body.byteLength);
+  if (isUtf8(body)) {
+    const payload = encode(request, body.toString(), false);
+    // Escaped characters make some texts longer than their base64.
+    if (payload.length <= MAX_PAYLOAD_BYTES) return payload;
+  }
+  return encode(request, body.toString('base64'), true);
+}
+
+/** Signs calls for one origin. Date, host, content type, log type, a session token and the body's hash are signed; the hash itself is sent to S3 alone. */
+export function createRequestSigner(origin: string, region: string) {
+  const sign = createSigner(region, 'lambda');
+  const host = origin.slice(origin.indexOf('//') + 2);
+  /** The date as it is signed, made once a second. */
+  let date = '';
+  let dateMs = 0;
+
+  return (
+    path: string,
+    query: string,
+    payload: Uint8Array,
+    credentials: AwsCredentials,
+    nowMs: number,
+  ): OutboundRequest => {
+    if (nowMs - dateMs >= 1000 || nowMs < dateMs) {
+      dateMs = nowMs - (nowMs % 1000);
+      date = amzDate(dateMs);
+    }
+    const bodyHash = hash('sha256', payload, 'hex');
+    const { sessionToken } = credentials;
+    const headers = ['content-type', 'application/octet-stream', 'host', host];
+    headers.push('x-amz-date', date, 'x-amz-log-type', 'Tail');
+    if (sessionToken !== undefined) headers.push('x-amz-security-token', sessionToken);
+    const toSign = { method: 'POST', path, query, headers, bodyHash, date };
+    headers.push('authorization', sign(toSign, credentials));
+    return { origin, path: `${path}?${query}`, method: 'POST', headers, body: payload };
+  };
+}
+
+/** What an answer without `InvokeResult` means. */
+export interface Refusal {
+  readonly code: ProviderErrorCode;
+  readonly ran: 'no' | 'maybe';
+  readonly message: string;
+  readonly retryAfterMs?: number;
+}
+
+/** The answer of the API: a result where the function ran to an end, else why not. */
+export function readAnswer(
+  answer: Answer,
+  deployment: Deployment,
+  nowMs: number,
+): InvokeResult | Refusal {
+  if (answer.status !== 200) return readRefusal(answer, nowMs);
+
+  const requestId = text(answer.headers['x-amzn-requestid']);
+  // The report is the end of the log; base64 can be cut at any multiple of four.
+  const tail = text(answer.headers['x-amz-log-result']).slice(-REPORT_CHARS);
+  const report = readReport(Buffer.from(tail, 'base64').toString('latin1'), requestId);
+  const outcome = {
+    requestId,
+    ...(report && { cold: report.initMs !== undefined }),
+  };
+  const value = parse(answer.body);
+  if (answer.headers['x-amz-function-error'] !== undefined) {
+    const usage = measure(report, answer, deployment, answer.body.length);
+    return { ...outcome, ok: false, error: readFailure(value), usage };
+  }
+
+  const { statusCode, headers, cookies = [], body, isBase64Encoded } = value ?? {};
+  if (
+    !isStatus(statusCode) ||
+    typeof body !== 'string' ||
+    !isRecord(headers) ||
+    !isTexts(Object.values(headers)) ||
+    !isTexts(cookies)
+  ) {
+    return {
+      code: 'PROVIDER_PROTOCOL',
+      ran: 'maybe',
+      message: 'the answer is not that of our shim',
+    };
+  }
+  const bytes = Buffer.from(body, isBase64Encoded === true ? 'base64' : 'utf8');
+  const pairs: [string, string][] = [];
+  for (const [name, each] of Object.entries(headers)) {
+    if (!name.startsWith('x-defaas-')) pairs.push([name, String(each)]);
+  }
+  for (const cookie of cookies) pairs.push(['set-cookie', cookie]);
+  const usage = measure(report, answer, deployment, bytes.length);
+  return { ...outcome, ok: true, status: statusCode, headers: pairs, body: bytes, usage };
+}
+
+/** Of a whole answer (RFC 9110 section 15). */
+function isStatus(value: unknown): value is number {
+  return Number.isInteger(value) && Number(value) >= 200 && Number(value) <= 599;
+}
+
+/** A stranger's objects are not made texts of: what `toString` of one would be is theirs to say. */
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((each) => typeof each === 'string');
+}
+
+function encode(request: InvokeRequest, body: string, isBase64Encoded: boolean): Buffer {
+  // By a Map: a header may be called as what every object has, `constructor` or `__proto__`.
+  const headers = new Map<string, string>();
+  for (const [name, value] of request.headers) {
+    const known = headers.get(name);
+    // RFC 9110 section 5.3, and RFC 9113 section 8.2.3 for cookies.
+    const joined =
+      known === undefined ? value : `${known}${name === 'cookie' ? ';' : ','} ${value}`;
+    headers.set(name, joined);
+  }
+  return Buffer.from(
+    JSON.stringify({
+      version: '2.0',
+      routeKey: '$default',
+      rawPath: request.path,
+      rawQueryString: request.query,
+      headers: Object.fromEntries(headers),
+      requestContext: {
+        requestId: request.callId,
+        http: { method: request.method, path: request.path, protocol: 'HTTP/1.1' },
+      },
+      body,
+      isBase64Encoded,
+    }),
+  );
+}
+
+function readRefusal(answer: Answer, nowMs: number): Refusal {
+  const type = text(answer.headers['x-amzn-errortype']).split(':')[0] ?? '';
+  const said = parse(answer.body);
+  const message = `${type} ${said?.message ?? said?.Message ?? ''}`.slice(0, 256).trim();
+  const refusal = (code: ProviderErrorCode, ran: 'no' | 'maybe'): Refusal => ({
+    code,
+    ran,
+    message,
+  });
+  switch (answer.status) {
+    case 400:
+      return refusal('PROVIDER_INVALID', 'no');
+    case 401:
+      return refusal('PROVIDER_UNAUTHENTICATED', 'no');
+    case 403:
+      return refusal(
+        type === 'AccessDeniedException' ? 'PROVIDER_FORBIDDEN' : 'PROVIDER_UNAUTHENTICATED',
+        'no',
+      );
+    case 404:
+      return refusal('PROVIDER_NOT_FOUND', 'no');
+    case 409:
+      return refusal('PROVIDER_CONFLICT', 'no');
+    case 413:
+      return refusal('PROVIDER_TOO_LARGE', 'no');
+    case 429: {
+      const waitMs = retryAfterMs(text(answer.headers['retry-after']), nowMs);
+      return {
+        ...refusal('PROVIDER_THROTTLED', 'no'),
+        ...(waitMs !== undefined && { retryAfterMs: waitMs }),
+      };
+    }
+    default:
+      if (answer.status < 500) return refusal('PROVIDER_PROTOCOL', 'maybe');
+      return refusal('PROVIDER_UNAVAILABLE', NOT_RUN.has(type) ? 'no' : 'maybe');
+  }
+}
+
+interface Report {
+  readonly billedMs: number;
+  readonly memoryMiB: number;
+  readonly peakMemoryMiB: number;
+  readonly initMs?: number;
+}
+
+/** The REPORT line, the platform's last word: what a function prints to look like it comes before. */
+function readReport(log: string, requestId: string): Report | undefined {
+  const at = log.lastIndexOf(`REPORT RequestId: ${requestId}`);
+  if (at < 0) return undefined;
+  const [, billed, memory, peak, init] =
+    /\tBilled Duration: ([\d.]+) ms\tMemory Size: (\d+) MB\tMax Memory Used: (\d+) MB(?:\tInit Duration: ([\d.]+) ms)?/.exec(
+      log.slice(at),
+    ) ?? [];
+  const billedMs = Number(billed ?? Number.NaN);
+  const initMs = Number(init ?? 0);
+  if (!Number.isFinite(billedMs) || !Number.isFinite(initMs)) return undefined;
+  return {
+    billedMs,
+    memoryMiB: Number(memory),
+    peakMemoryMiB: Number(peak),
+    ...(init !== undefined && { initMs }),
+  };
+}
+
+/**
+ * The cloud's word on the time, never above what we measured. The memory is what was configured: a process that the function
+ * leaves behind may write a line like the platform's at any moment.
+ */
+function measure(
+  report: Report | undefined,
+  { measuredMs }: Answer,
+  deployment: Deployment,
+  egressBytes: number,
+): Usage {
+  const mostMs = Math.ceil(measuredMs);
+  const { memoryMiB } = deployment;
+  if (!report) return { billedMs: mostMs, memoryMiB, egressBytes, measuredMs, source: 'gateway' };
+  const { billedMs, initMs, peakMemoryMiB } = report;
+  const isDisputed = billedMs > mostMs || report.memoryMiB !== memoryMiB;
+  return {
+    billedMs: Math.min(billedMs, mostMs),
+    memoryMiB,
+    peakMemoryMiB,
+    ...(initMs !== undefined && { initMs: Math.min(initMs, measuredMs) }),
+    egressBytes,
+    measuredMs,
+    source: 'provider',
+    ...(isDisputed && { disputed: true }),
+  };
+}
+
+function readFailure(value: Record<string, unknown> | undefined): FunctionFailure {
+  const type = textOf(value?.errorType ?? 'Error').slice(0, MAX_TYPE_LENGTH);
+  const message = textOf(value?.errorMessage ?? '');
+  if (
+    type === 'Sandbox.Timedout' ||
+    (!value?.errorType && / Task timed out after /.test(message))
+  ) {
+    return { kind: 'timeout', type, message };
+  }
+  if (type === 'Runtime.ExitError' || type === 'Runtime.OutOfMemory')
+    return { kind: 'exit', type, message };
+  if (type === 'Function.ResponseSizeTooLarge') return { kind: 'too-large', type, message };
+  if (type.startsWith('Init.')) return { kind: 'init', type: type.slice('Init.'.length), message };
+  if (type === 'Runtime.UnhandledPromiseRejection') return { kind: 'thrown', type, message };
+  if (type.startsWith('Runtime.')) return { kind: 'init', type, message };
+  return { kind: 'thrown', type, message };
+}
+
+/** The runtime writes what was thrown as it is: an error's name or message may be anything that JSON has. */
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+function parse(body: Buffer): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(body.toString());
+    return isRecord(value) ? value : undefined;
+  } catch {
+    // Not JSON: the caller says what that means.
+    return undefined;
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+function text(value: string | string[] | undefined): string {
+  return typeof value === 'string' ? value : (value?.[0] ?? '');
+}

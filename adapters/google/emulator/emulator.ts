@@ -1,0 +1,130 @@
+// Google Cloud Functions (v2) on this machine: control plane, metadata server and, behind each function's address, a front
+// that runs the uploaded code on the official functions-framework. Everything on 127.0.0.1; for code the operator trusts.
+
+import { mkdirSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import { createFaults, type Faults, serveFaults } from '../../emulators/faults.ts';
+import { openPort } from '../../emulators/port.ts';
+import { createChildren } from '../../runtime/children.ts';
+import { answerControl, type ControlParts } from './control.ts';
+import { openFunctions } from './functions.ts';
+import { createIssuer } from './issuer.ts';
+import { openLogs } from './logs.ts';
+import { answerMetadata } from './metadata.ts';
+import { openStore } from './state.ts';
+
+export interface GoogleCloudFunctionsEmulatorOptions {
+  /** Folder of all state; made when it is not there. */
+  readonly dir: string;
+  readonly projectId: string;
+  /** Of the control plane; default any free port. */
+  readonly port?: number;
+  readonly metadataPort?: number;
+  readonly locations?: readonly string[];
+  /** Serve the fault switch over HTTP. */
+  readonly faults?: boolean;
+  /** An instance without calls is stopped after this time. */
+  readonly idleMs?: number;
+  /** Unix time in milliseconds. */
+  readonly nowMs?: () => number;
+  readonly log?: (event: string, facts: object) => void;
+}
+
+export interface GoogleCloudFunctionsEmulator {
+  /** Control plane, `http://127.0.0.1:P`. */
+  readonly endpoint: string;
+  readonly port: number;
+  /** `127.0.0.1:P`, as `GCE_METADATA_HOST` wants it. */
+  readonly metadataHost: string;
+  readonly projectId: string;
+  readonly faults: Faults;
+  readonly faultsUrl?: string;
+  /** Ends all instances; what was deployed is there again at the next start. */
+  close(): Promise<void>;
+}
+
+/** Long enough for a person trying things, short enough for fifty functions on one machine. */
+const IDLE_MS = 60_000;
+
+/** @throws Error a port is taken, or `dir` holds something else */
+export async function startGoogleCloudFunctions(
+  options: GoogleCloudFunctionsEmulatorOptions,
+): Promise<GoogleCloudFunctionsEmulator> {
+  const { dir, projectId, nowMs = Date.now, log = () => undefined } = options;
+  mkdirSync(dir, { recursive: true });
+  const faults = createFaults();
+  const issuer = await createIssuer({ dir, projectId, nowMs });
+  const logs = openLogs({ dir: join(dir, 'logs'), projectId, nowMs });
+  const children = createChildren(join(dir, 'children'));
+  const functions = await openFunctions({
+    dir,
+    store: openStore(dir),
+    children,
+    cacheDir: join(dir, 'compile-cache'),
+    issuer,
+    faults,
+    idleMs: options.idleMs ?? IDLE_MS,
+    nowMs,
+    log,
+    logs,
+  });
+
+  const parts: ControlParts = {
+    projectId,
+    locations: options.locations ?? ['us-central1'],
+    functions,
+    logs,
+    issuer,
+    faults,
+    nowMs,
+    log,
+    endpoint: () => endpoint,
+  };
+  const control = await openPort(
+    serverOf((request, response) => answerControl(parts, request, response)),
+    options.port,
+  );
+  const endpoint = `http://127.0.0.1:${control.port}`;
+  const metadata = await openPort(
+    serverOf((request, response) => answerMetadata({ issuer, projectId }, request, response)),
+    options.metadataPort,
+  );
+  faults.onChange(async () => {
+    functions.resume();
+    await Promise.all([
+      control.refuse(faults.isOut('control')),
+      functions.refuse(faults.isOut('invoke')),
+    ]);
+  });
+  const faultSwitch = options.faults ? await serveFaults(faults) : undefined;
+
+  return {
+    endpoint,
+    port: control.port,
+    metadataHost: `127.0.0.1:${metadata.port}`,
+    projectId,
+    faults,
+    ...(faultSwitch && { faultsUrl: faultSwitch.url }),
+    async close() {
+      await Promise.all([
+        control.close(),
+        metadata.close(),
+        faultSwitch?.close(),
+        functions.close(),
+      ]);
+      await logs.close();
+    },
+  };
+}
+
+function serverOf(answer: (request: IncomingMessage, response: ServerResponse) => unknown) {
+  return createServer({ keepAliveTimeout: 60_000 }, async (request, response) => {
+    try {
+      await answer(request, response);
+    } catch {
+      // The connection broke while the answer was written.
+      response.destroy();
+    }
+  });
+}

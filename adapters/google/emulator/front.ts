@@ -1,0 +1,327 @@
+// What stands behind a function's address: checks the ID token, finds or starts an instance, holds the call to its time,
+// and answers as Google's front does. The address stays when the function is gone: it then answers 404.
+
+import { randomBytes, randomUUID } from 'node:crypto';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { type Fault, type Faults, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
+import { openPort } from '../../emulators/port.ts';
+import { readBody } from '../../emulators/request-body.ts';
+import { createPool, type Lease, type Pool } from '../../runtime/pool.ts';
+import {
+  type FunctionInstance,
+  type InstanceParts,
+  type Revision,
+  startInstance,
+} from './instance.ts';
+import type { Issuer } from './issuer.ts';
+
+export interface Front {
+  readonly port: number;
+  /** Origin of the function, `http://127.0.0.1:P`; also the audience of its ID tokens. */
+  readonly uri: string;
+  /** New calls go to this revision from now on, to none with undefined. Resolves when the former one has no calls left. */
+  serve(revision: Revision | undefined): Promise<void>;
+  refuse(isOut: boolean): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface FrontParts extends InstanceParts {
+  readonly issuer: Issuer;
+  readonly faults: Faults;
+  /** An instance without calls is stopped after this time. */
+  readonly idleMs: number;
+}
+
+interface Reply {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | readonly string[]>>;
+  readonly body: Uint8Array;
+}
+
+/** Largest request and answer, bytes (Cloud Run quotas, HTTP/1 without streaming). */
+const MAX_BODY_BYTES = 32 * 1024 * 1024;
+
+/** RFC 9110 section 7.6.1. */
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+/** First port tried for a function lies from here on, below what the system gives to outgoing connections. */
+const FIRST_PORT = 20_000;
+const PORTS = 10_000;
+const PORT_TRIES = 20;
+
+/** `wantedPort` is taken if it is free, else one that `address` leads to. */
+export async function openFront(
+  service: string,
+  address: { readonly port: number | undefined; readonly seed: number },
+  parts: FrontParts,
+): Promise<Front> {
+  let current: { revision: Revision; pool: Pool<FunctionInstance> } | undefined;
+  const former = new Set<Pool<FunctionInstance>>();
+
+  const server = createServer(
+    { keepAliveTimeout: 60_000, requestTimeout: 0 },
+    (request, response) =>
+      void answerCall(request, response).catch(() => {
+        // The connection broke while the answer was written.
+        response.destroy();
+      }),
+  );
+  const port = await openNear(server, address);
+  const uri = `http://127.0.0.1:${port.port}`;
+
+  async function answerCall(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const executionId = randomBytes(9).toString('base64url').replace(/[-_]/g, '0');
+    const fault = parts.faults.take('invoke', service);
+    const body = await readBody(request, MAX_BODY_BYTES);
+    if (!(await spoilBefore(response, fault))) return;
+    const trace = request.headers['x-cloud-trace-context'] ?? newTrace();
+    const { status, headers, body: bytes } = await replyTo(request, body, executionId, fault);
+    await sendAnswer(
+      response,
+      {
+        status,
+        headers: {
+          ...headers,
+          'function-execution-id': executionId,
+          'x-cloud-trace-context': trace,
+          server: 'Google Frontend',
+        },
+        body: bytes,
+      },
+      fault,
+    );
+  }
+
+  async function replyTo(
+    request: IncomingMessage,
+    body: Buffer | undefined,
+    executionId: string,
+    fault: Fault | undefined,
+  ): Promise<Reply> {
+    if (fault?.kind === 'status') return page(fault.code, 'Server Error');
+    if (fault?.kind === 'throttle') return tooMany(fault.retryAfterMs);
+    const refusal = fault?.kind === 'expire-credentials' ? unauthorized() : refuseToken(request);
+    if (!current) return page(404, 'Page not found');
+    if (refusal) return refusal;
+    if (body === undefined) return page(413, 'Request Entity Too Large');
+
+    const { revision, pool } = current;
+    for (;;) {
+      const lease = pool.take();
+      if (!lease) return tooMany();
+      const reply = await callInstance(revision, lease, request, body, executionId);
+      if (reply) return fault?.kind === 'lie' ? lie(reply, fault) : reply;
+    }
+  }
+
+  function refuseToken(request: IncomingMessage): Reply | undefined {
+    // With both headers the cloud looks at the first alone, and the other is the function's own.
+    const value = request.headers['x-serverless-authorization'] ?? request.headers.authorization;
+    if (value === undefined) {
+      return page(
+        403,
+        'Forbidden',
+        'Your client does not have permission to get URL / from this server.',
+      );
+    }
+    const [scheme, token] = String(value).split(' ');
+    const isGood = scheme?.toLowerCase() === 'bearer' && token && !parts.issuer.checkId(token, uri);
+    return isGood ? undefined : unauthorized();
+  }
+
+  /** @returns undefined when the instance was found dead before the call was given to it */
+  async function callInstance(
+    revision: Revision,
+    lease: Lease<FunctionInstance>,
+    request: IncomingMessage,
+    body: Buffer,
+    executionId: string,
+  ): Promise<Reply | undefined> {
+    let instance: FunctionInstance;
+    try {
+      instance = await lease.instance;
+    } catch {
+      lease.discard();
+      return page(500, 'Server Error', 'The container failed to start.');
+    }
+
+    const late = AbortSignal.timeout(revision.timeoutSec * 1000);
+    try {
+      const answer = await instance.http.request({
+        path: request.url ?? '/',
+        method: request.method ?? 'GET',
+        headers: forwardedHeaders(request, executionId),
+        body,
+        signal: late,
+      });
+      const bytes = Buffer.from(await answer.body.arrayBuffer());
+      const headers = ownHeaders(answer.headers);
+      // The framework says so when it ends its process after this answer.
+      if (headers['x-google-status'] === undefined) lease.release();
+      else lease.discard();
+      if (bytes.length > MAX_BODY_BYTES)
+        return page(500, 'Server Error', 'Response size too large.');
+      return { status: answer.statusCode, headers, body: bytes };
+    } catch (error) {
+      if (late.aborted) {
+        // It may spin for ever: no further calls for it, and its end when it has none left.
+        lease.retire();
+        return plain(504, 'upstream request timeout');
+      }
+      lease.discard();
+      if (error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED')
+        return undefined;
+      const { isOverMemory } = await instance.exited;
+      return isOverMemory
+        ? page(500, 'Server Error', `Memory limit of ${revision.memoryMiB} MiB exceeded.`)
+        : page(503, 'Service Unavailable', 'The connection to the instance had an error.');
+    }
+  }
+
+  async function serve(revision: Revision | undefined): Promise<void> {
+    const old = current?.pool;
+    current = revision && {
+      revision,
+      pool: createPool<FunctionInstance>({
+        start: () => startInstance(revision, parts),
+        maxInstances: revision.maxInstances,
+        concurrency: revision.concurrency,
+        idleMs: parts.idleMs,
+      }),
+    };
+    if (!old) return;
+    former.add(old);
+    await old.drain();
+    former.delete(old);
+  }
+
+  return {
+    port: port.port,
+    uri,
+    serve,
+    refuse: port.refuse,
+    async close() {
+      await port.close();
+      await Promise.all([current?.pool, ...former].map((pool) => pool?.close()));
+    },
+  };
+}
+
+async function openNear(
+  server: Parameters<typeof openPort>[0],
+  { port, seed }: { readonly port: number | undefined; readonly seed: number },
+): ReturnType<typeof openPort> {
+  const wanted = port === undefined ? [] : [port];
+  for (let tries = 0; tries < PORT_TRIES; tries += 1) {
+    wanted.push(FIRST_PORT + ((seed + tries) % PORTS));
+  }
+  for (const one of wanted) {
+    try {
+      return await openPort(server, one);
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) throw error;
+    }
+  }
+  return openPort(server);
+}
+
+/** As the cloud gives them to the container: the token without its signature, and where the call came from. */
+function forwardedHeaders(request: IncomingMessage, executionId: string): string[] {
+  const headers: string[] = [];
+  const raw = request.rawHeaders;
+  const tokenHeader =
+    request.headers['x-serverless-authorization'] === undefined
+      ? 'authorization'
+      : 'x-serverless-authorization';
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    const name = (raw[at] ?? '').toLowerCase();
+    const value = raw[at + 1] ?? '';
+    if (HOP_BY_HOP.has(name) || name === 'content-length' || name === 'expect') continue;
+    headers.push(
+      name,
+      name === tokenHeader ? value.replace(/\.[^.]*$/, '.SIGNATURE_REMOVED_BY_GOOGLE') : value,
+    );
+  }
+  headers.push('function-execution-id', executionId);
+  headers.push('x-forwarded-for', request.socket.remoteAddress ?? '127.0.0.1');
+  headers.push('x-forwarded-proto', 'http');
+  if (!request.headers['x-cloud-trace-context']) headers.push('x-cloud-trace-context', newTrace());
+  return headers;
+}
+
+function ownHeaders(
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+): Record<string, string | readonly string[]> {
+  const own: Record<string, string | readonly string[]> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined && !HOP_BY_HOP.has(name)) own[name] = value;
+  }
+  return own;
+}
+
+function newTrace(): string {
+  return `${randomUUID().replaceAll('-', '')}/${randomBytes(6).readUIntBE(0, 6)};o=0`;
+}
+
+/** False figures of the shim's, as a dishonest function could send them. */
+function lie(reply: Reply, fault: Fault & { kind: 'lie' }): Reply {
+  const headers = { ...reply.headers };
+  const times = (name: string, factor: number | undefined) => {
+    if (factor !== undefined && headers[name] !== undefined) {
+      headers[name] = String(Number(headers[name]) * factor);
+    }
+  };
+  times('x-defaas-duration-ms', fault.billedMs);
+  times('x-defaas-memory-mib', fault.memoryMiB);
+  return { ...reply, headers };
+}
+
+function plain(status: number, text: string, headers: Record<string, string> = {}): Reply {
+  return { status, headers: { 'content-type': 'text/plain', ...headers }, body: Buffer.from(text) };
+}
+
+function tooMany(retryAfterMs?: number): Reply {
+  return plain(
+    429,
+    'Rate exceeded.',
+    retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(retryAfterMs / 1000)) },
+  );
+}
+
+function unauthorized(): Reply {
+  const reply = page(
+    401,
+    'Unauthorized',
+    'Your client does not have permission to the requested URL <code>/</code>.',
+  );
+  return {
+    ...reply,
+    headers: { ...reply.headers, 'www-authenticate': 'Bearer error="invalid_token"' },
+  };
+}
+
+function page(status: number, title: string, text = ''): Reply {
+  const html = `<html><head>
+<meta http-equiv="content-type" content="text/html;charset=utf-8">
+<title>${status} ${title}</title>
+</head>
+<body text=#000000 bgcolor=#ffffff>
+<h1>Error: ${title}</h1>
+<h2>${text}</h2>
+<h2></h2>
+</body></html>
+`;
+  return {
+    status,
+    headers: { 'content-type': 'text/html; charset=UTF-8' },
+    body: Buffer.from(html),
+  };
+}

@@ -1,0 +1,97 @@
+// The functions that live on this machine: a record and a folder of files each, there whole or not at all, so that they are
+// found again after a restart or a `kill -9`.
+
+import { chmodSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { writeWhole } from '../runtime/whole-file.ts';
+
+/** What `invoke` needs of a deployment; secrets are in it, so the file is its owner's alone. */
+export interface LocalFunction {
+  readonly name: string;
+  readonly specHash: string;
+  /** `0x` address or name of the owner. */
+  readonly publisher: string;
+  readonly gateway: string;
+  readonly memoryMiB: number;
+  readonly timeoutMs: number;
+  readonly maxConcurrency?: number;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface LocalFunctions {
+  get(name: string): LocalFunction | undefined;
+  all(): readonly LocalFunction[];
+  /** Folder of its files. */
+  codeDir(of: LocalFunction): string;
+  /** The files first, then the record: what is recorded is callable. An earlier one of that name stays until then. */
+  put(of: LocalFunction, files: ReadonlyMap<string, Uint8Array>): Promise<void>;
+  /** Takes the record away; the files stay for the calls that run, until `clean`. */
+  remove(name: string): Promise<void>;
+  /** Removes the folder of files of a function that is no more. */
+  clean(of: LocalFunction): Promise<void>;
+}
+
+/** Reads the records; what an interrupted `put` left is removed. */
+export function openLocalFunctions(dir: string): LocalFunctions {
+  const recordsDir = join(dir, 'functions');
+  const codeRoot = join(dir, 'code');
+  for (const each of [dir, recordsDir, codeRoot]) {
+    mkdirSync(each, { recursive: true, mode: 0o700 });
+    chmodSync(each, 0o700);
+  }
+  const functions = new Map<string, LocalFunction>();
+  for (const file of readdirSync(recordsDir)) {
+    if (!file.endsWith('.json')) continue;
+    // Safe: written whole by `put`.
+    const record = JSON.parse(readFileSync(join(recordsDir, file), 'utf8')) as LocalFunction;
+    functions.set(record.name, record);
+  }
+  const folderOf = (of: LocalFunction) => `${of.name}-${of.specHash}`;
+  const known = new Set([...functions.values()].map(folderOf));
+  const swept = Promise.all(
+    readdirSync(codeRoot)
+      .filter((folder) => !known.has(folder))
+      .map((folder) => rm(join(codeRoot, folder), { recursive: true, force: true })),
+  );
+
+  return {
+    get: (name) => functions.get(name),
+    all: () => [...functions.values()],
+    codeDir: (of) => join(codeRoot, folderOf(of)),
+
+    async put(of, files) {
+      await swept;
+      const target = join(codeRoot, folderOf(of));
+      const fresh = `${target}.new`;
+      await rm(fresh, { recursive: true, force: true });
+      for (const [path, bytes] of files) {
+        const file = join(fresh, path);
+        await mkdir(dirname(file), { recursive: true });
+        await writeFile(file, bytes, { flag: 'wx' });
+        await chmod(file, 0o444);
+      }
+      // The user of an instance is not ours; the folders above are closed to it, and it sees only this one.
+      const folders = [...files.keys()].map((path) => dirname(join(fresh, path)));
+      for (const folder of new Set([fresh, ...folders.flatMap((each) => upTo(fresh, each))])) {
+        await chmod(folder, 0o755);
+      }
+      await rm(target, { recursive: true, force: true });
+      await rename(fresh, target);
+      await writeWhole(join(recordsDir, `${of.name}.json`), JSON.stringify(of));
+      functions.set(of.name, of);
+    },
+
+    async remove(name) {
+      functions.delete(name);
+      await rm(join(recordsDir, `${name}.json`), { force: true });
+    },
+
+    clean: (of) => rm(join(codeRoot, folderOf(of)), { recursive: true, force: true }),
+  };
+}
+
+/** The folder and those above it, below `root`. */
+function upTo(root: string, folder: string): string[] {
+  return folder === root ? [] : [folder, ...upTo(root, dirname(folder))];
+}

@@ -1,0 +1,78 @@
+// What Azure's answers mean where the function has written them itself: it runs beside the shim.
+
+import assert from 'node:assert/strict';
+import { readAnswer } from '../../../adapters/azure/invocation.ts';
+import type { Deployment, FunctionFailure } from '../../../adapters/provider.ts';
+import { createRequest } from '../conformance.ts';
+
+const deployment: Deployment = {
+  provider: 'azure-functions',
+  name: 'df-one',
+  region: 'westeurope',
+  specHash: '00',
+  artifactCid: 'bafy',
+  memoryMiB: 512,
+  timeoutMs: 5000,
+  url: 'https://df-one.example',
+};
+
+function read(outcome: string, told: { headers?: unknown; body?: unknown; status?: number }) {
+  const { headers = [], body = '', status = 200 } = told;
+  const answer = {
+    status,
+    headers: {
+      'x-defaas-outcome': outcome,
+      'x-defaas-headers': Buffer.from(JSON.stringify(headers)).toString('base64url'),
+    },
+    body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
+    measuredMs: 10,
+  };
+  return readAnswer(deployment, createRequest(), answer, 2048);
+}
+
+function failure(body: unknown): FunctionFailure {
+  const result = read('error', { body });
+  assert.ok(!result.ok);
+  return result.error;
+}
+
+describe('Azure Functions, an answer', () => {
+  it('has the headers that the shim carries apart', () => {
+    const result = read('ok', { headers: [['x-own', 'a']], body: 'hi' });
+
+    assert.ok(result.ok);
+    assert.deepEqual(result.headers, [['x-own', 'a']]);
+  });
+
+  it('is none with forged headers or a status that is none', () => {
+    const refused = { code: 'PROVIDER_PROTOCOL', ran: 'maybe' };
+    for (const headers of [null, {}, 'x', [['x']], [[1, 'x']], [['x', null]], [['x', 'y', 'z']]]) {
+      assert.throws(() => read('ok', { headers }), refused, JSON.stringify(headers));
+    }
+    for (const status of [100, 199, 600, 999, 200.5]) {
+      assert.throws(() => read('ok', { status }), refused, `${status}`);
+    }
+  });
+
+  it('tells a failure as texts of at most 256 characters, of a kind that there is', () => {
+    const long = 'x'.repeat(300);
+
+    const said = failure({ kind: 'init', type: long, message: long });
+
+    assert.deepEqual(said, { kind: 'init', type: 'x'.repeat(256), message: 'x'.repeat(256) });
+    assert.equal(failure({ kind: 'free', type: 'T', message: '' }).kind, 'thrown');
+    assert.deepEqual(failure({ kind: 'thrown', type: 7, message: { a: 1 } }), {
+      kind: 'thrown',
+      type: '7',
+      message: '[object Object]',
+    });
+  });
+
+  it('is a thrown failure where the shim’s words are none', () => {
+    for (const body of ['', 'null', '{"type":', { kind: 'init', message: { toString: 1 } }]) {
+      const { kind, type } = failure(body);
+
+      assert.deepEqual([kind, type], ['thrown', 'Error'], JSON.stringify(body));
+    }
+  });
+});
