@@ -11,30 +11,30 @@ import fastify, {
 } from 'fastify';
 import { DefaasError, toDefaasError } from './errors.ts';
 import type { Gateway } from './gateway.ts';
+import { ownOrigins } from './http/bearer.ts';
+import { readBody } from './http/body.ts';
+import { openToPages } from './http/cors.ts';
+import { createPlainLane, type PlainLane } from './http/fast-path.ts';
+import { incomingCall } from './http/incoming-call.ts';
+import { problemReply } from './http/problem.ts';
+import { createSlowClients } from './http/slow-clients.ts';
 import { alarmRoutes } from './routes/alarms.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
-import { ownOrigins } from './routes/bearer.ts';
-import { readBody } from './routes/body.ts';
 import { checkRoutes } from './routes/check.ts';
 import { clientRoutes } from './routes/clients.ts';
-import { openToPages } from './routes/cors.ts';
 import { deploymentRoutes } from './routes/deployments.ts';
 import { epochRoutes } from './routes/epochs.ts';
 import { createFunctionCalls } from './routes/functions.ts';
 import { houseRoutes } from './routes/house.ts';
-import { incomingCall } from './routes/incoming-call.ts';
 import { laneRoutes } from './routes/lanes.ts';
 import { logRoutes } from './routes/logs.ts';
 import { mandateRoutes } from './routes/mandates.ts';
 import { oauthRoutes } from './routes/oauth.ts';
 import { operatorKeyRoutes } from './routes/operator-key.ts';
 import { payoutRoutes } from './routes/payouts.ts';
-import { createPlainLane, type PlainLane } from './routes/plain-lane.ts';
-import { problemReply } from './routes/problem.ts';
 import { receiptRoutes } from './routes/receipts.ts';
 import { secretRoutes } from './routes/secrets.ts';
 import { settlementRoutes } from './routes/settlements.ts';
-import { createSlowClients } from './routes/slow-clients.ts';
 import { sponsorshipRoutes } from './routes/sponsorships.ts';
 
 /** A request's headers must be there within this, ms; the whole of it within the configuration's `requestTimeoutMs`. */

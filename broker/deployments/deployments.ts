@@ -2,14 +2,14 @@
 import type { Deployment, Provider, ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
-import type { Route } from '../invocation/choose.ts';
-import { createCircuit } from '../invocation/circuit.ts';
 import { createColdStarts } from '../invocation/cold-starts.ts';
-import { createHedgeBudget, type HedgeBudget } from '../invocation/hedge.ts';
-import { createLatency } from '../invocation/latency.ts';
 import type { Overheads } from '../invocation/overheads.ts';
-import { BALANCED, type Routing, routingOf } from '../invocation/routing.ts';
 import type { DeploymentRecord, Ledger, LedgerState } from '../ledger/ledger.ts';
+import type { Route } from '../routing/choose.ts';
+import { createCircuit } from '../routing/circuit.ts';
+import { createHedgeBudget, type HedgeBudget } from '../routing/hedge.ts';
+import { createLatency } from '../routing/latency.ts';
+import { BALANCED, type Routing, routingOf } from '../routing/routing.ts';
 
 export interface Deployments {
   /** The manifest of a version that was deployed here. */

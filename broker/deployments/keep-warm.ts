@@ -5,7 +5,7 @@ import type { ProviderName } from '../../adapters/provider.ts';
 import type { Manifest } from '../../ipfs/manifest.ts';
 import { toDefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { Route } from '../invocation/choose.ts';
+import type { Route } from '../routing/choose.ts';
 
 /** How long a call stays in its instance, so that those at once reach instances apart, ms; shorter than a call that is estimated. */
 const HOLD_MS = 75;

@@ -1,9 +1,9 @@
 // Step 6 of a call: one deployment after the other, until one answers. `ran` is the only ground for another attempt.
 import { type InvokeRequest, type InvokeResult, ProviderError } from '../../adapters/provider.ts';
 import type { FailedAttempt } from '../ledger/ledger.ts';
-import type { Choice, Route } from './choose.ts';
+import type { FreeFailures, Spender } from '../money/free-failures.ts';
+import type { Choice, Route } from '../routing/choose.ts';
 import type { Deadlines } from './deadlines.ts';
-import type { FreeFailures, Spender } from './free-failures.ts';
 import { billedMsOf } from './metering.ts';
 
 /** What a cold start may take beyond the version's own timeout, ms. */

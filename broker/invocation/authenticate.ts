@@ -1,8 +1,8 @@
 // Step 1 of a call: who asks. A token that was verified once is known until it expires; a DPoP proof is checked each time.
 import { hash } from 'node:crypto';
-import type { DpopProof, DpopProofs } from '../dpop.ts';
 import { DefaasError } from '../errors.ts';
-import type { AccessToken, Tokens } from '../tokens.ts';
+import type { DpopProof, DpopProofs } from '../identity/dpop.ts';
+import type { AccessToken, Tokens } from '../identity/tokens.ts';
 
 /** Verified tokens kept; the oldest goes first. */
 const CACHE_TOKENS = 10_000;

@@ -1,9 +1,9 @@
 // The nouns of one call on its way through the gateway, from the request to the answer.
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import type { MandateState } from '../money/mandates.ts';
+import type { Routing } from '../routing/routing.ts';
 import type { Credential } from './authenticate.ts';
-import type { MandateState } from './mandates.ts';
-import type { Routing } from './routing.ts';
 import type { SignedCall } from './signed-call.ts';
 
 export type Headers = readonly (readonly [name: string, value: string])[];

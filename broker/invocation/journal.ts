@@ -3,7 +3,7 @@ import { setImmediate as endOfTurn } from 'node:timers/promises';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { createTree } from '../../contracts/libraries/ordered-merkle.ts';
 import type { GroupSignature, JournalEntry, Ledger, StoredAnswer } from '../ledger/ledger.ts';
-import type { Spending } from './daily-limits.ts';
+import type { Spending } from '../money/daily-limits.ts';
 
 /** What signs a group’s root: the operator’s key over `ReceiptGroup(gateway, root, count)`. */
 export interface GroupSigner {

@@ -1,7 +1,7 @@
 // What a run is billed for: the word of the cloud or of the shim, held between two figures of the gateway's own clock. The publisher's code
 // runs in the process of the shim, so a word alone would let it run for nothing.
 import type { InvokeResult } from '../../adapters/provider.ts';
-import type { Route } from './choose.ts';
+import type { Route } from '../routing/choose.ts';
 
 /**
  * Billed time of a run, whole ms: at most the time measured, rounded up, and at least that time less the place's overhead, and less the

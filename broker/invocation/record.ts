@@ -10,12 +10,12 @@ import {
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import type { Gateway } from '../gateway.ts';
 import type { JournalEntry, StoredAnswer } from '../ledger/ledger.ts';
+import type { DailyHold } from '../money/daily-limits.ts';
+import type { LaneState } from '../money/lanes.ts';
+import { type Choices, passedOver } from '../routing/choose.ts';
 import type { Outcome } from './attempt.ts';
-import { type Choices, passedOver } from './choose.ts';
 import { commitAnswer } from './commitments.ts';
-import type { DailyHold } from './daily-limits.ts';
 import type { Answer, Reply } from './invocation.ts';
-import type { LaneState } from './lanes.ts';
 import { initMsOf } from './metering.ts';
 import type { Target } from './resolve.ts';
 

@@ -4,7 +4,7 @@ import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Call, Execution, Receipt } from '../../contracts/libraries/receipts.ts';
 import type { Mandate } from '../../contracts/libraries/typed-data.ts';
-import type { Spending, SpendingScope } from '../invocation/daily-limits.ts';
+import type { Spending, SpendingScope } from '../money/daily-limits.ts';
 
 /** A deployment of the drawn order that did not give the answer: tried without one, or passed over. */
 export interface FailedAttempt {

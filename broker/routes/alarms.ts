@@ -4,10 +4,10 @@ import type { FastifyInstance } from 'fastify';
 import { MAX_EVIDENCE_LENGTH, parseEvidence } from '../client/evidence.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+import { signedIn } from '../http/bearer.ts';
 import { startAnswering } from '../settlement/answer-demands.ts';
 import { watchOthers } from '../settlement/watch-others.ts';
 import { reportSigned, watchStanding } from '../settlement/watch-standing.ts';
-import { signedIn } from './bearer.ts';
 
 export async function alarmRoutes(
   server: FastifyInstance,

@@ -3,8 +3,8 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import { signedIn } from './bearer.ts';
-import type { SlowClients } from './slow-clients.ts';
+import { signedIn } from '../http/bearer.ts';
+import type { SlowClients } from '../http/slow-clients.ts';
 
 /** How long a block may be looked for, ms. */
 const FIND_MS = 10_000;

@@ -2,13 +2,13 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Address } from '../../contracts/libraries/keccak.ts';
-import { clientIdOf } from '../client-assertions.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+import { signedIn } from '../http/bearer.ts';
+import { jsonBody } from '../http/json.ts';
+import { clientIdOf } from '../identity/client-assertions.ts';
+import { publicKeyIn } from '../identity/public-jwk.ts';
 import type { ServiceClient } from '../ledger/ledger.ts';
-import { publicKeyIn } from '../public-jwk.ts';
-import { signedIn } from './bearer.ts';
-import { jsonBody } from './json.ts';
 
 /** Service accounts of one payer at most. */
 const MAX_CLIENTS = 100;

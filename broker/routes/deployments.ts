@@ -13,10 +13,10 @@ import { queueOf, targetOf } from '../deployments/resume.ts';
 import { undeploy } from '../deployments/undeploy.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+import { signedIn } from '../http/bearer.ts';
+import { jsonBody } from '../http/json.ts';
 import type { DeploymentRecord } from '../ledger/ledger.ts';
 import { refusePublisher } from './artifacts.ts';
-import { signedIn } from './bearer.ts';
-import { jsonBody } from './json.ts';
 import { type FunctionParams, ownedFunction, versionOf } from './owned.ts';
 
 const Version = Type.Union([Type.String({ maxLength: 63 }), Type.Integer({ minimum: 1 })]);

@@ -5,16 +5,16 @@ import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError, ERRORS, problemOf, toDefaasError } from '../errors.ts';
 import { eventOf, mayBeEvent } from '../events/codec.ts';
 import type { Gateway } from '../gateway.ts';
+import { credentialIn } from '../http/bearer.ts';
+import { type IncomingCall, NONCE_HEADER, type RequestHead } from '../http/incoming-call.ts';
+import { problemReply } from '../http/problem.ts';
 import { corsHeaders, isPreflight } from '../invocation/cors.ts';
 import type { Answer, Headers, Invocation } from '../invocation/invocation.ts';
 import { invoke } from '../invocation/invoke.ts';
 import { readNonce } from '../invocation/nonce.ts';
 import { confined, forwardedHeaders } from '../invocation/reply.ts';
 import { resolveTarget } from '../invocation/resolve.ts';
-import { readRouting } from '../invocation/routing.ts';
-import { credentialIn } from './bearer.ts';
-import { type IncomingCall, NONCE_HEADER, type RequestHead } from './incoming-call.ts';
-import { problemReply } from './problem.ts';
+import { readRouting } from '../routing/routing.ts';
 
 const NO_BODY = new Uint8Array();
 /** Owner, name, reference and the function's own path in a raw URL path. */

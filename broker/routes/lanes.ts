@@ -4,11 +4,11 @@ import { Type } from 'typebox';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import { laneScope } from '../invocation/daily-limits.ts';
-import { acceptVoucher } from '../invocation/vouchers.ts';
-import { isOfLane, signedIn, tokenOf } from './bearer.ts';
+import { isOfLane, signedIn, tokenOf } from '../http/bearer.ts';
+import { jsonBody } from '../http/json.ts';
+import { laneScope } from '../money/daily-limits.ts';
+import { acceptVoucher } from '../money/vouchers.ts';
 import { LimitBody, setDailyLimit } from './daily-limit.ts';
-import { jsonBody } from './json.ts';
 
 const MODES = ['none', 'prepaid', 'signed'] as const;
 

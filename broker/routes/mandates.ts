@@ -5,12 +5,12 @@ import { Type } from 'typebox';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { hashMandate, type Mandate } from '../../contracts/libraries/typed-data.ts';
 import { ANY_FUNCTION, NO_SUBJECT, SPONSOR_KIND, TOKEN_KIND } from '../client/mandates.ts';
-import { recoverSigner } from '../ecdsa.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import { FORGOTTEN_AFTER_SEC } from '../invocation/mandates.ts';
-import { signedIn } from './bearer.ts';
-import { jsonBody } from './json.ts';
+import { signedIn } from '../http/bearer.ts';
+import { jsonBody } from '../http/json.ts';
+import { recoverSigner } from '../identity/ecdsa.ts';
+import { FORGOTTEN_AFTER_SEC } from '../money/mandates.ts';
 import { type LaneId, openLane } from './lanes.ts';
 
 /** Of one lane that are known: each is held in memory until it is forgotten, so that one that ends at once counts too. */

@@ -1,14 +1,14 @@
 // The authorization server: a signed SIWE message, or a service account's assertion, for an access token (RFC 6749, 8693, 7523).
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
-import { authorizationDetails, FUNCTION_DETAIL } from '../authorization-details.ts';
-import { clientIdOf } from '../client-assertions.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import { PROOF_ALGORITHMS } from '../public-jwk.ts';
-import { NONCE_LIFE_MS, type SignedMessage } from '../sign-in.ts';
-import { TOKEN_LIFE_SEC, type TokenSubject } from '../tokens.ts';
-import { ownOrigins, proofOf } from './bearer.ts';
+import { ownOrigins, proofOf } from '../http/bearer.ts';
+import { authorizationDetails, FUNCTION_DETAIL } from '../identity/authorization-details.ts';
+import { clientIdOf } from '../identity/client-assertions.ts';
+import { PROOF_ALGORITHMS } from '../identity/public-jwk.ts';
+import { NONCE_LIFE_MS, type SignedMessage } from '../identity/sign-in.ts';
+import { TOKEN_LIFE_SEC, type TokenSubject } from '../identity/tokens.ts';
 
 /** A message or an assertion, authorization details, and the rest of the form, bytes. */
 const TOKEN_BODY_MAX_BYTES = 32 * 1024;

@@ -2,8 +2,8 @@
 import type { FastifyInstance } from 'fastify';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+import { signedIn } from '../http/bearer.ts';
 import { signAgain } from '../settlement/sign-again.ts';
-import { signedIn } from './bearer.ts';
 
 export async function operatorKeyRoutes(
   server: FastifyInstance,

@@ -4,7 +4,7 @@ import type { FunctionVersion, RegisteredFunction } from '../../contracts/chain.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import { signedIn } from './bearer.ts';
+import { signedIn } from '../http/bearer.ts';
 
 export interface FunctionParams {
   readonly Params: { readonly owner: string; readonly name: string };

@@ -4,9 +4,9 @@ import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { createTree, type OrderedTree } from '../../contracts/libraries/ordered-merkle.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+import { credentialOf, isOfLane, tokenOf } from '../http/bearer.ts';
+import type { AccessToken } from '../identity/tokens.ts';
 import type { StoredEntry, StoredGroup } from '../ledger/ledger.ts';
-import type { AccessToken } from '../tokens.ts';
-import { credentialOf, isOfLane, tokenOf } from './bearer.ts';
 
 /** Most receipts of one page. */
 const MAX_PAGE = 500;

@@ -3,9 +3,9 @@ import type { FastifyInstance } from 'fastify';
 import { cidOf } from '../../contracts/libraries/names.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+import { signedIn } from '../http/bearer.ts';
 import { startCycle } from '../settlement/cycle.ts';
 import { startFloats } from '../settlement/floats.ts';
-import { signedIn } from './bearer.ts';
 
 /** Codec of a batch's root block: dag-cbor (contracts.md 5.5). */
 const DAG_CBOR = 0x71;

@@ -1,9 +1,9 @@
 // Sponsorships: what a publisher pays of a function's callers per UTC day, and what is left to pay it from.
 import type { FastifyInstance } from 'fastify';
 import type { Gateway } from '../gateway.ts';
-import { functionScope } from '../invocation/daily-limits.ts';
+import { jsonBody } from '../http/json.ts';
+import { functionScope } from '../money/daily-limits.ts';
 import { LimitBody, setDailyLimit } from './daily-limit.ts';
-import { jsonBody } from './json.ts';
 import { type FunctionParams, type Named, ownedFunction } from './owned.ts';
 
 export async function sponsorshipRoutes(

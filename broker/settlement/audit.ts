@@ -23,7 +23,7 @@ import {
   readBatch,
 } from '../client/batch.ts';
 import { DefaasClientError } from '../client/errors.ts';
-import { recoverSigner } from '../ecdsa.ts';
+import { recoverSigner } from '../identity/ecdsa.ts';
 
 /** Most findings that are listed; all are counted. */
 const MAX_FINDINGS = 1000;

@@ -2,7 +2,7 @@
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { LaneState } from '../invocation/lanes.ts';
+import type { LaneState } from '../money/lanes.ts';
 import { MARGINAL_LANE_GAS } from './bounds.ts';
 import { isDue } from './due.ts';
 import { SettlementRefused, type SettleResult, settle } from './settle.ts';

@@ -5,11 +5,11 @@ import { createRoot } from '../../contracts/libraries/ordered-merkle.ts';
 import type { Claim } from '../../contracts/libraries/receipts.ts';
 import { splitPrice } from '../../contracts/libraries/tariffs.ts';
 import { hashVoucher } from '../../contracts/libraries/typed-data.ts';
-import { recoverSigner } from '../ecdsa.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { LaneState } from '../invocation/lanes.ts';
+import { recoverSigner } from '../identity/ecdsa.ts';
 import type { StoredEntry, StoredVoucher } from '../ledger/ledger.ts';
+import type { LaneState } from '../money/lanes.ts';
 import { type BatchBounds, fits, signatureBytesOf } from './bounds.ts';
 
 /** Entries read from the ledger at once. */

@@ -8,8 +8,8 @@ import { digestOf } from '../../contracts/libraries/names.ts';
 import { followPath } from '../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';
 import { hashReceiptGroup } from '../../contracts/libraries/typed-data.ts';
-import { recoverSigner } from '../ecdsa.ts';
 import type { Gateway } from '../gateway.ts';
+import { recoverSigner } from '../identity/ecdsa.ts';
 
 /** Below MIN_BOND x 1.34 one slash of a quarter of the bond stops the settlement. */
 const LOW_BOND_PERCENT = 134n;

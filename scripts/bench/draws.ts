@@ -5,12 +5,12 @@ import {
   ProviderError,
   type ProviderErrorOptions,
 } from '../../adapters/provider.ts';
-import { type Choices, choose, type Route } from '../../broker/invocation/choose.ts';
-import { createCircuit } from '../../broker/invocation/circuit.ts';
 import { createColdStarts } from '../../broker/invocation/cold-starts.ts';
-import { createLatency } from '../../broker/invocation/latency.ts';
 import { createOverhead } from '../../broker/invocation/overheads.ts';
-import { BALANCED } from '../../broker/invocation/routing.ts';
+import { type Choices, choose, type Route } from '../../broker/routing/choose.ts';
+import { createCircuit } from '../../broker/routing/circuit.ts';
+import { createLatency } from '../../broker/routing/latency.ts';
+import { BALANCED } from '../../broker/routing/routing.ts';
 import type { DrawnCall } from '../../contracts/libraries/draw.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { Bar, Run } from './main.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { DefaasError, ERRORS, problemOf, toDefaasError } from '../../broker/errors.ts';
-import { problemReply } from '../../broker/routes/problem.ts';
+import { problemReply } from '../../broker/http/problem.ts';
 
 /** A code as the first argument of an error, or as a `code` member. */
 const RAISED =

@@ -25,7 +25,7 @@ const LINES: readonly (readonly [path: string, line: string, rule?: string])[] =
   ['broker/gateway.ts', "import 'helia';", 'noRestrictedImports'],
   ['broker/main.ts', "import 'fastify';", 'noRestrictedImports'],
   ['broker/invocation/attempt.ts', "import '@aws-sdk/client-lambda';", 'noRestrictedImports'],
-  ['broker/invocation/hold.ts', "import { id } from 'ethers'; id('');", 'noRestrictedImports'],
+  ['broker/money/hold.ts', "import { id } from 'ethers'; id('');", 'noRestrictedImports'],
   ['broker/events/gossip.ts', "import '@libp2p/gossipsub';", 'noRestrictedImports'],
   ['broker/settlement/settle.ts', "import '../../scripts/up.ts';", 'noRestrictedImports'],
   ['broker/routes/lanes.ts', "import 'fastify'; import '../errors.ts';"],

@@ -5,7 +5,7 @@ import type { KeySigner } from '../../../broker/client/key.ts';
 import { ownCallsKey } from '../../../broker/client/own-calls.ts';
 import { createCallSigner } from '../../../broker/client/sign-call.ts';
 import { signIn } from '../../../broker/client/sign-in.ts';
-import { createDigestSigner } from '../../../broker/ecdsa.ts';
+import { createDigestSigner } from '../../../broker/identity/ecdsa.ts';
 import { type Call, hashCall } from '../../../contracts/libraries/receipts.ts';
 import { hashToSign } from '../../../contracts/libraries/typed-data.ts';
 import type { Target } from './load.ts';

@@ -1,7 +1,7 @@
 // The world of a game: an honest provider, a gateway, payers, and the books that the gateway keeps,
 // commits and shows.
 import { AbiCoder, keccak256 } from 'ethers';
-import { createDigestSigner, type DigestSigner } from '../../../broker/ecdsa.ts';
+import { createDigestSigner, type DigestSigner } from '../../../broker/identity/ecdsa.ts';
 import { drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';
 import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';
 import { functionIdOf } from '../../../contracts/libraries/names.ts';

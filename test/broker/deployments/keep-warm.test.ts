@@ -6,7 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import pino from 'pino';
 import { deploy, fetchDeployments, planDeployment } from '../../../broker/client/deployments.ts';
 import { createLook, keepWarm } from '../../../broker/deployments/keep-warm.ts';
-import type { Route } from '../../../broker/invocation/choose.ts';
+import type { Route } from '../../../broker/routing/choose.ts';
 import { planLine } from '../../../scripts/cli/deploy.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { InvokeRequest, InvokeResult } from '../../../adapters/provider.ts';
 import { attempt, type Hedge, type Outcome } from '../../../broker/invocation/attempt.ts';
-import type { Route } from '../../../broker/invocation/choose.ts';
 import { createDeadlines } from '../../../broker/invocation/deadlines.ts';
-import { createFreeFailures } from '../../../broker/invocation/free-failures.ts';
-import { createHedgeBudget } from '../../../broker/invocation/hedge.ts';
+import { createFreeFailures } from '../../../broker/money/free-failures.ts';
+import type { Route } from '../../../broker/routing/choose.ts';
+import { createHedgeBudget } from '../../../broker/routing/hedge.ts';
 import { answer, createRoute, createSpender, refuse } from './in-process-cloud.ts';
 
 const REQUEST: InvokeRequest = {

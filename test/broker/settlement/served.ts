@@ -1,7 +1,7 @@
 // Lanes that were served, many at once: receipts go through the gateway's own journal, as calls do, without the calls.
 import { randomBytes } from 'node:crypto';
-import { createDigestSigner } from '../../../broker/ecdsa.ts';
 import type { Gateway } from '../../../broker/gateway.ts';
+import { createDigestSigner } from '../../../broker/identity/ecdsa.ts';
 import type { JournalEntry } from '../../../broker/ledger/ledger.ts';
 import { createAbi } from '../../../contracts/chain/abi.ts';
 import { type Key, keyOf } from '../../../contracts/keystore.ts';

@@ -24,7 +24,7 @@ import type { ChainWriter } from '../../../contracts/chain/writer.ts';
 import type { Key } from '../../../contracts/keystore.ts';
 import type { Address } from '../../../contracts/libraries/keccak.ts';
 import { testKey } from '../../contracts/hardhat-chain.ts';
-import { compileWallets } from '../contract-wallets.ts';
+import { compileWallets } from '../identity/contract-wallets.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 import { serve } from './served.ts';
 

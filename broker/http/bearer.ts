@@ -1,0 +1,120 @@
+// What a request shows for itself, and what the control routes ask of it: that there is a token, and who signed it.
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import { DefaasError } from '../errors.ts';
+import type { Gateway } from '../gateway.ts';
+import type { AccessToken, TokenLane } from '../identity/tokens.ts';
+import type { Credential } from '../invocation/authenticate.ts';
+import type { RequestHead } from './incoming-call.ts';
+
+/** A longer one is none of ours. */
+const MAX_TOKEN_CHARACTERS = 8_192;
+
+/** As `credentialIn`, of a request that came through Fastify. */
+export function credentialOf(gateway: Gateway, request: FastifyRequest): Credential | undefined {
+  return credentialIn(request.raw, () => ownOrigins(request.server, gateway));
+}
+
+/** As `proofIn`, of a request that came through Fastify. */
+export function proofOf(gateway: Gateway, request: FastifyRequest): Credential['proof'] {
+  return proofIn(request.raw, () => ownOrigins(request.server, gateway));
+}
+
+/**
+ * The credential of `Authorization: Bearer <token>` (RFC 6750 section 2.1), or of `DPoP <token>` with a `DPoP` header (RFC 9449
+ * section 7.1). `origins` is what a proof may name.
+ * @throws DefaasError TOKEN_INVALID  another scheme   @throws DefaasError DPOP_INVALID  no proof, or more than one
+ */
+export function credentialIn(
+  request: RequestHead,
+  origins: () => readonly string[],
+): Credential | undefined {
+  const header = request.headers.authorization;
+  if (header === undefined) return undefined;
+  // Of the token's own characters nothing is said here: one of ours is known by its hash, any other is refused as such.
+  const space = header.indexOf(' ');
+  const scheme = header.slice(0, space).toLowerCase();
+  const token = header.slice(space + 1).trim();
+  const isToken = space > 0 && token !== '' && token.length <= MAX_TOKEN_CHARACTERS;
+  if (!isToken || (scheme !== 'bearer' && scheme !== 'dpop')) {
+    throw new DefaasError(
+      'TOKEN_INVALID',
+      'Authorization is neither "Bearer <token>" nor "DPoP <token>", sign in again',
+    );
+  }
+  if (scheme === 'bearer') return { token };
+  const proof = proofIn(request, origins);
+  if (proof !== undefined) return { token, proof };
+  throw noProof('Authorization is DPoP and there is no DPoP header, send a proof');
+}
+
+/** The DPoP header of a request, with what it has to be for. @throws DefaasError DPOP_INVALID  more than one, or none that could be a JWT */
+function proofIn(request: RequestHead, origins: () => readonly string[]): Credential['proof'] {
+  const { dpop } = request.headers;
+  if (dpop === undefined) return undefined;
+  if (typeof dpop !== 'string' || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(dpop)) {
+    throw noProof('the DPoP header is not one JWT, send one proof');
+  }
+  const path = (request.url ?? '').split('?', 1)[0] ?? '';
+  const urls = origins().map((origin) => `${origin}${path}`);
+  return { jwt: dpop, method: request.method ?? 'GET', urls };
+}
+
+/** An account's whole token. @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE, DPOP_INVALID, ACCOUNT_ONLY */
+export async function signedIn(
+  gateway: Gateway,
+  request: FastifyRequest,
+): Promise<AccessToken & { readonly signedBy: Address }> {
+  const token = await tokenOf(gateway, request);
+  const { signedBy } = token;
+  if (token.details !== undefined) {
+    throw new DefaasError(
+      'TOKEN_SCOPE',
+      `${request.method} ${request.routeOptions.url} is beyond the token, which is for calls of some functions, sign in without authorization_details`,
+      { members: { error: 'insufficient_scope' } },
+    );
+  }
+  if (signedBy !== undefined) return { ...token, signedBy };
+  throw new DefaasError(
+    'ACCOUNT_ONLY',
+    `${request.method} ${request.routeOptions.url} is not for service accounts, sign in with an account`,
+  );
+}
+
+/** Whether the token shows what concerns a lane: its payer's, its key's, or one of the lane itself, and that alone if it is narrowed. */
+export function isOfLane(
+  { signedBy, lane, details }: Pick<AccessToken, 'signedBy' | 'lane' | 'details'>,
+  { payer, signer }: Pick<TokenLane, 'payer' | 'signer'>,
+): boolean {
+  if (lane?.payer === payer && lane.signer === signer) return true;
+  return details === undefined && (signedBy === payer || signedBy === signer);
+}
+
+/** @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, DPOP_INVALID */
+export async function tokenOf(gateway: Gateway, request: FastifyRequest): Promise<AccessToken> {
+  const credential = credentialOf(gateway, request);
+  if (credential === undefined) {
+    throw new DefaasError(
+      'TOKEN_MISSING',
+      `${request.method} ${request.routeOptions.url} needs a token, sign in at /oauth/token`,
+    );
+  }
+  return gateway.authenticate(credential);
+}
+
+/**
+ * The origins under which this gateway is reached: what it listens on, and what its operator names. Never the request's own Host
+ * header: a page that lures people into signing for itself could then sign in here with what they signed.
+ */
+export function ownOrigins(server: FastifyInstance, gateway: Gateway): readonly string[] {
+  const local = server.addresses().flatMap((bound) => {
+    if (typeof bound === 'string') return [];
+    const host = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
+    return [`http://${host}:${bound.port}`, `http://localhost:${bound.port}`];
+  });
+  return [...gateway.config.publicOrigins, ...local];
+}
+
+function noProof(why: string): DefaasError {
+  return new DefaasError('DPOP_INVALID', why, { members: { error: 'invalid_dpop_proof' } });
+}

@@ -1,0 +1,48 @@
+// An error as a reply: a problem document (RFC 9457) and the headers that its status asks for.
+import { type DefaasError, problemOf } from '../errors.ts';
+import { PROOF_ALGORITHMS } from '../identity/public-jwk.ts';
+
+/** RFC 6750 section 3.1, where who refused did not say it. */
+const OAUTH_WORDS: ReadonlyMap<string, string> = new Map([
+  ['TOKEN_INVALID', 'invalid_token'],
+  ['TOKEN_SCOPE', 'insufficient_scope'],
+]);
+
+export interface ProblemReply {
+  readonly status: number;
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  readonly body: string;
+}
+
+/** `id` names the request in the logs; `authorization` is its header, to answer a 401 in the scheme that was tried. */
+export function problemReply(
+  error: DefaasError,
+  request: { readonly id: string; readonly authorization: string | undefined },
+): ProblemReply {
+  const headers: [string, string][] = [
+    ['content-type', 'application/problem+json'],
+    ['cache-control', 'no-store'],
+  ];
+  if (error.retryAfterSec !== undefined) headers.push(['retry-after', `${error.retryAfterSec}`]);
+  if (error.status === 401 || error.code === 'TOKEN_SCOPE') {
+    for (const challenge of challengesOf(error, request.authorization ?? '')) {
+      headers.push(['www-authenticate', challenge]);
+    }
+  }
+  return { status: error.status, headers, body: JSON.stringify(problemOf(error, request.id)) };
+}
+
+/**
+ * RFC 6750 section 3 and RFC 9449 section 7.1: both schemes are taken, and the one that was tried says what was wrong; where
+ * neither was tried, nothing is said.
+ */
+function challengesOf(error: DefaasError, authorization: string): readonly [string, string] {
+  const scheme = /^(bearer|dpop)(?: |$)/i.exec(authorization)?.[1]?.toLowerCase();
+  const word = error.members.error ?? OAUTH_WORDS.get(error.code);
+  const why = word === undefined ? '' : `error="${word}"`;
+  const algorithms = `algs="${PROOF_ALGORITHMS.join(' ')}"`;
+  return [
+    scheme === 'bearer' && why ? `Bearer ${why}` : 'Bearer',
+    scheme === 'dpop' && why ? `DPoP ${algorithms}, ${why}` : `DPoP ${algorithms}`,
+  ];
+}

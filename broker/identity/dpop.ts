@@ -1,0 +1,106 @@
+// DPoP (RFC 9449): a proof, fresh for each request, that the sender of a token holds the key which the token is bound to.
+import { calculateJwkThumbprint, importJWK, type JWTHeaderParameters, jwtVerify } from 'jose';
+import { DefaasError } from '../errors.ts';
+import { createOnce } from './once.ts';
+import { PROOF_ALGORITHMS, publicKeyIn } from './public-jwk.ts';
+
+/** How far a proof's `iat` may be from the gateway's clock, either way, seconds. */
+const WINDOW_SEC = 60;
+/** Proofs of one window remembered; more than one process can verify in it (measured: below 5 000 a second). */
+const MAX_PROOFS = 600_000;
+/** Public keys kept ready; a caller uses one for as long as its session. */
+const MAX_KEYS = 2_000;
+const MAX_JTI_LENGTH = 128;
+
+/** A proof as it came with a request. */
+export interface DpopProof {
+  readonly jwt: string;
+  readonly method: string;
+  /** The request's address without its query under each of our own origins; never made of the Host header. */
+  readonly urls: readonly string[];
+}
+
+export interface DpopProofs {
+  /**
+   * The RFC 7638 thumbprint of the key that signed the proof. `accessTokenHash` is the base64url SHA-256 of the token it comes with.
+   * @throws DefaasError DPOP_INVALID  typ, alg, key, signature, htm, htu, iat or ath wrong, or seen before
+   */
+  verify(proof: DpopProof, accessTokenHash?: string): Promise<string>;
+}
+
+interface ProofKey {
+  readonly key: Awaited<ReturnType<typeof importJWK>>;
+  readonly thumbprint: string;
+}
+
+export function createDpopProofs(nowMs: () => number): DpopProofs {
+  const seen = createOnce({ lifeMs: 2 * WINDOW_SEC * 1000, max: MAX_PROOFS, nowMs });
+  const keys = new Map<string, ProofKey>();
+
+  const keyOf = async (header: JWTHeaderParameters): Promise<ProofKey> => {
+    const jwk = publicKeyIn(header.jwk);
+    if (typeof jwk === 'string') throw invalid(`its jwk ${jwk}`);
+    const name = `${header.alg} ${JSON.stringify(jwk)}`;
+    const known = keys.get(name);
+    if (known !== undefined) return known;
+    const fresh = {
+      key: await importJWK(jwk, header.alg),
+      thumbprint: await calculateJwkThumbprint(jwk),
+    };
+    const oldest = keys.keys().next();
+    if (keys.size >= MAX_KEYS && !oldest.done) keys.delete(oldest.value);
+    keys.set(name, fresh);
+    return fresh;
+  };
+
+  return {
+    verify: async ({ jwt, method, urls }, accessTokenHash) => {
+      let thumbprint = '';
+      const { payload } = await jwtVerify(
+        jwt,
+        async (header) => {
+          const known = await keyOf(header);
+          thumbprint = known.thumbprint;
+          return known.key;
+        },
+        {
+          typ: 'dpop+jwt',
+          algorithms: [...PROOF_ALGORITHMS],
+          requiredClaims: ['jti', 'htm', 'htu', 'iat'],
+          currentDate: new Date(nowMs()),
+        },
+      ).catch((cause: unknown) => {
+        if (cause instanceof DefaasError) throw cause;
+        throw invalid('it is not a signed dpop+jwt with jti, htm, htu and iat', cause);
+      });
+      const { jti, htm, htu, iat, ath } = payload;
+      if (htm !== method) throw invalid(`htm is ${JSON.stringify(htm)}, not ${method}`);
+      if (typeof htu !== 'string' || !urls.includes(normal(htu))) {
+        throw invalid(`htu is not ${urls[0] ?? 'an address of this gateway'}`);
+      }
+      if (typeof iat !== 'number' || Math.abs(nowMs() / 1000 - iat) > WINDOW_SEC) {
+        throw invalid(`iat is more than ${WINDOW_SEC} s from the gateway's clock`);
+      }
+      if (ath !== accessTokenHash) throw invalid('ath is not the hash of the access token');
+      if (typeof jti !== 'string' || jti.length > MAX_JTI_LENGTH) {
+        throw invalid(`jti must be a text of at most ${MAX_JTI_LENGTH} characters`);
+      }
+      if (!seen.take(`${thumbprint} ${jti}`)) throw invalid('its jti was used before');
+      return thumbprint;
+    },
+  };
+}
+
+/** An address as a URL parser writes it, without query and fragment (RFC 9449 section 4.3, step 9). */
+function normal(htu: string): string {
+  if (!URL.canParse(htu)) return '';
+  const url = new URL(htu);
+  return `${url.origin}${url.pathname}`;
+}
+
+function invalid(why: string, cause?: unknown): DefaasError {
+  return new DefaasError('DPOP_INVALID', `the DPoP proof is refused: ${why}, make a fresh one`, {
+    cause,
+    members: { error: 'invalid_dpop_proof' },
+  });
+}

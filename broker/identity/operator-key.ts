@@ -1,0 +1,67 @@
+// The key in which a gateway signs: receipt groups and what it owes payees. The chain says which
+// keys are its own. It is read from a file, and read again when its operator has put another there.
+import { readFileSync } from 'node:fs';
+import type { Chain } from '../../contracts/chain.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { hashPayout, hashReceiptGroup } from '../../contracts/libraries/typed-data.ts';
+import { privateKeyIn } from '../config.ts';
+import { DefaasError } from '../errors.ts';
+import type { GroupSigner } from '../invocation/journal.ts';
+import { createDigestSigner } from './ecdsa.ts';
+
+export interface OperatorKey extends GroupSigner {
+  /** Over Payout(gateway, payee, cumulative), base units. */
+  signPayout(payee: Address, cumulative: bigint): Hex;
+  /** Whether clients and contracts accept what it signs now. */
+  isInForce(): boolean;
+  /**
+   * Takes the key that the file holds now; what is signed from then on is signed with it.
+   * @throws DefaasError KEY_NOT_IN_FORCE  the chain does not have it for this gateway (yet)
+   * @throws DefaasError CONFIG_INVALID  the file holds no key
+   */
+  readAgain(): void;
+}
+
+interface OperatorKeyOptions {
+  readonly privateKey: Hex;
+  readonly file: string;
+  readonly chain: Pick<Chain, 'domain' | 'view'>;
+  readonly gateway: Address;
+}
+
+export function createOperatorKey(options: OperatorKeyOptions): OperatorKey {
+  const { chain, gateway, file } = options;
+  let signer = createDigestSigner(options.privateKey);
+  return {
+    get key() {
+      return signer.address;
+    },
+    sign: (root, count) => signer.sign(hashReceiptGroup(chain.domain, { gateway, root, count })),
+    signPayout: (payee, cumulative) =>
+      signer.sign(hashPayout(chain.domain, { gateway, payee, cumulative })),
+    isInForce: () => chain.view.isKeyInForce(signer.address, gateway),
+    readAgain: () => {
+      const next = createDigestSigner(readKey(file));
+      if (!chain.view.isKeyInForce(next.address, gateway)) {
+        throw new DefaasError(
+          'KEY_NOT_IN_FORCE',
+          `the chain does not have key ${next.address} for gateway ${gateway}, run defaas rotate-key`,
+        );
+      }
+      signer = next;
+    },
+  };
+}
+
+function readKey(file: string): Hex {
+  try {
+    // Safe: it is checked to be 32 bytes of hex.
+    return privateKeyIn(readFileSync(file, 'utf8')) as Hex;
+  } catch (cause) {
+    throw new DefaasError(
+      'CONFIG_INVALID',
+      'DEFAAS_KEYS_OPERATOR_FILE must name a JSON file with a privateKey',
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,171 @@
+// Access tokens of this gateway: RFC 9068 JWTs, ES256, ten minutes. They say who; the chain decides on every call.
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import {
+  calculateJwkThumbprint,
+  errors,
+  exportJWK,
+  generateKeyPair,
+  importJWK,
+  type JWK,
+  jwtVerify,
+  SignJWT,
+} from 'jose';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { tokenSubject } from '../client/mandates.ts';
+import { DefaasError } from '../errors.ts';
+import type { FunctionDetail } from './authorization-details.ts';
+
+/** Life of an access token, seconds (contracts.md 8.3: at most 10 minutes). */
+export const TOKEN_LIFE_SEC = 600;
+
+/** The lane a token may spend from, and no other. */
+export interface TokenLane {
+  readonly payer: Address;
+  readonly signer: Address;
+}
+
+/** Who a token is for, and what it may be used for. */
+export interface TokenSubject {
+  /**
+   * The account that signed in: a session key may spend from its lane, and nothing else in its payer's name. Undefined for a service
+   * account, which is no account of the chain: it has its lane and nothing else.
+   */
+  readonly signedBy: Address | undefined;
+  /** A service account's client id, `<payer>:<id>`. */
+  readonly client?: string | undefined;
+  readonly lane: TokenLane | undefined;
+  /** Thumbprint of the key that the token is bound to (RFC 9449 section 6); undefined for a bearer token. */
+  readonly jkt?: string | undefined;
+  /** The functions that it may invoke, and then nothing else; undefined: any. */
+  readonly details?: readonly FunctionDetail[] | undefined;
+}
+
+export interface AccessToken extends TokenSubject {
+  readonly expiresAtSec: number;
+  /** What a mandate may name it by: its key, its service account, or itself. */
+  readonly subjects: readonly Hex[];
+}
+
+export interface Tokens {
+  /** The public key as a JWK Set (RFC 7517). */
+  readonly jwks: { readonly keys: readonly JWK[] };
+  /** SHA-256 thumbprint of the key (RFC 7638), base64url: what Identity holds on-chain. */
+  readonly thumbprint: string;
+  issue(subject: TokenSubject): Promise<string>;
+  /** @throws DefaasError TOKEN_INVALID */
+  verify(token: string): Promise<AccessToken>;
+}
+
+interface TokensOptions {
+  /** Where the signing key lies; made on first use, mode 0600. */
+  readonly keyFile: string;
+  readonly gateway: Address;
+  readonly chainId: number;
+  readonly billing: Address;
+  /** Number of the newest block; the token says as of which it was issued. */
+  readonly headBlock: () => number;
+  readonly nowMs: () => number;
+}
+
+/** Issues and verifies this gateway's tokens. `iss` is the gateway's account, `aud` the gateway itself. */
+export async function createTokens(options: TokensOptions): Promise<Tokens> {
+  const { gateway, chainId } = options;
+  const privateJwk = await loadKey(options.keyFile);
+  const { d: _private, ...publicJwk } = privateJwk;
+  const signingKey = await importJWK(privateJwk, 'ES256');
+  const publicKey = await importJWK(publicJwk, 'ES256');
+  const thumbprint = await calculateJwkThumbprint(publicJwk);
+  const issuer = didOf(chainId, gateway);
+  return {
+    jwks: { keys: [{ ...publicJwk, kid: thumbprint, alg: 'ES256', use: 'sig' }] },
+    thumbprint,
+    issue: ({ signedBy, client, lane, jkt, details }) => {
+      const nowSec = Math.floor(options.nowMs() / 1000);
+      return new SignJWT({
+        client_id: signedBy === undefined ? client : didOf(chainId, signedBy),
+        ...(lane && { lane: { ...lane, gateway } }),
+        ...(jkt !== undefined && { cnf: { jkt } }),
+        ...(details && { authorization_details: details }),
+        chain: { id: chainId, billing: options.billing, block: options.headBlock() },
+      })
+        .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: thumbprint })
+        .setIssuer(issuer)
+        .setAudience(issuer)
+        .setSubject(didOf(chainId, payerOf({ signedBy, lane })))
+        .setJti(crypto.randomUUID())
+        .setIssuedAt(nowSec)
+        .setExpirationTime(nowSec + TOKEN_LIFE_SEC)
+        .sign(signingKey);
+    },
+    verify: async (token) => {
+      try {
+        const { payload } = await jwtVerify(token, publicKey, {
+          issuer,
+          audience: issuer,
+          typ: 'at+jwt',
+          algorithms: ['ES256'],
+          currentDate: new Date(options.nowMs()),
+        });
+        // Safe: only `issue` above signs with this key, and the signature holds.
+        const claims = payload as {
+          client_id: string;
+          exp: number;
+          jti?: string;
+          lane?: TokenLane;
+          cnf?: { jkt: string };
+          authorization_details?: readonly FunctionDetail[];
+        };
+        return {
+          ...nameIn(claims.client_id),
+          lane: claims.lane && { payer: claims.lane.payer, signer: claims.lane.signer },
+          jkt: claims.cnf?.jkt,
+          details: claims.authorization_details,
+          expiresAtSec: claims.exp,
+          subjects: subjectsOf(claims),
+        };
+      } catch (cause) {
+        const why = cause instanceof errors.JWTExpired ? 'has expired' : 'is not one of ours';
+        throw new DefaasError('TOKEN_INVALID', `the access token ${why}, sign in again`, { cause });
+      }
+    },
+  };
+}
+
+function subjectsOf(claims: {
+  readonly client_id: string;
+  readonly jti?: string;
+  readonly cnf?: { readonly jkt: string };
+}): Hex[] {
+  const account = claims.client_id.startsWith('did:') ? undefined : claims.client_id;
+  return [claims.cnf?.jkt, account, claims.jti].flatMap((name) =>
+    name === undefined ? [] : tokenSubject(name),
+  );
+}
+
+/** `did:pkh` of an account (CAIP-10). */
+export function didOf(chainId: number, account: Address): string {
+  return `did:pkh:eip155:${chainId}:${account}`;
+}
+
+function payerOf({ signedBy, lane }: TokenSubject): Address {
+  const payer = lane?.payer ?? signedBy;
+  if (payer === undefined) throw new TypeError('a token is for an account, a lane or both');
+  return payer;
+}
+
+function nameIn(clientId: string): Pick<TokenSubject, 'signedBy' | 'client'> {
+  if (!clientId.startsWith('did:')) return { signedBy: undefined, client: clientId };
+  // Safe: `didOf` made it from an Address.
+  return { signedBy: clientId.slice(clientId.lastIndexOf(':') + 1) as Address };
+}
+
+async function loadKey(file: string): Promise<JWK> {
+  if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8'));
+  const { privateKey } = await generateKeyPair('ES256', { extractable: true });
+  const jwk = await exportJWK(privateKey);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(`${file}.new`, JSON.stringify(jwk), { mode: 0o600, flush: true });
+  renameSync(`${file}.new`, file);
+  return jwk;
+}

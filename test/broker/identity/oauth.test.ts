@@ -1,0 +1,190 @@
+// Who calls, as a client meets it over HTTP: sign-in, tokens bound by DPoP or not, and what is refused.
+import assert from 'node:assert/strict';
+import { createDpopKey, type DpopKey } from '../../../broker/client/dpop.ts';
+import { createSession } from '../../../broker/client/session.ts';
+import { signIn, type Token } from '../../../broker/client/sign-in.ts';
+import { FUNCTION_DETAIL } from '../../../broker/identity/authorization-details.ts';
+import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
+
+async function refusal(reply: Response): Promise<readonly [number, string]> {
+  const { code } = await reply.json();
+  return [reply.status, code];
+}
+
+describe('tokens', function () {
+  this.timeout(120_000);
+  let house: SmallHouse;
+  let lane: Awaited<ReturnType<SmallHouse['openLane']>>;
+  before(async () => {
+    house = await startSmallHouse();
+    lane = await house.openLane(KEYS.user);
+  });
+  after(() => house.close());
+
+  const lanePath = () => `/lanes/${KEYS.user.address}/${lane.address}`;
+  const tokenOf = async (dpop?: DpopKey): Promise<Token> => {
+    const { connection, key } = await house.session(KEYS.user);
+    return signIn(connection, key, undefined, dpop);
+  };
+  const ask = (headers: Record<string, string>, path = lanePath()) =>
+    fetch(`${house.url()}${path}`, { headers });
+
+  it('are bound to the key of a DPoP proof, and plain bearer without one', async () => {
+    const bearer = await tokenOf();
+    const bound = await tokenOf(await createDpopKey());
+
+    const claims = (token: Token) =>
+      JSON.parse(Buffer.from(token.accessToken.split('.')[1] ?? '', 'base64url').toString());
+    assert.equal(bearer.dpop, undefined);
+    assert.equal(claims(bearer).cnf, undefined);
+    assert.deepEqual(Object.keys(claims(bearer).chain), ['id', 'billing', 'block']);
+    assert.ok(bound.dpop);
+    assert.match(claims(bound).cnf.jkt, /^[\w-]{43}$/);
+    assert.equal((await ask({ authorization: `Bearer ${bearer.accessToken}` })).status, 200);
+  });
+
+  it('are refused as Bearer when bound, and as DPoP when not', async () => {
+    const key = await createDpopKey();
+    const bearer = await tokenOf();
+    const bound = await tokenOf(key);
+    const url = `${house.url()}${lanePath()}`;
+
+    const stolen = await ask({ authorization: `Bearer ${bound.accessToken}` });
+    const mixed = await ask({
+      authorization: `DPoP ${bearer.accessToken}`,
+      dpop: await key.prove('GET', url, bearer.accessToken),
+    });
+
+    assert.match(stolen.headers.get('www-authenticate') ?? '', /^Bearer error="invalid_token"/);
+    assert.match(stolen.headers.get('www-authenticate') ?? '', /DPoP algs="ES256 EdDSA"/);
+    assert.deepEqual(await refusal(stolen), [401, 'TOKEN_INVALID']);
+    assert.deepEqual(await refusal(mixed), [401, 'TOKEN_INVALID']);
+  });
+
+  it('say that they are invalid where they are none of ours, in both schemes', async () => {
+    const key = await createDpopKey();
+    const url = `${house.url()}${lanePath()}`;
+
+    const bearer = await ask({ authorization: 'Bearer nonsense' });
+    const bound = await ask({
+      authorization: 'DPoP nonsense',
+      dpop: await key.prove('GET', url, 'nonsense'),
+    });
+
+    assert.match(bearer.headers.get('www-authenticate') ?? '', /^Bearer error="invalid_token", /);
+    assert.match(
+      bound.headers.get('www-authenticate') ?? '',
+      /DPoP algs=.*, error="invalid_token"/,
+    );
+    assert.deepEqual(await refusal(bearer), [401, 'TOKEN_INVALID']);
+    assert.deepEqual(await refusal(bound), [401, 'TOKEN_INVALID']);
+  });
+
+  it('see their own lane and no other one when they are narrowed to some functions', async () => {
+    const payer = KEYS.user.address;
+    const other = await house.openLane(KEYS.user);
+    const details = [
+      { type: FUNCTION_DETAIL, function: `${KEYS.publisher.address}/echo`, actions: ['invoke'] },
+    ] as const;
+    const lanes = async (narrowed: boolean, own: string) => {
+      const token = await house.gateway().tokens.issue({
+        signedBy: payer,
+        lane: { payer, signer: other.address },
+        ...(narrowed && { details }),
+      });
+      const authorization = `Bearer ${token}`;
+      const paths = [`/lanes/${payer}/${own}`, `/receipts?lane=${payer}:${own}`];
+      return Promise.all(paths.map(async (path) => (await ask({ authorization }, path)).status));
+    };
+    assert.deepEqual(await lanes(false, lane.address), [200, 200]);
+    assert.deepEqual(await lanes(true, other.address), [200, 200]);
+    assert.deepEqual(await lanes(true, lane.address), [404, 404]);
+  });
+
+  it('need a fresh proof of their own key, for this very request', async () => {
+    const key = await createDpopKey();
+    const stranger = await createDpopKey();
+    const { accessToken } = await tokenOf(key);
+    const url = `${house.url()}${lanePath()}`;
+    const send = (dpop?: string) =>
+      ask({ authorization: `DPoP ${accessToken}`, ...(dpop !== undefined && { dpop }) });
+    const good = await key.prove('GET', url, accessToken);
+
+    assert.equal((await send(good)).status, 200);
+    const bad = [
+      good,
+      await key.prove('PUT', url, accessToken),
+      await key.prove('GET', `${house.url()}/receipts`, accessToken),
+      await key.prove('GET', `http://evil.example${lanePath()}`, accessToken),
+      await key.prove('GET', url, `${accessToken}x`),
+      await key.prove('GET', url),
+      await stranger.prove('GET', url, accessToken),
+      'nonsense',
+      undefined,
+    ];
+    for (const [index, proof] of bad.entries()) {
+      const reply = await send(proof);
+      assert.match(reply.headers.get('www-authenticate') ?? '', /DPoP algs=.*error="/, `${index}`);
+      assert.deepEqual(await refusal(reply), [401, 'DPOP_INVALID'], `${index}`);
+    }
+  });
+
+  it('take a proof for our own hosts only, whatever the Host header says', async () => {
+    const key = await createDpopKey();
+    const { accessToken } = await tokenOf(key);
+    const { hostname, port } = new URL(house.url());
+    const proof = await key.prove('GET', `http://evil.example${lanePath()}`, accessToken);
+
+    const status = await new Promise<number>((resolve, reject) => {
+      import('node:http').then(({ request }) =>
+        request(
+          {
+            hostname,
+            port,
+            path: lanePath(),
+            headers: { host: 'evil.example', authorization: `DPoP ${accessToken}`, dpop: proof },
+          },
+          (reply) => resolve(reply.resume().statusCode ?? 0),
+        )
+          .on('error', reject)
+          .end(),
+      );
+    });
+
+    assert.equal(status, 401);
+  });
+
+  it('are bound by default in the client library, which proves each request', async () => {
+    const { connection } = await house.session(KEYS.user);
+    const tokens: Token[] = [];
+    const session = await createSession({
+      connection,
+      key: KEYS.user.privateKey,
+      onToken: (token) => tokens.push(token),
+    });
+
+    await session.request(lanePath());
+    await session.request(`${lanePath()}?again=1`);
+
+    assert.deepEqual(
+      tokens.map(({ dpop }) => dpop !== undefined),
+      [true],
+    );
+  });
+
+  it('refuses a proof that is none with OAuth’s own word for it', async () => {
+    const { connection } = await house.session(KEYS.user);
+    const reply = await connection.send('/oauth/token', {
+      method: 'POST',
+      headers: { dpop: 'a.b.c' },
+      body: new URLSearchParams({
+        grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+        subject_token_type: 'urn:defaas:params:oauth:token-type:siwe',
+        subject_token: Buffer.from('{"message":"x","signature":"0x00"}').toString('base64url'),
+      }),
+    });
+
+    assert.equal(reply.status, 400);
+    assert.equal((await reply.json()).error, 'invalid_dpop_proof');
+  });
+});

@@ -1,0 +1,79 @@
+// The payer's own nonce on its way through the gateway: into the Call as it came, and charged once.
+import assert from 'node:assert/strict';
+import { fetchReceipt } from '../../../broker/client/receipts.ts';
+import type { Session } from '../../../broker/client/session.ts';
+import type { Hex } from '../../../contracts/libraries/keccak.ts';
+import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
+
+const ECHO = `export default async (request) => {
+  if (new URL(request.url).searchParams.has('throw')) throw new TypeError('on purpose');
+  return new Response(await request.text());
+};`;
+
+describe('nonces of prepaid calls', function () {
+  this.timeout(60_000);
+  let house: SmallHouse;
+  let echo: string;
+  let session: Session;
+  before(async () => {
+    house = await startSmallHouse();
+    echo = await house.publish('echo', ECHO);
+    const lane = await house.openLane(KEYS.user);
+    session = await house.session(lane, { payer: KEYS.user, signer: lane });
+    await (await house.caller(KEYS.user, lane)).invoke({ function: echo });
+  });
+  after(() => house.close());
+
+  let drawn = 0;
+  const nonceOf = (): Hex => {
+    drawn += 1;
+    return `0x${drawn.toString(16).padStart(64, '0')}`;
+  };
+  const call = (nonce: string, headers: Record<string, string> = {}, query = '') =>
+    session.send(`/functions/${echo}/${query}`, {
+      headers: { 'defaas-nonce': nonce, 'defaas-max-price': '1234', ...headers },
+    });
+  const codeOf = async (reply: Response) => [reply.status, (await reply.json()).code];
+
+  it('stand in the Call as they came, with the maximum price that they were made for', async () => {
+    const nonce = nonceOf();
+
+    const reply = await call(nonce);
+
+    const document = await fetchReceipt(session, reply.headers.get('defaas-receipt') ?? '');
+    assert.deepEqual([document.call.nonce, document.call.maxPrice], [nonce, 1234n]);
+  });
+
+  it('are refused in another form, or without the maximum price that they were made for', async () => {
+    for (const nonce of ['0x12', `${nonceOf()}00`, 'nonsense']) {
+      assert.deepEqual(await codeOf(await call(nonce)), [400, 'REQUEST_INVALID'], nonce);
+    }
+    const headers = { 'defaas-nonce': nonceOf() };
+    const reply = await session.send(`/functions/${echo}`, { headers });
+    assert.deepEqual(await codeOf(reply), [400, 'REQUEST_INVALID']);
+  });
+
+  it('are charged once: the same again runs nothing, and under a key has the first answer', async () => {
+    const nonce = nonceOf();
+    const both = await Promise.all([call(nonce), call(nonce)]);
+    const again = await call(nonce);
+    const keyed = nonceOf();
+    const first = await call(keyed, { 'idempotency-key': 'once' });
+    const second = await call(keyed, { 'idempotency-key': 'once' });
+
+    assert.deepEqual(both.map(({ status }) => status).sort(), [200, 409]);
+    assert.deepEqual(await codeOf(again), [409, 'NONCE_USED']);
+    assert.deepEqual([first.status, second.status], [200, 200]);
+    assert.equal(second.headers.get('defaas-receipt'), first.headers.get('defaas-receipt'));
+  });
+
+  it('may come again after a call that cost nothing, or that was refused', async () => {
+    const nonce = nonceOf();
+
+    const refused = await call(nonce, { 'defaas-max-price': '1' });
+    const failed = await call(nonce, {}, '?throw=1');
+    const done = await call(nonce);
+
+    assert.deepEqual([refused.status, failed.status, done.status], [402, 502, 200]);
+  });
+});
