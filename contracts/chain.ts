@@ -230,12 +230,17 @@ export interface Exposure {
 /** What Billing and Identity know of a gateway. */
 export interface GatewayStanding {
   readonly address: Address;
+  /** Held by Billing: from `unbondEndSec` on also `unbonding`, which waits for `leave`. */
   readonly bond: bigint;
   /** On its way out: at stake until `unbondEndSec`, the gateway's own from then on. */
   readonly unbonding: bigint;
+  /** What a slash can take now, as Billing's `standing` has it. */
+  readonly atStake: bigint;
+  /** `bond` less `unbonding`: at least MIN_BOND of it must stand for new lanes and settlements. */
+  readonly standing: bigint;
   /** 0 = nothing is unbonding. */
   readonly unbondEndSec: number;
-  /** While `bond` less `unbonding` is below MIN_BOND: the last second in which it may settle; 0 = never. */
+  /** While `standing` is below MIN_BOND: the last second in which it may settle; 0 = never. */
   readonly settleUntilSec: number;
   /** In force now. */
   readonly feeBps: number;

@@ -32,9 +32,8 @@ export function coverageOf(
   gateway: Address,
   moreUnits = 0n,
 ): Coverage {
-  const { bond = 0n, unbonding = 0n } = view.gateway(gateway) ?? {};
+  const { standing: bondUnits = 0n } = view.gateway(gateway) ?? {};
   const { lines, slashed, slashes } = view.exposure(gateway);
-  const bondUnits = bond > unbonding ? bond - unbonding : 0n;
   const atStakeUnits = (bondUnits * AT_STAKE.numerator) / AT_STAKE.denominator;
   const linesUnits = lines + moreUnits;
   return {

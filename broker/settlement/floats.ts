@@ -88,10 +88,8 @@ export function startFloats(gateway: Parts): Floats {
 
 async function fill({ address, chain, account, config, log }: Parts): Promise<void> {
   const { view } = chain;
-  const standing = view.gateway(address);
   // One that leaves takes its floats back, and fills none.
-  if (standing === undefined || standing.bond - standing.unbonding < chain.constants.minBond)
-    return;
+  if ((view.gateway(address)?.standing ?? 0n) < chain.constants.minBond) return;
   const { settlementCycleSec: cycleSec, floatLeastUnits: leastUnits, floatMaxUnits } = config;
   const short = shortFloats(view, { gateway: address, cycleSec, leastUnits }).filter(
     // The operator is taking this one back.

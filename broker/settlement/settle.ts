@@ -129,11 +129,15 @@ export async function settle(
 
 /** Billing takes nothing from a gateway that stands for too little. @throws DefaasError BOND_TOO_LOW */
 function refuseUnbonded({ chain, address, nowMs }: Gateway): void {
-  const standing = chain.view.gateway(address);
-  const { bond = 0n, unbonding = 0n, settleUntilSec = 0 } = standing ?? {};
+  const {
+    bond = 0n,
+    unbonding = 0n,
+    standing = 0n,
+    settleUntilSec = 0,
+  } = chain.view.gateway(address) ?? {};
   const { minBond } = chain.constants;
   const nowSec = Math.max(nowMs() / 1000, chain.view.head.timestampSec);
-  if (bond - unbonding >= minBond || nowSec <= settleUntilSec) return;
+  if (standing >= minBond || nowSec <= settleUntilSec) return;
   throw new DefaasError(
     'BOND_TOO_LOW',
     `the bond of ${address} is ${bond} units, ${unbonding} of them on their way out, and at least ${minBond} must stay for it to settle: run defaas bond`,

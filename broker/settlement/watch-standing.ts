@@ -78,7 +78,7 @@ export function watchStanding(gateway: Parts): StandingWatch {
   const lookAtBond = (): void => {
     const standing = chain.view.gateway(address);
     if (standing === undefined || standing.bond === 0n) return;
-    const left = standing.bond - standing.unbonding;
+    const left = standing.standing;
     const least = (chain.constants.minBond * LOW_BOND_PERCENT) / 100n;
     if (left >= least) {
       alarms.clear('BOND_LOW');

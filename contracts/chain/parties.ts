@@ -17,8 +17,8 @@ const ROLE_GATEWAY = 1;
 const NO_ACCOUNT = `0x${'00'.repeat(20)}`;
 const NO_THUMBPRINT = `0x${'00'.repeat(32)}` as const;
 
-/** The part of a GatewayBond that is written down; the fee in force depends on when one asks. */
-type Bond = Omit<GatewayStanding, 'address' | 'uri' | 'jwksThumbprint'>;
+/** The part of a GatewayBond that is written down; the fee in force and what is at stake depend on when one asks. */
+type Bond = Omit<GatewayStanding, 'address' | 'uri' | 'jwksThumbprint' | 'atStake' | 'standing'>;
 const NO_BOND: Bond = {
   bond: 0n,
   unbonding: 0n,
@@ -121,7 +121,11 @@ export function createParties(options: PartiesOptions): { queries: Parties; repl
     if (bond === undefined && !isGateway) return undefined;
     const known = bond ?? NO_BOND;
     const { uri = '', jwksThumbprint = NO_THUMBPRINT } = party ?? {};
-    return { ...known, address, uri, jwksThumbprint, feeBps: feeOf(known, nowSec()) };
+    const now = nowSec();
+    const standing = standingBond(known);
+    const atStake = now >= known.unbondEndSec ? standing : known.bond;
+    const feeBps = feeOf(known, now);
+    return { ...known, address, uri, jwksThumbprint, feeBps, atStake, standing };
   };
 
   const queries: Parties = {
@@ -139,6 +143,11 @@ export function createParties(options: PartiesOptions): { queries: Parties; repl
     feeAt: (address, timestampSec) => feeOf(bonds.get(address) ?? NO_BOND, timestampSec),
   };
   return { queries, replay };
+}
+
+/** What stands of a bond while a part of it is on its way out, as Billing has it. */
+export function standingBond({ bond, unbonding }: Pick<Bond, 'bond' | 'unbonding'>): bigint {
+  return bond > unbonding ? bond - unbonding : 0n;
 }
 
 function feeOf({ feeBps, nextFeeBps, feeFromSec }: Bond, timestampSec: number): number {

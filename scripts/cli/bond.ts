@@ -1,5 +1,6 @@
 // `defaas bond`, `unbond`, `leave`: an operator's collateral, from the first token in to the last
 // one out.
+import { standingBond } from '../../contracts/chain/parties.ts';
 import type { Line } from '../../contracts/chain.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { tellTerms } from './before-money.ts';
@@ -15,7 +16,6 @@ import {
   openOperator,
   parseAmount,
   standingOf,
-  standingUnits,
   told,
 } from './operator.ts';
 import { formatTokens, parseTokens, parseUnits } from './units.ts';
@@ -37,14 +37,14 @@ export async function bond(flags: Flags, amount: string, options: AmountOptions)
   const { chain, account, gateway, dryRun } = operator;
   try {
     await tellTerms(flags, operator.own, chain);
-    const before = chain.view.gateway(gateway)?.bond ?? 0n;
+    const before = chain.view.gateway(gateway)?.atStake ?? 0n;
     if (dryRun) await missingUnits(chain, account.address, units);
     else {
       const writer = chain.connect(account);
       await mintIfShort(flags, chain, writer, units);
       await chain.synced(await writer.bond(gateway, units));
     }
-    const bondUnits = dryRun ? before + units : standingOf(operator).bond;
+    const bondUnits = dryRun ? before + units : standingOf(operator).atStake;
     const { minBond } = chain.constants;
     return {
       document: { gateway, addedUnits: units, bondUnits, minBondUnits: minBond, dryRun },
@@ -85,7 +85,7 @@ export async function unbond(
     const after = dryRun
       ? { ...before, unbonding: units, ...(await expectedEnds(operator, units)) }
       : standingOf(operator);
-    const leftUnits = standingUnits(after);
+    const leftUnits = standingBond(after);
     const isRetiring = leftUnits < chain.constants.minBond;
     const document = {
       gateway,
@@ -119,7 +119,7 @@ async function expectedEnds({ chain, gateway }: Operator, units: bigint) {
   const now = nowSec(chain);
   const before = standingOf({ chain, gateway });
   const { minBond } = chain.constants;
-  const isFirst = standingUnits(before) >= minBond && before.bond - units < minBond;
+  const isFirst = before.standing >= minBond && before.bond - units < minBond;
   return {
     unbondEndSec: units === 0n ? 0 : now + Number(wait),
     settleUntilSec: isFirst ? now + Number(wait) - Number(window) : before.settleUntilSec,

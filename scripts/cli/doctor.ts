@@ -172,7 +172,7 @@ async function checkChain(opened: Opened): Promise<string> {
     const { head } = chain.view;
     const standing = chain.view.gateway(opened.connection.document.gateway);
     if (!standing) throw new Error('the gateway is not registered on the chain');
-    return `block ${head.number}, ${chain.view.functions().length} functions, bond ${formatTokens(standing.bond)} tokens, ${standing.batches} batches`;
+    return `block ${head.number}, ${chain.view.functions().length} functions, bond ${formatTokens(standing.atStake)} tokens, ${standing.batches} batches`;
   } finally {
     chain.close();
   }
@@ -183,10 +183,10 @@ async function checkBond(opened: Opened): Promise<string> {
   const { gateway } = opened.connection.document;
   const chain = await openChain(opened);
   try {
-    const { bond = 0n, unbonding = 0n, settleUntilSec = 0 } = chain.view.gateway(gateway) ?? {};
+    const { standing: units = 0n, settleUntilSec = 0 } = chain.view.gateway(gateway) ?? {};
     const { minBond } = chain.constants;
-    const standing = formatTokens(bond > unbonding ? bond - unbonding : 0n);
-    if (bond - unbonding >= minBond) return `${standing} tokens stand`;
+    const standing = formatTokens(units);
+    if (units >= minBond) return `${standing} tokens stand`;
     const isOver = Math.max(Date.now() / 1000, chain.view.head.timestampSec) > settleUntilSec;
     const until = new Date(settleUntilSec * 1000).toISOString();
     const when = isOver ? 'settles no more' : `settles until ${until} and not longer`;

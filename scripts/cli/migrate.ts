@@ -90,7 +90,8 @@ async function moveFree(old: OwnChain, next: OwnChain, units: bigint): Promise<v
 async function moveLine(old: OwnChain, next: OwnChain, gateway: Address): Promise<Moved> {
   const { address } = old.account;
   const writer = old.chain.connect(old.account);
-  const isServed = (next.chain.view.gateway(gateway)?.bond ?? 0n) > 0n;
+  const { standing = 0n } = next.chain.view.gateway(gateway) ?? {};
+  const isServed = standing >= next.chain.constants.minBond;
   const lane = isServed ? await laneAt(next, gateway) : null;
   const line = old.chain.view.line(address, gateway);
   if (!line || line.thawing === 0n) {

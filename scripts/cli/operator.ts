@@ -86,11 +86,6 @@ export function standingOf({
   throw new Error(`${gateway} is no gateway on the chain`);
 }
 
-/** What stands for new lanes: the bond less what is on its way out. */
-export function standingUnits({ bond, unbonding }: GatewayStanding): bigint {
-  return bond > unbonding ? bond - unbonding : 0n;
-}
-
 /** An amount as it is typed, above 0. @throws CliError USAGE */
 export function parseAmount(text: string, { units = false }: { readonly units?: boolean }): bigint {
   const amount = units ? parseUnits(text, 'the amount') : parseTokens(text, 'the amount');

@@ -8,7 +8,7 @@ import type { Chain } from '../../contracts/chain.ts';
 import { openChain } from './chain.ts';
 import { errorLine } from './cli-error.ts';
 import type { Opened } from './context.ts';
-import { dateOf, nowSec, standingUnits } from './operator.ts';
+import { dateOf, nowSec } from './operator.ts';
 import { formatTokens } from './units.ts';
 
 /** Below 1.34 x MIN_BOND one slash of a quarter of the bond stops the settlement. */
@@ -76,7 +76,7 @@ function checkTerms({ connection }: Opened, chain: Chain): string {
   const standing = chain.view.gateway(gateway);
   if (standing === undefined) throw new Error(`${gateway} is not registered on the chain`);
   const { unbonding, unbondEndSec, feeBps, nextFeeBps, feeFromSec } = standing;
-  const leftUnits = standingUnits(standing);
+  const leftUnits = standing.standing;
   const leastUnits = (chain.constants.minBond * LOW_BOND_PERCENT) / 100n;
   const isRipe = unbonding > 0n && unbondEndSec <= nowSec(chain);
   const news = [

@@ -420,6 +420,7 @@ async function assertSame(chain: Chain, world: World): Promise<void> {
     const standing = view.gateway(gateway) ?? assert.fail();
     assert.equal(standing.bond, bond.bond);
     assert.equal(standing.unbonding, bond.unbonding);
+    assert.equal(standing.atStake, await ask('billing', 'standing', gateway));
     assert.equal(standing.unbondEndSec, Number(bond.unbondEnd));
     assert.equal(standing.settleUntilSec, Number(bond.settleUntil));
     assert.equal(standing.batches, Number(bond.batches));

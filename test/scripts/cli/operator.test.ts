@@ -134,7 +134,9 @@ describe('defaas bond, unbond, leave, fee', function () {
       const { checks } = await documentOf(doctor(cli.flags()));
       const byName = (name: string) =>
         checks.find((one: { name: string }) => one.name === name) ?? assert.fail(name);
-      return { terms: byName('terms'), key: byName('operator key'), floats: byName('floats') };
+      const { found: chain } = byName('chain');
+      const key = byName('operator key');
+      return { terms: byName('terms'), key, floats: byName('floats'), chain };
     };
     await bond(cli.flags(), '500', {});
     const calm = await found();
@@ -157,6 +159,8 @@ describe('defaas bond, unbond, leave, fee', function () {
       /^TERMS_CHANGE: 300 tokens of the bond leave at \S+; the fee is 4 % from \S+ on; the bond of 1200 is less than 1.34 x/,
     );
     assert.match(ripe.terms.found, /300 tokens can leave the bond \(defaas leave\)/);
+    assert.match(changing.chain, / bond 1500 tokens, /);
+    assert.match(ripe.chain, / bond 1200 tokens, /);
     assert.match(retiring.key.found, /^KEY_RETIRING: /);
     assert.deepEqual(
       [retired.key.ok, retired.key.found.slice(0, 17)],
