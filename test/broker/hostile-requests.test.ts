@@ -39,6 +39,8 @@ const FORGER = `export default async (request) => {
   return response;
 };`;
 const TIMEOUT_MS = 5000;
+/** For requests that are cut off only: no answer depends on it. */
+const IMPATIENT_MS = 300;
 const INVOCATIONS_MAX = 2;
 const APART = 'functions.example';
 
@@ -51,7 +53,6 @@ describe('hostile requests', function () {
   let sockets: Socket[] = [];
   before(async () => {
     house = await startSmallHouse({
-      requestTimeoutMs: 300,
       invocationsMax: INVOCATIONS_MAX,
       functionsOrigin: `https://${APART}`,
     });
@@ -101,42 +102,56 @@ describe('hostile requests', function () {
     return { status: reply.status, ...(await reply.json()) };
   };
 
-  it('that are slow to send their headers are cut off', async () => {
-    for (const text of ['', 'GET ', `GET ${mirror} HTTP/1.1\r\nHost: x\r\nX-A`]) {
-      const { status } = await answerOf(open(text));
-
-      assert.ok([0, 408].includes(status), `${status}`);
-    }
-  });
-
-  it('that are slow to send their bodies are cut off, and take nobody’s place meanwhile', async () => {
+  it('that are slow to send their bodies take nobody’s place', async () => {
     const head = `POST ${mirror} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc`;
-    const slow = Array.from({ length: INVOCATIONS_MAX + 1 }, () => answerOf(open(head)));
+    const slow = Array.from({ length: INVOCATIONS_MAX + 1 }, () => open(head));
+    await Promise.all(slow.map((socket) => once(socket, 'connect')));
 
     const other = await fetch(`${house.url()}${mirror}`);
-    const answers = await Promise.all(slow);
 
     assert.equal(other.status, 200);
-    for (const { status, body } of answers) {
-      assert.ok([0, 408].includes(status), `${status}`);
-      assert.doesNotMatch(body, /"path"/);
-    }
   });
 
-  it('whose replies are not read are cut off', async () => {
-    await house.restart();
-    const socket = open(`GET ${mirror}?large HTTP/1.1\r\nHost: x\r\n\r\n`).pause();
-    await once(socket, 'connect');
+  describe('on a gateway that soon loses patience', () => {
+    before(() => house.restart({ requestTimeoutMs: IMPATIENT_MS }));
+    after(() => house.restart());
 
-    const deadlineMs = Date.now() + 30_000;
-    const lane = () => house.gateway().lanes.lane(KEYS.publisher.address, sponsor.address);
-    const before = lane()?.seq ?? 0;
-    while ((await house.connections()) > 0) {
-      assert.ok(Date.now() < deadlineMs, 'the connection is still open');
-      await setTimeout(20);
-    }
+    it('that are slow to send their headers are cut off', async () => {
+      for (const text of ['', 'GET ', `GET ${mirror} HTTP/1.1\r\nHost: x\r\nX-A`]) {
+        const { status } = await answerOf(open(text));
 
-    assert.equal(lane()?.seq, before + 1);
+        assert.ok([0, 408].includes(status), `${status}`);
+      }
+    });
+
+    it('that are slow to send their bodies are cut off', async () => {
+      const head = `POST ${mirror} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc`;
+
+      const { status, body } = await answerOf(open(head));
+
+      assert.ok([0, 408].includes(status), `${status}`);
+      assert.doesNotMatch(body, /"path"/);
+    });
+
+    it('whose replies are not read are cut off', async () => {
+      const deadlineMs = Date.now() + 30_000;
+      const seq = () =>
+        house.gateway().lanes.lane(KEYS.publisher.address, sponsor.address)?.seq ?? 0;
+      const before = seq();
+      const isCutOff = async () => (await house.connections()) === 0;
+
+      // A request of which a busy machine reads nothing in time is cut off too, and not counted.
+      while (seq() === before) {
+        const socket = open(`GET ${mirror}?large HTTP/1.1\r\nHost: x\r\n\r\n`).pause();
+        await once(socket, 'connect');
+        do {
+          assert.ok(Date.now() < deadlineMs, 'the connection is still open');
+          await setTimeout(20);
+        } while (!(await isCutOff()));
+      }
+
+      assert.equal(seq(), before + 1);
+    });
   });
 
   it('beyond what the gateway takes at once are refused at once, and none of them waits', async () => {

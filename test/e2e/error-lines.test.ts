@@ -7,7 +7,7 @@ import { createHouse, type Ended, type TestHouse } from './house.ts';
 const MANIFEST = {
   entry: 'handler.ts',
   memoryMiB: 128,
-  timeoutMs: 1000,
+  timeoutMs: 5000,
   tariff: { perCall: 20, perGiBSecond: 40, maxPrice: 100_000, roundMs: 1 },
   access: 'public',
   idempotent: true,
@@ -35,8 +35,8 @@ describe('error lines', function () {
     writeFileSync(join(house.folder, name, 'defaas.json'), text);
   }
 
-  async function publish(name: string, handler: string): Promise<void> {
-    write(name, handler);
+  async function publish(name: string, handler: string, manifest: object = {}): Promise<void> {
+    write(name, handler, manifest);
     await house.json('register', name);
   }
 
@@ -117,7 +117,8 @@ describe('error lines', function () {
 
   it('charges nothing for a handler that throws or runs out of time, and keeps its receipt', async () => {
     await publish('throws', 'export default async () => { throw new Error("boom"); };');
-    await publish('slow', 'export default () => new Promise((done) => setTimeout(done, 60_000));');
+    const slow = 'export default () => new Promise((done) => setTimeout(done, 60_000));';
+    await publish('slow', slow, { timeoutMs: 1000 });
     await house.json('deploy', 'throws', '--to', 'aws');
     await house.json('deploy', 'slow', '--to', 'aws');
     const before = await house.json('balance');

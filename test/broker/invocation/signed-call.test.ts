@@ -22,7 +22,7 @@ export default async (request) => {
   return Response.json({ runs, authorization: request.headers.get('authorization'), call: request.headers.get('defaas-call'), body: await request.text() });
 };`;
 /** All that a call of ECHO and OTHER can cost: 20 + 40 x 128/1024 x 1 s. */
-const WORST_UNITS = 25n;
+const WORST_UNITS = 45n;
 
 const bytes = (text: string) => new Uint8Array(Buffer.from(text, 'utf8'));
 
@@ -34,8 +34,8 @@ describe('signed calls', function () {
   let lane: Key;
   before(async () => {
     house = await startSmallHouse();
-    echo = await house.publish('echo', ECHO, { timeoutMs: 1000 });
-    other = await house.publish('other', ECHO, { timeoutMs: 1000 });
+    echo = await house.publish('echo', ECHO);
+    other = await house.publish('other', ECHO);
     lane = await house.openLane(KEYS.user, undefined, 'signed');
   });
   after(() => house.close());

@@ -15,7 +15,6 @@ import { functionIdIn, KEYS, type SmallHouse, startSmallHouse } from '../small-h
 const HELLO = 'export default async () => new Response("hello");';
 /** 20 units a call, however long it takes. */
 const TERMS = {
-  timeoutMs: 1000,
   tariff: { perCall: 20, perGiBSecond: 0, maxPrice: 20, roundMs: 1 },
 };
 

@@ -9,7 +9,6 @@ import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 const HELLO = 'export default async () => new Response("hello");';
 /** 20 units a call, however long it takes. */
 const TERMS = {
-  timeoutMs: 1000,
   tariff: { perCall: 20, perGiBSecond: 0, maxPrice: 100_000, roundMs: 1 },
 };
 

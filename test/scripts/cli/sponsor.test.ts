@@ -15,7 +15,6 @@ const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
 const HELLO = 'export default async () => new Response("hello");';
 /** 20 units a call, however long it takes. */
 const TERMS = {
-  timeoutMs: 1000,
   tariff: { perCall: 20, perGiBSecond: 0, maxPrice: 100_000, roundMs: 1 },
 };
 
