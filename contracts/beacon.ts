@@ -1,8 +1,9 @@
 // A fresh epoch of the Beacon: what a gateway records before it draws candidates with it.
 
 import { ChainError } from './chain/chain-error.ts';
+import type { Epoch } from './chain/types.ts';
 import type { ChainWriter } from './chain/writer.ts';
-import type { Chain, Epoch } from './chain.ts';
+import type { Chain } from './chain.ts';
 
 /** Longest wait for the block of an epoch, ms. */
 const WAIT_MS = 60_000;

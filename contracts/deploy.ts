@@ -4,18 +4,8 @@ import { ContractFactory, getCreateAddress, Interface, type Signer } from 'ether
 import { artifacts } from './artifacts.gen.ts';
 import { ChainError, chainErrorOf } from './chain/chain-error.ts';
 import { CHAIN_KINDS, CHAINS, type ChainKind, chainKindOf } from './chain/chains.ts';
+import type { ContractAddresses } from './chain/types.ts';
 import type { Address } from './libraries/keccak.ts';
-
-/** Where a deployment lives. All logs since `deployedAtBlock` are its state. */
-export interface ContractAddresses {
-  readonly registry: Address;
-  readonly identity: Address;
-  readonly billing: Address;
-  readonly disputes: Address;
-  readonly beacon: Address;
-  readonly token: Address;
-  readonly deployedAtBlock: number;
-}
 
 /** What can never be changed afterwards. Amounts in whole tokens, times in seconds; defaults of contracts.md 7.3 and 7.4. */
 export interface DeployOptions {

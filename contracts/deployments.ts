@@ -1,6 +1,6 @@
 // Which contracts a user believes, for one chain: the file that a release, a house or the user has. A gateway's word is held against it.
 import { ChainError } from './chain/chain-error.ts';
-import type { ContractAddresses } from './deploy.ts';
+import type { ContractAddresses } from './chain/types.ts';
 import type { Address } from './libraries/keccak.ts';
 
 /** The contracts that a set names; the token is a member of its own. */

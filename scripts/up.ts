@@ -7,7 +7,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeWhole } from '../adapters/runtime/whole-file.ts';
-import type { ContractAddresses } from '../contracts/deploy.ts';
+import type { ContractAddresses } from '../contracts/chain/types.ts';
 import type { Deployments } from '../contracts/deployments.ts';
 import { CliError, errorLine } from './cli/cli-error.ts';
 import { findHome, houseFile, PACKAGE_ROOT } from './cli/house.ts';

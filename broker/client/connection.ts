@@ -1,5 +1,5 @@
 // One gateway as the client speaks to it: where it is, what it says of itself, and one way to send a request.
-import type { ContractAddresses } from '../../contracts/deploy.ts';
+import type { ContractAddresses } from '../../contracts/chain/types.ts';
 import { addressesOf, type ContractSet } from '../../contracts/deployments.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { billingDomain, type Eip712Domain } from '../../contracts/libraries/typed-data.ts';

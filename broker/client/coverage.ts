@@ -1,5 +1,5 @@
 // What stands behind the money that payers set aside at a gateway, by the chain alone: its bond, what is set aside there, its past.
-import type { ChainView } from '../../contracts/chain.ts';
+import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 
 /**

@@ -1,5 +1,5 @@
 // Where a payer can call, by the chain alone: the registered gateways at which a lane of theirs is open.
-import type { ChainView } from '../../contracts/chain.ts';
+import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 
 export interface FoundLane {

@@ -5,7 +5,7 @@ import { artifacts } from '../../contracts/artifacts.gen.ts';
 import { createAbi } from '../../contracts/chain/abi.ts';
 import { chainErrorOf } from '../../contracts/chain/chain-error.ts';
 import { RpcProvider, readChainId } from '../../contracts/chain/rpc.ts';
-import type { ContractAddresses } from '../../contracts/deploy.ts';
+import type { ContractAddresses } from '../../contracts/chain/types.ts';
 import { checkSet, type SetTerms } from '../../contracts/deployed-code.ts';
 import {
   addressesOf,

@@ -1,7 +1,7 @@
 // What a call is expected to cost the gateway at each cloud, beside what its tariff brings.
 import { estimate, findMeter, unitsOf } from '../../adapters/prices.ts';
 import type { Deployment, ProviderName } from '../../adapters/provider.ts';
-import type { FunctionVersion } from '../../contracts/chain.ts';
+import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { priceOf, splitPrice } from '../../contracts/libraries/tariffs.ts';
 import type { WarmCost } from '../client/deployments.ts';
 import type { Config } from '../config.ts';

@@ -2,7 +2,7 @@
 import { deploymentName } from '../../adapters/deployment/names.ts';
 import { zip } from '../../adapters/deployment/zip.ts';
 import type { DeploymentSpec, Provider, ProviderName } from '../../adapters/provider.ts';
-import type { FunctionVersion } from '../../contracts/chain.ts';
+import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';

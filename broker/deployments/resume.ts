@@ -1,5 +1,5 @@
 // After a crash: what was on its way is driven to its end, and what is live and not announced is announced.
-import type { ChainView } from '../../contracts/chain.ts';
+import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';

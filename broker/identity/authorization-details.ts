@@ -1,5 +1,5 @@
 // What a token may be narrowed to (RFC 9396): the functions it may invoke. Without such details it invokes any.
-import type { ChainView } from '../../contracts/chain.ts';
+import type { ChainView } from '../../contracts/chain/types.ts';
 import { DefaasError } from '../errors.ts';
 
 export const FUNCTION_DETAIL = 'urn:defaas:function';

@@ -1,6 +1,6 @@
 // The way of one call, read top to bottom: authenticate, resolve, authorize, hold, choose, attempt, price, record, reply.
 import type { InvokeRequest } from '../../adapters/provider.ts';
-import type { FunctionVersion } from '../../contracts/chain.ts';
+import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { type Hex, toHex } from '../../contracts/libraries/keccak.ts';
 import { type Call, hashCall, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';

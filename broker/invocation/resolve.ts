@@ -1,6 +1,8 @@
 // Step 2 of a call: name -> function -> version, from the local view of the chain; never an RPC on this path. A version is called once
 // it is final, and no more from the block on in which it is deprecated.
-import type { Chain, FunctionVersion, RegisteredFunction } from '../../contracts/chain.ts';
+
+import type { FunctionVersion, RegisteredFunction } from '../../contracts/chain/types.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import { DefaasError } from '../errors.ts';
 
 export interface Target {

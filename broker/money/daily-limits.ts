@@ -1,5 +1,5 @@
 // What may be spent per UTC day: by a sponsored function out of its publisher's lane, and by a session key out of its lane.
-import type { RegisteredFunction } from '../../contracts/chain.ts';
+import type { RegisteredFunction } from '../../contracts/chain/types.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 
 /**

@@ -1,5 +1,5 @@
 // Money as the gateway sees it between two settlements: each lane's counter, its newest voucher, and what calls under way hold.
-import type { ChainView } from '../../contracts/chain.ts';
+import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Caller } from '../invocation/invocation.ts';
 import type { LaneTotals, StoredVoucher } from '../ledger/ledger.ts';

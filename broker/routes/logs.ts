@@ -1,6 +1,6 @@
 // GET /logs/{owner}/{name}: what a version wrote, from all the clouds it is on.
 import type { FastifyInstance } from 'fastify';
-import type { FunctionVersion } from '../../contracts/chain.ts';
+import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { readLogs } from '../deployments/logs.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';

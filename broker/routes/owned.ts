@@ -1,6 +1,6 @@
 // What the control routes of a function ask first: that it exists, and that its owner is the one who asks.
 import type { FastifyRequest } from 'fastify';
-import type { FunctionVersion, RegisteredFunction } from '../../contracts/chain.ts';
+import type { FunctionVersion, RegisteredFunction } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';

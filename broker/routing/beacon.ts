@@ -1,8 +1,9 @@
 // The recorded epoch that a call's draw uses, and the candidate set in force then (contracts.md section 9).
 
 import { freshEpoch } from '../../contracts/beacon.ts';
+import type { Epoch } from '../../contracts/chain/types.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
-import type { Chain, Epoch } from '../../contracts/chain.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 

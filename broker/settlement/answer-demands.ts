@@ -5,7 +5,7 @@
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import { type Place, placeAt } from '../../contracts/chain/evidence.ts';
-import type { Demand } from '../../contracts/chain.ts';
+import type { Demand } from '../../contracts/chain/types.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { batchCid, readBatch } from '../client/batch.ts';
 import type { Gateway } from '../gateway.ts';

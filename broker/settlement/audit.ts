@@ -1,6 +1,6 @@
 // The audit: replays every batch of a gateway from the chain's logs and its pages on IPFS, and says which units nobody can explain.
 // It asks the gateway nothing and trusts it in nothing; a page is in memory at a time.
-import type { ChainView, SettledBatch } from '../../contracts/chain.ts';
+import type { ChainView, SettledBatch } from '../../contracts/chain/types.ts';
 import { drawOrder, drawSeed } from '../../contracts/libraries/draw.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { createRoot, rootOf, verifyPath } from '../../contracts/libraries/ordered-merkle.ts';

@@ -13,7 +13,8 @@ import {
   proofIdOf,
 } from '../../contracts/chain/evidence.ts';
 import { readAnsweredLeaf } from '../../contracts/chain/sent-evidence.ts';
-import type { Chain, Demand, SettledBatch } from '../../contracts/chain.ts';
+import type { Demand, SettledBatch } from '../../contracts/chain/types.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { rootOf } from '../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';

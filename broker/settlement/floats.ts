@@ -2,7 +2,7 @@
 // that
 // a batch left out or that cannot wait for one. Looked at when the gateway starts, and whenever a batch
 // of its own has landed.
-import type { ChainView } from '../../contracts/chain.ts';
+import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Gateway } from '../gateway.ts';
 

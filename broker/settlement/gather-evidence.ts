@@ -8,7 +8,7 @@ import {
   type Place,
   placeAt,
 } from '../../contracts/chain/evidence.ts';
-import type { SettledBatch } from '../../contracts/chain.ts';
+import type { SettledBatch } from '../../contracts/chain/types.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { type Batch, batchCid, type GetBlock, readBatch } from '../client/batch.ts';
 import { DefaasClientError } from '../client/errors.ts';

@@ -4,8 +4,8 @@
 import type { TransactionSize } from '../../contracts/chain/account.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
+import type { SettledBatch } from '../../contracts/chain/types.ts';
 import type { SettleClaim } from '../../contracts/chain/writer.ts';
-import type { SettledBatch } from '../../contracts/chain.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { digestOf } from '../../contracts/libraries/names.ts';
 import { createTree, type OrderedTree, rootOf } from '../../contracts/libraries/ordered-merkle.ts';

@@ -3,7 +3,7 @@
 // punish is proven.
 
 import { createHmac, randomBytes } from 'node:crypto';
-import type { SettledBatch } from '../../contracts/chain.ts';
+import type { SettledBatch } from '../../contracts/chain/types.ts';
 import { fetchBlockAt } from '../client/artifacts.ts';
 import type { GetBlock } from '../client/batch.ts';
 import { fraudName } from '../client/evidence.ts';

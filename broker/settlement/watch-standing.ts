@@ -2,7 +2,7 @@
 // low bond, batches and receipts that are not of this gateway's making.
 import type { SignedReceipt } from '../../contracts/chain/evidence.ts';
 import { readProvenReceipt } from '../../contracts/chain/sent-evidence.ts';
-import type { Fraud } from '../../contracts/chain.ts';
+import type { Fraud } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { digestOf } from '../../contracts/libraries/names.ts';
 import { followPath } from '../../contracts/libraries/ordered-merkle.ts';

@@ -1,9 +1,10 @@
 // What Disputes answers when it is asked: whether evidence holds, what is demanded, paid and left
 // to take, and its terms.
-import type { Chain } from '../chain.ts';
+
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { callOf, type Evidence, FRAUD_KIND } from './evidence.ts';
 import { toAddress } from './replay.ts';
+import type { ReadContract } from './types.ts';
 
 /** What never changes. Amounts in base units, times in seconds. */
 export interface DisputeTerms {
@@ -42,7 +43,7 @@ export interface DisputeReads {
   roomOf(gateway: Address): Promise<bigint>;
 }
 
-export function createDisputeReads({ read }: Pick<Chain, 'read'>): DisputeReads {
+export function createDisputeReads({ read }: { readonly read: ReadContract }): DisputeReads {
   const ask = async (method: string, ...args: unknown[]) =>
     (await read('disputes', method, args))[0];
 

@@ -1,10 +1,10 @@
 // Proven frauds and demands for withheld receipts, as Disputes' events tell them.
 import type { Result } from 'ethers';
-import type { ChainView, Demand, DemandAnswer, Fraud } from '../chain.ts';
 import type { Hex } from '../libraries/keccak.ts';
 import { FRAUD_KIND } from './evidence.ts';
 import type { History } from './history.ts';
 import { type LogPlace, type Replay, toAddress } from './replay.ts';
+import type { ChainView, Demand, DemandAnswer, Fraud } from './types.ts';
 
 type Disputes = Pick<ChainView, 'frauds' | 'demands'>;
 

@@ -1,6 +1,6 @@
 // What Disputes judges: a claim's place in its batch, leaves of its lane tree, and the evidence of
 // each kind of fraud. Browser-safe.
-import type { SettledBatch } from '../chain.ts';
+
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { keccak256Hex } from '../libraries/keccak.ts';
 import { pathOf } from '../libraries/ordered-merkle.ts';
@@ -13,6 +13,7 @@ import {
   type Receipt,
 } from '../libraries/receipts.ts';
 import { Words } from '../libraries/words.ts';
+import type { SettledBatch } from './types.ts';
 
 /** A claim in a settled batch: place `claim` of `claims`, and what its leaf says. */
 export interface Place {

@@ -1,10 +1,10 @@
 // Follows the chain: logs of our contracts in bounded pages, the head by polling, reorganisations by block hash.
 import type { JsonRpcProvider } from 'ethers';
-import type { Head } from '../chain.ts';
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { ChainError } from './chain-error.ts';
 import type { BlockTag } from './chains.ts';
 import type { LogPlace } from './replay.ts';
+import type { Head } from './types.ts';
 
 /** A log as the node gives it, with its block's time. */
 export interface FollowedLog extends LogPlace {

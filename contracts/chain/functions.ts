@@ -1,15 +1,16 @@
 // Functions, versions, aliases, deployments and candidate sets, as FunctionRegistry's events tell them.
+
+import type { Address, Hex } from '../libraries/keccak.ts';
+import { cidOf } from '../libraries/names.ts';
+import type { History } from './history.ts';
+import { inner, listOf, type Replay, toAddress } from './replay.ts';
 import type {
   CandidateSet,
   ChainView,
   Deployment,
   FunctionVersion,
   RegisteredFunction,
-} from '../chain.ts';
-import type { Address, Hex } from '../libraries/keccak.ts';
-import { cidOf } from '../libraries/names.ts';
-import type { History } from './history.ts';
-import { inner, listOf, type Replay, toAddress } from './replay.ts';
+} from './types.ts';
 
 type Functions = Pick<
   ChainView,

@@ -1,8 +1,9 @@
 // Who may call which function: grants, epochs and policies of Identity, beside the functions and their owners.
-import type { ChainView, Grant } from '../chain.ts';
+
 import type { Address } from '../libraries/keccak.ts';
 import type { History } from './history.ts';
 import { inner, type Replay, toAddress } from './replay.ts';
+import type { ChainView, Grant } from './types.ts';
 
 type Grants = Pick<ChainView, 'isAllowed' | 'grant'>;
 

@@ -1,8 +1,9 @@
 // Free money, lines, lanes and dues, as Billing's events tell them. What a call reads of it is three look-ups away.
-import type { ChainView, Due, Exposure, Lane, Line } from '../chain.ts';
+
 import type { Address } from '../libraries/keccak.ts';
 import type { History } from './history.ts';
 import { inner, type Replay, toAddress } from './replay.ts';
+import type { ChainView, Due, Exposure, Lane, Line } from './types.ts';
 
 type Money = Pick<
   ChainView,

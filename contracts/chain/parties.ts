@@ -1,8 +1,9 @@
 // Gateways and providers: their bonds and fees in Billing, their endpoints and operator keys in Identity.
-import type { ChainView, GatewayStanding, OperatorKey, Party } from '../chain.ts';
+
 import type { Address } from '../libraries/keccak.ts';
 import type { History } from './history.ts';
 import { listOf, type Replay, toAddress } from './replay.ts';
+import type { ChainView, GatewayStanding, OperatorKey, Party } from './types.ts';
 
 type Parties = Pick<
   ChainView,

@@ -1,20 +1,23 @@
 // What was sent to Disputes and its events leave out: the signed receipt of a D2, and the path of
 // an answered leaf. Both stand in the transaction's data, also where a contract passed it on.
-import { Interface, type Result } from 'ethers';
+import { Interface, type JsonRpcProvider, type Result } from 'ethers';
 import { artifacts } from '../artifacts.gen.ts';
-import type { Chain } from '../chain.ts';
 import type { Hex } from '../libraries/keccak.ts';
 import { followPath, verifyPath } from '../libraries/ordered-merkle.ts';
 import { hashReceipt, type Receipt } from '../libraries/receipts.ts';
 import type { Leaf, Place, SignedReceipt } from './evidence.ts';
 import { toAddress } from './replay.ts';
+import type { ContractAddresses } from './types.ts';
 
 /** Places in one transaction's data that are tried. */
 const MAX_TRIES = 64;
 
 const disputes = new Interface(artifacts.Disputes.abi);
 
-type Asking = Pick<Chain, 'provider' | 'contracts'>;
+interface Asking {
+  readonly provider: JsonRpcProvider;
+  readonly contracts: ContractAddresses;
+}
 
 /**
  * The receipt that a D2 was proven with; undefined where the transaction hides it. @throws

@@ -1,5 +1,5 @@
 // The local view: the sum of the contracts' events, played block by block into rooms that answer from memory.
-import type { ChainView, Head } from '../chain.ts';
+
 import type { Abi } from './abi.ts';
 import { createBatches } from './batches.ts';
 import { createDisputes } from './disputes.ts';
@@ -10,6 +10,7 @@ import { createGrants } from './grants.ts';
 import { createHistory } from './history.ts';
 import { createMoney } from './money.ts';
 import { createParties } from './parties.ts';
+import type { ChainView, Head } from './types.ts';
 
 /** Blocks with changes that a reorganisation may undo without a rescan. */
 const UNDO_BLOCKS = 1_000;

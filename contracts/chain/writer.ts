@@ -1,7 +1,6 @@
 // Typed writes of one account. Each waits for inclusion and, unless it says otherwise, gives the number of the block.
 import type { JsonRpcProvider, Result } from 'ethers';
-import type { Chain } from '../chain.ts';
-import { keyOf } from '../keystore.ts';
+import { type Key, keyOf } from '../keystore.ts';
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { digestOf } from '../libraries/names.ts';
 import type { Tariff } from '../libraries/tariffs.ts';
@@ -19,6 +18,7 @@ import {
   placeStruct,
 } from './evidence.ts';
 import type { SendOptions, SignedTransaction } from './nonce-line.ts';
+import type { ReadContract } from './types.ts';
 
 /** What a publisher fixes for one version, for ever. */
 export interface VersionTerms {
@@ -196,10 +196,14 @@ export interface ChainWriter {
   mintMock(amount: bigint, to?: Address): Promise<number>;
 }
 
-type WritersOptions = Omit<AccountOptions, 'privateKey'> & Pick<Chain, 'read'>;
+interface WritersOptions extends Omit<AccountOptions, 'privateKey'> {
+  readonly read: ReadContract;
+}
 
 /** Gives each account its writer, always the same one: an account's nonces are given out in one place. */
-export function createWriters(options: WritersOptions): Chain['connect'] {
+export function createWriters(
+  options: WritersOptions,
+): (key: Pick<Key, 'privateKey'>) => ChainWriter {
   const writers = new Map<Address, ChainWriter>();
   return ({ privateKey }) => {
     const { address } = keyOf(privateKey);

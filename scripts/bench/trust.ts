@@ -2,8 +2,9 @@
 // contracts on a chain in this process,
 // and each rule switched off in turn, which must then show a loss.
 import type { Bar, Run } from './main.ts';
-import { GAMES, type GameName, type Outcome } from './trust/games.ts';
+import { GAMES, type GameName } from './trust/games.ts';
 import { createHouse, type House } from './trust/house.ts';
+import type { Outcome } from './trust/outcome.ts';
 import { buildWithout, RULES } from './trust/rules.ts';
 
 /** Strategies of each game with all rules on. */

@@ -1,6 +1,6 @@
 // `defaas payouts --bar <gateway>`: a publisher whom a gateway does not pay ends what it runs
 // there.
-import type { ChainView } from '../../contracts/chain.ts';
+import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { CliError } from './cli-error.ts';
 import type { Outcome } from './context.ts';

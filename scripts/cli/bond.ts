@@ -1,7 +1,7 @@
 // `defaas bond`, `unbond`, `leave`: an operator's collateral, from the first token in to the last
 // one out.
 import { standingBond } from '../../contracts/chain/parties.ts';
-import type { Line } from '../../contracts/chain.ts';
+import type { Line } from '../../contracts/chain/types.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { tellTerms } from './before-money.ts';
 import { CliError } from './cli-error.ts';

@@ -1,8 +1,9 @@
 // `defaas deposit <tokens>`: money set aside at the gateway, and a lane with a key of its own to spend it from.
 import { coverageOf } from '../../broker/client/coverage.ts';
 import { type LaneDocument, putLaneLimit } from '../../broker/client/lane.ts';
+import type { Lane } from '../../contracts/chain/types.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
-import type { Chain, Lane } from '../../contracts/chain.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import { createKey } from '../../contracts/keystore.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { readLaneKey, writeLaneKey } from './account.ts';

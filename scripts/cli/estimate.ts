@@ -1,5 +1,5 @@
 // `defaas estimate <function>`: what calls will cost, from the tariff that the version carries on the chain.
-import type { FunctionVersion } from '../../contracts/chain.ts';
+import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';

@@ -1,7 +1,7 @@
 // `defaas expire <demand>|all`: a demand that was not answered in time slashes the gateway, pays
 // the payer, and gives the pledge back.
 import { placeAt, placeStruct } from '../../contracts/chain/evidence.ts';
-import type { Demand } from '../../contracts/chain.ts';
+import type { Demand } from '../../contracts/chain/types.ts';
 import { CliError } from './cli-error.ts';
 import type { Flags, Outcome } from './context.ts';
 import { formatTokens } from './units.ts';

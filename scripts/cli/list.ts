@@ -4,7 +4,11 @@ import {
   type DeployedVersion,
   fetchDeployments,
 } from '../../broker/client/deployments.ts';
-import type { ChainView, FunctionVersion, RegisteredFunction } from '../../contracts/chain.ts';
+import type {
+  ChainView,
+  FunctionVersion,
+  RegisteredFunction,
+} from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { openChain } from './chain.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';

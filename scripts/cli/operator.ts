@@ -2,7 +2,8 @@
 // anything is to be sent at all.
 import type { ContractName } from '../../contracts/chain/abi.ts';
 import type { Sent } from '../../contracts/chain/account.ts';
-import type { Chain, GatewayStanding } from '../../contracts/chain.ts';
+import type { GatewayStanding } from '../../contracts/chain/types.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Account } from './account.ts';
 import { CliError } from './cli-error.ts';

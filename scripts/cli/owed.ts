@@ -11,7 +11,7 @@ import {
 } from '../../broker/client/payouts.ts';
 import { audit as replay } from '../../broker/settlement/audit.ts';
 import { shortfallsOf } from '../../broker/settlement/shortfalls.ts';
-import type { GatewayStanding } from '../../contracts/chain.ts';
+import type { GatewayStanding } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Flags } from './context.ts';
 import type { OwnChain } from './own-chain.ts';

@@ -1,5 +1,7 @@
 // A function on the chain as `[owner/]name` names it, and that the active account owns it.
-import type { Chain, RegisteredFunction } from '../../contracts/chain.ts';
+
+import type { RegisteredFunction } from '../../contracts/chain/types.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import { CliError } from './cli-error.ts';
 import type { Opened } from './context.ts';
 import { type FunctionName, parseFunctionName } from './function-name.ts';

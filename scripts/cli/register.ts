@@ -1,8 +1,9 @@
 // `defaas register <folder>`: bundle -> IPFS -> function and version on the chain.
 import { uploadArtifact } from '../../broker/client/artifacts.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
+import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import type { VersionTerms } from '../../contracts/chain/writer.ts';
-import type { Chain, FunctionVersion } from '../../contracts/chain.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import { type Bundle, bundle } from '../../ipfs/bundle.ts';
 import { filesToCar, rawCid } from '../../ipfs/car.ts';
 import type { Manifest } from '../../ipfs/manifest.ts';

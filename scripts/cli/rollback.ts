@@ -1,5 +1,7 @@
 // `defaas rollback <function>`: points `latest` at an earlier version on the chain, and says where that one runs.
-import type { Chain, RegisteredFunction } from '../../contracts/chain.ts';
+
+import type { RegisteredFunction } from '../../contracts/chain/types.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import { awaitBlock } from './await-block.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';

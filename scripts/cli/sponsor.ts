@@ -7,7 +7,8 @@ import {
   putSponsorship,
   type Sponsorship,
 } from '../../broker/client/sponsorship.ts';
-import type { Chain, RegisteredFunction } from '../../contracts/chain.ts';
+import type { RegisteredFunction } from '../../contracts/chain/types.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import { readLaneKey } from './account.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';

@@ -4,7 +4,7 @@ import { setTimeout } from 'node:timers/promises';
 import { fraudName, type HeldReceipt } from '../../broker/client/evidence.ts';
 import { type Found, findFrauds, type WatchedLane } from '../../broker/settlement/find-frauds.ts';
 import { createDisputeReads, type DisputeTerms } from '../../contracts/chain/dispute-reads.ts';
-import type { SettledBatch } from '../../contracts/chain.ts';
+import type { SettledBatch } from '../../contracts/chain/types.ts';
 import { CliError, describeError } from './cli-error.ts';
 import { type Flags, note, type Outcome } from './context.ts';
 import { demandAt } from './demand.ts';

@@ -1,6 +1,8 @@
 // `defaas withdraw [amount]`: free money to the account's wallet at once; what is set aside for
 // calls thaws first. It asks the chain alone: a gateway that is gone keeps nobody's money.
-import type { Chain, Line } from '../../contracts/chain.ts';
+
+import type { Line } from '../../contracts/chain/types.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { tellTerms } from './before-money.ts';
 import { CliError } from './cli-error.ts';

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { freshEpoch } from '../../contracts/beacon.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { demandIdOf, type Place, placeAt } from '../../contracts/chain/evidence.ts';
+import type { Demand } from '../../contracts/chain/types.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
-import type { Chain, Demand } from '../../contracts/chain.ts';
+import type { Chain } from '../../contracts/chain.ts';
 import type { Key } from '../../contracts/keystore.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import {

@@ -2,13 +2,10 @@
 import { HDNodeWallet, JsonRpcProvider, Mnemonic, Wallet } from 'ethers';
 import hre from 'hardhat';
 import { createTrustRoot, type TrustRoot } from '../../broker/client/trust-root.ts';
+import type { ContractAddresses } from '../../contracts/chain/types.ts';
 import type { VersionTerms } from '../../contracts/chain/writer.ts';
 import { type Chain, type ChainOptions, createChain } from '../../contracts/chain.ts';
-import {
-  type ContractAddresses,
-  type DeployOptions,
-  deployContracts,
-} from '../../contracts/deploy.ts';
+import { type DeployOptions, deployContracts } from '../../contracts/deploy.ts';
 import { deploymentsOf } from '../../contracts/deployments.ts';
 import { type Key, keyOf } from '../../contracts/keystore.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Fault, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
 import { readBody } from '../../emulators/request-body.ts';
-import type { AzureParts } from './emulator.ts';
+import type { AzureParts } from './parts.ts';
 import { deletePlan, getPlan, listPlans, putPlan } from './plans.ts';
 import { type ArmAnswer, type ArmRequest, failed } from './resource.ts';
 import {

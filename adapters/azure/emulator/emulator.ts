@@ -8,7 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import { join } from 'node:path';
 import { createFaults, type Faults, serveFaults } from '../../emulators/faults.ts';
-import { type LogFolder, openLogFolder } from '../../emulators/log-folder.ts';
+import { openLogFolder } from '../../emulators/log-folder.ts';
 import { openPort, type Port } from '../../emulators/port.ts';
 import { createChildren } from '../../runtime/children.ts';
 import { writeWhole } from '../../runtime/whole-file.ts';
@@ -23,8 +23,9 @@ import {
   isInsights,
   traceWriter,
 } from './logs.ts';
+import type { AzureParts } from './parts.ts';
 import { answerScm } from './scm.ts';
-import { openStore, type SiteRecord, type Store } from './store.ts';
+import { openStore, type SiteRecord } from './store.ts';
 
 export interface AzureFunctionsEmulatorOptions {
   /** Holds certificate, token, plans, apps and packages. */
@@ -65,31 +66,6 @@ export interface AzureFunctionsEmulator {
   /** Processes of all apps. */
   instances(): number;
   close(): Promise<void>;
-}
-
-/** The emulator's parts, as its routes see them. */
-export interface AzureParts {
-  readonly store: Store;
-  readonly faults: Faults;
-  readonly subscriptionId: string;
-  readonly resourceGroup: string;
-  readonly longRunning: 'none' | 'location' | 'azure-asyncoperation';
-  readonly log: (line: string) => void;
-  /** Traces, by the name of their app. */
-  readonly logs: LogFolder;
-  endpoint(): string;
-  isToken(authorization: string | undefined): boolean;
-  countWrite(): void;
-  /** Opens the ports of a new app. */
-  openSite(name: string): Promise<{ sitePort: number; scmPort: number }>;
-  /** Ends the app's instances and closes its SCM site; its site answers 404 from now on. */
-  closeSite(name: string): Promise<void>;
-  /** The app with the code of its last publish, or of another one that is to be tried. */
-  app(site: SiteRecord): Promise<App | undefined>;
-  tryApp(site: SiteRecord, publish: string, zip: Uint8Array): App;
-  dropApp(app: App): Promise<void>;
-  /** Calls that come from now on run with this code (or, without it, with fresh settings); those under way end as they began. */
-  replaceApp(site: string, app?: App): void;
 }
 
 /** Longer than adapters keep an idle socket, as at Azure (4 min, Azure Load Balancer). */

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Fault, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
 import { readBody } from '../../emulators/request-body.ts';
 import type { App, CallOutcome, HttpCall, HttpResult, RpcCookie } from './app.ts';
-import type { AzureParts } from './emulator.ts';
+import type { AzureParts } from './parts.ts';
 import type { FunctionRecord, SiteRecord } from './store.ts';
 
 /** Largest request, bytes (Azure Functions scale and hosting, service limits). */

@@ -6,7 +6,7 @@ import { sendAnswer, spoilBefore } from '../../emulators/faults.ts';
 import { cutLines, type LogFolder } from '../../emulators/log-folder.ts';
 import { readBody } from '../../emulators/request-body.ts';
 import type { LogLine } from '../../provider.ts';
-import type { AzureParts } from './emulator.ts';
+import type { AzureParts } from './parts.ts';
 import { type ArmAnswer, asRecord, failed } from './resource.ts';
 
 /** The component's ids; an app is connected when its connection string is this one. */

@@ -1,6 +1,6 @@
 // Plans (Microsoft.Web/serverfarms) as Azure Resource Manager has them.
 
-import type { AzureParts } from './emulator.ts';
+import type { AzureParts } from './parts.ts';
 import {
   type ArmAnswer,
   type ArmRequest,

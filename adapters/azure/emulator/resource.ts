@@ -1,7 +1,7 @@
 // What Azure Resource Manager's answers about plans and apps have in common.
 
 import type { Fault } from '../../emulators/faults.ts';
-import type { AzureParts } from './emulator.ts';
+import type { AzureParts } from './parts.ts';
 
 export interface ArmAnswer {
   readonly status: number;

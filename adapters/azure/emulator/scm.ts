@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Fault, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
 import { readBody } from '../../emulators/request-body.ts';
-import type { AzureParts } from './emulator.ts';
+import type { AzureParts } from './parts.ts';
 import type { PublishRecord, SiteRecord } from './store.ts';
 
 /** As Azure bounds the package of a Consumption app (Azure Functions scale and hosting). */

@@ -3,7 +3,7 @@
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Fault } from '../../emulators/faults.ts';
-import type { AzureParts } from './emulator.ts';
+import type { AzureParts } from './parts.ts';
 import {
   type ArmAnswer,
   type ArmRequest,

@@ -31,34 +31,9 @@ import {
   word,
 } from './house.ts';
 import { isUnprovable, LIES, type Lie, lieOn } from './lies.ts';
+import type { Outcome } from './outcome.ts';
 import { payerStrategies, payLyingGateway } from './payer.ts';
 import { proofsOf, prove } from './watcher.ts';
-
-/**
- * What a game came to. Units of the token; shares of one. A figure that the game does not show is
- * left out.
- */
-export interface Outcome {
-  /**
-   * What the gateway and its friends have more than honest service brought them, less what no
-   * evidence could show.
-   */
-  readonly lieProfitUnits?: bigint;
-  /** What proven victims did not get back though the bond was large enough. */
-  readonly victimsUnpaidUnits?: bigint;
-  /** What an honest gateway has less than it earned. */
-  readonly honestLossUnits?: bigint;
-  /** What a payer lost beyond its allowance. */
-  readonly payerLossUnits?: bigint;
-  /** Of the bond, in any DEMAND_WINDOW. */
-  readonly keyTheftBurnShare?: number;
-  /** Of the bond, as long as evidence by the key is accepted. */
-  readonly keyTheftTailShare?: number;
-  /** Of the slashed sum. */
-  readonly keyTheftGainShare?: number;
-  /** What comes back to a gateway that slashes itself, of the slashed sum. */
-  readonly launderShare?: number;
-}
 
 export interface Game<S> {
   readonly strategies: fc.Arbitrary<S>;

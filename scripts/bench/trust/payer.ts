@@ -13,7 +13,6 @@ import { functionIdOf } from '../../../contracts/libraries/names.ts';
 import { hashReceipt } from '../../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../../contracts/libraries/tariffs.ts';
 import { billingDomain } from '../../../contracts/libraries/typed-data.ts';
-import type { Outcome } from './games.ts';
 import {
   type Entry,
   entryAt,
@@ -24,6 +23,7 @@ import {
   TOKEN,
   word,
 } from './house.ts';
+import type { Outcome } from './outcome.ts';
 
 /** What the gateway makes of one call. */
 const BEHAVIOURS = [

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import type { BatchReceipt, GetBlock } from '../../../broker/client/batch.ts';
 import { audit, type Finding, type FindingCode } from '../../../broker/settlement/audit.ts';
-import type { Chain, Epoch } from '../../../contracts/chain.ts';
+import type { Epoch } from '../../../contracts/chain/types.ts';
+import type { Chain } from '../../../contracts/chain.ts';
 import { drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';
 import type { Call } from '../../../contracts/libraries/receipts.ts';
 import {

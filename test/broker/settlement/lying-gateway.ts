@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type BatchReceipt, batchCid, encodeBatch } from '../../../broker/client/batch.ts';
-import type { Epoch } from '../../../contracts/chain.ts';
+import type { Epoch } from '../../../contracts/chain/types.ts';
 import { createKey, type Key } from '../../../contracts/keystore.ts';
 import { drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';
 import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';

@@ -5,10 +5,10 @@ import {
   besiege,
   GAMES,
   type GameName,
-  type Outcome,
   STRANGERS_MOVES,
 } from '../../../scripts/bench/trust/games.ts';
 import { createHouse, type House } from '../../../scripts/bench/trust/house.ts';
+import type { Outcome } from '../../../scripts/bench/trust/outcome.ts';
 import { RULES, sourceWithout } from '../../../scripts/bench/trust/rules.ts';
 
 const SAMPLE = 12;

@@ -10,7 +10,7 @@ import type { BatchReceipt } from '../../../broker/client/batch.ts';
 import { formatEvidence, heldOf, parseEvidence } from '../../../broker/client/evidence.ts';
 import { settle } from '../../../broker/client/settlement.ts';
 import { placeAt } from '../../../contracts/chain/evidence.ts';
-import type { Fraud } from '../../../contracts/chain.ts';
+import type { Fraud } from '../../../contracts/chain/types.ts';
 import type { Address } from '../../../contracts/libraries/keccak.ts';
 import { pathOf } from '../../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../../contracts/libraries/receipts.ts';
