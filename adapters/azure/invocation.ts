@@ -2,7 +2,7 @@
 // without what the SDK's own carry (tokens, settings).
 
 import { failureIn } from '../deployment/shim-failure.ts';
-import { remembered } from '../http/remembered.ts';
+import { memoize } from '../http/memoize.ts';
 import { type Answer, SendError } from '../http/send.ts';
 import { codeOfStatus, retryAfterMs } from '../http/status.ts';
 import {
@@ -55,7 +55,7 @@ export function readAnswer(
 }
 
 /** The headers that the shim carries apart, which are mostly the same of a function's answers. */
-const pairsIn = remembered(256, readPairs);
+const pairsIn = memoize(256, readPairs);
 
 /** Base64url of JSON; undefined where it is no list of names and values. */
 function readPairs(carried: string): readonly [string, string][] | undefined {

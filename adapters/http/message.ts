@@ -1,7 +1,7 @@
 // The text of HTTP/1.1 messages (RFC 9112), of requests and of answers alike: header lines in and out. Strict: a line that could be
 // read in two ways fits no pattern here.
 
-import { remembered } from './remembered.ts';
+import { memoize } from './memoize.ts';
 
 const TOKEN = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+";
 const TEXT = '[\\t\\x20-\\x7e\\x80-\\xff]*';
@@ -10,7 +10,7 @@ const TEXT = '[\\t\\x20-\\x7e\\x80-\\xff]*';
 export const HEADER_NAME = new RegExp(`^${TOKEN}$`);
 export const HEADER_VALUE = new RegExp(`^${TEXT}$`);
 /** Names are few, and to look one up costs a third of the pattern (8 and 26 ns). */
-const isName = remembered(1_000, (text) => HEADER_NAME.test(text));
+const isName = memoize(1_000, (text) => HEADER_NAME.test(text));
 /** One line, without its end. */
 export const HEADER_LINE = new RegExp(`^${TOKEN}:${TEXT}$`);
 /** Of a pattern: lines, each behind its line end. */

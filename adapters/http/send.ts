@@ -4,7 +4,7 @@
 import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { AnswerError, type AnswerHeaders, AnswerReader } from './answer.ts';
-import { atEndOfTurn } from './end-of-turn.ts';
+import { batchPerTurn } from './batch-per-turn.ts';
 import { HEADER_NAME, headerText, piecesOf } from './message.ts';
 
 export interface OutboundRequest {
@@ -111,7 +111,7 @@ export function createSender(options: SenderOptions = {}): Sender {
   };
   // When all that this turn brings has been read, so that no request goes out on a socket which is known to have ended, nor before bytes
   // that belong to none. One after the other without anything in between: what is beside us is woken once, not once a call.
-  const pump = atEndOfTurn((origin: Origin) => origin.pump());
+  const pump = batchPerTurn((origin: Origin) => origin.pump());
   const originOf = (name: string): Origin => {
     const known = origins.get(name);
     if (known && origins.size === 1) return known;
@@ -284,7 +284,7 @@ class Exchange {
 }
 
 /** Whoever waits goes on with all that this turn of the event loop has brought. */
-const giveAnswer = atEndOfTurn(
+const giveAnswer = batchPerTurn(
   ({ resolve, answer }: Pick<ExchangeOptions, 'resolve'> & { readonly answer: Answer }) =>
     resolve(answer),
 );

@@ -5,7 +5,7 @@
 // read once.
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import { atEndOfTurn } from '../../adapters/http/end-of-turn.ts';
+import { batchPerTurn } from '../../adapters/http/batch-per-turn.ts';
 import { HEADER_LINES, headersIn, headerText, piecesOf } from '../../adapters/http/message.ts';
 import { BODYLESS, type IncomingCall, NONCE_HEADER, type RequestHead } from './incoming-call.ts';
 import type { SlowClients } from './slow-clients.ts';
@@ -62,7 +62,7 @@ interface PlainLaneOptions<Asked> {
 
 export function createPlainLane<Asked>(options: PlainLaneOptions<Asked>): PlainLane {
   const connections = new Set<Connection<Asked>>();
-  const begin = atEndOfTurn(({ asked, call }: Begun<Asked>) => options.take(asked, call));
+  const begin = batchPerTurn(({ asked, call }: Begun<Asked>) => options.take(asked, call));
   let isEnding = false;
   return {
     serve: (socket, toNode) => {
@@ -365,7 +365,7 @@ interface Outgoing {
   readonly pieces: readonly Uint8Array[];
 }
 
-const writeReply = atEndOfTurn(({ connection, pieces }: Outgoing) => connection.write(pieces));
+const writeReply = batchPerTurn(({ connection, pieces }: Outgoing) => connection.write(pieces));
 
 /** What breaks a connection ends it, and `close` tells. */
 function ignore(): void {}

@@ -1,6 +1,7 @@
 // Step 9 of a call: which headers reach the function, and which of its headers reach the caller.
+
+import { memoize } from '../../adapters/http/memoize.ts';
 import { HEADER_NAME, HEADER_VALUE } from '../../adapters/http/message.ts';
-import { remembered } from '../../adapters/http/remembered.ts';
 import type { Headers } from './invocation.ts';
 
 /** Hop-by-hop (RFC 9110 section 7.6.1) and what the gateway itself reads: never passed on to a function. */
@@ -90,7 +91,7 @@ export function replyHeaders(headers: Headers): Headers {
 }
 
 /** The name in lower case; undefined of what is not passed on. */
-const repliedName = remembered(1_000, (written) => {
+const repliedName = memoize(1_000, (written) => {
   const name = written.toLowerCase();
   const isPassed =
     HEADER_NAME.test(name) &&

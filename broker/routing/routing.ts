@@ -1,7 +1,7 @@
 // Where a call may run and in which order, as its version's manifest and its own `Defaas-Routing` say. It narrows and reorders the drawn
 // order; the place that the receipt names stays the drawn one.
 import { type Item, isInnerList, parseDictionary, Token } from 'structured-headers';
-import { remembered } from '../../adapters/http/remembered.ts';
+import { memoize } from '../../adapters/http/memoize.ts';
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Manifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';
@@ -65,7 +65,7 @@ export function allows(
 }
 
 /** Parses `Defaas-Routing`, each text once. */
-export const readRouting = remembered(MAX_TEXTS, parseRouting);
+export const readRouting = memoize(MAX_TEXTS, parseRouting);
 
 /**
  * A dictionary (RFC 9651 section 3.2) of `strategy`, `providers` and `exclude-regions`; names as tokens or strings.

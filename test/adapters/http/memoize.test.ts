@@ -1,11 +1,10 @@
-// Texts of which something is made once.
 import assert from 'node:assert/strict';
-import { remembered } from '../../../adapters/http/remembered.ts';
+import { memoize } from '../../../adapters/http/memoize.ts';
 
-describe('remembered', () => {
-  it('makes of each text once what it makes, undefined too, and forgets the oldest', () => {
+describe('memoize', () => {
+  it('computes each cached text once, undefined included, and drops the oldest text', () => {
     const made: string[] = [];
-    const read = remembered(2, (text) => {
+    const read = memoize(2, (text) => {
       made.push(text);
       return text === 'none' ? undefined : text.length;
     });
@@ -16,9 +15,9 @@ describe('remembered', () => {
     assert.deepEqual(made, ['a', 'none', 'bb', 'a']);
   });
 
-  it('keeps nothing of a text of which nothing can be made', () => {
+  it('does not cache an exception', () => {
     let calls = 0;
-    const read = remembered(2, () => {
+    const read = memoize(2, () => {
       calls += 1;
       throw new Error('no');
     });
@@ -28,8 +27,8 @@ describe('remembered', () => {
     assert.equal(calls, 2);
   });
 
-  it('takes every text for itself', () => {
-    const read = remembered(9, (text) => text);
+  it('keeps texts apart that differ in one code unit, lone surrogates included', () => {
+    const read = memoize(9, (text) => text);
 
     for (const text of ['\u00e9', 'e\u0301', '\ud800', '\u0416', ''])
       assert.equal(read(text), text);

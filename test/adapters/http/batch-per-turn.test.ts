@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { setImmediate as endOfTurn } from 'node:timers/promises';
-import { atEndOfTurn } from '../../../adapters/http/end-of-turn.ts';
+import { batchPerTurn } from '../../../adapters/http/batch-per-turn.ts';
 
-describe('atEndOfTurn', () => {
-  it('handles what a turn brings at its end, in order and each once', async () => {
+describe('batchPerTurn', () => {
+  it('handles the items of one turn at its end, in order and each once', async () => {
     const handled: number[] = [];
-    const add = atEndOfTurn((item: number) => handled.push(item));
+    const add = batchPerTurn((item: number) => handled.push(item));
 
     for (const item of [1, 2, 3]) add(item);
     const before = [...handled];
@@ -16,9 +16,9 @@ describe('atEndOfTurn', () => {
     assert.deepEqual([before, after, handled], [[], [1, 2, 3], [1, 2, 3]]);
   });
 
-  it('handles what comes while it handles in the next turn', async () => {
+  it('handles in the next turn an item that is added while it handles one', async () => {
     const handled: number[] = [];
-    const add = atEndOfTurn((item: number) => {
+    const add = batchPerTurn((item: number) => {
       handled.push(item);
       if (item < 3) add(item + 1);
     });
