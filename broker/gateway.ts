@@ -20,6 +20,7 @@ import { createSecrets, type Secrets } from './deployments/secrets.ts';
 import { DefaasError } from './errors.ts';
 import { type ClientAssertions, createClientAssertions } from './identity/client-assertions.ts';
 import { createDpopProofs, type DpopProofs } from './identity/dpop.ts';
+import { createKeyGuard, type KeyGuard } from './identity/key-guard.ts';
 import { createOperatorKey, type OperatorKey } from './identity/operator-key.ts';
 import { createSignIn, type SignIn } from './identity/sign-in.ts';
 import { createTokens, type Tokens } from './identity/tokens.ts';
@@ -28,7 +29,6 @@ import { type Authenticate, createAuthenticate } from './invocation/authenticate
 import { createDeadlines, type Deadlines } from './invocation/deadlines.ts';
 import { createJournal, type Journal } from './invocation/journal.ts';
 import { createSeenNonces, type SeenNonces } from './invocation/nonce.ts';
-import { createOverheads, type Overheads } from './invocation/overheads.ts';
 import type { LaneTotals, Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
 import { createDailyLimits, type DailyLimits, utcDay } from './money/daily-limits.ts';
@@ -38,7 +38,7 @@ import { createLimits, type Limits } from './money/limits.ts';
 import { createLowBalance, type LowBalance } from './money/low-balance.ts';
 import { createMandates, type Mandates } from './money/mandates.ts';
 import { type Beacon, createBeacon } from './routing/beacon.ts';
-import { createKeyGuard, type KeyGuard } from './settlement/key-guard.ts';
+import { createOverheads, type Overheads } from './routing/overheads.ts';
 
 export interface Gateway {
   readonly config: Config;

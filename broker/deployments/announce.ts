@@ -2,7 +2,7 @@
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { Gateway } from '../gateway.ts';
-import type { DeployStep } from './deploy.ts';
+import type { DeployStep } from './deploy-step.ts';
 
 type Teller = (step: DeployStep) => void;
 

@@ -1,44 +1,18 @@
 // Puts a version on clouds: planned, recorded, made, then announced on-chain, then in force. Run again, it converges.
-import {
-  type Plan,
-  type PlanStep,
-  type Provider,
-  ProviderError,
-  type ProviderName,
-} from '../../adapters/provider.ts';
-import { DefaasError, type ErrorCode, toDefaasError } from '../errors.ts';
+
+import { type Plan, type PlanStep, type Provider, ProviderError } from '../../adapters/provider.ts';
+import { DefaasError, toDefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { Target } from '../invocation/resolve.ts';
 import type { DeploymentRecord, RecordedStep } from '../ledger/ledger.ts';
+import type { Target } from '../routing/target.ts';
 import { announce, enrol } from './announce.ts';
+import type { DeployedProvider, DeployStep, Failure } from './deploy-step.ts';
 import type { Prepared, Wanted } from './prepare.ts';
 
 /** Longest time one cloud may take, ms. */
 const DEPLOY_MS = 600_000;
 /** Longest wait for the one look at each cloud before, ms. */
 const PLAN_MS = 60_000;
-
-/** What happened at a cloud, as the deployment's event stream tells it. */
-export interface DeployStep {
-  readonly provider: ProviderName;
-  readonly action: PlanStep['action'] | 'enrol' | 'retire' | 'announce';
-  readonly resource: string;
-  readonly state: 'done' | 'failed';
-  readonly message: string;
-}
-
-export interface Failure {
-  readonly code: ErrorCode;
-  /** One line, without values of secrets. */
-  readonly message: string;
-}
-
-export interface DeployedProvider {
-  readonly provider: ProviderName;
-  readonly region: string;
-  readonly state: 'live' | 'failed' | 'gone';
-  readonly error?: Failure;
-}
 
 export interface DeployOptions {
   readonly onStep: (step: DeployStep) => void;

@@ -2,13 +2,13 @@
 import type { Deployment, Provider, ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
-import { createColdStarts } from '../invocation/cold-starts.ts';
-import type { Overheads } from '../invocation/overheads.ts';
 import type { DeploymentRecord, Ledger, LedgerState } from '../ledger/ledger.ts';
 import type { Route } from '../routing/choose.ts';
 import { createCircuit } from '../routing/circuit.ts';
+import { createColdStarts } from '../routing/cold-starts.ts';
 import { createHedgeBudget, type HedgeBudget } from '../routing/hedge.ts';
 import { createLatency } from '../routing/latency.ts';
+import type { Overheads } from '../routing/overheads.ts';
 import { BALANCED, type Routing, routingOf } from '../routing/routing.ts';
 
 export interface Deployments {

@@ -2,7 +2,7 @@
 import { EventEmitter, once } from 'node:events';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
-import type { DeployedProvider, DeployStep, Failure } from './deploy.ts';
+import type { DeployedProvider, DeployStep, Failure } from './deploy-step.ts';
 
 /** Finished jobs that are kept to be asked for; the oldest goes first. */
 const KEPT_JOBS = 200;

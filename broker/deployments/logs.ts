@@ -3,7 +3,7 @@ import type { LogLine, ProviderName } from '../../adapters/provider.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { Failure } from './deploy.ts';
+import type { Failure } from './deploy-step.ts';
 
 /** Longest time to read one cloud's, ms. */
 const READ_MS = 20_000;

@@ -6,7 +6,7 @@ import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { Target } from '../invocation/resolve.ts';
+import type { Target } from '../routing/target.ts';
 import { type CallCost, callCost } from './costs.ts';
 import { warmInstances } from './keep-warm.ts';
 import type { OpenedSecret } from './secrets.ts';

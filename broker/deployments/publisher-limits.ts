@@ -4,7 +4,7 @@ import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Manifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { Target } from '../invocation/resolve.ts';
+import type { Target } from '../routing/target.ts';
 import type { Claim } from './claims.ts';
 import { warmInstances } from './keep-warm.ts';
 import { targetOf } from './resume.ts';

@@ -2,7 +2,8 @@
 import type { Gateway } from '../gateway.ts';
 import type { DeploymentRecord } from '../ledger/ledger.ts';
 import { announce, enrolled } from './announce.ts';
-import { type DeployedProvider, type DeployOptions, failureOf } from './deploy.ts';
+import { type DeployOptions, failureOf } from './deploy.ts';
+import type { DeployedProvider } from './deploy-step.ts';
 
 /** Longest time one cloud may take, ms. */
 const REMOVE_MS = 600_000;

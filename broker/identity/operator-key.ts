@@ -6,8 +6,14 @@ import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { hashPayout, hashReceiptGroup } from '../../contracts/libraries/typed-data.ts';
 import { privateKeyIn } from '../config.ts';
 import { DefaasError } from '../errors.ts';
-import type { GroupSigner } from '../invocation/journal.ts';
+
 import { createDigestSigner } from './ecdsa.ts';
+
+/** What signs a group’s root: the operator’s key over `ReceiptGroup(gateway, root, count)`. */
+export interface GroupSigner {
+  readonly key: Address;
+  sign(root: Hex, count: number): Hex;
+}
 
 export interface OperatorKey extends GroupSigner {
   /** Over Payout(gateway, payee, cumulative), base units. */

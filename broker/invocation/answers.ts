@@ -5,9 +5,10 @@ import { open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DefaasError } from '../errors.ts';
 import type { Ledger, StoredAnswer } from '../ledger/ledger.ts';
-import type { Answer, Caller, Invocation } from './invocation.ts';
+import type { Caller } from '../money/caller.ts';
+import type { Target } from '../routing/target.ts';
+import type { Answer, Invocation } from './invocation.ts';
 import { forwardedHeaders } from './reply.ts';
-import type { Target } from './resolve.ts';
 
 /** How long a key answers, ms. */
 const KEPT_MS = 24 * 3_600_000;

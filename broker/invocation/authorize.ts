@@ -2,8 +2,8 @@
 // names that one.
 import type { Chain } from '../../contracts/chain.ts';
 import { DefaasError } from '../errors.ts';
-import type { Caller } from './invocation.ts';
-import type { Target } from './resolve.ts';
+import type { Caller } from '../money/caller.ts';
+import type { Target } from '../routing/target.ts';
 
 /** Identity's scope bit for calls (contracts.md 8.2). */
 const SCOPE_INVOKE = 1;

@@ -1,10 +1,8 @@
 // The nouns of one call on its way through the gateway, from the request to the answer.
 import type { ProviderName } from '../../adapters/provider.ts';
-import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
-import type { MandateState } from '../money/mandates.ts';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { Routing } from '../routing/routing.ts';
 import type { Credential } from './authenticate.ts';
-import type { SignedCall } from './signed-call.ts';
 
 export type Headers = readonly (readonly [name: string, value: string])[];
 
@@ -37,18 +35,6 @@ export interface Invocation {
   readonly maxPriceUnits: bigint | undefined;
   /** As `Defaas-Routing` says; it narrows what the version says. */
   readonly routing?: Routing | undefined;
-}
-
-/** Who pays, and through which lane. */
-export interface Caller {
-  readonly payer: Address;
-  readonly signer: Address;
-  /** The payer is the function's publisher, who sponsors the call. */
-  readonly sponsored: boolean;
-  /** By which somebody else may call at the lane's expense; undefined for the lane's own calls. */
-  readonly mandate?: MandateState;
-  /** In a signed lane: the Call that authenticates this very request. */
-  readonly signed?: SignedCall;
 }
 
 /** What the caller gets back beside the function's own answer. */

@@ -8,21 +8,23 @@ import { mandatedNonce } from '../client/mandates.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { AccessToken } from '../identity/tokens.ts';
+import type { Caller } from '../money/caller.ts';
 import { type Hold, holdMoney, mandateEmpty, sponsorEmpty } from '../money/hold.ts';
 import type { LaneState } from '../money/lanes.ts';
 import type { MandateState } from '../money/mandates.ts';
 import { acceptVoucher } from '../money/vouchers.ts';
 import { type Choices, choose } from '../routing/choose.ts';
 import { narrow } from '../routing/routing.ts';
+import type { Target } from '../routing/target.ts';
 import type { KeyedCall } from './answers.ts';
 import { attempt, type Hedge, type Outcome } from './attempt.ts';
 import { authorize } from './authorize.ts';
 import { commitRequest } from './commitments.ts';
-import type { Answer, Caller, Invocation, Reply } from './invocation.ts';
+import type { Answer, Invocation, Reply } from './invocation.ts';
 import { drawBytes } from './random.ts';
 import { record } from './record.ts';
 import { replyHeaders } from './reply.ts';
-import { resolveTarget, type Target } from './resolve.ts';
+import { resolveTarget } from './resolve.ts';
 import { refuseUnsigned, verifySignedCall } from './signed-call.ts';
 
 /** How long after its deadline a prepaid call may still end: the version's timeout, a cold start, and clocks apart. */

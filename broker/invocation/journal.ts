@@ -1,15 +1,16 @@
 // Step 8 of a call: a receipt gets its number, is made durable together with all that have gathered, and is signed by group.
-import { setImmediate as endOfTurn } from 'node:timers/promises';
-import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
-import { createTree } from '../../contracts/libraries/ordered-merkle.ts';
-import type { GroupSignature, JournalEntry, Ledger, StoredAnswer } from '../ledger/ledger.ts';
-import type { Spending } from '../money/daily-limits.ts';
 
-/** What signs a group’s root: the operator’s key over `ReceiptGroup(gateway, root, count)`. */
-export interface GroupSigner {
-  readonly key: Address;
-  sign(root: Hex, count: number): Hex;
-}
+import { setImmediate as endOfTurn } from 'node:timers/promises';
+import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { createTree } from '../../contracts/libraries/ordered-merkle.ts';
+import type { GroupSigner } from '../identity/operator-key.ts';
+import type {
+  GroupSignature,
+  JournalEntry,
+  Ledger,
+  Spending,
+  StoredAnswer,
+} from '../ledger/ledger.ts';
 
 /** A receipt with its hashes, and what becomes durable together with it. */
 export interface Sealed {

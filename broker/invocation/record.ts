@@ -13,11 +13,11 @@ import type { JournalEntry, StoredAnswer } from '../ledger/ledger.ts';
 import type { DailyHold } from '../money/daily-limits.ts';
 import type { LaneState } from '../money/lanes.ts';
 import { type Choices, passedOver } from '../routing/choose.ts';
+import type { Target } from '../routing/target.ts';
 import type { Outcome } from './attempt.ts';
 import { commitAnswer } from './commitments.ts';
 import type { Answer, Reply } from './invocation.ts';
 import { initMsOf } from './metering.ts';
-import type { Target } from './resolve.ts';
 
 const NOTHING = new Uint8Array();
 

@@ -1,16 +1,9 @@
 // Step 2 of a call: name -> function -> version, from the local view of the chain; never an RPC on this path. A version is called once
 // it is final, and no more from the block on in which it is deprecated.
 
-import type { FunctionVersion, RegisteredFunction } from '../../contracts/chain/types.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import { DefaasError } from '../errors.ts';
-
-export interface Target {
-  readonly function: RegisteredFunction;
-  readonly version: FunctionVersion;
-  /** `owner/name@number`, owner as an address. */
-  readonly label: string;
-}
+import type { Target } from '../routing/target.ts';
 
 /**
  * Finds `[owner]/name@reference`; a reference is a version number or an alias, `latest` by default.

@@ -1,4 +1,5 @@
 // Step 1 of a call in a `signed` lane: the Call that the lane's key signed says who asks, for what, and for how much (contracts.md 6.2).
+
 import { fromHex, type Hex } from '../../contracts/libraries/keccak.ts';
 import { type Call, hashCall } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
@@ -6,10 +7,11 @@ import { hashToSign } from '../../contracts/libraries/typed-data.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import { recoverSigner } from '../identity/ecdsa.ts';
+import type { SignedCall } from '../money/caller.ts';
 import type { Draw } from '../routing/beacon.ts';
+import type { Target } from '../routing/target.ts';
 import { commitRequest } from './commitments.ts';
 import type { Invocation } from './invocation.ts';
-import type { Target } from './resolve.ts';
 
 /** Mode of a lane whose key signs every Call (contracts.md 3). */
 const SIGNED = 2;
@@ -17,16 +19,6 @@ const SIGNED = 2;
 const LEAST_SLACK_SEC = 45;
 /** A Call is good for no longer than this beyond the version's timeout, so that it cannot be kept back and run much later. */
 const MOST_SLACK_SEC = 600;
-
-/** A Call whose signature and terms hold, with the draw that its epoch gives. */
-export interface SignedCall {
-  readonly call: Call;
-  /** The caller's own, under `input` and `output`; 32 bytes. */
-  readonly salt: Uint8Array;
-  /** Of the lane's key over the Call, EIP-712. */
-  readonly signature: Hex;
-  readonly draw: Draw;
-}
 
 /**
  * Reads and checks a `Defaas-Call` header: base64url of JSON with the Call's fields, `salt` and `signature`; maxPrice is decimal

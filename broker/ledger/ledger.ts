@@ -4,7 +4,6 @@ import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Call, Execution, Receipt } from '../../contracts/libraries/receipts.ts';
 import type { Mandate } from '../../contracts/libraries/typed-data.ts';
-import type { Spending, SpendingScope } from '../money/daily-limits.ts';
 
 /** A deployment of the drawn order that did not give the answer: tried without one, or passed over. */
 export interface FailedAttempt {
@@ -78,6 +77,23 @@ export interface StoredMandate {
   readonly mandate: Mandate;
   readonly signature: Hex;
   readonly revokedAtMs?: number;
+}
+
+/**
+ * What a limit is of: `function:<id>:<owner>` of a sponsored function, `lane:<payer>:<signer>` of a
+ * session key, `mandate:<hash>` of a mandate.
+ */
+export type SpendingScope =
+  | `function:${string}:${Address}`
+  | `lane:${Address}:${Address}`
+  | `mandate:${Hex}`;
+
+/** A price counted against a scope; goes into the ledger with the receipt. */
+export interface Spending {
+  readonly scope: SpendingScope;
+  /** `2026-11-22`. */
+  readonly day: string;
+  readonly units: bigint;
 }
 
 /** What was charged under a mandate on a day. */

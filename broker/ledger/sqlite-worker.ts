@@ -6,7 +6,6 @@ import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Mandate } from '../../contracts/libraries/typed-data.ts';
-import type { SpendingScope } from '../money/daily-limits.ts';
 import { createEntryIndex, type EntryPlace, shortId } from './entry-index.ts';
 import { idOf, indexedPart, isOfSameLane } from './entry-text.ts';
 import { readRecords, type StoredLine, type StoredRecord } from './journal-file.ts';
@@ -21,6 +20,7 @@ import type {
   LedgerState,
   ListedPayout,
   ServiceClient,
+  SpendingScope,
   StoredAnswer,
   StoredGroup,
   StoredMandate,

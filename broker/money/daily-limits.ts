@@ -1,15 +1,8 @@
 // What may be spent per UTC day: by a sponsored function out of its publisher's lane, and by a session key out of its lane.
-import type { RegisteredFunction } from '../../contracts/chain/types.ts';
-import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 
-/**
- * What a limit is of: `function:<id>:<owner>` of a sponsored function, `lane:<payer>:<signer>` of a
- * session key, `mandate:<hash>` of a mandate.
- */
-export type SpendingScope =
-  | `function:${string}:${Address}`
-  | `lane:${Address}:${Address}`
-  | `mandate:${Hex}`;
+import type { RegisteredFunction } from '../../contracts/chain/types.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import type { Spending, SpendingScope } from '../ledger/ledger.ts';
 
 export function functionScope({
   id,
@@ -20,14 +13,6 @@ export function functionScope({
 
 export function laneScope(payer: Address, signer: Address): SpendingScope {
   return `lane:${payer}:${signer}`;
-}
-
-/** A price counted against a scope; goes into the ledger with the receipt. */
-export interface Spending {
-  readonly scope: SpendingScope;
-  /** `2026-11-22`. */
-  readonly day: string;
-  readonly units: bigint;
 }
 
 /** Room taken for one call, until it is known what it cost. */

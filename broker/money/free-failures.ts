@@ -2,7 +2,7 @@
 // budget of its function and of its publisher before it begins, and settles at its end; calls at once therefore share one budget.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
-import type { Target } from '../invocation/resolve.ts';
+import type { Target } from '../routing/target.ts';
 
 const HOUR_MS = 3_600_000;
 /** Least share of its timeout that a run reserves: what is used up unseen is at most four times the budget. */

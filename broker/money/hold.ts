@@ -1,9 +1,10 @@
 // Step 4 of a call: room for the worst price on the payer's line, lane and daily limits; in memory, without an await.
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { Caller } from '../invocation/invocation.ts';
-import type { Target } from '../invocation/resolve.ts';
-import { type DailyHold, functionScope, laneScope, type SpendingScope } from './daily-limits.ts';
+import type { SpendingScope } from '../ledger/ledger.ts';
+import type { Target } from '../routing/target.ts';
+import type { Caller } from './caller.ts';
+import { type DailyHold, functionScope, laneScope } from './daily-limits.ts';
 import type { LaneState, Shortage } from './lanes.ts';
 
 /** Room taken for one call. */

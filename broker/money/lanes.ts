@@ -1,8 +1,8 @@
 // Money as the gateway sees it between two settlements: each lane's counter, its newest voucher, and what calls under way hold.
 import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
-import type { Caller } from '../invocation/invocation.ts';
 import type { LaneTotals, StoredVoucher } from '../ledger/ledger.ts';
+import type { Caller } from './caller.ts';
 
 /** One lane's counter at this gateway. Numbered by this process alone (contracts.md 7.1: one writer). */
 export interface LaneState {

@@ -5,7 +5,7 @@ import { hashVoucher } from '../../contracts/libraries/typed-data.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import { recoverSigner } from '../identity/ecdsa.ts';
-import type { Caller } from '../invocation/invocation.ts';
+import type { Caller } from './caller.ts';
 
 /** A claim's amounts are uint88 (contracts.md 6.1); a higher ceiling could not be settled. */
 const MAX_CEILING_UNITS = 2n ** 88n - 1n;

@@ -1,7 +1,7 @@
 // The body that sets a limit per UTC day, of a sponsored function or of a lane's key.
 import { Type } from 'typebox';
 import type { Gateway } from '../gateway.ts';
-import type { SpendingScope } from '../money/daily-limits.ts';
+import type { SpendingScope } from '../ledger/ledger.ts';
 
 /** Base units, at most what a claim can hold, uint88 (contracts.md 6.1); null: no limit of its own. */
 export const LimitBody = Type.Object(

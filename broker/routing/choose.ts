@@ -4,11 +4,11 @@ import type { Deployment, Provider } from '../../adapters/provider.ts';
 import { type DrawnCall, drawOrder, drawSeed } from '../../contracts/libraries/draw.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { PassedOver } from '../client/batch.ts';
-import type { ColdStarts } from '../invocation/cold-starts.ts';
-import type { Overhead } from '../invocation/overheads.ts';
 import type { FailedAttempt } from '../ledger/ledger.ts';
 import type { Circuit } from './circuit.ts';
+import type { ColdStarts } from './cold-starts.ts';
 import type { Latency } from './latency.ts';
+import type { Overhead } from './overheads.ts';
 import { allows, type Routing } from './routing.ts';
 
 /** Of 256 calls that go by `fastest`, so many go by the draw instead: a cloud that was slow is looked at again. */

@@ -5,11 +5,11 @@ import {
   ProviderError,
   type ProviderErrorOptions,
 } from '../../adapters/provider.ts';
-import { createColdStarts } from '../../broker/invocation/cold-starts.ts';
-import { createOverhead } from '../../broker/invocation/overheads.ts';
 import { type Choices, choose, type Route } from '../../broker/routing/choose.ts';
 import { createCircuit } from '../../broker/routing/circuit.ts';
+import { createColdStarts } from '../../broker/routing/cold-starts.ts';
 import { createLatency } from '../../broker/routing/latency.ts';
+import { createOverhead } from '../../broker/routing/overheads.ts';
 import { BALANCED } from '../../broker/routing/routing.ts';
 import type { DrawnCall } from '../../contracts/libraries/draw.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';

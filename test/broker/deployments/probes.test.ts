@@ -9,9 +9,9 @@ import { destroy } from '../../../broker/client/deployments.ts';
 import { check } from '../../../broker/deployments/check.ts';
 import { createDeployments } from '../../../broker/deployments/deployments.ts';
 import { createProbes, probeClouds, probeName } from '../../../broker/deployments/probes.ts';
-import { createOverheads } from '../../../broker/invocation/overheads.ts';
 import type { DeploymentRecord } from '../../../broker/ledger/ledger.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
+import { createOverheads } from '../../../broker/routing/overheads.ts';
 import { openProviders } from '../../adapters/fixtures/emulated-providers.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 

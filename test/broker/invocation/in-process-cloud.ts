@@ -6,12 +6,12 @@ import {
   ProviderError,
   type ProviderName,
 } from '../../../adapters/provider.ts';
-import { createColdStarts } from '../../../broker/invocation/cold-starts.ts';
-import { createOverhead } from '../../../broker/invocation/overheads.ts';
 import type { Spender } from '../../../broker/money/free-failures.ts';
 import type { Route } from '../../../broker/routing/choose.ts';
 import { createCircuit } from '../../../broker/routing/circuit.ts';
+import { createColdStarts } from '../../../broker/routing/cold-starts.ts';
 import { createLatency } from '../../../broker/routing/latency.ts';
+import { createOverhead } from '../../../broker/routing/overheads.ts';
 
 import type { Address } from '../../../contracts/libraries/keccak.ts';
 

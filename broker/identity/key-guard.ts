@@ -6,7 +6,7 @@ import { dirname } from 'node:path';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Alarms } from '../alarms.ts';
 import { DefaasError } from '../errors.ts';
-import type { GroupSigner } from '../invocation/journal.ts';
+import type { GroupSigner } from './operator-key.ts';
 
 export interface KeyGuard {
   readonly isStolen: boolean;
