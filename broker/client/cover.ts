@@ -1,12 +1,11 @@
 // How far a lane's owner signs: as far as it has checked, and what its calls in flight and its
-// mandates may
-// come to. A gateway's numbers never move a ceiling; its receipts do, each after it was checked.
+// mandates may come to today. A gateway's numbers never move a ceiling; its receipts do, each after it was checked.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { CallChain } from './call-terms.ts';
 import { DefaasClientError } from './errors.ts';
-import { fetchLane, signedCeiling, signVoucher, voucherHeader } from './lane.ts';
+import { fetchLane, putVoucher, signedCeiling, signVoucher, voucherHeader } from './lane.ts';
 import type { LaneMemory, LaneRecord } from './lane-memory.ts';
-import { allowanceOf } from './mandates.ts';
+import { allowanceOfAll } from './mandates.ts';
 import { fetchReceipts, type ReceiptDocument } from './receipts.ts';
 import type { Session } from './session.ts';
 import type { LaneName } from './sign-in.ts';
@@ -30,6 +29,12 @@ export interface Cover {
   coverOpen(): Promise<void>;
   /** The same though it seems to cover them: the gateway has served what was not checked. */
   raise(): Promise<void>;
+  /**
+   * Checks all receipts, raises the ceiling where the formula gives room, and hands its voucher to
+   * the gateway: what a lane needs each day whose mandates others spend. @throws as `acknowledge`,
+   * and what the gateway says
+   */
+  renew(): Promise<void>;
   /** The newest voucher as a header; undefined while nothing is signed. */
   voucher(): Promise<string | undefined>;
   /** @throws LANE_STOPPED the gateway was found lying: nothing is signed for the lane any more */
@@ -45,6 +50,8 @@ interface CoverOptions {
   readonly isSigned: boolean;
   readonly stepUnits: bigint;
   readonly onReceipt?: ((receipt: ReceiptDocument) => void | Promise<void>) | undefined;
+  /** Unix ms; by it the days of mandates go. */
+  readonly nowMs?: (() => number) | undefined;
 }
 
 /**
@@ -63,13 +70,13 @@ export function ceilingFor(
   return next > ceilingUnits ? next : ceilingUnits;
 }
 
-/** What all open mandates of a lane allow, base units. */
-export function allowanceIn(memory: Pick<LaneMemory, 'mandates'>, nowMs = Date.now()): bigint {
-  return memory.mandates().reduce((sum, held) => sum + allowanceOf(held, nowMs), 0n);
+/** What all open mandates of a lane allow today, base units. */
+export function allowanceIn(memory: Pick<LaneMemory, 'mandates'>, nowMs: number): bigint {
+  return allowanceOfAll(memory.mandates(), nowMs);
 }
 
 export function createCover(options: CoverOptions): Cover {
-  const { session, lane, memory, stepUnits } = options;
+  const { session, lane, memory, stepUnits, nowMs = Date.now } = options;
   const { connection, key } = session;
   let checking: Promise<void> | undefined;
   let voucher = { ceilingUnits: 0n, header: '' };
@@ -84,7 +91,7 @@ export function createCover(options: CoverOptions): Cover {
   };
   const acknowledge = async () => {
     refuseStopped();
-    checking ??= checkReceipts(options)
+    checking ??= checkReceipts({ ...options, nowMs })
       .catch((error) => {
         if (error instanceof DefaasClientError && error.evidence) memory.stop(error);
         throw error;
@@ -96,7 +103,7 @@ export function createCover(options: CoverOptions): Cover {
   };
   const raise = async () => {
     await acknowledge();
-    const allowanceUnits = allowanceIn(memory);
+    const allowanceUnits = allowanceIn(memory, nowMs());
     memory.update((record, { maxUnits }) => {
       if (record.stopped !== undefined) return record;
       return {
@@ -109,11 +116,18 @@ export function createCover(options: CoverOptions): Cover {
   return {
     acknowledge,
     raise,
+    renew: async () => {
+      await raise();
+      const { ceilingUnits } = memory.read();
+      if (ceilingUnits === 0n) return;
+      const signature = await signVoucher(connection, key, lane.payer, ceilingUnits);
+      await putVoucher(session, lane, ceilingUnits, signature);
+    },
     refuseStopped,
     coverOpen: async () => {
       const { ceilingUnits, verifiedUnits } = memory.read();
       const { expectedUnits, answered } = memory.openUnits();
-      const needed = verifiedUnits + expectedUnits + allowanceIn(memory);
+      const needed = verifiedUnits + expectedUnits + allowanceIn(memory, nowMs());
       if (ceilingUnits < needed || answered >= MAX_UNCHECKED) await raise();
     },
     voucher: async () => {
@@ -128,12 +142,15 @@ export function createCover(options: CoverOptions): Cover {
   };
 }
 
+type Clocked = CoverOptions & { readonly nowMs: () => number };
+
 /**
  * @throws RECEIPT_INVALID one is wrong; RECEIPTS_MISSING one is not shown: that may heal by itself
  */
-async function checkReceipts(options: CoverOptions): Promise<void> {
-  const { session, lane, memory } = options;
+async function checkReceipts(options: Clocked): Promise<void> {
+  const { session, lane, memory, nowMs } = options;
   const untilMs = Date.now() + MAX_CHECK_MS;
+  const lookedAtMs = nowMs();
   // Before they are asked for: what a reply has named is durable, so the gateway must be able to
   // show it.
   const named = memory.answered();
@@ -150,10 +167,11 @@ async function checkReceipts(options: CoverOptions): Promise<void> {
   for (const [seq, id] of named) {
     if (seq > verifiedSeq) throw missing(`receipt ${id} (seq ${seq}), which it has named`);
   }
+  memory.looked(lookedAtMs);
 }
 
 async function check(
-  options: CoverOptions,
+  options: Clocked,
   document: ReceiptDocument,
   named: Hex | undefined,
 ): Promise<void> {
@@ -170,6 +188,7 @@ async function check(
     after: memory.read(),
     ownCallsKey,
     mandates: memory.mandates(),
+    nowMs: options.nowMs(),
     elapsedMsOf: (call) => elapsedOf(memory, call),
   });
   if (named !== undefined && named !== document.id) {

@@ -77,6 +77,8 @@ export interface FailoverCaller extends Caller {
   invoke(request: InvokeRequest): Promise<FailoverReply>;
   /** Checks the receipts of all gateways that were used; one that does not answer is left for later. @throws RECEIPT_INVALID */
   acknowledge(): Promise<void>;
+  /** As a caller of one gateway, at all gateways that were used. */
+  renew(): Promise<void>;
 }
 
 /** A gateway as this client knows it. */
@@ -179,15 +181,18 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
     return place.opened;
   };
 
-  const acknowledge = async () => {
+  const each = async (act: (caller: Caller) => Promise<void>) => {
     for (const place of places) {
       const opened = await place.opened?.catch(() => undefined);
-      await opened?.caller.acknowledge().catch((error) => {
+      if (!opened) continue;
+      await act(opened.caller).catch((error) => {
         if (!(error instanceof DefaasClientError) || !SAY_NOTHING.has(error.code)) throw error;
       });
     }
   };
-  return { invoke, acknowledge, fetch: fetchBy(invoke) };
+  const acknowledge = () => each((caller) => caller.acknowledge());
+  const renew = () => each((caller) => caller.renew());
+  return { invoke, acknowledge, renew, fetch: fetchBy(invoke) };
 }
 
 /**

@@ -90,6 +90,12 @@ export interface Caller {
   fetch(target: string, init?: RequestInit): Promise<Response>;
   /** Checks all receipts since the last time. @throws RECEIPT_INVALID */
   acknowledge(): Promise<void>;
+  /**
+   * The same, and hands the gateway a voucher for what the lane's mandates allow today: without
+   * calls of its own a lane needs one each day. @throws RECEIPT_INVALID, RECEIPTS_MISSING,
+   * LANE_STOPPED, and the gateway's codes
+   */
+  renew(): Promise<void>;
 }
 
 export interface CallerOptions {
@@ -109,6 +115,8 @@ export interface CallerOptions {
   readonly stepUnits?: bigint;
   /** Called with each checked receipt, in order of seq. */
   readonly onReceipt?: (receipt: ReceiptDocument) => void | Promise<void>;
+  /** Unix ms, by which the days of mandates go; the machine's own clock when left out. */
+  readonly nowMs?: () => number;
 }
 
 /** Makes a caller that pays from the session's lane. One voucher covers many calls; before each next one all receipts are checked. */
@@ -125,7 +133,7 @@ export function createCaller(options: CallerOptions): Caller {
   const signer = isSigned
     ? createCallSigner({ connection, key, lane, chain, ownCallsKey })
     : undefined;
-  const { onReceipt } = options;
+  const { onReceipt, nowMs } = options;
   const cover = createCover({
     session,
     lane,
@@ -135,6 +143,7 @@ export function createCaller(options: CallerOptions): Caller {
     isSigned,
     stepUnits,
     onReceipt,
+    nowMs,
   });
 
   /** The call as it is sent: who made it, and for how much at most. */
@@ -266,7 +275,8 @@ export function createCaller(options: CallerOptions): Caller {
       throw error;
     }
   };
-  return { invoke, acknowledge: cover.acknowledge, fetch: fetchBy(invoke) };
+  const { acknowledge, renew } = cover;
+  return { invoke, acknowledge, renew, fetch: fetchBy(invoke) };
 }
 
 /** A request with what marks it as the lane's own. */

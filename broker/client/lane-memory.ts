@@ -76,9 +76,26 @@ export interface HeldMandate {
   readonly mandate: Mandate;
   /** When it was closed before its time, Unix ms. */
   readonly revokedAtMs?: number;
-  /** Base units by UTC day, `2026-11-22`. */
+  /**
+   * Receipts that say that they ended earlier count as if they ended then, Unix ms: the time of the
+   * signature, later that of the last look at all receipts, less `GRACE_SEC`.
+   */
+  readonly countsFromMs: number;
+  /** Base units by UTC day on which they count, `2026-11-22`. */
   readonly spent: ReadonlyMap<string, bigint>;
 }
+
+/** A mandate as its signer puts it into a memory. */
+export interface NewMandate extends Pick<HeldMandate, 'hash' | 'mandate'> {
+  /** Unix ms; the same when it is put again after a restart. */
+  readonly signedAtMs: number;
+}
+
+/**
+ * How far clocks may be apart, and how long after its end a receipt may first be shown, seconds. A
+ * call that began before its mandate ended may also end so much later.
+ */
+export const GRACE_SEC = 20 * 60;
 
 /** What a checked receipt changes. */
 export interface Checked {
@@ -109,8 +126,10 @@ export interface LaneMemory {
   /** Takes the next receipt as checked; one that is checked already changes nothing. */
   acknowledge(checked: Checked): void;
   mandates(): readonly HeldMandate[];
-  putMandate(held: Pick<HeldMandate, 'hash' | 'mandate'>): void;
+  putMandate(mandate: NewMandate): void;
   revokeMandate(hash: Hex, atMs: number): void;
+  /** All receipts that the gateway shows were checked at that time: what ended long before counts now. */
+  looked(atMs: number): void;
   /**
    * Nothing is signed any more; keeps what the error says and its evidence. The first one stays.
    */
@@ -197,12 +216,19 @@ export function createLaneMemory(): LaneMemory {
       if (held) mandates.set(held.hash, spentUnder(held, execution.finishedAtSec, price));
     },
     mandates: () => [...mandates.values()],
-    putMandate: (held) => {
-      if (!mandates.has(held.hash)) mandates.set(held.hash, { ...held, spent: new Map() });
+    putMandate: ({ hash, mandate, signedAtMs }) => {
+      if (mandates.has(hash)) return;
+      mandates.set(hash, { hash, mandate, countsFromMs: signedAtMs, spent: new Map() });
     },
     revokeMandate: (hash, revokedAtMs) => {
       const held = mandates.get(hash);
       if (held && held.revokedAtMs === undefined) mandates.set(hash, { ...held, revokedAtMs });
+    },
+    looked: (atMs) => {
+      for (const held of mandates.values()) {
+        const countsFromMs = Math.max(held.countsFromMs, countedFrom(atMs));
+        mandates.set(held.hash, { ...held, countsFromMs });
+      }
     },
     stop: ({ message }) => {
       record = { ...record, stopped: record.stopped ?? message };
@@ -239,8 +265,24 @@ function remove<K>(sets: Map<K, Set<string>>, key: K, id: string): void {
 }
 
 function spentUnder(held: HeldMandate, finishedAtSec: number, price: bigint): HeldMandate {
-  const day = utcDayOf(finishedAtSec);
+  const day = utcDayOf(countedSecOf(held, finishedAtSec));
   return { ...held, spent: new Map(held.spent).set(day, (held.spent.get(day) ?? 0n) + price) };
+}
+
+/** From when receipts count after a look, Unix ms. */
+export function countedFrom(lookedAtMs: number): number {
+  return lookedAtMs - GRACE_SEC * 1000;
+}
+
+/**
+ * When a receipt counts that says that it ended at `finishedAtSec`, Unix seconds. What was not shown
+ * at the last look is not of a day before it, whatever the gateway writes.
+ */
+export function countedSecOf(
+  { countsFromMs }: Pick<HeldMandate, 'countsFromMs'>,
+  finishedAtSec: number,
+): number {
+  return Math.max(finishedAtSec, Math.floor(countsFromMs / 1000));
 }
 
 /** The UTC day of Unix seconds, `2026-11-22`. */

@@ -4,7 +4,7 @@ import { hashMandate, type Mandate } from '../../contracts/libraries/typed-data.
 import { Words } from '../../contracts/libraries/words.ts';
 import type { Connection } from './connection.ts';
 import type { KeySigner } from './key.ts';
-import { type HeldMandate, utcDayOf } from './lane-memory.ts';
+import { countedSecOf, GRACE_SEC, type HeldMandate, utcDayOf } from './lane-memory.ts';
 import type { ReceiptDocument } from './receipts.ts';
 import type { LaneName } from './sign-in.ts';
 
@@ -16,9 +16,8 @@ export const ANY_FUNCTION = 0n;
 /** `Mandate.subject` where none is named. */
 export const NO_SUBJECT: Hex = `0x${'0'.repeat(64)}`;
 
-/** A call that began before its mandate ended may end so much later, seconds. */
-const GRACE_SEC = 20 * 60;
-const DAY_SEC = 86_400;
+/** A mandate that goes on is signed anew so long before its end, seconds. */
+const RENEW_BEFORE_SEC = 6 * 3_600;
 
 /** `Call.nonce` of a mandated call: keccak256(abi.encode(authority, item)). */
 export function mandatedNonce(authority: Hex, item: Hex): Hex {
@@ -37,30 +36,73 @@ export function tokenSubject(name: string): Hex {
 }
 
 /**
- * The most that may still be charged under a mandate, base units: what is left in all, and of its
- * days. 0 once it is revoked or over: no ceiling is raised for it any more.
+ * The most that a ceiling may cover now under a mandate, base units: what is left of the UTC day
+ * and in all, and nothing for the days to come: each day needs another voucher. 0 once it is
+ * revoked or over.
  */
-export function allowanceOf({ mandate, spent, revokedAtMs }: HeldMandate, nowMs: number): bigint {
-  const nowSec = Math.floor(nowMs / 1000);
-  const { total, perDay, untilSec } = mandate;
-  if (revokedAtMs !== undefined || nowSec >= untilSec) return 0n;
-  const days = Math.floor(untilSec / DAY_SEC) - Math.floor(nowSec / DAY_SEC) + 1;
-  const ofDays = perDay * BigInt(days) - (spent.get(utcDayOf(nowSec)) ?? 0n);
-  const left = total - sumOf(spent);
-  const least = ofDays < left ? ofDays : left;
-  return least > 0n ? least : 0n;
+export function allowanceOf(held: HeldMandate, nowMs: number): bigint {
+  if (!isOpenAt(held, nowMs)) return 0n;
+  const { mandate, spent } = held;
+  const ofDay = mandate.perDay - spentFrom(held, nowMs);
+  const left = mandate.total - sumOf(spent.values());
+  return atLeastNothing(ofDay < left ? ofDay : left);
 }
 
-/** Why a receipt is none of the mandate's; undefined where it is. */
+/**
+ * The same of all mandates of a lane. One that takes the place of another (same kind, subject and
+ * function) shares its day: renewing a mandate does not give its day twice.
+ */
+export function allowanceOfAll(mandates: readonly HeldMandate[], nowMs: number): bigint {
+  const nameOf = ({ mandate: { kind, subject, functionId } }: HeldMandate) =>
+    `${kind} ${subject} ${functionId}`;
+  let sum = 0n;
+  for (const alike of Map.groupBy(mandates, nameOf).values()) {
+    let units = 0n;
+    for (const held of alike) {
+      units += isOpenAt(held, nowMs) ? allowanceOf(held, nowMs) : -spentFrom(held, nowMs);
+    }
+    sum += atLeastNothing(units);
+  }
+  return sum;
+}
+
+/** Whether calls may begin under it. */
+export function isOpenAt({ mandate, revokedAtMs }: HeldMandate, nowMs: number): boolean {
+  return revokedAtMs === undefined && Math.floor(nowMs / 1000) < mandate.untilSec;
+}
+
+/**
+ * Whether another one is to take its place: it is over, ends within 6 hours, or its total had not a
+ * whole day left when the UTC day began.
+ */
+export function isExhausted(held: HeldMandate, nowMs: number): boolean {
+  const { total, perDay, untilSec } = held.mandate;
+  if (!isOpenAt(held, nowMs) || untilSec - nowMs / 1000 < RENEW_BEFORE_SEC) return true;
+  const before = sumOf(held.spent.values()) - spentFrom(held, nowMs);
+  return total - before < perDay;
+}
+
+/** What counts today, or tomorrow by a gateway whose clock is ahead. */
+function spentFrom({ spent }: HeldMandate, nowMs: number): bigint {
+  const today = utcDayOf(Math.floor(nowMs / 1000));
+  return sumOf([...spent].flatMap(([day, units]) => (day >= today ? [units] : [])));
+}
+
+/**
+ * Why a receipt is none of the mandate's; undefined where it is. It counts on the UTC day on which
+ * it ended, but on none before the last look, so that days that went by unused are not used later.
+ */
 export function faultUnder(
-  { mandate, hash, spent, revokedAtMs }: HeldMandate,
+  held: HeldMandate,
   { call, receipt, execution, item }: ReceiptDocument,
   functionId: bigint,
   nowMs: number,
 ): string | undefined {
+  const { mandate, hash, spent, revokedAtMs } = held;
   const { price } = receipt;
   const { finishedAtSec } = execution;
-  const day = utcDayOf(finishedAtSec);
+  const countedSec = countedSecOf(held, finishedAtSec);
+  const day = utcDayOf(countedSec);
   const endsSec = Math.min(mandate.untilSec, (revokedAtMs ?? Number.POSITIVE_INFINITY) / 1000);
   if (item === undefined || mandatedNonce(hash, item) !== call.nonce) {
     return 'has a nonce that its mandate’s item does not give';
@@ -70,18 +112,23 @@ export function faultUnder(
   }
   if (price === 0n) return undefined;
   if (price > mandate.maxPrice) return `costs ${price}, its mandate allows ${mandate.maxPrice}`;
-  if (finishedAtSec > endsSec + GRACE_SEC) return 'is under a mandate that is closed';
+  if (countedSec > endsSec + GRACE_SEC) return 'is under a mandate that is closed';
   if (finishedAtSec > nowMs / 1000 + GRACE_SEC) return 'is of a day that has not come';
   if ((spent.get(day) ?? 0n) + price > mandate.perDay)
     return 'is above what its mandate allows a day';
-  if (sumOf(spent) + price > mandate.total) return 'is above what its mandate allows in all';
+  if (sumOf(spent.values()) + price > mandate.total)
+    return 'is above what its mandate allows in all';
   return undefined;
 }
 
-function sumOf(spent: HeldMandate['spent']): bigint {
+function sumOf(amounts: Iterable<bigint>): bigint {
   let sum = 0n;
-  for (const units of spent.values()) sum += units;
+  for (const units of amounts) sum += units;
   return sum;
+}
+
+function atLeastNothing(units: bigint): bigint {
+  return units > 0n ? units : 0n;
 }
 
 /** What a mandate says beside its lane. */
@@ -92,6 +139,8 @@ export interface SignedMandate {
   readonly hash: Hex;
   readonly mandate: Mandate;
   readonly signature: Hex;
+  /** Unix ms; a memory needs it, the gateway does not get it. */
+  readonly signedAtMs: number;
 }
 
 /** Signs a mandate for the lane of `key`; the gateway knows it once it is put there. */
@@ -100,10 +149,11 @@ export async function signMandate(
   key: KeySigner,
   payer: LaneName['payer'],
   terms: MandateTerms,
+  signedAtMs = Date.now(),
 ): Promise<SignedMandate> {
   const mandate = { payer, gateway: connection.document.gateway, signer: key.address, ...terms };
   const signature = await key.sign(connection.domain, 'Mandate', mandate);
-  return { hash: hashMandate(connection.domain, mandate), mandate, signature };
+  return { hash: hashMandate(connection.domain, mandate), mandate, signature, signedAtMs };
 }
 
 /**
@@ -112,7 +162,7 @@ export async function signMandate(
  */
 export async function putMandate(
   connection: Pick<Connection, 'request'>,
-  { hash, mandate, signature }: SignedMandate,
+  { hash, mandate, signature }: Omit<SignedMandate, 'signedAtMs'>,
 ): Promise<void> {
   const { payer, signer, gateway: _gateway, ...terms } = mandate;
   const body = {

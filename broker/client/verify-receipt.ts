@@ -50,6 +50,8 @@ export interface ReceiptExpectations {
   readonly idempotencyKey?: string;
   /** The lane's mandates: what they allow is paid too. */
   readonly mandates?: readonly HeldMandate[];
+  /** Unix ms, for the days of mandates; that of this machine when left out. */
+  readonly nowMs?: number;
   /**
    * From sending the call to its answer, ms, where that was seen: for more time nothing is paid.
    */
@@ -155,7 +157,7 @@ async function verifySigned(
  */
 function verifyOwner(
   document: ReceiptDocument,
-  { ownCallsKey, mandates }: ReceiptExpectations,
+  { ownCallsKey, mandates, nowMs = Date.now() }: ReceiptExpectations,
   functionId: bigint,
   contradict: Refuse,
 ): string {
@@ -163,7 +165,7 @@ function verifyOwner(
   if (authority !== NO_AUTHORITY && (mandates || ownCallsKey)) {
     const held = mandates?.find(({ hash }) => hash === authority);
     if (!held) return contradict('is under a mandate that the lane’s key has not signed');
-    const fault = faultUnder(held, document, functionId, Date.now());
+    const fault = faultUnder(held, document, functionId, nowMs);
     return fault === undefined ? nonce : contradict(fault);
   }
   if (ownCallsKey && !isOwnNonce(ownCallsKey, nonce, { functionId, maxPriceUnits })) {

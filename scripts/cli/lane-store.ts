@@ -6,6 +6,8 @@ import type { DatabaseSync } from 'node:sqlite';
 import type { DefaasClientError } from '../../broker/client/errors.ts';
 import { evidenceName, formatEvidence } from '../../broker/client/evidence.ts';
 import {
+  countedFrom,
+  countedSecOf,
   type HeldMandate,
   type LaneMemory,
   type LaneRecord,
@@ -49,6 +51,10 @@ export const LANE_SCHEMA = `
   CREATE TABLE IF NOT EXISTS mandate_spending (
     house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, hash TEXT NOT NULL, day TEXT NOT NULL, units TEXT NOT NULL,
     PRIMARY KEY (house, payer, signer, hash, day)
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS mandate_floors (
+    house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, hash TEXT NOT NULL, counts_from_ms INTEGER NOT NULL,
+    PRIMARY KEY (house, payer, signer, hash)
   ) STRICT;
 `;
 
@@ -112,6 +118,11 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
     }
     return { maxUnits, expectedUnits, answered };
   };
+  const countsFrom = (hash: Hex): number =>
+    Number(
+      get(`SELECT counts_from_ms FROM mandate_floors WHERE ${where} AND hash = ?`, hash)
+        ?.counts_from_ms ?? 0,
+    );
   const spentUnder = (hash: Hex): Map<string, bigint> =>
     new Map(
       all(`SELECT day, units FROM mandate_spending WHERE ${where} AND hash = ?`, hash).map(
@@ -208,7 +219,8 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
         );
         const { authority } = document.call;
         if (!get(`SELECT 1 FROM mandates WHERE ${where} AND hash = ?`, authority)) return;
-        const day = utcDayOf(execution.finishedAtSec);
+        const held = { countsFromMs: countsFrom(authority) };
+        const day = utcDayOf(countedSecOf(held, execution.finishedAtSec));
         const units = (spentUnder(authority).get(day) ?? 0n) + price;
         run(
           'INSERT OR REPLACE INTO mandate_spending VALUES (?, ?, ?, ?, ?, ?)',
@@ -223,21 +235,40 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
           hash: asHex(hash),
           mandate: mandateOf(String(mandate)),
           ...(revoked_at_ms !== null && { revokedAtMs: Number(revoked_at_ms) }),
+          countsFromMs: countsFrom(asHex(hash)),
           spent: spentUnder(asHex(hash)),
         }),
       ),
-    putMandate: ({ hash, mandate }) =>
-      run(
-        'INSERT INTO mandates VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT DO NOTHING',
-        hash,
-        JSON.stringify(mandate, (_, value) => (typeof value === 'bigint' ? `${value}` : value)),
-      ),
+    putMandate: ({ hash, mandate, signedAtMs }) =>
+      atomic(() => {
+        run(
+          'INSERT INTO mandates VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT DO NOTHING',
+          hash,
+          JSON.stringify(mandate, (_, value) => (typeof value === 'bigint' ? `${value}` : value)),
+        );
+        run(
+          'INSERT INTO mandate_floors VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+          hash,
+          signedAtMs,
+        );
+      }),
     revokeMandate: (hash, atMs) =>
       database
         .prepare(
           `UPDATE mandates SET revoked_at_ms = ? WHERE ${where} AND hash = ? AND revoked_at_ms IS NULL`,
         )
         .run(atMs, ...lane, hash) && undefined,
+    looked: (atMs) =>
+      atomic(() => {
+        for (const { hash } of all(`SELECT hash FROM mandates WHERE ${where}`)) {
+          run(
+            `INSERT INTO mandate_floors VALUES (?, ?, ?, ?, ?)
+              ON CONFLICT DO UPDATE SET counts_from_ms = max(counts_from_ms, excluded.counts_from_ms)`,
+            asHex(hash),
+            countedFrom(atMs),
+          );
+        }
+      }),
     stop: (found) => {
       const file = writeEvidence(of, found);
       run(

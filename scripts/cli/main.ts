@@ -215,9 +215,11 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     async () => (await import('./sponsor.ts')).sponsor,
   )
     .option('--daily <tokens>', 'at most so much per UTC day')
-    .option('--days <count>', 'for so many days, 2 by default')
+    .option('--days <count>', 'for so many days, 2 by default; watch signs for each')
+    .option('--renew', 'go on: watch signs for as many days more before they end')
     .option('--stop', 'pay nothing more')
-    .option('--deposit <tokens>', 'set so much more aside to pay from');
+    .option('--deposit <tokens>', 'set so much more aside to pay from')
+    .addHelpText('after', example('sponsor hello --daily 0.5 --renew --deposit 5'));
   add(
     'estimate <function>',
     'what calls will cost, and how many a deposit buys',
@@ -323,7 +325,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     .addHelpText('after', example('audit --evidence found'));
   add(
     'watch',
-    'hold what is settled against what was shown, prove what is wrong, collect what is owed',
+    'hold gateways to what they showed, prove what is wrong, sign each day for what others spend',
     async () => (await import('./watch.ts')).watch,
   )
     .option('--auto', 'demand what is withheld; an answer costs the pledge')

@@ -1,11 +1,15 @@
 // A lane of its own for one token or one sponsored function: its cap is all that its mandate
 // allows, so that the chain bounds it too, and what goes wrong with it stops nothing else.
 
-import { allowanceIn, ceilingFor } from '../../broker/client/cover.ts';
-import { createCaller } from '../../broker/client/invoke.ts';
+import { type Caller, createCaller } from '../../broker/client/invoke.ts';
 import { createKeySigner } from '../../broker/client/key.ts';
-import { putVoucher, signVoucher } from '../../broker/client/lane.ts';
-import { type MandateTerms, putMandate, signMandate } from '../../broker/client/mandates.ts';
+import {
+  isOpenAt,
+  type MandateTerms,
+  putMandate,
+  revokeMandate,
+  signMandate,
+} from '../../broker/client/mandates.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import { createKey } from '../../contracts/keystore.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
@@ -18,6 +22,11 @@ import { LANE_LIFE_SEC, mintIfShort, nowSec, PREPAID } from './deposit.ts';
 import { noLane } from './lanes-here.ts';
 import type { StoredLane } from './store.ts';
 import { formatTokens } from './units.ts';
+
+/** What of an opened gateway a lane needs. */
+export type LaneParts = Pick<Opened, 'account' | 'connection' | 'store'> & {
+  readonly house: Pick<Opened['house'], 'home'>;
+};
 
 /** A lane for one purpose that is still open and whose key is here. */
 export function ownLaneFor(opened: Opened, chain: Chain, purpose: string): StoredLane | undefined {
@@ -49,23 +58,16 @@ export async function openOwnLane(
   const { account, connection, house, store } = opened;
   const { gateway } = connection.document;
   const { purpose, capUnits, depositUnits } = of;
+  const known = ownLaneFor(opened, chain, purpose);
   const writer = chain.connect(account);
   const allotted = chain.view.line(account.address, gateway)?.allotted ?? 0n;
   if (allotted + depositUnits === 0n) throw noLane(opened, of.remedy);
-  await mintIfShort(flags, chain, writer, depositUnits);
-  const expirySec = nowSec(chain) + LANE_LIFE_SEC;
-  const known = ownLaneFor(opened, chain, purpose);
   if (known) {
-    const { signer } = known;
-    if (depositUnits > 0n) {
-      await chain.synced(await writer.depositAllotOpenLane({ amount: depositUnits, gateway }));
-    }
-    const cap = chain.view.lane(known.payer, gateway, signer)?.cap ?? 0n;
-    const needed = store.laneMemory(known).read().verifiedUnits + capUnits;
-    const next = { signer, cap: needed > cap ? needed : cap, expirySec };
-    await chain.synced(await writer.extendLane(gateway, next));
+    await extendOwnLane(flags, opened, chain, known, { capUnits, depositUnits });
     return known;
   }
+  await mintIfShort(flags, chain, writer, depositUnits);
+  const expirySec = nowSec(chain) + LANE_LIFE_SEC;
   const key = createKey();
   const lane = { payer: account.address, signer: key.address };
   // The key is on disk before the chain knows it, and in the store before money stands behind it.
@@ -80,13 +82,48 @@ export async function openOwnLane(
   return lane;
 }
 
+/** Gives a lane of its own room for `capUnits` beyond what is checked, and time. */
+export async function extendOwnLane(
+  flags: Flags,
+  { account, connection, store }: LaneParts,
+  chain: Chain,
+  lane: StoredLane,
+  { capUnits, depositUnits }: { readonly capUnits: bigint; readonly depositUnits: bigint },
+): Promise<void> {
+  const { gateway } = connection.document;
+  const { payer, signer } = lane;
+  const writer = chain.connect(account);
+  await mintIfShort(flags, chain, writer, depositUnits);
+  if (depositUnits > 0n) {
+    await chain.synced(await writer.depositAllotOpenLane({ amount: depositUnits, gateway }));
+  }
+  const cap = chain.view.lane(payer, gateway, signer)?.cap ?? 0n;
+  const needed = store.laneMemory(lane).read().verifiedUnits + capUnits;
+  const expirySec = nowSec(chain) + LANE_LIFE_SEC;
+  const next = { signer, cap: needed > cap ? needed : cap, expirySec };
+  await chain.synced(await writer.extendLane(gateway, next));
+}
+
+/** Closes the lane's mandates: from now on nothing is signed for them. */
+export async function revokeAllOf(opened: LaneParts, lane: StoredLane): Promise<void> {
+  const { store, house } = opened;
+  const memory = store.laneMemory(lane);
+  const session = await openSession(opened, readLaneKey(house.home, lane.signer), lane);
+  for (const held of memory.mandates()) {
+    if (!isOpenAt(held, Date.now())) continue;
+    memory.revokeMandate(held.hash, Date.now());
+    await revokeMandate(session, lane, held.hash);
+  }
+  await withCaller(opened, lane, (caller) => caller.acknowledge());
+}
+
 /**
  * Signs a mandate for a lane of its own and the voucher that covers what it allows, by the receipts
  * that were checked and no number of the gateway's.
  * @throws DefaasClientError RECEIPT_INVALID, RECEIPTS_MISSING, LANE_STOPPED, MANDATE_INVALID
  */
 export async function signOwnMandate(
-  opened: Opened,
+  opened: LaneParts,
   chain: Chain,
   lane: StoredLane,
   terms: MandateTerms,
@@ -96,34 +133,41 @@ export async function signOwnMandate(
   const account = readLaneKey(house.home, lane.signer);
   const key = await createKeySigner(account.privateKey);
   const memory = store.laneMemory(lane);
-  await acknowledgeLane(opened, lane);
+  await withCaller(opened, lane, (caller) => caller.acknowledge());
   const signed = await signMandate(connection, key, lane.payer, terms);
   // Known here before anybody can call by it, so that its receipts are never those of nobody.
   memory.putMandate(signed);
   await putMandate(connection, signed);
-  const { ceilingUnits } = memory.update((record, { maxUnits }) => {
-    const open = { maxUnits, allowanceUnits: allowanceIn(memory), stepUnits: 0n };
-    return { ...record, ceilingUnits: ceilingFor(record, open) };
-  });
-  const session = await openSession(opened, account, lane);
-  const signature = await signVoucher(connection, key, lane.payer, ceilingUnits);
-  await putVoucher(session, lane, ceilingUnits, signature);
-  return { hash: signed.hash, ceilingUnits };
+  await withCaller(opened, lane, (caller) => caller.renew());
+  return { hash: signed.hash, ceilingUnits: memory.read().ceilingUnits };
 }
 
-/** Checks the lane's receipts since the last time. @throws as `signOwnMandate` */
-export async function acknowledgeLane(opened: Opened, lane: StoredLane): Promise<void> {
+/**
+ * Checks the receipts of a lane that others spend from, and hands its gateway a voucher for what its
+ * mandates allow today. @throws as `signOwnMandate`
+ */
+export async function renewLane(opened: LaneParts, lane: StoredLane): Promise<void> {
+  await withCaller(opened, lane, (caller) => caller.renew());
+}
+
+async function withCaller(
+  opened: LaneParts,
+  lane: StoredLane,
+  act: (caller: Caller) => Promise<void>,
+): Promise<void> {
   const { house, store } = opened;
   const session = await openSession(opened, readLaneKey(house.home, lane.signer), lane);
   const chain = openReader(opened);
   try {
-    await createCaller({
-      session,
-      chain,
-      memory: store.laneMemory(lane),
-      stepUnits: 0n,
-      onReceipt: store.putReceipt,
-    }).acknowledge();
+    await act(
+      createCaller({
+        session,
+        chain,
+        memory: store.laneMemory(lane),
+        stepUnits: 0n,
+        onReceipt: store.putReceipt,
+      }),
+    );
   } finally {
     chain.close();
   }

@@ -1,7 +1,7 @@
 // `defaas sponsor <function>`: what the publisher pays of its callers per day, by a mandate and a
 // lane of its own that pay no more than that.
 
-import { NO_SUBJECT, revokeMandate, SPONSOR_KIND } from '../../broker/client/mandates.ts';
+import { NO_SUBJECT, SPONSOR_KIND } from '../../broker/client/mandates.ts';
 import {
   fetchSponsorship,
   putSponsorship,
@@ -9,7 +9,6 @@ import {
 } from '../../broker/client/sponsorship.ts';
 import type { RegisteredFunction } from '../../contracts/chain/types.ts';
 import type { Chain } from '../../contracts/chain.ts';
-import { readLaneKey } from './account.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
 import {
@@ -20,25 +19,21 @@ import {
   openGateway,
   openSession,
 } from './context.ts';
-import {
-  acknowledgeLane,
-  openOwnLane,
-  ownLaneFor,
-  refuseZero,
-  signOwnMandate,
-} from './own-lane.ts';
+import { openOwnLane, ownLaneFor, refuseZero, revokeAllOf, signOwnMandate } from './own-lane.ts';
 import { findOwnedFunction } from './owned-function.ts';
+import { parseDays } from './renew.ts';
 import { formatTokens, parseTokens } from './units.ts';
 
 const DEFAULT_DAYS = '2';
-const MAX_DAYS = 365;
 const DAY_SEC = 86_400;
 
 export interface SponsorOptions {
   /** Whole tokens that all callers together may cost per UTC day. */
   readonly daily?: string;
-  /** For how many days, 2 by default; a gateway that lies could take all of them at once. */
+  /** For how many days, 2 by default; a day's voucher is signed now, the next ones by `watch`. */
   readonly days?: string;
+  /** Go on: `watch` signs the next mandate, of so many days too, before this one ends. */
+  readonly renew?: boolean;
   readonly stop?: boolean;
   /** Whole tokens to set aside for it. */
   readonly deposit?: string;
@@ -85,30 +80,29 @@ interface Change {
   /** 0: nothing more is paid. */
   readonly dailyUnits: bigint;
   readonly days: number;
+  readonly isRenewed: boolean;
   readonly depositUnits: bigint;
 }
 
 /** @returns undefined to change nothing */
-function parseChange({ daily, days, stop = false, deposit }: SponsorOptions): Change | undefined {
+function parseChange(options: SponsorOptions): Change | undefined {
+  const { daily, days, renew: isRenewed = false, stop = false, deposit } = options;
   if (daily !== undefined && stop) {
     throw new CliError('USAGE', 'there is --daily and --stop, give one of them');
   }
-  if (stop) return { dailyUnits: 0n, days: 0, depositUnits: 0n };
+  if (stop) return { dailyUnits: 0n, days: 0, isRenewed: false, depositUnits: 0n };
   if (daily === undefined) {
-    if (deposit === undefined && days === undefined) return undefined;
+    if (deposit === undefined && days === undefined && !isRenewed) return undefined;
     throw new CliError(
       'USAGE',
-      '--deposit and --days come with --daily, which says what is paid a day',
+      '--deposit, --days and --renew come with --daily, which says what is paid a day',
     );
   }
   const dailyUnits = parseTokens(daily, '--daily');
   refuseZero(dailyUnits, '--daily');
-  const count = Number(days ?? DEFAULT_DAYS);
-  if (!Number.isInteger(count) || count < 1 || count > MAX_DAYS) {
-    throw new CliError('USAGE', `--days must be a whole number from 1 to ${MAX_DAYS}`);
-  }
+  const count = parseDays(days ?? DEFAULT_DAYS);
   const depositUnits = deposit === undefined ? 0n : parseTokens(deposit, '--deposit');
-  return { dailyUnits, days: count, depositUnits };
+  return { dailyUnits, days: count, isRenewed, depositUnits };
 }
 
 function purposeOf({ id }: RegisteredFunction): string {
@@ -117,17 +111,10 @@ function purposeOf({ id }: RegisteredFunction): string {
 
 /** What was signed for the function before: from now on nothing is signed for it. */
 async function revokeAll(opened: Opened, chain: Chain, fn: RegisteredFunction): Promise<void> {
-  const { store, house } = opened;
   const lane = ownLaneFor(opened, chain, purposeOf(fn));
   if (!lane) return;
-  const memory = store.laneMemory(lane);
-  const session = await openSession(opened, readLaneKey(house.home, lane.signer), lane);
-  for (const { hash, mandate, revokedAtMs } of memory.mandates()) {
-    if (revokedAtMs !== undefined || mandate.untilSec * 1000 < Date.now()) continue;
-    memory.revokeMandate(hash, Date.now());
-    await revokeMandate(session, lane, hash);
-  }
-  await acknowledgeLane(opened, lane);
+  opened.store.putRenewalDays(lane, undefined);
+  await revokeAllOf(opened, lane);
 }
 
 async function mandate(
@@ -135,7 +122,7 @@ async function mandate(
   opened: Opened,
   chain: Chain,
   fn: RegisteredFunction,
-  { dailyUnits, days, depositUnits }: Change,
+  { dailyUnits, days, isRenewed, depositUnits }: Change,
 ): Promise<void> {
   const total = dailyUnits * BigInt(days);
   const lane = await openOwnLane(flags, opened, chain, {
@@ -154,6 +141,7 @@ async function mandate(
     untilSec: Math.floor(Date.now() / 1000) + days * DAY_SEC,
     serial: BigInt(Date.now()),
   });
+  if (isRenewed) opened.store.putRenewalDays(lane, days);
 }
 
 function textOf(
@@ -166,5 +154,5 @@ function textOf(
   const spent = `${formatTokens(spentTodayUnits)} are spent or held today, ${formatTokens(lane.leftUnits)} are left`;
   if (!change) return `${name}: ${limit}; ${spent}`;
   const total = formatTokens(change.dailyUnits * BigInt(change.days));
-  return `${name}: ${limit}; ${spent}; a gateway that lies could take ${total} in all, and no more`;
+  return `${name}: ${limit}; ${spent}; ${total} in all; each further day needs defaas watch, which signs for it`;
 }

@@ -39,6 +39,10 @@ const SCHEMA = `
     house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, purpose TEXT NOT NULL,
     PRIMARY KEY (house, payer, signer)
   ) STRICT;
+  CREATE TABLE IF NOT EXISTS renewals (
+    house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, days INTEGER NOT NULL,
+    PRIMARY KEY (house, payer, signer)
+  ) STRICT;
   CREATE TABLE IF NOT EXISTS receipt_documents (
     house TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL,
     PRIMARY KEY (house, id)
@@ -56,6 +60,11 @@ export interface Store {
   /** Its lanes for something else, such as a token that was handed on, newest first. */
   lanesFor(payer: Address, purpose: string): readonly StoredLane[];
   addLane(lane: StoredLane, purpose?: string): void;
+  /** The payer's lanes for which mandates were signed, newest first. */
+  mandatedLanes(payer: Address): readonly StoredLane[];
+  /** For how many days the lane's mandate is signed anew before it ends; undefined: it ends. */
+  renewalDays(lane: StoredLane): number | undefined;
+  putRenewalDays(lane: StoredLane, days: number | undefined): void;
   /** What is remembered of a lane, safe between processes. */
   laneMemory(lane: StoredLane): LaneMemory;
   token(signer: Address, lane?: StoredLane): Token | undefined;
@@ -108,6 +117,35 @@ export function openStore(home: string, house: string): Store {
       statement(
         'INSERT INTO lanes (house, payer, signer, opened_at_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
       ).run(house, payer, signer, Date.now());
+    },
+    mandatedLanes: (payer) =>
+      statement(
+        `SELECT payer, signer FROM lanes WHERE house = ?1 AND payer = ?2 AND signer IN
+          (SELECT signer FROM mandates WHERE house = ?1 AND payer = ?2) ORDER BY opened_at_ms DESC, rowid DESC`,
+      )
+        .all(house, payer)
+        .map(laneOfRow),
+    renewalDays: ({ payer, signer }) => {
+      const row = statement(
+        'SELECT days FROM renewals WHERE house = ? AND payer = ? AND signer = ?',
+      ).get(house, payer, signer);
+      return row && Number(row.days);
+    },
+    putRenewalDays: ({ payer, signer }, days) => {
+      if (days === undefined) {
+        statement('DELETE FROM renewals WHERE house = ? AND payer = ? AND signer = ?').run(
+          house,
+          payer,
+          signer,
+        );
+        return;
+      }
+      statement('INSERT OR REPLACE INTO renewals VALUES (?, ?, ?, ?)').run(
+        house,
+        payer,
+        signer,
+        days,
+      );
     },
     laneMemory: (lane) => createStoredMemory(database, { ...lane, house, home }),
     token: (signer, lane) => {
@@ -195,6 +233,21 @@ function payoutsOf(database: DatabaseSync, house: string, payee: Address): Payou
       signature: asAddress(row.signature),
     }))
     .sort((a, b) => (a.cumulativeUnits < b.cumulativeUnits ? 1 : -1));
+}
+
+/** Gateways for whose lanes the payer has signed mandates, of the contracts that `house` begins with. */
+export function mandatedGateways(home: string, contracts: string, payer: Address): Address[] {
+  const database = openDatabase(home);
+  try {
+    return database
+      .prepare('SELECT DISTINCT house FROM mandates WHERE payer = ?')
+      .all(payer)
+      .map(({ house }) => String(house))
+      .filter((house) => house.startsWith(`${contracts}:`))
+      .map((house) => asAddress(house.slice(contracts.length + 1)));
+  } finally {
+    database.close();
+  }
 }
 
 /** What a user has said yes to, and what was seen once and must stay as it is. Kept for the folder, whatever the gateway. */

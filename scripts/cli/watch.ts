@@ -1,5 +1,6 @@
 // `defaas watch`: holds what gateways settle for the account against what they showed it, proves
-// what is wrong, demands what is withheld, and collects what was not answered.
+// what is wrong, demands what is withheld, and collects what was not answered. For lanes that others
+// spend from it signs each day's voucher.
 import { setTimeout } from 'node:timers/promises';
 import { fraudName, type HeldReceipt } from '../../broker/client/evidence.ts';
 import { type Found, findFrauds, type WatchedLane } from '../../broker/settlement/find-frauds.ts';
@@ -11,6 +12,7 @@ import { demandAt } from './demand.ts';
 import { evidenceFolder, readEvidenceFolder, writeEvidence } from './evidence-files.ts';
 import { expireOne, overdue } from './expire.ts';
 import { proveOne } from './prove.ts';
+import { lanesToRenew, renewalOf, renewOne } from './renew.ts';
 import { formatTokens } from './units.ts';
 import { openWatcher, type Watcher } from './watcher.ts';
 
@@ -35,8 +37,8 @@ const PATIENCE_MIN = 10;
 
 /** What one look did, or would do. */
 export interface Action {
-  readonly action: 'prove' | 'demand' | 'expire';
-  /** D2 to D9. */
+  readonly action: 'renew' | 'prove' | 'demand' | 'expire';
+  /** D2 to D9, or `mandate`. */
   readonly kind: string;
   readonly message: string;
   readonly gateway: string;
@@ -50,7 +52,8 @@ export interface Action {
 }
 
 /**
- * Proofs and expiries are sent, for they cost gas only; demands with `--auto`. Without `--once` it
+ * Proofs and expiries are sent, for they cost gas only; demands with `--auto`. Lanes with open
+ * mandates get a voucher over what these allow today, once their receipts are checked. Without `--once` it
  * goes on until SIGTERM or SIGINT.
  * @throws CliError USAGE, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_...; ChainError CHAIN_...
  */
@@ -108,7 +111,7 @@ async function look({ flags, options, watcher, patienceSec }: Looking): Promise<
   const isOwn = ({ payer }: { readonly payer: string }) => payer === account.address;
   const isSettling = ({ timestampSec }: SettledBatch) => nowSec - timestampSec < patienceSec;
   const kept = keptReceipts(home);
-  const actions: Action[] = [];
+  const actions = await renewAll({ flags, options, watcher });
   for (const one of overdue(nowSec, chain.view.demands(), account.address)) {
     actions.push(await expireAction(watcher, one, options));
   }
@@ -124,6 +127,42 @@ async function look({ flags, options, watcher, patienceSec }: Looking): Promise<
     // What is withheld from others is theirs to demand.
     if (found.evidence.kind === 'withheld' && !isOwn(found.evidence.place)) continue;
     actions.push(await act({ flags, options, watcher, terms }, found));
+  }
+  return actions;
+}
+
+/** Vouchers and mandates of the account's lanes; a gateway that is down or lies holds up no other. */
+async function renewAll({
+  flags,
+  options,
+  watcher,
+}: Pick<Looking, 'flags' | 'options' | 'watcher'>): Promise<Action[]> {
+  const actions: Action[] = [];
+  const about = { action: 'renew', kind: 'mandate' } as const;
+  for (const gateway of watcher.mandatedGateways()) {
+    const known = { account: watcher.account, store: watcher.storeOf(gateway) };
+    const lanes = lanesToRenew(known);
+    if (lanes.length === 0) continue;
+    if (options.dryRun) {
+      const due = lanes.flatMap((lane) => renewalOf(known, lane) ?? []);
+      actions.push(...due.map((message) => ({ ...about, gateway, message, sent: false })));
+      continue;
+    }
+    try {
+      const opened = await watcher.openGateway(gateway);
+      for (const lane of lanes) {
+        try {
+          const renewed = await renewOne(flags, opened, watcher.chain, lane);
+          if (renewed) actions.push({ ...about, gateway, message: renewed.message, sent: true });
+        } catch (error) {
+          const message = `lane ${lane.signer}: nothing is signed`;
+          actions.push({ ...about, gateway, message, sent: false, error: describeError(error) });
+        }
+      }
+    } catch (error) {
+      const message = `nothing is signed for its ${lanes.length} lanes with mandates`;
+      actions.push({ ...about, gateway, message, sent: false, error: describeError(error) });
+    }
   }
   return actions;
 }
@@ -202,11 +241,13 @@ async function attempt(
 }
 
 function outcomeOf(actions: readonly Action[]): Outcome {
-  const frauds = actions.filter(({ action }) => action !== 'expire');
+  const frauds = actions.filter(({ action }) => action === 'prove' || action === 'demand');
   const [failed] = actions.flatMap(({ error }) => error ?? []);
+  const [unsigned] = actions.flatMap(({ action, error }) => (action === 'renew' && error) || []);
   return {
     document: { actions },
     text: actions.length === 0 ? 'nothing is wrong' : actions.map(lineOf).join('\n'),
+    ...(unsigned && { failure: unsigned }),
     ...(frauds.length > 0 && {
       failure: failed ?? {
         code: 'WATCH_FINDINGS',

@@ -3,6 +3,7 @@
 // honest.
 import { fetchBlockAt } from '../../broker/client/artifacts.ts';
 import type { GetBlock } from '../../broker/client/batch.ts';
+import { type Connection, type ConnectOptions, connect } from '../../broker/client/connection.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
 import { type HeldReceipt, heldOf } from '../../broker/client/evidence.ts';
 import { parseReceipt } from '../../broker/client/receipts.ts';
@@ -15,11 +16,20 @@ import { CliError } from './cli-error.ts';
 import { confirmHome } from './confirm.ts';
 import type { Flags } from './context.ts';
 import { findHome, findHouse, type House, locateHome } from './house.ts';
-import { openConfirmed, openStore, type Store } from './store.ts';
+import { mandatedGateways, openConfirmed, openStore, type Store } from './store.ts';
 import { openTrust } from './trust.ts';
 
 export interface Watcher {
   readonly home: string;
+  /** What is remembered of a gateway. */
+  storeOf(gateway: Address): Store;
+  /** Gateways for whose lanes the account has signed mandates. */
+  mandatedGateways(): readonly Address[];
+  /**
+   * A gateway, by the URL in use or the one that it has registered, with what is remembered of it.
+   * @throws DefaasClientError GATEWAY_UNREACHABLE, DEPLOYMENT_MISMATCH
+   */
+  openGateway(gateway: Address): Promise<WatchedGateway>;
   readonly account: Account;
   readonly chain: Chain;
   /**
@@ -30,6 +40,14 @@ export interface Watcher {
   /** What this machine keeps of a lane's signed receipts. */
   held(lane: WatchedLane): readonly HeldReceipt[];
   close(): void;
+}
+
+/** A gateway as commands work with it. */
+export interface WatchedGateway {
+  readonly account: Account;
+  readonly house: Pick<House, 'home'>;
+  readonly connection: Connection;
+  readonly store: Store;
 }
 
 /**
@@ -69,24 +87,52 @@ export async function openWatcher(
     await trust.check(set);
     chain = await startChain(trust, set);
     const { view } = chain;
+    const contracts = `${trust.chainId}:${set.contracts.billing}`;
+    const storeOf = (gateway: Address): Store => {
+      const store = stores.get(gateway) ?? openStore(home, `${contracts}:${gateway}`);
+      stores.set(gateway, store);
+      return store;
+    };
     return {
       home,
+      storeOf,
+      mandatedGateways: () => mandatedGateways(home, contracts, account.address),
+      openGateway: async (gateway) => {
+        const urls = [house.gateway, view.party(gateway)?.uri ?? ''];
+        const connection = await connectToOne(urls, { trust, gateway });
+        return { account, house, connection, store: storeOf(gateway) };
+      },
       account,
       chain,
       getBlock: (gateway) => blocksFrom([house.gateway, view.party(gateway)?.uri ?? '']),
-      held: ({ gateway, payer, signer }) => {
-        const store =
-          stores.get(gateway) ??
-          openStore(home, `${trust.chainId}:${set.contracts.billing}:${gateway}`);
-        stores.set(gateway, store);
-        return heldIn(store.receiptDocuments({ payer, signer }));
-      },
+      held: ({ gateway, payer, signer }) =>
+        heldIn(storeOf(gateway).receiptDocuments({ payer, signer })),
       close,
     };
   } catch (error) {
     close();
     throw error;
   }
+}
+
+/** The first that is this very gateway. @throws DefaasClientError  what the last one was instead */
+async function connectToOne(
+  urls: readonly string[],
+  options: ConnectOptions & { readonly gateway: Address },
+): Promise<Connection> {
+  let failure: unknown = new DefaasClientError(
+    'GATEWAY_UNREACHABLE',
+    `gateway ${options.gateway} has registered no URL, name one with --gateway`,
+  );
+  for (const url of new Set(urls)) {
+    if (!URL.canParse(url)) continue;
+    try {
+      return await connect(url, options);
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
 }
 
 /** The texts are our own, from our own database. */

@@ -4,8 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { elapsedOf } from '../../../broker/client/cover.ts';
-import { createLaneMemory, type LaneMemory } from '../../../broker/client/lane-memory.ts';
+import {
+  createLaneMemory,
+  GRACE_SEC,
+  type LaneMemory,
+} from '../../../broker/client/lane-memory.ts';
 import type { ReceiptDocument } from '../../../broker/client/receipts.ts';
+import type { Mandate } from '../../../contracts/libraries/typed-data.ts';
 import { openStore } from '../../../scripts/cli/store.ts';
 import { createEntry, PAYER, SIGNER } from '../ledger/entries.ts';
 
@@ -81,6 +86,59 @@ for (const kind of ['in memory', 'on disk'] as const) {
       sent('2');
 
       assert.equal(elapsedOf(memory, CALL), undefined);
+    });
+
+    it('counts what is charged under a mandate on the day it ended, and on none before the last look', () => {
+      const daySec = 86_400;
+      const signedAtMs = Date.parse('2026-11-20T12:00:00Z');
+      const later = signedAtMs + 3 * daySec * 1000;
+      const hash = createEntry({ seq: 9 }).id;
+      const mandate: Mandate = {
+        payer: PAYER,
+        gateway: PAYER,
+        signer: SIGNER,
+        kind: 2,
+        subject: hash,
+        functionId: 7n,
+        maxPrice: 50n,
+        perDay: 100n,
+        total: 2n ** 100n,
+        untilSec: signedAtMs / 1000 + 9 * daySec,
+        serial: 1n,
+      };
+      const charge = (seq: number, finishedAt: string) => {
+        const { call, execution, ...rest } = receiptOf(seq, 10n);
+        const finishedAtSec = Date.parse(finishedAt) / 1000;
+        const document = {
+          ...rest,
+          call: { ...call, authority: hash },
+          execution: { ...execution, finishedAtSec },
+        };
+        memory.acknowledge({ document, call: `${seq}` });
+      };
+
+      memory.putMandate({ hash, mandate, signedAtMs });
+      memory.putMandate({ hash, mandate, signedAtMs: 0 });
+      charge(1, '2026-11-19T00:00:00Z');
+      charge(2, '2026-11-21T00:00:00Z');
+      memory.looked(later);
+      memory.looked(signedAtMs);
+      charge(3, '2026-11-21T00:00:00Z');
+      charge(4, '2026-11-24T00:00:00Z');
+
+      const [held, ...others] = memory.mandates();
+      assert.deepEqual(others, []);
+      assert.deepEqual(held?.mandate, mandate);
+      assert.equal(held.countsFromMs, later - GRACE_SEC * 1000);
+      assert.deepEqual(
+        [...held.spent],
+        [
+          ['2026-11-20', 10n],
+          ['2026-11-21', 10n],
+          ['2026-11-23', 10n],
+          ['2026-11-24', 10n],
+        ],
+      );
     });
 
     it('forgets all of a call that is paid', () => {

@@ -3,14 +3,26 @@ import assert from 'node:assert/strict';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
 import { connect } from '../../../broker/client/connection.ts';
 import type { DefaasClientError } from '../../../broker/client/errors.ts';
-import { createCaller, STEP_UNITS } from '../../../broker/client/invoke.ts';
-import { createLaneMemory, type LaneMemory } from '../../../broker/client/lane-memory.ts';
-import type { ReceiptDocument } from '../../../broker/client/receipts.ts';
+import { type CallerOptions, createCaller, STEP_UNITS } from '../../../broker/client/invoke.ts';
+import {
+  createLaneMemory,
+  type HeldMandate,
+  type LaneMemory,
+  utcDayOf,
+} from '../../../broker/client/lane-memory.ts';
+import {
+  faultUnder,
+  mandatedNonce,
+  NO_SUBJECT,
+  SPONSOR_KIND,
+  signMandate,
+} from '../../../broker/client/mandates.ts';
+import { fetchReceipt, type ReceiptDocument } from '../../../broker/client/receipts.ts';
 import { createSession } from '../../../broker/client/session.ts';
 import type { Key } from '../../../contracts/keystore.ts';
 import { testKey } from '../../contracts/hardhat-chain.ts';
 import { type Changes, documentsIn, forge, invent, pageOf } from '../forger.ts';
-import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
+import { functionIdIn, KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 
 const HELLO = `export default async () => new Response('hello');`;
 
@@ -45,7 +57,11 @@ describe('a client of a gateway that lies', function () {
     signed = [];
   });
 
-  const callerOf = async (memory: LaneMemory, key?: Key) => {
+  const callerOf = async (
+    memory: LaneMemory,
+    key?: Key,
+    options: Pick<CallerOptions, 'nowMs' | 'stepUnits'> = {},
+  ) => {
     const lane = key ?? (await house.openLane(KEYS.user));
     const connection = await house.connect({
       fetch: async (input, init) => {
@@ -64,7 +80,7 @@ describe('a client of a gateway that lies', function () {
       lane: { payer: KEYS.user.address, signer: lane.address },
     });
     const chain = createChainReader(connection.chain);
-    return { caller: createCaller({ session, memory, chain }), lane };
+    return { caller: createCaller({ session, memory, chain, ...options }), lane, session };
   };
   const noReceipts: Lie = (path) =>
     path.startsWith('/receipts?') ? Response.json({ receipts: [], next: null }) : undefined;
@@ -338,6 +354,99 @@ describe('a client of a gateway that lies', function () {
     later = overbill;
     await assert.rejects(caller.acknowledge(), { code: 'RECEIPT_INVALID' });
   });
+
+  /** With a step, its room is the liar's too: by receipts of the mandate. */
+  for (const [what, stepUnits] of [
+    ['a lane of its own', 0n],
+    ['a lane with a step', 100n],
+  ] as const) {
+    it(`signs for a mandate in ${what} at most its day's limit a day and its total in all, whatever a week of receipts is dated`, async () => {
+      const [perDay, total, price, daySec] = [450n, 2_250n, 45n, 86_400];
+      let nowMs = Date.now();
+      const clock = { stepUnits, nowMs: () => nowMs };
+      const memory = createLaneMemory();
+      const { caller, session } = await callerOf(memory, undefined, clock);
+      const { receipt: own } = await caller.invoke({ function: hello, maxPriceUnits: price });
+      await caller.acknowledge();
+      const honest = await fetchReceipt(session, own.id);
+      const base = memory.read().verifiedUnits;
+      const functionId = functionIdIn(hello);
+      const signed = await signMandate(
+        session.connection,
+        session.key,
+        KEYS.user.address,
+        {
+          kind: SPONSOR_KIND,
+          subject: NO_SUBJECT,
+          functionId,
+          maxPrice: price,
+          perDay,
+          total,
+          untilSec: Math.floor(nowMs / 1000) + 30 * daySec,
+          serial: 1n,
+        },
+        nowMs,
+      );
+      memory.putMandate(signed);
+      await caller.renew();
+      const startMs = nowMs;
+      const book: ReceiptDocument[] = [];
+      later = async (path) => {
+        if (!path.startsWith('/receipts?')) return undefined;
+        const after = Number(new URL(path, 'http://localhost').searchParams.get('after'));
+        return new Response(pageOf(book.filter(({ receipt }) => receipt.seq > after)));
+      };
+      /** As many as the ceiling leaves room for, each of the first day that the client takes. */
+      const invented = () => {
+        let [held = assert.fail()]: readonly HeldMandate[] = memory.mandates();
+        const { ceilingUnits } = memory.read();
+        for (;;) {
+          const before = book.at(-1) ?? honest;
+          if (before.receipt.cumulative + price > ceilingUnits) return;
+          const item = `0x${book.length.toString(16).padStart(64, '0')}` as const;
+          const nonce = mandatedNonce(signed.hash, item);
+          const datedAt = (finishedAtSec: number) => ({
+            ...onTop(before, {
+              call: { authority: signed.hash, nonce },
+              execution: { billedMs: 5_000, finishedAtSec },
+              receipt: { price },
+            }),
+            item,
+          });
+          const firstSec = Math.floor(startMs / 1000);
+          const days = Array.from({ length: 12 }, (_, n) => firstSec + (n - 1) * daySec);
+          const next = [...days, Math.floor(nowMs / 1000), Math.floor(nowMs / 1000) + 1_000]
+            .map(datedAt)
+            .find((one) => faultUnder(held, one, functionId, nowMs) === undefined);
+          if (next === undefined) return;
+          book.push(next);
+          const day = utcDayOf(Math.max(next.execution.finishedAtSec, held.countsFromMs / 1000));
+          const ofDay = (held.spent.get(day) ?? 0n) + price;
+          held = { ...held, spent: new Map(held.spent).set(day, ofDay) };
+        }
+      };
+
+      for (let look = 0; look < 7 * 5; look += 1) {
+        invented();
+        await caller.renew();
+        const { ceilingUnits, verifiedUnits, stopped } = memory.read();
+        const days = BigInt(
+          Math.floor(nowMs / 1000 / daySec) - Math.floor(startMs / 1000 / daySec),
+        );
+        const ofDays = perDay * (days + 1n);
+        const most = base + stepUnits + (ofDays < total ? ofDays : total);
+        assert.equal(stopped, undefined);
+        assert.ok(ceilingUnits <= most, `${ceilingUnits} after ${days} days`);
+        assert.equal(verifiedUnits, book.at(-1)?.receipt.cumulative);
+        nowMs += (daySec * 1000) / 5;
+      }
+
+      const [held] = memory.mandates();
+      const taken = [...(held?.spent.values() ?? [])].reduce((sum, units) => sum + units, 0n);
+      assert.equal(taken, total);
+      assert.ok([...(held?.spent.values() ?? [])].every((units) => units <= perDay));
+    });
+  }
 
   it('signs for parallel calls what they may cost together, and no more, however long the gateway keeps them waiting', async () => {
     const dear = await house.publish('dear', HELLO, {

@@ -1,9 +1,11 @@
 // What a mandate still allows, and which receipts are none of it: the client's side, which the gateway cannot move.
 import assert from 'node:assert/strict';
-import type { HeldMandate } from '../../../broker/client/lane-memory.ts';
+import fc from 'fast-check';
+import { createLaneMemory, type HeldMandate } from '../../../broker/client/lane-memory.ts';
 import {
   ANY_FUNCTION,
   allowanceOf,
+  allowanceOfAll,
   faultUnder,
   mandatedNonce,
 } from '../../../broker/client/mandates.ts';
@@ -16,6 +18,7 @@ const DAY_SEC = 86_400;
 /** Noon of a day. */
 const NOON_SEC = 20_000 * DAY_SEC + DAY_SEC / 2;
 const TODAY = new Date(NOON_SEC * 1000).toISOString().slice(0, 10);
+const TOMORROW = new Date((NOON_SEC + DAY_SEC) * 1000).toISOString().slice(0, 10);
 const YESTERDAY = new Date((NOON_SEC - DAY_SEC) * 1000).toISOString().slice(0, 10);
 
 function held(changes: Partial<HeldMandate> & { readonly functionId?: bigint } = {}): HeldMandate {
@@ -35,6 +38,7 @@ function held(changes: Partial<HeldMandate> & { readonly functionId?: bigint } =
       untilSec: NOON_SEC + DAY_SEC,
       serial: 1n,
     },
+    countsFromMs: 0,
     spent: new Map(),
     ...rest,
   };
@@ -57,14 +61,17 @@ const faultOf = (document: ReceiptDocument, of = held(), functionId = 7n) =>
   faultUnder(of, document, functionId, NOON_SEC * 1000);
 
 describe('mandates', () => {
-  it('allow what is left in all and of their days, and nothing once they are over or revoked', () => {
+  it('allow what is left of today and in all, and nothing once they are over or revoked', () => {
     const at = (of: HeldMandate, sec = NOON_SEC) => allowanceOf(of, sec * 1000);
 
-    assert.equal(at(held()), 180n);
+    assert.equal(at(held()), 100n);
     assert.equal(at(held(), NOON_SEC + DAY_SEC - DAY_SEC / 4), 100n);
-    assert.equal(at(held({ spent: new Map([[YESTERDAY, 30n]]) })), 150n);
-    assert.equal(at(held({ spent: new Map([[TODAY, 90n]]) })), 90n);
-    assert.equal(at(held({ spent: new Map([[TODAY, 180n]]) })), 0n);
+    assert.equal(at(held({ spent: new Map([[YESTERDAY, 30n]]) })), 100n);
+    assert.equal(at(held({ spent: new Map([[YESTERDAY, 100n]]) })), 80n);
+    assert.equal(at(held({ spent: new Map([[TODAY, 90n]]) })), 10n);
+    assert.equal(at(held({ spent: new Map([[TODAY, 100n]]) })), 0n);
+    // By a gateway whose clock is ahead, and that must not have two days in one.
+    assert.equal(at(held({ spent: new Map([[TOMORROW, 70n]]) })), 30n);
     assert.equal(at(held(), NOON_SEC + DAY_SEC), 0n);
     assert.equal(at(held({ revokedAtMs: NOON_SEC * 1000 })), 0n);
   });
@@ -75,6 +82,90 @@ describe('mandates', () => {
     const justClosed = held({ revokedAtMs: (NOON_SEC - 60) * 1000 });
     assert.equal(faultOf(receipt(), justClosed), undefined);
     assert.equal(faultOf(receipt({ price: 0n }), held({ revokedAtMs: 0 })), undefined);
+  });
+
+  it('share their day with the one whose place they take, and with no other', () => {
+    const before = held({ revokedAtMs: NOON_SEC * 1000 - 1, spent: new Map([[TODAY, 70n]]) });
+    const over = held({ spent: new Map([[TODAY, 200n]]), revokedAtMs: 1 });
+    const other = held({ functionId: 8n });
+    const at = (...all: HeldMandate[]) => allowanceOfAll(all, NOON_SEC * 1000);
+
+    assert.equal(at(before, held()), 30n);
+    assert.equal(at(over, held()), 0n);
+    assert.equal(at(before, held(), other), 130n);
+    assert.equal(at(before, other), 100n);
+  });
+
+  it('count what is back-dated before the last look as of that look', () => {
+    const lookedAt = held({ countsFromMs: (NOON_SEC - 60) * 1000 });
+    const full = { ...lookedAt, spent: new Map([[TODAY, 90n]]) };
+    const longClosed = { ...lookedAt, revokedAtMs: (NOON_SEC - 3600) * 1000 };
+    const old = receipt({ atSec: NOON_SEC - 5 * DAY_SEC });
+
+    assert.equal(faultOf(old, lookedAt), undefined);
+    assert.equal(typeof faultOf(old, full), 'string');
+    assert.equal(typeof faultOf(receipt({ atSec: NOON_SEC - 3700 }), longClosed), 'string');
+  });
+
+  it('never let a ceiling beyond perDay for each day since they were signed, whatever is back-dated', () => {
+    const [perDay, total] = [100n, 1_000n];
+    const signedAtSec = NOON_SEC;
+    const look = fc.record({
+      afterSec: fc.integer({ min: 1, max: DAY_SEC }),
+      /** What the gateway shows: how much, and when it says that it ended. */
+      shown: fc.array(
+        fc.record({
+          price: fc.bigInt({ min: 1n, max: 100n }),
+          atSec: fc.integer({ min: NOON_SEC - 9 * DAY_SEC, max: NOON_SEC + 20 * DAY_SEC }),
+          isNow: fc.boolean(),
+        }),
+        { maxLength: 8 },
+      ),
+    });
+    fc.assert(
+      fc.property(fc.array(look, { minLength: 1, maxLength: 20 }), (looks) => {
+        const memory = createLaneMemory();
+        const { hash, mandate } = held();
+        const untilSec = NOON_SEC + 30 * DAY_SEC;
+        const terms = { ...mandate, perDay, total, maxPrice: perDay, untilSec };
+        memory.putMandate({ hash, mandate: terms, signedAtMs: signedAtSec * 1000 });
+        let nowSec = signedAtSec;
+        let ceiling = allowanceOfAll(memory.mandates(), nowSec * 1000);
+        let taken = 0n;
+        let seq = 0;
+        let ofDay = { day: Math.floor(nowSec / DAY_SEC), before: 0n };
+        let isDaily = true;
+        for (const { afterSec, shown } of looks) {
+          nowSec += afterSec;
+          const day = Math.floor(nowSec / DAY_SEC);
+          isDaily &&= day <= ofDay.day + 1;
+          if (day !== ofDay.day) ofDay = { day, before: ceiling };
+          for (const { price, atSec, isNow } of shown) {
+            const [one = assert.fail()] = memory.mandates();
+            const item: Hex = `0x${seq.toString(16).padStart(64, '0')}`;
+            const document = receipt({ price, item, atSec: isNow ? nowSec : atSec });
+            const isOver = taken + price > ceiling;
+            if (isOver || faultUnder(one, document, 7n, nowSec * 1000) !== undefined) continue;
+            seq += 1;
+            taken += price;
+            const ofLane = { seq, price, cumulative: taken };
+            const call = { ...document.call, authority: hash };
+            memory.acknowledge({
+              document: { ...document, call, receipt: ofLane } as never,
+              call: item,
+            });
+          }
+          memory.looked(nowSec * 1000);
+          const allowed = allowanceOfAll(memory.mandates(), nowSec * 1000);
+          if (taken + allowed > ceiling) ceiling = taken + allowed;
+          const days = BigInt(day - Math.floor(signedAtSec / DAY_SEC) + 1);
+          assert.ok(ceiling <= perDay * days && ceiling <= total, `${ceiling} after ${days} days`);
+          if (isDaily)
+            assert.ok(ceiling - ofDay.before <= perDay, `${ceiling - ofDay.before} in one`);
+        }
+      }),
+      { numRuns: 2_000 },
+    );
   });
 
   for (const [what, document, of, functionId] of [

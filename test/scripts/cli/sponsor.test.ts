@@ -65,13 +65,14 @@ describe('defaas sponsor', function () {
     assert.deepEqual([begun.dailyUnits, begun.lane.leftUnits], ['50', '50']);
     assert.deepEqual(answers, [200, 200, 'SPONSOR_EMPTY']);
     assert.deepEqual([shown.spentTodayUnits, shown.lane.leftUnits], ['40', '10']);
-    assert.deepEqual([more.lane.signer, more.lane.leftUnits], [begun.lane.signer, '100']);
+    // What was spent today counts against the new limit too.
+    assert.deepEqual([more.lane.signer, more.lane.leftUnits], [begun.lane.signer, '60']);
     assert.equal(again, 200);
     assert.deepEqual([stopped.dailyUnits, stopped.lane], ['0', null]);
     assert.equal(await call(), 'SPONSOR_EMPTY');
   });
 
-  it('signs by the receipts that were checked and what the mandate allows, whatever the gateway says', async () => {
+  it('signs by the receipts that were checked and what the mandate allows today, whatever the gateway says', async () => {
     const flags = { ...cli.flags('publisher'), gateway: between.url };
     const put: string[] = [];
     between.lie = ({ method, path, sent, body }) => {
@@ -86,8 +87,8 @@ describe('defaas sponsor', function () {
 
     await sponsor(flags, hello, { deposit: '0.5', daily: '0.0002', days: '5' });
 
-    // Three calls of 20 units were made and checked before.
-    assert.deepEqual(put, [`${60n + 5n * 200n}`]);
+    // Three calls of 20 units were made and checked before: they are of the same day.
+    assert.deepEqual(put, ['200']);
   });
 
   it('is the owner’s to set, and says when a function’s callers pay anyway', async () => {

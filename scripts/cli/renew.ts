@@ -1,0 +1,121 @@
+// What `defaas watch` does for lanes that others spend from: each day's voucher for the mandates
+// that are open, and the next mandate where the user asked for one.
+import type { HeldMandate } from '../../broker/client/lane-memory.ts';
+import {
+  allowanceOfAll,
+  isExhausted,
+  isOpenAt,
+  type MandateTerms,
+} from '../../broker/client/mandates.ts';
+import type { Chain } from '../../contracts/chain.ts';
+import { CliError } from './cli-error.ts';
+import type { Flags } from './context.ts';
+import {
+  extendOwnLane,
+  type LaneParts,
+  renewLane,
+  revokeAllOf,
+  signOwnMandate,
+} from './own-lane.ts';
+import type { StoredLane } from './store.ts';
+import { formatTokens } from './units.ts';
+
+const DAY_SEC = 86_400;
+/** Longest life of a mandate; the gateway takes no longer one. */
+const MAX_DAYS = 365;
+
+export interface Renewed {
+  readonly lane: StoredLane;
+  readonly message: string;
+}
+
+/** Lanes at a gateway that need a look: with an open mandate, or one that is to be followed by another. */
+export function lanesToRenew(
+  { account, store }: Pick<LaneParts, 'account' | 'store'>,
+  nowMs = Date.now(),
+): StoredLane[] {
+  return store.mandatedLanes(account.address).filter((lane) => {
+    const mandates = store.laneMemory(lane).mandates();
+    const isFollowed = store.renewalDays(lane) !== undefined;
+    return isFollowed || mandates.some((held) => isOpenAt(held, nowMs));
+  });
+}
+
+/** What a look would sign, by what this machine knows; undefined: nothing. */
+export function renewalOf(
+  { store }: Pick<LaneParts, 'store'>,
+  lane: StoredLane,
+  nowMs = Date.now(),
+): string | undefined {
+  const memory = store.laneMemory(lane);
+  const { ceilingUnits, verifiedUnits } = memory.read();
+  if (nextTerms(store, lane, nowMs)) return `lane ${lane.signer}: its mandate is to be signed anew`;
+  const neededUnits = verifiedUnits + allowanceOfAll(memory.mandates(), nowMs);
+  if (neededUnits <= ceilingUnits) return undefined;
+  return `lane ${lane.signer}: a voucher for ${formatTokens(neededUnits)} tokens in all is to be signed`;
+}
+
+/**
+ * Checks the lane's receipts, signs for today, and signs the next mandate where it is time for it.
+ * @returns undefined where nothing was due
+ * @throws DefaasClientError RECEIPT_INVALID, RECEIPTS_MISSING, LANE_STOPPED, GATEWAY_...; CliError
+ * KEY_MISSING
+ */
+export async function renewOne(
+  flags: Flags,
+  opened: LaneParts,
+  chain: Chain,
+  lane: StoredLane,
+): Promise<Renewed | undefined> {
+  const { store } = opened;
+  const memory = store.laneMemory(lane);
+  const before = memory.read().ceilingUnits;
+  const next = nextTerms(store, lane);
+  if (!next) {
+    await renewLane(opened, lane);
+    const { ceilingUnits } = memory.read();
+    if (ceilingUnits === before) return undefined;
+    return { lane, message: `lane ${lane.signer}: ${signedText(ceilingUnits)}` };
+  }
+  await revokeAllOf(opened, lane);
+  await extendOwnLane(flags, opened, chain, lane, { capUnits: next.total, depositUnits: 0n });
+  const { ceilingUnits } = await signOwnMandate(opened, chain, lane, next);
+  const until = new Date(next.untilSec * 1000).toISOString();
+  return {
+    lane,
+    message: `lane ${lane.signer}: its mandate goes on until ${until}, ${signedText(ceilingUnits)}`,
+  };
+}
+
+function signedText(ceilingUnits: bigint): string {
+  return `a voucher for ${formatTokens(ceilingUnits)} tokens in all is signed`;
+}
+
+/** The mandate that follows the lane's newest one, when it is time. */
+function nextTerms(
+  store: LaneParts['store'],
+  lane: StoredLane,
+  nowMs = Date.now(),
+): MandateTerms | undefined {
+  const days = store.renewalDays(lane);
+  const newest = newestOf(store.laneMemory(lane).mandates());
+  if (days === undefined || newest === undefined || !isExhausted(newest, nowMs)) return undefined;
+  const { payer: _payer, gateway: _gateway, signer: _signer, ...terms } = newest.mandate;
+  return {
+    ...terms,
+    total: terms.perDay * BigInt(days),
+    untilSec: Math.floor(nowMs / 1000) + days * DAY_SEC,
+    serial: BigInt(nowMs),
+  };
+}
+
+function newestOf(mandates: readonly HeldMandate[]): HeldMandate | undefined {
+  return mandates.toSorted((a, b) => Number(b.mandate.serial - a.mandate.serial))[0];
+}
+
+/** For how many days a mandate may be. @throws CliError USAGE */
+export function parseDays(text: string): number {
+  const days = Number(text);
+  if (Number.isInteger(days) && days >= 1 && days <= MAX_DAYS) return days;
+  throw new CliError('USAGE', `--days must be a whole number from 1 to ${MAX_DAYS}`);
+}
