@@ -151,10 +151,42 @@ export interface LogLine {
   readonly text: string;
 }
 
+/** Executions of one deployment that ended in a window, whoever began them. */
+export interface ExecutionTotal {
+  readonly count: number;
+  /** Time of all of them together. */
+  readonly ms: number;
+}
+
+/**
+ * How a cloud counts executions itself, apart from what it tells with each call. `leastMs` and
+ * `stepMs` say how it rounds the time of one execution before it adds it up: whoever compares must
+ * round its own figures the same way.
+ */
+export interface ExecutionMetric {
+  readonly leastMs: number;
+  readonly stepMs: number;
+  /** A window can be read completely so long after its end, ms. */
+  readonly delayMs: number;
+  /** An execution may be counted so much earlier or later than it ended, ms. */
+  readonly skewMs: number;
+  /**
+   * `fromMs` and `toMs` are Unix times at a full minute; a deployment without executions has 0.
+   * @throws ProviderError PROVIDER_FORBIDDEN the account may not read metrics; PROVIDER_NOT_FOUND
+   */
+  read(
+    deployment: Pick<Deployment, 'name' | 'region' | 'memoryMiB'>,
+    window: { readonly fromMs: number; readonly toMs: number },
+    options: ControlOptions,
+  ): Promise<ExecutionTotal>;
+}
+
 export interface Provider {
   readonly name: ProviderName;
   readonly limits: ProviderLimits;
   readonly regions: readonly string[];
+  /** Left out where each call tells its time (AWS), or nothing counts beside the gateway (local). */
+  readonly executionMetric?: ExecutionMetric;
   /** Of a provider that runs functions on this machine: in a sandbox, or only for publishers whom the operator trusts. */
   readonly isolation?: 'sandbox' | 'trusted';
   /** Reads the cloud, changes nothing. The same state gives the same plan. */

@@ -35,6 +35,7 @@ import {
   unlessMissing,
 } from './invocation.ts';
 import { createLogsReader, INSIGHTS_SCOPE } from './logs.ts';
+import { createExecutionMetric } from './metrics.ts';
 import { type Package, packageOf, readProgrammingModel } from './package.ts';
 
 const ARM_ENDPOINT = 'https://management.azure.com';
@@ -506,6 +507,13 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
     name: NAME,
     limits,
     regions: options.regions,
+    // The older plan counts the memory that it has seen a call take, in MB-milliseconds: no time can be read from that.
+    ...(planKind === 'flex' && {
+      executionMetric: createExecutionMetric({
+        site: `${options.endpoint ?? ARM_ENDPOINT}/subscriptions/${options.subscriptionId}/resourceGroups/${resourceGroup}/providers/Microsoft.Web/sites`,
+        get: async (url, signal) => (await control()).send({ url, method: 'GET', signal }),
+      }),
+    }),
     plan,
     deploy,
     invoke,

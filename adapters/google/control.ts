@@ -36,6 +36,7 @@ import {
 } from './function.ts';
 import { clockUsage, failed, platformError, requestHeaders, resultOf } from './invocation.ts';
 import { createLogsReader } from './logs.ts';
+import { createExecutionMetric } from './metrics.ts';
 import { createGoogleTokens } from './tokens.ts';
 
 const POLL_FIRST_MS = 100;
@@ -62,7 +63,8 @@ export interface GoogleCloudFunctionsOptions {
 
 /**
  * The gateway's account needs `roles/cloudfunctions.developer`, `roles/iam.serviceAccountUser` and `roles/run.invoker` in
- * the project: the functions are private, and called with that account's ID tokens.
+ * the project: the functions are private, and called with that account's ID tokens. `roles/logging.viewer` is for logs,
+ * `roles/monitoring.viewer` for the execution metric.
  */
 export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions): Provider {
   const limits: ProviderLimits = { ...LIMITS, ...options.limits };
@@ -77,12 +79,13 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
     sender,
     nowMs,
   });
-  const readLogs = createLogsReader({
+  const reading = {
     projectId: options.projectId,
     ...(options.endpoint !== undefined && { endpoint: options.endpoint }),
     send: sender.send,
     accessToken: async () => (await (await tokens.auth()).getAccessToken()) ?? '',
-  });
+  };
+  const readLogs = createLogsReader(reading);
   let opening: Promise<v2.FunctionServiceClient> | undefined;
 
   function client(): Promise<v2.FunctionServiceClient> {
@@ -462,6 +465,7 @@ export function createGoogleCloudFunctions(options: GoogleCloudFunctionsOptions)
     name: PROVIDER,
     limits,
     regions,
+    executionMetric: createExecutionMetric(reading),
     plan,
     deploy,
     invoke,

@@ -91,6 +91,10 @@ export function openApp(options: {
   readonly idleMs: number;
   /** What the app's processes write. */
   readonly onOutput: (chunk: Buffer) => void;
+  /** An execution has begun in one of its instances. */
+  readonly onExecution: () => void;
+  /** An instance has executed for so long without a pause, ms. */
+  readonly onActive: (ms: number) => void;
 }): App {
   const { site, zip, codeDir, children, onOutput } = options;
   rmSync(codeDir, { recursive: true, force: true });
@@ -131,7 +135,7 @@ export function openApp(options: {
       child.kill();
       throw new Error(failed);
     }
-    return hostInstance(child, functions, timeoutMs);
+    return hostInstance(child, functions, { ...options, timeoutMs });
   }
 
   async function call(of: FunctionRecord, http: HttpCall): Promise<CallOutcome> {
@@ -192,9 +196,18 @@ async function firstWord(
 function hostInstance(
   child: Child,
   functions: readonly FunctionRecord[],
-  timeoutMs: number,
+  {
+    timeoutMs,
+    onExecution,
+    onActive,
+  }: {
+    readonly timeoutMs: number;
+    readonly onExecution: () => void;
+    readonly onActive: (ms: number) => void;
+  },
 ): HostInstance {
   const waiting = new Map<string, (outcome: CallOutcome) => void>();
+  let activeFromMs = 0;
 
   child.process.on('message', (message: { type: string; id: string; http: HttpResult }) => {
     const settle = waiting.get(message.id);
@@ -215,9 +228,13 @@ function hostInstance(
         const id = randomUUID();
         // The real host ends the whole worker too: nothing else stops a busy loop.
         const timer = setTimeout(() => child.kill(), timeoutMs);
+        onExecution();
+        // The host's clock, outside of the worker that runs the function.
+        if (waiting.size === 0) activeFromMs = performance.now();
         waiting.set(id, (outcome) => {
           clearTimeout(timer);
           waiting.delete(id);
+          if (waiting.size === 0) onActive(performance.now() - activeFromMs);
           resolve(outcome);
         });
         const { name, triggerName } = of;

@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Fault, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
 import { readBody } from '../../emulators/request-body.ts';
+import { listMetrics } from './metrics.ts';
 import type { AzureParts } from './parts.ts';
 import { deletePlan, getPlan, listPlans, putPlan } from './plans.ts';
 import { type ArmAnswer, type ArmRequest, failed } from './resource.ts';
@@ -74,6 +75,7 @@ const ROUTES: readonly Route[] = [
     'Tags_UpdateAtScope',
     patchTags,
   ),
+  route('GET', 'sites/:/providers/Microsoft.Insights/metrics', 'Metrics_List', listMetrics),
   route('GET', 'locations/:/operations/:', 'GetOperation', getOperation),
   route('GET', 'locations/:/operationresults/:', 'GetOperationResult', getOperationResult),
 ];

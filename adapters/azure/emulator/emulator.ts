@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import { join } from 'node:path';
+import { createExecutionSums } from '../../emulators/executions.ts';
 import { createFaults, type Faults, serveFaults } from '../../emulators/faults.ts';
 import { openLogFolder } from '../../emulators/log-folder.ts';
 import { openPort, type Port } from '../../emulators/port.ts';
@@ -23,6 +24,7 @@ import {
   isInsights,
   traceWriter,
 } from './logs.ts';
+import { unitsOf } from './metrics.ts';
 import type { AzureParts } from './parts.ts';
 import { answerScm } from './scm.ts';
 import { openStore, type SiteRecord } from './store.ts';
@@ -37,6 +39,10 @@ export interface AzureFunctionsEmulatorOptions {
   readonly resourceGroup?: string;
   /** How the creation of an app answers: with its result, or 202 and a URL to poll. Default `location`. */
   readonly longRunning?: 'none' | 'location' | 'azure-asyncoperation';
+  /** A minute's executions are in the metrics so long after its end, ms. Default 1 s. */
+  readonly metricDelayMs?: number;
+  /** Of the metrics: Unix time in milliseconds. */
+  readonly nowMs?: () => number;
   /** An instance without calls is ended after this time. Default 1 min. */
   readonly idleMs?: number;
   /** Serve the fault switch over HTTP too. */
@@ -71,6 +77,7 @@ export interface AzureFunctionsEmulator {
 /** Longer than adapters keep an idle socket, as at Azure (4 min, Azure Load Balancer). */
 const KEEP_ALIVE_MS = 240_000;
 const IDLE_MS = 60_000;
+const METRIC_DELAY_MS = 1_000;
 const MAX_HEADER_BYTES = 64 * 1024;
 
 /** @throws Error EADDRINUSE */
@@ -89,6 +96,10 @@ export async function startAzureFunctions(
 
   const log = options.log ?? (() => {});
   const logs = openLogFolder(join(dir, 'logs'));
+  const sums = createExecutionSums({
+    nowMs: options.nowMs ?? Date.now,
+    delayMs: options.metricDelayMs ?? METRIC_DELAY_MS,
+  });
   const ports: { scope: 'control' | 'invoke'; port: Port; site?: string; role?: 'site' | 'scm' }[] =
     [];
   const apps = new Map<string, Promise<App>>();
@@ -139,6 +150,8 @@ export async function startAzureFunctions(
       children,
       idleMs: options.idleMs ?? IDLE_MS,
       onOutput: outputOf(site),
+      onExecution: () => sums.add(site.name, { count: 1, amount: 0 }),
+      onActive: (ms) => sums.add(site.name, { count: 0, amount: unitsOf(site, ms) }),
     });
     running.add(app);
     return app;
@@ -170,6 +183,7 @@ export async function startAzureFunctions(
     longRunning: options.longRunning ?? 'location',
     log,
     logs,
+    sums,
     endpoint: () => endpoint,
     isToken: (authorization) => isSame(authorization ?? '', `Bearer ${token}`),
     countWrite: () => {
@@ -183,6 +197,7 @@ export async function startAzureFunctions(
       const scm = ports.findIndex((one) => one.site === name && one.role === 'scm');
       if (scm >= 0) await ports.splice(scm, 1)[0]?.port.close();
       await logs.remove(name);
+      sums.remove(name);
     },
     async app(site) {
       const { name, active } = site;

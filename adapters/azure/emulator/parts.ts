@@ -1,4 +1,5 @@
 // What the routes of the Azure emulator share: its records, faults and running apps.
+import type { ExecutionSums } from '../../emulators/executions.ts';
 import type { Faults } from '../../emulators/faults.ts';
 import type { LogFolder } from '../../emulators/log-folder.ts';
 import type { App } from './app.ts';
@@ -14,6 +15,8 @@ export interface AzureParts {
   readonly log: (line: string) => void;
   /** Traces, by the name of their app. */
   readonly logs: LogFolder;
+  /** MB-milliseconds of each app. */
+  readonly sums: ExecutionSums;
   endpoint(): string;
   isToken(authorization: string | undefined): boolean;
   countWrite(): void;

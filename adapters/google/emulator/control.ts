@@ -3,11 +3,13 @@
 
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ExecutionSums } from '../../emulators/executions.ts';
 import { type Fault, type Faults, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
 import { readBody } from '../../emulators/request-body.ts';
 import { type Functions, memoryMiBOf } from './functions.ts';
 import type { Issuer } from './issuer.ts';
 import type { Logs } from './logs.ts';
+import { listTimeSeries } from './metrics.ts';
 import type { FunctionResource, ServiceConfig, StoredOperation } from './state.ts';
 
 export interface ControlParts {
@@ -15,6 +17,7 @@ export interface ControlParts {
   readonly locations: readonly string[];
   readonly functions: Functions;
   readonly logs: Pick<Logs, 'list'>;
+  readonly sums: ExecutionSums;
   readonly issuer: Issuer;
   readonly faults: Faults;
   readonly nowMs: () => number;
@@ -107,7 +110,13 @@ export async function answerControl(
   const found = findRoute(request.method ?? 'GET', url);
   parts.log('request', { method: request.method, operation: found?.route.operation });
   const isLogs = request.method === 'POST' && url.pathname === '/v2/entries:list';
-  const operation = isLogs ? 'ListLogEntries' : (found?.route.operation ?? 'unknown');
+  const isMetrics =
+    request.method === 'GET' && /^\/v3\/projects\/[^/]+\/timeSeries$/.test(url.pathname);
+  const operation = isLogs
+    ? 'ListLogEntries'
+    : isMetrics
+      ? 'ListTimeSeries'
+      : (found?.route.operation ?? 'unknown');
   const fault = parts.faults.take(operation, found?.name || undefined);
   const body = await readBody(request, MAX_JSON_BYTES);
   if (!(await spoilBefore(response, fault))) return;
@@ -115,6 +124,7 @@ export async function answerControl(
     checkAccess(parts, request, fault);
     spoil(fault);
     if (isLogs) return await send(response, 200, await listEntries(parts, body), fault);
+    if (isMetrics) return await send(response, 200, timeSeries(parts, url), fault);
     if (!found) {
       parts.log('unsupported', { method: request.method, path: url.pathname });
       throw new Refusal('UNIMPLEMENTED', `${request.method} ${url.pathname} is not emulated`);
@@ -208,6 +218,20 @@ function checkPlace({ projectId, locations }: ControlParts, parent: string): voi
 /** Cloud Logging, at the same address. */
 async function listEntries(parts: ControlParts, body: Buffer | undefined): Promise<Json> {
   const answer = await parts.logs.list(parseJson(body));
+  if ('refusal' in answer) throw new Refusal('INVALID_ARGUMENT', String(answer.refusal));
+  return { ...answer };
+}
+
+/** Cloud Monitoring, at the same address. */
+function timeSeries(parts: ControlParts, { pathname, searchParams }: URL): Json {
+  const project = pathname.split('/')[3];
+  if (project !== parts.projectId) {
+    throw new Refusal(
+      'PERMISSION_DENIED',
+      `Permission monitoring.timeSeries.list denied on resource projects/${project} (or it may not exist).`,
+    );
+  }
+  const answer = listTimeSeries(searchParams, parts);
   if ('refusal' in answer) throw new Refusal('INVALID_ARGUMENT', String(answer.refusal));
   return { ...answer };
 }

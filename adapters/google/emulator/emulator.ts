@@ -4,6 +4,7 @@
 import { mkdirSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import { createExecutionSums } from '../../emulators/executions.ts';
 import { createFaults, type Faults, serveFaults } from '../../emulators/faults.ts';
 import { openPort } from '../../emulators/port.ts';
 import { createChildren } from '../../runtime/children.ts';
@@ -26,6 +27,8 @@ export interface GoogleCloudFunctionsEmulatorOptions {
   readonly faults?: boolean;
   /** An instance without calls is stopped after this time. */
   readonly idleMs?: number;
+  /** A minute's executions are in the metrics so long after its end, ms. */
+  readonly metricDelayMs?: number;
   /** Unix time in milliseconds. */
   readonly nowMs?: () => number;
   readonly log?: (event: string, facts: object) => void;
@@ -46,6 +49,7 @@ export interface GoogleCloudFunctionsEmulator {
 
 /** Long enough for a person trying things, short enough for fifty functions on one machine. */
 const IDLE_MS = 60_000;
+const METRIC_DELAY_MS = 1_000;
 
 /** @throws Error a port is taken, or `dir` holds something else */
 export async function startGoogleCloudFunctions(
@@ -56,6 +60,8 @@ export async function startGoogleCloudFunctions(
   const faults = createFaults();
   const issuer = await createIssuer({ dir, projectId, nowMs });
   const logs = openLogs({ dir: join(dir, 'logs'), projectId, nowMs });
+  const delayMs = options.metricDelayMs ?? METRIC_DELAY_MS;
+  const sums = createExecutionSums({ nowMs, delayMs });
   const children = createChildren(join(dir, 'children'));
   const functions = await openFunctions({
     dir,
@@ -68,6 +74,7 @@ export async function startGoogleCloudFunctions(
     nowMs,
     log,
     logs,
+    sums,
   });
 
   const parts: ControlParts = {
@@ -75,6 +82,7 @@ export async function startGoogleCloudFunctions(
     locations: options.locations ?? ['us-central1'],
     functions,
     logs,
+    sums,
     issuer,
     faults,
     nowMs,

@@ -3,6 +3,7 @@
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { ExecutionSums } from '../../emulators/executions.ts';
 import { type Fault, type Faults, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
 import { openPort } from '../../emulators/port.ts';
 import { readBody } from '../../emulators/request-body.ts';
@@ -28,6 +29,8 @@ export interface Front {
 export interface FrontParts extends InstanceParts {
   readonly issuer: Issuer;
   readonly faults: Faults;
+  /** Of the time that requests spend in containers, ms. */
+  readonly sums: ExecutionSums;
   /** An instance without calls is stopped after this time. */
   readonly idleMs: number;
 }
@@ -154,6 +157,10 @@ export async function openFront(
     }
 
     const late = AbortSignal.timeout(revision.timeoutSec * 1000);
+    const startedMs = performance.now();
+    // From the running container's side of the connection, as Cloud Run measures: nothing in it can change that.
+    const count = () =>
+      parts.sums.add(service, { count: 1, amount: performance.now() - startedMs });
     try {
       const answer = await instance.http.request({
         path: request.url ?? '/',
@@ -163,6 +170,7 @@ export async function openFront(
         signal: late,
       });
       const bytes = Buffer.from(await answer.body.arrayBuffer());
+      count();
       const headers = ownHeaders(answer.headers);
       // The framework says so when it ends its process after this answer.
       if (headers['x-google-status'] === undefined) lease.release();
@@ -174,11 +182,13 @@ export async function openFront(
       if (late.aborted) {
         // It may spin for ever: no further calls for it, and its end when it has none left.
         lease.retire();
+        count();
         return plain(504, 'upstream request timeout');
       }
       lease.discard();
       if (error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED')
         return undefined;
+      count();
       const { isOverMemory } = await instance.exited;
       return isOverMemory
         ? page(500, 'Server Error', `Memory limit of ${revision.memoryMiB} MiB exceeded.`)

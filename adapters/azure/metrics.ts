@@ -1,0 +1,82 @@
+// How long a function app has executed by Azure's own count: Azure Monitor's metrics of an app on Flex Consumption. The
+// gateway compares it with what it has billed (`broker/money/metering-drift.ts`).
+
+import type { Answer } from '../http/send.ts';
+import { type ExecutionMetric, ProviderError } from '../provider.ts';
+import { instanceMiB } from './app.ts';
+import { about, guard, statusError } from './invocation.ts';
+
+const UNITS = 'OnDemandFunctionExecutionUnits';
+const COUNT = 'OnDemandFunctionExecutionCount';
+const API_VERSION = '2023-10-01';
+
+/**
+ * Reads `OnDemandFunctionExecutionUnits`, the "total MB-milliseconds from on demand instances while
+ * actively executing functions", and `OnDemandFunctionExecutionCount` (Microsoft Learn, "Estimating
+ * consumption-based costs in Azure Functions"). The units divided by 1 024 000 are the meter of the
+ * bill, so they are taken to be rounded as the bill is: at least 1,000 ms, then steps of 100 ms (Azure
+ * Functions pricing). An instance has a known size, so units divided by it are milliseconds.
+ * Executions that overlap in one instance are counted once, which makes the count smaller, never
+ * larger.
+ *
+ * Not certain: whether the metric itself is rounded, or the bill alone (then it is smaller than what
+ * it is compared with, and less drift is seen); by how many minutes a point may be late. Apps of
+ * the older Consumption plan are not read: their `FunctionExecutionUnits` are made of the memory
+ * observed, in steps of 128 MB, which nobody else knows.
+ *
+ * The account needs `Monitoring Reader` on the resource group.
+ * https://learn.microsoft.com/rest/api/monitor/metrics/list
+ */
+export function createExecutionMetric(options: {
+  /** Of Azure Resource Manager, up to and with `/sites`. */
+  readonly site: string;
+  /** Signed as control calls are. */
+  readonly get: (
+    url: string,
+    signal: AbortSignal,
+  ) => Promise<Pick<Answer, 'status' | 'headers' | 'body'>>;
+}): ExecutionMetric {
+  return {
+    leastMs: 1_000,
+    stepMs: 100,
+    // Points come within minutes; nobody says how many at most.
+    delayMs: 900_000,
+    skewMs: 180_000,
+    read: ({ name, memoryMiB }, { fromMs, toMs }, { signal }) =>
+      guard('metrics', name, signal, async () => {
+        const query = new URLSearchParams({
+          'api-version': API_VERSION,
+          metricnamespace: 'Microsoft.Web/sites',
+          metricnames: `${UNITS},${COUNT}`,
+          timespan: `${new Date(fromMs).toISOString()}/${new Date(toMs).toISOString()}`,
+          interval: 'PT1M',
+          aggregation: 'Total',
+        });
+        const url = `${options.site}/${name}/providers/Microsoft.Insights/metrics?${query}`;
+        const answer = await options.get(url, signal);
+        if (answer.status !== 200) throw statusError('metrics', name, answer);
+        const totals = totalsIn(answer.body, name);
+        const count = totals.get(COUNT) ?? 0;
+        return { count, ms: (totals.get(UNITS) ?? 0) / instanceMiB(memoryMiB, 'flex') };
+      }),
+  };
+}
+
+/** By the metric's name; a minute without executions has no total. @throws ProviderError PROVIDER_PROTOCOL */
+function totalsIn(body: Buffer, name: string): ReadonlyMap<string, number> {
+  const totals = new Map<string, number>();
+  try {
+    for (const metric of JSON.parse(body.toString()).value) {
+      let sum = 0;
+      for (const { data } of metric.timeseries) {
+        for (const { total } of data) sum += Number(total ?? 0);
+      }
+      if (!(sum >= 0)) throw new TypeError('a total is no number');
+      totals.set(String(metric.name.value), sum);
+    }
+  } catch (cause) {
+    const message = `the answer is no list of metrics, on metrics of ${name}`;
+    throw new ProviderError('PROVIDER_PROTOCOL', message, { ...about('metrics', name), cause });
+  }
+  return totals;
+}
