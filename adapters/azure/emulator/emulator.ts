@@ -258,6 +258,7 @@ export async function startAzureFunctions(
       await children.close();
       await Promise.all([...running].map((app) => app.close()));
       await logs.close();
+      await store.written();
       rmSync(codeDir, { recursive: true, force: true });
     },
   };

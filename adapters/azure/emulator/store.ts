@@ -77,6 +77,8 @@ export interface Store {
   readPackage(site: string, publish: string): Promise<Uint8Array>;
   /** Removes all packages of an app but one. */
   trimPackages(site: string, keep: string | undefined): Promise<void>;
+  /** Resolves when everything that readers have seen so far is on disk. */
+  written(): Promise<void>;
 }
 
 export async function openStore(dir: string): Promise<Store> {
@@ -123,6 +125,7 @@ export async function openStore(dir: string): Promise<Store> {
     putPackage: (site, publish, zip) =>
       writeWhole(join(dir, 'packages', `${site}.${publish}.zip`), zip),
     readPackage: (site, publish) => readFile(join(dir, 'packages', `${site}.${publish}.zip`)),
+    written: () => writing,
     async trimPackages(site, keep) {
       for (const file of await readdir(join(dir, 'packages'))) {
         const isOfSite = file.startsWith(`${site}.`) && file !== `${site}.${keep}.zip`;
