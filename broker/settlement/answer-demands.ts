@@ -8,8 +8,8 @@ import { type Place, placeAt } from '../../contracts/chain/evidence.ts';
 import type { Demand } from '../../contracts/chain/types.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { batchCid, readBatch } from '../client/batch.ts';
+import { type OpenedLeaf, type OpenedReceipt, openClaim } from '../client/open-claim.ts';
 import type { Gateway } from '../gateway.ts';
-import { type OpenedLeaf, type OpenedReceipt, openClaim } from './open-claim.ts';
 import { entriesOf } from './shares.ts';
 
 /** How often demands are looked for where no block brings one, ms. */

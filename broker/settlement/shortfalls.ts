@@ -1,6 +1,6 @@
 // Whom batches have left without what their receipts bring, by the audit's findings.
 import type { Address } from '../../contracts/libraries/keccak.ts';
-import type { Finding } from './audit.ts';
+import type { Finding } from '../client/audit.ts';
 
 /** What one gateway's batches have not paid a payee. Whether its float has made good for it, `Due` says. */
 export interface Shortfall {

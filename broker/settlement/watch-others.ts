@@ -7,8 +7,9 @@ import type { SettledBatch } from '../../contracts/chain/types.ts';
 import { fetchBlockAt } from '../client/artifacts.ts';
 import type { GetBlock } from '../client/batch.ts';
 import { fraudName } from '../client/evidence.ts';
+import { type Found, findFrauds } from '../client/find-frauds.ts';
 import type { Gateway } from '../gateway.ts';
-import { type Found, findFrauds } from './find-frauds.ts';
+import { recoverSigner } from '../identity/ecdsa.ts';
 
 /** How often new batches are looked for, ms. */
 const LOOK_EVERY_MS = 600_000;
@@ -47,7 +48,12 @@ export function watchOthers(gateway: Parts): OthersWatch {
     const due = new Set(chain.view.batches().filter(isDue));
     if (due.size === 0) return;
     const getBlock = (of: SettledBatch['gateway']) => blocksOf(gateway, of);
-    for await (const found of findFrauds({ chain, getBlock, isWanted: (one) => due.has(one) })) {
+    for await (const found of findFrauds({
+      chain,
+      getBlock,
+      recover: recoverSigner,
+      isWanted: (one) => due.has(one),
+    })) {
       await tell(found);
     }
     for (const { tx } of due) seen.add(tx);

@@ -1,8 +1,10 @@
 // `defaas audit`: every bill of every gateway, recomputed from the chain's logs and the batches on IPFS.
+
 import { fetchBlock } from '../../broker/client/artifacts.ts';
+import { type AuditResult, type Finding, audit as replay } from '../../broker/client/audit.ts';
 import type { GetBlock } from '../../broker/client/batch.ts';
-import { type AuditResult, type Finding, audit as replay } from '../../broker/settlement/audit.ts';
-import { gatherEvidence } from '../../broker/settlement/gather-evidence.ts';
+import { gatherEvidence } from '../../broker/client/gather-evidence.ts';
+import { recoverSigner } from '../../broker/identity/ecdsa.ts';
 import { shortfallsOf } from '../../broker/settlement/shortfalls.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { createDisputeReads, type DisputeReads } from '../../contracts/chain/dispute-reads.ts';
@@ -32,6 +34,7 @@ export async function audit(flags: Flags, options: AuditOptions = {}): Promise<O
   try {
     const getBlock = (cid: string) => fetchBlock(opened.connection, cid);
     const result = await replay({
+      recover: recoverSigner,
       view: chain.view,
       domain: chain.domain,
       getBlock,

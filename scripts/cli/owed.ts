@@ -1,6 +1,8 @@
 // What each gateway owes the account: the chain's sums, the gateway's newest signed voucher, and
 // which of its vouchers the float covers.
+
 import { fetchBlock } from '../../broker/client/artifacts.ts';
+import { audit as replay } from '../../broker/client/audit.ts';
 import { connect } from '../../broker/client/connection.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
 import {
@@ -9,7 +11,7 @@ import {
   type PayoutVoucher,
   payoutSigner,
 } from '../../broker/client/payouts.ts';
-import { audit as replay } from '../../broker/settlement/audit.ts';
+import { recoverSigner } from '../../broker/identity/ecdsa.ts';
 import { shortfallsOf } from '../../broker/settlement/shortfalls.ts';
 import type { GatewayStanding } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -119,6 +121,7 @@ async function ask(
     const statement = await fetchPayouts(connection, account.address, { limit: PAGE });
     if (!isAudited) return statement;
     const { findings } = await replay({
+      recover: recoverSigner,
       view: chain.view,
       domain: chain.domain,
       getBlock: (cid) => fetchBlock(connection, cid),

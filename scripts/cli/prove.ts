@@ -4,8 +4,8 @@
 import { DefaasClientError } from '../../broker/client/errors.ts';
 import type { EvidenceFile, HeldReceipt } from '../../broker/client/evidence.ts';
 import { fraudName } from '../../broker/client/evidence.ts';
-import { evidenceOfHeld } from '../../broker/settlement/find-frauds.ts';
-import { type Weight, weighProof } from '../../broker/settlement/weigh-proof.ts';
+import { evidenceOfHeld } from '../../broker/client/find-frauds.ts';
+import { type Weight, weighProof } from '../../broker/client/weigh-proof.ts';
 import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import { callOf, type Evidence } from '../../contracts/chain/evidence.ts';
 import type { Flags, Outcome } from './context.ts';

@@ -1,9 +1,11 @@
 // `defaas watch`: holds what gateways settle for the account against what they showed it, proves
 // what is wrong, demands what is withheld, and collects what was not answered. For lanes that others
 // spend from it signs each day's voucher.
+
 import { setTimeout } from 'node:timers/promises';
 import { fraudName, type HeldReceipt } from '../../broker/client/evidence.ts';
-import { type Found, findFrauds, type WatchedLane } from '../../broker/settlement/find-frauds.ts';
+import { type Found, findFrauds, type WatchedLane } from '../../broker/client/find-frauds.ts';
+import { recoverSigner } from '../../broker/identity/ecdsa.ts';
 import { createDisputeReads, type DisputeTerms } from '../../contracts/chain/dispute-reads.ts';
 import type { SettledBatch } from '../../contracts/chain/types.ts';
 import { CliError, describeError } from './cli-error.ts';
@@ -116,6 +118,7 @@ async function look({ flags, options, watcher, patienceSec }: Looking): Promise<
     actions.push(await expireAction(watcher, one, options));
   }
   const finding = findFrauds({
+    recover: recoverSigner,
     chain,
     getBlock: watcher.getBlock,
     isWanted: (batch) => !isSettling(batch) && (options.all || batch.claims.some(isOwn)),

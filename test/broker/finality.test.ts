@@ -1,8 +1,8 @@
 // Which block counts: what adds to a position counts when no reorganisation can take it back, what lowers it counts at once.
 import assert from 'node:assert/strict';
 import { fetchBlock } from '../../broker/client/artifacts.ts';
+import { audit } from '../../broker/client/audit.ts';
 import type { Gateway } from '../../broker/gateway.ts';
-import { audit } from '../../broker/settlement/audit.ts';
 import { settle } from '../../broker/settlement/settle.ts';
 import type { Key } from '../../contracts/keystore.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';

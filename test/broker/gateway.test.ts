@@ -1,11 +1,11 @@
 // The gateway as a caller meets it, over HTTP, on a real chain and a cloud that runs the code.
 import assert from 'node:assert/strict';
 import { fetchBlock } from '../../broker/client/artifacts.ts';
+import { audit } from '../../broker/client/audit.ts';
 import { createLaneMemory } from '../../broker/client/lane-memory.ts';
 import { fetchReceipts } from '../../broker/client/receipts.ts';
 import { settle } from '../../broker/client/settlement.ts';
 import { signInMessage } from '../../broker/client/sign-in.ts';
-import { audit } from '../../broker/settlement/audit.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { KEYS, ownHeaders, type SmallHouse, startSmallHouse } from './small-house.ts';
 

@@ -1,6 +1,7 @@
 // Signed lanes, end to end: every call carries a Call that the lane's key has signed, and nothing else is needed or taken.
 import assert from 'node:assert/strict';
 import { fetchBlock } from '../../../broker/client/artifacts.ts';
+import { audit } from '../../../broker/client/audit.ts';
 import { textToBase64Url } from '../../../broker/client/base64url.ts';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
 import { createKeySigner } from '../../../broker/client/key.ts';
@@ -9,7 +10,6 @@ import { createLaneMemory } from '../../../broker/client/lane-memory.ts';
 import { fetchReceipt } from '../../../broker/client/receipts.ts';
 import { settle } from '../../../broker/client/settlement.ts';
 import { createCallSigner } from '../../../broker/client/sign-call.ts';
-import { audit } from '../../../broker/settlement/audit.ts';
 import type { Key } from '../../../contracts/keystore.ts';
 import { hashSignedCall } from '../../../contracts/libraries/typed-data.ts';
 import { recoverAddress } from '../../../contracts/signatures.ts';

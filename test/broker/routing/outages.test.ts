@@ -1,11 +1,11 @@
 // Where calls run, as their version and they themselves say: two real clouds behind one gateway, and an audit that finds nothing.
 import assert from 'node:assert/strict';
 import { fetchBlock } from '../../../broker/client/artifacts.ts';
+import { audit } from '../../../broker/client/audit.ts';
 import { deploy } from '../../../broker/client/deployments.ts';
 import type { InvokeRequest, ReceiptLine } from '../../../broker/client/invoke.ts';
 import { settle } from '../../../broker/client/settlement.ts';
 import { type Config, readConfig } from '../../../broker/config.ts';
-import { audit } from '../../../broker/settlement/audit.ts';
 import { environmentOf, KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 
 const HANDLER = 'export default (_, context) => context.provider;';

@@ -9,6 +9,7 @@ import {
   Wallet,
 } from 'ethers';
 import { fetchBlock } from '../../../broker/client/artifacts.ts';
+import { audit } from '../../../broker/client/audit.ts';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
 import type { DefaasClientError } from '../../../broker/client/errors.ts';
 import { createCaller } from '../../../broker/client/invoke.ts';
@@ -16,7 +17,6 @@ import { createLaneMemory } from '../../../broker/client/lane-memory.ts';
 import { createSession } from '../../../broker/client/session.ts';
 import { settle } from '../../../broker/client/settlement.ts';
 import type { Gateway } from '../../../broker/gateway.ts';
-import { audit } from '../../../broker/settlement/audit.ts';
 import { startCycle } from '../../../broker/settlement/cycle.ts';
 import { type SettlementRefused, settle as settleOf } from '../../../broker/settlement/settle.ts';
 import { artifacts } from '../../../contracts/artifacts.gen.ts';

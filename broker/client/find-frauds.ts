@@ -18,10 +18,10 @@ import type { Chain } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { rootOf } from '../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';
-import { batchCid, type GetBlock, readBatch } from '../client/batch.ts';
-import { DefaasClientError } from '../client/errors.ts';
-import type { HeldReceipt, Withheld } from '../client/evidence.ts';
-import { audit, type Finding } from './audit.ts';
+import { audit, type Finding, type Recover } from './audit.ts';
+import { batchCid, type GetBlock, readBatch } from './batch.ts';
+import { DefaasClientError } from './errors.ts';
+import type { HeldReceipt, Withheld } from './evidence.ts';
 import {
   gatherEvidence,
   isWithheld,
@@ -49,6 +49,7 @@ export interface FindFraudsOptions {
    */
   readonly held?: (lane: WatchedLane) => readonly HeldReceipt[];
   readonly pick?: (count: number) => number;
+  readonly recover?: Recover;
 }
 
 export interface Found {
@@ -133,7 +134,7 @@ interface Look extends FindFraudsOptions {
 type Candidate = Omit<Found, 'damage'>;
 
 async function auditAll(look: Look, batches: readonly SettledBatch[]): Promise<Finding[]> {
-  const { chain, isLaneWanted } = look;
+  const { chain, isLaneWanted, recover } = look;
   const found: Finding[] = [];
   for (const gateway of new Set(batches.map((one) => one.gateway))) {
     const wanted = new Set(batches.filter((one) => one.gateway === gateway));
@@ -143,6 +144,7 @@ async function auditAll(look: Look, batches: readonly SettledBatch[]): Promise<F
       getBlock: look.getBlock(gateway),
       gateway,
       isWanted: (batch) => wanted.has(batch),
+      ...(recover && { recover }),
       isLaneWanted: ({ payer, signer }) => isLaneWanted({ gateway, payer, signer }),
     });
     found.push(...findings);

@@ -1,7 +1,7 @@
 // The audit on a real chain: an honest batch has no finding, and each lie of a gateway has the one that names it.
 import assert from 'node:assert/strict';
+import { audit, type Finding, type FindingCode } from '../../../broker/client/audit.ts';
 import type { BatchReceipt, GetBlock } from '../../../broker/client/batch.ts';
-import { audit, type Finding, type FindingCode } from '../../../broker/settlement/audit.ts';
 import type { Epoch } from '../../../contracts/chain/types.ts';
 import type { Chain } from '../../../contracts/chain.ts';
 import { drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';
@@ -18,7 +18,7 @@ import {
   startLyingGateway,
   stranger,
   word,
-} from './lying-gateway.ts';
+} from '../settlement/lying-gateway.ts';
 
 const FAILED = { ran: 'maybe', code: 'PROVIDER_CONNECTION', measuredMs: 8 } as const;
 

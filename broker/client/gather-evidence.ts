@@ -10,10 +10,10 @@ import {
 } from '../../contracts/chain/evidence.ts';
 import type { SettledBatch } from '../../contracts/chain/types.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
-import { type Batch, batchCid, type GetBlock, readBatch } from '../client/batch.ts';
-import { DefaasClientError } from '../client/errors.ts';
-import type { Withheld } from '../client/evidence.ts';
 import type { AuditView, Finding, FindingCode } from './audit.ts';
+import { type Batch, batchCid, type GetBlock, readBatch } from './batch.ts';
+import { DefaasClientError } from './errors.ts';
+import type { Withheld } from './evidence.ts';
 import { type OpenedLeaf, openClaim } from './open-claim.ts';
 
 /**
