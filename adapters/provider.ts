@@ -249,7 +249,10 @@ export interface ProviderErrorOptions {
   readonly cause?: unknown;
 }
 
-/** The cloud could not do its part. `ran` is the only ground for another attempt (providers.md section 1). */
+/**
+ * The cloud could not do its part. `ran` is the only ground for another attempt
+ * (docs/providers.md 1.1).
+ */
 export class ProviderError extends Error {
   override readonly name = 'ProviderError';
   readonly code: ProviderErrorCode;

@@ -300,7 +300,7 @@ function refuseLost(lastGroup: number, { view }: Chain, gateway: Address): void 
 
 /**
  * A ledger that was restored from an older copy: whoever signs on from it signs other receipts under numbers that are used
- * (contracts.md 14).
+ * (docs/contracts.md 14).
  * @throws DefaasError LEDGER_FAILED
  */
 function refuseOld(lanes: readonly LaneTotals[], { view }: Chain, gateway: Address): void {

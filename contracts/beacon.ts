@@ -15,7 +15,7 @@ export interface FreshEpochOptions {
   readonly atLeastEpoch?: number;
   /**
    * No block below. The local house passes the first block after its chain's restart: there the BLOCKHASH opcode answers wrongly for
-   * older ones (contracts.md 9).
+   * older ones (docs/contracts.md 9).
    */
   readonly notBeforeBlock?: number;
   /** The chain mines on demand only: mine what is missing. Otherwise it is waited for. */

@@ -7,7 +7,10 @@ import { CHAIN_KINDS, CHAINS, type ChainKind, chainKindOf } from './chain/chains
 import type { ContractAddresses } from './chain/types.ts';
 import type { Address } from './libraries/keccak.ts';
 
-/** What can never be changed afterwards. Amounts in whole tokens, times in seconds; defaults of contracts.md 7.3 and 7.4. */
+/**
+ * What can never be changed afterwards. Amounts in whole tokens, times in seconds; defaults of
+ * docs/contracts.md 7.3 and 7.4.
+ */
 export interface DeployOptions {
   /** A plain ERC-20 with at most 18 decimals; without one a MockUSDC with 6 is deployed. */
   readonly token?: Address;

@@ -36,7 +36,7 @@ const ADDON_LOADERS = new Set([
 /** Own sources are searched for keys up to this size, bytes. */
 const MAX_SEARCHED_BYTES = 1024 * 1024;
 
-/** providers.md section 4. `__dirname` of a CommonJS dependency is the artifact's folder. */
+/** For Node 22 on every cloud. `__dirname` of a CommonJS dependency is the artifact's folder. */
 const OPTIONS = {
   bundle: true,
   platform: 'node',

@@ -52,7 +52,7 @@ interface Furnished {
   readonly url: string;
 }
 
-/** What `$DEFAAS_HOME/up.json` says, fixed in architecture.md. */
+/** What `$DEFAAS_HOME/up.json` says (docs/architecture.md, "The house on one machine"). */
 interface UpFile {
   readonly pid: number;
   readonly gateway: string;

@@ -1,5 +1,6 @@
-// What stands between a publisher's code and this machine: bubblewrap with Node's permission model and limits inside it, or,
-// where that does not work, the permission model alone, which is for trusted code only (providers.md section 5).
+// What stands between a publisher's code and this machine: bubblewrap with Node's permission model
+// and limits inside it, or, where that does not work, the permission model alone, which is for
+// trusted code only (docs/providers.md 3.1).
 
 import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';

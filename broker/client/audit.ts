@@ -29,7 +29,7 @@ import { DefaasClientError } from './errors.ts';
 const MAX_FINDINGS = 1000;
 /** Group signers remembered: receipts of one group stand close together. */
 const MAX_SIGNERS = 4096;
-/** Lane mode in which the payer's key signs every Call (contracts.md 3). */
+/** Lane mode in which the payer's key signs every Call (docs/contracts.md 3). */
 const SIGNED = 2;
 /** Hex digits kept of a charged call's hash, to see it charged twice: 64 bits. */
 const CALL_MARK_LENGTH = 18;

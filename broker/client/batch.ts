@@ -1,5 +1,6 @@
-// The batch of a settlement as it stands on IPFS (dag-cbor): a root block with one claim per lane, and pages of opened receipts.
-// Settlement writes it; audit, payees and the web page read it page by page. The format is final (contracts.md 5.5):
+// The batch of a settlement as it stands on IPFS (dag-cbor): a root block with one claim per lane,
+// and pages of opened receipts. Settlement writes it; audit, payees and the web page read it page
+// by page. The format is final (docs/contracts.md 5.5):
 //
 //   Root    { version: 1, chainId, billing, gateway, batch, root, lanes: [[Claim, [link to a Page, ...]], ...] }   lanes as in the transaction
 //   Claim   [payer, signer, settledFrom, settledTo, seqFrom, seqTo, receipts]
@@ -33,15 +34,18 @@ import {
 } from '../../contracts/libraries/receipts.ts';
 import { DefaasClientError } from './errors.ts';
 
-/** Largest page, bytes (contracts.md 5.5). */
+/** Largest page, bytes (docs/contracts.md 5.5). */
 export const MAX_PAGE_BYTES = 512 * 1024;
 /** Largest root block, bytes: half of bitswap's default message; about 25 million receipts. */
 export const MAX_ROOT_BYTES = 1024 * 1024;
-/** Most lanes of one transaction (contracts.md 6.1). */
+/** Most lanes of one transaction (docs/contracts.md 6.1). */
 const MAX_LANES = 256;
 /** Longest group path: a group has at most 2^32 receipts. */
 const MAX_PATH_LENGTH = 32;
-/** Most failed attempts of one call: a candidate set has at most 32 deployments (contracts.md 8.1). */
+/**
+ * Most failed attempts of one call: a candidate set has at most 32 deployments
+ * (docs/contracts.md 8.1).
+ */
 const MAX_ATTEMPTS = 32;
 /** Codes of a deployment that was not tried; why is the gateway's word. */
 export const PASSED_OVER = [

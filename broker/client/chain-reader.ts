@@ -10,7 +10,7 @@ import type { Connection } from './connection.ts';
 /** A key's state is asked again after so long, ms: a retired key must be seen. */
 const KEY_CACHE_MS = 60_000;
 const TIMEOUT_MS = 10_000;
-/** Role of a key that signs receipts (contracts.md 8.2). */
+/** Role of a key that signs receipts (docs/contracts.md 8.2). */
 const GATEWAY_ROLE = 1;
 
 const IDENTITY = [
@@ -170,7 +170,10 @@ interface TermsWords {
   readonly timeoutMs: bigint;
 }
 
-/** A version that was never published is all zeros, and roundMs is never 0 otherwise (contracts.md 8.1). */
+/**
+ * A version that was never published is all zeros, and roundMs is never 0 otherwise
+ * (docs/contracts.md 8.1).
+ */
 function parseTerms({ tariff, memoryMiB, timeoutMs }: TermsWords): PriceTerms | undefined {
   if (tariff.roundMs === 0n) return undefined;
   return {

@@ -1,4 +1,5 @@
-// Signing Calls for a `signed` lane: what is called, on which input, for how much at most, by which epoch's draw (contracts.md 6.2).
+// Signing Calls for a `signed` lane: what is called, on which input, for how much at most, by which
+// epoch's draw (docs/contracts.md 6.2).
 import { type Hex, toHex } from '../../contracts/libraries/keccak.ts';
 import { type Call, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
 import { textToBase64Url } from './base64url.ts';

@@ -7,7 +7,7 @@ import type { DpopKey } from './dpop.ts';
 import type { KeySigner } from './key.ts';
 import { readCount, readJson, readText } from './parse.ts';
 
-/** Life of a signed message, ms: at most 5 minutes (contracts.md 8.3). */
+/** Life of a signed message, ms: at most 5 minutes (docs/contracts.md 8.3). */
 const MESSAGE_LIFE_MS = 240_000;
 
 /** A lane as it is named to one gateway. */

@@ -62,7 +62,8 @@ export interface ReceiptExpectations {
 }
 
 /**
- * Checks everything about a receipt that its payer can check, in the order of `contracts.md` 6.2.
+ * Checks everything about a receipt that its payer can check, in the order of
+ * docs/contracts.md 6.2.
  * @returns what it is paid for: an own call by `ownCallOf`, or a mandated nonce
  * @throws RECEIPT_INVALID naming the first thing that is wrong. With `evidence` the gateway's own
  *   signature stands under it: then nothing more is ever signed for the lane

@@ -1,4 +1,5 @@
-// secp256k1 by the native library: the operator's signature once per group, and the check of vouchers (performance.md section 2).
+// secp256k1 by the native library: the operator's signature once per group, and the check of
+// vouchers (docs/performance.md 3).
 import secp256k1 from 'secp256k1';
 import {
   type Address,

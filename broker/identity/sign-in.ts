@@ -9,7 +9,7 @@ import { recoverSigner } from './ecdsa.ts';
 import { createOnce } from './once.ts';
 import type { TokenLane } from './tokens.ts';
 
-/** Life of a nonce and longest life of a message, ms (contracts.md 8.3). */
+/** Life of a nonce and longest life of a message, ms (docs/contracts.md 8.3). */
 export const NONCE_LIFE_MS = 300_000;
 /** A longer message is no sign-in of ours. */
 const MAX_MESSAGE_CHARACTERS = 4_096;

@@ -16,7 +16,7 @@ import { tokenSubject } from '../client/mandates.ts';
 import { DefaasError } from '../errors.ts';
 import type { FunctionDetail } from './authorization-details.ts';
 
-/** Life of an access token, seconds (contracts.md 8.3: at most 10 minutes). */
+/** Life of an access token, seconds (docs/contracts.md 8.3: at most 10 minutes). */
 export const TOKEN_LIFE_SEC = 600;
 
 /** The lane a token may spend from, and no other. */

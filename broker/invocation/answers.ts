@@ -1,4 +1,5 @@
-// Idempotency: a keyed call is charged once and answers the same again (architecture.md, "Idempotency").
+// Idempotency: a keyed call is charged once and answers the same again
+// (docs/architecture.md, "The way of one call").
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, statSync } from 'node:fs';
 import { open, readFile, rm } from 'node:fs/promises';

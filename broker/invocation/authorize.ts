@@ -5,13 +5,14 @@ import { DefaasError } from '../errors.ts';
 import type { Caller } from '../money/caller.ts';
 import type { Target } from '../routing/target.ts';
 
-/** Identity's scope bit for calls (contracts.md 8.2). */
+/** Identity's scope bit for calls (docs/contracts.md 8.2). */
 const SCOPE_INVOKE = 1;
 
 /**
  * The block as of which the call is allowed; at once, but where only the chain can say.
  * @throws DefaasError NOT_GRANTED  no grant, an expired one, or the policy says no
- * @throws DefaasError CHAIN_STALE  the head is stale: gated functions fail closed, public ones go on (contracts.md 8.3)
+ * @throws DefaasError CHAIN_STALE  the head is stale: gated functions fail closed, public ones go
+ *   on (docs/contracts.md 8.3)
  */
 export function authorize(chain: Chain, target: Target, caller: Caller): number | Promise<number> {
   const atBlock = chain.final.head.number;

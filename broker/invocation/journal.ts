@@ -51,9 +51,10 @@ const GATHERING_TURNS = 2;
 const GATHERING_RECEIPTS = 48;
 
 /**
- * Group commit without a timer: what has gathered in some turns of the event loop, and while the last write ran, is the next group
- * (performance.md 3.6). Its signature is made while it is written, and nobody gets it before the group is durable: not the ledger, which
- * stores it with the next group, and no caller (contracts.md 7.1).
+ * Group commit without a timer: what has gathered in some turns of the event loop, and while the
+ * last write ran, is the next group (docs/decisions/group-commit.md). Its signature is made while
+ * it is written, and nobody gets it before the group is durable: not the ledger, which stores it
+ * with the next group, and no caller (docs/contracts.md 7.1).
  */
 export function createJournal(options: JournalOptions): Journal {
   const { ledger, signer } = options;

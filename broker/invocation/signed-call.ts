@@ -1,4 +1,5 @@
-// Step 1 of a call in a `signed` lane: the Call that the lane's key signed says who asks, for what, and for how much (contracts.md 6.2).
+// Step 1 of a call in a `signed` lane: the Call that the lane's key signed says who asks, for what,
+// and for how much (docs/contracts.md 6.2).
 
 import { fromHex, type Hex } from '../../contracts/libraries/keccak.ts';
 import { type Call, hashCall } from '../../contracts/libraries/receipts.ts';
@@ -13,7 +14,7 @@ import type { Target } from '../routing/target.ts';
 import { commitRequest } from './commitments.ts';
 import type { Invocation } from './invocation.ts';
 
-/** Mode of a lane whose key signs every Call (contracts.md 3). */
+/** Mode of a lane whose key signs every Call (docs/contracts.md 3). */
 const SIGNED = 2;
 /** What failovers may take beyond the version's timeout: a deadline nearer than that could not be kept. */
 const LEAST_SLACK_SEC = 45;

@@ -230,7 +230,10 @@ export interface LedgerState {
   readonly mandateSpending: readonly MandateSpending[];
 }
 
-/** The outcome of a keyed call, kept so that the same key answers the same (architecture.md, "Idempotency"). */
+/**
+ * The outcome of a keyed call, kept so that the same key answers the same
+ * (docs/architecture.md, "The way of one call").
+ */
 export interface StoredAnswer {
   /** Hash over payer, function and key. */
   readonly scope: string;

@@ -1,5 +1,6 @@
-// The embedded ledger: receipts and keys in an append-only file, synced off the loop, and SQLite in one worker thread as their
-// index and for the rest. Per receipt that is a sixth of the CPU of a row in SQLite (performance.md section 3.6).
+// The embedded ledger: receipts and keys in an append-only file, synced off the loop, and SQLite in
+// one worker thread as their index and for the rest. Per receipt that is a sixth of the CPU of a
+// row in SQLite (docs/decisions/journal-file.md).
 import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Hex } from '../../contracts/libraries/keccak.ts';

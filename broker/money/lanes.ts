@@ -4,7 +4,10 @@ import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { LaneTotals, StoredVoucher } from '../ledger/ledger.ts';
 import type { Caller } from './caller.ts';
 
-/** One lane's counter at this gateway. Numbered by this process alone (contracts.md 7.1: one writer). */
+/**
+ * One lane's counter at this gateway. Numbered by this process alone (docs/contracts.md 7.1: one
+ * writer).
+ */
 export interface LaneState {
   readonly payer: Address;
   readonly signer: Address;

@@ -7,7 +7,7 @@ import type { Gateway } from '../gateway.ts';
 import { recoverSigner } from '../identity/ecdsa.ts';
 import type { Caller } from './caller.ts';
 
-/** A claim's amounts are uint88 (contracts.md 6.1); a higher ceiling could not be settled. */
+/** A claim's amounts are uint88 (docs/contracts.md 6.1); a higher ceiling could not be settled. */
 const MAX_CEILING_UNITS = 2n ** 88n - 1n;
 
 /**

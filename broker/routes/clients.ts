@@ -12,7 +12,7 @@ import type { ServiceClient } from '../ledger/ledger.ts';
 
 /** Service accounts of one payer at most. */
 const MAX_CLIENTS = 100;
-/** Mode of a lane whose calls need a token (contracts.md 3). */
+/** Mode of a lane whose calls need a token (docs/contracts.md 3). */
 const PREPAID = 1;
 
 const ClientBody = Type.Object(

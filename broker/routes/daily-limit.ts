@@ -3,7 +3,10 @@ import { Type } from 'typebox';
 import type { Gateway } from '../gateway.ts';
 import type { SpendingScope } from '../ledger/ledger.ts';
 
-/** Base units, at most what a claim can hold, uint88 (contracts.md 6.1); null: no limit of its own. */
+/**
+ * Base units, at most what a claim can hold, uint88 (docs/contracts.md 6.1); null: no limit of its
+ * own.
+ */
 export const LimitBody = Type.Object(
   { dailyUnits: Type.Union([Type.String({ pattern: '^\\d{1,26}$' }), Type.Null()]) },
   { additionalProperties: false },

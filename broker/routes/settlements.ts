@@ -7,7 +7,7 @@ import { signedIn } from '../http/bearer.ts';
 import { startCycle } from '../settlement/cycle.ts';
 import { startFloats } from '../settlement/floats.ts';
 
-/** Codec of a batch's root block: dag-cbor (contracts.md 5.5). */
+/** Codec of a batch's root block: dag-cbor (docs/contracts.md 5.5). */
 const DAG_CBOR = 0x71;
 
 export async function settlementRoutes(

@@ -1,4 +1,5 @@
-// The recorded epoch that a call's draw uses, and the candidate set in force then (contracts.md section 9).
+// The recorded epoch that a call's draw uses, and the candidate set in force then
+// (docs/contracts.md 9).
 
 import { freshEpoch } from '../../contracts/beacon.ts';
 import type { Epoch } from '../../contracts/chain/types.ts';

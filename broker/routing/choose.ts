@@ -51,9 +51,10 @@ export interface Choices {
 }
 
 /**
- * The drawn order of a candidate set (contracts.md section 9). `routes` are those of the set that are live; a place without a route is
- * passed over, and its number with it. Of the first two that remain the less loaded one comes first; `cheapest` and `fastest` order all of
- * them, equal ones as drawn. Deployments whose circuit is open stand last.
+ * The drawn order of a candidate set (docs/contracts.md 9). `routes` are those of the set that are
+ * live; a place without a route is passed over, and its number with it. Of the first two that
+ * remain the less loaded one comes first; `cheapest` and `fastest` order all of them, equal ones as
+ * drawn. Deployments whose circuit is open stand last.
  */
 export function choose(
   draw: { readonly value: Hex; readonly call: DrawnCall; readonly ids: readonly number[] },

@@ -191,7 +191,10 @@ export async function* entriesOf(
   }
 }
 
-/** The provider's and the publisher's part of one receipt; the gateway's fee is what remains (contracts.md 6.3). */
+/**
+ * The provider's and the publisher's part of one receipt; the gateway's fee is what remains
+ * (docs/contracts.md 6.3).
+ */
 function partsOf(
   gateway: Gateway,
   { receipt, call }: StoredEntry,

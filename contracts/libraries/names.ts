@@ -1,4 +1,5 @@
-// Ids of functions and versions, and the CIDs that stand on-chain as a codec and 32 bytes (contracts.md 5.5 and 8.1).
+// Ids of functions and versions, and the CIDs that stand on-chain as a codec and 32 bytes
+// (docs/contracts.md 5.5 and 8.1).
 import { type Address, fromHex, type Hex, keccak256Hex, toHex } from './keccak.ts';
 import { WORD_BYTES, Words } from './words.ts';
 

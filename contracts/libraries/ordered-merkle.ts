@@ -13,8 +13,9 @@ export interface OrderedTree {
 }
 
 /**
- * Hashes `leaves`, 32 bytes each and at least one, level by level: a parent is keccak256(left || right), and a last node
- * without a partner moves up unchanged (contracts.md 5.1). Takes one hash per leaf; a path takes none.
+ * Hashes `leaves`, 32 bytes each and at least one, level by level: a parent is keccak256(left ||
+ * right), and a last node without a partner moves up unchanged (docs/contracts.md 5.1). Takes one
+ * hash per leaf; a path takes none.
  * @throws RangeError  no leaves   @throws TypeError  a leaf that is not 32 bytes of hex
  */
 export function createTree(leaves: readonly Hex[]): OrderedTree {

@@ -1,4 +1,5 @@
-// Receipt, Call, Execution and Claim, and the hashes that contracts recompute. Twin of Receipts.sol (contracts.md 5.2-5.4).
+// Receipt, Call, Execution and Claim, and the hashes that contracts recompute. Twin of Receipts.sol
+// (docs/contracts.md 5.2 to 5.4).
 import { type Address, type Hex, keccak256Hex } from './keccak.ts';
 import { Words } from './words.ts';
 

@@ -1,4 +1,5 @@
-// The price of one execution and how it is split. Twin of Tariffs.sol (contracts.md 8.1 and 6.3).
+// The price of one execution and how it is split. Twin of Tariffs.sol (docs/contracts.md 8.1 and
+// 6.3).
 import type { Execution } from './receipts.ts';
 
 /** Of a version, the same for all its providers. Money in base units of the billing token. */

@@ -1,5 +1,6 @@
-// EIP-712: the domains, types and digests of all that is signed (contracts.md 4). Digests are made here, without ethers;
-// TYPES and `messageOf` have the form that wallets and ethers' `signTypedData` take.
+// EIP-712: the domains, types and digests of all that is signed (docs/contracts.md 4). Digests are
+// made here, without ethers; TYPES and `messageOf` have the form that wallets and ethers'
+// `signTypedData` take.
 import { type Address, type Hex, keccak256Hex, writeHex } from './keccak.ts';
 import { CALL_TYPE, type Call, hashCall } from './receipts.ts';
 import { WORD_BYTES, Words } from './words.ts';

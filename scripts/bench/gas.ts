@@ -1,5 +1,6 @@
-// `bench gas`: what every action on the chain costs, on the production bytecode of artifacts.gen.ts, against the figures of the
-// contracts' design, which its prototype had: a bar is 10 % above. Exact: two runs of the same bytecode give the same figures.
+// `bench gas`: what every action on the chain costs, on the production bytecode of artifacts.gen.ts.
+// A bar is 10 % above the figure of the prototype. Two runs of the same bytecode give the same
+// figures.
 import { measureGas } from './gas/measure.ts';
 import type { Bar, Run } from './main.ts';
 

@@ -25,7 +25,7 @@ import { formatTokens, parseTokens, parseUnits } from './units.ts';
 
 /** How long a lane stays open, seconds; another deposit makes it as long again. */
 export const LANE_LIFE_SEC = 30 * 24 * 3600;
-/** Mode of the lanes that this command opens (contracts.md 6.2). */
+/** Mode of the lanes that this command opens (docs/contracts.md 6.2). */
 export const PREPAID = 1;
 
 export interface DepositOptions {

@@ -6,7 +6,7 @@ import { type Flags, note, type Outcome, openGateway } from './context.ts';
 import { findOwnedFunction } from './owned-function.ts';
 import { parseAddress } from './parse-address.ts';
 
-/** Identity's scope bits (contracts.md 8.2). */
+/** Identity's scope bits (docs/contracts.md 8.2). */
 const SCOPES: Readonly<Record<string, number>> = { invoke: 1, subscribe: 2, logs: 4 };
 /** How long a grant lasts unless another end is named, days. */
 const DEFAULT_DAYS = 365;

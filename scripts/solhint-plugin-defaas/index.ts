@@ -64,7 +64,7 @@ class ForbiddenOpcode {
   }
 
   #refuse(node: Node, what: string): void {
-    this.#reporter.error(node, this.ruleId, `${what} is not used here, see contracts.md 13, EVM`);
+    this.#reporter.error(node, this.ruleId, `${what} is not used here, see docs/contracts.md 13`);
   }
 }
 

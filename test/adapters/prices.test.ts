@@ -1,4 +1,4 @@
-// What a call costs: the worked examples of the design, the meters' rounding, and the table itself.
+// What a call costs: worked examples, the meters' rounding, and the table itself.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import {

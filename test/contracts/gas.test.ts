@@ -1,4 +1,4 @@
-// Gas of every action against the bars of the design and the committed snapshot, on the bytecode that gets deployed.
+// Gas of every action against the bars and the committed snapshot, on the bytecode that gets deployed.
 import assert from 'node:assert/strict';
 import { type Measurement, measureGas } from '../../scripts/bench/gas/measure.ts';
 import { changesOf, readSnapshot } from '../../scripts/bench/gas/snapshot.ts';
@@ -23,7 +23,7 @@ describe('gas', () => {
     assert.deepEqual(tooLarge, []);
   });
 
-  it('stays within the bars of the design, but for those whose reason is written down', () => {
+  it('stays within the bars, but for those whose reason is written down', () => {
     const missed = BARS.filter(({ figure, limit }) => {
       const used = measured.figures[figure];
       return used === undefined || used > limit;

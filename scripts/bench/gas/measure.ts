@@ -3,7 +3,7 @@
 import { type BaseContract, MaxUint256, type Wallet } from 'ethers';
 import { createWorld, type Frauds, functionIdOf, TERMS, type World } from './world.ts';
 
-/** Figures of architecture.md's table and those behind them; `check...` is a proof's verification alone, `prove...` all of it. */
+/** `check...` is a proof's verification alone, `prove...` all of it (docs/contracts.md 11). */
 export interface Measurement {
   readonly figures: Readonly<Record<string, number>>;
   /** Runtime code of each contract. */

@@ -138,7 +138,7 @@ export function hashStruct(name: keyof typeof TYPES, value: Fields): string {
   return TypedDataEncoder.hashStruct(name, typed(name), value);
 }
 
-/** Levels of the ordered Merkle tree of contracts.md 5.1, leaves first. */
+/** Levels of the ordered Merkle tree of docs/contracts.md 5.1, leaves first. */
 export function levelsOf(leaves: readonly string[]): string[][] {
   const levels = [[...leaves]];
   for (let level = levels[0] ?? []; level.length > 1; ) {
@@ -164,7 +164,7 @@ function rootOf(levels: readonly string[][]): string {
   return levels.at(-1)?.[0] ?? '';
 }
 
-/** Id of a function by contracts.md 8.1. */
+/** Id of a function by docs/contracts.md 8.1. */
 export function functionIdOf(namespace: string, name: string): bigint {
   return BigInt(
     keccak256(AbiCoder.defaultAbiCoder().encode(['address', 'string'], [namespace, name])),

@@ -17,7 +17,7 @@ const NAMESPACE = 'com.amazonaws.lambda#';
 const REGION = 'us-west-2';
 const ACCOUNT = '123456789012';
 
-/** providers.md section 2.1, and what belongs to it; streaming is left out there. */
+/** What the adapter uses and what belongs to it (docs/providers.md 4); no streaming. */
 const OFFERED = [
   ...['CreateFunction', 'GetFunction', 'GetFunctionConfiguration', 'UpdateFunctionConfiguration'],
   ...['UpdateFunctionCode', 'PublishVersion', 'ListVersionsByFunction', 'CreateAlias', 'GetAlias'],
