@@ -1,5 +1,6 @@
 // What the operator must see to: each alarm is logged when it begins and once an hour while it
 // stands, and shown by `defaas doctor`.
+import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 
 /**
@@ -45,18 +46,16 @@ export function createAlarms({
   readonly log: Pick<Logger, 'error' | 'info'>;
   readonly nowMs: () => number;
 }): Alarms {
-  const standing = new Map<string, Alarm & { loggedMs: number }>();
+  const standing = new LRUCache<string, Alarm & { loggedMs: number }>({ max: MAX_ALARMS });
   const nameOf = (kind: AlarmKind, about: string): string => `${kind} ${about}`;
 
   return {
     raise: (kind, about, message) => {
       const name = nameOf(kind, about);
-      const known = standing.get(name);
+      const known = standing.peek(name);
       const now = nowMs();
       if (known !== undefined && now - known.loggedMs < REPEAT_MS) return;
       log.error({ alarm: kind, about, reason: message }, 'alarm');
-      const oldest = standing.keys().next();
-      if (standing.size >= MAX_ALARMS && !oldest.done) standing.delete(oldest.value);
       standing.set(name, { kind, about, message, sinceMs: known?.sinceMs ?? now, loggedMs: now });
     },
     clear: (kind, about) => {
@@ -68,6 +67,7 @@ export function createAlarms({
         log.info({ alarm: kind, about: alarm.about }, 'alarm ended');
       }
     },
-    list: () => [...standing.values()].map(({ loggedMs: _, ...alarm }) => alarm),
+    // The cache lists its newest entry first.
+    list: () => [...standing].map(([, { loggedMs: _, ...alarm }]) => alarm).reverse(),
   };
 }

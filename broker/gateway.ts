@@ -18,6 +18,7 @@ import { createDeployments, type Deployments } from './deployments/deployments.t
 import { createJobs, type Jobs } from './deployments/jobs.ts';
 import { createSecrets, type Secrets } from './deployments/secrets.ts';
 import { DefaasError } from './errors.ts';
+import { type Authenticate, createAuthenticate } from './identity/access-tokens.ts';
 import { type ClientAssertions, createClientAssertions } from './identity/client-assertions.ts';
 import { createDpopProofs, type DpopProofs } from './identity/dpop.ts';
 import { createKeyGuard, type KeyGuard } from './identity/key-guard.ts';
@@ -25,7 +26,6 @@ import { createOperatorKey, type OperatorKey } from './identity/operator-key.ts'
 import { createSignIn, type SignIn } from './identity/sign-in.ts';
 import { createTokens, type Tokens } from './identity/tokens.ts';
 import { type Answers, createAnswers } from './invocation/answers.ts';
-import { type Authenticate, createAuthenticate } from './invocation/authenticate.ts';
 import { createDeadlines, type Deadlines } from './invocation/deadlines.ts';
 import { createJournal, type Journal } from './invocation/journal.ts';
 import { createSeenNonces, type SeenNonces } from './invocation/nonce.ts';

@@ -3,8 +3,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+import type { Credential } from '../identity/access-tokens.ts';
 import type { AccessToken, TokenLane } from '../identity/tokens.ts';
-import type { Credential } from '../invocation/authenticate.ts';
 import type { RequestHead } from './incoming-call.ts';
 
 /** A longer one is none of ours. */

@@ -1,5 +1,7 @@
 // DPoP (RFC 9449): a proof, fresh for each request, that the sender of a token holds the key which the token is bound to.
+
 import { calculateJwkThumbprint, importJWK, type JWTHeaderParameters, jwtVerify } from 'jose';
+import { LRUCache } from 'lru-cache';
 import { DefaasError } from '../errors.ts';
 import { createOnce } from './once.ts';
 import { PROOF_ALGORITHMS, publicKeyIn } from './public-jwk.ts';
@@ -35,7 +37,7 @@ interface ProofKey {
 
 export function createDpopProofs(nowMs: () => number): DpopProofs {
   const seen = createOnce({ lifeMs: 2 * WINDOW_SEC * 1000, max: MAX_PROOFS, nowMs });
-  const keys = new Map<string, ProofKey>();
+  const keys = new LRUCache<string, ProofKey>({ max: MAX_KEYS });
 
   const keyOf = async (header: JWTHeaderParameters): Promise<ProofKey> => {
     const jwk = publicKeyIn(header.jwk);
@@ -47,8 +49,6 @@ export function createDpopProofs(nowMs: () => number): DpopProofs {
       key: await importJWK(jwk, header.alg),
       thumbprint: await calculateJwkThumbprint(jwk),
     };
-    const oldest = keys.keys().next();
-    if (keys.size >= MAX_KEYS && !oldest.done) keys.delete(oldest.value);
     keys.set(name, fresh);
     return fresh;
   };

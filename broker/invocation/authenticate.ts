@@ -1,97 +1,114 @@
-// Step 1 of a call: who asks. A token that was verified once is known until it expires; a DPoP proof is checked each time.
-import { hash } from 'node:crypto';
+// Step 1 of a call: who pays for it. The signer of a Call, the lane of a token, or for a call without
+// a token the publisher, where the manifest says so.
+import type { Deployments } from '../deployments/deployments.ts';
 import { DefaasError } from '../errors.ts';
-import type { DpopProof, DpopProofs } from '../identity/dpop.ts';
-import type { AccessToken, Tokens } from '../identity/tokens.ts';
+import type { Authenticate } from '../identity/access-tokens.ts';
+import type { AccessToken } from '../identity/tokens.ts';
+import type { Caller } from '../money/caller.ts';
+import { mandateEmpty, sponsorEmpty } from '../money/hold.ts';
+import type { Lanes } from '../money/lanes.ts';
+import type { MandateState, Mandates } from '../money/mandates.ts';
+import type { Target } from '../routing/target.ts';
+import type { Invocation } from './invocation.ts';
+import { worstPriceOf } from './price.ts';
+import { refuseUnsigned, type SignedCallParts, verifySignedCall } from './signed-call.ts';
 
-/** Verified tokens kept; the oldest goes first. */
-const CACHE_TOKENS = 10_000;
-
-/** What a request shows for itself: `Authorization: Bearer <token>`, or `DPoP <token>` and a proof. */
-export interface Credential {
-  readonly token: string;
-  readonly proof?: DpopProof;
+export interface AuthenticateParts extends SignedCallParts {
+  readonly authenticate: Authenticate;
+  readonly deployments: Pick<Deployments, 'manifest'>;
+  readonly lanes: Pick<Lanes, 'payableUnits'>;
+  readonly mandates: Pick<Mandates, 'isHandedOn' | 'leftUnits' | 'ofToken' | 'sponsoring'>;
 }
-
-interface KnownToken {
-  readonly token: string;
-  readonly claims: AccessToken;
-  /** What a DPoP proof names it by (RFC 9449 `ath`). */
-  readonly hash: string;
-}
-
-/** At once for a known token that needs no proof. */
-export type Authenticate = (credential: Credential) => AccessToken | Promise<AccessToken>;
 
 /**
- * Checks access tokens (RFC 9068): one that is bound to a key comes with a proof of it (RFC 9449 section 7), any other one as
- * Bearer (RFC 6750).
- * @throws DefaasError TOKEN_INVALID  not ours, expired, altered, or sent in the other scheme than its own
- * @throws DefaasError DPOP_INVALID   the proof is wrong, or of another key
+ * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE, DPOP_INVALID, NONCE_MISSING,
+ *   CALL_MISSING, CALL_INVALID, CALL_STALE, PRICE_ABOVE_MAX, MANDATE_EMPTY, SPONSOR_EMPTY
  */
-export function createAuthenticate(
-  tokens: Tokens,
-  proofs: DpopProofs,
-  nowMs: () => number,
-): Authenticate {
-  // By the token's signature, which is short, and then by the whole: a long text costs as a key more than all else here.
-  const verified = new Map<string, KnownToken>();
-
-  const read = async (sent: string): Promise<KnownToken> => {
-    const claims = await tokens.verify(sent);
-    // A copy: what was sent may be a slice of a whole head, which would be kept with it.
-    const token = Buffer.from(sent, 'latin1').toString('latin1');
-    if (verified.size >= CACHE_TOKENS) {
-      const oldest = verified.keys().next();
-      if (!oldest.done) verified.delete(oldest.value);
-    }
-    const known = { token, claims, hash: hash('sha256', token, 'base64url') };
-    verified.set(signatureOf(token), known);
-    return known;
-  };
-  const find = (token: string): KnownToken | undefined => {
-    const known = verified.get(signatureOf(token));
-    return known?.token === token ? known : undefined;
-  };
-
-  const check = (
-    { token, claims, hash }: KnownToken,
-    proof: DpopProof | undefined,
-  ): AccessToken | Promise<AccessToken> => {
-    if (claims.expiresAtSec * 1000 <= nowMs()) {
-      verified.delete(signatureOf(token));
-      throw invalid('has expired, sign in again');
-    }
-    if (proof === undefined) {
-      if (claims.jkt === undefined) return claims;
-      throw invalid('is bound to a key, send it as Authorization: DPoP with a proof');
-    }
-    if (claims.jkt === undefined) throw invalid('is bound to no key, send it as Bearer');
-    return proofs.verify(proof, hash).then((jkt) => {
-      if (jkt === claims.jkt) return claims;
-      throw new DefaasError(
-        'DPOP_INVALID',
-        'the DPoP proof is refused: it is of another key than the token, sign in again',
-        { members: { error: 'invalid_token' } },
-      );
-    });
-  };
-
-  return ({ token, proof }) => {
-    const known = find(token);
-    return known === undefined
-      ? read(token).then((fresh) => check(fresh, proof))
-      : check(known, proof);
-  };
+export async function authenticate(
+  parts: AuthenticateParts,
+  invocation: Invocation,
+  target: Target,
+): Promise<Caller> {
+  const { signedCall, credential } = invocation;
+  if (signedCall !== undefined) {
+    const signed = await verifySignedCall(parts, invocation, signedCall, target);
+    const { payer, signer } = signed.call;
+    return { payer, signer, sponsored: false, signed };
+  }
+  if (credential === undefined) return sponsorOf(parts, target);
+  const token = await parts.authenticate(credential);
+  return bearerOf(parts, token, invocation, target);
 }
 
-/** The last part of a JWT; of what is none, all of it. */
-function signatureOf(token: string): string {
-  return token.slice(token.lastIndexOf('.') + 1);
+function bearerOf(
+  parts: AuthenticateParts,
+  token: AccessToken,
+  invocation: Invocation,
+  target: Target,
+): Caller {
+  refuseBeyond(token, target);
+  const { lane, subjects } = token;
+  if (lane === undefined) {
+    throw new DefaasError(
+      'TOKEN_INVALID',
+      'the token names no lane to spend from, sign in with the lane among the resources',
+    );
+  }
+  refuseUnsigned(parts, lane);
+  const { mandates } = parts;
+  if (mandates.isHandedOn(lane.payer, lane.signer, subjects)) {
+    const units = worstPriceOf(target.version);
+    const { functionId } = target.version;
+    const mandate = mandates.ofToken(lane, { subjects, functionId, units });
+    if (mandate === undefined || mandate.mandate.maxPrice < units) {
+      throw mandateEmpty(target, units);
+    }
+    return { ...lane, sponsored: false, mandate };
+  }
+  if (invocation.nonce === undefined) throw nonceMissing(target);
+  return { ...lane, sponsored: false };
 }
 
-function invalid(why: string): DefaasError {
-  return new DefaasError('TOKEN_INVALID', `the access token ${why}`, {
-    members: { error: 'invalid_token' },
+function sponsorOf(parts: AuthenticateParts, target: Target): Caller {
+  const manifest = parts.deployments.manifest(target.version.functionVersion);
+  if (manifest?.payer === 'publisher' && target.version.accessMode === 0) {
+    const mandate = sponsorshipOf(parts, target);
+    if (mandate === undefined) throw sponsorEmpty(target);
+    const { payer, signer } = mandate.mandate;
+    return { payer, signer, sponsored: true, mandate };
+  }
+  throw new DefaasError(
+    'TOKEN_MISSING',
+    `${target.label} is paid by its caller, sign in at /oauth/token and send the token as Authorization: Bearer`,
+  );
+}
+
+/** Of the owner's mandates for the function that can pay a call, the one with the most left. */
+function sponsorshipOf(
+  { mandates, lanes }: AuthenticateParts,
+  { function: fn, version }: Target,
+): MandateState | undefined {
+  const units = worstPriceOf(version);
+  return mandates
+    .sponsoring(fn.owner, fn.id)
+    .filter((one) => one.mandate.maxPrice >= units && mandates.leftUnits(one) >= units)
+    .map((one) => ({ one, left: lanes.payableUnits(one.mandate.payer, one.mandate.signer) }))
+    .filter(({ left }) => left >= units)
+    .toSorted((a, b) => Number(b.left - a.left))[0]?.one;
+}
+
+function nonceMissing({ label }: Target): DefaasError {
+  return new DefaasError(
+    'NONCE_MISSING',
+    `the call of ${label} has no Defaas-Nonce of its payer, who would not know its receipt, call by the client library or defaas invoke, or with a token of defaas token`,
+  );
+}
+
+/** A token may be narrowed to some functions (RFC 9396). */
+function refuseBeyond({ details }: AccessToken, { function: fn, label }: Target): void {
+  const name = `${fn.namespace}/${fn.name}`;
+  if (details === undefined || details.some((one) => one.function === name)) return;
+  throw new DefaasError('TOKEN_SCOPE', `the token is not for ${label}, sign in for it`, {
+    members: { error: 'insufficient_scope' },
   });
 }

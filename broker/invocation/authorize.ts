@@ -1,5 +1,5 @@
-// Step 3 of a call: may they? What was taken away counts as of the newest block, what was given as of the newest final one; the receipt
-// names that one.
+// Step 3 of a call: whether the payer may call the function. A revocation counts from the newest
+// block, a grant from the newest final block; the receipt names the final one.
 import type { Chain } from '../../contracts/chain.ts';
 import { DefaasError } from '../errors.ts';
 import type { Caller } from '../money/caller.ts';
@@ -9,15 +9,16 @@ import type { Target } from '../routing/target.ts';
 const SCOPE_INVOKE = 1;
 
 /**
- * The block as of which the call is allowed; at once, but where only the chain can say.
+ * Returns the block as of which the call is allowed. Asks the chain only where a policy contract
+ * decides.
  * @throws DefaasError NOT_GRANTED  no grant, an expired one, or the policy says no
  * @throws DefaasError CHAIN_STALE  the head is stale: gated functions fail closed, public ones go
  *   on (docs/contracts.md 8.3)
  */
-export function authorize(chain: Chain, target: Target, caller: Caller): number | Promise<number> {
+export async function authorize(chain: Chain, target: Target, caller: Caller): Promise<number> {
   const atBlock = chain.final.head.number;
-  if (target.version.accessMode === 0) return atBlock;
-  return refuseForbidden(chain, target, caller).then(() => atBlock);
+  if (target.version.accessMode !== 0) await refuseForbidden(chain, target, caller);
+  return atBlock;
 }
 
 async function refuseForbidden(

@@ -1,8 +1,8 @@
 // The nouns of one call on its way through the gateway, from the request to the answer.
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
+import type { Credential } from '../identity/access-tokens.ts';
 import type { Routing } from '../routing/routing.ts';
-import type { Credential } from './authenticate.ts';
 
 export type Headers = readonly (readonly [name: string, value: string])[];
 

@@ -2,7 +2,12 @@
 
 import { memoize } from '../../adapters/http/memoize.ts';
 import { HEADER_NAME, HEADER_VALUE } from '../../adapters/http/message.ts';
-import type { Headers } from './invocation.ts';
+import type { Target } from '../routing/target.ts';
+import type { Headers, Reply } from './invocation.ts';
+import type { Ran } from './price.ts';
+
+/** Longest text of a function's own error that is passed on, characters. */
+const MAX_FOREIGN_TEXT = 256;
 
 /** Hop-by-hop (RFC 9110 section 7.6.1) and what the gateway itself reads: never passed on to a function. */
 const NOT_FORWARDED = new Set([
@@ -108,4 +113,23 @@ export function confined(headers: Headers): Headers {
     ['content-security-policy', 'sandbox allow-scripts allow-forms'],
     ['x-content-type-options', 'nosniff'],
   ];
+}
+
+/** The answer that the caller gets, without its receipt. */
+export function replyOf(outcome: Ran, { label }: Target): Reply {
+  if (outcome.kind === 'unknown') {
+    const message = `${label} may have run, its answer was lost, nothing was charged; retry if that is safe`;
+    return { ok: false, code: 'INVOCATION_UNKNOWN', message };
+  }
+  const { result } = outcome;
+  if (result.ok) {
+    const headers = replyHeaders(result.headers);
+    return { ok: true, status: result.status, headers, body: result.body };
+  }
+  const { kind, type, message } = result.error;
+  return {
+    ok: false,
+    code: kind === 'timeout' ? 'FUNCTION_TIMEOUT' : 'FUNCTION_FAILED',
+    message: `${label} failed: ${type}: ${message.slice(0, MAX_FOREIGN_TEXT)}, nothing was charged`,
+  };
 }

@@ -1,15 +1,15 @@
 // Step 1 of a call in a `signed` lane: the Call that the lane's key signed says who asks, for what,
 // and for how much (docs/contracts.md 6.2).
 
-import { fromHex, type Hex } from '../../contracts/libraries/keccak.ts';
+import type { Chain } from '../../contracts/chain.ts';
+import { type Address, fromHex, type Hex } from '../../contracts/libraries/keccak.ts';
 import { type Call, hashCall } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import { hashToSign } from '../../contracts/libraries/typed-data.ts';
 import { DefaasError } from '../errors.ts';
-import type { Gateway } from '../gateway.ts';
 import { recoverSigner } from '../identity/ecdsa.ts';
 import type { SignedCall } from '../money/caller.ts';
-import type { Draw } from '../routing/beacon.ts';
+import type { Beacon, Draw } from '../routing/beacon.ts';
 import type { Target } from '../routing/target.ts';
 import { commitRequest } from './commitments.ts';
 import type { Invocation } from './invocation.ts';
@@ -21,6 +21,13 @@ const LEAST_SLACK_SEC = 45;
 /** A Call is good for no longer than this beyond the version's timeout, so that it cannot be kept back and run much later. */
 const MOST_SLACK_SEC = 600;
 
+export interface SignedCallParts {
+  readonly address: Address;
+  readonly beacon: Pick<Beacon, 'isCurrent'>;
+  readonly chain: Chain;
+  readonly nowMs: () => number;
+}
+
 /**
  * Reads and checks a `Defaas-Call` header: base64url of JSON with the Call's fields, `salt` and `signature`; maxPrice is decimal
  * text. One native recover; no token is needed beside it.
@@ -30,41 +37,41 @@ const MOST_SLACK_SEC = 600;
  * @throws DefaasError PRICE_ABOVE_MAX  the version may cost more than the Call allows
  */
 export async function verifySignedCall(
-  gateway: Gateway,
+  parts: SignedCallParts,
   invocation: Invocation,
   header: string,
   target: Target,
 ): Promise<SignedCall> {
   const { call, salt, signature } = parse(header);
-  if (call.gateway !== gateway.address) throw invalid(`it is for the gateway ${call.gateway}`);
+  if (call.gateway !== parts.address) throw invalid(`it is for the gateway ${call.gateway}`);
   if (call.functionVersion !== target.version.functionVersion) {
     throw stale(`it is for another version than ${target.label}`);
   }
-  refuseDeadline(call, target, gateway.nowMs() / 1000);
+  refuseDeadline(call, target, parts.nowMs() / 1000);
   refusePrice(call, target);
   const { method, target: asked, body } = invocation;
   if (commitRequest(salt, method, asked, body) !== call.input) {
     throw invalid('its input is not the commitment to this method, path, query and body');
   }
-  if (recoverSigner(hashToSign(gateway.chain.domain, hashCall(call)), signature) !== call.signer) {
+  if (recoverSigner(hashToSign(parts.chain.domain, hashCall(call)), signature) !== call.signer) {
     throw invalid(`it is not signed by the lane's key ${call.signer}`);
   }
   const laneMode = (): number | undefined =>
-    gateway.chain.view.lane(call.payer, gateway.address, call.signer)?.mode;
+    parts.chain.view.lane(call.payer, parts.address, call.signer)?.mode;
   // Its transaction may be younger than the view.
-  if (laneMode() === undefined) await gateway.chain.synced();
+  if (laneMode() === undefined) await parts.chain.synced();
   if (laneMode() !== SIGNED) {
     throw invalid(`the lane of ${call.signer} is not one of signed calls, use its access token`);
   }
-  return { call, salt, signature, draw: drawOf(gateway, call) };
+  return { call, salt, signature, draw: drawOf(parts, call) };
 }
 
 /** In a signed lane a token is not enough. @throws DefaasError CALL_MISSING */
 export function refuseUnsigned(
-  gateway: Gateway,
+  parts: SignedCallParts,
   { payer, signer }: Pick<Call, 'payer' | 'signer'>,
 ): void {
-  if (gateway.chain.view.lane(payer, gateway.address, signer)?.mode !== SIGNED) return;
+  if (parts.chain.view.lane(payer, parts.address, signer)?.mode !== SIGNED) return;
   throw new DefaasError(
     'CALL_MISSING',
     `the lane of ${signer} takes signed calls only, send the Call in Defaas-Call or use a prepaid lane`,
@@ -93,12 +100,12 @@ function refusePrice(call: Call, { version }: Target): void {
 }
 
 /** Of final blocks only, so that an epoch stays. */
-function drawOf(gateway: Gateway, call: Call): Draw {
-  const { final } = gateway.chain;
+function drawOf(parts: SignedCallParts, call: Call): Draw {
+  const { final } = parts.chain;
   const epoch = final.epochOf(call.beacon);
   if (epoch === undefined) throw stale(`no epoch ${call.beacon} is recorded, or it is not final`);
-  if (!gateway.beacon.isCurrent(epoch)) throw stale(`epoch ${call.beacon} is too old`);
-  const set = final.candidates(call.functionVersion, gateway.address, epoch.epoch);
+  if (!parts.beacon.isCurrent(epoch)) throw stale(`epoch ${call.beacon} is too old`);
+  const set = final.candidates(call.functionVersion, parts.address, epoch.epoch);
   if (set === undefined) throw stale(`the version had no candidates at epoch ${call.beacon}`);
   return { epoch: epoch.epoch, value: epoch.value, ids: set.ids };
 }

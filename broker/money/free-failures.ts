@@ -31,7 +31,7 @@ export interface FreeFailures {
    * @throws DefaasError FUNCTION_FAILING  the hour's budget is used
    * @throws DefaasError RATE_LIMITED      it is not used, and still all reserved by runs under way
    */
-  reserve(of: Spender): number | Promise<number>;
+  reserve(of: Spender): Promise<number>;
   /** The same without waiting; undefined where there is no room. */
   tryReserve(of: Spender): number | undefined;
   /** A run has ended: gives back what it reserved, and counts the time that it has failed for. */
@@ -159,7 +159,7 @@ export function createFreeFailures(options: FreeFailuresOptions): FreeFailures {
       const all = publisherOf(of);
       if (isSpent(own) || isSpent(all)) throw failing(of, own, all);
     },
-    reserve: (of) => {
+    reserve: async (of) => {
       const own = functionOf(of);
       const all = publisherOf(of);
       if (isSpent(own) || isSpent(all)) throw failing(of, own, all);

@@ -1,11 +1,22 @@
 // Step 4 of a call: room for the worst price on the payer's line, lane and daily limits; in memory, without an await.
+import type { Address } from '../../contracts/libraries/keccak.ts';
+import type { Config } from '../config.ts';
 import { DefaasError } from '../errors.ts';
-import type { Gateway } from '../gateway.ts';
 import type { SpendingScope } from '../ledger/ledger.ts';
 import type { Target } from '../routing/target.ts';
 import type { Caller } from './caller.ts';
-import { type DailyHold, functionScope, laneScope } from './daily-limits.ts';
-import type { LaneState, Shortage } from './lanes.ts';
+import { type DailyHold, type DailyLimits, functionScope, laneScope } from './daily-limits.ts';
+import type { LaneState, Lanes, Shortage } from './lanes.ts';
+import type { Mandates } from './mandates.ts';
+
+/** What a hold needs of the gateway. */
+export interface HoldParts {
+  readonly address: Address;
+  readonly config: Pick<Config, 'exposureMaxUnits'>;
+  readonly dailyLimits: DailyLimits;
+  readonly lanes: Lanes;
+  readonly mandates: Pick<Mandates, 'hold'>;
+}
 
 /** Room taken for one call. */
 export interface Hold {
@@ -25,31 +36,31 @@ export interface Hold {
  * @throws DefaasError DAILY_LIMIT        the session key's day leaves none
  * @throws DefaasError EXPOSURE_REACHED   the payer has too much unsettled here; a settlement mends it
  */
-export function holdMoney(gateway: Gateway, caller: Caller, target: Target, units: bigint): Hold {
-  refuseExposure(gateway, caller, units);
+export function holdMoney(parts: HoldParts, caller: Caller, target: Target, units: bigint): Hold {
+  refuseExposure(parts, caller, units);
   const daily: DailyHold[] = [];
   const releaseDaily = (): void => {
     for (const one of daily) one.release();
   };
   for (const scope of scopesOf(caller, target)) {
-    const room = gateway.dailyLimits.hold(scope, units);
+    const room = parts.dailyLimits.hold(scope, units);
     if (room === undefined) {
       releaseDaily();
-      throw caller.sponsored ? sponsorEmpty(target) : dailyLimit(gateway, caller, scope, units);
+      throw caller.sponsored ? sponsorEmpty(target) : dailyLimit(parts, caller, scope, units);
     }
     daily.push(room);
   }
   const { mandate } = caller;
-  const allowed = mandate && gateway.mandates.hold(mandate, units);
+  const allowed = mandate && parts.mandates.hold(mandate, units);
   if (mandate && allowed === undefined) {
     releaseDaily();
     throw caller.sponsored ? sponsorEmpty(target) : mandateEmpty(target, units);
   }
   if (allowed !== undefined) daily.push(allowed);
-  const held = gateway.lanes.hold(caller, units);
+  const held = parts.lanes.hold(caller, units);
   if (!held.ok) {
     releaseDaily();
-    throw caller.sponsored ? sponsorEmpty(target) : shortage(gateway, caller, units, held.shortage);
+    throw caller.sponsored ? sponsorEmpty(target) : shortage(parts, caller, units, held.shortage);
   }
   const { lane, lineUnits, filledUnits } = held;
   return {
@@ -58,7 +69,7 @@ export function holdMoney(gateway: Gateway, caller: Caller, target: Target, unit
     lineUnits,
     filledUnits,
     release: () => {
-      gateway.lanes.release(lane, units);
+      parts.lanes.release(lane, units);
       releaseDaily();
     },
   };
@@ -86,24 +97,24 @@ function scopesOf(caller: Caller, target: Target): SpendingScope[] {
   return caller.sponsored ? [functionScope(target.function), lane] : [lane];
 }
 
-function refuseExposure(gateway: Gateway, { payer }: Caller, units: bigint): void {
-  const exposure = gateway.lanes.exposureOf(payer);
-  if (exposure + units <= gateway.config.exposureMaxUnits) return;
+function refuseExposure(parts: HoldParts, { payer }: Caller, units: bigint): void {
+  const exposure = parts.lanes.exposureOf(payer);
+  if (exposure + units <= parts.config.exposureMaxUnits) return;
   throw new DefaasError(
     'EXPOSURE_REACHED',
-    `${payer} has ${exposure} units unsettled at this gateway, which allows ${gateway.config.exposureMaxUnits}, try again after its next settlement`,
+    `${payer} has ${exposure} units unsettled at this gateway, which allows ${parts.config.exposureMaxUnits}, try again after its next settlement`,
     { retryAfterSec: 60 },
   );
 }
 
 function dailyLimit(
-  gateway: Gateway,
+  parts: HoldParts,
   caller: Caller,
   scope: SpendingScope,
   units: bigint,
 ): DefaasError {
-  const limit = gateway.dailyLimits.limitOf(scope) ?? 0n;
-  const spent = gateway.dailyLimits.spentToday(scope);
+  const limit = parts.dailyLimits.limitOf(scope) ?? 0n;
+  const spent = parts.dailyLimits.spentToday(scope);
   return new DefaasError(
     'DAILY_LIMIT',
     `the key ${caller.signer} may spend ${limit} units a day, ${spent} are spent or held and the call may cost ${units}, raise its limit or wait for the next UTC day`,
@@ -111,7 +122,7 @@ function dailyLimit(
   );
 }
 
-function shortage(gateway: Gateway, caller: Caller, units: bigint, missing: Shortage): DefaasError {
+function shortage(parts: HoldParts, caller: Caller, units: bigint, missing: Shortage): DefaasError {
   const { reason, needUnits, ceilingUnits, lineUnits } = missing;
   return new DefaasError(
     'PAYMENT_REQUIRED',
@@ -124,7 +135,7 @@ function shortage(gateway: Gateway, caller: Caller, units: bigint, missing: Shor
         ceilingUnits: `${ceilingUnits}`,
         lineUnits: `${lineUnits}`,
         payer: caller.payer,
-        gateway: gateway.address,
+        gateway: parts.address,
         signer: caller.signer,
       },
     },

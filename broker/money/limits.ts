@@ -1,4 +1,5 @@
 // How much one payer and one function may ask for at once and per second, so that nobody's flood is another's outage.
+import { LRUCache } from 'lru-cache';
 import { DefaasError } from '../errors.ts';
 
 export interface Limits {
@@ -22,12 +23,12 @@ interface Bucket {
   atMs: number;
 }
 
-/** Payers remembered; the one not seen for longest goes first, and starts afresh. */
+/** Payers in the cache. A payer that was evicted starts with a full bucket. */
 const MAX_BUCKETS = 50_000;
 
 export function createLimits(options: LimitsOptions): Limits {
   const { payerRatePerSec, nowMs } = options;
-  const buckets = new Map<string, Bucket>();
+  const buckets = new LRUCache<string, Bucket>({ max: MAX_BUCKETS });
   const payers = new Map<string, number>();
   const functions = new Map<bigint, number>();
 
@@ -38,10 +39,7 @@ export function createLimits(options: LimitsOptions): Limits {
     const bucket = buckets.get(payer) ?? { tokens: full, atMs: now };
     bucket.tokens = Math.min(full, bucket.tokens + ((now - bucket.atMs) / 1000) * payerRatePerSec);
     bucket.atMs = now;
-    buckets.delete(payer);
     buckets.set(payer, bucket);
-    const oldest = buckets.keys().next();
-    if (buckets.size > MAX_BUCKETS && !oldest.done) buckets.delete(oldest.value);
     if (bucket.tokens < 1) {
       throw limited(
         `${payer} may call ${payerRatePerSec} times a second`,

@@ -1,11 +1,21 @@
 // A payer's signed ceiling: checked, durable, then in force. It comes with a call or by itself (PUT /lanes/…/voucher).
 
-import type { Hex } from '../../contracts/libraries/keccak.ts';
+import type { Chain } from '../../contracts/chain.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { hashVoucher } from '../../contracts/libraries/typed-data.ts';
 import { DefaasError } from '../errors.ts';
-import type { Gateway } from '../gateway.ts';
 import { recoverSigner } from '../identity/ecdsa.ts';
+import type { Ledger } from '../ledger/ledger.ts';
 import type { Caller } from './caller.ts';
+import type { Lanes } from './lanes.ts';
+
+/** What a voucher needs of the gateway. */
+export interface VoucherParts {
+  readonly address: Address;
+  readonly chain: Pick<Chain, 'domain' | 'provider'>;
+  readonly lanes: Pick<Lanes, 'lane' | 'raise'>;
+  readonly ledger: Pick<Ledger, 'putVoucher'>;
+}
 
 /** A claim's amounts are uint88 (docs/contracts.md 6.1); a higher ceiling could not be settled. */
 const MAX_CEILING_UNITS = 2n ** 88n - 1n;
@@ -17,7 +27,7 @@ const MAX_CEILING_UNITS = 2n ** 88n - 1n;
  * @throws DefaasError VOUCHER_BY_CONTRACT  the lane's signer is a contract wallet
  */
 export async function acceptVoucher(
-  gateway: Gateway,
+  parts: VoucherParts,
   caller: Pick<Caller, 'payer' | 'signer'>,
   header: string,
 ): Promise<void> {
@@ -30,16 +40,16 @@ export async function acceptVoucher(
   const { payer, signer } = caller;
   const ceiling = BigInt(digits);
   if (ceiling > MAX_CEILING_UNITS) throw invalid(`its ceiling is above ${MAX_CEILING_UNITS}`);
-  if (ceiling <= gateway.lanes.lane(payer, signer).ceiling) return;
-  const digest = hashVoucher(gateway.chain.domain, {
+  if (ceiling <= parts.lanes.lane(payer, signer).ceiling) return;
+  const digest = hashVoucher(parts.chain.domain, {
     payer,
-    gateway: gateway.address,
+    gateway: parts.address,
     signer,
     ceiling,
   });
-  if (recoverSigner(digest, signature) !== signer) throw await notSigned(gateway, caller);
-  await gateway.ledger.putVoucher({ payer, signer, ceiling, signature });
-  gateway.lanes.raise({ payer, signer, ceiling });
+  if (recoverSigner(digest, signature) !== signer) throw await notSigned(parts, caller);
+  await parts.ledger.putVoucher({ payer, signer, ceiling, signature });
+  parts.lanes.raise({ payer, signer, ceiling });
 }
 
 /**
@@ -47,7 +57,7 @@ export async function acceptVoucher(
  * Billing takes both.
  */
 async function notSigned(
-  { chain }: Gateway,
+  { chain }: VoucherParts,
   { payer, signer }: Pick<Caller, 'payer' | 'signer'>,
 ): Promise<DefaasError> {
   if (signer === payer && (await chain.provider.getCode(payer)) !== '0x') {

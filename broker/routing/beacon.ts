@@ -26,10 +26,10 @@ export interface Draw {
 
 export interface Beacon {
   /**
-   * At once while the newest epoch is fresh enough.
+   * The draw of the newest epoch; waits for a renewal only where the newest one is too old.
    * @throws DefaasError FUNCTION_NOT_DEPLOYED  this gateway has announced no candidates for the version
    */
-  drawFor(functionVersion: Hex): Draw | Promise<Draw>;
+  drawFor(functionVersion: Hex): Promise<Draw>;
   /** Whether a caller may name this final epoch: it is the newest, or was until a short time ago, or is young. */
   isCurrent(epoch: Epoch): boolean;
   /** Checkpoints an epoch of at least `leastEpoch`, so that calls need not wait for it. */
@@ -108,21 +108,23 @@ export function createBeacon(options: BeaconOptions): Beacon {
   };
 
   return {
-    drawFor: (functionVersion) => {
+    drawFor: async (functionVersion) => {
       lookAtNewest();
       const announced = chain.view.candidates(functionVersion, gateway);
       if (announced === undefined) throw notDeployed(functionVersion);
       const draw = newestDraw(functionVersion);
       const leastEpoch = draw === undefined ? announced.fromEpoch : 0;
       const isFresh = isRecorded(leastEpoch, STALE_AFTER_SEC);
-      // Where a fresh epoch is final at once, it is waited for; elsewhere the newest final one is taken, however old.
+      // Wait for a fresh epoch only where blocks are final at once; elsewhere take the newest final
+      // one, however old.
       if (!isFresh && (isFinalAtOnce || draw === undefined)) {
-        const drawAfter = (): Draw => newestDraw(functionVersion) ?? notFinal(functionVersion);
-        return renew(leastEpoch).then(drawAfter, (error) => {
+        try {
+          await renew(leastEpoch);
+        } catch (error) {
           if (draw === undefined) throw error;
           options.onFailed(error);
-          return drawAfter();
-        });
+        }
+        return newestDraw(functionVersion) ?? notFinal(functionVersion);
       }
       if (!isRecorded(leastEpoch, RENEW_AFTER_SEC)) renewBeside(leastEpoch);
       return draw ?? notFinal(functionVersion);

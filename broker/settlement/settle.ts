@@ -1,6 +1,7 @@
 // Settlement: what was served since the last time -> claims, payouts, pages on IPFS -> one transaction. Prepared before it is
 // sent, so that a crash at any point is answered by what the chain says. A lane that the chain refuses holds up no other.
 
+import { LRUCache } from 'lru-cache';
 import type { TransactionSize } from '../../contracts/chain/account.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
@@ -431,9 +432,9 @@ interface SignedTree {
   readonly signature: Hex;
 }
 
-/** Each group's tree is built once; the oldest is dropped. */
+/** Builds the trees of receipt groups; the newest ones are cached. */
 function createGroups(gateway: Gateway): (group: number) => Promise<SignedTree> {
-  const trees = new Map<number, SignedTree>();
+  const trees = new LRUCache<number, SignedTree>({ max: KEPT_GROUPS });
   return async (number) => {
     const known = trees.get(number);
     if (known !== undefined) return known;
@@ -445,8 +446,6 @@ function createGroups(gateway: Gateway): (group: number) => Promise<SignedTree> 
     // Signing again gives the same signature (RFC 6979): the newest group's is not stored yet.
     const signature = group.signature ?? gateway.groupSigner.sign(group.root, group.count);
     const fresh = { tree: createTree(ids), group, signature };
-    const oldest = trees.keys().next();
-    if (trees.size >= KEPT_GROUPS && !oldest.done) trees.delete(oldest.value);
     trees.set(number, fresh);
     return fresh;
   };
