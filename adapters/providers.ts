@@ -1,5 +1,5 @@
 // The one list of clouds: a provider's name, and what makes it from its settings.
-import { type AwsLambdaOptions, createAwsLambda } from './aws/control.ts';
+import { type AwsLambdaOptions, createAwsLambda } from './aws/provider.ts';
 import { type AzureFunctionsOptions, createAzureFunctions } from './azure/control.ts';
 import { createGoogleCloudFunctions, type GoogleCloudFunctionsOptions } from './google/control.ts';
 import { createLocal, type LocalOptions } from './local/control.ts';

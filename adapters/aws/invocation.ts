@@ -1,5 +1,5 @@
-// One call of a Lambda function on the wire: the API Gateway v2 event and its signed request out, the answer or failure
-// and the usage in. Bytes and headers only; `control.ts` sends them.
+// One call of a Lambda function on the wire: the API Gateway v2 event, its signed request, and the
+// answer, failure and usage that come back. Bytes and headers only; `call.ts` sends them.
 
 import { isUtf8 } from 'node:buffer';
 import { hash } from 'node:crypto';

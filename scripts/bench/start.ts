@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Pool } from 'undici';
-import { createAwsLambda } from '../../adapters/aws/control.ts';
+import { createAwsLambda } from '../../adapters/aws/provider.ts';
 import type { Deployment, InvokeRequest } from '../../adapters/provider.ts';
 import { signVoucher, voucherHeader } from '../../broker/client/lane.ts';
 import { ownNonce } from '../../broker/client/own-calls.ts';

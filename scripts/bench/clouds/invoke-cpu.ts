@@ -5,8 +5,8 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
-import { createAwsLambda } from '../../../adapters/aws/control.ts';
 import { readAnswer, toPayload } from '../../../adapters/aws/invocation.ts';
+import { createAwsLambda } from '../../../adapters/aws/provider.ts';
 import type { Deployment, InvokeRequest } from '../../../adapters/provider.ts';
 
 export interface InvokeCpu {

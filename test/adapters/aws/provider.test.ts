@@ -1,4 +1,4 @@
-// The AWS provider against the emulator: the suite of all providers, and what only Lambda has.
+// The AWS provider against the emulator: the suite of all providers, then cases of Lambda alone.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -7,10 +7,15 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
-import { createAwsLambda } from '../../../adapters/aws/control.ts';
+import {
+  CreateAliasCommand,
+  InvokeCommand,
+  LambdaClient,
+  PutFunctionConcurrencyCommand,
+} from '@aws-sdk/client-lambda';
 import { type AwsLambda, startAwsLambda } from '../../../adapters/aws/emulator/emulator.ts';
 import { toPayload } from '../../../adapters/aws/invocation.ts';
+import { createAwsLambda } from '../../../adapters/aws/provider.ts';
 import { type Provider, ProviderError } from '../../../adapters/provider.ts';
 import { createRequest, createSpec, type TestBed, testProvider } from '../conformance.ts';
 
@@ -21,21 +26,21 @@ const within = (ms = 30_000) => ({ signal: AbortSignal.timeout(ms) });
 describe('aws-lambda', () => {
   testProvider(openBed, { exitIsResult: true, tellsRetryAfter: true });
 
-  describe('deploys', () => {
-    let bed: TestBed;
+  describe('a deploy', () => {
+    let bed: Awaited<ReturnType<typeof openBed>>;
     beforeEach(async () => {
       bed = await openBed();
     });
     afterEach(() => bed.close());
 
-    // Three times: the SDK sends a request again whose answer is lost.
+    // Three faults in a row, because the SDK sends a request whose answer is lost up to three times.
     const cuts = [
       ...['GetFunction', 'CreateFunction', 'GetFunctionConfiguration', 'CreateAlias'],
       ...['PutFunctionConcurrency', 'UpdateFunctionCode', 'UpdateFunctionConfiguration'],
       ...['PublishVersion', 'UpdateAlias', 'TagResource'],
     ];
     for (const kind of ['drop-before', 'drop-after'] as const) {
-      it(`to the end when run again after a ${kind} of any request`, async () => {
+      it(`finishes when it runs again after a ${kind} of any request`, async () => {
         for (const operation of cuts) {
           const { provider, faults } = bed;
           const name = `df-cut-${operation.toLowerCase()}`;
@@ -67,7 +72,7 @@ describe('aws-lambda', () => {
       });
     }
 
-    it('without failing a call while a version takes the place of another', async () => {
+    it('fails no call while one version replaces another', async () => {
       const { provider } = bed;
       const deployment = await provider.deploy(createSpec(region), within());
       const versions: number[] = [];
@@ -86,7 +91,7 @@ describe('aws-lambda', () => {
       assert.equal(versions[0], 7);
     });
 
-    it('says that the cloud’s work failed, or did not end in time', async () => {
+    it('reports that the work of the cloud failed, or that it did not end in time', async () => {
       const { provider, faults } = bed;
 
       await faults.set([{ kind: 'operation-fails', on: { operation: 'CreateFunction' } }]);
@@ -99,7 +104,41 @@ describe('aws-lambda', () => {
       await rejectsWith(stuck, 'PROVIDER_DEADLINE');
     });
 
-    it('keeps to the most calls at once; the surplus is throttled and does not run', async () => {
+    it('reports an error of the API at once while it waits for a new function', async () => {
+      const { provider, faults } = bed;
+      const on = { operation: 'GetFunctionConfiguration' };
+
+      await faults.set([{ kind: 'expire-credentials', on }]);
+
+      await rejectsWith(provider.deploy(createSpec(region), within()), 'PROVIDER_UNAUTHENTICATED');
+    });
+
+    it('replaces a function whose creation failed, with its alias and concurrency', async () => {
+      const { provider, faults, endpoint } = bed;
+      const spec = createSpec(region, { maxConcurrency: 3 });
+      const FunctionName = spec.name;
+      await faults.set([{ kind: 'operation-fails', on: { operation: 'CreateFunction' } }]);
+      await rejectsWith(provider.deploy(spec, within()), 'PROVIDER_DEPLOY_FAILED');
+      await faults.clear();
+      const client = new LambdaClient({ region, endpoint, credentials });
+      const alias = { FunctionName, Name: 'live', FunctionVersion: '1' };
+      await client.send(new CreateAliasCommand(alias));
+      const concurrency = { FunctionName, ReservedConcurrentExecutions: 3 };
+      await client.send(new PutFunctionConcurrencyCommand(concurrency));
+      client.destroy();
+
+      const deployment = await provider.deploy(spec, within());
+      const result = await provider.invoke(deployment, createRequest(), within());
+      const { steps } = await provider.plan(spec, within());
+
+      assert.ok(result.ok);
+      assert.deepEqual(
+        steps.map(({ action }) => action),
+        ['keep'],
+      );
+    });
+
+    it('limits concurrent calls: Lambda throttles the surplus, which does not run', async () => {
       const { provider } = bed;
       const spec = createSpec(region, { maxConcurrency: 2 });
       const deployment = await provider.deploy(spec, within());
@@ -118,7 +157,7 @@ describe('aws-lambda', () => {
     });
   });
 
-  describe('invokes', () => {
+  describe('calls', () => {
     let dir: string;
     let emulator: AwsLambda;
     let provider: Provider;
@@ -134,7 +173,7 @@ describe('aws-lambda', () => {
       rmSync(dir, { recursive: true, force: true });
     });
 
-    it('with the same outcome as the SDK’s own Invoke', async () => {
+    it('get the same outcome as Invoke of the SDK', async () => {
       const deployment = await provider.deploy(createSpec(region), within());
       const { endpoint } = emulator;
       const client = new LambdaClient({ region, endpoint, credentials });
@@ -152,7 +191,7 @@ describe('aws-lambda', () => {
       assert.equal(theirs.ExecutedVersion, '1');
     });
 
-    it('nothing with wrong credentials, in a call as in a deploy', async () => {
+    it('are refused with wrong credentials, as a deploy is', async () => {
       const deployment = await provider.deploy(createSpec(region), within());
       const { endpoint } = emulator;
       for (const wrong of [
@@ -174,7 +213,7 @@ describe('aws-lambda', () => {
       await rejectsWith(expired, 'PROVIDER_UNAUTHENTICATED');
     });
 
-    it('bounded in memory, by the heap and by buffers', async () => {
+    it('end with an exit when heap or buffers pass the memory size', async () => {
       const handler = `export default async (request) => {
         const kept = [];
         for (;;) kept.push(request.url.endsWith('heap') ? { a: kept.length } : Buffer.alloc(1e6, 1));
@@ -190,7 +229,7 @@ describe('aws-lambda', () => {
       }
     });
 
-    it('with fresh memory after an exit, in the same temporary folder', async () => {
+    it('find fresh memory and the same temporary folder after an exit', async () => {
       const handler = `import { appendFileSync, readFileSync } from 'node:fs';
         import { tmpdir } from 'node:os';
         let calls = 0;
@@ -213,7 +252,7 @@ describe('aws-lambda', () => {
       assert.deepEqual(JSON.parse(Buffer.from(after.body).toString()), { calls: 1, seen: 'xxx' });
     });
 
-    it('in instances that are stopped when idle', async () => {
+    it('start a new instance after the idle one was stopped', async () => {
       const deployment = await provider.deploy(createSpec(region), within());
       await provider.invoke(deployment, createRequest(), within());
       assert.equal(emulator.instances(), 1);
@@ -225,7 +264,7 @@ describe('aws-lambda', () => {
     });
   });
 
-  it('finds its functions after the emulator was killed, and ends the instances it left', async () => {
+  it('finds its functions after the emulator was killed, and ends the instances that were left', async () => {
     const dir = mkdtempSync(join(tmpdir(), 'defaas-aws-'));
     const fixture = fileURLToPath(new URL('../fixtures/aws-emulator.ts', import.meta.url));
     const child = spawn(process.execPath, [fixture, dir], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -258,7 +297,7 @@ describe('aws-lambda', () => {
   });
 });
 
-async function openBed(): Promise<TestBed> {
+async function openBed(): Promise<TestBed & { readonly endpoint: string }> {
   const dir = mkdtempSync(join(tmpdir(), 'defaas-aws-'));
   const emulator = await startAwsLambda({ dir, credentials, region });
   const { endpoint, faults, writes } = emulator;
@@ -266,6 +305,7 @@ async function openBed(): Promise<TestBed> {
   return {
     provider,
     region,
+    endpoint,
     faults,
     writes,
     async close() {
