@@ -1,8 +1,8 @@
 // What the chain is told of deployments: each is enrolled once, and those that are live are the gateway's candidates.
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
-import type { Gateway } from '../gateway.ts';
 import type { DeployStep } from './deploy-step.ts';
+import type { DeploymentParts } from './parts.ts';
 
 type Teller = (step: DeployStep) => void;
 
@@ -13,7 +13,11 @@ interface Enrolment {
 }
 
 /** The deployment's id on-chain: the one enrolled before, else a new one. */
-export async function enrol(gateway: Gateway, of: Enrolment, onStep: Teller): Promise<number> {
+export async function enrol(
+  gateway: DeploymentParts,
+  of: Enrolment,
+  onStep: Teller,
+): Promise<number> {
   const { functionVersion, provider, region } = of;
   const [known] = enrolled(gateway, of);
   if (known !== undefined) return known;
@@ -30,7 +34,7 @@ export async function enrol(gateway: Gateway, of: Enrolment, onStep: Teller): Pr
 
 /** Ids under which this gateway's account has it on-chain now; more than one only after a crash in the middle of an enrolment. */
 export function enrolled(
-  { chain, account }: Pick<Gateway, 'chain' | 'account'>,
+  { chain, account }: Pick<DeploymentParts, 'chain' | 'account'>,
   { functionVersion, provider, region }: Enrolment,
 ): number[] {
   return chain.view
@@ -48,7 +52,7 @@ export function enrolled(
 
 /** Makes the live deployments of a version its candidate set, in force at once. The last one cannot be withdrawn: a set is never empty. */
 export async function announce(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   functionVersion: Hex,
   onStep: Teller,
 ): Promise<void> {
@@ -71,14 +75,17 @@ export async function announce(
 }
 
 /** Whether the candidates on-chain are those that are live; also when none is. */
-export function isAnnounced(gateway: Gateway, functionVersion: Hex): boolean {
+export function isAnnounced(
+  gateway: Pick<DeploymentParts, 'address' | 'chain' | 'deployments'>,
+  functionVersion: Hex,
+): boolean {
   const ids = liveIds(gateway, functionVersion);
   const current = gateway.chain.view.candidates(functionVersion, gateway.address);
   return ids.length === 0 || current?.ids.join() === ids.join();
 }
 
 /** A barred one serves no more, and would make the chain refuse the set. */
-function liveIds(gateway: Gateway, functionVersion: Hex): number[] {
+function liveIds(gateway: Pick<DeploymentParts, 'deployments'>, functionVersion: Hex): number[] {
   return [...gateway.deployments.routes(functionVersion).keys()]
     .filter((id) => {
       const known = gateway.chain.view.deploymentById(id);

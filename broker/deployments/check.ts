@@ -2,10 +2,10 @@
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
-import type { Gateway } from '../gateway.ts';
 import type { DeploymentRecord } from '../ledger/ledger.ts';
 import { type DeployOptions, deploy } from './deploy.ts';
 import type { DeployedProvider, Failure } from './deploy-step.ts';
+import type { DeploymentParts } from './parts.ts';
 import { prepare } from './prepare.ts';
 import { probeName } from './probes.ts';
 import { endOf, queueOf, targetOf } from './resume.ts';
@@ -37,7 +37,7 @@ export interface CloudCheck {
 }
 
 /** Lists every region of every cloud; what `list` shows is tagged with this gateway. */
-export function check(gateway: Gateway): Promise<CloudCheck[]> {
+export function check(gateway: DeploymentParts): Promise<CloudCheck[]> {
   const places = gateway.providerNames.flatMap((provider) =>
     gateway.provider(provider).regions.map((region) => ({ provider, region })),
   );
@@ -46,7 +46,7 @@ export function check(gateway: Gateway): Promise<CloudCheck[]> {
 
 /** Removes orphans, and deploys anew the versions of which a cloud has lost the function. */
 export async function repair(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   { onStep }: DeployOptions,
 ): Promise<DeployedProvider[]> {
   const checks = await check(gateway);
@@ -70,7 +70,7 @@ export async function repair(
 }
 
 async function checkPlace(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   { provider, region }: Pick<CloudCheck, 'provider' | 'region'>,
 ): Promise<CloudCheck> {
   const place = { provider, region };
@@ -111,7 +111,7 @@ function isOrphan(record: DeploymentRecord | undefined): boolean {
 }
 
 async function removeOrphan(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   { provider, region, name }: { provider: ProviderName; region: string; name: string },
   { onStep }: DeployOptions,
 ): Promise<DeployedProvider> {
@@ -138,7 +138,7 @@ async function removeOrphan(
 }
 
 async function redeploy(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   functionVersion: Hex,
   places: readonly { readonly provider: ProviderName; readonly region: string }[],
   { onStep }: DeployOptions,

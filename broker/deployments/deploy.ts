@@ -2,11 +2,11 @@
 
 import { type Plan, type PlanStep, type Provider, ProviderError } from '../../adapters/provider.ts';
 import { DefaasError, toDefaasError } from '../errors.ts';
-import type { Gateway } from '../gateway.ts';
 import type { DeploymentRecord, RecordedStep } from '../ledger/ledger.ts';
 import type { Target } from '../routing/target.ts';
 import { announce, enrol } from './announce.ts';
 import type { DeployedProvider, DeployStep, Failure } from './deploy-step.ts';
+import type { DeploymentParts } from './parts.ts';
 import type { Prepared, Wanted } from './prepare.ts';
 
 /** Longest time one cloud may take, ms. */
@@ -26,7 +26,7 @@ export interface CloudPlan {
 }
 
 /** One look at each cloud, which is where missing credentials show; nothing is changed. */
-export function plan(gateway: Gateway, { clouds, hide }: Prepared): Promise<CloudPlan[]> {
+export function plan(gateway: DeploymentParts, { clouds, hide }: Prepared): Promise<CloudPlan[]> {
   const signal = AbortSignal.any([gateway.closing, AbortSignal.timeout(PLAN_MS)]);
   return Promise.all(
     clouds.map(async (wanted): Promise<CloudPlan> => {
@@ -45,7 +45,7 @@ export function plan(gateway: Gateway, { clouds, hide }: Prepared): Promise<Clou
  * @throws DefaasError PROVIDER_INVALID, PROVIDER_TOO_LARGE  a cloud cannot take the version; nothing was done at any
  */
 export async function deploy(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   prepared: Prepared,
   { onStep }: DeployOptions,
 ): Promise<DeployedProvider[]> {
@@ -65,7 +65,7 @@ export async function deploy(
 }
 
 async function deployTo(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   { target, hide }: Prepared,
   { planned, onStep }: DeployOptions & { readonly planned: CloudPlan },
 ): Promise<DeployedProvider> {
@@ -121,7 +121,7 @@ interface Recorder {
   step(step: PlanStep): void;
 }
 
-function createRecorder(gateway: Gateway, first: DeploymentRecord): Recorder {
+function createRecorder(gateway: DeploymentParts, first: DeploymentRecord): Recorder {
   let record = first;
   let written = Promise.resolve();
   const write = (next: DeploymentRecord): Promise<void> => {
@@ -146,7 +146,7 @@ function createRecorder(gateway: Gateway, first: DeploymentRecord): Recorder {
 
 /** What served before still serves. A gateway that closes leaves the record as it is: the next start drives it on. */
 async function fail(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   {
     changes,
     failure,
@@ -163,7 +163,7 @@ async function fail(
   return { provider, region, state: 'failed', error: failure };
 }
 
-function findRecord(gateway: Gateway, { version }: Target, { provider, spec }: Wanted) {
+function findRecord(gateway: DeploymentParts, { version }: Target, { provider, spec }: Wanted) {
   return gateway.deployments
     .records(version.functionVersion)
     .find((one) => one.provider === provider.name && one.region === spec.region);

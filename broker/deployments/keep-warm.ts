@@ -4,8 +4,8 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Manifest } from '../../ipfs/manifest.ts';
 import { toDefaasError } from '../errors.ts';
-import type { Gateway } from '../gateway.ts';
 import type { Route } from '../routing/choose.ts';
+import type { DeploymentParts } from './parts.ts';
 
 /** How long a call stays in its instance, so that those at once reach instances apart, ms; shorter than a call that is estimated. */
 const HOLD_MS = 75;
@@ -23,7 +23,9 @@ export function warmInstances(
 }
 
 /** Looks, then again after `warmEverySec`, until the gateway closes; never rejects. */
-export async function keepWarm(gateway: Gateway): Promise<void> {
+export async function keepWarm(
+  gateway: Pick<DeploymentParts, 'chain' | 'closing' | 'config' | 'deployments' | 'log'>,
+): Promise<void> {
   const { closing, config, log } = gateway;
   const look = createLook(gateway);
   while (!closing.aborted) {
@@ -35,7 +37,9 @@ export async function keepWarm(gateway: Gateway): Promise<void> {
 }
 
 /** One round over all deployments; resolves when every call has ended, well or not. A deployment's failure is logged once. */
-export function createLook(gateway: Gateway): () => Promise<void> {
+export function createLook(
+  gateway: Pick<DeploymentParts, 'chain' | 'closing' | 'deployments' | 'log'>,
+): () => Promise<void> {
   const failing = new WeakSet<Route>();
 
   async function warm({ route, calls }: ReturnType<typeof idleRoutes>[number]): Promise<void> {
@@ -66,7 +70,7 @@ export function createLook(gateway: Gateway): () => Promise<void> {
 }
 
 /** Deployments that had fewer calls at once than they shall have instances, and how many calls are missing now. */
-function idleRoutes({ deployments, chain }: Gateway) {
+function idleRoutes({ deployments, chain }: Pick<DeploymentParts, 'deployments' | 'chain'>) {
   return deployments.records().flatMap(({ functionVersion, chainId, provider }) => {
     const instances = warmInstances(deployments.manifest(functionVersion), provider);
     const route = deployments.routes(functionVersion).get(chainId ?? 0);

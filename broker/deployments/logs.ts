@@ -2,8 +2,8 @@
 import type { LogLine, ProviderName } from '../../adapters/provider.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
-import type { Gateway } from '../gateway.ts';
 import type { Failure } from './deploy-step.ts';
+import type { DeploymentParts } from './parts.ts';
 
 /** Longest time to read one cloud's, ms. */
 const READ_MS = 20_000;
@@ -26,7 +26,7 @@ export interface Logs {
 }
 
 export async function readLogs(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   functionVersion: Hex,
   query: { readonly sinceMs: number; readonly limit: number },
 ): Promise<Logs> {

@@ -5,10 +5,10 @@ import type { DeploymentSpec, Provider, ProviderName } from '../../adapters/prov
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';
-import type { Gateway } from '../gateway.ts';
 import type { Target } from '../routing/target.ts';
 import { type CallCost, callCost } from './costs.ts';
 import { warmInstances } from './keep-warm.ts';
+import type { DeploymentParts } from './parts.ts';
 import type { OpenedSecret } from './secrets.ts';
 
 /** Longest time to find the artifact, ms. */
@@ -47,7 +47,7 @@ export interface Prepared {
  * @throws DefaasError SECRET_MISSING, SECRET_UNREADABLE
  */
 export async function prepare(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   target: Target,
   places: readonly Place[],
 ): Promise<Prepared> {
@@ -85,7 +85,7 @@ export async function prepare(
 }
 
 async function openSecrets(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   { function: fn, label }: Target,
   { secrets: names }: Manifest,
 ): Promise<ReadonlyMap<string, OpenedSecret>> {
@@ -100,7 +100,7 @@ async function openSecrets(
 }
 
 function specOf(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   { function: fn, version }: Target,
   of: {
     readonly files: ReadonlyMap<string, Uint8Array>;

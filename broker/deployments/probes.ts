@@ -13,7 +13,7 @@ import {
 } from '../../adapters/provider.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
-import type { Gateway } from '../gateway.ts';
+import type { DeploymentParts } from './parts.ts';
 
 /** Longest time that a cloud may take to put the probe there or to remove it, ms. */
 const DEPLOY_MS = 600_000;
@@ -55,7 +55,7 @@ export function probeName(gateway: Address): string {
 }
 
 /** Looks, then again after `probeEverySec`, until the gateway closes; never rejects. 0 s: no probe, and the least overhead everywhere. */
-export async function probeClouds(gateway: Gateway): Promise<void> {
+export async function probeClouds(gateway: DeploymentParts): Promise<void> {
   const { closing, config, log } = gateway;
   if (config.probeEverySec === 0) return;
   const look = createProbes(gateway);
@@ -70,7 +70,7 @@ export async function probeClouds(gateway: Gateway): Promise<void> {
 }
 
 type Parts = Pick<
-  Gateway,
+  DeploymentParts,
   | 'address'
   | 'closing'
   | 'config'

@@ -3,10 +3,10 @@ import type { ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Manifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';
-import type { Gateway } from '../gateway.ts';
 import type { Target } from '../routing/target.ts';
 import type { Claim } from './claims.ts';
 import { warmInstances } from './keep-warm.ts';
+import type { DeploymentParts } from './parts.ts';
 import { targetOf } from './resume.ts';
 
 /**
@@ -15,7 +15,7 @@ import { targetOf } from './resume.ts';
  * @throws DefaasError PUBLISHER_NOT_ALLOWED
  */
 export function claimShare(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   { function: fn, version }: Target,
   providers: readonly ProviderName[],
 ): Claim {
@@ -27,7 +27,7 @@ export function claimShare(
   return claim;
 }
 
-function refuseBeyondShare(gateway: Gateway, claim: Claim, memoryMiB: number): void {
+function refuseBeyondShare(gateway: DeploymentParts, claim: Claim, memoryMiB: number): void {
   const { publisherMemoryMaxMiB, publisherDeploymentsMax } = gateway.config;
   const refuse = (what: string) => refusePublisher(gateway, claim.owner, what);
   if (memoryMiB > publisherMemoryMaxMiB) {
@@ -40,7 +40,7 @@ function refuseBeyondShare(gateway: Gateway, claim: Claim, memoryMiB: number): v
 }
 
 /** The same of the instances that the operator is to keep warm. @throws DefaasError PUBLISHER_NOT_ALLOWED */
-export function claimWarm(gateway: Gateway, claim: Claim, { minWarm }: Manifest): void {
+export function claimWarm(gateway: DeploymentParts, claim: Claim, { minWarm }: Manifest): void {
   if (minWarm === undefined) return;
   claim.minWarm = minWarm;
   if (claim.owner === gateway.address) return;
@@ -59,7 +59,7 @@ function warmOn(providers: readonly ProviderName[], minWarm: number): number {
 }
 
 /** What the claim's owner has here, or is about to have, beside it: by version and cloud, the instances kept warm. */
-function otherDeployments(gateway: Gateway, claim: Claim): ReadonlyMap<string, number> {
+function otherDeployments(gateway: DeploymentParts, claim: Claim): ReadonlyMap<string, number> {
   const others = new Map<string, number>();
   const isOwn = (functionVersion: Hex, provider: ProviderName): boolean =>
     functionVersion === claim.functionVersion && claim.providers.includes(provider);
@@ -78,7 +78,11 @@ function otherDeployments(gateway: Gateway, claim: Claim): ReadonlyMap<string, n
   return others;
 }
 
-function refusePublisher({ address }: Gateway, owner: Address, what: string): never {
+function refusePublisher(
+  { address }: Pick<DeploymentParts, 'address'>,
+  owner: Address,
+  what: string,
+): never {
   throw new DefaasError(
     'PUBLISHER_NOT_ALLOWED',
     `${owner} ${what}, on gateway ${address}, ask its operator or use another gateway`,

@@ -2,18 +2,18 @@
 import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
-import type { Gateway } from '../gateway.ts';
 import type { DeploymentRecord } from '../ledger/ledger.ts';
 import type { Target } from '../routing/target.ts';
 import { announce, isAnnounced } from './announce.ts';
 import { type DeployOptions, deploy } from './deploy.ts';
 import type { DeployedProvider } from './deploy-step.ts';
 import type { Job } from './jobs.ts';
+import type { DeploymentParts } from './parts.ts';
 import { prepare } from './prepare.ts';
 import { undeploy } from './undeploy.ts';
 
 /** Resolves when all of it has ended, well or not; each version's way is logged. Runs beside calls. */
-export async function resume(gateway: Gateway): Promise<void> {
+export async function resume(gateway: DeploymentParts): Promise<void> {
   const versions = new Set(gateway.deployments.records().map((record) => record.functionVersion));
   await Promise.all(
     [...versions].map(async (functionVersion) => {
@@ -42,7 +42,7 @@ export function queueOf({ function: fn }: Pick<Target, 'function'>): string {
 }
 
 /** The job once it has ended, or as it is when the gateway closes. */
-export async function endOf(gateway: Gateway, job: Job): Promise<Job> {
+export async function endOf(gateway: DeploymentParts, job: Job): Promise<Job> {
   let last = job;
   try {
     for await (const current of gateway.jobs.watch(job.id, gateway.closing)) last = current;
@@ -62,7 +62,7 @@ export function targetOf(view: ChainView, functionVersion: Hex): Target | undefi
 
 /** Puts on and takes off what the records say, and announces the rest. Whether the price covers the cost was asked before. */
 export async function driveOn(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   target: Target,
   { onStep }: DeployOptions,
 ): Promise<DeployedProvider[]> {
@@ -86,7 +86,7 @@ export async function driveOn(
 
 /** Nothing was asked of a cloud: what was live still is. */
 async function giveUp(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   records: readonly DeploymentRecord[],
   error: unknown,
 ): Promise<void> {

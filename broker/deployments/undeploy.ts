@@ -1,16 +1,17 @@
 // Takes versions off clouds: withdrawn from the candidates first, then removed, then retired on-chain. Run again, it converges.
-import type { Gateway } from '../gateway.ts';
+
 import type { DeploymentRecord } from '../ledger/ledger.ts';
 import { announce, enrolled } from './announce.ts';
 import { type DeployOptions, failureOf } from './deploy.ts';
 import type { DeployedProvider } from './deploy-step.ts';
+import type { DeploymentParts } from './parts.ts';
 
 /** Longest time one cloud may take, ms. */
 const REMOVE_MS = 600_000;
 
 /** Those that are gone already are passed over; one that fails stays `removing` and is driven on at the next start. */
 export async function undeploy(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   records: readonly DeploymentRecord[],
   { onStep }: DeployOptions,
 ): Promise<DeployedProvider[]> {
@@ -25,7 +26,7 @@ export async function undeploy(
 }
 
 async function remove(
-  gateway: Gateway,
+  gateway: DeploymentParts,
   record: DeploymentRecord,
   { onStep }: DeployOptions,
 ): Promise<DeployedProvider> {
