@@ -85,7 +85,10 @@ export function isAnnounced(
 }
 
 /** A barred one serves no more, and would make the chain refuse the set. */
-function liveIds(gateway: Pick<DeploymentParts, 'deployments'>, functionVersion: Hex): number[] {
+function liveIds(
+  gateway: Pick<DeploymentParts, 'chain' | 'deployments'>,
+  functionVersion: Hex,
+): number[] {
   return [...gateway.deployments.routes(functionVersion).keys()]
     .filter((id) => {
       const known = gateway.chain.view.deploymentById(id);
