@@ -20,7 +20,9 @@ export async function init(
 ): Promise<Outcome> {
   const target = userPath(folder);
   const name = basename(target);
-  const templates = readdirSync(TEMPLATES);
+  const templates = readdirSync(TEMPLATES, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name);
   if (!templates.includes(options.template)) {
     throw new CliError(
       'USAGE',
