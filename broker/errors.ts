@@ -1,4 +1,5 @@
-// The one catalogue of error codes: what a caller of the gateway, a user of the command line and the README's table see.
+// The one catalogue of error codes: what a caller of the gateway, a user of the command line and
+// docs/errors.md see.
 
 interface ErrorEntry {
   /** HTTP status of the problem document; 0 for errors that only a program on the user's machine raises. */
@@ -8,7 +9,10 @@ interface ErrorEntry {
   readonly remedy: string;
 }
 
-/** Every code the house can answer with. A code never changes once published; the README's table is held equal by a test. */
+/**
+ * Every code the house can answer with. A code never changes once published. A test holds
+ * docs/errors.md equal.
+ */
 export const ERRORS = {
   NODE_MISSING: entry(0, 'No Node 26 to be had', 'install Node 26 and try again'),
   PORT_TAKEN: entry(0, 'The port is taken', 'stop the other program or set DEFAAS_PORT'),

@@ -1,4 +1,4 @@
-// The catalogue of errors, the README's table and the codes that the sources raise are one and the same list.
+// The catalogue of errors, the table of docs/errors.md and the codes that the sources raise are one and the same list.
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { DefaasError, ERRORS, problemOf, toDefaasError } from '../../broker/errors.ts';
@@ -8,12 +8,12 @@ import { problemReply } from '../../broker/http/problem.ts';
 const RAISED =
   /new (?:Defaas|DefaasClient|Cli|Artifact|Chain|Provider|Launch)\w*Error\(\s*'([A-Z0-9_]+)'|\b(?:fail|refuse)\(\s*'([A-Z0-9_]+)',|\bcode: '([A-Z]+_[A-Z0-9_]+)'/g;
 /** Codes that belong to somebody else's wire or to the audit's list of findings. */
-const FOREIGN_FILES = /^(adapters\/emulators|broker\/settlement\/audit)/;
+const FOREIGN_FILES = /^(adapters\/emulators|broker\/client\/audit)/;
 
 describe('errors', () => {
-  it('stand in the README as they stand in the catalogue', () => {
-    const readme = readFileSync('README.md', 'utf8');
-    const table = readme.slice(readme.indexOf('<!-- codes'), readme.indexOf('<!-- /codes'));
+  it('stand in docs/errors.md as they stand in the catalogue', () => {
+    const page = readFileSync('docs/errors.md', 'utf8');
+    const table = page.slice(page.indexOf('<!-- codes'), page.indexOf('<!-- /codes'));
 
     const rows = [...table.matchAll(/^\| `([A-Z0-9_]+)` \| (\d*) \| (.+) \| (.+) \|$/gm)];
 

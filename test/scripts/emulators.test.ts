@@ -101,10 +101,10 @@ describe('emulators', () => {
     assert.deepEqual(answers, ['keep: hello', 'keep: hello', 'keep: hello']);
   });
 
-  it('serve the official SDK, as the README shows it', async () => {
-    const readme = readFileSync('README.md', 'utf8');
-    const [, example = ''] = /```js\n(import[^`]*LambdaClient[^`]*)```/.exec(readme) ?? [];
-    const folder = mkdtempSync(join(tmpdir(), 'readme-'));
+  it('serve the official SDK, as docs/providers.md shows it', async () => {
+    const page = readFileSync('docs/providers.md', 'utf8');
+    const [, example = ''] = /```js\n(import[^`]*LambdaClient[^`]*)```/.exec(page) ?? [];
+    const folder = mkdtempSync(join(tmpdir(), 'example-'));
     symlinkSync(resolve('node_modules'), join(folder, 'node_modules'));
     symlinkSync(home, join(folder, '.defaas'));
     const code = Buffer.from('exports.handler = async () => ({ hello: "world" });');

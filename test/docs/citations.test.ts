@@ -1,0 +1,64 @@
+// A comment, a message or a page names only pages and sections that are in the repository.
+import assert from 'node:assert/strict';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { headingsOf, PAGES, quotedIn, sectionsOf } from './markdown.ts';
+
+const SOURCES = [
+  ...globSync('{adapters,broker,contracts,ipfs,scripts,test}/**/*.{ts,mjs,cjs,sol,py,json}', {
+    exclude: (path) => path.endsWith('node_modules') || path.endsWith('.gen.ts'),
+  }),
+  ...['biome.json', 'hardhat.config.ts', '.ci/run', '.env.example', '.editorconfig'],
+];
+/** A page's name, then sections of it by number or one by its heading. */
+const CITATION =
+  /([\w./-]+\.md)(?: ((?:\d+(?:\.\d+)*)(?:(?:,| and| to) \d+(?:\.\d+)*)*)|, "([^"]+)")?/g;
+/** How a comment goes on in its next line. */
+const NEXT_LINE = /\n\s*(?:\/\/\/?|\*|#) */g;
+/** Paths that a page quotes: of these folders, or files that lie in the root. */
+const PATH =
+  /^(?:(?:adapters|broker|contracts|ipfs|scripts|test|docs)\/[\w./-]*|\.ci\/run|\.env\.example|[\w-]+\.(?:json|md))$/;
+/** Written by a user, or by a release. */
+const NOT_OURS = ['defaas.json', 'deployment.json', 'up.json'];
+
+describe('citations', () => {
+  it('of pages and sections in sources lead to pages and sections that exist', () => {
+    const wrong = SOURCES.filter((path) => !path.startsWith('test/docs/')).flatMap((path) =>
+      wrongIn(readFileSync(path, 'utf8')).map((citation) => `${citation} in ${path}`),
+    );
+
+    assert.deepEqual(wrong, []);
+  });
+
+  it('are found, and a wrong one is', () => {
+    const said = (text: string) => wrongIn(text);
+
+    assert.deepEqual(said('as docs/contracts.md 6.1 and 7.3 have it'), []);
+    assert.deepEqual(said('see (docs/architecture.md,\n * "The way of one call")'), []);
+    assert.deepEqual(said('see contracts.md 6.1'), ['contracts.md 6.1']);
+    assert.deepEqual(said('see docs/contracts.md 6.1 and 99'), ['docs/contracts.md 6.1 and 99']);
+    assert.deepEqual(said('docs/trust.md, "Nothing"'), ['docs/trust.md, "Nothing"']);
+  });
+
+  for (const page of PAGES) {
+    it(`of files in ${page} lead to files that exist`, () => {
+      const missing = quotedIn(page).filter(
+        (path) => PATH.test(path) && !NOT_OURS.includes(path) && !existsSync(path),
+      );
+
+      assert.deepEqual(missing, []);
+    });
+  }
+});
+
+/** Citations that lead nowhere. */
+function wrongIn(text: string): string[] {
+  return [...text.replaceAll(NEXT_LINE, ' ').matchAll(CITATION)]
+    .filter(([, page = '', numbers, heading]) => {
+      if (!existsSync(page)) return true;
+      const sections = sectionsOf(page);
+      const cited = numbers?.match(/\d+(?:\.\d+)*/g) ?? [];
+      if (cited.some((number) => !sections.has(number))) return true;
+      return heading !== undefined && !headingsOf(page).includes(heading);
+    })
+    .map(([citation]) => citation);
+}
