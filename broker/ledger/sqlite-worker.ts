@@ -202,15 +202,13 @@ const operations = {
       signer,
     ).map((row) => ({ ...row, ceiling: BigInt(row.ceiling) }))[0],
 
-  putVoucher: (voucher: StoredVoucher): void => {
-    const known = operations.voucher(voucher.payer, voucher.signer);
-    if (known !== undefined && known.ceiling >= voucher.ceiling) return;
-    db.prepare('INSERT OR REPLACE INTO vouchers VALUES (?, ?, ?, ?)').run(
-      voucher.payer,
-      voucher.signer,
-      voucher.ceiling.toString(),
-      voucher.signature,
-    );
+  putVouchers: (vouchers: readonly StoredVoucher[]): void => {
+    const put = db.prepare('INSERT OR REPLACE INTO vouchers VALUES (?, ?, ?, ?)');
+    for (const { payer, signer, ceiling, signature } of vouchers) {
+      const known = operations.voucher(payer, signer);
+      if (known !== undefined && known.ceiling >= ceiling) continue;
+      put.run(payer, signer, ceiling.toString(), signature);
+    }
   },
 
   putMandate: ({ hash, mandate, signature, revokedAtMs }: StoredMandate): void => {

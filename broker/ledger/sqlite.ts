@@ -8,7 +8,7 @@ import { DefaasError } from '../errors.ts';
 import { entryFromText } from './entry-text.ts';
 import { openJournalFile } from './journal-file.ts';
 import { groupLines, headToText, type RecordHead } from './journal-record.ts';
-import type { GroupCommit, Ledger, StoredAnswer, StoredEntry } from './ledger.ts';
+import type { GroupCommit, Ledger, StoredAnswer, StoredEntry, StoredVoucher } from './ledger.ts';
 import { createSeenKeys } from './seen-keys.ts';
 import type { Operations } from './sqlite-worker.ts';
 
@@ -151,12 +151,14 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     for (const scope of head.dropped) fresh.answers.set(scope, undefined);
     schedule();
   };
+  // A voucher comes with a call: many that come at once must not cost a sync each.
+  const vouchers = createGathered<StoredVoucher>((gathered) => run('putVouchers', gathered));
   const entriesAt = async (at: number, count: number): Promise<StoredEntry[]> =>
     (await journal.lines(at, count)).map(entryFromText);
 
   return {
     load: async (day) => {
-      await caughtUp();
+      await Promise.all([caughtUp(), vouchers.written()]);
       return run('load', day);
     },
     commit,
@@ -165,8 +167,11 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
       await run('putSignatures', signatures);
     },
     putDailyLimit: (scope, units) => run('putDailyLimit', scope, units),
-    putVoucher: (voucher) => run('putVoucher', voucher),
-    voucher: (payer, signer) => run('voucher', payer, signer),
+    putVoucher: vouchers.put,
+    voucher: async (payer, signer) => {
+      await vouchers.written();
+      return run('voucher', payer, signer);
+    },
     putMandate: (mandate) => run('putMandate', mandate),
     revokeMandate: (hash, atMs) => run('revokeMandate', hash, atMs),
     putAnswer: (answer) => append({ answers: [answer], dropped: [] }),
@@ -219,7 +224,7 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     batches: (state) => run('batches', state),
     close: async () => {
       try {
-        await caughtUp();
+        await Promise.all([caughtUp(), vouchers.written()]);
         clearTimeout(timer);
         await run('close');
       } finally {
@@ -228,6 +233,31 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
         await worker.terminate();
       }
     },
+  };
+}
+
+/** Writes one after the other: what is put while one runs goes out together in the next. */
+function createGathered<Item>(write: (items: readonly Item[]) => Promise<void>) {
+  let items: Item[] = [];
+  let last: Promise<void> = Promise.resolve();
+  let next: Promise<void> | undefined;
+  const writeNext = (): Promise<void> => {
+    const gathered = items;
+    items = [];
+    next = undefined;
+    return write(gathered);
+  };
+  return {
+    put: (item: Item): Promise<void> => {
+      items.push(item);
+      if (next === undefined) {
+        next = last.then(writeNext, writeNext);
+        last = next;
+      }
+      return next;
+    },
+    /** Everything that was put is written, or whoever put it has heard why it is not. */
+    written: (): Promise<void> => last.catch(() => undefined),
   };
 }
 

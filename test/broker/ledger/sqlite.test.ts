@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -17,6 +18,9 @@ import type { JournalEntry, Ledger } from '../../../broker/ledger/ledger.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
 import { testLedger } from './conformance.ts';
 import { createEntry, PAYER, SIGNER } from './entries.ts';
+
+/** Of SQLite by default. */
+const PAGE_BYTES = 4_096;
 
 const open = (dir: string) => openSqliteLedger(join(dir, 'ledger.sqlite'));
 
@@ -99,6 +103,30 @@ describe('ledger sqlite after a crash', () => {
     await commit(ledger, 2, createEntry({ seq: 2 }));
     assert.equal((await ledger.load('')).lanes[0]?.seq, 2);
   }).timeout(20_000);
+
+  it('has every voucher of many that came at once, written in few transactions', async () => {
+    const ledger = await openIn('first');
+    const writeAhead = join(dir, 'first', 'ledger.sqlite-wal');
+    const before = statSync(writeAhead).size;
+    const vouchers = Array.from({ length: 1_000 }, (_, i) => ({
+      payer: PAYER,
+      signer: `0x${i.toString(16).padStart(40, '0')}` as const,
+      ceiling: BigInt(i),
+      signature: `0x${'5e'.repeat(65)}` as const,
+    }));
+
+    await Promise.all(vouchers.map(ledger.putVoucher));
+    // Each transaction writes a page at least, and is synced.
+    const written = statSync(writeAhead).size - before;
+    cpSync(join(dir, 'first'), join(dir, 'second'), { recursive: true });
+    const after = await openIn('second');
+
+    assert.ok(written < 1_000 * PAGE_BYTES, `${written} bytes`);
+    const found = await Promise.all(
+      vouchers.map(({ payer, signer }) => after.voucher(payer, signer)),
+    );
+    assert.deepEqual(found, vouchers);
+  });
 
   it('ends when its index cannot be written, so that no key that was answered is forgotten', async () => {
     const ledger = await openIn('first');
