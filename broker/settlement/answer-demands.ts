@@ -16,6 +16,10 @@ import { entriesOf } from './shares.ts';
 const LOOK_EVERY_MS = 15_000;
 /** Answers on their way at once: 2 million gas. */
 const MAX_IN_FLIGHT = 16;
+/** The bar of `bench gas` for an answer. */
+const ANSWER_GAS = 120_000n;
+/** So many times what the chain asks is offered at most for an answer that is stuck (nonce-line.ts). */
+const MAX_FEE_TIMES = 4n;
 /** Wait before an answer is tried again: twice as long each time, ms. */
 const FIRST_WAIT_MS = 5_000;
 const MAX_WAIT_MS = 300_000;
@@ -192,6 +196,18 @@ export function startAnswering(gateway: Parts): Answering {
       stop();
     },
   };
+}
+
+/**
+ * What answers may need of the account's coin at once: all that may be on their way, or those to
+ * all demands that are open. Whatever is sent of one's own accord must leave as much.
+ */
+export function reservedWei(
+  { address, chain }: Pick<Parts, 'address' | 'chain'>,
+  gasPrice: bigint,
+): bigint {
+  const open = chain.view.demands(address).filter(({ state }) => state === 'open').length;
+  return BigInt(Math.max(open, MAX_IN_FLIGHT)) * ANSWER_GAS * gasPrice * MAX_FEE_TIMES;
 }
 
 function isStuck(error: unknown): boolean {

@@ -5,6 +5,7 @@ import type { Gateway } from '../gateway.ts';
 import type { LaneState } from '../money/lanes.ts';
 import { MARGINAL_LANE_GAS } from './bounds.ts';
 import { isDue } from './due.ts';
+import { unitsOfWei } from './gas-units.ts';
 import { SettlementRefused, type SettleResult, settle } from './settle.ts';
 import { owedOf } from './shares.ts';
 import { payersToTopUp, topUp } from './top-up.ts';
@@ -15,7 +16,6 @@ const LOOK_EVERY_MS = 60_000;
 const FIRST_WAIT_SEC = 60;
 /** A payer is refused for what is unsettled at the whole of what it may expose. */
 const PRESSING_PART = 4n;
-const WEI_PER_COIN = 10n ** 18n;
 
 export interface SettlementCycle {
   /** Settles one batch now, or waits for the one under way. @throws as `settle` */
@@ -153,6 +153,5 @@ export function startCycle(gateway: Gateway): SettlementCycle {
 async function readLaneGas({ chain, config }: Gateway): Promise<bigint> {
   if (config.nativePriceUnits === 0n) return 0n;
   const { gasPrice } = await chain.provider.getFeeData();
-  const wei = MARGINAL_LANE_GAS * (gasPrice ?? 0n);
-  return (wei * config.nativePriceUnits + WEI_PER_COIN - 1n) / WEI_PER_COIN;
+  return unitsOfWei(config, MARGINAL_LANE_GAS * (gasPrice ?? 0n));
 }

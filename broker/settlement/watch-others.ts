@@ -1,6 +1,6 @@
 // A gateway looks at a sample of what other gateways settle: an honest one brings nobody a reward,
 // so nobody else might look. What is public is judged as the audit does, and what the chain would
-// punish is proven.
+// punish is proven, as far as that is worth its gas.
 
 import { createHmac, randomBytes } from 'node:crypto';
 import type { SettledBatch } from '../../contracts/chain/types.ts';
@@ -10,6 +10,7 @@ import { fraudName } from '../client/evidence.ts';
 import { type Found, findFrauds } from '../client/find-frauds.ts';
 import type { Gateway } from '../gateway.ts';
 import { recoverSigner } from '../identity/ecdsa.ts';
+import { createProofs, type Proofs, placeOf } from './send-proofs.ts';
 
 /** How often new batches are looked for, ms. */
 const LOOK_EVERY_MS = 600_000;
@@ -48,30 +49,35 @@ export function watchOthers(gateway: Parts): OthersWatch {
     const due = new Set(chain.view.batches().filter(isDue));
     if (due.size === 0) return;
     const getBlock = (of: SettledBatch['gateway']) => blocksOf(gateway, of);
+    const proofs = createProofs(gateway);
     for await (const found of findFrauds({
       chain,
       getBlock,
       recover: recoverSigner,
       isWanted: (one) => due.has(one),
     })) {
-      await tell(found);
+      tell(found);
+      const { evidence } = found;
+      // A demand costs its pledge: it is the payer's to make.
+      if (evidence.kind !== 'withheld') proofs.add({ ...found, evidence });
     }
     for (const { tx } of due) seen.add(tx);
+    tellUnsent(await proofs.send());
     log.info({ batches: due.size }, 'batches of other gateways were watched');
   };
 
-  const tell = async ({ evidence, message, damage }: Found): Promise<void> => {
-    const place = evidence.kind === 'duplicate' ? evidence.laterPlace : evidence.place;
+  const tell = ({ evidence, message, damage }: Found): void => {
+    const place = placeOf(evidence);
     const about = `${fraudName(evidence.kind)} of gateway ${place.gateway} in batch ${place.batch}`;
     const why = `${about}, damage ${damage}: ${message}`;
     alarms.raise('FRAUD_FOUND', `${place.gateway} ${place.batch} ${evidence.kind}`, why);
-    // A demand costs its pledge: it is the payer's to make.
-    if (evidence.kind === 'withheld') return;
-    try {
-      const { tx, slashed } = await gateway.account.prove(evidence);
-      log.info({ tx, slashed: `${slashed}`, about }, 'the fraud of another gateway was proven');
-    } catch (err) {
-      log.warn({ err, about }, 'the fraud of another gateway was not proven');
+  };
+
+  const tellUnsent = (unsent: Awaited<ReturnType<Proofs['send']>>): void => {
+    for (const [accused, counts] of unsent) {
+      const what = [...counts].map(([reason, count]) => `${count} ${reason}`).join(', ');
+      const why = `frauds of gateway ${accused} are not proven: ${what}; defaas watch --all proves them from an account of yours`;
+      alarms.raise('FRAUD_FOUND', `${accused} unproven`, why);
     }
   };
 

@@ -189,6 +189,8 @@ export interface ChainWriter {
   answer(opened: OpenedLeaf, callSignature?: Hex): Promise<{ tx: Hex; blockNumber: number }>;
   /** After the deadline: slashes, and returns the pledge. */
   expire(place: Place, index: number): Promise<Slashed>;
+  /** What `prove` would take as of the newest block. @throws ChainError  what it would be refused with */
+  estimateProof(evidence: Evidence): Promise<TransactionSize>;
   prove(evidence: Evidence): Promise<Slashed>;
 
   checkpoint(epoch: number): Promise<number>;
@@ -340,6 +342,10 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
     },
     expire: async (place, index) =>
       slashedOf(await account.send('disputes', 'expire', [placeStruct(place), index]), 'Expired'),
+    estimateProof: (evidence) => {
+      const { name, args } = callOf(evidence);
+      return account.estimate('disputes', `prove${name}`, args);
+    },
     prove: async (evidence) => {
       const { name, args } = callOf(evidence);
       return slashedOf(await account.send('disputes', `prove${name}`, args), 'FraudProven');
