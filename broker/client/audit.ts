@@ -24,8 +24,9 @@ import {
   readBatch,
 } from './batch.ts';
 import { DefaasClientError } from './errors.ts';
+import { createLargest, type Largest } from './largest.ts';
 
-/** Most findings that are listed; all are counted. */
+/** Most findings that are listed, of a batch and of an audit, and kept of a lane that is read; all are counted. */
 const MAX_FINDINGS = 1000;
 /** Group signers remembered: receipts of one group stand close together. */
 const MAX_SIGNERS = 4096;
@@ -90,7 +91,7 @@ export interface AuditResult {
   readonly totalUnits: bigint;
   /** Units taken from lanes without a receipt that explains them, and units that a payee was left without. */
   readonly unexplainedUnits: bigint;
-  /** The first 1000. */
+  /** The 1000 largest, in their order. */
   readonly findings: readonly Finding[];
   readonly findingCount: number;
   readonly passedOver: PassedOverCounts;
@@ -145,21 +146,10 @@ export type Recover = (digest: Hex, signature: Hex) => Address | undefined;
  * in force, signed Calls, the draw against recorded epochs, deployments and their providers, and every payee's share.
  */
 export async function audit(options: AuditOptions): Promise<AuditResult> {
-  const run: Run = {
-    ...options,
-    recover: options.recover ?? recoverAddress,
-    charged: new Map(),
-    signers: new Map(),
-    findings: [],
-    passedOver: { NOT_LIVE: 0, POLICY: 0, CIRCUIT_OPEN: 0, LOAD: 0, HEDGED: 0, FAILED: 0 },
-    totals: { batches: 0, receipts: 0, proven: 0, findings: 0, total: 0n, unexplained: 0n },
-  };
-  const { view, gateway, isWanted = () => true } = options;
-  const batches = view.batches(gateway).filter(isWanted);
-  for (const settled of batches) {
-    await auditBatch(run, settled);
-    run.totals.batches += 1;
-    options.onBatch?.(run.totals.batches, batches.length);
+  const run = createRun(options);
+  const findings = createLargest<Finding>(MAX_FINDINGS);
+  for await (const ofBatch of replay(run)) {
+    for (const finding of ofBatch.findings) findings.add(finding);
   }
   return {
     batches: run.totals.batches,
@@ -167,10 +157,45 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
     proven: run.totals.proven,
     totalUnits: run.totals.total,
     unexplainedUnits: run.totals.unexplained,
-    findings: run.findings,
+    findings: findings.items(),
     findingCount: run.totals.findings,
     passedOver: run.passedOver,
   };
+}
+
+/** What the audit finds in one batch. */
+export interface BatchAudit {
+  readonly settled: SettledBatch;
+  /** The 1000 largest, in their order. */
+  readonly findings: readonly Finding[];
+}
+
+/** As `audit`, batch by batch: none of them leaves less room for what is wrong with another. */
+export function auditBatches(options: AuditOptions): AsyncGenerator<BatchAudit> {
+  return replay(createRun(options));
+}
+
+function createRun(options: AuditOptions): Run {
+  return {
+    ...options,
+    recover: options.recover ?? recoverAddress,
+    charged: new Map(),
+    signers: new Map(),
+    passedOver: { NOT_LIVE: 0, POLICY: 0, CIRCUIT_OPEN: 0, LOAD: 0, HEDGED: 0, FAILED: 0 },
+    totals: { batches: 0, receipts: 0, proven: 0, findings: 0, total: 0n, unexplained: 0n },
+  };
+}
+
+async function* replay(run: Run): AsyncGenerator<BatchAudit> {
+  const { view, gateway, isWanted = () => true } = run;
+  const batches = view.batches(gateway).filter(isWanted);
+  for (const settled of batches) {
+    const findings = createLargest<Finding>(MAX_FINDINGS);
+    await auditBatch(run, settled, findings);
+    run.totals.batches += 1;
+    run.onBatch?.(run.totals.batches, batches.length);
+    yield { settled, findings: findings.items() };
+  }
 }
 
 /** What one audit carries from batch to batch. */
@@ -180,7 +205,6 @@ interface Run extends AuditOptions {
   readonly charged: Map<string, Set<string>>;
   /** Group -> its signer; undefined when the signature recovers to nobody. */
   readonly signers: Map<string, Address | undefined>;
-  readonly findings: Finding[];
   readonly passedOver: Record<keyof PassedOverCounts, number>;
   readonly totals: {
     batches: number;
@@ -199,13 +223,29 @@ interface Fault {
   readonly message: string;
 }
 
+/** Of a receipt, with what it ranks by among those of its lane. */
+interface LaneFault {
+  readonly fault: Fault;
+  readonly seq: number;
+  readonly index: number;
+  readonly units: bigint;
+}
+
 type Place = Pick<Finding, 'lane' | 'seq' | 'claim' | 'index' | 'payee'>;
 
-async function auditBatch(run: Run, settled: SettledBatch): Promise<void> {
+async function auditBatch(
+  run: Run,
+  settled: SettledBatch,
+  findings: Largest<Finding>,
+): Promise<void> {
   const claims = claimsOf(settled);
   run.totals.total += settled.total;
   for (const claim of claims) run.totals.receipts += claim.seqTo - claim.seqFrom;
-  const report = (fault: Fault, place: Place = {}) => addFinding(run, settled, fault, place);
+  const report = ({ code, units, message }: Fault, place: Place = {}): void => {
+    countFindings(run, 1, units);
+    const { gateway, batch } = settled;
+    findings.add({ code, units, message, ...place, gateway, batch });
+  };
 
   const batch = await openBatch(run, settled, claims, report);
   if (!batch) return;
@@ -292,7 +332,9 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
   const claimed = claim.settledTo - claim.settledFrom;
   const count = claim.seqTo - claim.seqFrom;
   const tree = createRoot();
-  const faults: { fault: Fault; seq: number; index: number }[] = [];
+  const faults = createLargest<LaneFault>(MAX_FINDINGS);
+  let faultUnits = 0n;
+  let firstBreak: Fault | undefined;
   let proven = 0;
   let cumulative = claim.settledFrom;
   let prices = 0n;
@@ -318,7 +360,12 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
       isKnown = addShares(run, settled, item, owed) && isKnown;
       if (found.length === 0) proven += 1;
       for (const fault of capUnits(found, receipt.price)) {
-        faults.push({ fault, seq: receipt.seq, index: tree.count - 1 });
+        const isFirstBreak = firstBreak === undefined && fault.code === 'CUMULATIVE_BREAK';
+        if (isFirstBreak) firstBreak = fault;
+        faultUnits += fault.units;
+        // The first break stands for all that is taken too much.
+        const units = isFirstBreak ? claimed : fault.units;
+        faults.add({ fault, seq: receipt.seq, index: tree.count - 1, units });
       }
     }
   } catch (error) {
@@ -331,7 +378,9 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
     const code = tree.count < count ? 'RECEIPT_MISSING' : 'LANE_ROOT_MISMATCH';
     const message = `its pages have ${tree.count} receipts, the chain ${count} with the root ${claim.receipts}; they are not those that were settled`;
     report({ code, units: claimed, message }, place);
-    for (const { fault, seq } of faults) report({ ...fault, units: 0n }, { ...place, seq });
+    const listed = faults.items();
+    for (const { fault, seq } of listed) report({ ...fault, units: 0n }, { ...place, seq });
+    countFindings(run, faults.count - listed.length, 0n);
     return false;
   }
   const isExact = cumulative === claim.settledTo;
@@ -340,12 +389,14 @@ async function auditLane(run: Run, parts: LaneAudit): Promise<boolean> {
     const last = { ...place, index: count - 1 };
     report({ code: 'CUMULATIVE_BREAK', units: max(claimed - prices, 0n), message }, last);
   }
-  const firstBreak = faults.find(({ fault }) => fault.code === 'CUMULATIVE_BREAK');
-  for (const found of faults) {
-    const isCounted = isExact && found === firstBreak;
-    const fault = isCounted ? { ...found.fault, units: max(claimed - prices, 0n) } : found.fault;
-    report(fault, { ...place, seq: found.seq, index: found.index });
+  const listed = faults.items();
+  for (const { fault, seq, index } of listed) {
+    const isCounted = isExact && fault === firstBreak;
+    const units = isCounted ? max(claimed - prices, 0n) : fault.units;
+    report({ ...fault, units }, { ...place, seq, index });
+    faultUnits -= fault.units;
   }
+  countFindings(run, faults.count - listed.length, faultUnits);
   run.totals.proven += proven;
   for (const [payee, units] of owed) {
     parts.owed.set(payee, (parts.owed.get(payee) ?? 0n) + units);
@@ -629,12 +680,9 @@ function blockFault(error: unknown): Pick<Fault, 'code' | 'message'> {
   throw error;
 }
 
-function addFinding(run: Run, settled: SettledBatch, fault: Fault, place: Place): void {
-  run.totals.findings += 1;
-  run.totals.unexplained += fault.units;
-  if (run.findings.length >= MAX_FINDINGS) return;
-  const { gateway, batch } = settled;
-  run.findings.push({ ...fault, ...place, gateway, batch });
+function countFindings(run: Run, count: number, units: bigint): void {
+  run.totals.findings += count;
+  run.totals.unexplained += units;
 }
 
 function laneKey(gateway: Address, payer: Address, signer: Address): string {

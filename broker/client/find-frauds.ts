@@ -18,7 +18,7 @@ import type { Chain } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { rootOf } from '../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';
-import { audit, type Finding, type Recover } from './audit.ts';
+import { auditBatches, type BatchAudit, type Finding, type Recover } from './audit.ts';
 import { batchCid, type GetBlock, readBatch } from './batch.ts';
 import { DefaasClientError } from './errors.ts';
 import type { HeldReceipt, Withheld } from './evidence.ts';
@@ -72,14 +72,10 @@ export async function* findFrauds(options: FindFraudsOptions): AsyncGenerator<Fo
   const isOpen = ({ timestampSec }: SettledBatch) =>
     timestampSec + terms.proofWindowSec >= chain.view.head.timestampSec;
   const batches = chain.view.batches().filter((one) => isOpen(one) && isWanted(one));
-  const findings = await auditAll(look, batches);
-  for (const settled of batches) {
-    const ofBatch = findings.filter((one) => {
-      return one.batch === settled.batch && one.gateway === settled.gateway;
-    });
-    yield* judge(look, findInPages(look, settled, ofBatch));
+  for await (const { settled, findings } of auditAll(look, batches)) {
+    yield* judge(look, findInPages(look, settled, findings));
     yield* judge(look, findOmissions(look, settled));
-    yield* judge(look, findInAnswers(look, settled, ofBatch));
+    yield* judge(look, findInAnswers(look, settled, findings));
   }
 }
 
@@ -133,23 +129,23 @@ interface Look extends FindFraudsOptions {
 
 type Candidate = Omit<Found, 'damage'>;
 
-async function auditAll(look: Look, batches: readonly SettledBatch[]): Promise<Finding[]> {
-  const { chain, isLaneWanted, recover } = look;
-  const found: Finding[] = [];
+/** Each batch with what the audit finds in it, of one gateway after the other. */
+async function* auditAll(
+  { chain, isLaneWanted, getBlock, recover }: Look,
+  batches: readonly SettledBatch[],
+): AsyncGenerator<BatchAudit> {
+  const wanted = new Set(batches);
   for (const gateway of new Set(batches.map((one) => one.gateway))) {
-    const wanted = new Set(batches.filter((one) => one.gateway === gateway));
-    const { findings } = await audit({
+    yield* auditBatches({
       view: chain.view,
       domain: chain.domain,
-      getBlock: look.getBlock(gateway),
+      getBlock: getBlock(gateway),
       gateway,
       isWanted: (batch) => wanted.has(batch),
       ...(recover && { recover }),
       isLaneWanted: ({ payer, signer }) => isLaneWanted({ gateway, payer, signer }),
     });
-    found.push(...findings);
   }
-  return found;
 }
 
 async function* findInPages(

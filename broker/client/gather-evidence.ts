@@ -14,12 +14,16 @@ import type { AuditView, Finding, FindingCode } from './audit.ts';
 import { type Batch, batchCid, type GetBlock, readBatch } from './batch.ts';
 import { DefaasClientError } from './errors.ts';
 import type { Withheld } from './evidence.ts';
+import { createLargest } from './largest.ts';
 import { type OpenedLeaf, openClaim } from './open-claim.ts';
 
 /**
- * Leaves opened per claim at most: each proof slashes its floor, and the claim's damage is bounded.
+ * Findings of leaves that are followed per claim at most, those of the most units: each proof
+ * slashes its floor, and the claim's damage is bounded.
  */
 const MAX_LEAVES = 100;
+/** Calls of a batch whose earlier charge is looked for: each time all of the lane may be read. */
+const MAX_SEARCHES = 16;
 
 type Proof = Exclude<EvidenceKind, 'omission'> | 'withheld';
 
@@ -87,16 +91,22 @@ export async function* gatherEvidence(options: GatherOptions): AsyncGenerator<Ga
   const provable = findings.filter(({ code }) => PROOFS[code].length > 0);
   if (provable.length === 0) return;
   const batch = await readBatch(batchCid(settled.cidDigest), getBlock).catch(passWithheld);
+  const gathering: Gathering = { ...options, searches: 0 };
   for (const claim of settled.claims.keys()) {
     const place = placeAt(settled, claim);
     // A finding of the whole batch is one of each of its claims.
     const ofClaim = provable.filter((finding) => (finding.claim ?? claim) === claim);
-    if (ofClaim.length > 0) yield* evidenceOfClaim(options, place, batch, ofClaim);
+    if (ofClaim.length > 0) yield* evidenceOfClaim(gathering, place, batch, ofClaim);
   }
 }
 
+interface Gathering extends GatherOptions {
+  /** For earlier charges of a Call, so far. */
+  searches: number;
+}
+
 async function* evidenceOfClaim(
-  options: GatherOptions,
+  options: Gathering,
   place: Place,
   batch: Batch | undefined,
   findings: readonly Finding[],
@@ -104,7 +114,9 @@ async function* evidenceOfClaim(
   const count = place.seqTo - place.seqFrom;
   const { pick = (of) => Math.floor(Math.random() * of) } = options;
   const indexes = new Map<number, Finding[]>();
-  for (const finding of findings.filter(({ index }) => index !== undefined).slice(0, MAX_LEAVES)) {
+  const ofLeaves = createLargest<Finding>(MAX_LEAVES);
+  for (const finding of findings) if (finding.index !== undefined) ofLeaves.add(finding);
+  for (const finding of ofLeaves.items()) {
     const index = finding.index ?? 0;
     indexes.set(index, [...(indexes.get(index) ?? []), finding]);
   }
@@ -138,7 +150,7 @@ interface AtLeaf {
 }
 
 async function evidenceOf(
-  options: GatherOptions,
+  options: Gathering,
   proof: Proof,
   { place, opened, leaves }: AtLeaf,
 ): Promise<Evidence | Withheld | undefined> {
@@ -153,6 +165,8 @@ async function evidenceOf(
       return before && { kind: 'break', place, a: before.leaf, b: leaf };
     }
     case 'duplicate':
+      options.searches += 1;
+      if (options.searches > MAX_SEARCHES) return undefined;
       return findFirst(options, { place, opened, leaves });
     case 'misroute':
       return misrouteOf(options.view, { place, leaf, call, execution });

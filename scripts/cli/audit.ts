@@ -100,7 +100,7 @@ function outcomeOf(result: AuditResult, files?: readonly string[]): Outcome {
   return {
     document: { ...result, shortfalls, ...(files && { evidence: files }) },
     text: [
-      ...(findings.length === 0 ? [] : [tableOf(findings), ...lines]),
+      ...(findings.length === 0 ? [] : [tableOf(findings), ...moreOf(result), ...lines]),
       ...(files ?? []).map((file) => `defaas prove ${file}`),
       summary,
     ].join('\n'),
@@ -118,6 +118,12 @@ function batchesText(batches: readonly number[]): string {
   const shown = batches.slice(0, SHOWN_BATCHES).join(', ');
   const more = batches.length > SHOWN_BATCHES ? ` and ${batches.length - SHOWN_BATCHES} more` : '';
   return `${batches.length === 1 ? 'batch' : 'batches'} ${shown}${more}`;
+}
+
+/** How many findings the table does not show. */
+function moreOf({ findings, findingCount }: AuditResult): string[] {
+  const more = findingCount - Math.min(findings.length, SHOWN_FINDINGS);
+  return more > 0 ? [`and ${more} more`] : [];
 }
 
 function tableOf(findings: readonly Finding[]): string {

@@ -67,6 +67,8 @@ export interface Lie {
 /** What a gateway may do to a batch. */
 export interface Plan {
   readonly lane?: Lane;
+  /** Receipts; `COUNT` when left out. */
+  readonly count?: number;
   /** For the receipt at this index. */
   readonly lies?: Readonly<Record<number, Lie>>;
   /** Changes what stands in the lane tree, and on the pages. */
@@ -254,10 +256,10 @@ export async function startLyingGateway() {
    * number and what it took.
    */
   async function settle(plan: Plan = {}): Promise<Settlement> {
-    const lane = plan.lane ?? prepaid;
+    const { lane = prepaid, count = COUNT } = plan;
     const bare: Omit<BatchReceipt, 'group'>[] = [];
     let sum = lane.settled;
-    for (let index = 0; index < COUNT; index += 1) {
+    for (let index = 0; index < count; index += 1) {
       const item = serve(lane, index, sum, plan.lies?.[index] ?? {});
       bare.push(item);
       sum = item.receipt.cumulative;
@@ -270,7 +272,7 @@ export async function startLyingGateway() {
       settledFrom: lane.settled,
       settledTo: sum + (plan.excess ?? 0n),
       seqFrom: lane.seq,
-      seqTo: lane.seq + COUNT,
+      seqTo: lane.seq + count,
       receipts: rootOf(items.map(({ receipt }) => hashReceipt(receipt))),
     };
     const payouts = (plan.pay ?? ((same) => same))(sharesOf(items));
@@ -322,7 +324,7 @@ export async function startLyingGateway() {
     await chain.synced(blockNumber);
     const total = claim.settledTo - lane.settled;
     lane.settled = claim.settledTo;
-    lane.seq += COUNT;
+    lane.seq += count;
     return { batch, total, cid: batchCid(digest), items };
   }
 

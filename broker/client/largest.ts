@@ -1,0 +1,41 @@
+// What a stranger can make without end is kept within a bound: the largest of it, and how many
+// there were.
+
+export interface Largest<Item> {
+  add(item: Item): void;
+  /** Those that are kept, in the order in which they came. */
+  items(): readonly Item[];
+  /** All that were added. */
+  readonly count: number;
+}
+
+/** Of two that are alike the earlier one is kept; memory holds `2 * most` items at most. */
+export function createLargest<Item extends { readonly units: bigint }>(
+  most: number,
+): Largest<Item> {
+  let kept: { readonly item: Item; readonly order: number }[] = [];
+  let count = 0;
+  const trim = (): void => {
+    if (kept.length <= most) return;
+    kept.sort((a, b) => {
+      if (a.item.units === b.item.units) return a.order - b.order;
+      return a.item.units < b.item.units ? 1 : -1;
+    });
+    kept = kept.slice(0, most);
+  };
+
+  return {
+    add: (item) => {
+      kept.push({ item, order: count });
+      count += 1;
+      if (kept.length >= 2 * most) trim();
+    },
+    items: () => {
+      trim();
+      return kept.toSorted((a, b) => a.order - b.order).map(({ item }) => item);
+    },
+    get count() {
+      return count;
+    },
+  };
+}

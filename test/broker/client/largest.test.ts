@@ -1,0 +1,26 @@
+// What is kept of what a stranger can make without end.
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { createLargest } from '../../../broker/client/largest.ts';
+
+describe('the largest of many', () => {
+  it('are kept in the order in which they came, the earlier of two that are alike, and all are counted', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.bigInt({ min: 0n, max: 5n })),
+        fc.integer({ min: 1, max: 8 }),
+        (amounts, most) => {
+          const items = amounts.map((units, order) => ({ units, order }));
+          const largest = createLargest<{ units: bigint; order: number }>(most);
+
+          for (const item of items) largest.add(item);
+
+          const ranked = items.toSorted((a, b) => Number(b.units - a.units) || a.order - b.order);
+          const expected = ranked.slice(0, most).toSorted((a, b) => a.order - b.order);
+          assert.deepEqual(largest.items(), expected);
+          assert.equal(largest.count, items.length);
+        },
+      ),
+    );
+  });
+});
