@@ -36,6 +36,17 @@ export async function registerServiceAccount(
 }
 
 /**
+ * Forgets a key; the tokens that it has are good until they end, 10 minutes at most. `session` is
+ * the payer's. @throws CLIENT_UNKNOWN, GATEWAY_UNREACHABLE
+ */
+export async function removeServiceAccount(
+  session: Pick<Session, 'request'>,
+  id: string,
+): Promise<void> {
+  await session.request(`/oauth/clients/${encodeURIComponent(id)}`, { method: 'DELETE' });
+}
+
+/**
  * Requests that go with the account's token. They can invoke (under the ceiling that the lane's key has signed) and read the lane.
  * @example const reply = await account.send('/functions/0xabc…/hello', { method: 'POST', body });
  */

@@ -242,12 +242,18 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   ).option('--all', 'all grants of the function at once');
   add(
     'token',
-    'an access token for curl and scripts, good for 10 minutes',
+    'an access token for curl and scripts, good for 10 minutes, or a service account',
     async () => (await import('./token.ts')).token,
   )
     .option('--allow <tokens>', 'what it may cost in all, 0.1 by default')
     .option('--function <function>', 'the only function that it may call')
-    .option('--control', 'of the account, for the control routes; it spends nothing');
+    .option('--control', 'of the account, for the control routes; it spends nothing')
+    .option('--service <id>', 'no token, but a program with a key of its own that gets its tokens')
+    .option('--daily <tokens>', 'what the service may spend per UTC day, 0.1 by default')
+    .option('--days <count>', 'for so many days, 30 by default; watch signs for each')
+    .option('--renew', 'go on: watch signs for as many days more before they end')
+    .option('--stop', 'the service may spend nothing more')
+    .addHelpText('after', example('token --service ci --daily 0.5 --function hello'));
   add(
     'receipts',
     'what was called, where it ran, what it cost',

@@ -11,13 +11,16 @@ import { CliError } from './cli-error.ts';
 import { type Flags, note, type Opened, type Outcome, openGateway } from './context.ts';
 import { formatFunctionName, parseFunctionName } from './function-name.ts';
 import { openOwnLane, refuseZero, signOwnMandate } from './own-lane.ts';
+import { parseService, type ServiceOptions, service } from './service.ts';
 import { formatTokens, parseTokens } from './units.ts';
 
 /** What a token may cost in all unless `--allow` says otherwise, whole tokens. */
 const DEFAULT_ALLOWANCE = '0.1';
 const PURPOSE = 'token';
 
-export interface TokenOptions {
+export interface TokenOptions extends ServiceOptions {
+  /** No token, but a program that gets its own ones by a key: the name of a service account. */
+  readonly service?: string;
   /** Of the account, for the control routes: it can spend nothing. */
   readonly control?: boolean;
   /** Whole tokens that calls with the token may come to. */
@@ -35,6 +38,10 @@ export async function token(flags: Flags, options: TokenOptions): Promise<Outcom
   if (options.control && options.allow !== undefined) {
     throw new CliError('USAGE', 'a --control token spends nothing, leave --allow out');
   }
+  if (options.service !== undefined) return await serviceAccount(flags, options.service, options);
+  if (options.daily ?? options.days ?? options.renew ?? options.stop) {
+    throw new CliError('USAGE', '--daily, --days, --renew and --stop come with --service');
+  }
   const allowedUnits = parseTokens(options.allow ?? DEFAULT_ALLOWANCE, '--allow');
   refuseZero(allowedUnits, '--allow');
   const opened = await openGateway(flags);
@@ -44,6 +51,28 @@ export async function token(flags: Flags, options: TokenOptions): Promise<Outcom
       return outcomeOf(flags, opened, await signIn(opened.connection, key), undefined);
     }
     return await spendingToken(flags, opened, { allowedUnits, functionName: options.function });
+  } finally {
+    opened.close();
+  }
+}
+
+async function serviceAccount(flags: Flags, id: string, options: TokenOptions): Promise<Outcome> {
+  if (options.allow !== undefined || options.control) {
+    throw new CliError(
+      'USAGE',
+      '--service takes --daily and --days, leave --allow and --control out',
+    );
+  }
+  const change = parseService(id, options);
+  const opened = await openGateway(flags);
+  try {
+    const functionId = await functionIn(opened, options.function);
+    const chain = await openChain(opened);
+    try {
+      return await service(flags, opened, chain, { ...change, functionId });
+    } finally {
+      chain.close();
+    }
   } finally {
     opened.close();
   }

@@ -1,7 +1,10 @@
 // An access token for curl: it pays from the newest lane once a voucher covers the call, and says when it ends.
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { mandatedNonce } from '../../../broker/client/mandates.ts';
+import { createServiceSender } from '../../../broker/client/service-account.ts';
 import { deposit } from '../../../scripts/cli/deposit.ts';
+import { openStore } from '../../../scripts/cli/store.ts';
 import { token } from '../../../scripts/cli/token.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
 import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
@@ -88,5 +91,56 @@ describe('defaas token', function () {
     assert.equal((await elsewhere.json()).code, 'MANDATE_EMPTY');
     const stranger = await (await fetch(`${house.url()}/receipts/${receipt.id}`)).json();
     assert.equal(stranger.item, undefined);
+  });
+
+  it('makes a service account that pays for calls by its own key from a lane of its own, as far as its day goes, and stops it', async () => {
+    await deposit(cli.flags(), '1', { to: 'lane' });
+    await house.gateway().chain.synced();
+    const terms = { service: 'ci', daily: '0.00006', days: '3', function: echo };
+
+    const made = await documentOf(token(cli.flags(), terms));
+    const { clientId, jwk } = JSON.parse(readFileSync(made.keyFile, 'utf8'));
+    const algorithm = { name: 'ECDSA', namedCurve: 'P-256' };
+    const privateKey = await crypto.subtle.importKey('jwk', jwk, algorithm, false, ['sign']);
+    const connection = await house.connect();
+    const sender = () => createServiceSender({ connection, clientId, privateKey });
+    const ask = async (name = echo) => (await sender().send(`/functions/${name}`)).status;
+    const first = await ask();
+    const other = await house.publish('elsewhere', ECHO);
+    const elsewhere = await ask(other);
+    const beyond = await ask();
+    const again = await documentOf(token(cli.flags(), { ...terms, daily: '0.0002', renew: true }));
+    const more = await ask();
+    const key = readFileSync(made.keyFile, 'utf8');
+    const { mode } = statSync(made.keyFile);
+    const { chainId, contracts } = house.view;
+    const store = openStore(cli.home, `${chainId}:${contracts.billing}:${house.account}`);
+    const days = store.renewalDays(made.lane);
+    await token(cli.flags(), { service: 'ci', stop: true });
+    const after = store.renewalDays(made.lane);
+    store.close();
+
+    assert.deepEqual([made.clientId, clientId], [`${KEYS.user.address}:ci`, made.clientId]);
+    assert.deepEqual([made.totalUnits, mode & 0o077], ['180', 0]);
+    assert.deepEqual([first, elsewhere, beyond, more], [200, 402, 402, 200]);
+    assert.deepEqual([again.lane, again.keyFile], [made.lane, made.keyFile]);
+    assert.deepEqual([JSON.parse(key).jwk, days, after], [jwk, 3, undefined]);
+    const { signer } = made.lane;
+    const { cap } = house.view.view.lane(KEYS.user.address, KEYS.gateway.address, signer) ?? {};
+    assert.ok(cap !== undefined && cap <= 700n, `${cap}`);
+    assert.equal(existsSync(made.keyFile), false);
+    await assert.rejects(ask(), { code: 'SIGN_IN_REFUSED' });
+    await assert.rejects(token(cli.flags(), { service: 'ci', stop: true }), {
+      code: 'CLIENT_UNKNOWN',
+    });
+    for (const wrong of [
+      { service: 'C I' },
+      { service: 'ci', allow: '1' },
+      { service: 'ci', daily: '0' },
+      { service: 'ci', stop: true, daily: '1' },
+      { daily: '1' },
+    ]) {
+      await assert.rejects(token(cli.flags(), wrong), { code: 'USAGE' });
+    }
   });
 });
