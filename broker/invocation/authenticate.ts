@@ -11,7 +11,7 @@ import type { MandateState, Mandates } from '../money/mandates.ts';
 import type { Target } from '../routing/target.ts';
 import type { Invocation } from './invocation.ts';
 import { worstPriceOf } from './price.ts';
-import { refuseUnsigned, type SignedCallParts, verifySignedCall } from './signed-call.ts';
+import { SIGNED, type SignedCallParts, verifySignedCall } from './signed-call.ts';
 
 export interface AuthenticateParts extends SignedCallParts {
   readonly authenticate: Authenticate;
@@ -111,4 +111,16 @@ function refuseBeyond({ details }: AccessToken, { function: fn, label }: Target)
   throw new DefaasError('TOKEN_SCOPE', `the token is not for ${label}, sign in for it`, {
     members: { error: 'insufficient_scope' },
   });
+}
+
+/** In a signed lane a token is not enough. @throws DefaasError CALL_MISSING */
+function refuseUnsigned(
+  parts: SignedCallParts,
+  { payer, signer }: Pick<Caller, 'payer' | 'signer'>,
+): void {
+  if (parts.chain.view.lane(payer, parts.address, signer)?.mode !== SIGNED) return;
+  throw new DefaasError(
+    'CALL_MISSING',
+    `the lane of ${signer} takes signed calls only, send the Call in Defaas-Call or use a prepaid lane`,
+  );
 }

@@ -7,9 +7,8 @@ import type { Caller } from '../money/caller.ts';
 import type { LaneState } from '../money/lanes.ts';
 import type { Draw } from '../routing/beacon.ts';
 import type { Target } from '../routing/target.ts';
-import { commitRequest } from './commitments.ts';
+import { commitRequest, drawBytes } from './commitments.ts';
 import type { Invocation } from './invocation.ts';
-import { drawBytes } from './random.ts';
 
 /** Time after the version's timeout in which a prepaid call may still end: a cold start, and clocks apart. */
 const DEADLINE_SLACK_SEC = 60;

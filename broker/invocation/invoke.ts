@@ -26,8 +26,7 @@ import type { Answer, Invocation } from './invocation.ts';
 import type { SeenNonces } from './nonce.ts';
 import { maxPriceOf, priceCall, type Ran } from './price.ts';
 import { type RecordParts, record } from './record.ts';
-import { providersDown, refuseExcluded, refuseTooLarge } from './refusals.ts';
-import { replyOf } from './reply.ts';
+import { providersDown, refuseExcluded, refuseTooLarge, replyOf } from './reply.ts';
 import { resolveTarget } from './resolve.ts';
 
 const NO_BODY = new Uint8Array();

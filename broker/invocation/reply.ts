@@ -1,9 +1,12 @@
-// Step 9 of a call: which headers reach the function, and which of its headers reach the caller.
+// Step 9 of a call: what the caller gets, an answer or a refusal, and which headers pass in and out.
 
 import { memoize } from '../../adapters/http/memoize.ts';
 import { HEADER_NAME, HEADER_VALUE } from '../../adapters/http/message.ts';
+import { DefaasError } from '../errors.ts';
+import type { Choices } from '../routing/choose.ts';
 import type { Target } from '../routing/target.ts';
-import type { Headers, Reply } from './invocation.ts';
+import type { Outcome } from './attempt.ts';
+import type { Headers, Invocation, Reply } from './invocation.ts';
 import type { Ran } from './price.ts';
 
 /** Longest text of a function's own error that is passed on, characters. */
@@ -132,4 +135,41 @@ export function replyOf(outcome: Ran, { label }: Target): Reply {
     code: kind === 'timeout' ? 'FUNCTION_TIMEOUT' : 'FUNCTION_FAILED',
     message: `${label} failed: ${type}: ${message.slice(0, MAX_FOREIGN_TEXT)}, nothing was charged`,
   };
+}
+
+/** @throws DefaasError ROUTING_EXCLUDES_ALL  the version is live, though nowhere where this call may run */
+export function refuseExcluded({ label }: Target, { inTurn, behind }: Choices): void {
+  if (inTurn.length > 0 || !behind.includes('POLICY')) return;
+  throw new DefaasError(
+    'ROUTING_EXCLUDES_ALL',
+    `the routing leaves none of the clouds of ${label}, nothing was charged, widen Defaas-Routing or deploy it there`,
+  );
+}
+
+/** The smallest request limit among the clouds that could take the call. */
+export function refuseTooLarge(invocation: Invocation, { inTurn }: Choices): void {
+  const limits = inTurn.map(({ route }) => route.provider.limits.maxRequestBytes);
+  const limit = Math.min(...limits);
+  if (invocation.body.length <= limit) return;
+  throw new DefaasError(
+    'BODY_TOO_LARGE',
+    `the body has ${invocation.body.length} bytes, the clouds of this version take ${limit}, send less`,
+  );
+}
+
+/** Every attempt failed before anything ran. */
+export function providersDown(
+  { label }: Target,
+  { behind }: Choices,
+  { failed, retryAfterMs = 1000 }: Extract<Outcome, { kind: 'none' }>,
+): DefaasError {
+  const why = failed.map((one) => `${one.provider}: ${one.code}`).join(', ') || 'none is reachable';
+  const others = behind.includes('POLICY') ? '; its routing allows no other' : '';
+  return new DefaasError(
+    'PROVIDERS_DOWN',
+    `no cloud could take ${label} (${why}${others}), try again shortly`,
+    {
+      retryAfterSec: Math.ceil(retryAfterMs / 1000),
+    },
+  );
 }

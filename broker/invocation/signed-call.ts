@@ -15,7 +15,7 @@ import { commitRequest } from './commitments.ts';
 import type { Invocation } from './invocation.ts';
 
 /** Mode of a lane whose key signs every Call (docs/contracts.md 3). */
-const SIGNED = 2;
+export const SIGNED = 2;
 /** What failovers may take beyond the version's timeout: a deadline nearer than that could not be kept. */
 const LEAST_SLACK_SEC = 45;
 /** A Call is good for no longer than this beyond the version's timeout, so that it cannot be kept back and run much later. */
@@ -64,18 +64,6 @@ export async function verifySignedCall(
     throw invalid(`the lane of ${call.signer} is not one of signed calls, use its access token`);
   }
   return { call, salt, signature, draw: drawOf(parts, call) };
-}
-
-/** In a signed lane a token is not enough. @throws DefaasError CALL_MISSING */
-export function refuseUnsigned(
-  parts: SignedCallParts,
-  { payer, signer }: Pick<Call, 'payer' | 'signer'>,
-): void {
-  if (parts.chain.view.lane(payer, parts.address, signer)?.mode !== SIGNED) return;
-  throw new DefaasError(
-    'CALL_MISSING',
-    `the lane of ${signer} takes signed calls only, send the Call in Defaas-Call or use a prepaid lane`,
-  );
 }
 
 function refuseDeadline(call: Call, { version }: Target, nowSec: number): void {

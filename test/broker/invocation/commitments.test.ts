@@ -1,6 +1,6 @@
 // Random bytes drawn in pieces: fresh every time, and never written over.
 import assert from 'node:assert/strict';
-import { drawBytes } from '../../../broker/invocation/random.ts';
+import { drawBytes } from '../../../broker/invocation/commitments.ts';
 
 describe('drawn bytes', () => {
   it('are never given out twice, and stay what they were', () => {
