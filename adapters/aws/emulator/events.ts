@@ -7,7 +7,7 @@ import { writeWhole } from '../../runtime/whole-file.ts';
 import { AwsError, invalidParameter, notFound } from './errors.ts';
 import type { EventInvokeConfig, Functions } from './functions.ts';
 import type { Invocations } from './invocations.ts';
-import { checkNumber, isRecord, type Operation } from './operations.ts';
+import { checkNumber, isRecord, type Operations } from './operation.ts';
 
 /** An event that was accepted. */
 export interface LambdaEvent {
@@ -161,7 +161,7 @@ export function openEvents(parts: {
 export function createEventOperations(parts: {
   readonly functions: Functions;
   readonly nowMs: () => number;
-}): Readonly<Record<string, Operation>> {
+}): Operations {
   const { functions, nowMs } = parts;
 
   function find(name: string, qualifier: string): EventInvokeConfig {

@@ -7,7 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import { AwsError, conflict, invalidField, invalidParameter, notFound } from './errors.ts';
 import type { Functions, FunctionUrlConfig, LambdaFunction } from './functions.ts';
 import type { Invocation } from './invocations.ts';
-import { isRecord, type Operation, optionalText } from './operations.ts';
+import { isRecord, type Operations, optionalText } from './operation.ts';
 
 /** The function behind a URL. */
 export interface UrlTarget {
@@ -101,7 +101,7 @@ export function createUrlOperations(parts: {
   readonly functions: Functions;
   readonly nowMs: () => number;
   readonly port: () => number;
-}): Readonly<Record<string, Operation>> {
+}): Operations {
   const { functions, nowMs, port } = parts;
 
   function shown(

@@ -22,6 +22,8 @@ export interface SignedRequest {
 /** Largest difference between the signer's clock and ours. */
 const MAX_SKEW_MS = 5 * 60 * 1000;
 
+export type Verify = (request: SignedRequest) => void | Promise<void>;
+
 /** @returns a function that throws AwsError 403 unless the request is signed with the credentials for this region */
 export function createVerifier(options: {
   readonly credentials: Credentials;
