@@ -28,7 +28,7 @@ export interface Wanted {
   readonly hash: string;
   readonly settings: FunctionSettings;
   readonly tags: Readonly<Record<string, string>>;
-  /** Zips on first use: an upload and a comparison of the code need it, an unchanged spec does not. */
+  /** Zips on first use: an upload or a comparison of the code. An unchanged spec needs neither. */
   readonly package: () => { readonly bytes: Uint8Array; readonly codeSha256: string };
 }
 

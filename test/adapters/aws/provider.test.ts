@@ -33,7 +33,7 @@ describe('aws-lambda', () => {
     });
     afterEach(() => bed.close());
 
-    // Three faults in a row, because the SDK sends a request whose answer is lost up to three times.
+    // Three faults in a row: the SDK sends a request up to three times when its answer is lost.
     const cuts = [
       ...['GetFunction', 'CreateFunction', 'GetFunctionConfiguration', 'CreateAlias'],
       ...['PutFunctionConcurrency', 'UpdateFunctionCode', 'UpdateFunctionConfiguration'],
