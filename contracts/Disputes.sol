@@ -395,7 +395,7 @@ contract Disputes is IDisputes {
 
         delete _demands[id];
         _demands[id].deadline = ANSWERED;
-        emit Answered(id, place.gateway, leaf.receipt, call, execution, callSignature);
+        emit Answered(id, place.gateway, leaf.receipt, leaf.path, call, execution, callSignature);
         BILLING.unpledge(place.gateway, DEMAND_PLEDGE);
     }
 

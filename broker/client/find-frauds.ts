@@ -12,7 +12,6 @@ import {
   placeAt,
   proofIdOf,
 } from '../../contracts/chain/evidence.ts';
-import { readAnsweredLeaf } from '../../contracts/chain/sent-evidence.ts';
 import type { Demand, SettledBatch } from '../../contracts/chain/types.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -249,15 +248,14 @@ async function* findInAnswers(
   }
 }
 
-async function* findInAnswer(
+function* findInAnswer(
   look: Look,
   place: Place,
-  { id, answer }: Demand,
-): AsyncGenerator<Candidate> {
+  { id, index, answer }: Demand,
+): Generator<Candidate> {
   if (answer === undefined) return;
-  const { blockNumber, receipt, call, execution } = answer;
-  const leaf = await readAnsweredLeaf(look.chain, { id, blockNumber }, place);
-  if (leaf === undefined) return;
+  const { receipt, path, call, execution } = answer;
+  const leaf = { receipt, index, path };
   const opened = { place, leaf, call, execution };
   const message = `the answer to demand ${id} shows receipt ${receipt.seq}`;
   yield { evidence: { kind: 'edge', place, leaf }, message };

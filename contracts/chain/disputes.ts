@@ -73,6 +73,7 @@ function fraudOf(
 
 function answerOf({
   receipt,
+  path,
   call,
   execution,
   callSignature,
@@ -85,6 +86,7 @@ function answerOf({
       ...{ attempt: Number(receipt.attempt), atBlock: Number(receipt.atBlock) },
       ...{ price: receipt.price, cumulative: receipt.cumulative },
     },
+    path: [...path],
     call: {
       ...{ payer: toAddress(call.payer), gateway: toAddress(call.gateway) },
       ...{ signer: toAddress(call.signer), nonce: call.nonce, input: call.input },

@@ -1,11 +1,11 @@
-// What was sent to Disputes and its events leave out: the signed receipt of a D2, and the path of
-// an answered leaf. Both stand in the transaction's data, also where a contract passed it on.
+// What was sent to Disputes and its events leave out: the signed receipt of a D2. It stands in the
+// transaction's data, also where a contract passed it on as it was.
 import { Interface, type JsonRpcProvider, type Result } from 'ethers';
 import { artifacts } from '../artifacts.gen.ts';
 import type { Hex } from '../libraries/keccak.ts';
-import { followPath, verifyPath } from '../libraries/ordered-merkle.ts';
+import { followPath } from '../libraries/ordered-merkle.ts';
 import { hashReceipt, type Receipt } from '../libraries/receipts.ts';
-import type { Leaf, Place, SignedReceipt } from './evidence.ts';
+import type { SignedReceipt } from './evidence.ts';
 import { toAddress } from './replay.ts';
 import type { ContractAddresses } from './types.ts';
 
@@ -38,27 +38,6 @@ export async function readProvenReceipt(
     };
     const leaf = hashReceipt(found.receipt);
     if (followPath(leaf, found.index, found.count, found.path) !== undefined) return found;
-  }
-  return undefined;
-}
-
-/**
- * The leaf that a demand was answered with, with its path; undefined where the transaction hides
- * it. @throws as above
- */
-export async function readAnsweredLeaf(
-  chain: Asking,
-  answered: { readonly id: Hex; readonly blockNumber: number },
-  { seqFrom, seqTo, receipts }: Pick<Place, 'seqFrom' | 'seqTo' | 'receipts'>,
-): Promise<Leaf | undefined> {
-  for (const { leaf } of await callsAt(chain, answered, 'answer')) {
-    const found = {
-      receipt: receiptOf(leaf.receipt),
-      index: Number(leaf.index),
-      path: [...leaf.path],
-    };
-    const hash = hashReceipt(found.receipt);
-    if (verifyPath(hash, found.index, seqTo - seqFrom, found.path, receipts)) return found;
   }
   return undefined;
 }

@@ -317,6 +317,8 @@ export interface Demand {
 export interface DemandAnswer {
   readonly blockNumber: number;
   readonly receipt: Receipt;
+  /** From the receipt to the root of its lane tree. */
+  readonly path: readonly Hex[];
   readonly call: Call;
   readonly execution: Execution;
   /** Over the Call, by the lane's key; only in signed lanes. */

@@ -133,12 +133,14 @@ interface IDisputes {
         uint40 index,
         uint40 deadline
     );
-    /// @notice The demanded leaf with all that D4, D5 and D6 need.
+    /// @notice The demanded leaf with all that D4, D5 and D6 need, whatever contract the answer came through.
+    /// @param path From the leaf to the root of its lane tree; Demanded has its index.
     /// @param callSignature The session key's signature over the Call in a signed lane, else empty.
     event Answered(
         bytes32 indexed id,
         address indexed gateway,
         Receipt receipt,
+        bytes32[] path,
         Call call,
         Execution execution,
         bytes callSignature

@@ -987,7 +987,7 @@ contract DisputesTest is DisputesWorld {
         uint256 had = billing.free(GATEWAY);
         bytes memory signature = callSignature(3, SESSION_KEY);
         vm.expectEmit(true, true, false, true, address(disputes));
-        emit IDisputes.Answered(id, GATEWAY, receipts[3], calls[3], executions[3], signature);
+        emit IDisputes.Answered(id, GATEWAY, receipts[3], leaf.path, calls[3], executions[3], signature);
         disputes.answer(place, leaf, calls[3], executions[3], signature);
         eq(billing.free(GATEWAY), had + UNIT, "gateway");
         eq(disputes.demandOf(id).deadline, 1, "answered");
@@ -1608,7 +1608,7 @@ contract PrepaidDisputesTest is DisputesWorld {
         disputes.answer(place, leaf, nothing, executions[3], "");
         // A signature that nobody asked for is not passed on as one.
         vm.expectEmit(true, true, false, true, address(disputes));
-        emit IDisputes.Answered(id, GATEWAY, receipts[3], calls[3], executions[3], "");
+        emit IDisputes.Answered(id, GATEWAY, receipts[3], leaf.path, calls[3], executions[3], "");
         disputes.answer(place, leaf, calls[3], executions[3], hex"00112233");
         eq(billing.pledged(), 0, "answered");
     }

@@ -261,7 +261,7 @@ describe('evidence', () => {
     const told = chain.view.demands(gateway.address).find(({ id }) => id === answered.id);
     const { call, execution, leaf } = opened;
     assert.deepEqual(told?.answer, {
-      ...{ receipt: leaf.receipt, call, execution, callSignature },
+      ...{ receipt: leaf.receipt, path: leaf.path, call, execution, callSignature },
       blockNumber,
     });
     await assert.rejects(payer.expire(place, LATE), isRevert('StillOpen'));
