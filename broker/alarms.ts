@@ -7,7 +7,9 @@ import type { Logger } from 'pino';
  * DEMAND_OPEN a demand is unanswered for an hour; DEMAND_UNANSWERABLE neither ledger nor pages have
  * what is demanded; BOND_SLASHED the bond fell; BOND_LOW it is less than 1.34 x MIN_BOND;
  * KEY_STOLEN somebody else signs with the operator key; BATCH_UNKNOWN somebody else settles for
- * this gateway; FRAUD_FOUND another gateway, which this one watches, has lied.
+ * this gateway; FRAUD_FOUND another gateway, which this one watches, has lied; METERING_DRIFT a
+ * cloud has counted more execution of a publisher's function than was billed; METERING_UNREAD a
+ * cloud's count could not be read for a day.
  */
 export type AlarmKind =
   | 'DEMAND_OPEN'
@@ -16,7 +18,9 @@ export type AlarmKind =
   | 'BOND_LOW'
   | 'KEY_STOLEN'
   | 'BATCH_UNKNOWN'
-  | 'FRAUD_FOUND';
+  | 'FRAUD_FOUND'
+  | 'METERING_DRIFT'
+  | 'METERING_UNREAD';
 
 export interface Alarm {
   readonly kind: AlarmKind;

@@ -72,6 +72,8 @@ export interface Config {
   readonly warmEverySec: number;
   /** How often the gateway's own function is called in each cloud and region, which says what metering subtracts; 0 = never. */
   readonly probeEverySec: number;
+  /** How long a publisher is stopped of whose functions a cloud has counted more than was billed; 0 = the operator is told alone. */
+  readonly meteringStopSec: number;
   /** A second origin of this gateway, for functions: what is called there keeps its cookies, and its pages are not confined. */
   readonly functionsOrigin: string | undefined;
   readonly bodyMaxBytes: number;
@@ -176,6 +178,7 @@ export function readConfig(
     publisherWarmMax: whole('DEFAAS_PUBLISHER_WARM_MAX_COUNT', 0),
     warmEverySec: whole('DEFAAS_WARM_EVERY_SEC', 240, 1),
     probeEverySec: whole('DEFAAS_PROBE_EVERY_SEC', 60),
+    meteringStopSec: whole('DEFAAS_METERING_STOP_SEC', 86_400),
     functionsOrigin: originsFrom(env, 'DEFAAS_FUNCTIONS_ORIGIN', faults)[0],
     bodyMaxBytes: whole('DEFAAS_BODY_MAX_BYTES', 6 * 1024 * 1024, 65_536),
     requestTimeoutMs: whole('DEFAAS_REQUEST_TIMEOUT_MS', 120_000, 1),

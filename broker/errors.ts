@@ -184,6 +184,11 @@ export const ERRORS = {
     'raise timeoutMs; the call costs nothing',
   ),
   FUNCTION_FAILING: entry(503, 'The function failed too often', 'mend it, then try again later'),
+  METERING_DRIFT: entry(
+    503,
+    'The cloud counts more execution than was billed',
+    'use another gateway, or ask the operator',
+  ),
   INVOCATION_UNKNOWN: entry(
     409,
     'The outcome of the call is unknown',

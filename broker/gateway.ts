@@ -37,7 +37,9 @@ import { createLanes, type Lanes } from './money/lanes.ts';
 import { createLimits, type Limits } from './money/limits.ts';
 import { createLowBalance, type LowBalance } from './money/low-balance.ts';
 import { createMandates, type Mandates } from './money/mandates.ts';
+import { createStoppedPublishers, type StoppedPublishers } from './money/stopped-publishers.ts';
 import { type Beacon, createBeacon } from './routing/beacon.ts';
+import { createExecutions, type Executions } from './routing/executions.ts';
 import { createOverheads, type Overheads } from './routing/overheads.ts';
 
 export interface Gateway {
@@ -63,11 +65,14 @@ export interface Gateway {
   readonly lowBalance: LowBalance;
   readonly limits: Limits;
   readonly freeFailures: FreeFailures;
+  /** Of whose functions a cloud has counted more than was billed. */
+  readonly stoppedPublishers: StoppedPublishers;
   readonly answers: Answers;
   readonly seenNonces: SeenNonces;
   readonly beacon: Beacon;
   readonly deployments: Deployments;
   readonly overheads: Overheads;
+  readonly executions: Executions;
   readonly claims: Claims;
   readonly jobs: Jobs;
   readonly secrets: Secrets;
@@ -141,6 +146,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const proofs = createDpopProofs(nowMs);
   const alarms = createAlarms({ log, nowMs });
   const overheads = createOverheads();
+  const executions = createExecutions();
   const answers = createAnswers({
     ledger,
     dir: `${config.home}/gateway/answers`,
@@ -182,6 +188,12 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     alarms,
     limits: createLimits({ ...config, nowMs }),
     freeFailures: createFreeFailures({ leastMs: config.freeFailureMsPerHour, nowMs }),
+    stoppedPublishers: createStoppedPublishers({
+      file: `${config.home}/gateway/stopped-publishers.json`,
+      stopMs: config.meteringStopSec * 1000,
+      alarms,
+      nowMs,
+    }),
     mandates: createMandates({
       mandates: state.mandates,
       spending: state.mandateSpending,
@@ -209,10 +221,12 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       state,
       providers,
       overheads,
+      executions,
       account: address,
       costPico: (deployment) => expectedCostPico(config.clouds, deployment),
     }),
     overheads,
+    executions,
     claims: createClaims(),
     jobs: createJobs(),
     secrets: createSecrets({ ledger, keyFile: `${config.home}/gateway/secrets-key`, nowMs }),

@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import pino, { type Logger } from 'pino';
 import { type Config, readConfig } from './config.ts';
 import { keepWarm } from './deployments/keep-warm.ts';
+import { watchDrift } from './deployments/metering-drift.ts';
 import { probeClouds } from './deployments/probes.ts';
 import { resume } from './deployments/resume.ts';
 import { DefaasError, toDefaasError } from './errors.ts';
@@ -58,7 +59,7 @@ async function main(): Promise<void> {
   // Else it is written at a clean end only, and whoever is killed compiles everything again: 1 s of each start.
   flushCompileCache();
   await resume(gateway).catch((err) => log.error({ err }, 'deployments were not resumed'));
-  await Promise.all([keepWarm(gateway), probeClouds(gateway)]);
+  await Promise.all([keepWarm(gateway), probeClouds(gateway), watchDrift(gateway)]);
 }
 
 /** Without its ledger a gateway takes no call, and answers what is demanded of it until it is ended. @throws what is not of the ledger */

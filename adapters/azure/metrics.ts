@@ -1,5 +1,5 @@
 // How long a function app has executed by Azure's own count: Azure Monitor's metrics of an app on Flex Consumption. The
-// gateway compares it with what it has billed (`broker/money/metering-drift.ts`).
+// gateway compares it with what it has billed (`broker/deployments/metering-drift.ts`).
 
 import type { Answer } from '../http/send.ts';
 import { type ExecutionMetric, ProviderError } from '../provider.ts';

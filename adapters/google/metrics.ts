@@ -1,5 +1,5 @@
 // How long a function has executed by Google's own count: Cloud Monitoring's metric of the Cloud Run service behind it. The
-// gateway compares it with what it has billed (`broker/money/metering-drift.ts`).
+// gateway compares it with what it has billed (`broker/deployments/metering-drift.ts`).
 
 import { type Answer, SendError, type Sender } from '../http/send.ts';
 import { codeOfStatus } from '../http/status.ts';

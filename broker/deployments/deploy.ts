@@ -11,6 +11,8 @@ import type { Prepared, Wanted } from './prepare.ts';
 
 /** Longest time one cloud may take, ms. */
 const DEPLOY_MS = 600_000;
+/** Longest time that the adapter asks a new function whether it answers, ms. */
+const DEPLOY_PROBES_MS = 120_000;
 /** Longest wait for the one look at each cloud before, ms. */
 const PLAN_MS = 60_000;
 
@@ -90,13 +92,16 @@ async function deployTo(
     earlier?.state === 'live' && planned.steps.every(({ action }) => action === 'keep');
   try {
     if (!isKept) await changes.put({});
-    const deployment = await provider.deploy(spec, {
-      signal: AbortSignal.any([gateway.closing, AbortSignal.timeout(DEPLOY_MS)]),
-      onStep: (step) => {
-        changes.step(step);
-        onStep(stepDone(provider, step, hide));
-      },
-    });
+    const startedMs = gateway.nowMs();
+    const deployment = await provider
+      .deploy(spec, {
+        signal: AbortSignal.any([gateway.closing, AbortSignal.timeout(DEPLOY_MS)]),
+        onStep: (step) => {
+          changes.step(step);
+          onStep(stepDone(provider, step, hide));
+        },
+      })
+      .finally(() => countProbes(gateway, { wanted, target, startedMs }));
     const chainId = await enrol(gateway, told, onStep);
     const isNew =
       chainId !== earlier?.chainId ||
@@ -111,6 +116,18 @@ async function deployTo(
     gateway.log.warn({ ...told, name: spec.name, code: failure.code, detail }, 'deployment failed');
     return fail(gateway, { changes, failure, onStep });
   }
+}
+
+/** The adapter asks a function until it answers: the cloud counts these calls, and nobody is billed for them. */
+function countProbes(
+  { executions, nowMs }: Pick<DeploymentParts, 'executions' | 'nowMs'>,
+  of: { readonly wanted: Wanted; readonly target: Target; readonly startedMs: number },
+): void {
+  const { wanted, target, startedMs } = of;
+  const endedMs = nowMs();
+  const ms = Math.min(endedMs - startedMs, DEPLOY_PROBES_MS);
+  const { functionVersion } = target.version;
+  executions.of(wanted.provider, wanted.spec, functionVersion)?.add({ startedMs, endedMs, ms });
 }
 
 /** Writes a record's changes in order, each durable when its promise resolves. */

@@ -6,6 +6,7 @@ import type { DeploymentRecord, Ledger, LedgerState } from '../ledger/ledger.ts'
 import type { Route } from '../routing/choose.ts';
 import { createCircuit } from '../routing/circuit.ts';
 import { createColdStarts } from '../routing/cold-starts.ts';
+import type { Executions } from '../routing/executions.ts';
 import { createHedgeBudget, type HedgeBudget } from '../routing/hedge.ts';
 import { createLatency } from '../routing/latency.ts';
 import type { Overheads } from '../routing/overheads.ts';
@@ -31,6 +32,7 @@ interface DeploymentsOptions {
   readonly state: Pick<LedgerState, 'deployments' | 'manifests'>;
   readonly providers: ReadonlyMap<ProviderName, Provider>;
   readonly overheads: Overheads;
+  readonly executions: Executions;
   /** The account that enrols deployments. */
   readonly account: Address;
   /** What a cloud is expected to bill for a call, 1e-12 USD. */
@@ -80,6 +82,7 @@ export function createDeployments(options: DeploymentsOptions): Deployments {
       latency: createLatency(),
       overhead: options.overheads.of(record.provider, record.region),
       coldStarts: createColdStarts(),
+      executions: options.executions.of(provider, record.deployment, record.functionVersion),
     });
   };
   const keepManifest = (functionVersion: Hex, bytes: Uint8Array): void => {

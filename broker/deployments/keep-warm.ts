@@ -23,9 +23,7 @@ export function warmInstances(
 }
 
 /** Looks, then again after `warmEverySec`, until the gateway closes; never rejects. */
-export async function keepWarm(
-  gateway: Pick<DeploymentParts, 'chain' | 'closing' | 'config' | 'deployments' | 'log'>,
-): Promise<void> {
+export async function keepWarm(gateway: DeploymentParts): Promise<void> {
   const { closing, config, log } = gateway;
   const look = createLook(gateway);
   while (!closing.aborted) {
@@ -38,7 +36,10 @@ export async function keepWarm(
 
 /** One round over all deployments; resolves when every call has ended, well or not. A deployment's failure is logged once. */
 export function createLook(
-  gateway: Pick<DeploymentParts, 'chain' | 'closing' | 'deployments' | 'log'>,
+  gateway: Pick<
+    DeploymentParts,
+    'chain' | 'closing' | 'deployments' | 'log' | 'nowMs' | 'stoppedPublishers'
+  >,
 ): () => Promise<void> {
   const failing = new WeakSet<Route>();
 
@@ -46,7 +47,14 @@ export function createLook(
     const signal = AbortSignal.any([gateway.closing, AbortSignal.timeout(CALL_MS)]);
     const options = { holdMs: HOLD_MS, signal };
     const ended = await Promise.allSettled(
-      Array.from({ length: calls }, () => route.provider.warm?.(route.deployment, options)),
+      Array.from({ length: calls }, async () => {
+        const startedMs = gateway.nowMs();
+        await route.provider.warm?.(route.deployment, options).finally(() => {
+          const endedMs = gateway.nowMs();
+          // Nobody is billed for it, and the cloud counts it.
+          route.executions?.add({ startedMs, endedMs, ms: endedMs - startedMs });
+        });
+      }),
     );
     const failed = ended.find(({ status }) => status === 'rejected');
     if (failed === undefined) {
@@ -70,13 +78,20 @@ export function createLook(
 }
 
 /** Deployments that had fewer calls at once than they shall have instances, and how many calls are missing now. */
-function idleRoutes({ deployments, chain }: Pick<DeploymentParts, 'deployments' | 'chain'>) {
+function idleRoutes({
+  deployments,
+  chain,
+  stoppedPublishers,
+}: Pick<DeploymentParts, 'deployments' | 'chain' | 'stoppedPublishers'>) {
   return deployments.records().flatMap(({ functionVersion, chainId, provider }) => {
     const instances = warmInstances(deployments.manifest(functionVersion), provider);
     const route = deployments.routes(functionVersion).get(chainId ?? 0);
     if (instances === 0 || route === undefined) return [];
-    // No call reaches a version that its owner has withdrawn.
-    if (chain.view.versionByHash(functionVersion)?.deprecated !== false) return [];
+    // No call reaches a version that its owner has withdrawn, or one of a publisher who is stopped.
+    const version = chain.view.versionByHash(functionVersion);
+    if (version?.deprecated !== false) return [];
+    const owner = chain.view.functionById(version.functionId)?.owner;
+    if (owner !== undefined && stoppedPublishers.isStopped(owner)) return [];
     const { peakInFlight, inFlight } = route;
     route.peakInFlight = inFlight;
     return peakInFlight >= instances ? [] : [{ route, calls: instances - inFlight }];

@@ -6,7 +6,9 @@ import type { Chain } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { ArtifactStore } from '../../ipfs/artifact-store.ts';
 import type { Config } from '../config.ts';
+import type { StoppedPublishers } from '../money/stopped-publishers.ts';
 import type { Beacon } from '../routing/beacon.ts';
+import type { Executions } from '../routing/executions.ts';
 import type { Overheads } from '../routing/overheads.ts';
 import type { Claims } from './claims.ts';
 import type { Deployments } from './deployments.ts';
@@ -30,7 +32,9 @@ export interface DeploymentParts {
   readonly log: Logger;
   readonly nowMs: () => number;
   readonly overheads: Overheads;
+  readonly executions: Executions;
   readonly secrets: Secrets;
+  readonly stoppedPublishers: StoppedPublishers;
   /** @throws DefaasError PROVIDER_UNKNOWN */
   provider(name: ProviderName): Provider;
   readonly providerNames: readonly ProviderName[];

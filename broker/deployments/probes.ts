@@ -75,6 +75,7 @@ type Parts = Pick<
   | 'closing'
   | 'config'
   | 'deployments'
+  | 'executions'
   | 'log'
   | 'nowMs'
   | 'overheads'
@@ -103,8 +104,23 @@ export function createProbes(gateway: Parts): () => Promise<void> {
     signal: AbortSignal.any([gateway.closing, AbortSignal.timeout(ms)]),
   });
 
+  /** The cloud counts these calls as it does others, and more of each than the shim: so much is the platform's. */
+  async function counted(provider: Provider, deployment: Deployment, ms: number) {
+    const count = gateway.executions.of(provider, deployment);
+    const startedMs = gateway.nowMs();
+    let usedMs: number | undefined;
+    try {
+      const result = await provider.invoke(deployment, REQUEST, within(ms));
+      usedMs = result.usage.billedMs;
+      return result;
+    } finally {
+      const endedMs = gateway.nowMs();
+      count?.add({ startedMs, endedMs, ms: usedMs ?? endedMs - startedMs });
+    }
+  }
+
   async function call({ provider, region }: Place, deployment: Deployment): Promise<void> {
-    const result = await provider.invoke(deployment, REQUEST, within(CALL_MS));
+    const result = await counted(provider, deployment, CALL_MS);
     if (!result.ok) throw new Error(`the probe failed: ${result.error.message}`);
     const { measuredMs } = result.usage;
     if (result.cold !== true) gateway.overheads.of(provider.name, region).add(measuredMs);
@@ -112,7 +128,7 @@ export function createProbes(gateway: Parts): () => Promise<void> {
 
   async function isWell({ provider }: Place, deployment: Deployment): Promise<boolean> {
     try {
-      await provider.invoke(deployment, REQUEST, within(WELL_MS));
+      await counted(provider, deployment, WELL_MS);
       return true;
     } catch (error) {
       return !(error instanceof ProviderError && DOWN.has(error.code));

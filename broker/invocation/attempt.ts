@@ -192,6 +192,12 @@ async function run(
     route.latency.add(result.usage.measuredMs);
     const billedMs = billedMsOf(result, route, mayBeCold);
     freeFailures.settle(spender, reserved, result.ok ? 0 : billedMs, !result.ok);
+    route.executions?.add({
+      startedMs,
+      endedMs: options.nowMs(),
+      ms: billedMs,
+      bodyBytes: request.body.length + result.usage.egressBytes,
+    });
     return { choice, result, billedMs };
   } catch (error) {
     // Anything but a ProviderError is a fault of ours in the middle of an attempt: it may have run.
@@ -207,6 +213,10 @@ async function run(
       measuredMs: Math.round(nowMs - startedMs),
     };
     if (failure.ran === 'maybe') {
+      // A connection that ended says nothing of the execution: it may go on to its timeout.
+      const isCut = failure.code === 'PROVIDER_CONNECTION' || failure.code === 'PROVIDER_DEADLINE';
+      const ms = Math.max(nowMs - startedMs, isCut ? route.deployment.timeoutMs : 0);
+      route.executions?.add({ startedMs, endedMs: startedMs + ms, ms });
       settleBroken(route, options, { reserved, measuredMs: failure.measuredMs });
       return { choice, failure, retryAfterMs: known?.retryAfterMs, reservedMs: 0 };
     }

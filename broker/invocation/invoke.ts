@@ -11,6 +11,7 @@ import type { Lanes } from '../money/lanes.ts';
 import type { Limits } from '../money/limits.ts';
 import type { LowBalance } from '../money/low-balance.ts';
 import type { Mandates } from '../money/mandates.ts';
+import type { StoppedPublishers } from '../money/stopped-publishers.ts';
 import { acceptVoucher, type VoucherParts } from '../money/vouchers.ts';
 import type { Beacon } from '../routing/beacon.ts';
 import { choose } from '../routing/choose.ts';
@@ -47,6 +48,7 @@ export interface InvokeParts extends AuthenticateParts, HoldParts, RecordParts, 
   readonly mandates: Mandates;
   readonly nowMs: () => number;
   readonly seenNonces: SeenNonces;
+  readonly stoppedPublishers: Pick<StoppedPublishers, 'refuse'>;
 }
 
 /**
@@ -54,9 +56,9 @@ export interface InvokeParts extends AuthenticateParts, HoldParts, RecordParts, 
  * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE, DPOP_INVALID, CALL_MISSING,
  *   CALL_INVALID, CALL_STALE, NONCE_MISSING, NONCE_USED, MANDATE_EMPTY, FUNCTION_UNKNOWN,
  *   FUNCTION_DEPRECATED, FUNCTION_NOT_DEPLOYED, NOT_GRANTED, CHAIN_STALE, RATE_LIMITED,
- *   FUNCTION_FAILING, VOUCHER_INVALID, PAYMENT_REQUIRED, PRICE_ABOVE_MAX, SPONSOR_EMPTY,
- *   BODY_TOO_LARGE, ROUTING_EXCLUDES_ALL, PROVIDERS_DOWN, KEY_STOLEN: nothing ran then, and nothing
- *   was charged
+ *   FUNCTION_FAILING, METERING_DRIFT, VOUCHER_INVALID, PAYMENT_REQUIRED, PRICE_ABOVE_MAX,
+ *   SPONSOR_EMPTY, BODY_TOO_LARGE, ROUTING_EXCLUDES_ALL, PROVIDERS_DOWN, KEY_STOLEN: nothing ran
+ *   then, and nothing was charged
  */
 export async function invoke(parts: InvokeParts, invocation: Invocation): Promise<Answer> {
   const target = resolveTarget(parts.chain, invocation);
@@ -85,6 +87,7 @@ async function run(parts: InvokeParts, authorized: AuthorizedCall): Promise<Answ
   const { functionId, functionVersion, timeoutMs, idempotent } = target.version;
   const maxPriceUnits = maxPriceOf(target.version, invocation);
   freeFailures.refuseFailing(target);
+  parts.stoppedPublishers.refuse(target);
   parts.keyGuard.refuseStolen();
   const leave = parts.limits.enter(caller.payer, functionId);
   // A key answers its duplicates itself; without one a nonce is taken once.

@@ -7,6 +7,7 @@ import type { PassedOver } from '../client/batch.ts';
 import type { FailedAttempt } from '../ledger/ledger.ts';
 import type { Circuit } from './circuit.ts';
 import type { ColdStarts } from './cold-starts.ts';
+import type { ExecutionCount } from './executions.ts';
 import type { Latency } from './latency.ts';
 import type { Overhead } from './overheads.ts';
 import { allows, type Routing } from './routing.ts';
@@ -33,6 +34,8 @@ export interface Route {
   /** Of its cloud and region. */
   readonly overhead: Overhead;
   readonly coldStarts: ColdStarts;
+  /** Where the cloud counts executions itself. */
+  readonly executions: ExecutionCount | undefined;
 }
 
 export interface Choice {

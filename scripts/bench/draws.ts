@@ -170,6 +170,7 @@ function createRoute(id: number): Route {
     latency: createLatency(),
     overhead: createOverhead(),
     coldStarts: createColdStarts(),
+    executions: undefined,
   };
 }
 

@@ -220,7 +220,7 @@ async function checkDisputes(opened: Opened): Promise<string> {
 
 /** What the gateway wants its operator to see to; as long as nothing of its own is lost, a warning. */
 async function checkAlarms(session: Session): Promise<Check> {
-  const warnings = new Set(['BOND_LOW', 'FRAUD_FOUND']);
+  const warnings = new Set(['BOND_LOW', 'FRAUD_FOUND', 'METERING_UNREAD']);
   let isWarning = false;
   const checked = await check('alarms', async () => {
     const alarms = await fetchAlarms(session);

@@ -41,8 +41,8 @@ export interface AzureFunctionsEmulatorOptions {
   readonly longRunning?: 'none' | 'location' | 'azure-asyncoperation';
   /** A minute's executions are in the metrics so long after its end, ms. Default 1 s. */
   readonly metricDelayMs?: number;
-  /** Of the metrics: Unix time in milliseconds. */
-  readonly nowMs?: () => number;
+  /** Unix time of the metrics, ms. */
+  readonly metricNowMs?: () => number;
   /** An instance without calls is ended after this time. Default 1 min. */
   readonly idleMs?: number;
   /** Serve the fault switch over HTTP too. */
@@ -97,7 +97,7 @@ export async function startAzureFunctions(
   const log = options.log ?? (() => {});
   const logs = openLogFolder(join(dir, 'logs'));
   const sums = createExecutionSums({
-    nowMs: options.nowMs ?? Date.now,
+    nowMs: options.metricNowMs ?? Date.now,
     delayMs: options.metricDelayMs ?? METRIC_DELAY_MS,
   });
   const ports: { scope: 'control' | 'invoke'; port: Port; site?: string; role?: 'site' | 'scm' }[] =

@@ -29,6 +29,8 @@ export interface GoogleCloudFunctionsEmulatorOptions {
   readonly idleMs?: number;
   /** A minute's executions are in the metrics so long after its end, ms. */
   readonly metricDelayMs?: number;
+  /** Unix time of the metrics, ms; default `nowMs`. */
+  readonly metricNowMs?: () => number;
   /** Unix time in milliseconds. */
   readonly nowMs?: () => number;
   readonly log?: (event: string, facts: object) => void;
@@ -61,7 +63,7 @@ export async function startGoogleCloudFunctions(
   const issuer = await createIssuer({ dir, projectId, nowMs });
   const logs = openLogs({ dir: join(dir, 'logs'), projectId, nowMs });
   const delayMs = options.metricDelayMs ?? METRIC_DELAY_MS;
-  const sums = createExecutionSums({ nowMs, delayMs });
+  const sums = createExecutionSums({ nowMs: options.metricNowMs ?? nowMs, delayMs });
   const children = createChildren(join(dir, 'children'));
   const functions = await openFunctions({
     dir,

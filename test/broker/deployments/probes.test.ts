@@ -11,6 +11,7 @@ import { createDeployments } from '../../../broker/deployments/deployments.ts';
 import { createProbes, probeClouds, probeName } from '../../../broker/deployments/probes.ts';
 import type { DeploymentRecord } from '../../../broker/ledger/ledger.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
+import { createExecutions } from '../../../broker/routing/executions.ts';
 import { createOverheads } from '../../../broker/routing/overheads.ts';
 import { openProviders } from '../../adapters/fixtures/emulated-providers.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
@@ -171,6 +172,7 @@ describe('probes', function () {
     const deployments = createDeployments({
       ledger,
       overheads,
+      executions: createExecutions(),
       providers: byName,
       state: { deployments: records, manifests: [] },
       account: address,

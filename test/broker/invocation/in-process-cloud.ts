@@ -48,6 +48,7 @@ export function createRoute(id: number, options: RouteOptions = {}): Route {
     latency: createLatency(),
     overhead: createOverhead(),
     coldStarts: createColdStarts(),
+    executions: undefined,
   };
 }
 
