@@ -15,39 +15,45 @@ import type {
 } from '../provider.ts';
 import { type AwsCredentials, amzDate, createSigner } from './signature.ts';
 
-/** Largest payload of a synchronous call, and of its answer, bytes (Lambda quotas; the real errors name them). */
+/** Largest payload of a synchronous call and of its answer, bytes (in the API's errors). */
 export const MAX_PAYLOAD_BYTES = 6_291_456;
 export const MAX_ANSWER_BYTES = 6_291_556;
 
-/** Of the base64 of the log: more than a REPORT line takes. */
+/** Characters of base64 at the end of the log that surely contain the REPORT line. */
 const REPORT_CHARS = 512;
 
-/** Longest type of a failure, characters. */
+/** Most characters of a failure's type. */
 const MAX_TYPE_LENGTH = 256;
 
-/** Errors of the API with a 5xx status that say that no code ran. */
+/** Errors with a 5xx status after which it is certain that no code ran. */
 const NOT_RUN = new Set([
   'EC2ThrottledException',
   'InvalidRuntimeException',
   'InvalidZipFileException',
 ]);
 
-/** The call as an API Gateway v2 event, the base64 form of a body only where its bytes are not UTF-8 or take less room. */
+/**
+ * The call as an API Gateway v2 event. The body is base64 when it is not UTF-8, or when its escaped
+ * text would pass the limit.
+ */
 export function toPayload(request: InvokeRequest): Buffer {
   const body = Buffer.from(request.body.buffer, request.body.byteOffset, request.body.byteLength);
   if (isUtf8(body)) {
     const payload = encode(request, body.toString(), false);
-    // Escaped characters make some texts longer than their base64.
+    // With many escaped characters, a text is longer than its base64.
     if (payload.length <= MAX_PAYLOAD_BYTES) return payload;
   }
   return encode(request, body.toString('base64'), true);
 }
 
-/** Signs calls for one origin. Date, host, content type, log type, a session token and the body's hash are signed; the hash itself is sent to S3 alone. */
+/**
+ * Signs calls for one origin. Signed are date, host, content type, log type, session token and the
+ * hash of the body. The hash is not sent: only S3 wants it in a header.
+ */
 export function createRequestSigner(origin: string, region: string) {
   const sign = createSigner(region, 'lambda');
   const host = origin.slice(origin.indexOf('//') + 2);
-  /** The date as it is signed, made once a second. */
+  /** The formatted date, renewed once a second. */
   let date = '';
   let dateMs = 0;
 
@@ -73,7 +79,7 @@ export function createRequestSigner(origin: string, region: string) {
   };
 }
 
-/** What an answer without `InvokeResult` means. */
+/** Why the API gave no result. */
 export interface Refusal {
   readonly code: ProviderErrorCode;
   readonly ran: 'no' | 'maybe';
@@ -81,7 +87,7 @@ export interface Refusal {
   readonly retryAfterMs?: number;
 }
 
-/** The answer of the API: a result where the function ran to an end, else why not. */
+/** The answer of the API: a result when the function ran to its end, else a refusal. */
 export function readAnswer(
   answer: Answer,
   deployment: Deployment,
@@ -90,7 +96,7 @@ export function readAnswer(
   if (answer.status !== 200) return readRefusal(answer, nowMs);
 
   const requestId = text(answer.headers['x-amzn-requestid']);
-  // The report is the end of the log; base64 can be cut at any multiple of four.
+  // The REPORT line ends the log. A cut at a multiple of four characters keeps base64 valid.
   const tail = text(answer.headers['x-amz-log-result']).slice(-REPORT_CHARS);
   const report = readReport(Buffer.from(tail, 'base64').toString('latin1'), requestId);
   const outcome = {
@@ -127,22 +133,22 @@ export function readAnswer(
   return { ...outcome, ok: true, status: statusCode, headers: pairs, body: bytes, usage };
 }
 
-/** Of a whole answer (RFC 9110 section 15). */
+/** Whether it is the status of a final response (RFC 9110 section 15). */
 function isStatus(value: unknown): value is number {
   return Number.isInteger(value) && Number(value) >= 200 && Number(value) <= 599;
 }
 
-/** A stranger's objects are not made texts of: what `toString` of one would be is theirs to say. */
+/** Only strings: an object from the function could choose what its `toString` gives. */
 function isTexts(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((each) => typeof each === 'string');
 }
 
 function encode(request: InvokeRequest, body: string, isBase64Encoded: boolean): Buffer {
-  // By a Map: a header may be called as what every object has, `constructor` or `__proto__`.
+  // A Map, because a header may have the name `constructor` or `__proto__`.
   const headers = new Map<string, string>();
   for (const [name, value] of request.headers) {
     const known = headers.get(name);
-    // RFC 9110 section 5.3, and RFC 9113 section 8.2.3 for cookies.
+    // RFC 9110 section 5.3; for cookies RFC 9113 section 8.2.3.
     const joined =
       known === undefined ? value : `${known}${name === 'cookie' ? ';' : ','} ${value}`;
     headers.set(name, joined);
@@ -209,7 +215,7 @@ interface Report {
   readonly initMs?: number;
 }
 
-/** The REPORT line, the platform's last word: what a function prints to look like it comes before. */
+/** The last REPORT line. The platform writes it after all lines that the function can forge. */
 function readReport(log: string, requestId: string): Report | undefined {
   const at = log.lastIndexOf(`REPORT RequestId: ${requestId}`);
   if (at < 0) return undefined;
@@ -229,8 +235,8 @@ function readReport(log: string, requestId: string): Report | undefined {
 }
 
 /**
- * The cloud's word on the time, never above what we measured. The memory is what was configured: a process that the function
- * leaves behind may write a line like the platform's at any moment.
+ * The time that the cloud reports, at most the time that we measured. The memory is the configured
+ * one: a process that the function leaves behind can forge a REPORT line at any moment.
  */
 function measure(
   report: Report | undefined,
@@ -273,7 +279,7 @@ function readFailure(value: Record<string, unknown> | undefined): FunctionFailur
   return { kind: 'thrown', type, message };
 }
 
-/** The runtime writes what was thrown as it is: an error's name or message may be anything that JSON has. */
+/** An error's name or message may be any JSON value: the runtime passes on what was thrown. */
 function textOf(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
 }
@@ -283,7 +289,7 @@ function parse(body: Buffer): Record<string, unknown> | undefined {
     const value: unknown = JSON.parse(body.toString());
     return isRecord(value) ? value : undefined;
   } catch {
-    // Not JSON: the caller says what that means.
+    // Not JSON. The caller decides what that means.
     return undefined;
   }
 }

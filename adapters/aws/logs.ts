@@ -1,5 +1,5 @@
-// What a Lambda function wrote, read from CloudWatch Logs by one signed request a page. The gateway's credentials need
-// `logs:FilterLogEvents`; the function's role writes the log.
+// Reads the log of a Lambda function from CloudWatch Logs, one signed request per page. The
+// gateway's credentials need `logs:FilterLogEvents`. The function's role writes the log.
 // https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
 
 import { hash } from 'node:crypto';
@@ -7,7 +7,7 @@ import type { OutboundRequest, Sender } from '../http/send.ts';
 import type { LogLine, ProviderErrorCode } from '../provider.ts';
 import { type AwsCredentials, amzDate, createSigner } from './signature.ts';
 
-/** Most events of one page, and most pages of one question. */
+/** Most events of one page, and most pages of one query. */
 const PAGE_EVENTS = 10_000;
 const MAX_PAGES = 20;
 const MAX_PAGE_BYTES = 16 * 1024 * 1024;
@@ -19,14 +19,14 @@ export interface LogsQuestion {
   readonly signal: AbortSignal;
 }
 
-/** Why there is no answer. */
+/** Why the log could not be read. */
 export interface LogsRefusal {
   readonly code: ProviderErrorCode;
   readonly message: string;
   readonly status: number;
 }
 
-/** Reads at one region's endpoint. A function that never ran has no log group, hence no lines. @throws SendError */
+/** A function that never ran has no log group and so no lines. @throws SendError */
 export function createLogsReader(options: {
   readonly origin: string;
   readonly region: string;
@@ -58,7 +58,7 @@ export function createLogsReader(options: {
   return async ({ name, sinceMs, limit, signal }, credentials) => {
     let lines: LogLine[] = [];
     let nextToken: string | undefined;
-    // CloudWatch gives the oldest first: the newest are kept of all pages.
+    // CloudWatch sends the oldest first, so read all pages and keep the newest lines.
     for (let page = 0; page < MAX_PAGES; page += 1) {
       const asked = {
         logGroupName: `/aws/lambda/${name}`,
@@ -87,7 +87,10 @@ export function createLogsReader(options: {
   };
 }
 
-/** Lambda's text format: the function's own lines are `time, request id, level, text`, the platform's begin with their kind. */
+/**
+ * Reads Lambda's text format. A line of the function is `time, request id, level, text`, separated
+ * by tabs. A line of the platform begins with its kind.
+ */
 function toLine({ timestamp, message }: { timestamp?: unknown; message?: unknown }): LogLine {
   const atMs = Number(timestamp);
   const text = String(message ?? '').replace(/\n$/, '');
@@ -115,10 +118,10 @@ function codeOf(type: string, status: number): ProviderErrorCode {
 function parse(bytes: Buffer): Readonly<Record<string, unknown>> {
   try {
     const value: unknown = JSON.parse(bytes.toString());
-    // Members are read one by one, so that an object of any shape is safe.
+    // Each member is checked where it is read, so an object of any shape is safe.
     if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
   } catch {
-    // Told by the status.
+    // The status says what is wrong.
   }
   return {};
 }

@@ -1,5 +1,5 @@
-// AWS Signature Version 4 for the hot path: the day's key is kept ready, and the one HMAC of a call is two one-shot hashes,
-// which leave no native object behind (createHmac with what the collector then has to do costs 20 us more per call).
+// AWS Signature Version 4 for the hot path. The key of the day is cached. The one HMAC of a call is
+// two one-shot hashes: they leave no native object to collect (createHmac costs 20 us more).
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
 import { createHmac, hash } from 'node:crypto';
@@ -13,11 +13,14 @@ export interface AwsCredentials {
 
 export interface RequestToSign {
   readonly method: string;
-  /** Path as it is sent, percent-encoded, without the query. */
+  /** The percent-encoded path as it is sent, without the query. */
   readonly path: string;
-  /** As it is sent, without `?`. */
+  /** The query as it is sent, without `?`. */
   readonly query: string;
-  /** All that are signed, each name followed by its value: lower-case names in ascending order, trimmed values; `host` and `x-amz-date` among them. */
+  /**
+   * The headers to sign, each name followed by its value. Names are lower-case and in ascending
+   * order, values are trimmed. `host` and `x-amz-date` are among them.
+   */
   readonly headers: readonly string[];
   /** Hex of the SHA-256 of the body. */
   readonly bodyHash: string;
@@ -31,7 +34,7 @@ export function createSigner(
   service: string,
 ): (request: RequestToSign, credentials: AwsCredentials) => string {
   let key: HmacKey | undefined;
-  /** What `key` was made from: it changes once a day, and when the credentials do. */
+  /** The inputs of `key`. It changes once a day and with the credentials. */
   let keyDay = '';
   let keySecret = '';
 
@@ -67,17 +70,17 @@ export function createSigner(
   };
 }
 
-/** A key padded to the block of SHA-256, as RFC 2104 section 2 combines it with the message and with the inner hash. */
+/** A key padded to a block of SHA-256 and combined with both pads (RFC 2104 section 2). */
 interface HmacKey {
-  /** Ends with room for a message. */
+  /** The inner block, then room for a message. */
   readonly inner: Buffer;
-  /** Ends with room for the inner hash. */
+  /** The outer block, then room for the inner hash. */
   readonly outer: Buffer;
 }
 
 const BLOCK_BYTES = 64;
 const HASH_BYTES = 32;
-/** Above any text to sign: a time, a scope with its region, a hash. */
+/** Longer than any string to sign, which is a time, a scope and a hash. */
 const MAX_TEXT_BYTES = 1024;
 
 function prepare(key: Buffer): HmacKey {
@@ -90,7 +93,7 @@ function prepare(key: Buffer): HmacKey {
   return { inner, outer };
 }
 
-/** Of an ASCII text. @throws RangeError it is too long */
+/** HMAC-SHA-256 of an ASCII text, in hex. @throws RangeError the text is too long */
 function hmacHex({ inner, outer }: HmacKey, text: string): string {
   if (text.length > MAX_TEXT_BYTES) throw new RangeError(`${text.length} characters to sign`);
   const bytes = inner.write(text, BLOCK_BYTES, 'latin1');
@@ -99,18 +102,18 @@ function hmacHex({ inner, outer }: HmacKey, text: string): string {
   return hash('sha256', outer, 'hex');
 }
 
-/** `YYYYMMDDTHHMMSSZ` of a Unix time. */
+/** A Unix time in milliseconds as `YYYYMMDDTHHMMSSZ`. */
 export function amzDate(nowMs: number): string {
   const iso = new Date(nowMs).toISOString();
   return `${iso.slice(0, 4)}${iso.slice(5, 7)}${iso.slice(8, 13)}${iso.slice(14, 16)}${iso.slice(17, 19)}Z`;
 }
 
-/** Each part encoded once more (every service but S3); what has only unreserved characters stays as it is. */
+/** Encodes each segment a second time, as every service but S3 wants it. */
 function canonicalPath(path: string): string {
   return /[^A-Za-z0-9\-._~/]/.test(path) ? path.split('/').map(encode).join('/') : path;
 }
 
-/** By name, then by value, each decoded and encoded as SigV4 wants it; one plain pair is so already. */
+/** Sorts by name, then by value, and encodes both. A single plain pair needs neither. */
 function canonicalQuery(query: string): string {
   if (/^(?:[\w\-.~]+=[\w\-.~]*)?$/.test(query)) return query;
   const pairs = query.split('&').map((pair) => {
@@ -127,7 +130,7 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : 1;
 }
 
-/** RFC 3986: all but the unreserved characters. */
+/** Percent-encodes all but the unreserved characters of RFC 3986. */
 function encode(text: string): string {
   return encodeURIComponent(text).replace(
     /[!'()*]/g,

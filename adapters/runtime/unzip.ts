@@ -1,12 +1,12 @@
 // Unpacks an uploaded zip for the instances that run it. Refuses a zip that would write outside its
 // folder or fill the disk.
 //
-// Not fflate's unzipSync, which makes our zips: it checks no CRC, and its filter sees neither the
-// mode of an entry (a link) nor the encryption flag. We would read the central directory ourselves
-// all the same, and a zip that two readers read differently gets past the checks of one. It also
-// inflates to the end what says to be small: half a megabyte that unpacks to 512 MiB and claims to
-// have 5 bytes took 4.2 s of CPU and came back as 5 bytes without an error. Here zlib stops at the
-// claimed size, after 2 ms.
+// Not by fflate's unzipSync, which checks no CRC and whose filter sees neither the mode of an entry
+// (which tells a link) nor the encryption flag. We would read the central directory ourselves all
+// the same, and a zip that two readers read differently gets past the checks of one. It also
+// inflates an entry to its end whatever size it claims: half a megabyte that unpacks to 512 MiB and
+// claims 5 bytes took 4.2 s of CPU, and came back as 5 bytes without an error. Here zlib stops at
+// the claimed size, after 2 ms.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

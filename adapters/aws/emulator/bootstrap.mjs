@@ -1,5 +1,6 @@
-// Runs in each instance of the Lambda emulator: loads the handler and serves it over the Lambda Runtime API, as the
-// managed Node runtime does. Alone with the publisher's code: it imports nothing of ours.
+// Runs in each instance of the Lambda emulator. Loads the handler and serves it over the Lambda
+// Runtime API, as the managed Node runtime does. It runs beside the publisher's code and imports
+// nothing of ours.
 
 import { existsSync } from 'node:fs';
 import { Agent, request as httpRequest } from 'node:http';
@@ -12,7 +13,10 @@ const agent = new Agent({ keepAlive: true, maxSockets: 1 });
 
 /** Id of the call being served, for log lines and for errors outside the handler. */
 let requestId = 'undefined';
-/** Answers a call whose handler has neither returned a promise nor called back when nothing is left to run. */
+/**
+ * Answers null when the event loop is empty and the handler has neither returned a promise nor
+ * called back.
+ */
 let answerNull;
 
 patchConsole();
@@ -43,7 +47,7 @@ async function serve({ headers, body }) {
   }
 }
 
-/** A promise decides; without one, the callback does. */
+/** The result of the returned promise, or without a promise that of the callback. */
 function run(event, context) {
   return new Promise((resolve, reject) => {
     const callback = (error, value) => (error ? reject(error) : resolve(value));
@@ -73,7 +77,7 @@ function createContext(headers) {
   };
 }
 
-/** `_HANDLER` is `file.export`, the file without its ending. */
+/** `_HANDLER` is `file.export`, the file without its extension. */
 async function loadHandler(root, name) {
   const [, file, path] = /^([^.]+)\.(.+)$/.exec(name) ?? [];
   if (!file) throw fail('Runtime.MalformedHandlerName', 'Bad handler');
@@ -91,7 +95,7 @@ async function loadHandler(root, name) {
   }
   const keys = path.split('.');
   const pick = (from) => keys.reduce((value, key) => value?.[key], from);
-  // What a CommonJS file exports is the default of its namespace.
+  // The exports of a CommonJS file are the default export of its namespace.
   const picked = pick(module) ?? pick(module.default);
   if (typeof picked === 'function') return picked;
   throw fail('Runtime.HandlerNotFound', `${name} is undefined or not exported`);
@@ -106,7 +110,7 @@ function call(method, path, body) {
       response.on('end', () => resolve({ headers: response.headers, body: Buffer.concat(chunks) }));
       response.on('error', reject);
     });
-    // The emulator is gone: so are we.
+    // The emulator has ended.
     request.on('error', () => process.exit(1));
     request.end(body);
   });

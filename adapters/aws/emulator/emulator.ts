@@ -16,22 +16,22 @@ import { createOperations } from './operations.ts';
 import { type Credentials, createVerifier } from './signature.ts';
 
 export interface AwsLambdaOptions {
-  /** Folder of the state; made when missing, found again after `kill -9`. */
+  /** Folder of the state, created when missing. The state survives `kill -9`. */
   readonly dir: string;
   readonly port?: number;
-  /** Serve the fault switch over HTTP too. */
+  /** Serves the fault switch over HTTP. */
   readonly faults?: boolean;
   readonly credentials: Credentials;
   readonly region?: string;
   readonly accountId?: string;
   /** Idle instances are stopped after this time. Default 3 min. */
   readonly idleMs?: number;
-  /** Calls at once in the account, beside reserved ones. Default 100: processes of one machine. */
+  /** Most concurrent calls of functions without reserved concurrency. Default 100. */
   readonly accountConcurrency?: number;
   readonly nowMs?: () => number;
-  /** What the retries of events wait by; default setTimeout. */
+  /** Timer for the retries of events. Default setTimeout. */
   readonly schedule?: Schedule;
-  /** Told of operations that are not offered and of errors of our own. */
+  /** Receives requests for operations that are not offered, and errors of the emulator itself. */
   readonly log?: (message: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -52,7 +52,7 @@ export interface AwsLambda {
 /** How long a function is pending after a change, ms. */
 const SETTLE_MS = 10;
 
-/** Opens the emulator; what was in `dir` is there again. @throws Error EADDRINUSE */
+/** Starts with the functions, events and logs that are in `dir`. @throws Error EADDRINUSE */
 export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLambda> {
   const { region = 'us-east-1', accountId = '000000000000', nowMs = Date.now, log } = options;
   mkdirSync(options.dir, { recursive: true });

@@ -1,8 +1,8 @@
-// The Lambda API's own errors: status, type header and body as the real service gives them.
+// The errors of the Lambda API: status, type header and body as the real service sends them.
 
 import type { OutgoingHttpHeaders } from 'node:http';
 
-/** Thrown by an operation, answered by the server. Bodies differ in `Message` and `message` as the real ones do. */
+/** An operation throws it, the server answers it. `Message` or `message`, as the real body has. */
 export class AwsError extends Error {
   override readonly name = 'AwsError';
   readonly status: number;
@@ -36,7 +36,7 @@ export function invalidParameter(message: string): AwsError {
   return new AwsError(400, 'InvalidParameterValueException', { Type: 'User', message });
 }
 
-/** Of the API's model: `value` at `field` breaks a constraint. */
+/** A constraint of the API's model is broken by `value` at `field`. */
 export function invalidField(value: unknown, field: string, constraint: string): AwsError {
   const message = `1 validation error detected: Value '${value}' at '${field}' failed to satisfy constraint: ${constraint}`;
   return new AwsError(400, 'ValidationException', { message });
@@ -46,7 +46,7 @@ export function tooLarge(message: string): AwsError {
   return new AwsError(413, 'RequestEntityTooLargeException', { message });
 }
 
-/** The account's quota of code storage is reached. */
+/** The account has reached its quota of code storage. */
 export function storageFull(): AwsError {
   const message = 'Code storage limit exceeded.';
   return new AwsError(400, 'CodeStorageExceededException', { Type: 'User', message });
@@ -67,7 +67,7 @@ export function wrongRevision(): AwsError {
   });
 }
 
-/** The platform's own failure; the function did not run. */
+/** A failure of the platform. The function did not run. */
 export function platformError(status: 500 | 502 | 503): AwsError {
   const type = status === 503 ? 'ServiceUnavailableException' : 'ServiceException';
   return new AwsError(status, type, { Type: 'Service', message: 'An internal error occurred' });

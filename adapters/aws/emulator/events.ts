@@ -1,5 +1,6 @@
-// Asynchronous invocation of the Lambda emulator: events wait on disk until their function has taken them, is out of
-// retries, or they are too old. At least once, as the real queue: a call that a crash cut off runs again.
+// Asynchronous invocation in the Lambda emulator. An event stays on disk until its function has
+// succeeded, is out of retries, or the event is too old. Delivery is at least once, as at Lambda: a
+// call that a crash has cut off runs again.
 
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,9 +10,9 @@ import type { EventInvokeConfig, Functions } from './functions.ts';
 import type { Invocations } from './invocations.ts';
 import { checkNumber, isRecord, type Operations } from './operation.ts';
 
-/** An event that was accepted. */
+/** An accepted event. */
 export interface LambdaEvent {
-  /** Of the request that brought it; all its attempts have it. */
+  /** Id of the request that brought the event. All its attempts have it. */
   readonly requestId: string;
   readonly functionName: string;
   readonly qualifier?: string | undefined;
@@ -20,36 +21,36 @@ export interface LambdaEvent {
 }
 
 export interface Events {
-  /** Durable when it resolves; the first attempt has begun. */
+  /** When it resolves, the event is durable and its first attempt has begun. */
   accept(event: LambdaEvent): Promise<void>;
   /** Events that are not finished. */
   size(): number;
-  /** What waits stays on disk; attempts that run are not waited for. */
+  /** Leaves waiting events on disk. Does not wait for running attempts. */
   close(): void;
 }
 
-/** Calls `work` after a time unless the function it returns was called before. */
+/** Calls `work` after a time. The function that it returns cancels that. */
 export type Schedule = (work: () => void, delayMs: number) => () => void;
 
-/** An event as it lies on disk. */
+/** An event as it is stored. */
 interface Kept extends Omit<LambdaEvent, 'payload'> {
   readonly payloadBase64: string;
   readonly receivedAtMs: number;
   readonly dueAtMs: number;
-  /** Attempts that ended in an error of the function. */
+  /** Attempts that ended with an error of the function. */
   readonly failures: number;
-  /** Attempts in a row that found no free place. */
+  /** Attempts in a row that were throttled. */
   readonly refusals: number;
 }
 
-/** Waits before the second and the third attempt (Lambda developer guide, asynchronous invocation). */
+/** Waits before the second and third attempt (Lambda developer guide, asynchronous invocation). */
 const RETRY_WAITS_MS = [60_000, 120_000];
 const MAX_AGE_SEC = 21_600;
-/** Throttled events wait from 1 s, doubling, to 5 min (same page). */
+/** A throttled event waits 1 s, then doubled each time up to 5 min (same page). */
 const FIRST_REFUSAL_WAIT_MS = 1000;
 const MAX_REFUSAL_WAIT_MS = 300_000;
 
-/** Opens the queue; what an earlier process left in `dir` goes on. */
+/** Opens the queue and continues with the events that an earlier process left in `dir`. */
 export function openEvents(parts: {
   readonly dir: string;
   readonly functions: Functions;
@@ -66,7 +67,7 @@ export function openEvents(parts: {
 
   for (const file of readdirSync(dir)) {
     if (!file.endsWith('.json')) continue;
-    // Written by `keep`, whole.
+    // `keep` writes whole files of this type.
     const event: Kept = JSON.parse(readFileSync(join(dir, file), 'utf8'));
     kept.set(event.requestId, event);
     plan(event);
@@ -93,7 +94,7 @@ export function openEvents(parts: {
   }
 
   function run(event: Kept): void {
-    // Only the disk can make it reject: the event is there again at the next start.
+    // Only a write to disk can reject. The event is read again at the next start.
     attempt(event).catch((error: unknown) =>
       log?.('event not kept', { requestId: event.requestId, error }),
     );
@@ -125,7 +126,7 @@ export function openEvents(parts: {
       if (isClosed) return;
       if (!(error instanceof AwsError)) log?.('event failed', { requestId, error });
       if (error instanceof AwsError && error.status === 404) return drop(event, error.type);
-      // No free place, or not ready yet: the function has not run, so this is no attempt.
+      // Throttled or not ready yet: the function has not run, so no retry is used up.
       const waitMs = Math.min(FIRST_REFUSAL_WAIT_MS * 2 ** event.refusals, MAX_REFUSAL_WAIT_MS);
       await again({ ...event, refusals: event.refusals + 1 }, waitMs);
     }
@@ -157,7 +158,7 @@ export function openEvents(parts: {
   };
 }
 
-/** The operations on a function's own retries and age of events. */
+/** The operations on a function's retries and maximum age of events. */
 export function createEventOperations(parts: {
   readonly functions: Functions;
   readonly nowMs: () => number;
@@ -210,7 +211,7 @@ export function createEventOperations(parts: {
   };
 }
 
-/** There is no other service here that an event could be sent on to. */
+/** The emulator has no other service that could receive an event. */
 function refuseDestinations(destinations: unknown): void {
   if (!isRecord(destinations)) return;
   for (const each of Object.values(destinations)) {

@@ -1,4 +1,5 @@
-// Function URLs of the Lambda emulator: a name under `.localhost`, on the emulator's own port, that answers plain HTTP.
+// Function URLs of the Lambda emulator: names under `.localhost` on the emulator's port, for plain
+// HTTP requests.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 
 import { isUtf8 } from 'node:buffer';
@@ -37,7 +38,7 @@ export function findUrlTarget(functions: Functions, host: string | undefined): U
   throw new AwsError(403, 'AccessDeniedException', { Message: null });
 }
 
-/** The request as the function gets it: payload format 2.0. */
+/** The event that the function gets: payload format 2.0. */
 export function toUrlEvent(request: IncomingMessage, body: Buffer, nowMs: number): Buffer {
   const url = new URL(request.url ?? '/', 'http://localhost');
   const headers: Record<string, string> = {};
@@ -70,7 +71,7 @@ export function toUrlEvent(request: IncomingMessage, body: Buffer, nowMs: number
   return Buffer.from(JSON.stringify(event));
 }
 
-/** What the function gave, as an HTTP answer: its parts where it named a status, else itself as JSON. */
+/** The function's result as an HTTP answer: a result without a status is the body, as JSON. */
 export function toUrlAnswer(done: Invocation): {
   status: number;
   headers: Record<string, string | string[]>;
@@ -111,7 +112,7 @@ export function createUrlOperations(parts: {
     const config = of.urls?.[qualifier];
     if (!config) throw notFound('The resource you requested does not exist.');
     const id = urlId(functions, of.name, qualifier);
-    // Made anew: after a restart the port may be another.
+    // Not stored: the port may change with a restart.
     const FunctionUrl = `http://${id}.lambda-url.${functions.region}.localhost:${port()}/`;
     return { ...config, FunctionUrl };
   }
@@ -167,7 +168,7 @@ export function createUrlOperations(parts: {
   };
 }
 
-/** The same for the same function, also after it was made anew. */
+/** The same for the same name and qualifier, also after the function was created again. */
 function urlId({ arn }: Functions, name: string, qualifier: string): string {
   return createHash('sha256').update(arn(name, qualifier)).digest('hex').slice(0, 32);
 }

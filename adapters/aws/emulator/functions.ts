@@ -1,5 +1,5 @@
-// The functions of the Lambda emulator: versions, aliases, tags and limits as the API shows them, each change on disk
-// before it is answered. What runs them is `invocations.ts`.
+// The functions of the Lambda emulator: versions, aliases, tags and limits as the API shows them.
+// Each change is on disk before it is answered. `invocations.ts` runs the functions.
 
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { readZip, UnzipError, unzip } from '../../runtime/unzip.ts';
 import { writeWhole } from '../../runtime/whole-file.ts';
 import { invalidParameter, notFound, tooLarge } from './errors.ts';
 
-/** A version's configuration in the API's own shape; all the fields of the real one that apply to a zip function. */
+/** The configuration of a version as the API shows it: all fields that apply to a zip function. */
 export interface Configuration {
   FunctionName: string;
   FunctionArn: string;
@@ -52,17 +52,17 @@ export interface Alias {
 export interface LambdaFunction {
   readonly name: string;
   latest: Configuration;
-  /** Published, oldest first; immutable but for their state. */
+  /** Published versions, oldest first. Only their state changes. */
   versions: Configuration[];
   nextVersion: number;
-  /** `RevisionId` of `$LATEST` when it was last published: publishing it again gives the same version. */
+  /** `RevisionId` of `$LATEST` when it was last published. Unchanged, it is not published again. */
   publishedRevision?: string;
   aliases: Alias[];
   tags: Record<string, string>;
   reservedConcurrency?: number;
-  /** By qualifier, `$LATEST` for calls without one. */
+  /** By qualifier. Calls without a qualifier have `$LATEST`. */
   eventInvoke?: Record<string, EventInvokeConfig>;
-  /** By qualifier, as above. */
+  /** By qualifier, like `eventInvoke`. */
   urls?: Record<string, FunctionUrlConfig>;
 }
 
@@ -91,22 +91,25 @@ export interface Functions {
   find(name: string): LambdaFunction | undefined;
   /** @throws AwsError 404 with the ARN as asked for */
   get(name: string, qualifier?: string): LambdaFunction;
-  /** The configuration behind a version number, an alias (by its weights) or nothing. @throws AwsError 404 */
+  /**
+   * The configuration of a version number, of an alias (drawn by its weights) or of `$LATEST`.
+   * @throws AwsError 404
+   */
   version(of: LambdaFunction, qualifier?: string): Configuration;
   arn(name: string, qualifier?: string): string;
   /** Durable when it resolves. */
   save(changed: LambdaFunction): Promise<void>;
   remove(name: string): Promise<void>;
-  /** Checks and stores a zip. @returns what `CodeSha256` and `CodeSize` say @throws AwsError 400, 413 */
+  /** Checks a zip and stores it. @throws AwsError 400, 413 */
   storeCode(zip: Uint8Array): Promise<{ CodeSha256: string; CodeSize: number }>;
-  /** The folder with the unpacked code. */
+  /** The folder with the unpacked code. Unpacks on first use. */
   codeDir(codeSha256: string): string;
-  /** Makes pending and updating configurations ready, after `settleMs`. */
+  /** Makes pending and updating configurations ready after `settleMs`. */
   settle(changed: LambdaFunction): void;
   close(): Promise<void>;
 }
 
-/** Largest zip sent directly and largest unpacked code, bytes (Lambda quotas; the real errors name them). */
+/** Largest zip in a request and largest unpacked code, bytes (in the API's errors). */
 const MAX_ZIP_BYTES = 52_428_800;
 const MAX_UNPACKED_BYTES = 262_144_000;
 
@@ -125,12 +128,12 @@ export function openFunctions(options: {
 
   const functions = new Map<string, LambdaFunction>();
   const timers = new Set<NodeJS.Timeout>();
-  /** Writes follow each other, so that an older state never lands on a newer one. */
+  /** The last write. Writes run in order, so that an older state never overwrites a newer one. */
   let writing: Promise<unknown> = Promise.resolve();
 
   for (const file of readdirSync(recordsDir)) {
     if (!file.endsWith('.json')) continue;
-    // Written by `save`, whole.
+    // `save` writes whole files of this type.
     const read: LambdaFunction = JSON.parse(readFileSync(join(recordsDir, file), 'utf8'));
     functions.set(read.name, read);
   }
@@ -170,7 +173,7 @@ export function openFunctions(options: {
     save(changed) {
       functions.set(changed.name, changed);
       return inOrder(() =>
-        // Taken away meanwhile: a late state change must not bring it back.
+        // Removed meanwhile: a late change of its state must not bring it back.
         functions.get(changed.name) === changed
           ? writeWhole(join(recordsDir, `${changed.name}.json`), JSON.stringify(changed))
           : Promise.resolve(),
@@ -199,7 +202,7 @@ export function openFunctions(options: {
     codeDir(codeSha256) {
       const hex = Buffer.from(codeSha256, 'base64').toString('hex');
       const target = join(codeRoot, hex);
-      // The mark is written last: without it, an unpacking that was cut off is done again.
+      // The mark is written last. Without it the unpacking was cut off and is done again.
       const mark = join(codeRoot, `${hex}.whole`);
       if (existsSync(mark)) return target;
       rmSync(target, { recursive: true, force: true });
@@ -226,7 +229,7 @@ export function openFunctions(options: {
     },
   };
 
-  // Work that a restart cut off goes on.
+  // Resume the changes that a restart has cut off.
   for (const each of functions.values()) if (isSettling(each)) store.settle(each);
   return store;
 }
@@ -285,7 +288,7 @@ function checkZip(zip: Uint8Array): void {
   }
 }
 
-/** Code that no version names is taken off the disk. */
+/** Deletes code that no version uses. */
 function sweepCode(
   functions: ReadonlyMap<string, LambdaFunction>,
   zipsDir: string,

@@ -1,4 +1,5 @@
-// Runs the functions of the Lambda emulator: which instance takes a call, how many at once, and the log that tells of it.
+// Runs the functions of the Lambda emulator: chooses the instance of a call, limits concurrent
+// calls and writes the log of each.
 
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
@@ -23,7 +24,7 @@ export interface Invocation {
 export interface Invocations {
   /**
    * Runs the function once. `lie` spoils the report, not the answer.
-   * @throws AwsError 429 no free place, 409 not ready yet
+   * @throws AwsError 429 the concurrency is used up, 409 the function is not ready yet
    */
   invoke(
     of: LambdaFunction,
@@ -35,9 +36,9 @@ export interface Invocations {
       readonly fault?: Fault | undefined;
     },
   ): Promise<Invocation>;
-  /** Stops the instances of versions that are no more, once their calls have ended. */
+  /** Stops the instances of removed and changed versions once their calls have ended. */
   retire(name: string): void;
-  /** Running processes' instances, also idle ones. */
+  /** Instances, idle ones included. */
   size(): number;
   close(): Promise<void>;
 }
@@ -46,9 +47,9 @@ export function createInvocations(options: {
   readonly dir: string;
   readonly functions: Functions;
   readonly idleMs: number;
-  /** Calls at once in the account, what no function has reserved. */
+  /** Most concurrent calls of the functions without a reserved concurrency. */
   readonly accountConcurrency: number;
-  /** Told of all that is written. */
+  /** Receives the log of each call. */
   readonly logs: Pick<Logs, 'append' | 'remove'>;
 }): Invocations {
   const { functions, idleMs } = options;
@@ -61,7 +62,7 @@ export function createInvocations(options: {
   let runningUnreserved = 0;
 
   const keyOf = ({ FunctionName, Version, RevisionId, CodeSha256 }: Configuration) =>
-    // A published version's RevisionId is its own; `$LATEST` gets a new one with each change.
+    // A published version keeps its RevisionId. `$LATEST` gets a new one with each change.
     [FunctionName, Version, RevisionId, CodeSha256].join(' ');
 
   function poolOf(configuration: Configuration): Pool<Sandbox> {
@@ -89,7 +90,7 @@ export function createInvocations(options: {
     return sandbox;
   }
 
-  /** Takes a place before anything is awaited. @returns what gives it back */
+  /** Counts the call before anything is awaited. @returns a function that ends the count */
   function enter({ name, reservedConcurrency }: LambdaFunction): () => void {
     const here = running.get(name) ?? 0;
     const isReserved = reservedConcurrency !== undefined;

@@ -1,4 +1,4 @@
-// What the Lambda emulator keeps of CloudWatch Logs: a log group per function, and `FilterLogEvents` to read it.
+// CloudWatch Logs in the Lambda emulator: a log group per function, read by `FilterLogEvents`.
 // https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
 
 import { createHash } from 'node:crypto';
@@ -6,7 +6,7 @@ import { openLogFolder } from '../../emulators/log-folder.ts';
 import type { LogLine } from '../../provider.ts';
 import { AwsError } from './errors.ts';
 
-/** `x-amz-target` of what is offered. */
+/** The `x-amz-target` of the one operation that is offered. */
 const TARGET = 'Logs_20140328.FilterLogEvents';
 const GROUP = /^\/aws\/lambda\/([\w-]{1,64})$/;
 /** Most events of one page (CloudWatch Logs quotas). */
@@ -15,7 +15,7 @@ const MAX_EVENTS = 10_000;
 export interface Logs {
   /** All that one invocation wrote: START, the function's own lines, END, REPORT. */
   append(functionName: string, text: string): void;
-  /** @throws AwsError 400 another operation, an unknown group, a parameter that is none */
+  /** @throws AwsError 400 another operation, an unknown group, an invalid parameter */
   answer(target: string, body: Readonly<Record<string, unknown>>): Promise<object>;
   remove(functionName: string): Promise<void>;
   /** Resolves when everything is written. */
@@ -27,7 +27,8 @@ export function openLogs(dir: string, nowMs: () => number): Logs {
 
   return {
     append: (functionName, text) => {
-      // A line without a time of its own is as old as the one after it; so START does not come after what it starts.
+      // A line without a time gets that of the line after it, so that START is not younger than
+      // the lines of its call.
       let atMs = nowMs();
       const lines = text
         .split('\n')
@@ -51,7 +52,7 @@ export function openLogs(dir: string, nowMs: () => number): Logs {
       if (!isCount) throw refused('InvalidParameterException', 'limit is not within 1 and 10000');
       if (name === undefined) throw missing();
       const lines = await fileOf(name).read({ sinceMs: 0, limit: Number.POSITIVE_INFINITY });
-      // A group is made by its first line.
+      // The first line creates the group.
       if (lines.length === 0) throw missing();
       const wanted = lines
         .filter(({ atMs }) => atMs >= Number(startTime))
@@ -72,7 +73,7 @@ export function openLogs(dir: string, nowMs: () => number): Logs {
   };
 }
 
-/** The function's own lines begin with their time; the platform's have none. */
+/** A line of the function begins with its time. A line of the platform has none. */
 function timeOf(line: string): number | undefined {
   const [, time] = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)\t/.exec(line) ?? [];
   return time === undefined ? undefined : Date.parse(time);
@@ -100,7 +101,7 @@ function missing(): AwsError {
   return refused('ResourceNotFoundException', 'The specified log group does not exist.');
 }
 
-/** JSON 1.1 services tell the error's name in the body. */
+/** A service of AWS JSON 1.1 names the error in the body. */
 function refused(type: string, message: string): AwsError {
   return new AwsError(400, type, { __type: type, message });
 }

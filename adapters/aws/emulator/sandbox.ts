@@ -1,5 +1,6 @@
-// One instance of a Lambda function: a process that speaks the real Runtime API with a loopback server of its own, frozen
-// between calls, killed at its timeout and started anew in the same temporary folder.
+// One instance of a Lambda function: a process that talks to a loopback server of its own over the
+// real Runtime API. It is frozen between calls and killed at its timeout. The next process of the
+// instance has the same temporary folder.
 
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -8,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { Child, Children, Exit } from '../../runtime/children.ts';
 import type { Instance } from '../../runtime/pool.ts';
 
-/** What the sandbox runs; `env` is the whole environment but for the address of the Runtime API. */
+/** `env` is the whole environment, except for the address of the Runtime API. */
 export interface SandboxOptions {
   readonly children: Children;
   readonly codeDir: string;
@@ -21,7 +22,7 @@ export interface SandboxOptions {
 export interface SandboxCall {
   readonly requestId: string;
   readonly payload: Buffer;
-  /** JSON of `x-amz-client-context`. */
+  /** The decoded JSON of `x-amz-client-context`. */
   readonly clientContext?: string;
 }
 
@@ -30,10 +31,10 @@ export interface SandboxOutcome {
   readonly payload: Buffer;
   readonly failed: boolean;
   readonly durationMs: number;
-  /** Time until the runtime asked for its first call, when this call started it. */
+  /** Time until the runtime asked for its first call, if this call started it. */
   readonly initMs?: number;
   readonly peakMemoryMiB: number;
-  /** What the function wrote, its last `MAX_LOG_BYTES`. */
+  /** The last `MAX_LOG_BYTES` that the function wrote. */
   readonly log: string;
 }
 
@@ -42,11 +43,11 @@ export interface Sandbox extends Instance {
   invoke(call: SandboxCall): Promise<SandboxOutcome>;
 }
 
-/** Largest synchronous answer, bytes (Lambda quotas; the real error names it). */
+/** Largest synchronous answer, bytes (Lambda quotas; the API's error names it). */
 const MAX_RESPONSE_BYTES = 6_291_556;
 /** Time the init phase may take (Lambda execution environment lifecycle). */
 const MAX_INIT_MS = 10_000;
-/** Time a runtime has to ask for its next call after it reported an error, before it is killed. */
+/** After it reports an error, a runtime is killed unless it asks for its next call in this time. */
 const MAX_SETTLE_MS = 1_000;
 const MAX_LOG_BYTES = 64 * 1024;
 const BOOTSTRAP = fileURLToPath(new URL('./bootstrap.mjs', import.meta.url));
@@ -56,7 +57,10 @@ type Ending =
   | { readonly kind: 'too-large' | 'timeout' }
   | { readonly kind: 'exit'; readonly exit: Exit };
 
-/** Opens the Runtime API; the process starts with the first call, which thus waits for it and reports its init time. */
+/**
+ * Opens the Runtime API. The process starts with the first call, which waits for it and reports its
+ * init time.
+ */
 export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
   let child: Child | undefined;
   /** The runtime's open request for its next call. */
@@ -69,7 +73,7 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
   let isStopped = false;
 
   const server = createServer((request, response) => void answerRuntime(request, response));
-  // A frozen runtime keeps its request open for as long as it likes.
+  // The request of a frozen runtime stays open without limit.
   server.requestTimeout = 0;
   server.keepAliveTimeout = 0;
   server.listen(0, '127.0.0.1');
@@ -123,7 +127,7 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
     while (logBytes > MAX_LOG_BYTES && log.length > 1) logBytes -= log.shift()?.length ?? 0;
   }
 
-  /** Resolves with undefined when the runtime has asked for a call, else with what came instead. */
+  /** Undefined when the runtime asks for a call, else the ending that came first. */
   function ready(ended: Promise<Ending>): Promise<Ending | undefined> {
     if (next) return Promise.resolve(undefined);
     const asked = new Promise<undefined>((resolve) => {
@@ -163,7 +167,8 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
     currentId = undefined;
     const peakMemoryMiB = running.peakMemoryMiB();
     if (ending.kind === 'response') {
-      // What the function wrote is in the pipe before its answer is on the socket: one round of the loop reads it.
+      // The function writes to the pipe before it answers on the socket, so one turn of the event
+      // loop reads the rest of its output.
       await new Promise((resolve) => setImmediate(resolve));
     } else {
       await settle(ending, running);
@@ -178,7 +183,10 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
     };
   }
 
-  /** After a failure: waits until the runtime asks again or is gone, so that no later call meets a dying process. */
+  /**
+   * After a failure: waits until the runtime asks for a call or has exited, so that the next call
+   * does not meet a dying process.
+   */
   async function settle(ending: Ending, running: Child): Promise<void> {
     const isReusable = ending.kind === 'error' || ending.kind === 'too-large';
     const timer = setTimeout(() => running.kill(), isReusable ? MAX_SETTLE_MS : 0);
@@ -216,7 +224,7 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
   return { invoke, exited: gone, stop: () => void stop() };
 }
 
-/** Lambda bounds the heap below the memory size, so that a leak ends as a heap error where it can. */
+/** Lambda bounds the heap below the memory size, so that a leak usually ends as a heap error. */
 function heapFlags(memoryMiB: number): string[] {
   return [`--max-old-space-size=${Math.floor(memoryMiB * 0.9)}`, '--max-semi-space-size=16'];
 }
@@ -262,7 +270,7 @@ function exitText({ code, signal }: Exit): string {
   return `Runtime exited with error: exit status ${code}`;
 }
 
-/** Reads a body, or drains it and gives undefined when it is longer. */
+/** Reads a body. Drains a longer one and returns undefined. */
 async function readUpTo(request: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -272,7 +280,7 @@ async function readUpTo(request: IncomingMessage, maxBytes: number): Promise<Buf
       if (bytes <= maxBytes) chunks.push(chunk);
     }
   } catch {
-    // The process died while it answered: its exit tells.
+    // The process died while it answered. Its exit is reported instead.
     return Buffer.alloc(0);
   }
   return bytes <= maxBytes ? Buffer.concat(chunks, bytes) : undefined;

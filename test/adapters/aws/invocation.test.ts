@@ -1,4 +1,4 @@
-// One call of Lambda on the wire: names that objects have, and answers that the function has written itself.
+// One call of Lambda on the wire: headers named like members of objects, and forged answers.
 
 import assert from 'node:assert/strict';
 import { readAnswer, toPayload } from '../../../adapters/aws/invocation.ts';
@@ -28,7 +28,7 @@ function failure(value: unknown) {
 }
 
 describe('aws-lambda, a call', () => {
-  it('has its headers as they came, also by names that objects have', () => {
+  it('keeps headers that are named like members of an object', () => {
     const headers: [string, string][] = [
       ['constructor', 'a'],
       ['__proto__', 'b'],
@@ -54,7 +54,7 @@ describe('aws-lambda, a call', () => {
 describe('aws-lambda, an answer', () => {
   const answer = { statusCode: 200, headers: {}, cookies: [], body: '', isBase64Encoded: false };
 
-  it('is none with headers that are no texts', () => {
+  it('is refused when its headers are not strings', () => {
     for (const forged of [
       { headers: { x: { toString: 1 } } },
       { headers: { x: 1 } },
@@ -70,7 +70,7 @@ describe('aws-lambda, an answer', () => {
     assert.ok('ok' in read(answer));
   });
 
-  it('tells a failure as texts, its type in at most 256 characters', () => {
+  it('reports a failure as strings, its type cut at 256 characters', () => {
     assert.equal(failure({ errorType: 'T'.repeat(300) }).type, 'T'.repeat(256));
     assert.deepEqual(failure({ errorType: { toString: 1 }, errorMessage: { toString: 1 } }), {
       kind: 'thrown',
