@@ -16,6 +16,13 @@ import { describeInPython, type Printed, reason, run } from './python.ts';
 
 const DAG_CBOR = 0x71;
 const GREETER = `export default async (request) => new Response('Hello from ' + new URL(request.url).pathname);`;
+const VECTORS = [
+  'draw.json',
+  'ordered-merkle.json',
+  'receipts.json',
+  'tariffs.json',
+  'typed-data.json',
+];
 const TARIFF = { perCall: 30_000, perGiBSecond: 4_000, maxPrice: 50_000, publisherBps: 1_500 };
 const BROKEN = `export default () => { throw new Error('no'); };`;
 
@@ -74,6 +81,13 @@ describeInPython(`a client and an auditor in Python${reason}`, function () {
       examples,
       readExamples().map(({ name }) => name),
     );
+  });
+
+  it('compute the vectors that hold our contracts and their TypeScript together', async () => {
+    const counts = await run('vectors.py', [PAGE, 'test/vectors']);
+
+    assert.deepEqual(Object.keys(counts).toSorted(), VECTORS);
+    for (const [file, count] of Object.entries<number>(counts)) assert.ok(count > 10, file);
   });
 
   it('sign in, pay through all kinds of lanes and tokens, and check each receipt', () => {
