@@ -43,8 +43,13 @@ export type HoldResult =
   | { readonly ok: false; readonly shortage: Shortage };
 
 export interface Lanes {
-  /** The lane's state, begun at what the chain has settled when this gateway never served it. */
+  /**
+   * The lane's state, begun at what the chain has settled when this gateway never served it. Of a lane that is not on the chain
+   * nothing is kept: anybody can sign in with any number of keys.
+   */
   lane(payer: Address, signer: Address): LaneState;
+  /** Whether there is such a lane, on the chain or in the ledger. */
+  has(payer: Address, signer: Address): boolean;
   lanesOf(payer: Address): readonly LaneState[];
   all(): readonly LaneState[];
   /** Takes `units` out of line and lane until `record` or `release`; no await, so no interleaving sees half of it. */
@@ -66,8 +71,8 @@ export interface Lanes {
 interface LanesOptions {
   readonly gateway: Address;
   /** As of the newest block, and as of the newest that is final: a lane may take what it has in both. */
-  readonly view: ChainView;
-  readonly final: ChainView;
+  readonly view: Pick<ChainView, 'lane' | 'line'>;
+  readonly final: Pick<ChainView, 'lane' | 'line'>;
   readonly totals: readonly LaneTotals[];
   readonly vouchers: readonly StoredVoucher[];
   /** A lane that expires sooner is not served: it could not be settled in time. */
@@ -82,10 +87,8 @@ export function createLanes(options: LanesOptions): Lanes {
   const byPayer = new Map<Address, Map<Address, LaneState>>();
 
   const lane = (payer: Address, signer: Address): LaneState => {
-    const ofPayer = byPayer.get(payer) ?? new Map<Address, LaneState>();
-    byPayer.set(payer, ofPayer);
-    const known = ofPayer.get(signer);
-    if (known !== undefined) return known;
+    const kept = byPayer.get(payer)?.get(signer);
+    if (kept !== undefined) return kept;
     const onChain = view.lane(payer, gateway, signer);
     const fresh: LaneState = {
       payer,
@@ -95,8 +98,12 @@ export function createLanes(options: LanesOptions): Lanes {
       ceiling: 0n,
       held: 0n,
     };
-    ofPayer.set(signer, fresh);
-    return fresh;
+    return onChain === undefined ? fresh : keep(fresh);
+  };
+  const keep = (state: LaneState): LaneState => {
+    const ofPayer = byPayer.get(state.payer) ?? new Map<Address, LaneState>();
+    byPayer.set(state.payer, ofPayer.set(state.signer, state));
+    return state;
   };
   const known = (payer: Address): readonly LaneState[] => [...(byPayer.get(payer)?.values() ?? [])];
 
@@ -110,7 +117,7 @@ export function createLanes(options: LanesOptions): Lanes {
   };
 
   /** What was settled since is off the line and off the exposure, in each view. */
-  const leftAt = (at: ChainView, payer: Address): bigint => {
+  const leftAt = (at: LanesOptions['view'], payer: Address): bigint => {
     const line = at.line(payer, gateway);
     if (line === undefined) return 0n;
     const left = line.allotted - line.thawing - exposureOf(payer, at);
@@ -130,9 +137,11 @@ export function createLanes(options: LanesOptions): Lanes {
     return left > 0n ? left : 0n;
   };
 
-  for (const totals of options.totals) Object.assign(lane(totals.payer, totals.signer), totals);
+  for (const totals of options.totals) {
+    keep(Object.assign(lane(totals.payer, totals.signer), totals));
+  }
   const raise: Lanes['raise'] = (voucher) => {
-    const state = lane(voucher.payer, voucher.signer);
+    const state = keep(lane(voucher.payer, voucher.signer));
     if (voucher.ceiling > state.ceiling) state.ceiling = voucher.ceiling;
   };
   for (const voucher of options.vouchers) raise(voucher);
@@ -167,6 +176,8 @@ export function createLanes(options: LanesOptions): Lanes {
 
   return {
     lane,
+    has: (payer, signer) =>
+      byPayer.get(payer)?.has(signer) === true || view.lane(payer, gateway, signer) !== undefined,
     lanesOf: known,
     all: () => [...byPayer.values()].flatMap((ofPayer) => [...ofPayer.values()]),
     hold: (caller, units) => {

@@ -13,7 +13,7 @@ import type { Lanes } from './lanes.ts';
 export interface VoucherParts {
   readonly address: Address;
   readonly chain: Pick<Chain, 'domain' | 'provider'>;
-  readonly lanes: Pick<Lanes, 'lane' | 'raise'>;
+  readonly lanes: Pick<Lanes, 'lane' | 'has' | 'raise'>;
   readonly ledger: Pick<Ledger, 'putVoucher'>;
 }
 
@@ -22,7 +22,7 @@ const MAX_CEILING_UNITS = 2n ** 88n - 1n;
 
 /**
  * Takes the voucher of a `Defaas-Voucher` header, `<ceiling in base units>:<0x signature>`. One that is not above the
- * newest is left unread.
+ * newest is left unread, and one for a lane that the chain does not have is not kept.
  * @throws DefaasError VOUCHER_INVALID  another form, too high, or not signed by the lane's key
  * @throws DefaasError VOUCHER_BY_CONTRACT  the lane's signer is a contract wallet
  */
@@ -48,6 +48,8 @@ export async function acceptVoucher(
     ceiling,
   });
   if (recoverSigner(digest, signature) !== signer) throw await notSigned(parts, caller);
+  // Every call brings it again; kept before, a stranger's fresh keys would fill the ledger.
+  if (!parts.lanes.has(payer, signer)) return;
   await parts.ledger.putVoucher({ payer, signer, ceiling, signature });
   parts.lanes.raise({ payer, signer, ceiling });
 }

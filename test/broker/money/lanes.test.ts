@@ -1,0 +1,135 @@
+// Lanes' states: kept for lanes that the chain has, whoever asks, and the same after a restart.
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { createLanes, type LaneState } from '../../../broker/money/lanes.ts';
+import { acceptVoucher } from '../../../broker/money/vouchers.ts';
+import { createHistory } from '../../../contracts/chain/history.ts';
+import { createMoney } from '../../../contracts/chain/money.ts';
+import { keyOf } from '../../../contracts/keystore.ts';
+import type { Address } from '../../../contracts/libraries/keccak.ts';
+import { hashVoucher } from '../../../contracts/libraries/typed-data.ts';
+import { signDigest } from '../../../contracts/signatures.ts';
+
+const GATEWAY: Address = `0x${'9a'.repeat(20)}`;
+const addressOf = (n: number): Address => `0x${n.toString(16).padStart(40, '0')}`;
+const AT = { blockNumber: 1, timestampSec: 1 };
+const LINE = 10n ** 6n;
+
+/** Billing's events, as the view of the chain reads them. */
+function createWorld() {
+  const { queries: view, replay } = createMoney(createHistory(1));
+  const tell = (event: string, args: object) =>
+    replay.billing?.[event]?.({ gateway: GATEWAY, ...args } as never, AT as never); // as decoded logs
+  const open = (given: { totals?: readonly LaneState[]; vouchers?: readonly LaneState[] } = {}) =>
+    createLanes({
+      ...{ gateway: GATEWAY, view, final: view, leastLifeSec: 0, nowSec: () => 0 },
+      totals: (given.totals ?? []).map(({ payer, signer, seq, cumulative }) => {
+        return { payer, signer, seq, cumulative };
+      }),
+      vouchers: (given.vouchers ?? []).map(({ payer, signer, ceiling }) => {
+        return { payer, signer, ceiling, signature: '0x' as const };
+      }),
+    });
+  return { view, tell, open };
+}
+
+describe('lanes', () => {
+  const lane = fc.record({ payer: fc.integer({ min: 1, max: 3 }), signer: fc.nat({ max: 4 }) });
+  const step = fc.record({
+    lane,
+    act: fc.constantFrom('open', 'voucher', 'hold', 'serve', 'release', 'settle', 'ask'),
+    units: fc.bigInt({ min: 0n, max: 500n }),
+  });
+
+  it('keep nothing for keys without a lane, and lose no hold, voucher or number of those that have one', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        const { view, tell, open } = createWorld();
+        const lanes = open();
+        const model = new Map<string, LaneState>();
+        for (const { lane: of, act, units } of steps) {
+          const [payer, signer] = [addressOf(of.payer), addressOf(100 + of.signer)];
+          const known = model.get(payer + signer);
+          const state = lanes.lane(payer, signer);
+          if (act === 'open' && known === undefined) {
+            const allotted = LINE;
+            tell('Allotted', { payer, amount: 0n, allotted });
+            tell('LaneOpened', { payer, signer, cap: LINE, expiry: 9n, mode: 1n });
+            const none = { seq: 0, cumulative: 0n, ceiling: 0n, held: 0n };
+            model.set(payer + signer, { payer, signer, ...none });
+          }
+          const held = act === 'hold' && lanes.hold({ payer, signer } as never, units); // a caller's lane is all that is read
+          if (known === undefined) {
+            assert.ok(held === false || !held.ok);
+            continue;
+          }
+          if (act === 'voucher') {
+            lanes.raise({ payer, signer, ceiling: units });
+            if (units > known.ceiling) known.ceiling = units;
+          }
+          if (typeof held === 'object' && held.ok) known.held += units;
+          if (act === 'release') {
+            lanes.release(state, known.held);
+            known.held = 0n;
+          }
+          if (act === 'serve') {
+            for (const one of [state, known]) {
+              one.seq += 1;
+              one.cumulative += units;
+            }
+          }
+          if (act === 'settle') {
+            tell('Claimed', { payer, signer, settled: known.cumulative, seq: BigInt(known.seq) });
+          }
+        }
+
+        const kept = [...model.values()];
+        assert.ok(lanes.all().length <= kept.length);
+        for (const one of kept) assert.deepEqual(lanes.lane(one.payer, one.signer), one);
+        const again = open({
+          // Only what has receipts or a voucher is in the ledger.
+          totals: kept.filter(({ seq }) => seq > 0),
+          vouchers: kept.filter(({ ceiling }) => ceiling > 0n),
+        });
+        for (const one of kept) {
+          assert.deepEqual(again.lane(one.payer, one.signer), { ...one, held: 0n });
+          assert.notEqual(view.lane(one.payer, GATEWAY, one.signer), undefined);
+        }
+      }),
+    );
+  });
+
+  it('take no voucher for a lane that the chain does not have, neither in memory nor in the ledger', async () => {
+    const { tell, open } = createWorld();
+    const lanes = open();
+    const key = keyOf(`0x${'5e'.repeat(32)}`);
+    const [payer, signer] = [addressOf(1), key.address];
+    const domain = {
+      ...{ name: 'DeFaaS Billing', version: '1', chainId: 31337 },
+      verifyingContract: addressOf(2),
+    };
+    const fields = { payer, gateway: GATEWAY, signer, ceiling: 7n };
+    const signature = signDigest(key.privateKey, hashVoucher(domain, fields));
+    const written: bigint[] = [];
+    const parts = {
+      ...{ address: GATEWAY, lanes },
+      chain: {
+        domain,
+        get provider(): never {
+          return assert.fail('nothing is asked');
+        },
+      },
+      ledger: {
+        putVoucher: async ({ ceiling }: { ceiling: bigint }) => void written.push(ceiling),
+      },
+    };
+
+    await acceptVoucher(parts, { payer, signer }, `7:${signature}`);
+    const before = [lanes.all().length, written.length];
+    tell('LaneOpened', { payer, signer, cap: LINE, expiry: 9n, mode: 1n });
+    await acceptVoucher(parts, { payer, signer }, `7:${signature}`);
+
+    assert.deepEqual(before, [0, 0]);
+    assert.deepEqual([lanes.lane(payer, signer).ceiling, written], [7n, [7n]]);
+  });
+});
