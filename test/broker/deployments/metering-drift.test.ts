@@ -283,8 +283,10 @@ describe('metering drift', function () {
       const window = { fromMs: hourMs, toMs: hourMs + HOUR_MS };
       const within = { signal: AbortSignal.timeout(30_000) };
       const told = await cloud.provider.executionMetric?.read(route.deployment, window, within);
-      assert.ok((own?.hour(hourMs).count ?? 0) > 1_000);
-      assert.ok((told?.count ?? 0) >= (own?.hour(hourMs).count ?? 0), `${told?.count}`);
+      const ownCount = own?.hour(hourMs).count ?? 0;
+      assert.ok(ownCount > 1_000, `${ownCount}`);
+      const beside = (told?.count ?? 0) - ownCount;
+      assert.ok(beside >= 1 && beside <= 5, `${beside}`);
     });
   }
 
