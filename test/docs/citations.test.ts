@@ -14,6 +14,9 @@ const CITATION =
   /([\w./-]+\.md)(?: ((?:\d+(?:\.\d+)*)(?:(?:,| and| to) \d+(?:\.\d+)*)*)|, "([^"]+)")?/g;
 /** How a comment goes on in its next line. */
 const NEXT_LINE = /\n\s*(?:\/\/\/?|\*|#) */g;
+/** A source file, from the root on. */
+const SOURCE =
+  /(?<![\w./-])(?:adapters|broker|contracts|ipfs|scripts|test)\/[\w./-]+\.(?:ts|sol|mjs|cjs|json|py)\b/g;
 /** Paths that a page quotes: of these folders, or files that lie in the root. */
 const PATH =
   /^(?:(?:adapters|broker|contracts|ipfs|scripts|test|docs)\/[\w./-]*|\.ci\/run|\.env\.example|[\w-]+\.(?:json|md))$/;
@@ -24,6 +27,19 @@ describe('citations', () => {
   it('of pages and sections in sources lead to pages and sections that exist', () => {
     const wrong = SOURCES.filter((path) => !path.startsWith('test/docs/')).flatMap((path) =>
       wrongIn(readFileSync(path, 'utf8')).map((citation) => `${citation} in ${path}`),
+    );
+
+    assert.deepEqual(wrong, []);
+  });
+
+  it('of sources in comments lead to files that exist', () => {
+    const wrong = SOURCES.flatMap((path) =>
+      commentsIn(readFileSync(path, 'utf8')).flatMap((comment) =>
+        [...comment.matchAll(SOURCE)]
+          .map(([source]) => source)
+          .filter((source) => !existsSync(source))
+          .map((source) => `${source} in ${path}`),
+      ),
     );
 
     assert.deepEqual(wrong, []);
@@ -49,6 +65,11 @@ describe('citations', () => {
     });
   }
 });
+
+/** Lines that are comments, of any of our languages. */
+function commentsIn(text: string): string[] {
+  return text.split('\n').filter((line) => /^\s*(?:\/\/|\/\*|\*|#)/.test(line));
+}
 
 /** Citations that lead nowhere. */
 function wrongIn(text: string): string[] {
