@@ -11,12 +11,18 @@ import type { RequestHead } from './incoming-call.ts';
 const MAX_TOKEN_CHARACTERS = 8_192;
 
 /** As `credentialIn`, of a request that came through Fastify. */
-export function credentialOf(gateway: Gateway, request: FastifyRequest): Credential | undefined {
+export function credentialOf(
+  gateway: Pick<Gateway, 'config'>,
+  request: FastifyRequest,
+): Credential | undefined {
   return credentialIn(request.raw, () => ownOrigins(request.server, gateway));
 }
 
 /** As `proofIn`, of a request that came through Fastify. */
-export function proofOf(gateway: Gateway, request: FastifyRequest): Credential['proof'] {
+export function proofOf(
+  gateway: Pick<Gateway, 'config'>,
+  request: FastifyRequest,
+): Credential['proof'] {
   return proofIn(request.raw, () => ownOrigins(request.server, gateway));
 }
 
@@ -62,7 +68,7 @@ function proofIn(request: RequestHead, origins: () => readonly string[]): Creden
 
 /** An account's whole token. @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE, DPOP_INVALID, ACCOUNT_ONLY */
 export async function signedIn(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'authenticate' | 'config'>,
   request: FastifyRequest,
 ): Promise<AccessToken & { readonly signedBy: Address }> {
   const token = await tokenOf(gateway, request);
@@ -91,7 +97,10 @@ export function isOfLane(
 }
 
 /** @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, DPOP_INVALID */
-export async function tokenOf(gateway: Gateway, request: FastifyRequest): Promise<AccessToken> {
+export async function tokenOf(
+  gateway: Pick<Gateway, 'authenticate' | 'config'>,
+  request: FastifyRequest,
+): Promise<AccessToken> {
   const credential = credentialOf(gateway, request);
   if (credential === undefined) {
     throw new DefaasError(
@@ -106,7 +115,10 @@ export async function tokenOf(gateway: Gateway, request: FastifyRequest): Promis
  * The origins under which this gateway is reached: what it listens on, and what its operator names. Never the request's own Host
  * header: a page that lures people into signing for itself could then sign in here with what they signed.
  */
-export function ownOrigins(server: FastifyInstance, gateway: Gateway): readonly string[] {
+export function ownOrigins(
+  server: FastifyInstance,
+  gateway: Pick<Gateway, 'config'>,
+): readonly string[] {
   const local = server.addresses().flatMap((bound) => {
     if (typeof bound === 'string') return [];
     const host = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;

@@ -67,7 +67,10 @@ export async function artifactRoutes(
 }
 
 /** @throws DefaasError PUBLISHER_NOT_ALLOWED */
-export function refusePublisher(gateway: Gateway, publisher: string): void {
+export function refusePublisher(
+  gateway: Pick<Gateway, 'address' | 'config'>,
+  publisher: string,
+): void {
   const { publishers } = gateway.config;
   if (publishers === 'any' || publishers.includes(publisher) || publisher === gateway.address)
     return;

@@ -87,7 +87,7 @@ export async function clientRoutes(
 }
 
 async function ownClient(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'authenticate' | 'config' | 'ledger'>,
   request: FastifyRequest<ClientParams>,
 ): Promise<ServiceClient> {
   const { signedBy } = await signedIn(gateway, request);
@@ -100,7 +100,11 @@ async function ownClient(
 }
 
 /** The signer of an open prepaid lane of the payer. */
-async function prepaidLane(gateway: Gateway, payer: Address, signer: string): Promise<Address> {
+async function prepaidLane(
+  gateway: Pick<Gateway, 'address' | 'chain'>,
+  payer: Address,
+  signer: string,
+): Promise<Address> {
   // Safe: the view knows lanes under addresses only, so what it finds is one.
   const address = signer as Address;
   const isPrepaid = (): boolean =>

@@ -128,7 +128,11 @@ function addressIn(url: string): FunctionAddress | undefined {
 }
 
 /** Sets what the version's CORS says, also for problems. Whether the request is a preflight, which ends here, free of charge. */
-function declareCors(gateway: Gateway, invocation: Invocation, exchange: Exchange): boolean {
+function declareCors(
+  gateway: Pick<Gateway, 'chain' | 'deployments'>,
+  invocation: Invocation,
+  exchange: Exchange,
+): boolean {
   const { headers } = exchange.asked;
   const origin = headers.find(([name]) => name === 'origin')?.[1];
   // Only what may be cached has to say that it depends on the origin.
@@ -208,7 +212,7 @@ function sendAnswer(exchange: Exchange, answer: Answer): void {
   reply(exchange, ERRORS[answer.code].status, headers, Buffer.from(body));
 }
 
-function sendProblem(gateway: Gateway, exchange: Exchange, thrown: unknown): void {
+function sendProblem(gateway: Pick<Gateway, 'log'>, exchange: Exchange, thrown: unknown): void {
   const error = toDefaasError(thrown);
   const { id, asked } = exchange;
   if (error.code === 'INTERNAL') {

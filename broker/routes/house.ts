@@ -37,6 +37,6 @@ export async function houseRoutes(
 }
 
 /** By how much the newest final block is behind the newest, chain time. */
-function finalityLagOf({ chain }: Gateway): number {
+function finalityLagOf({ chain }: Pick<Gateway, 'chain'>): number {
   return Math.max(0, chain.view.head.timestampSec - chain.final.head.timestampSec);
 }

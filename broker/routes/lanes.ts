@@ -60,7 +60,10 @@ export interface LaneId {
 }
 
 /** Only the payer, or the lane's own key, sees it. */
-async function ownLane(gateway: Gateway, request: FastifyRequest<LaneParams>): Promise<LaneId> {
+async function ownLane(
+  gateway: Pick<Gateway, 'address' | 'authenticate' | 'chain' | 'config'>,
+  request: FastifyRequest<LaneParams>,
+): Promise<LaneId> {
   const token = await tokenOf(gateway, request);
   const lane = await openLane(gateway, request);
   if (isOfLane(token, lane)) return lane;
@@ -69,7 +72,7 @@ async function ownLane(gateway: Gateway, request: FastifyRequest<LaneParams>): P
 
 /** A lane that the chain knows. @throws DefaasError LANE_UNKNOWN */
 export async function openLane(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'address' | 'chain'>,
   request: FastifyRequest<{ Params: { payer: string; signer: string } }>,
 ): Promise<LaneId> {
   const payer = request.params.payer.toLowerCase();
@@ -84,7 +87,10 @@ export async function openLane(
   return { payer, signer };
 }
 
-function laneDocument(gateway: Gateway, { payer, signer }: LaneId): Record<string, unknown> {
+function laneDocument(
+  gateway: Pick<Gateway, 'address' | 'chain' | 'dailyLimits' | 'lanes'>,
+  { payer, signer }: LaneId,
+): Record<string, unknown> {
   const state = gateway.lanes.lane(payer, signer);
   const onChain = gateway.chain.view.lane(payer, gateway.address, signer);
   const line = gateway.chain.view.line(payer, gateway.address);

@@ -39,7 +39,7 @@ export async function logRoutes(
 
 /** The owner, and whom the version's grants or policy let; that everybody may call a public one does not open its logs. */
 async function mayRead(
-  { chain }: Gateway,
+  { chain }: Pick<Gateway, 'chain'>,
   { function: fn, signedBy }: Named,
   { accessMode, functionVersion }: FunctionVersion,
 ): Promise<boolean> {

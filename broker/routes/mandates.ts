@@ -106,7 +106,7 @@ export async function mandateRoutes(
 }
 
 function findMandate(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'mandates'>,
   { payer, signer }: LaneId,
   request: FastifyRequest<MandateParams>,
 ) {
@@ -114,7 +114,10 @@ function findMandate(
   return gateway.mandates.ofLane(payer, signer).find((state) => state.hash === hash);
 }
 
-function refuseInvalid(gateway: Gateway, mandate: Mandate): void {
+function refuseInvalid(
+  gateway: Pick<Gateway, 'address' | 'chain' | 'nowMs'>,
+  mandate: Mandate,
+): void {
   const { payer, signer, kind, subject, functionId, maxPrice, perDay, total, untilSec } = mandate;
   const nowSec = gateway.nowMs() / 1000;
   if (gateway.chain.view.lane(payer, gateway.address, signer)?.mode !== PREPAID) {
@@ -132,7 +135,11 @@ function refuseInvalid(gateway: Gateway, mandate: Mandate): void {
   }
 }
 
-function refuseMany(gateway: Gateway, { payer, signer }: LaneId, entering: number): void {
+function refuseMany(
+  gateway: Pick<Gateway, 'mandates' | 'nowMs'>,
+  { payer, signer }: LaneId,
+  entering: number,
+): void {
   const sinceSec = gateway.nowMs() / 1000 - FORGOTTEN_AFTER_SEC;
   const known = gateway.mandates
     .ofLane(payer, signer)
@@ -143,7 +150,7 @@ function refuseMany(gateway: Gateway, { payer, signer }: LaneId, entering: numbe
   );
 }
 
-function mandateDocument(gateway: Gateway, { payer, signer }: LaneId, hash: Hex) {
+function mandateDocument(gateway: Pick<Gateway, 'mandates'>, { payer, signer }: LaneId, hash: Hex) {
   const state = gateway.mandates.find(payer, signer, hash);
   if (state === undefined) throw unknown(hash);
   return {

@@ -63,7 +63,7 @@ export async function oauthRoutes(
 
 /** Who asks, shown in one of the two ways. @throws DefaasError SIGN_IN_REFUSED */
 async function subjectOf(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'clientAssertions' | 'signIn'>,
   form: URLSearchParams,
   origins: readonly string[],
 ): Promise<TokenSubject> {
@@ -103,7 +103,10 @@ function formOf({ body }: FastifyRequest): URLSearchParams {
 }
 
 /** The thumbprint of the key to bind to; undefined without a proof. @throws DefaasError SIGN_IN_REFUSED  with RFC 9449's own word */
-async function boundKey(gateway: Gateway, request: FastifyRequest): Promise<string | undefined> {
+async function boundKey(
+  gateway: Pick<Gateway, 'config' | 'proofs'>,
+  request: FastifyRequest,
+): Promise<string | undefined> {
   try {
     const proof = proofOf(gateway, request);
     return proof && (await gateway.proofs.verify(proof));

@@ -19,7 +19,7 @@ export interface Named {
 
 /** @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, FUNCTION_UNKNOWN, NOT_OWNER */
 export async function ownedFunction<Request extends FunctionParams>(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'authenticate' | 'chain' | 'config'>,
   request: FastifyRequest<Request>,
 ): Promise<Named> {
   const named = await namedFunction(gateway, request);
@@ -33,7 +33,7 @@ export function notOwner({ signedBy, label }: Named): DefaasError {
 
 /** The function of the path, whoever asks. @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, FUNCTION_UNKNOWN */
 export async function namedFunction<Request extends FunctionParams>(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'authenticate' | 'chain' | 'config'>,
   request: FastifyRequest<Request>,
 ): Promise<Named> {
   const { signedBy } = await signedIn(gateway, request);
@@ -77,7 +77,10 @@ export function versionOf(
 }
 
 /** @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, OPERATOR_ONLY */
-export async function refuseOthers(gateway: Gateway, request: FastifyRequest): Promise<void> {
+export async function refuseOthers(
+  gateway: Pick<Gateway, 'address' | 'authenticate' | 'config' | 'settler'>,
+  request: FastifyRequest,
+): Promise<void> {
   const { signedBy } = await signedIn(gateway, request);
   if (signedBy === gateway.address || signedBy === gateway.settler.address) return;
   throw new DefaasError(

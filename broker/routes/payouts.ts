@@ -45,7 +45,7 @@ export async function payoutRoutes(
 
 /** Money as decimal strings. */
 async function statement(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'address' | 'chain' | 'groupSigner' | 'ledger'>,
   payee: Address,
   page: { readonly before: number; readonly limit: number },
 ): Promise<Record<string, unknown>> {
@@ -83,7 +83,11 @@ async function statement(
  * Earlier vouchers too: a float that is too small for the newest may cover one of them. Those that
  * bring nothing any more have no signature, so that a stranger's page costs few of them.
  */
-function batchDocument(gateway: Gateway, payout: ListedPayout, creditedUnits: bigint) {
+function batchDocument(
+  gateway: Pick<Gateway, 'groupSigner'>,
+  payout: ListedPayout,
+  creditedUnits: bigint,
+) {
   const { n, state, batch, tx, units, cumulative } = payout;
   const isOpen = cumulative > creditedUnits && state !== 'void';
   return {

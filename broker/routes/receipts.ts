@@ -77,7 +77,7 @@ type Groups = (
 ) => Promise<{ readonly stored: StoredGroup; readonly tree: OrderedTree }>;
 
 /** Receipts of one group stand close together: each group of a page is read and hashed once. */
-function createGroups(gateway: Gateway): Groups {
+function createGroups(gateway: Pick<Gateway, 'ledger'>): Groups {
   const known = new Map<number, ReturnType<Groups>>();
   const read: Groups = async (number) => {
     const found = await gateway.ledger.group(number);
@@ -94,7 +94,7 @@ function createGroups(gateway: Gateway): Groups {
 
 /** Money as decimal strings; the salt for the payer and the lane's key only. */
 async function receiptDocument(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'address' | 'chain' | 'groupSigner'>,
   entry: StoredEntry,
   caller: AccessToken | undefined,
   groups: Groups,

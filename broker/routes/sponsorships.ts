@@ -22,7 +22,10 @@ export async function sponsorshipRoutes(
   });
 }
 
-function sponsorshipDocument(gateway: Gateway, { function: fn, label }: Named) {
+function sponsorshipDocument(
+  gateway: Pick<Gateway, 'chain' | 'dailyLimits' | 'deployments' | 'lanes' | 'mandates'>,
+  { function: fn, label }: Named,
+) {
   const { dailyLimits, lanes, mandates, chain, deployments } = gateway;
   const scope = functionScope(fn);
   const version = chain.view.versionOf(fn);
