@@ -19,7 +19,7 @@ import {
   hashReceipt,
   type Receipt,
 } from '../../contracts/libraries/receipts.ts';
-import type { BatchReceipt } from './batch.ts';
+import type { BatchReceipt } from './batch-format.ts';
 import { DefaasClientError } from './errors.ts';
 
 /** Largest evidence file, characters: two opened leaves with paths of 40 nodes are 12 KB. */

@@ -17,10 +17,11 @@ import type { Chain } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { rootOf } from '../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';
-import { auditBatches, type BatchAudit, type Finding, type Recover } from './audit.ts';
+import { auditBatches, type BatchAudit } from './audit.ts';
 import { batchCid, type GetBlock, readBatch } from './batch.ts';
 import { DefaasClientError } from './errors.ts';
 import type { HeldReceipt, Withheld } from './evidence.ts';
+import type { Finding } from './findings.ts';
 import {
   gatherEvidence,
   isWithheld,
@@ -28,6 +29,7 @@ import {
   openLane,
   passWithheld,
 } from './gather-evidence.ts';
+import type { Recover } from './receipt-faults.ts';
 import { readLeft } from './weigh-proof.ts';
 
 export interface WatchedLane {

@@ -10,10 +10,11 @@ import {
 } from '../../contracts/chain/evidence.ts';
 import type { SettledBatch } from '../../contracts/chain/types.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
-import type { AuditView, Finding, FindingCode } from './audit.ts';
+import type { AuditView } from './audit.ts';
 import { type Batch, batchCid, type GetBlock, readBatch } from './batch.ts';
 import { DefaasClientError } from './errors.ts';
 import type { Withheld } from './evidence.ts';
+import type { Finding, FindingCode } from './findings.ts';
 import { createLargest } from './largest.ts';
 import { type OpenedLeaf, openClaim } from './open-claim.ts';
 

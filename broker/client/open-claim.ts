@@ -4,7 +4,7 @@
 import type { Leaf, Place } from '../../contracts/chain/evidence.ts';
 import { createPaths } from '../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';
-import type { BatchReceipt } from './batch.ts';
+import type { BatchReceipt } from './batch-format.ts';
 
 /** A receipt with what stands behind its hashes. */
 export type OpenedReceipt = Pick<BatchReceipt, 'receipt' | 'call' | 'execution' | 'callSignature'>;

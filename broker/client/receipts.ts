@@ -1,7 +1,8 @@
-// Receipts as a gateway hands them out: one by its id, or a lane's in order. What they claim is checked in verify-receipt.ts.
+// Receipts as a gateway hands them out: one by its id, or a lane's in order. What they claim is
+// checked in verify-receipt.ts.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { Call, Execution, Receipt } from '../../contracts/libraries/receipts.ts';
-import type { BatchReceipt } from './batch.ts';
+import type { BatchReceipt } from './batch-format.ts';
 import type { Connection } from './connection.ts';
 import {
   type Json,

@@ -1,9 +1,9 @@
-// Step 5 of a call: the order in which deployments are tried. The beacon and the call draw it, routing narrows and reorders it,
-// the load swaps its first two.
+// Step 5 of a call: the order in which deployments are tried. The beacon and the call draw it,
+// routing narrows and reorders it, the load swaps its first two.
 import type { Deployment, Provider } from '../../adapters/provider.ts';
 import { type DrawnCall, drawOrder, drawSeed } from '../../contracts/libraries/draw.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
-import type { PassedOver } from '../client/batch.ts';
+import type { PassedOver } from '../client/batch-format.ts';
 import type { FailedAttempt } from '../ledger/ledger.ts';
 import type { Circuit } from './circuit.ts';
 import type { ColdStarts } from './cold-starts.ts';
@@ -12,7 +12,10 @@ import type { Latency } from './latency.ts';
 import type { Overhead } from './overheads.ts';
 import { allows, type Routing } from './routing.ts';
 
-/** Of 256 calls that go by `fastest`, so many go by the draw instead: a cloud that was slow is looked at again. */
+/**
+ * Of 256 calls that go by `fastest`, so many go by the draw instead: a cloud that was slow is
+ * looked at again.
+ */
 const EXPLORING = 16;
 
 /** A deployment that this gateway can reach, with what routing knows of it. */
@@ -90,7 +93,10 @@ export function choose(
   return { inTurn: failing.length === 0 ? inTurn : [...inTurn, ...failing], order, behind };
 }
 
-/** The places before the used one that were not tried, as the receipt's page lists them: with them it accounts for the whole draw. */
+/**
+ * The places before the used one that were not tried, as the receipt's page lists them: with them
+ * it accounts for the whole draw.
+ */
 export function passedOver(
   { order, behind }: Choices,
   used: number,
@@ -122,7 +128,10 @@ function byLatency({ route: a }: Choice, { route: b }: Choice): number {
   return a.latency.meanMs() - b.latency.meanMs();
 }
 
-/** By the seed's first byte: the draw itself decides, and hardly depends on it, being a long number's remainder. */
+/**
+ * By the seed's first byte: the draw itself decides, and hardly depends on it, being a long
+ * number's remainder.
+ */
 function isExploring(seed: Hex): boolean {
   return Number.parseInt(seed.slice(2, 4), 16) < EXPLORING;
 }

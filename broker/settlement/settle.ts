@@ -1,5 +1,6 @@
-// Settlement: what was served since the last time -> claims, payouts, pages on IPFS -> one transaction. Prepared before it is
-// sent, so that a crash at any point is answered by what the chain says. A lane that the chain refuses holds up no other.
+// Settlement: what was served since the last time -> claims, payouts, pages on IPFS -> one
+// transaction. Prepared before it is sent, so that a crash at any point is answered by what the
+// chain says. A lane that the chain refuses holds up no other.
 
 import { LRUCache } from 'lru-cache';
 import type { TransactionSize } from '../../contracts/chain/account.ts';
@@ -11,7 +12,8 @@ import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { digestOf } from '../../contracts/libraries/names.ts';
 import { createTree, type OrderedTree, rootOf } from '../../contracts/libraries/ordered-merkle.ts';
 import { type Claim, hashClaim } from '../../contracts/libraries/receipts.ts';
-import { type BatchReceipt, encodeBatch } from '../client/batch.ts';
+import { encodeBatch } from '../client/batch.ts';
+import type { BatchReceipt } from '../client/batch-format.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { BatchRecord, StoredGroup } from '../ledger/ledger.ts';
@@ -22,7 +24,10 @@ import { entriesOf, type Gathered, gatherShares, type LaneShare, owedOf } from '
 
 /** Groups whose tree is kept while a batch is written. */
 const KEPT_GROUPS = 1_000;
-/** Most lanes of one run that are set aside because a node refuses each alone: then it refuses everything. */
+/**
+ * Most lanes of one run that are set aside because a node refuses each alone: then it refuses
+ * everything.
+ */
 const MAX_REFUSALS = 16;
 /** How deep no reorganisation goes that this gateway reckons with. */
 const FINAL_BLOCKS = 128;
@@ -30,7 +35,10 @@ const FINAL_BLOCKS = 128;
 /** A lane that could not be settled now. */
 export interface RefusedLane {
   readonly lane: LaneState;
-  /** The contract's error; `TooLargeAlone` or `NodeRefused` when no transaction of this lane alone goes through. */
+  /**
+   * The contract's error; `TooLargeAlone` or `NodeRefused` when no transaction of this lane alone
+   * goes through.
+   */
   readonly reason: string;
 }
 
@@ -42,7 +50,9 @@ export interface SettleResult {
   readonly totalUnits: bigint;
   /** Lanes left out of this batch, because the chain would not take them. */
   readonly refused: readonly RefusedLane[];
-  /** Lanes that owe something and wait for the next batch, because this one has no room for them. */
+  /**
+   * Lanes that owe something and wait for the next batch, because this one has no room for them.
+   */
   readonly left: number;
 }
 
@@ -61,13 +71,15 @@ export class SettlementRefused extends DefaasError {
 }
 
 /**
- * Settles one batch: as many of the wanted lanes as one transaction takes, those that owe most first, or one lane of a contract
- * wallet, whose word may change until the transaction is in. A lane with free receipts only waits for a paid one. By default all
- * lanes are `wanted`.
+ * Settles one batch: as many of the wanted lanes as one transaction takes, those that owe most
+ * first, or one lane of a contract wallet, whose word may change until the transaction is in. A
+ * lane with free receipts only waits for a paid one. By default all lanes are `wanted`.
  * @throws DefaasError NOTHING_TO_SETTLE   every receipt is settled
- * @throws DefaasError BOND_TOO_LOW  the chain takes nothing from this gateway until it has bonded more
+ * @throws DefaasError BOND_TOO_LOW  the chain takes nothing from this gateway until it has bonded
+ *   more
  * @throws SettlementRefused  the chain takes none of what is left
- * @throws ChainError  the chain cannot be reached or refuses the batch as a whole; nothing is lost, the next run finds out what happened
+ * @throws ChainError  the chain cannot be reached or refuses the batch as a whole; nothing is lost,
+ *   the next run finds out what happened
  */
 export async function settle(
   gateway: Gateway,
@@ -128,7 +140,10 @@ export async function settle(
   }
 }
 
-/** Billing takes nothing from a gateway that stands for too little. @throws DefaasError BOND_TOO_LOW */
+/**
+ * Billing takes nothing from a gateway that stands for too little.
+ * @throws DefaasError BOND_TOO_LOW
+ */
 function refuseUnbonded({ chain, address, nowMs }: Gateway): void {
   const {
     bond = 0n,
@@ -178,7 +193,10 @@ async function silentOr({ chain }: Gateway, error: unknown): Promise<never> {
     : error;
 }
 
-/** Whether a smaller batch may go through: the node refused this one, and not for one of the contract's reasons. */
+/**
+ * Whether a smaller batch may go through: the node refused this one, and not for one of the
+ * contract's reasons.
+ */
 function isRefusal(error: unknown): boolean {
   if (error instanceof OutOfBounds || error instanceof NodeSilent) return true;
   return (
@@ -204,7 +222,10 @@ async function halve(
   return part.shares.length === 0 ? undefined : { shares: part.shares, left: left + 1 };
 }
 
-/** @throws ChainError  with the row that the chain refuses, before anything is written where it can be known */
+/**
+ * @throws ChainError  with the row that the chain refuses, before anything is written where it can
+ *   be known
+ */
 async function settleShares(
   gateway: Gateway,
   shares: readonly LaneShare[],
@@ -278,7 +299,10 @@ function voidRecord({ signed: _, ...record }: BatchRecord): BatchRecord {
   return { ...record, state: 'void' };
 }
 
-/** Whether what was sent can never be included with success: it is included and reverted, refused, or another has its nonce. */
+/**
+ * Whether what was sent can never be included with success: it is included and reverted, refused,
+ * or another has its nonce.
+ */
 function isOver(error: unknown): boolean {
   if (!(error instanceof ChainError)) return false;
   return !['CHAIN_PENDING', 'CHAIN_UNREACHABLE', 'CHAIN_STALE', 'CHAIN_MISMATCH'].includes(
@@ -287,8 +311,9 @@ function isOver(error: unknown): boolean {
 }
 
 /**
- * Billing takes a claim from its own state on, so one that is made while an earlier batch is on its way would commit a tree of another
- * shape than the chain says: nothing is claimed before the view has all that was sent.
+ * Billing takes a claim from its own state on, so one that is made while an earlier batch is on its
+ * way would commit a tree of another shape than the chain says: nothing is claimed before the view
+ * has all that was sent.
  * @throws ChainError CHAIN_PENDING  an earlier settlement is not in the view
  */
 async function refuseUnseen({ chain, address, settler }: Gateway): Promise<void> {
@@ -322,8 +347,8 @@ function refusedRow(
 }
 
 /**
- * Finds out what became of the batches that were signed before: by the chain where they are in it, else by giving them out again. One
- * that a reorganisation took back is given out again too.
+ * Finds out what became of the batches that were signed before: by the chain where they are in it,
+ * else by giving them out again. One that a reorganisation took back is given out again too.
  * @throws ChainError CHAIN_PENDING  one is still on its way
  */
 async function resolveSent(gateway: Gateway): Promise<void> {
@@ -338,7 +363,10 @@ async function resolveSent(gateway: Gateway): Promise<void> {
   }
 }
 
-/** A batch that is in the chain; what was signed for it is needed until no reorganisation can take it back. */
+/**
+ * A batch that is in the chain; what was signed for it is needed until no reorganisation can take
+ * it back.
+ */
 async function keepFound(
   { ledger, chain }: Gateway,
   record: BatchRecord,

@@ -1,8 +1,11 @@
 // Whom batches have left without what their receipts bring, by the audit's findings.
 import type { Address } from '../../contracts/libraries/keccak.ts';
-import type { Finding } from '../client/audit.ts';
+import type { Finding } from '../client/findings.ts';
 
-/** What one gateway's batches have not paid a payee. Whether its float has made good for it, `Due` says. */
+/**
+ * What one gateway's batches have not paid a payee. Whether its float has made good for it, `Due`
+ * says.
+ */
 export interface Shortfall {
   readonly gateway: Address;
   readonly payee: Address;

@@ -1,8 +1,10 @@
-// `defaas audit`: every bill of every gateway, recomputed from the chain's logs and the batches on IPFS.
+// `defaas audit`: every bill of every gateway, recomputed from the chain's logs and the batches on
+// IPFS.
 
 import { fetchBlock } from '../../broker/client/artifacts.ts';
-import { type AuditResult, type Finding, audit as replay } from '../../broker/client/audit.ts';
+import { type AuditResult, audit as replay } from '../../broker/client/audit.ts';
 import type { GetBlock } from '../../broker/client/batch.ts';
+import type { Finding } from '../../broker/client/findings.ts';
 import { gatherEvidence } from '../../broker/client/gather-evidence.ts';
 import { recoverSigner } from '../../broker/identity/ecdsa.ts';
 import { shortfallsOf } from '../../broker/settlement/shortfalls.ts';
@@ -27,7 +29,10 @@ export interface AuditOptions {
   readonly evidence?: string;
 }
 
-/** The gateway only carries the blocks: each is checked against its CID, whose digest stands on the chain. */
+/**
+ * The gateway only carries the blocks: each is checked against its CID, whose digest stands on the
+ * chain.
+ */
 export async function audit(flags: Flags, options: AuditOptions = {}): Promise<Outcome> {
   const opened = await openGateway(flags, { allowRevoked: true });
   const chain = await openChain(opened);

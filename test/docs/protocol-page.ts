@@ -1,7 +1,8 @@
 // The examples and tables of docs/protocol.md, and what each example comes to by our own code.
 import { readFileSync } from 'node:fs';
 import { getAddress } from 'ethers';
-import { MAX_PAGE_BYTES, MAX_ROOT_BYTES, readBatch } from '../../broker/client/batch.ts';
+import { readBatch } from '../../broker/client/batch.ts';
+import { MAX_PAGE_BYTES, MAX_ROOT_BYTES } from '../../broker/client/batch-format.ts';
 import { commitAnswer, commitRequest } from '../../broker/client/commitments.ts';
 import { createKeySigner } from '../../broker/client/key.ts';
 import { mandatedNonce, tokenSubject } from '../../broker/client/mandates.ts';

@@ -1,7 +1,8 @@
 // The auditor in Python beside our own: what a gateway settles and shows, honest or not, both judge by the same codes.
 import assert from 'node:assert/strict';
-import { audit, type FindingCode } from '../../broker/client/audit.ts';
-import type { BatchReceipt } from '../../broker/client/batch.ts';
+import { audit } from '../../broker/client/audit.ts';
+import type { BatchReceipt } from '../../broker/client/batch-format.ts';
+import type { FindingCode } from '../../broker/client/findings.ts';
 import { drawOrder, drawSeed } from '../../contracts/libraries/draw.ts';
 import {
   COUNT,

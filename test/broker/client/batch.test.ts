@@ -6,15 +6,17 @@ import { CID } from 'multiformats/cid';
 import { sha256 } from 'multiformats/hashes/sha2';
 import {
   type BatchBlock,
-  type BatchHeader,
-  type BatchReceipt,
   batchCid,
   encodeBatch,
   type GetBlock,
-  type LaneToEncode,
-  MAX_PAGE_BYTES,
   readBatch,
 } from '../../../broker/client/batch.ts';
+import type { LaneToEncode } from '../../../broker/client/batch-encode.ts';
+import {
+  type BatchHeader,
+  type BatchReceipt,
+  MAX_PAGE_BYTES,
+} from '../../../broker/client/batch-format.ts';
 import { type Hex, toHex } from '../../../contracts/libraries/keccak.ts';
 import {
   type Claim,

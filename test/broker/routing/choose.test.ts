@@ -1,7 +1,7 @@
 // The laws of choice: whatever a policy asks, the place is the drawn one, and every place before the used one is accounted for.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { unaccounted } from '../../../broker/client/audit.ts';
+import { unaccounted } from '../../../broker/client/receipt-faults.ts';
 import { choose, passedOver, type Route } from '../../../broker/routing/choose.ts';
 import { BALANCED, narrow, type Routing } from '../../../broker/routing/routing.ts';
 import { type DrawnCall, drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type BatchReceipt, batchCid, encodeBatch } from '../../../broker/client/batch.ts';
+import { batchCid, encodeBatch } from '../../../broker/client/batch.ts';
+import type { BatchReceipt } from '../../../broker/client/batch-format.ts';
 import type { Epoch } from '../../../contracts/chain/types.ts';
 import { createKey, type Key } from '../../../contracts/keystore.ts';
 import { drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import type { BatchReceipt } from '../../../broker/client/batch.ts';
+import type { BatchReceipt } from '../../../broker/client/batch-format.ts';
 import { formatEvidence, heldOf, parseEvidence } from '../../../broker/client/evidence.ts';
 import { settle } from '../../../broker/client/settlement.ts';
 import { placeAt } from '../../../contracts/chain/evidence.ts';
