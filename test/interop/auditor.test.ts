@@ -1,4 +1,5 @@
-// The auditor in Python beside our own: what a gateway settles and shows, honest or not, both judge by the same codes.
+// The auditor in Python beside our own: both judge what a gateway settles and shows, honest or not,
+// by the same codes, and the chain takes what it shows as evidence.
 import assert from 'node:assert/strict';
 import { audit } from '../../broker/client/audit.ts';
 import type { BatchReceipt } from '../../broker/client/batch-format.ts';
@@ -41,7 +42,7 @@ describeInPython(`an auditor in Python${reason}`, function () {
       gateway: gateway.address,
     };
 
-    const { batches } = await run('main.py', ['audit'], { place, receipts: [] });
+    const { batches, overcharges } = await run('main.py', ['audit'], { place, receipts: [] });
     const own = await audit({ view: chain.view, domain: chain.domain, getBlock });
 
     const expected = chain.view
@@ -53,6 +54,13 @@ describeInPython(`an auditor in Python${reason}`, function () {
       refused ? [refused] : codesOf(findings.map(([code]: [FindingCode]) => code)),
     );
     assert.deepEqual(found, expected);
+    // The chain itself says so, asked with what the auditor has rebuilt: 5 units too many.
+    const dear = own.findings.filter(({ code }) => code === 'PRICE_ABOVE_TARIFF');
+    assert.deepEqual(
+      overcharges,
+      dear.map(({ batch, seq, units }) => [batch, seq, true, Number(units)]),
+    );
+    assert.equal(overcharges.length, 1);
     assert.deepEqual(expected.slice(0, 3), [[], [], []]);
     assert.ok(expected.slice(3).every((codes) => codes.length > 0));
     assert.ok(new Set(expected.flat()).size >= 22);

@@ -1,5 +1,8 @@
 #!/usr/bin/python3
-"""Computes every example of docs/protocol.md and compares: examples.py <page>. Exits 1 at the first that differs."""
+"""
+Computes every example of docs/protocol.md and compares: examples.py <page>. Exits 1 at the first
+that differs.
+"""
 import json
 import re
 import sys
@@ -146,7 +149,8 @@ def batch(blocks_given, timestampSec):
     ids = []
     for lane in root["lanes"]:
         for page in lane["pages"]:
-            ids += [row["id"] for row in blocks.read_page(found[page], root["gateway"], lane["claim"])]
+            rows = blocks.read_page(found[page], root["gateway"], lane["claim"])
+            ids += [row["id"] for row in rows]
     claims = [blocks.claim_leaf(lane["claim"]) for lane in root["lanes"]]
     return {
         "cids": cids,
@@ -198,7 +202,8 @@ def main(page):
         example = json.loads(text)
         gives = RECOMPUTE[name](**example["given"])
         if gives != example["gives"]:
-            sys.exit(f"{name}: this gives {json.dumps(gives)}, the page says {json.dumps(example['gives'])}")
+            here, there = json.dumps(gives), json.dumps(example["gives"])
+            sys.exit(f"{name}: this gives {here}, the page says {there}")
     print(json.dumps({"examples": [name for name, _ in found]}))
 
 

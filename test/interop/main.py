@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """
-The client and the auditor as programs: main.py pay | verify | audit. Reads one JSON document from standard input and
-prints one. `place` says where: url, rpcUrl, chainId, contracts, fromBlock, gateway (account).
+The client and the auditor as programs: main.py pay | verify | audit | payouts. Reads one JSON
+document from standard input and prints one. `place` says where: url, rpcUrl, chainId, contracts,
+fromBlock, gateway (account).
 """
 import base64
 import json
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from defaas.auditor import Auditor, voucher_signer
 from defaas.batch import Refused
 from defaas.chain import Chain
+from defaas.disputes import check_overcharge
 from defaas.gateway import DpopKey, Gateway, jwk_of
 from defaas.messages import token_subject, worst_price
 from defaas.payer import Payer
@@ -24,7 +26,10 @@ def chain_of(place):
 
 
 def pay(place, payer, laneKey, signedLaneKey, payerKey, function, failing):
-    """Calls through a prepaid lane, a signed lane, a service account and a token that is handed on; checks all receipts."""
+    """
+    Calls through a prepaid lane, a signed lane, a service account and a token that is handed on;
+    checks all receipts.
+    """
     chain = chain_of(place)
     gateway = Gateway(place["url"], chain, place["gateway"])
     lane_key = from_hex(laneKey)
@@ -36,8 +41,9 @@ def pay(place, payer, laneKey, signedLaneKey, payerKey, function, failing):
     again = prepaid.call(function, "POST", "/greet?lang=en", b'{"name":"Ada"}', key="order-17")
     prepaid.call(function, "GET", "?name=B%C3%A9la")
     failed = prepaid.call(failing, "POST", "", b"x")
-    event = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/interop", "ce-type": "interop.test"}
-    prepaid.call(function, "POST", "/event", b"{}", headers=event)
+    event = {"specversion": "1.0", "id": "1", "source": "/interop", "type": "interop.test"}
+    binary = {f"ce-{name}": value for name, value in event.items()}
+    prepaid.call(function, "POST", "/event", b"{}", headers=binary)
     prepaid.acknowledge()
 
     account = service_account(gateway, payerKey, prepaid.signer)
@@ -111,8 +117,9 @@ def check(place, payer, laneKey, cases):
         for part in (call["sent"], call["answer"]):
             part["body"] = base64.b64decode(part["body"])
         document = case["document"]
-        price, cumulative = int(document["receipt"]["price"]), int(document["receipt"]["cumulative"])
-        after = case.get("after") or [document["receipt"]["seq"] - 1, cumulative - price]
+        receipt = document["receipt"]
+        before = int(receipt["cumulative"]) - int(receipt["price"])
+        after = case.get("after") or [receipt["seq"] - 1, before]
         try:
             verify(document, {**expected, **call, "after": after}, chain)
             found[name] = None
@@ -125,7 +132,7 @@ def audit(place, receipts, blocksAt=None, rootCid=None):
     """All batches of the gateway, and whether the receipts stand in them."""
     chain = chain_of(place)
     auditor = Auditor(chain, place["gateway"], blocksAt or place["url"])
-    batches, missing = [], set(receipts)
+    batches, missing, overcharges = [], set(receipts), []
     for settled in auditor.settlements():
         found = {"batch": settled["batch"], "root": settled["root"]}
         try:
@@ -135,12 +142,26 @@ def audit(place, receipts, blocksAt=None, rootCid=None):
             continue
         missing -= {one for one in receipts if auditor.stands_in(one, settled, lanes)}
         found["receipts"] = sum(len(rows) for rows in lanes)
-        batches.append({**found, "findings": auditor.judge(settled, lanes)})
-    return {"batches": batches, "missing": sorted(missing)}
+        found["findings"] = auditor.judge(settled, lanes)
+        batches.append(found)
+        overcharges += overcharges_in(auditor, settled, lanes, found["findings"])
+    return {"batches": batches, "missing": sorted(missing), "overcharges": overcharges}
+
+
+def overcharges_in(auditor, settled, lanes, findings):
+    """What the chain says of receipts above their tariff: by batch and seq, fraud and damage."""
+    told = []
+    for claim_index, rows in enumerate(lanes):
+        for index, row in enumerate(rows):
+            if ("PRICE_ABOVE_TARIFF", row["receipt"]["seq"]) in findings:
+                arguments = (settled, lanes, claim_index, index)
+                verdict = check_overcharge(auditor.chain, auditor.gateway, *arguments)
+                told.append([settled["batch"], row["receipt"]["seq"], *verdict])
+    return told
 
 
 def payouts(place, payee):
-    """Whether the newest payout voucher is signed by a key of the gateway in force; null without one."""
+    """The newest payout voucher, and whether a key of the gateway in force has signed it."""
     chain = chain_of(place)
     gateway = Gateway(place["url"], chain, place["gateway"])
     statement = gateway.request("GET", f"/payouts/{payee}").json()

@@ -20,7 +20,10 @@ export const describeInPython = missing === undefined ? describe : describe.skip
 /** What a program printed. */
 export type Printed = ReturnType<JSON['parse']>;
 
-/** @example await run('main.py', ['audit'], { place, receipts: [] }) @throws Error with what the program wrote to stderr */
+/**
+ * @example await run('main.py', ['audit'], { place, receipts: [] })
+ * @throws Error with what the program wrote to stderr
+ */
 export function run(
   program: string,
   args: readonly string[],

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """
-Computes the vectors that hold our contracts and their TypeScript together: vectors.py <page> <folder>. The signed types
-are taken from the table of the page. Exits 1 at the first that differs, else prints how many there are per file.
+Computes the vectors that hold our contracts and their TypeScript together: vectors.py <page>
+<folder>. The signed types are taken from the table of the page. Exits 1 at the first that differs,
+else prints how many there are per file.
 """
 import json
 import os
@@ -97,7 +98,8 @@ FILES = {
 
 def main(page, folder):
     with open(page, encoding="utf-8") as file:
-        rows = re.findall(r"^\| \S+ \| `(\w+)(\([^`]+\))` \| `0x[0-9a-f]{64}` \|$", file.read(), re.M)
+        row = re.compile(r"^\| \S+ \| `(\w+)(\([^`]+\))` \| `0x[0-9a-f]{64}` \|$", re.M)
+        rows = row.findall(file.read())
     m.TYPES.update({name: name + fields for name, fields in rows if name not in m.TYPES})
     counts = {}
     for name, compute in FILES.items():

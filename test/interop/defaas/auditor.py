@@ -1,4 +1,7 @@
-"""An auditor: a gateway's batches rebuilt from the chain's logs and the blocks of whoever has them (sections 13 and 14)."""
+"""
+An auditor: a gateway's batches rebuilt from the chain's logs and the blocks of whoever has them
+(sections 13 and 14).
+"""
 import urllib.error
 import urllib.request
 
@@ -68,9 +71,10 @@ class Auditor:
         """The batches in order, with their claims and payouts."""
         chain, of_gateway = self.chain, to_hex(word(self.gateway))
         claimed = "Claimed(address,address,address,uint88,uint40,bytes32)"
+        paid_out = "Paid(address,address,uint256)"
         events = [
             *(("claim", log) for log in chain.logs("billing", claimed, None, of_gateway)),
-            *(("paid", log) for log in chain.logs("billing", "Paid(address,address,uint256)", of_gateway)),
+            *(("paid", log) for log in chain.logs("billing", paid_out, of_gateway)),
             *(
                 ("settled", log)
                 for log in chain.logs(
@@ -141,7 +145,8 @@ class Auditor:
         if stored != self.chain.batch_word(self.gateway, settled["batch"]):
             raise Refused("HEADER_MISMATCH", "Billing stores another word")
         shown = read_root(self.block(cid or settled["cid"]))
-        header = (shown["chainId"], shown["billing"], shown["gateway"], shown["batch"], shown["root"])
+        names = ("chainId", "billing", "gateway", "batch", "root")
+        header = tuple(shown[name] for name in names)
         billing = self.chain.contracts["billing"]
         if header != (self.chain.chain_id, billing, self.gateway, settled["batch"], root):
             raise Refused("HEADER_MISMATCH", "the root block is of another batch")
@@ -303,7 +308,8 @@ class Auditor:
         owner = [one for block, one in owners if block <= receipt["atBlock"]][-1]
         fee = self._fee_at(settled["timestamp"])
         shares = m.split_price(receipt["price"], fee, terms["publisherBps"])
-        for payee, units in ((receipt["provider"], shares["provider"]), (owner, shares["publisher"])):
+        of_payees = ((receipt["provider"], shares["provider"]), (owner, shares["publisher"]))
+        for payee, units in of_payees:
             owed[payee] = owed.get(payee, 0) + units
         return True
 

@@ -1,4 +1,4 @@
-"""The blocks of a batch: strict dag-cbor, and rows opened to receipts, Calls and Executions (section 13.2)."""
+"""The blocks of a batch: strict dag-cbor, opened to receipts, Calls and Executions (13.2)."""
 import cbor2
 
 from .messages import CODECS, cid_of, digest_in, struct_hash
@@ -9,7 +9,7 @@ MAX_ROOT_BYTES = 1024 * 1024
 
 
 class Refused(Exception):
-    """What was shown is not what it must be. `code` is one of section 13.4, or of what is wrong with a block."""
+    """What was shown is not what it must be. `code` is one of 13.3."""
 
     def __init__(self, code, message):
         super().__init__(f"{code}: {message}")
@@ -79,8 +79,9 @@ def _text(value):
 
 def _link(value):
     _need(isinstance(value, cbor2.CBORTag) and value.tag == 42, "no link")
-    _need(isinstance(value.value, bytes) and value.value[:5] == bytes([0, 1, 0x71, 0x12, 0x20]), "no CID")
-    return cid_of(CODECS["dag-cbor"], _bytes(value.value[5:], 32))
+    data = value.value
+    _need(isinstance(data, bytes) and data[:5] == bytes([0, 1, 0x71, 0x12, 0x20]), "no CID")
+    return cid_of(CODECS["dag-cbor"], _bytes(data[5:], 32))
 
 
 def read_root(data):
@@ -122,9 +123,8 @@ def read_page(data, gateway, claim):
     groups = []
     for row in _list(page.get("groups")):
         root, count, signature = _list(row, 3)
-        groups.append(
-            {"root": _bytes(root, 32), "count": _uint(count, 32), "signature": _bytes(signature, 65)}
-        )
+        group = {"root": _bytes(root, 32), "count": _uint(count, 32)}
+        groups.append({**group, "signature": _bytes(signature, 65)})
     home = {"payer": claim["payer"], "gateway": gateway, "signer": claim["signer"]}
     return [_read_row(_list(row, 12), groups, home) for row in _list(page.get("receipts"))]
 
@@ -133,7 +133,8 @@ def _lane(value, home):
     if value is None:
         return dict(home)
     payer, gateway, signer = _list(value, 3)
-    return {"payer": _bytes(payer, 20), "gateway": _bytes(gateway, 20), "signer": _bytes(signer, 20)}
+    named = {"payer": payer, "gateway": gateway, "signer": signer}
+    return {name: _bytes(value, 20) for name, value in named.items()}
 
 
 def _read_row(row, groups, home):

@@ -1,4 +1,4 @@
-"""What is asked of the chain by JSON-RPC: views of the contracts and their logs (sections 2, 4 and 18)."""
+"""What is asked of the chain by JSON-RPC: views of the contracts and logs (sections 2, 4, 18)."""
 import itertools
 import json
 import re
@@ -44,8 +44,12 @@ class Chain:
             else:
                 heads.append(word(value))
         data = keccak256(signature.encode())[:4] + b"".join(heads) + tails
+        return self.ask(contract, to_hex(data))
+
+    def ask(self, contract, data):
+        """The same of a call that is encoded already."""
         to = self.contracts[contract]
-        return words_of(self.rpc("eth_call", {"to": to, "data": to_hex(data)}, "latest"))
+        return words_of(self.rpc("eth_call", {"to": to, "data": data}, "latest"))
 
     def logs(self, contract, signature, *topics):
         """In order; each with `topics` and `data` as words, and where it stands."""
@@ -96,8 +100,8 @@ class Chain:
         if re.fullmatch(r"\d{1,9}", reference):
             version = int(reference)
         else:
-            alias = self.call("registry", "aliasOf(uint256,string)", function, reference or "latest")
-            version = number(alias[0])
+            label = reference or "latest"
+            version = number(self.call("registry", "aliasOf(uint256,string)", function, label)[0])
         return function, function_version(self.contracts["registry"], function, version)
 
     def price_terms(self, version):

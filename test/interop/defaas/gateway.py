@@ -1,4 +1,4 @@
-"""One gateway over HTTP: its document, sign-in, DPoP proofs, requests with a token (sections 5, 6 and 16)."""
+"""One gateway over HTTP: its document, sign-in, DPoP, requests with a token (sections 5, 6, 16)."""
 import datetime
 import http.client
 import json
@@ -171,7 +171,7 @@ class Token:
 
 
 def sign_in_message(*, origin, chain_id, gateway, address, nonce, issued_at, lane):
-    """The ERC-4361 message (6.1), good for 240 s. `issued_at` is RFC 3339 in UTC with milliseconds."""
+    """The ERC-4361 message (6.1), good for 240 s. `issued_at`: RFC 3339, UTC, milliseconds."""
     start = datetime.datetime.strptime(issued_at, "%Y-%m-%dT%H:%M:%S.%fZ")
     end = start + datetime.timedelta(seconds=MESSAGE_LIFE_SEC)
     lines = [

@@ -1,4 +1,4 @@
-"""Signed types, ids of functions, CIDs, prices and draws (sections 3.2, 4, 8.3, 8.5, 10.2 and 12)."""
+"""Signed types, ids, CIDs, prices, nonces and draws (sections 3.2, 4, 8.3, 8.5, 10.2, 12)."""
 import base64
 
 from .primitives import from_hex, hmac_sha256, keccak256, sha256, to_hex, word

@@ -1,4 +1,4 @@
-"""A payer's client of one lane: calls, and vouchers no further than what was checked (sections 7 to 10)."""
+"""A payer's client of one lane: calls, and vouchers no further than was checked (7 to 10)."""
 import json
 import secrets
 import time
@@ -123,7 +123,8 @@ class Payer:
         for mandate in self.mandates.values():
             spent = mandate["spent"]
             of_today = sum(units for day, units in spent.items() if day >= today)
-            left = min(int(mandate["perDay"]) - of_today, int(mandate["total"]) - sum(spent.values()))
+            per_day, total = int(mandate["perDay"]), int(mandate["total"])
+            left = min(per_day - of_today, total - sum(spent.values()))
             units = max(left, 0) if time.time() < mandate["untilSec"] else -of_today
             name = (mandate["kind"], mandate["subject"], mandate["functionId"])
             by_name[name] = by_name.get(name, 0) + units
@@ -165,8 +166,10 @@ class Payer:
         self.acknowledge()
         self._raise()
         lane = f"/lanes/{self.payer}/{self.signer}"
-        self._put(f"{lane}/voucher", {"ceiling": str(self.signed), "signature": self.voucher_signature()})
-        terms = {name: mandate[name] for name in mandate if name not in ("payer", "gateway", "signer")}
+        voucher = {"ceiling": str(self.signed), "signature": self.voucher_signature()}
+        self._put(f"{lane}/voucher", voucher)
+        of_lane = ("payer", "gateway", "signer")
+        terms = {name: value for name, value in mandate.items() if name not in of_lane}
         signature = sign_digest(self.private_key, digest)
         self._put(f"{lane}/mandates/{to_hex(digest)}", {**terms, "signature": signature})
         return to_hex(digest)

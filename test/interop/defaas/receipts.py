@@ -34,8 +34,8 @@ def check(holds, why, stops=False):
 def verify(document, expected, chain):
     """
     Checks a document. `expected`: domain, gateway, payer, signer; and where they are known: after
-    (verifiedSeq, verifiedUnits), signed (highest ceiling), isSigned, ownKey, mandates (by hash), sent
-    (method, target, body, functionVersion, idempotencyKey), answer (status, body), elapsedMs.
+    (verifiedSeq, verifiedUnits), signed (highest ceiling), isSigned, ownKey, mandates (by hash),
+    sent (method, target, body, functionVersion, idempotencyKey), answer (status, body), elapsedMs.
     Returns what it is paid for: what may be charged once.
     """
     receipt, call, execution = document["receipt"], document["call"], document["execution"]
