@@ -1,19 +1,19 @@
-// What an emulator counts of the executions it has run, as a cloud's metrics do: one sum per function and minute, seen some
-// time after the minute's end.
+// Counts the executions of an emulator as the metrics of a cloud do: one sum per function and
+// minute, which can be read some time after the end of the minute.
 
 const MINUTE_MS = 60_000;
-/** Minutes kept of a function. */
+/** Most minutes that are kept per function. */
 const MAX_MINUTES = 2_880;
 
 export interface ExecutionSum {
   readonly count: number;
-  /** In the unit of whoever adds. */
+  /** In the unit of the caller. */
   readonly amount: number;
 }
 
 export interface ExecutionSums {
   add(name: string, sum: ExecutionSum): void;
-  /** Of the minutes that lie in the window and can be seen, oldest first; `atMs` is where one begins. */
+  /** The readable minutes of the window, oldest first. `atMs` is the beginning of a minute. */
   read(name: string, fromMs: number, toMs: number): readonly (ExecutionSum & { atMs: number })[];
   remove(name: string): void;
 }
@@ -21,7 +21,7 @@ export interface ExecutionSums {
 export function createExecutionSums(options: {
   /** Unix time in milliseconds. */
   readonly nowMs: () => number;
-  /** A minute is seen so long after its end. */
+  /** Time between the end of a minute and its first reading. */
   readonly delayMs: number;
 }): ExecutionSums {
   const { nowMs, delayMs } = options;

@@ -1,5 +1,5 @@
-// The fault switch of the emulators: rules say which calls go wrong and how, over the same wire as the real cloud's
-// failures. One format for all clouds.
+// The fault switch of the emulators: rules say which calls fail and how. A fault reaches the client
+// over the wire, as a failure of the real cloud does. All clouds have the same format of rules.
 
 import { once } from 'node:events';
 import {
@@ -11,53 +11,56 @@ import {
 import type { AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 
-/** What goes wrong, and when. An emulator ignores a kind that has no meaning for an operation. */
+/** A kind of failure. An emulator ignores a kind that has no meaning for an operation. */
 export type Fault =
-  /** The cloud's own 429. */
+  /** The 429 of the cloud. */
   | { readonly kind: 'throttle'; readonly retryAfterMs?: number }
   | { readonly kind: 'delay'; readonly ms: number; readonly where: 'before' | 'after' | 'body' }
-  /** Connection reset, function not run. */
+  /** Resets the connection. The function does not run. */
   | { readonly kind: 'drop-before' }
-  /** Function run, then connection reset. */
+  /** Runs the function, then resets the connection. */
   | { readonly kind: 'drop-after' }
-  /** Half the body, then closed. */
+  /** Sends half the body, then closes. */
   | { readonly kind: 'truncate' }
-  /** The platform's error without the shim's mark; function not run. */
+  /** An error of the platform, without the shim's mark. The function does not run. */
   | { readonly kind: 'status'; readonly code: 500 | 502 | 503 }
-  /** The reported usage is the true one times this factor. */
+  /** Multiplies the reported usage by this factor. */
   | { readonly kind: 'lie'; readonly billedMs?: number; readonly memoryMiB?: number }
-  /** The port refuses connections. Lasts until the rules change; `on`, `times` and `probability` have no meaning. */
+  /** The port refuses connections until the rules change. Without `on`, `times`, `probability`. */
   | { readonly kind: 'outage'; readonly scope?: OutageScope }
   | { readonly kind: 'expire-credentials' }
-  /** The account may have no more: what makes or enlarges something is refused. */
+  /** The quota of the account is used up: requests that create or enlarge are refused. */
   | { readonly kind: 'quota' }
-  /** Long-running work ends in an error, or never ends. */
+  /** A long-running operation ends with an error, or never ends. */
   | { readonly kind: 'operation-fails' }
   | { readonly kind: 'stuck-operation' };
 
 export type OutageScope = 'control' | 'invoke' | 'all';
 
-/** A fault and the calls it meets. Without `on` it meets all of them; `times` is how often it still does. */
+/** A fault and its calls: all of them without `on`, at most `times` of them. */
 export type FaultRule = Fault & {
-  /** `operation` as the cloud names it, or `invoke` on every cloud; compared without case. */
+  /** `operation` is the cloud's name, or `invoke` on every cloud. Case does not matter. */
   readonly on?: { readonly operation?: string; readonly function?: string };
   readonly times?: number;
   readonly probability?: number;
-  /** Of the random numbers behind `probability`; the same seed gives the same choices. */
+  /** Seed of the random numbers behind `probability`. The same seed gives the same choices. */
   readonly seed?: number;
 };
 
 export interface Faults {
-  /** Replaces all rules; resolves when ports that open or close by them have done so. @throws TypeError not a list of rules */
+  /**
+   * Replaces all rules. Resolves when the ports have opened or closed accordingly.
+   * @throws TypeError not a list of rules
+   */
   set(rules: readonly FaultRule[]): Promise<void>;
   clear(): Promise<void>;
-  /** How often each rule was met, in the order of the rules. */
+  /** How often each rule has applied, in the order of the rules. */
   hits(): readonly number[];
-  /** The fault of this call, if any; the first matching rule wins. An emulator asks once per call. */
+  /** The fault of this call, by the first matching rule. An emulator asks once per call. */
   take(operation: string, functionName?: string): Fault | undefined;
   /** Whether a rule refuses connections of this scope. */
   isOut(scope: 'control' | 'invoke'): boolean;
-  /** Is called, and awaited, after each change of the rules. */
+  /** Called and awaited after each change of the rules. */
   onChange(listener: () => Promise<void>): void;
 }
 
@@ -76,7 +79,7 @@ const KINDS: ReadonlySet<string> = new Set<Fault['kind']>([
   'stuck-operation',
 ]);
 
-/** Most bytes of a list of rules sent over HTTP. */
+/** Most bytes of a list of rules over HTTP. */
 const MAX_RULES_BYTES = 1024 * 1024;
 
 export function createFaults(): Faults {
@@ -116,8 +119,9 @@ export function createFaults(): Faults {
 }
 
 /**
- * Sends an emulator's answer, spoilt as the call's fault says: `delay` after or in the body, `drop-after`, `truncate`.
- * The other kinds are the emulator's own work (`throttle`, `status`, `lie`, ...) or that of `spoilBefore`.
+ * Sends the answer of an emulator, with the fault of the call: `delay` after or in the body,
+ * `drop-after`, `truncate`. The emulator itself does `throttle`, `status`, `lie` and the like;
+ * `spoilBefore` does the rest.
  */
 export async function sendAnswer(
   response: ServerResponse,
@@ -134,7 +138,7 @@ export async function sendAnswer(
 
   const { status, body } = answer;
   const headers = { ...answer.headers };
-  // RFC 9110 section 8.6: no content-length with 204.
+  // A 204 has no content-length (RFC 9110 section 8.6).
   if (status !== 204 && status !== 304) headers['content-length'] ??= body.length;
   response.writeHead(status, headers);
 
@@ -153,7 +157,7 @@ export async function sendAnswer(
   response.end(body);
 }
 
-/** Does what a fault does before the function would run. @returns false when the connection is gone and nothing may run */
+/** Does the faults that come before the function runs. @returns false: nothing may run any more */
 export async function spoilBefore(
   response: ServerResponse,
   fault: Fault | undefined,
@@ -166,7 +170,10 @@ export async function spoilBefore(
   return true;
 }
 
-/** The switch over HTTP, on a port of its own so that an outage can be ended: `PUT`, `GET` and `DELETE /_faults`. */
+/**
+ * Serves the switch over HTTP: `PUT`, `GET` and `DELETE /_faults`. It has a port of its own, so
+ * that an outage can be ended.
+ */
 export async function serveFaults(
   faults: Faults,
   port = 0,
@@ -223,11 +230,11 @@ function matches({ on }: FaultRule, operation: string, functionName?: string): b
 }
 
 function drop(response: ServerResponse): void {
-  // A reset, not an orderly end: what a broken network looks like.
+  // A reset, as a broken network causes it, not an orderly end.
   response.socket?.resetAndDestroy();
 }
 
-/** mulberry32: small, repeatable, good enough to choose which call fails. */
+/** mulberry32: small and repeatable. Good enough to choose the calls that fail. */
 function randomFrom(seed: number): () => number {
   let state = seed | 0;
   return () => {

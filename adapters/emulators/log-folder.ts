@@ -1,11 +1,12 @@
-// What an emulator keeps of its cloud's logs: a file per function in one folder, and what instances write cut into lines.
+// The logs that an emulator keeps: one file per function in a folder, and the output of instances
+// cut into lines.
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { createLogFile, type LogFile } from '../runtime/log-file.ts';
 
-/** Longest line that is kept, characters. */
+/** Most characters of a line. The rest is cut off. */
 const MAX_LINE = 8 * 1024;
 
 export interface LogFolder {
@@ -38,7 +39,7 @@ export function openLogFolder(dir: string): LogFolder {
   };
 }
 
-/** Takes what one instance writes, in pieces; tells each line that is not empty. */
+/** Takes the output of one instance in pieces and passes on each line that is not empty. */
 export function cutLines(tell: (line: string) => void): (chunk: Buffer) => void {
   const decoder = new StringDecoder('utf8');
   let rest = '';

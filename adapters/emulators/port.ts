@@ -1,4 +1,5 @@
-// A loopback port of an emulator that can refuse connections during an outage and comes back under the same number.
+// A loopback port of an emulator. It refuses connections during an outage and then listens again
+// under the same number.
 
 import { once } from 'node:events';
 import type { AddressInfo, Server } from 'node:net';
@@ -10,12 +11,12 @@ export interface Port {
   close(): Promise<void>;
 }
 
-/** What http and https servers have beyond a plain one. */
+/** An http or https server. */
 interface ConnectionServer extends Server {
   closeAllConnections(): void;
 }
 
-/** Listens on 127.0.0.1; port 0 takes any free one. @throws Error EADDRINUSE */
+/** Listens on 127.0.0.1. Port 0 takes any free one. @throws Error EADDRINUSE */
 export async function openPort(server: ConnectionServer, wanted = 0): Promise<Port> {
   await listen(server, wanted);
   // A server that listens on a port has an address object.

@@ -1,5 +1,6 @@
-// Processes that run a publisher's code: each in a group of its own with nothing of our environment, bounded in memory,
-// and ended with everything it started, also by the next start after we were killed.
+// Processes that run a publisher's code. Each has a process group of its own, none of our
+// environment and a bound on memory. It ends together with all that it has started. After a
+// `kill -9` of ours, the next start ends what was left.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -7,43 +8,46 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 
 export interface ChildOptions {
-  /** What node runs: flags, file, arguments. */
+  /** Arguments of node: flags, file, arguments. */
   readonly args: readonly string[];
   readonly cwd: string;
-  /** The whole environment; nothing is inherited. */
+  /** The whole environment. Nothing is inherited. */
   readonly env: Readonly<Record<string, string>>;
   /** Resident memory above which the group is killed. */
   readonly memoryMiB: number;
-  /** What the process writes to stdout and stderr. */
+  /** Receives stdout and stderr. */
   readonly onOutput: (chunk: Buffer, from: 'stdout' | 'stderr') => void;
-  /** Give it an `ipc` channel (`child.process.send`). */
+  /** Opens an `ipc` channel (`child.process.send`). */
   readonly ipc?: boolean;
-  /** Makes the command line that runs node with `args`, as in a sandbox. Default: node under prlimit. */
+  /** Makes the command line that runs node, for example in a sandbox. Default: under prlimit. */
   readonly command?: (args: readonly string[]) => readonly string[];
-  /** Descriptors from 3 on: a two-way pipe at `child.process.stdio`, or one of ours that is passed on. */
+  /** Descriptors from 3 on: a two-way pipe at `child.process.stdio`, or a descriptor of ours. */
   readonly descriptors?: readonly ('pipe' | number)[];
 }
 
 export interface Exit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
-  /** Killed because it was above its memory. */
+  /** Whether it was killed because it used more than its memory. */
   readonly isOverMemory: boolean;
 }
 
 export interface Child {
   readonly pid: number;
   readonly process: ChildProcess;
-  /** Settles when the process is gone and its output is read to the end. Never rejects. */
+  /** Settles when the process has exited and its output is read to the end. Never rejects. */
   readonly exited: Promise<Exit>;
   /** SIGSTOP to the group: no CPU until `thaw`. */
   freeze(): void;
   thaw(): void;
   /** SIGKILL to the group, frozen or not. */
   kill(): void;
-  /** Most resident memory so far, rounded up; 0 where the system does not tell. */
+  /** Most resident memory so far, rounded up. 0 on a system that does not report it. */
   peakMemoryMiB(): number;
-  /** From now on the memory and the freezing are those of this process, which the started one runs in a sandbox. */
+  /**
+   * From now on measures and freezes this process instead: the one that the started process runs in
+   * a sandbox.
+   */
   follow(pid: number): void;
 }
 
@@ -54,19 +58,19 @@ export interface Children {
   close(): Promise<void>;
 }
 
-/** How often the memory of a running child is looked at (the bound between two looks is `DATA_MARGIN_MIB`). */
+/** Interval of the checks of a child's memory. In between, `DATA_MARGIN_MIB` is the bound. */
 const MEMORY_POLL_MS = 50;
 
 /**
- * What Node 26 reserves as data (RLIMIT_DATA) before it runs a line: 562 MiB measured on linux-x64. The limit is a
- * backstop for what is allocated between two looks; below this it would not start.
+ * Node 26 reserves 562 MiB as data (RLIMIT_DATA) before it runs a line, measured on linux-x64. With
+ * a lower limit it does not start. The limit bounds what is allocated between two checks.
  */
 const DATA_MARGIN_MIB = 768;
 
 const PAGE_BYTES = 4096;
 const PRLIMIT = '/usr/bin/prlimit';
 
-/** `recordsDir` keeps a file per running child, so that strays of a killed process are ended here, at the next start. */
+/** `recordsDir` has a file per running child. The next start ends those of a killed process. */
 export function createChildren(recordsDir: string): Children {
   mkdirSync(recordsDir, { recursive: true });
   endStrays(recordsDir);
@@ -97,7 +101,7 @@ export function createChildren(recordsDir: string): Children {
   };
 }
 
-/** Memory as a backstop, and no core files: what `prlimit` is called with. */
+/** The arguments of `prlimit`: a bound on memory, and no core files. */
 export function limitFlags(memoryMiB: number): string[] {
   return [`--data=${(memoryMiB + DATA_MARGIN_MIB) * 1024 * 1024}`, '--core=0'];
 }
@@ -112,14 +116,14 @@ function startChild(options: ChildOptions): Child {
   const spawned = spawn(command ?? process.execPath, args, {
     cwd: options.cwd,
     env: options.env,
-    // A session of its own, hence a group that a signal reaches whole.
+    // A new session, and with it a process group that one signal reaches.
     detached: true,
     stdio: [
       ...(['ignore', 'pipe', 'pipe'] as const),
       ...(options.ipc ? (['ipc'] as const) : []),
       ...(options.descriptors ?? []),
     ],
-    // Structured clone: bytes stay bytes.
+    // Structured clone keeps bytes as bytes.
     serialization: 'advanced',
   });
   const { pid } = spawned;
@@ -133,7 +137,7 @@ function startChild(options: ChildOptions): Child {
   let peakBytes = 0;
   let inside: number | undefined;
   const signal = (name: NodeJS.Signals) => signalGroup(pid, name);
-  /** A sandbox has a session of its own, which a signal to the group does not reach. */
+  /** A sandbox is a session of its own. A signal to the group does not reach it. */
   const pause = (name: 'SIGSTOP' | 'SIGCONT') => {
     if (isGone) return;
     if (inside === undefined) signal(name);
@@ -154,7 +158,7 @@ function startChild(options: ChildOptions): Child {
     ([code, signalName]) => ({ code, signal: signalName, isOverMemory }),
     () => ({ code: null, signal: null, isOverMemory }),
   );
-  // What the process itself started must not outlive it.
+  // Processes that it has started must not outlive it.
   spawned.once('exit', () => {
     isGone = true;
     clearInterval(poll);
@@ -175,7 +179,7 @@ function startChild(options: ChildOptions): Child {
     },
     kill() {
       signal('SIGKILL');
-      // The sandbox dies with its outer process; this does not wait for it.
+      // The sandbox also dies with its outer process. Do not wait for that.
       if (inside !== undefined && !isGone) signalProcess(inside, 'SIGKILL');
     },
     peakMemoryMiB() {
@@ -188,7 +192,7 @@ function startChild(options: ChildOptions): Child {
   };
 }
 
-/** Ends the groups that a former process recorded and that still run; a pid taken by another program is left alone. */
+/** Ends the groups that an earlier process has recorded. Spares a pid that was used again. */
 function endStrays(recordsDir: string): void {
   for (const name of readdirSync(recordsDir)) {
     const pid = Number(name);
@@ -207,19 +211,19 @@ function signalProcess(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch (error) {
-    // ESRCH: gone already. EPERM: macOS says so of a group of zombies.
+    // ESRCH: it has exited. EPERM: macOS reports it for a group of zombies.
     if (!isErrno(error, 'ESRCH') && !isErrno(error, 'EPERM')) throw error;
   }
 }
 
-/** When a process started, as its system tells it; with the pid it names one process of this machine. */
+/** When a process started, as the system reports it. With the pid it names exactly one process. */
 export function startOf(pid: number): string | undefined {
   try {
     if (!existsSync('/proc/self/stat')) {
       return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim();
     }
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // proc(5): field 22, counted behind the command name, which may itself hold spaces.
+    // Field 22 of proc(5), counted from behind the command name, which may contain spaces.
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
   } catch {
     // No such process.
@@ -231,7 +235,7 @@ function residentBytes(pid: number): number {
   try {
     return Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]) * PAGE_BYTES;
   } catch {
-    // Gone, or a system without /proc.
+    // It has exited, or the system has no /proc.
     return 0;
   }
 }

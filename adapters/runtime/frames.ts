@@ -1,16 +1,16 @@
-// Length-framed messages over a pipe to an instance: the way of a call into a process that has no network. The other end
-// runs a stranger's code, so nothing it sends is believed: sizes are bounded before anything is kept.
+// Length-framed messages over a pipe to an instance, for calls into a process that has no network.
+// The other end runs untrusted code, so each size is checked before anything is kept.
 
 import type { Duplex } from 'node:stream';
 
-/** What is said, and the bytes that go with it. */
+/** A JSON head and the bytes that go with it. */
 export interface Frame {
   readonly head: Readonly<Record<string, unknown>>;
   readonly body: Uint8Array;
 }
 
 export interface FrameReader {
-  /** Called once, after the first thing that was no frame or above a limit; nothing is read after it. */
+  /** Called once, at the first invalid or too large frame. Nothing is read after it. */
   readonly onFault: () => void;
   readonly onFrame: (frame: Frame) => void;
   readonly maxBodyBytes: number;
@@ -21,13 +21,13 @@ const MAX_HEAD_BYTES = 256 * 1024;
 /** Bytes of the head, bytes of the body: two uint32, big-endian. The head is JSON. */
 const PREFIX_BYTES = 8;
 
-/** Joins nothing before a frame is whole, so that a large body is copied once. */
+/** Joins the chunks only when the frame is whole, so that a large body is copied once. */
 export function readFrames(stream: Duplex, reader: FrameReader): void {
   let chunks: Buffer[] = [];
   let bytes = 0;
   const end = () => {
     stream.off('data', onData);
-    // Lest the other end waits for us to read.
+    // Resume, so that the other end does not wait for us to read.
     stream.resume();
     chunks = [];
     reader.onFault();
@@ -76,12 +76,12 @@ export function writeFrame(
 function parseHead(bytes: Buffer): Readonly<Record<string, unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(bytes.toString());
-    // Safe: an object is a record of what it has.
+    // Safe: every object is a record of its members.
     return typeof value === 'object' && value !== null && !Array.isArray(value)
       ? (value as Record<string, unknown>)
       : undefined;
   } catch {
-    // Not JSON: the caller ends the instance.
+    // Not JSON. The caller ends the instance.
     return undefined;
   }
 }

@@ -1,6 +1,6 @@
-// What stands between a publisher's code and this machine: bubblewrap with Node's permission model
-// and limits inside it, or, where that does not work, the permission model alone, which is for
-// trusted code only (docs/providers.md 3.1).
+// Isolates a publisher's code from this machine: bubblewrap with Node's permission model and limits
+// inside it. Where that does not work, the permission model alone, which is for trusted code only
+// (docs/providers.md 3.1).
 
 import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -22,16 +22,16 @@ import { createFilter } from './seccomp.ts';
 export interface Isolation {
   /** `sandbox`: for any code. `trusted`: only for code that the operator trusts. */
   readonly kind: 'sandbox' | 'trusted';
-  /** What was found on this machine, one line for the log and for people. */
+  /** One line about what this machine offers, for the log and for people. */
   readonly found: string;
-  /** Makes the place for one instance; `leave` it when the instance is gone. */
+  /** Makes the place for one instance. Call its `leave` when the instance has exited. */
   enclose(options: EncloseOptions): Enclosure;
 }
 
 export interface EncloseOptions {
-  /** Folder of the artifact's files; inside it can only be read. */
+  /** Folder of the artifact's files. Read-only inside. */
   readonly codeDir: string;
-  /** Absolute paths of our own files inside; the first is what node runs. Descriptor 3 is its channel. */
+  /** Absolute paths of our own files inside. Node runs the first. Descriptor 3 is its channel. */
   readonly programs: readonly string[];
   readonly memoryMiB: number;
 }
@@ -39,28 +39,28 @@ export interface EncloseOptions {
 export interface Enclosure {
   /** Arguments of node. */
   readonly args: readonly string[];
-  /** The command line that runs node with arguments; undefined: node as it is. */
+  /** Makes the command line that runs node. Undefined: node itself. */
   readonly command?: (args: readonly string[]) => readonly string[];
-  /** From 3 on; the first is the channel. */
+  /** Descriptors from 3 on. The first is the channel. */
   readonly descriptors: readonly ('pipe' | number)[];
-  /** Folder of the artifact as the code inside sees it. */
+  /** Path of the artifact's folder inside. */
   readonly insideCodeDir: string;
-  /** The one folder that the code can write to. */
+  /** The only folder that the code can write to. */
   readonly insideTemporaryDir: string;
-  /** The process was started, or could not be: what it needed to start is given back. */
+  /** Releases what only the start needs. Call it when the process was started or could not be. */
   entered(): void;
-  /** The process that runs the code, once it does, of the process that was started. */
+  /** The pid of the process that runs the code, found from the pid of the started one. */
   codePid(startedPid: number): number;
   leave(): void;
 }
 
-/** Room in the temporary folder of an instance. Inside bubblewrap it is memory, beside that of the process. */
+/** Size of a temporary folder. In bubblewrap it is memory beside that of the process. */
 export const TEMPORARY_MIB = 64;
 
 const BWRAP = ['/usr/bin/bwrap', '/usr/local/bin/bwrap', '/run/current-system/sw/bin/bwrap'];
 const PRLIMIT = '/usr/bin/prlimit';
 const SETPRIV = '/usr/bin/setpriv';
-/** Where Node's libraries are; the rest of /usr stays outside. */
+/** The folders of Node's libraries. The rest of /usr stays outside. */
 const LIBRARIES = ['/usr/lib', '/usr/lib32', '/usr/lib64', '/usr/local/lib'];
 const LIBRARY_LINKS = ['/lib', '/lib32', '/lib64'];
 /** Paths inside the sandbox. */
@@ -69,23 +69,24 @@ const CODE = '/var/task';
 const TEMPORARY = '/tmp';
 const NODE = '/opt/node';
 const FOLDERS = ['/opt', '/usr', '/usr/local', '/var', PROGRAMS];
-/** Nobody, on Linux by convention. */
+/** The user nobody, on Linux by convention. */
 const NOBODY = '65534';
 /**
- * From here on, each instance of a gateway that runs as root has a user of its own on this machine: root in a user namespace
- * would still be the owner of what lies in /proc/sys. Outside of what systemd gives to containers and users.
+ * First uid for instances of a gateway that runs as root. Each instance has one of its own: root in
+ * a user namespace would still own the files in /proc/sys. Not a uid that systemd gives to
+ * containers and users.
  */
 const FIRST_UID = 2_000_000_000;
 const UIDS = 100_000;
-/** Descriptor inside where bubblewrap reads the filter: behind the channel, which is 3. */
+/** Descriptor from which bubblewrap reads the filter. Descriptor 3 is the channel. */
 const FILTER = 4;
-/** Threads that code may have; Node takes about 12. */
+/** Most threads of an instance. Node itself uses about 12. */
 const MAX_THREADS = 64;
 const MAX_FILES = 256;
 const PROBE_MS = 10_000;
 const MIB = 1024 * 1024;
 
-/** Tries what this machine can do. Keeps files under `dir`. Takes about a tenth of a second, once. */
+/** Tries which isolation works on this machine, in about 0.1 s. Keeps files under `dir`. */
 export function probeIsolation(dir: string): Isolation {
   mkdirSync(dir, { recursive: true });
   if (process.platform !== 'linux') {
@@ -103,7 +104,7 @@ export function probeIsolation(dir: string): Isolation {
   return fault ? trustCode(dir, `no sandbox: ${fault}`) : sandbox;
 }
 
-/** The permission model alone: code can still signal processes and use up the disk. */
+/** The permission model alone. The code can still signal processes and fill the disk. */
 export function trustCode(dir: string, why: string): Isolation {
   return {
     kind: 'trusted',
@@ -172,7 +173,7 @@ function createSandbox(dir: string, bwrap: string): Isolation {
           if (filterFd !== undefined) closeSync(filterFd);
         },
         codePid(startedPid) {
-          // bubblewrap, its first process inside, the code; or the code is the first.
+          // bubblewrap, then its first process inside, then the code; or the code is that first.
           const inside = childOf(startedPid) ?? startedPid;
           return childOf(inside) ?? inside;
         },
@@ -182,19 +183,19 @@ function createSandbox(dir: string, bwrap: string): Isolation {
   };
 }
 
-/** Who the code is. `flags` of bubblewrap, and what is run inside it to become that. */
+/** The user of the code: `flags` of bubblewrap, and a command inside that becomes the user. */
 interface Identity {
   readonly flags: readonly string[];
   readonly command: readonly string[];
 }
 
-/** Outside it is the user that the gateway runs as. */
+/** Outside the sandbox, the code is the gateway's user. */
 const NOBODY_IN_NAMESPACE: Identity = {
   flags: ['--unshare-user', '--uid', NOBODY, '--gid', NOBODY, '--as-pid-1'],
   command: [],
 };
 
-/** Outside it is a user that owns nothing. Takes root, which is given up before the code begins. */
+/** Outside the sandbox, the code is a user that owns nothing. Needs root until the code starts. */
 function ownUser(uid: number): Identity {
   return {
     flags: ['SETUID', 'SETGID', 'SETPCAP'].flatMap((name) => ['--cap-add', `CAP_${name}`]),
@@ -209,7 +210,7 @@ function readOnly(path: string, inside: string): string[] {
   return ['--ro-bind', path, inside];
 }
 
-/** Node's own walls: it reads and writes nothing else; no network, no process, no worker, no addon, no inspector. */
+/** Node's permission model: these folders only, no network, process, worker, addon or inspector. */
 function nodeFlags(of: {
   readonly readable: readonly string[];
   readonly writable: string;
@@ -224,7 +225,7 @@ function nodeFlags(of: {
   ];
 }
 
-/** The heap ends below the memory, so that a leak ends as a heap error where it can. */
+/** The heap limit is below the memory limit, so that a leak usually ends as a heap error. */
 function heapFlags(memoryMiB: number): string[] {
   return [`--max-old-space-size=${Math.floor(memoryMiB * 0.9)}`, '--max-semi-space-size=16'];
 }
@@ -240,7 +241,7 @@ function libraryFlags(): string[] {
   ];
 }
 
-/** Runs nothing, exactly as a function would run. @returns why it does not work */
+/** Runs an empty program as a function would run. @returns why that does not work */
 function tryOut(sandbox: Isolation, dir: string): string | undefined {
   const codeDir = join(dir, 'probe');
   mkdirSync(codeDir, { recursive: true });
@@ -259,13 +260,13 @@ function tryOut(sandbox: Isolation, dir: string): string | undefined {
   return error?.message ?? (stderr.split('\n')[0]?.slice(0, 256) || `bubblewrap ended ${status}`);
 }
 
-/** The first child of a process, as proc(5) tells it. */
+/** The first child of a process, from proc(5). */
 function childOf(pid: number): number | undefined {
   try {
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
     return Number(children.split(' ')[0]) || undefined;
   } catch {
-    // Gone, or a kernel that does not tell.
+    // It has exited, or the kernel does not report children.
     return undefined;
   }
 }

@@ -1,8 +1,8 @@
-// What a process writes, as lines. A function that never ends its line, or writes without end, is cut off.
+// Cuts the output of a process into lines. Long lines, and output without end, are cut off.
 
 import { StringDecoder } from 'node:string_decoder';
 
-/** Longest line, bytes. */
+/** Most bytes of a line. */
 const MAX_LINE_BYTES = 8 * 1024;
 /** Most bytes between two calls of `restart`. */
 const MAX_BYTES = 256 * 1024;
@@ -11,11 +11,11 @@ type From = 'stdout' | 'stderr';
 
 export interface LineReader {
   read(chunk: Buffer, from: From): void;
-  /** The last line, or what there is of it. */
+  /** The last line, even if it has no end. */
   readonly last: string;
-  /** Begins to count anew. */
+  /** Resets the count of bytes. */
   restart(): void;
-  /** The last lines have no end of their own. */
+  /** Passes on the last lines, which have no end. */
   end(): void;
 }
 

@@ -1,5 +1,6 @@
-// The log of one function of the `local` provider: two files in turn, so that it never grows above their sum and keeps at
-// least the newest half. A line is a JSON object; it is written in the background, and is not for ever.
+// The log of one function of the `local` provider. Two files take turns, so that the log has a
+// largest size and always keeps the newest half of it. Each line is a JSON object, written in the
+// background.
 
 import { appendFile, readFile, rename, rm, stat } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -7,19 +8,19 @@ import type { LogLine } from '../provider.ts';
 
 export interface LogFile {
   append(line: LogLine): void;
-  /** The newest `limit` lines since then, newest last; what was appended before is in them. */
+  /** The newest `limit` lines since then, newest last. Includes all that was appended before. */
   read(query: { readonly sinceMs: number; readonly limit: number }): Promise<readonly LogLine[]>;
   remove(): Promise<void>;
   /** Resolves when everything is written. */
   flush(): Promise<void>;
 }
 
-/** Size at which the file gives way to a new one, bytes. */
+/** Size at which a new file begins, bytes. */
 const MAX_FILE_BYTES = 1024 * 1024;
-/** Most bytes that wait to be written; beyond it lines are lost, and it says so. */
+/** Most bytes that wait to be written. Further lines are lost, and a line says so. */
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
 
-/** One write for what comes within this time: a write costs as much as a call. */
+/** Lines of this time share one write: a write costs as much CPU as a call. */
 const BATCH_MS = 20;
 
 /** Keeps `path` and `path.1`. */
@@ -45,7 +46,7 @@ export function createLogFile(path: string): LogFile {
   }
 
   async function write(): Promise<void> {
-    // The disk may be full or the folder gone: a log is not worth failing a call for.
+    // A full disk or a missing folder must not fail a call.
     try {
       while (pending.length > 0) {
         await wait(BATCH_MS);
@@ -113,7 +114,7 @@ async function readText(path: string): Promise<string> {
   }
 }
 
-/** A line that a crash cut off is left out. */
+/** Leaves out a line that a crash has cut off. */
 function parseLine(text: string): LogLine[] {
   try {
     return text === '' ? [] : [JSON.parse(text)];

@@ -1,43 +1,44 @@
-// The instances of one function version: warm ones are used again, last in first out, idle ones are stopped.
+// The instances of one function version. Warm instances are reused, last in first out. Idle ones
+// are stopped.
 
 export interface Instance {
-  /** Settles when it can serve no more; the pool then forgets it. */
+  /** Settles when it can serve no more calls. The pool then drops it. */
   readonly exited: Promise<unknown>;
-  /** Ends it; `exited` settles. */
+  /** Ends the instance, so that `exited` settles. */
   stop(): void;
 }
 
 export interface PoolOptions<T extends Instance> {
   readonly start: () => Promise<T>;
-  /** Most instances at once; default without limit. */
+  /** Most instances at once. Default: no limit. */
   readonly maxInstances?: number;
-  /** Asked before an instance is started; `false`: there is no room for one more. */
+  /** Called before an instance is started. `false`: there is no room for one more. */
   readonly hasRoom?: () => boolean;
-  /** Calls that share an instance. Default 1. */
+  /** Most concurrent calls of an instance. Default 1. */
   readonly concurrency?: number;
   readonly idleMs: number;
 }
 
-/** A place in an instance for one call. Give it back with exactly one of `release`, `retire` and `discard`. */
+/** A place in an instance for one call. End it by one of `release`, `retire` and `discard`. */
 export interface Lease<T> {
   readonly isCold: boolean;
   /** Rejects when the instance could not be started. */
   readonly instance: Promise<T>;
   release(): void;
-  /** Gives it back; the instance takes no further calls and stops when its other calls have ended. */
+  /** Gives it back. The instance takes no further calls and stops after its other calls. */
   retire(): void;
-  /** Gives it back and stops the instance; other calls in it go with it. */
+  /** Gives it back and stops the instance, which ends its other calls too. */
   discard(): void;
 }
 
 export interface Pool<T> {
-  /** Takes a place at once, before anything is awaited; undefined when all are taken. */
+  /** Takes a place synchronously. Undefined when all places are taken. */
   take(): Lease<T> | undefined;
-  /** Instances that run or start. */
+  /** Instances that run or are starting. */
   size(): number;
-  /** Stops the instance that has been idle longest, to make room. @returns false when none is idle */
+  /** Stops the instance that has been idle for longest. @returns false when none is idle */
   reclaim(): boolean;
-  /** No more places; running calls end, then their instances stop. Resolves when all are gone. */
+  /** Gives no more places. Resolves when running calls have ended and all instances stopped. */
   drain(): Promise<void>;
   /** Stops all instances now. */
   close(): Promise<void>;
@@ -54,7 +55,7 @@ interface Slot<T> {
 
 export function createPool<T extends Instance>(options: PoolOptions<T>): Pool<T> {
   const { maxInstances = Number.POSITIVE_INFINITY, concurrency = 1, idleMs } = options;
-  /** In the order of their last use, the newest at the end. */
+  /** Ordered by last use, the most recent at the end. */
   const slots: Slot<T>[] = [];
   const all = new Set<Slot<T>>();
   let isDraining = false;
@@ -65,7 +66,7 @@ export function createPool<T extends Instance>(options: PoolOptions<T>): Pool<T>
       .then((started) => started.exited)
       .then(
         () => forget(slot),
-        // The start failed: the caller has the error through `lease.instance`.
+        // The start has failed. The caller gets the error from `lease.instance`.
         () => forget(slot),
       );
     const slot: Slot<T> = {

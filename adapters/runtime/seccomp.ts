@@ -1,8 +1,8 @@
-// The system calls that code in the sandbox never needs: a filter in classic BPF, as seccomp(2) and bubblewrap take it. It
-// stands behind Node's permission model and holds where that one was broken out of: no process is started, no tool of
-// the kernel that its exploits begin with is reached.
+// Refuses the system calls that code in the sandbox never needs: a filter in classic BPF, as
+// seccomp(2) and bubblewrap take it. It holds even after code has broken out of Node's permission
+// model: the code starts no process and cannot reach the parts of the kernel that exploits use.
 
-/** Where a machine's calls have which numbers (asm/unistd.h of the kernel). */
+/** The numbers of system calls on one machine (asm/unistd.h of the kernel). */
 interface Machine {
   /** AUDIT_ARCH_* of linux/audit.h. */
   readonly audit: number;
@@ -11,7 +11,7 @@ interface Machine {
   readonly refused: readonly number[];
 }
 
-/** fork vfork ptrace pivot_root mount umount2 init_module delete_module unshare perf_event_open setns ... */
+/** By `process.arch`. The comment behind each line names the calls that it refuses. */
 const MACHINES: Readonly<Record<string, Machine>> = {
   x64: {
     audit: 0xc000003e,
@@ -42,26 +42,26 @@ const MACHINES: Readonly<Record<string, Machine>> = {
   },
 };
 
-/** Offsets in struct seccomp_data (linux/seccomp.h); the lower half of the first argument on a little-endian machine. */
+/** Offsets in struct seccomp_data (linux/seccomp.h). FIRST_ARGUMENT: its lower half. */
 const NUMBER = 0;
 const ARCHITECTURE = 4;
 const FIRST_ARGUMENT = 16;
-/** Codes of linux/bpf_common.h: load a word, jump if equal, if at least, if any bit is set, return. */
+/** Codes of linux/bpf_common.h: load a word; jump if equal, at least, any bit set; return. */
 const LOAD = 0x20;
 const JUMP_EQUAL = 0x15;
 const JUMP_AT_LEAST = 0x35;
 const JUMP_ANY_BIT = 0x45;
 const RETURN = 0x06;
-/** Answers of linux/seccomp.h; EPERM is 1, ENOSYS is 38. */
+/** Return values of linux/seccomp.h. EPERM is 1, ENOSYS is 38. */
 const ALLOW = 0x7fff0000;
 const KILL = 0x80000000;
 const REFUSE = 0x00050001;
 const UNKNOWN = 0x00050026;
-/** On x64 the numbers of the x32 interface begin here. */
+/** First number of the x32 interface on x64. */
 const X32 = 0x40000000;
 const CLONE_THREAD = 0x00010000;
 
-/** The program as bytes, or undefined on a machine whose numbers are not known here. */
+/** The program as bytes, or undefined on a machine whose numbers are not in the table. */
 export function createFilter(architecture: string = process.arch): Uint8Array | undefined {
   const machine = MACHINES[architecture];
   if (!machine) return undefined;
@@ -72,7 +72,7 @@ export function createFilter(architecture: string = process.arch): Uint8Array | 
     [LOAD, 0, 0, NUMBER],
     [JUMP_AT_LEAST, 0, 1, X32],
     [RETURN, 0, 0, UNKNOWN],
-    // Its flags are in memory and cannot be looked at: without it the C library takes clone.
+    // The flags of clone3 are in memory, which a filter cannot read. libc falls back to clone.
     [JUMP_EQUAL, 0, 1, machine.clone3],
     [RETURN, 0, 0, UNKNOWN],
     ...machine.refused.flatMap(
@@ -82,7 +82,7 @@ export function createFilter(architecture: string = process.arch): Uint8Array | 
           [RETURN, 0, 0, REFUSE],
         ] as const,
     ),
-    // Threads, but no processes.
+    // Allows threads, refuses processes.
     [JUMP_EQUAL, 0, 3, machine.clone],
     [LOAD, 0, 0, FIRST_ARGUMENT],
     [JUMP_ANY_BIT, 1, 0, CLONE_THREAD],

@@ -1,11 +1,14 @@
-// Files that are there whole or not at all, whenever the process is killed.
+// Writes files atomically: after a kill the file has the old content or the new one, never a part.
 
 import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 let writes = 0;
 
-/** Temporary file, sync, rename, sync of the folder: what was acknowledged survives `kill -9`. The folder must exist. */
+/**
+ * Durable when it resolves: writes a temporary file, syncs it, renames it and syncs the folder. The
+ * folder must exist.
+ */
 export async function writeWhole(
   path: string,
   contents: string | Uint8Array,
