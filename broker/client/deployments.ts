@@ -1,5 +1,7 @@
-// Deploying a version on a gateway's clouds, and following it step by step as the gateway reports it (server-sent events).
+// Deploying a version on a gateway's clouds, and following it step by step as the gateway reports
+// it.
 import { DefaasClientError } from './errors.ts';
+import { readEvents } from './event-stream.ts';
 import {
   type Json,
   readArray,
@@ -13,13 +15,13 @@ import type { Session } from './session.ts';
 
 /** Longest deployment, ms: Google builds for minutes. */
 const DEPLOY_TIMEOUT_MS = 900_000;
-/** Longest wait for one look at every cloud, ms. */
+/** Longest wait for a plan or a check, for which the gateway asks every cloud, ms. */
 const PLAN_TIMEOUT_MS = 120_000;
-/** A stream that broke is asked for again, so often. */
+/** How often a broken stream is requested again. */
 const MAX_RECONNECTS = 10;
 const JSON_BODY = { 'content-type': 'application/json' };
 
-/** One thing that was done at a cloud. */
+/** One action at a cloud. */
 export interface DeploymentStep {
   readonly provider: string;
   readonly action: string;
@@ -28,26 +30,26 @@ export interface DeploymentStep {
   readonly message: string;
 }
 
-/** How it ended at one cloud. */
+/** The outcome at one cloud. */
 export interface ProviderOutcome {
   readonly provider: string;
   readonly region: string;
   readonly state: string;
-  /** Why, when it failed. */
+  /** Present when it failed. */
   readonly error?: DeploymentFailure;
 }
 
 export interface DeploymentFailure {
   readonly code: string;
-  /** One line: what, on what, what to do. */
+  /** One line: what failed, on what, what to do. */
   readonly message: string;
 }
 
 export interface DeploymentOutcome {
-  /** `live` only when every cloud is, `gone` when all were taken off. */
+  /** `live`: live on every cloud; `gone`: removed from every cloud; `failed`: all else. */
   readonly state: 'live' | 'failed' | 'gone';
   readonly providers: readonly ProviderOutcome[];
-  /** What ended it before any cloud was asked. */
+  /** Present when it ended before any cloud was asked. */
   readonly error?: DeploymentFailure;
 }
 
@@ -60,7 +62,7 @@ export interface DeployRequest extends Named {
   /** A version number or an alias. */
   readonly version: string;
   readonly providers: readonly string[];
-  /** Deploy also where a call costs more than it brings. */
+  /** Deploys also where the operator loses money on a call. */
   readonly acceptLoss?: boolean;
   readonly onStep?: (step: DeploymentStep) => void;
 }
@@ -73,9 +75,9 @@ export interface DestroyRequest extends Named {
   readonly onStep?: (step: DeploymentStep) => void;
 }
 
-/** What a call is expected to cost at a cloud, beside its price: warm, alone, `durationMs` long. */
+/** Expected cost of one call at a cloud, and its price. The call is warm and `durationMs` long. */
 export interface CallCost {
-  /** The cloud's way to count, such as `x86` or `flex`. */
+  /** Name of the cloud's price plan, such as `x86` or `flex`. */
   readonly plan: string;
   /** Day of the price list. */
   readonly asOf: string;
@@ -84,17 +86,17 @@ export interface CallCost {
   readonly costPico: bigint;
   readonly costUnits: bigint;
   readonly priceUnits: bigint;
-  /** What of the price is not the publisher's. */
+  /** The price without the publisher's share. */
   readonly earnedUnits: bigint;
   readonly belowCost: boolean;
-  /** Of a version with `minWarm`. */
+  /** Present for a version with `minWarm`. */
   readonly warm?: WarmCost;
 }
 
-/** What keeping instances warm costs the gateway's operator at most, over `days`; their starts are not in it. */
+/** Highest cost to the operator of keeping instances warm for `days`, without their starts. */
 export interface WarmCost {
   readonly instances: number;
-  /** How often each is called. */
+  /** Seconds between the calls that keep an instance warm. */
   readonly everySec: number;
   readonly days: number;
   /** 1e-12 USD. */
@@ -116,9 +118,9 @@ export interface CloudPlan {
   /** create, update, keep, ... */
   readonly action: string;
   readonly steps: readonly PlannedStep[];
-  /** Undefined where nothing is billed. */
+  /** Absent where the cloud bills nothing. */
   readonly cost?: CallCost;
-  /** Why the cloud cannot be looked at. */
+  /** Present when the cloud could not be asked. */
   readonly error?: DeploymentFailure;
 }
 
@@ -127,7 +129,7 @@ export interface DeploymentPlan {
   readonly clouds: readonly CloudPlan[];
 }
 
-/** One version at one cloud, as the gateway has it recorded. */
+/** One version at one cloud, as the gateway's records have it. */
 export interface DeployedVersion {
   /** `owner/name`, owner as an address. */
   readonly function: string;
@@ -136,15 +138,17 @@ export interface DeployedVersion {
   readonly region: string;
   /** deploying, updating, live, failed or removing. */
   readonly state: string;
-  /** In the FunctionRegistry. */
+  /** Deployment id in the FunctionRegistry. */
   readonly id?: number;
   readonly error?: string;
   readonly cost?: CallCost;
 }
 
 /**
- * Asks for the deployment and resolves when it has ended, live or failed; a cloud that failed does not undo the others.
- * @throws PUBLISHER_NOT_ALLOWED, FUNCTION_UNKNOWN, PROVIDER_UNKNOWN, PROVIDER_INVALID, SECRET_MISSING, TARIFF_BELOW_COST, ...; GATEWAY_UNREACHABLE
+ * Deploys a version and resolves when it has ended, live or failed. A cloud that fails does not
+ * undo the others.
+ * @throws PUBLISHER_NOT_ALLOWED, FUNCTION_UNKNOWN, PROVIDER_UNKNOWN, PROVIDER_INVALID,
+ *   SECRET_MISSING, TARIFF_BELOW_COST, ...; GATEWAY_UNREACHABLE
  */
 export async function deploy(session: Session, request: DeployRequest): Promise<DeploymentOutcome> {
   const { version, providers, acceptLoss = false } = request;
@@ -157,7 +161,10 @@ export async function deploy(session: Session, request: DeployRequest): Promise<
   return follow(session, accepted, request.onStep);
 }
 
-/** What `deploy` would change, and what a call would cost; changes nothing. @throws as `deploy`, but TARIFF_BELOW_COST */
+/**
+ * What `deploy` would change, and what a call would cost. Changes nothing.
+ * @throws as `deploy`, except TARIFF_BELOW_COST
+ */
 export async function planDeployment(
   session: Session,
   request: Omit<DeployRequest, 'onStep' | 'acceptLoss'>,
@@ -176,7 +183,10 @@ export async function planDeployment(
   };
 }
 
-/** Takes versions off clouds and retires them on-chain; resolves when it has ended. @throws FUNCTION_UNKNOWN, NOT_OWNER */
+/**
+ * Removes versions from clouds and retires them on-chain; resolves when it has ended.
+ * @throws FUNCTION_UNKNOWN, NOT_OWNER
+ */
 export async function destroy(
   session: Session,
   request: DestroyRequest,
@@ -190,7 +200,10 @@ export async function destroy(
   return follow(session, accepted, request.onStep);
 }
 
-/** What the gateway has deployed, or is deploying, of the functions that the session's key owns; of one, when it is named. */
+/**
+ * The deployments, also unfinished ones, of all functions of the session's key, or of the named
+ * one.
+ */
 export async function fetchDeployments(
   session: Session,
   of?: Named,
@@ -212,28 +225,31 @@ export async function fetchDeployments(
   });
 }
 
-/** A function at a cloud without a record, or a record without its function. */
+/**
+ * An orphan, which is a function at a cloud without a record, or a ghost, a record without its
+ * function.
+ */
 export interface Stray {
-  /** Name at the cloud. */
+  /** The function's name at the cloud. */
   readonly name: string;
-  /** `owner/name@number` of a ghost. */
+  /** `owner/name@number`, of a ghost. */
   readonly function?: string;
 }
 
 export interface CloudCheck {
   readonly provider: string;
   readonly region: string;
-  /** How many the cloud has of this gateway. */
+  /** Number of this gateway's functions at the cloud. */
   readonly functions: number;
   readonly orphans: readonly Stray[];
   readonly ghosts: readonly Stray[];
   readonly error?: DeploymentFailure;
 }
 
-/** The clouds against the gateway's records. @throws OPERATOR_ONLY */
+/** Compares the clouds with the gateway's records. @throws OPERATOR_ONLY */
 export async function checkDeployments(session: Session): Promise<{
   readonly clouds: readonly CloudCheck[];
-  /** Day of the gateway's oldest price, Unix ms. */
+  /** Day of the gateway's oldest price list, Unix ms. */
   readonly pricesAsOfMs: number;
 }> {
   const reply = await session.request('/deployments/check', { timeoutMs: PLAN_TIMEOUT_MS });
@@ -254,7 +270,7 @@ export async function checkDeployments(session: Session): Promise<{
   };
 }
 
-/** Removes orphans and deploys ghosts anew; resolves when it has ended. @throws OPERATOR_ONLY */
+/** Removes orphans and deploys ghosts again; resolves when it has ended. @throws OPERATOR_ONLY */
 export async function repairDeployments(
   session: Session,
   onStep?: (step: DeploymentStep) => void,
@@ -283,7 +299,9 @@ async function follow(
   return followDeployment(session, path, { ...(onStep && { onStep }) });
 }
 
-/** Follows a deployment to its end; a broken stream is taken up again, steps already reported are not reported twice. */
+/**
+ * Follows a deployment to its end. A broken stream is requested again; each step is reported once.
+ */
 async function followDeployment(
   session: Session,
   path: string,
@@ -315,56 +333,6 @@ async function followDeployment(
         `the steps of ${path} broke off ${reconnects} times`,
       );
     }
-  }
-}
-
-interface ServerEvent {
-  readonly type: string;
-  readonly data: Json;
-}
-
-/** Events of a stream whose data is JSON. @see https://html.spec.whatwg.org/multipage/server-sent-events.html */
-async function* readEvents(reply: Response): AsyncGenerator<ServerEvent> {
-  let rest = '';
-  if (!reply.body) return;
-  for await (const text of readTexts(reply.body)) {
-    const blocks = `${rest}${text}`.replaceAll('\r\n', '\n').split('\n\n');
-    rest = blocks.pop() ?? '';
-    for (const block of blocks) {
-      const event = parseEvent(block);
-      if (event) yield event;
-    }
-  }
-}
-
-/** A broken connection ends the stream like its end does: the deployment goes on at the gateway. */
-async function* readTexts(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const reader = body.getReader();
-  const decoder = new TextDecoder();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read().catch(() => ({ done: true, value: undefined }));
-      if (done) return;
-      yield decoder.decode(value, { stream: true });
-    }
-  } finally {
-    await reader.cancel().catch(() => undefined);
-  }
-}
-
-function parseEvent(block: string): ServerEvent | undefined {
-  let type = 'message';
-  const data: string[] = [];
-  for (const line of block.split('\n')) {
-    const [, field = '', value = ''] = /^([^:]*): ?(.*)$/.exec(line) ?? [];
-    if (field === 'event') type = value;
-    if (field === 'data') data.push(value);
-  }
-  if (data.length === 0) return undefined;
-  try {
-    return { type, data: readObject(JSON.parse(data.join('\n')), `event ${type}`) };
-  } catch (cause) {
-    throw new DefaasClientError('GATEWAY_PROTOCOL', `the event ${type} has no JSON`, { cause });
   }
 }
 
