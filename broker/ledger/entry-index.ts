@@ -1,11 +1,12 @@
-// Where each receipt begins in the journal, by its id. Ids are hashes: a row for each of them in a tree by id would touch as many of
-// its pages as there are receipts in a batch. So a batch is one sorted segment at the end of one table, and takes in the segments
-// before it that are not much larger (the logarithmic method of Bentley and Saxe): few segments to look in, and each receipt is
-// written few times.
+// Where each receipt begins in the journal, by its id. Ids are hashes, so a tree with a row per id
+// would dirty one page per receipt. Instead each batch is one sorted segment at the end of a table,
+// merged with the segments before it that are not much larger (the logarithmic method of Bentley
+// and Saxe). That keeps segments few and writes each receipt few times
+// (docs/decisions/entry-index.md).
 import type { DatabaseSync } from 'node:sqlite';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 
-/** A receipt: 48 bits of its id, which a JavaScript number holds exactly, and the line's first byte. */
+/** A receipt: the first 48 bits of its id, as a number, and the byte where its line begins. */
 export interface EntryPlace {
   readonly id: number;
   readonly at: number;
@@ -13,16 +14,16 @@ export interface EntryPlace {
 
 export interface EntryIndex {
   enter(places: readonly EntryPlace[]): void;
-  /** Where the lines begin that may be this receipt's: another may share its 48 bits. */
+  /** Where the lines begin that may be this receipt's. Other ids can share its 48 bits. */
   placesOf(id: Hex): readonly number[];
 }
 
-/** Id and place, 48 bits each, big-endian. */
+/** Id, then byte of the line: 48 bits each, big-endian. */
 const PLACE_BYTES = 12;
 const NUMBER_BYTES = 6;
-/** Of a page: four of them fill a page of SQLite's, without overflow. */
+/** Places in one row. Four such rows fill a 4 KiB page of SQLite without overflow. */
 const PAGE_PLACES = 76;
-/** A segment of this many takes in no more: bounds how long one batch takes. */
+/** Merging stops at this size, which bounds the time of one batch. */
 const MAX_SEGMENT_PLACES = 2 ** 18;
 
 const SCHEMA = `
@@ -43,7 +44,7 @@ export function createEntryIndex(db: DatabaseSync): EntryIndex {
       AND first = (SELECT max(first) FROM entry_pages WHERE segment = n AND first <= ?)`,
   );
 
-  /** Takes the segment out. */
+  /** Reads the segment and deletes it. */
   const take = (segment: number): Buffer => {
     const pages = selectPages.all(segment).map(pageOf);
     dropPages.run(segment);
@@ -54,7 +55,7 @@ export function createEntryIndex(db: DatabaseSync): EntryIndex {
     const segment = Number(insertSegment.get(countOf(places))?.n);
     for (let from = 0; from < countOf(places); ) {
       let to = Math.min(from + PAGE_PLACES, countOf(places));
-      // Those that share an id share a page.
+      // Places with the same id stay in one page, because a look-up reads one page per segment.
       while (to < countOf(places) && idAt(places, to) === idAt(places, to - 1)) to += 1;
       const page = places.subarray(from * PLACE_BYTES, to * PLACE_BYTES);
       insertPage.run(segment, idAt(places, from), page);

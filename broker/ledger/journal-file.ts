@@ -1,5 +1,6 @@
-// The append-only file under the embedded ledger: what a call leaves is durable here first, and indexed behind. A record is
-// its length, its CRC-32, and lines of UTF-8; what gathers while one write and sync runs goes out together with the next.
+// The append-only file of the embedded ledger. Receipts and idempotency keys are durable here first
+// and are indexed later. A record is its length, its CRC-32 and lines of UTF-8. Records that arrive
+// while a write and its sync run go out together in the next write.
 import {
   closeSync,
   constants,
@@ -12,39 +13,43 @@ import {
 } from 'node:fs';
 import { crc32 } from 'node:zlib';
 
-/** Length and checksum of what follows, each 32 bits, big-endian. */
+/** Length and CRC-32 of the lines, each 32 bits, big-endian. */
 const PREFIX_BYTES = 8;
-/** A longer record is not read back: it is no record of ours. */
+/** A longer record is refused: we never write one. */
 const MAX_RECORD_BYTES = 0x7fff_ffff;
-/** Read at once to find the end of a line; most lines end in it. */
+/** Read at once per line; most lines are shorter. */
 const LINE_BYTES = 4_096;
 const NEWLINE = 0x0a;
 /**
- * Written ahead of the end: a sync over zeros that are there already writes data alone, and not the file's new length too. On
- * ext4 that halves its time and takes a third off its CPU.
+ * Zeros are written ahead of the end. A sync then writes data only, and not a new file length too:
+ * on ext4 that halves its time and saves a third of its CPU (docs/decisions/journal-file.md).
  */
 const ZEROS = Buffer.alloc(1024 * 1024);
 
 /**
- * On Linux a write comes back when it is on disk: one way to another thread and back instead of two. Elsewhere the flag says less than a
- * sync does, or is not there.
+ * On Linux a write returns when its data is on disk, which saves the second trip to the thread pool
+ * for a sync. Elsewhere the flag promises less than a sync, or does not exist
+ * (docs/decisions/synced-writes.md).
  */
 const WRITES_SYNCED = process.platform === 'linux' ? constants.O_DSYNC : 0;
 
-/** Where a record's lines stand in the file. */
+/** Where a record is in the file. */
 export interface Appended {
   /** Where the next record will begin. */
   readonly end: number;
-  /** Where each line begins, bytes from the file's start. */
+  /** The byte where each line begins. */
   readonly at: readonly number[];
 }
 
 export interface JournalFile {
-  /** Bytes that are durable. */
+  /** Bytes of the file that are durable. */
   readonly end: number;
-  /** Resolves when the lines are on disk. After a rejection the file takes no more: its end is not known. */
+  /**
+   * Resolves when the lines are on disk. After a rejection every call rejects, because the end of
+   * the file is not known.
+   */
   append(lines: readonly string[]): Promise<Appended>;
-  /** `count` lines, the first of which begins at `at`, without their newlines. */
+  /** Reads `count` lines from byte `at` on, without their newlines. */
   lines(at: number, count: number): Promise<string[]>;
   close(): Promise<void>;
 }
@@ -68,7 +73,10 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** Opens the file to append at `end`, where its last whole record ends; what a crash left behind it is cut off. */
+/**
+ * Opens the file to append at `end`, where its last whole record ends, and cuts off what a crash
+ * left behind that.
+ */
 export function openJournalFile(file: string, end: number): JournalFile {
   const descriptor = openSync(file, constants.O_RDWR | WRITES_SYNCED);
   ftruncateSync(descriptor, end);
@@ -134,8 +142,8 @@ export function openJournalFile(file: string, end: number): JournalFile {
 }
 
 /**
- * The whole records from `from` on; a last one that was cut short by a crash was never acknowledged, and ends it. A record's bytes are
- * its own until the next one is asked for.
+ * The whole records from byte `from` on. It ends at a record that a crash cut short; such a record
+ * was never acknowledged. The bytes of a record are valid until the next record is asked for.
  */
 export function* readRecords(descriptor: number, from: number): Generator<StoredRecord, undefined> {
   const prefix = Buffer.alloc(PREFIX_BYTES);
@@ -164,11 +172,13 @@ function linesIn(body: Buffer, at: number): StoredLine[] {
   return lines;
 }
 
-/** The record's bytes, and where in them each line begins. JSON has no raw newline, so a line is a line. */
+/**
+ * The record's bytes, and where in them each line begins. A line is JSON, which has no raw newline.
+ */
 function encode(lines: readonly string[]): { bytes: Buffer; at: number[] } {
   const text = `${lines.join('\n')}\n`;
   const bytes = Buffer.allocUnsafe(PREFIX_BYTES + Buffer.byteLength(text));
-  // Receipts are ASCII: they need no conversion, and their lines need not be measured one by one.
+  // Most records are ASCII: they need no conversion, and a line has as many bytes as characters.
   const isAscii = bytes.length === PREFIX_BYTES + text.length;
   bytes.write(text, PREFIX_BYTES, isAscii ? 'latin1' : 'utf8');
   bytes.writeUInt32BE(bytes.length - PREFIX_BYTES, 0);
@@ -182,7 +192,7 @@ function encode(lines: readonly string[]): { bytes: Buffer; at: number[] } {
   return { bytes, at };
 }
 
-/** Both off the loop. */
+/** Writes and syncs in the thread pool. */
 async function writeSynced(descriptor: number, bytes: Buffer, position: number): Promise<void> {
   await writeBytes(descriptor, bytes, position);
   if (WRITES_SYNCED !== 0) return;
@@ -191,7 +201,7 @@ async function writeSynced(descriptor: number, bytes: Buffer, position: number):
   });
 }
 
-/** All of them: a write may take fewer than it was given. */
+/** Writes again where the system wrote fewer bytes than it was given. */
 function writeBytes(descriptor: number, bytes: Buffer, position: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const writeFrom = (offset: number): void => {

@@ -1,38 +1,41 @@
-// The gateway's durable memory: receipts in journal order, vouchers, deployments, batches. One interface, `sqlite.ts` first.
+// The gateway's durable state: receipts in the order of the journal, vouchers, mandates,
+// deployments, batches. `sqlite.ts` implements it.
 import type { Deployment, ProviderName } from '../../adapters/provider.ts';
 import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Call, Execution, Receipt } from '../../contracts/libraries/receipts.ts';
 import type { Mandate } from '../../contracts/libraries/typed-data.ts';
 
-/** A deployment of the drawn order that did not give the answer: tried without one, or passed over. */
+/** A deployment of the drawn order that did not answer the call: it failed, or was passed over. */
 export interface FailedAttempt {
   readonly deployment: number;
-  /** The cloud, where it was tried. */
+  /** The cloud; undefined when the deployment was passed over. */
   readonly provider?: ProviderName;
   readonly code: string;
   readonly ran: 'no' | 'maybe';
   readonly measuredMs: number;
 }
 
-/** One receipt with everything it opens to; what is written once and never changed. */
+/** A receipt with everything that its hashes commit to. It is written once and never changes. */
 export interface JournalEntry {
   /** The receipt's hash, its public id. */
   readonly id: Hex;
   readonly receipt: Receipt;
   readonly call: Call;
-  /** Of the lane's key over the Call; only in signed lanes. */
+  /** Signature of the lane's key over the Call; only in signed lanes. */
   readonly callSignature?: Hex;
   readonly execution: Execution;
-  /** 32 random bytes under `input` and `output`; shown to the payer only. */
+  /** 32 random bytes that salt `input` and `output`; shown to the payer only. */
   readonly salt: Hex;
   readonly cloud: ProviderName;
-  /** `owner/name@number`, for people. */
+  /** `owner/name@number`, for display. */
   readonly functionName: string;
   readonly attempts: readonly FailedAttempt[];
-  /** Of a mandated call: what its nonce is made of, 32 bytes; shown to the payer only. */
+  /**
+   * Of a call under a mandate: 32 bytes from which its nonce is derived; shown to the payer only.
+   */
   readonly item?: Hex;
-  /** Why status is 0. */
+  /** Why the execution's status is 0. */
   readonly reason?: string;
 }
 
@@ -42,7 +45,7 @@ export interface StoredEntry extends JournalEntry {
   readonly groupIndex: number;
 }
 
-/** The receipts of one durable commit. `signature` and `key` follow once the group is durable. */
+/** The receipts of one commit. `signature` and `key` are stored with a later commit. */
 export interface StoredGroup {
   readonly group: number;
   readonly root: Hex;
@@ -71,7 +74,7 @@ export interface StoredVoucher {
   readonly signature: Hex;
 }
 
-/** A mandate that a lane's key has signed; `revokedAtMs` once it is closed before its time. */
+/** A mandate that a lane's key has signed; `revokedAtMs` is set when it is revoked early. */
 export interface StoredMandate {
   readonly hash: Hex;
   readonly mandate: Mandate;
@@ -80,40 +83,43 @@ export interface StoredMandate {
 }
 
 /**
- * What a limit is of: `function:<id>:<owner>` of a sponsored function, `lane:<payer>:<signer>` of a
- * session key, `mandate:<hash>` of a mandate.
+ * What a limit applies to: `function:<id>:<owner>` for a sponsored function,
+ * `lane:<payer>:<signer>` for a session key, `mandate:<hash>` for a mandate.
  */
 export type SpendingScope =
   | `function:${string}:${Address}`
   | `lane:${Address}:${Address}`
   | `mandate:${Hex}`;
 
-/** A price counted against a scope; goes into the ledger with the receipt. */
+/** A price that counts against a limit; committed together with its receipt. */
 export interface Spending {
   readonly scope: SpendingScope;
-  /** `2026-11-22`. */
+  /** UTC day, as in `2026-11-22`. */
   readonly day: string;
   readonly units: bigint;
 }
 
-/** What was charged under a mandate on a day. */
+/** The sum charged under a mandate on one day, base units. */
 export interface MandateSpending {
   readonly hash: Hex;
   readonly day: string;
   readonly units: bigint;
 }
 
-/** `updating` is live with a change under way; `deploying`, `updating` and `removing` are driven on when the gateway starts. */
+/**
+ * `updating` serves calls while a change is under way. The gateway resumes `deploying`, `updating`
+ * and `removing` when it starts.
+ */
 export type DeploymentState = 'deploying' | 'updating' | 'live' | 'failed' | 'removing' | 'gone';
 
-/** What was done at a cloud, in order. */
+/** One step that was done at a cloud. */
 export interface RecordedStep {
   readonly action: string;
   readonly resource: string;
   readonly atMs: number;
 }
 
-/** A version at a cloud, recorded before the first writing call there. */
+/** A function's version at a cloud, recorded before the gateway first changes anything there. */
 export interface DeploymentRecord {
   readonly functionVersion: Hex;
   readonly provider: ProviderName;
@@ -121,27 +127,30 @@ export interface DeploymentRecord {
   /** Name at the cloud, `df-…`. */
   readonly name: string;
   readonly state: DeploymentState;
-  /** Id in the FunctionRegistry once enrolled. */
+  /** Its id in the FunctionRegistry, once it is enrolled. */
   readonly chainId?: number;
   readonly deployment?: Deployment;
-  /** Of the newest change, each written when it was done. */
+  /** Steps of the newest change, each recorded when it was done. */
   readonly steps?: readonly RecordedStep[];
-  /** One line, when failed. */
+  /** Why it failed, one line. */
   readonly error?: string;
 }
 
-/** A function's secret at rest. The revision rises with each change and is never used twice, so that a cloud's copy is known by it. */
+/**
+ * A function's secret at rest. Each change has a new, higher revision, which identifies a cloud's
+ * copy.
+ */
 export interface StoredSecret {
-  /** Decimal. */
+  /** Decimal digits. */
   readonly functionId: string;
   readonly name: string;
   readonly revision: number;
   readonly atMs: number;
-  /** Sealed by `deployments/secrets.ts`; undefined once it is unset. */
+  /** Encrypted by `deployments/secrets.ts`; undefined once it is unset. */
   readonly sealed?: Uint8Array;
 }
 
-/** A service account: a key of its own that may ask for tokens of one lane. */
+/** A service account: a key that can request tokens for one lane. */
 export interface ServiceClient {
   readonly payer: Address;
   /** Chosen by the payer, unique among its own. */
@@ -163,8 +172,9 @@ export interface PublicJwk {
 export type BatchState = 'prepared' | 'settled' | 'void';
 
 /**
- * A settlement. It is kept before it is signed, and each transaction of it before a node gets it: after a crash in between it is given
- * out again, and is included once at most.
+ * A settlement. It is stored before it is signed, and each of its transactions before a node gets
+ * it. After a crash the gateway sends the stored transactions again; one of them at most is
+ * included, as they share a nonce.
  */
 export interface BatchRecord {
   readonly n: number;
@@ -174,11 +184,11 @@ export interface BatchRecord {
   readonly claims: readonly BatchClaim[];
   readonly receipts: number;
   readonly totalUnits: string;
-  /** What was signed for it, all with one nonce, the newest last; only until it is final. */
+  /** Its signed transactions, all with one nonce, the newest last; dropped once it is final. */
   readonly signed?: readonly SignedTransaction[];
   readonly tx?: Hex;
   readonly batch?: number;
-  /** Where it was included. */
+  /** The block that includes it. */
   readonly blockNumber?: number;
 }
 
@@ -195,20 +205,20 @@ export interface BatchClaim {
 /** What a batch owes one payee, signed before the batch was sent. Amounts in base units. */
 export interface StoredPayout {
   readonly payee: Address;
-  /** Of the BatchRecord. */
+  /** `n` of the BatchRecord. */
   readonly n: number;
   readonly units: bigint;
-  /** All that was ever owed to the payee up to and with this batch. */
+  /** Sum owed to the payee by all batches up to and with this one. */
   readonly cumulative: bigint;
   readonly key: Address;
-  /** Over Payout(gateway, payee, cumulative), by `key`. */
+  /** Signature of `key` over Payout(gateway, payee, cumulative). */
   readonly signature: Hex;
 }
 
-/** A payout with what has become of its batch. */
+/** A payout with the state of its batch. */
 export interface ListedPayout extends StoredPayout, Pick<BatchRecord, 'state' | 'tx' | 'batch'> {}
 
-/** Base units of a scope on a day. */
+/** A limit, or a sum spent, of one scope on one day, base units. */
 export interface DailyAmount {
   readonly scope: SpendingScope;
   readonly units: bigint;
@@ -222,16 +232,16 @@ export interface LedgerState {
   readonly manifests: readonly { readonly functionVersion: Hex; readonly manifest: string }[];
   readonly lastGroup: number;
   readonly unsignedGroups: readonly StoredGroup[];
-  /** Limits per UTC day, and what was spent of them on the day that was asked for. */
+  /** Limits per UTC day, and what was spent on the requested day. */
   readonly dailyLimits: readonly DailyAmount[];
   readonly spentToday: readonly DailyAmount[];
   readonly mandates: readonly StoredMandate[];
-  /** Of all their days. */
+  /** Of every day on which a mandate was charged. */
   readonly mandateSpending: readonly MandateSpending[];
 }
 
 /**
- * The outcome of a keyed call, kept so that the same key answers the same
+ * The outcome of a call with an idempotency key: a retry with the same key gets the same answer
  * (docs/architecture.md, "The way of one call").
  */
 export interface StoredAnswer {
@@ -240,10 +250,10 @@ export interface StoredAnswer {
   /** Hash over method, path, query and body. */
   readonly fingerprint: string;
   readonly atMs: number;
-  /** JSON of the answer without its body; undefined while the call is claimed and nothing more is known. */
+  /** JSON of the answer without its body; undefined while only the claim is stored. */
   readonly outcome?: string;
   readonly body?: Uint8Array;
-  /** Name of the file that has the body, when it is too large for the ledger. */
+  /** Name of the file with the body, when the body is too large for the ledger. */
   readonly file?: string;
 }
 
@@ -253,70 +263,73 @@ export interface GroupCommit {
   readonly entries: readonly JournalEntry[];
   /** Prices of this group that count against limits per day. */
   readonly spending: readonly Spending[];
-  /** Outcomes of the group's keyed calls. */
+  /** Outcomes of the group's calls that have an idempotency key. */
   readonly answers: readonly StoredAnswer[];
-  /** Signatures of earlier groups, stored along. */
+  /** Signatures of earlier groups, stored with this commit. */
   readonly signatures: readonly GroupSignature[];
 }
 
-/** Every method that writes resolves when what it says is on disk, or rejects with LEDGER_FAILED; every one that reads sees it. */
+/**
+ * A method that writes resolves when its change is on disk, or rejects with LEDGER_FAILED. A read
+ * sees every write that has resolved.
+ */
 export interface Ledger {
   load(day: string): Promise<LedgerState>;
   commit(group: GroupCommit): Promise<void>;
   putSignatures(signatures: readonly GroupSignature[]): Promise<void>;
   /** Sets a limit per UTC day; undefined removes it. */
   putDailyLimit(scope: SpendingScope, units: bigint | undefined): Promise<void>;
-  /** Keeps the higher of this one and what is there. */
+  /** Keeps the voucher with the higher ceiling, this one or the stored one. */
   putVoucher(voucher: StoredVoucher): Promise<void>;
   voucher(payer: Address, signer: Address): Promise<StoredVoucher | undefined>;
-  /** One that is there stays as it is. */
+  /** Does nothing when the mandate is stored already. */
   putMandate(mandate: StoredMandate): Promise<void>;
-  /** The first time counts. */
+  /** Keeps the time of the first revocation. */
   revokeMandate(hash: Hex, atMs: number): Promise<void>;
-  /** Claims a key before the first attempt, or writes an outcome over the claim. */
+  /** Claims a key before the first attempt, or overwrites the claim with an outcome. */
   putAnswer(answer: StoredAnswer): Promise<void>;
   answer(scope: string): Promise<StoredAnswer | undefined>;
-  /** Forgets a key: nothing ran under it. */
+  /** Deletes a key under which nothing ran. */
   dropAnswer(scope: string): Promise<void>;
-  /** Forgets what is older, and names the files that are needed no more. */
+  /** Deletes older answers. @returns the names of their files, which can be deleted too */
   expireAnswers(beforeMs: number): Promise<readonly string[]>;
   putDeployment(record: DeploymentRecord): Promise<void>;
   putManifest(functionVersion: Hex, manifest: string): Promise<void>;
-  /** Over what was there. @returns the new revision */
+  /** Overwrites. @returns the new revision */
   putSecret(secret: Omit<StoredSecret, 'revision'>): Promise<number>;
-  /** By name. */
+  /** Ordered by name. */
   secrets(functionId: string): Promise<readonly StoredSecret[]>;
-  /** Over what was there. */
+  /** Overwrites. */
   putClient(client: ServiceClient): Promise<void>;
   client(payer: Address, id: string): Promise<ServiceClient | undefined>;
-  /** By id. */
+  /** Ordered by id. */
   clients(payer: Address): Promise<readonly ServiceClient[]>;
   dropClient(payer: Address, id: string): Promise<void>;
   entry(id: Hex): Promise<StoredEntry | undefined>;
-  /** Signed groups, from `from` on in their order, that another key than `key` has signed. */
+  /** Groups from number `from` on, in order, that a key other than `key` has signed. */
   groupsOfOtherKeys(of: {
     readonly key: Address;
     readonly from: number;
     readonly limit: number;
   }): Promise<readonly StoredGroup[]>;
   group(group: number): Promise<{ group: StoredGroup; ids: readonly Hex[] } | undefined>;
-  /** Entries of one lane in `seq` order, `afterSeq` exclusive. */
+  /** Entries of one lane with `seq` above `afterSeq`, in order. */
   laneEntries(lane: {
     readonly payer: Address;
     readonly signer: Address;
     readonly afterSeq: number;
     readonly limit: number;
   }): Promise<readonly StoredEntry[]>;
-  /** With what it owes its payees, where that is given: both are durable or neither is. */
+  /** Stores the batch and the payouts that it owes in one transaction. Overwrites. */
   putBatch(batch: BatchRecord, payouts?: readonly Omit<StoredPayout, 'n'>[]): Promise<void>;
-  /** Newest first, `before` exclusive; `isOwed` passes over batches that never reached the chain. */
+  /** Payouts with `n` below `before`, newest first. `isOwed` leaves out void batches. */
   payouts(of: {
     readonly payee: Address;
     readonly before: number;
     readonly limit: number;
     readonly isOwed: boolean;
   }): Promise<readonly ListedPayout[]>;
-  /** The newest cumulative of each payee that has one, without batches that never landed. */
+  /** The newest cumulative of each payee that has one; void batches do not count. */
   owed(payees: readonly Address[]): Promise<ReadonlyMap<Address, bigint>>;
   batches(state?: BatchState): Promise<readonly BatchRecord[]>;
   close(): Promise<void>;

@@ -1,22 +1,28 @@
-// Which idempotency keys may have been used: a Bloom filter, so that a fresh key, by far the most of them, costs no read.
+// A Bloom filter of the idempotency keys that were used. Most keys are new, and a new key then
+// costs no read of the database.
 
-/** 8 MiB of bits: one in a thousand fresh keys costs a read at 4 million keys, one in a hundred at 7 million. */
+/**
+ * 8 MiB. False positives: one in a thousand with 4 million keys in it, one in a hundred with 7
+ * million.
+ */
 const BITS = 2 ** 26;
-/** Bits set per key, from different digits of its hash. */
+/** Bits set per key, each from other digits of its hash. */
 const HASHES = 6;
-/** 26 bits of a hash are in 7 digits of its hex. */
+/** 7 hex digits hold the 26 bits of one position. */
 const DIGITS = 7;
 
 export interface SeenKeys {
-  /** The filter itself, to hand it to another thread. */
+  /** The filter itself, to pass to another thread. */
   readonly bits: Uint8Array;
   /** `scope` is 64 digits of hex, a hash. */
   add(scope: string): void;
-  /** False: certainly never added. */
+  /** False: the key was certainly never added. */
   mayHave(scope: string): boolean;
 }
 
-/** Forgets nothing while the process runs; a restart begins with the keys that still answer. */
+/**
+ * Keys are never removed while the process runs. After a restart the filter has the stored keys.
+ */
 export function createSeenKeys(bits: Uint8Array = new Uint8Array(BITS / 8)): SeenKeys {
   const place = (scope: string, n: number): number =>
     Number.parseInt(scope.slice(n * DIGITS, (n + 1) * DIGITS), 16) % BITS;

@@ -1,18 +1,17 @@
-// The embedded ledger: receipts and keys in an append-only file, synced off the loop, and SQLite in
-// one worker thread as their index and for the rest. Per receipt that is a sixth of the CPU of a
-// row in SQLite (docs/decisions/journal-file.md).
+// The embedded ledger. Receipts and idempotency keys are in an append-only file. SQLite, in one
+// worker thread, indexes that file and stores everything else. That takes a third of the CPU that a
+// row in SQLite takes per receipt (docs/decisions/journal-file.md).
 import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
-import { entryFromText } from './entry-text.ts';
 import { openJournalFile } from './journal-file.ts';
-import { groupLines, headToText, type RecordHead } from './journal-record.ts';
+import { entryFromText, groupLines, headToText, type RecordHead } from './journal-record.ts';
 import type { GroupCommit, Ledger, StoredAnswer, StoredEntry, StoredVoucher } from './ledger.ts';
 import { createSeenKeys } from './seen-keys.ts';
-import type { Operations } from './sqlite-worker.ts';
+import type { WorkerOperations } from './sqlite-worker.ts';
 
-/** What is in the journal is entered in the index this long after, ms, or when so much has gathered. */
+/** The worker indexes new records after this time, or once there are so many receipts or bytes. */
 const INDEX_AFTER_MS = 2_000;
 const INDEX_AFTER_ENTRIES = 10_000;
 const INDEX_AFTER_ANSWER_BYTES = 8 * 1024 * 1024;
@@ -24,7 +23,8 @@ interface Waiting {
 
 /**
  * Opens (or makes) the ledger in `file`.
- * @throws DefaasError LEDGER_FAILED  the file cannot be opened, or later a write fails; after a failed write the caller must stop serving
+ * @throws DefaasError LEDGER_FAILED  the file cannot be opened, or another version wrote it;
+ * later: a write fails, after which the caller must stop serving
  */
 export async function openSqliteLedger(file: string): Promise<Ledger> {
   const journalFile = join(dirname(file), 'journal.log');
@@ -46,16 +46,15 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     const one = waiting.get(id);
     waiting.delete(id);
     if (error === undefined) one?.resolve(value);
-    else
-      one?.reject(new DefaasError('LEDGER_FAILED', `ledger ${file}: ${error}, look at the disk`));
+    else one?.reject(new DefaasError('LEDGER_FAILED', error));
   });
   worker.on('error', endWith);
   worker.on('exit', () => endWith(new Error('the worker exited')));
 
-  const run = <Name extends keyof Operations>(
+  const run = <Name extends keyof WorkerOperations>(
     name: Name,
-    ...args: Parameters<Operations[Name]>
-  ): Promise<ReturnType<Operations[Name]>> =>
+    ...args: Parameters<WorkerOperations[Name]>
+  ): Promise<ReturnType<WorkerOperations[Name]>> =>
     new Promise((resolve, reject) => {
       if (ended !== undefined) return reject(ended);
       lastId += 1;
@@ -86,13 +85,16 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     lastSeqs.set(`${payer}:${signer}`, seq);
   }
 
-  // What is in the journal and not yet in the index: `fresh`, and what the worker is entering now.
+  // In the journal and not yet in the index: `fresh`, and `entering`, which the worker indexes now.
   let fresh = createUnindexed();
   let entering = fresh;
   let indexing: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
 
-  /** The worker takes messages in order, so a read that is posted after this sees what was in the journal before. */
+  /**
+   * The worker takes messages in order, so a read that is posted after this sees all that was
+   * indexed.
+   */
   const index = (): Promise<void> => {
     clearTimeout(timer);
     timer = undefined;
@@ -105,7 +107,7 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     try {
       await run('index', journal.end);
     } catch (error) {
-      // Keyed answers that were in neither place would run again.
+      // A keyed answer that is in neither place would be computed and charged again.
       endWith(error);
       throw error;
     } finally {
@@ -118,7 +120,7 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     if (fresh.isLarge()) index().catch(endWith);
     else timer ??= setTimeout(() => void index().catch(endWith), INDEX_AFTER_MS).unref();
   };
-  /** Everything that was in the journal when it was called is in the index. */
+  /** Resolves when all records that were in the journal at the time of the call are indexed. */
   const caughtUp = async (): Promise<void> => {
     await indexing;
     if (fresh.isSome()) await index();
@@ -151,7 +153,7 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     for (const scope of head.dropped) fresh.answers.set(scope, undefined);
     schedule();
   };
-  // A voucher comes with a call: many that come at once must not cost a sync each.
+  // Each call can bring a voucher: those that arrive together share one sync.
   const vouchers = createGathered<StoredVoucher>((gathered) => run('putVouchers', gathered));
   const entriesAt = async (at: number, count: number): Promise<StoredEntry[]> =>
     (await journal.lines(at, count)).map(entryFromText);
@@ -236,7 +238,7 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
   };
 }
 
-/** Writes one after the other: what is put while one runs goes out together in the next. */
+/** Serialises writes. Items that arrive while a write runs go out together in the next one. */
 function createGathered<Item>(write: (items: readonly Item[]) => Promise<void>) {
   let items: Item[] = [];
   let last: Promise<void> = Promise.resolve();
@@ -256,18 +258,20 @@ function createGathered<Item>(write: (items: readonly Item[]) => Promise<void>) 
       }
       return next;
     },
-    /** Everything that was put is written, or whoever put it has heard why it is not. */
+    /** Resolves when the write of every item so far has ended, well or not; `put` tells which. */
     written: (): Promise<void> => last.catch(() => undefined),
   };
 }
 
-/** What the index does not have yet: bounded, because enough of it is entered at once. */
+/** Records that are not indexed yet. Bounded: `isLarge` makes the caller index them at once. */
 function createUnindexed() {
   const places = new Map<Hex, number>();
-  /** Groups that are not in `places` yet: few receipts are asked for so soon, and to enter one costs 1 us. */
+  /**
+   * Groups that are not in `places` yet. They are added at the first look-up, which most never see.
+   */
   let groups: { readonly ids: readonly Hex[]; readonly at: readonly number[] }[] = [];
   let count = 0;
-  /** `undefined`: dropped. */
+  /** By scope; `undefined` when the key was dropped. */
   const answers = new Map<string, StoredAnswer | undefined>();
   let answerBytes = 0;
   return {
@@ -276,7 +280,7 @@ function createUnindexed() {
       groups.push(group);
       count += group.ids.length;
     },
-    /** Where the entry begins in the journal. */
+    /** The byte of the journal where the receipt's line begins. */
     placeOf: (id: Hex): number | undefined => {
       for (const { ids, at } of groups) {
         ids.forEach((one, index) => {

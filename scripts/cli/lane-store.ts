@@ -18,9 +18,9 @@ import {
   seenTogether,
   utcDayOf,
 } from '../../broker/client/lane-memory.ts';
+import { mandateFromText, mandateToText } from '../../broker/client/mandate-text.ts';
 import { parseReceipt, type ReceiptDocument } from '../../broker/client/receipts.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
-import type { Mandate } from '../../contracts/libraries/typed-data.ts';
 
 // Money is decimal text: it does not fit SQLite's 64 bits. `house` tells apart chains, contracts
 // and gateways.
@@ -233,7 +233,7 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
       all(`SELECT hash, mandate, revoked_at_ms FROM mandates WHERE ${where}`).map(
         ({ hash, mandate, revoked_at_ms }): HeldMandate => ({
           hash: asHex(hash),
-          mandate: mandateOf(String(mandate)),
+          mandate: mandateFromText(String(mandate)),
           ...(revoked_at_ms !== null && { revokedAtMs: Number(revoked_at_ms) }),
           countsFromMs: countsFrom(asHex(hash)),
           spent: spentUnder(asHex(hash)),
@@ -244,7 +244,7 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
         run(
           'INSERT INTO mandates VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT DO NOTHING',
           hash,
-          JSON.stringify(mandate, (_, value) => (typeof value === 'bigint' ? `${value}` : value)),
+          mandateToText(mandate),
         );
         run(
           'INSERT INTO mandate_floors VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
@@ -337,18 +337,6 @@ function openCallOf(row: Row): OpenCall {
         ...(elapsed_ms !== null && { elapsedMs: Number(elapsed_ms) }),
       },
     }),
-  };
-}
-
-function mandateOf(text: string): Mandate {
-  const { functionId, maxPrice, perDay, total, serial, ...rest } = JSON.parse(text);
-  return {
-    ...rest,
-    functionId: BigInt(functionId),
-    maxPrice: BigInt(maxPrice),
-    perDay: BigInt(perDay),
-    total: BigInt(total),
-    serial: BigInt(serial),
   };
 }
 

@@ -17,7 +17,7 @@ import { crc32 } from 'node:zlib';
 import type { JournalEntry, Ledger } from '../../../broker/ledger/ledger.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
 import { testLedger } from './conformance.ts';
-import { createEntry, PAYER, SIGNER } from './entries.ts';
+import { createEntry, PAYER } from './entries.ts';
 
 /** Of SQLite by default. */
 const PAGE_BYTES = 4_096;
@@ -64,33 +64,20 @@ describe('ledger sqlite after a crash', () => {
     for (const entry of entries) assert.equal((await after.entry(entry.id))?.id, entry.id);
   });
 
-  const oldLanes = {
-    receipt:
-      'DELETE FROM entry_segments; DELETE FROM entry_pages; DELETE FROM lane_runs; CREATE TABLE entries (id INTEGER) STRICT; CREATE TABLE lane_entries (lane INTEGER) STRICT;',
-    group: 'DELETE FROM lane_runs; CREATE TABLE lane_groups (lane INTEGER) STRICT;',
-    'group, and a few runs':
-      'DELETE FROM lane_runs WHERE seq < 3; CREATE TABLE lane_groups (lane INTEGER) STRICT;',
-  };
-  for (const [what, sql] of Object.entries(oldLanes)) {
-    it(`takes over a ledger of the time when lanes had a row for each ${what}`, async () => {
-      const ledger = await openIn('first');
-      const entries = [1, 2, 3].map((seq) => createEntry({ seq }));
-      for (const [index, entry] of entries.entries()) await commit(ledger, index + 1, entry);
-      await ledger.close();
+  for (const format of [0, 2]) {
+    it(`is refused in one line that says what to do when its format is ${format}`, async () => {
+      await (await openIn('first')).close();
       opened.length = 0;
       const db = new DatabaseSync(join(dir, 'first', 'ledger.sqlite'));
-      db.exec(sql);
+      db.exec(`PRAGMA user_version = ${format}`);
       db.close();
 
-      const after = await openIn('first');
-
-      for (const entry of entries) assert.equal((await after.entry(entry.id))?.id, entry.id);
-      const lane = { payer: PAYER, signer: SIGNER, afterSeq: 1, limit: 10 };
-      assert.deepEqual(
-        (await after.laneEntries(lane)).map(({ id }) => id),
-        entries.slice(1).map(({ id }) => id),
-      );
-      assert.equal((await after.load('')).lanes[0]?.seq, 3);
+      await assert.rejects(openIn('first'), ({ code, message }) => {
+        assert.equal(code, 'LEDGER_FAILED');
+        assert.match(message, /ledger\.sqlite has format \d, .* run the version that wrote it/);
+        assert.doesNotMatch(message, /\n|look at the disk/);
+        return true;
+      });
     });
   }
 
