@@ -2,7 +2,7 @@
 import { type AwsLambdaOptions, createAwsLambda } from './aws/provider.ts';
 import { type AzureFunctionsOptions, createAzureFunctions } from './azure/control.ts';
 import { createGoogleCloudFunctions, type GoogleCloudFunctionsOptions } from './google/control.ts';
-import { createLocal, type LocalOptions } from './local/control.ts';
+import { createLocal, type LocalOptions } from './local/provider.ts';
 import type { Provider } from './provider.ts';
 
 /** What an operator configures of each cloud; without `gateway`, which is the same for all. */

@@ -1,12 +1,12 @@
-// The functions that live on this machine: a record and a folder of files each, there whole or not at all, so that they are
-// found again after a restart or a `kill -9`.
+// The functions that are deployed on this machine, each a record and a folder of files. Both are
+// written whole or not at all, so they are found again after a restart or a `kill -9`.
 
 import { chmodSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { writeWhole } from '../runtime/whole-file.ts';
 
-/** What `invoke` needs of a deployment; secrets are in it, so the file is its owner's alone. */
+/** A function's record. It contains secrets, so only the gateway's user may read the file. */
 export interface LocalFunction {
   readonly name: string;
   readonly specHash: string;
@@ -22,17 +22,20 @@ export interface LocalFunction {
 export interface LocalFunctions {
   get(name: string): LocalFunction | undefined;
   all(): readonly LocalFunction[];
-  /** Folder of its files. */
+  /** Folder of the function's files. */
   codeDir(of: LocalFunction): string;
-  /** The files first, then the record: what is recorded is callable. An earlier one of that name stays until then. */
+  /**
+   * Writes the files, then the record, which makes the function callable. Until then an earlier
+   * record of that name stays.
+   */
   put(of: LocalFunction, files: ReadonlyMap<string, Uint8Array>): Promise<void>;
-  /** Takes the record away; the files stay for the calls that run, until `clean`. */
+  /** Deletes the record. The files stay for running calls, until `clean`. */
   remove(name: string): Promise<void>;
-  /** Removes the folder of files of a function that is no more. */
+  /** Deletes the files of a function whose record is gone. */
   clean(of: LocalFunction): Promise<void>;
 }
 
-/** Reads the records; what an interrupted `put` left is removed. */
+/** Reads the records, and deletes files that an interrupted `put` left. */
 export function openLocalFunctions(dir: string): LocalFunctions {
   const recordsDir = join(dir, 'functions');
   const codeRoot = join(dir, 'code');
@@ -43,7 +46,7 @@ export function openLocalFunctions(dir: string): LocalFunctions {
   const functions = new Map<string, LocalFunction>();
   for (const file of readdirSync(recordsDir)) {
     if (!file.endsWith('.json')) continue;
-    // Safe: written whole by `put`.
+    // Safe: `put` alone writes these files, and writes them whole.
     const record = JSON.parse(readFileSync(join(recordsDir, file), 'utf8')) as LocalFunction;
     functions.set(record.name, record);
   }
@@ -71,7 +74,8 @@ export function openLocalFunctions(dir: string): LocalFunctions {
         await writeFile(file, bytes, { flag: 'wx' });
         await chmod(file, 0o444);
       }
-      // The user of an instance is not ours; the folders above are closed to it, and it sees only this one.
+      // An instance runs as another user. It sees this folder through its sandbox; those above are
+      // closed to it.
       const folders = [...files.keys()].map((path) => dirname(join(fresh, path)));
       for (const folder of new Set([fresh, ...folders.flatMap((each) => upTo(fresh, each))])) {
         await chmod(folder, 0o755);
@@ -91,7 +95,7 @@ export function openLocalFunctions(dir: string): LocalFunctions {
   };
 }
 
-/** The folder and those above it, below `root`. */
+/** `folder` and its parents, up to `root`, which is not among them. */
 function upTo(root: string, folder: string): string[] {
   return folder === root ? [] : [folder, ...upTo(root, dirname(folder))];
 }

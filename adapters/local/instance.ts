@@ -1,5 +1,6 @@
-// One instance of a function of the `local` provider: a process in a place of its own, spoken to over a pipe, frozen between
-// calls, and killed when it does anything but answer in time.
+// One instance of a function of the `local` provider: a process in a sandbox that takes calls over
+// a pipe. It is frozen between calls, and killed when it does not answer in time or breaks the
+// protocol.
 
 import type { Duplex } from 'node:stream';
 import type { Child, Children, Exit } from '../runtime/children.ts';
@@ -13,13 +14,13 @@ export interface LocalInstanceOptions {
   readonly isolation: Isolation;
   /** Folder of the artifact. */
   readonly codeDir: string;
-  /** Absolute paths of what runs inside; the first is the program. */
+  /** Absolute paths of the programs inside; the first is the one to start. */
   readonly programs: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly memoryMiB: number;
   readonly timeoutMs: number;
   readonly maxResponseBytes: number;
-  /** A line that the function wrote, with the call that it belongs to. */
+  /** Receives each line that the function writes, with the call that it belongs to. */
   readonly onLine: (line: InstanceLine) => void;
 }
 
@@ -38,7 +39,7 @@ export interface InstanceCall {
   readonly body: Uint8Array;
 }
 
-/** How a call ended. After anything but an answer the instance takes no more. */
+/** How a call ended. After `broken`, `timeout` and `exit` the instance takes no more calls. */
 export type Ending =
   | {
       readonly kind: 'answer';
@@ -48,9 +49,9 @@ export type Ending =
       readonly headers: readonly (readonly [name: string, value: string])[];
       readonly body: Uint8Array;
     }
-  /** The answer is above the limit, and was not sent. */
+  /** The answer is above the limit; the shim did not send it. */
   | { readonly kind: 'too-large' }
-  /** It did not keep to the form of frames, or answered out of turn. */
+  /** The process sent a malformed frame, or a frame that belongs to no call. */
   | { readonly kind: 'broken' }
   | { readonly kind: 'timeout' }
   | { readonly kind: 'exit'; readonly exit: Exit };
@@ -58,7 +59,7 @@ export type Ending =
 export interface CallOutcome {
   readonly ending: Ending;
   readonly durationMs: number;
-  /** Time that the function's module took to load, when this call waited for it. */
+  /** Time that the function's module took to load; in the first call of an instance only. */
   readonly initMs?: number;
   readonly peakMemoryMiB: number;
 }
@@ -66,7 +67,7 @@ export interface CallOutcome {
 export interface LocalInstance extends Instance {
   /**
    * One call at a time. Never rejects because of the function.
-   * @throws NotStartedError the place for the function could not be made; nothing of it ran
+   * @throws NotStartedError  the sandbox could not be made; nothing of the function ran
    */
   invoke(call: InstanceCall): Promise<CallOutcome>;
 }
@@ -75,17 +76,20 @@ export class NotStartedError extends Error {
   override readonly name = 'NotStartedError';
 }
 
-/** Time the module may take to load, as on Lambda. */
+/** Time that the module may take to load, the same as on Lambda. */
 const MAX_INIT_MS = 10_000;
 const CHANNEL = 3;
 
-/** Starts the process at once; the first call waits for it. @throws Error the process could not be started */
+/**
+ * Starts the process at once; the first call waits until it is ready.
+ * @throws Error  the process could not be started
+ */
 export function createLocalInstance(options: LocalInstanceOptions): LocalInstance {
   const { children, isolation, codeDir, memoryMiB } = options;
   const place = isolation.enclose({ codeDir, programs: options.programs, memoryMiB });
   let requestId: string | undefined;
   let onEnding: ((ending: Ending) => void) | undefined;
-  /** The first ending that nobody waited for: what the next call is told. */
+  /** The first ending that came while no call ran; the next call gets it. */
   let ended: Ending | undefined;
   let startedAtMs: number | undefined;
   let readyAtMs: number | undefined;
@@ -102,7 +106,7 @@ export function createLocalInstance(options: LocalInstanceOptions): LocalInstanc
   const child = startIn(place);
   const channel = child.process.stdio[CHANNEL] as Duplex;
   channel.on('error', () => {
-    // It is gone; `exited` tells how.
+    // The process is gone; `exited` tells how.
   });
   readFrames(channel, {
     maxBodyBytes: options.maxResponseBytes,
@@ -120,7 +124,7 @@ export function createLocalInstance(options: LocalInstanceOptions): LocalInstanc
     try {
       return children.start({
         args,
-        // Inside bubblewrap this is a folder of its own.
+        // Inside bubblewrap the process gets another working folder.
         cwd: codeDir,
         env: {},
         memoryMiB,
@@ -181,7 +185,8 @@ export function createLocalInstance(options: LocalInstanceOptions): LocalInstanc
     if (isAnswered) child.freeze();
     else child.kill();
     if (!isAnswered) await gone;
-    // What the function wrote is in the pipe before its answer is: one round of the loop reads it.
+    // The function's output is in its pipe before the answer is sent: one turn of the event loop
+    // reads it.
     else await new Promise((resolve) => setImmediate(resolve));
     if (startedAtMs === undefined) throw notStarted(ending);
     const isFirst = !isReported;
@@ -227,7 +232,7 @@ function environmentIn(temporaryDir: string): Record<string, string> {
   return { HOME: temporaryDir, TMPDIR: temporaryDir, LANG: 'en_US.UTF-8', TZ: 'UTC' };
 }
 
-/** What a stranger's process says is its answer; undefined where it is none. */
+/** Parses an answer from the untrusted process; undefined when it is malformed. */
 function readAnswer(
   { type, outcome, status, headers }: Readonly<Record<string, unknown>>,
   body: Uint8Array,
@@ -240,7 +245,8 @@ function readAnswer(
     if (!Array.isArray(pair) || pair.length !== 2) return undefined;
     const [name, value] = pair;
     if (typeof name !== 'string' || typeof value !== 'string') return undefined;
-    // RFC 9110 section 5: what a header may be made of; the instance's Headers have checked it, if it used them.
+    // RFC 9110 section 5. The shim's `Headers` check this too, but a function need not use the
+    // shim's code.
     if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(name)) return undefined;
     if (!/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) return undefined;
     pairs.push([name, value]);

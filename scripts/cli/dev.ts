@@ -3,7 +3,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { createLocal } from '../../adapters/local/control.ts';
+import { createLocal } from '../../adapters/local/provider.ts';
 import type { Deployment, InvokeRequest, InvokeResult, Provider } from '../../adapters/provider.ts';
 import { ArtifactError } from '../../ipfs/artifact-error.ts';
 import { type Bundle, bundle } from '../../ipfs/bundle.ts';

@@ -9,7 +9,7 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createLocal } from '../../adapters/local/control.ts';
+import { createLocal } from '../../adapters/local/provider.ts';
 import type { Deployment, InvokeResult, Provider } from '../../adapters/provider.ts';
 import { type Isolation, probeIsolation, trustCode } from '../../adapters/runtime/isolation.ts';
 import { createFilter } from '../../adapters/runtime/seccomp.ts';

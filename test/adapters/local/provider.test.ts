@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createFaults } from '../../../adapters/emulators/faults.ts';
-import { createLocal, type LocalOptions } from '../../../adapters/local/control.ts';
+import { createLocal, type LocalOptions } from '../../../adapters/local/provider.ts';
 import { type InvokeResult, type LogLine, ProviderError } from '../../../adapters/provider.ts';
 import { probeIsolation, trustCode } from '../../../adapters/runtime/isolation.ts';
 import { createRequest, createSpec, type TestBed, testProvider } from '../conformance.ts';
