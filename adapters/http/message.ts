@@ -1,28 +1,27 @@
-// The text of HTTP/1.1 messages (RFC 9112), of requests and of answers alike: header lines in and out. Strict: a line that could be
-// read in two ways fits no pattern here.
-
-import { memoize } from './memoize.ts';
+// Header lines of HTTP/1.1 messages (RFC 9112), requests and answers, parsed and written. The
+// patterns are strict: they refuse a line that two parsers could read differently.
 
 const TOKEN = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+";
 const TEXT = '[\\t\\x20-\\x7e\\x80-\\xff]*';
 
-/** A header's name, or a method. */
+/** A header name, or a method. */
 export const HEADER_NAME = new RegExp(`^${TOKEN}$`);
 export const HEADER_VALUE = new RegExp(`^${TEXT}$`);
-/** Names are few, and to look one up costs a third of the pattern (8 and 26 ns). */
-const isName = memoize(1_000, (text) => HEADER_NAME.test(text));
-/** One line, without its end. */
+/** One header line, without its line end. */
 export const HEADER_LINE = new RegExp(`^${TOKEN}:${TEXT}$`);
-/** Of a pattern: lines, each behind its line end. */
+/** Source of a pattern for header lines, each after a line end. */
 export const HEADER_LINES = `(?:\\r\\n${TOKEN}:${TEXT})*`;
 
-/** Up to here a body is copied behind its head: they go out in one write, which costs half of two. */
+/** A body up to this size is copied behind its head, because one write costs half of two. */
 export const SMALL_BODY_BYTES = 16 * 1024;
 
 const SPACE = 0x20;
 const TAB = 0x09;
 
-/** Lower-case names and values in turn; the lines of `text` from the line end at `at` on fit `HEADER_LINES`. */
+/**
+ * Lower-case names and values in turn. From the line end at `at` on, `text` must match
+ * `HEADER_LINES`.
+ */
 export function headersIn(text: string, at: number): string[] {
   const headers: string[] = [];
   for (let line = at; line >= 0; ) {
@@ -35,13 +34,16 @@ export function headersIn(text: string, at: number): string[] {
   return headers;
 }
 
-/** The lines of names and values in turn, each with its end. @throws TypeError  a name or value that is none */
+/**
+ * Header lines with their line ends, from names and values in turn.
+ * @throws TypeError  a name or value is malformed
+ */
 export function headerText(pairs: readonly string[]): string {
   let text = '';
   for (let i = 0; i + 1 < pairs.length; i += 2) {
     const name = pairs[i] ?? '';
     const value = pairs[i + 1] ?? '';
-    if (!isName(name) || !HEADER_VALUE.test(value)) {
+    if (!HEADER_NAME.test(name) || !HEADER_VALUE.test(value)) {
       throw new TypeError(`no header: ${name}`);
     }
     text += `${name}: ${value}\r\n`;
@@ -49,7 +51,7 @@ export function headerText(pairs: readonly string[]): string {
   return text;
 }
 
-/** Head and body as they are written, in one piece where the body is small. */
+/** The buffers to write for head and body: one when the body is small, else two. */
 export function piecesOf(head: string, body: Uint8Array): readonly Uint8Array[] {
   if (body.length > SMALL_BODY_BYTES) return [Buffer.from(head, 'latin1'), body];
   const bytes = Buffer.allocUnsafe(head.length + body.length);
@@ -58,7 +60,10 @@ export function piecesOf(head: string, body: Uint8Array): readonly Uint8Array[] 
   return [bytes];
 }
 
-/** Without the spaces and tabs around it, and without them alone (RFC 9110 section 5.5): `trim` takes bytes above 0x7f too. */
+/**
+ * Trims spaces and tabs only (RFC 9110 section 5.5). `String.trim` would also trim bytes above
+ * 0x7f.
+ */
 function trimmed(text: string, from: number, to: number): string {
   let begin = from;
   let end = to;

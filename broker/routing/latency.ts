@@ -1,20 +1,24 @@
-// How long the calls of one deployment take: what "fastest" goes by, and when a hedge is due.
+// How long the calls of one deployment take. `fastest` ranks by the mean, and a hedge is due after
+// the 95th percentile (docs/decisions/latency-window.md).
 
-/** Weight of the newest call in the moving mean. */
+/** Weight of the newest call in the mean. */
 const NEWEST = 1 / 16;
-/** Calls that the percentile is taken over. */
+/** The percentile is taken over so many calls, the newest. */
 const KEPT = 128;
-/** Fewer calls say nothing of the slowest twentieth. */
+/** With fewer calls there is no percentile: too few to tell the slowest 5 %. */
 const LEAST = 32;
-/** The percentile is sorted out anew after so many calls: 4 us each time. */
+/** The calls are sorted again after so many new ones, because a sort takes 4 us. */
 const SORT_EVERY = 16;
 
 export interface Latency {
-  /** An answered call, ms by the gateway's clock. */
+  /** Counts an answered call, ms by the gateway's clock. */
   add(ms: number): void;
-  /** Exponentially weighted mean, ms; 0 before the first call, so that it is tried. */
+  /**
+   * Exponentially weighted mean, ms. It is 0 before the first call, so that a new deployment is
+   * tried.
+   */
   meanMs(): number;
-  /** Of the last 128 calls, ms; undefined until there are 32. */
+  /** 95th percentile of the last 128 calls, ms; undefined until there are 32. */
   p95Ms(): number | undefined;
 }
 

@@ -1,4 +1,5 @@
-// 32-byte words as `abi.encode` lays them out: big-endian, left-padded, into a buffer that is made once and written over.
+// 32-byte words in the layout of `abi.encode`: big-endian, left-padded. The buffer is made once and
+// overwritten.
 import { type Hex, writeHex } from './keccak.ts';
 
 /** Bytes of one word of the ABI. */
@@ -7,14 +8,12 @@ export const WORD_BYTES = 32;
 const MAX_64_BITS = 0xffff_ffff_ffff_ffffn;
 
 /**
- * A buffer of `count` words with writers for the ABI's static types. Bytes that a writer leaves are zero and stay so:
- * each word must always be written as the same type.
+ * A buffer of `count` words with writers for the ABI's static types. A writer does not clear the
+ * bytes that it does not write, so a word must always be written as the same type.
  */
 export class Words {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly #view: DataView;
-  /** The hex that a word holds: the parties of one receipt are mostly those of the one before it. */
-  readonly #held: (Hex | undefined)[] = [];
 
   constructor(count: number) {
     this.bytes = new Uint8Array(count * WORD_BYTES);
@@ -26,7 +25,7 @@ export class Words {
     this.#hex(word, value, 20);
   }
 
-  /** A uint192 as `0x` and 48 digits, the form of an epoch's value. @throws TypeError  any other form */
+  /** A uint192, `0x` and 48 digits: an epoch's value. @throws TypeError  any other form */
   uint192(word: number, value: Hex): void {
     this.#hex(word, value, 24);
   }
@@ -36,7 +35,10 @@ export class Words {
     this.#hex(word, value, 32);
   }
 
-  /** An unsigned integer of up to 53 bits. @throws RangeError  negative, fractional or above `max` */
+  /**
+   * An unsigned integer of up to 53 bits.
+   * @throws RangeError  negative, fractional or above `max`
+   */
   uint(word: number, value: number, max: number): void {
     if (!(Number.isInteger(value) && value >= 0 && value <= max)) throw outOfRange(value, max);
     const at = word * WORD_BYTES + 24;
@@ -74,11 +76,7 @@ export class Words {
   }
 
   #hex(word: number, value: Hex, byteLength: number): void {
-    if (this.#held[word] === value) return;
-    // Unknown while it is written: what is refused in the middle leaves a part of itself.
-    this.#held[word] = undefined;
     writeHex(value, this.bytes, (word + 1) * WORD_BYTES - byteLength, byteLength);
-    this.#held[word] = value;
   }
 }
 
