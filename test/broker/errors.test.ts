@@ -8,7 +8,7 @@ import { problemReply } from '../../broker/http/problem.ts';
 const RAISED =
   /new (?:Defaas|DefaasClient|Cli|Artifact|Chain|Provider|Launch)\w*Error\(\s*'([A-Z0-9_]+)'|\b(?:fail|refuse)\(\s*'([A-Z0-9_]+)',|\bcode: '([A-Z]+_[A-Z0-9_]+)'/g;
 /** Codes that belong to somebody else's wire or to the audit's list of findings. */
-const FOREIGN_FILES = /^(adapters\/emulators|broker\/client\/audit)/;
+const FOREIGN_FILES = /^(adapters\/emulators|broker\/client\/(audit|receipt-faults))/;
 
 describe('errors', () => {
   it('stand in docs/errors.md as they stand in the catalogue', () => {
