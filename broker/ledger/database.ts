@@ -9,7 +9,7 @@ import { DefaasError } from '../errors.ts';
  * `PRAGMA user_version` of the tables below and of the journal's records. It rises with each change
  * of either. SQLite's default is 0, which ledgers had before they were numbered.
  */
-const FORMAT = 1;
+const FORMAT = 2;
 
 const SCHEMA = `
 CREATE TABLE journal (indexed_to INTEGER NOT NULL) STRICT;
@@ -28,6 +28,7 @@ CREATE TABLE manifests (function_version TEXT PRIMARY KEY, manifest TEXT NOT NUL
 CREATE TABLE secrets (function_id TEXT, name TEXT, revision INTEGER NOT NULL, at_ms INTEGER NOT NULL, sealed BLOB, PRIMARY KEY (function_id, name)) STRICT;
 CREATE TABLE clients (payer TEXT, id TEXT, record TEXT NOT NULL, PRIMARY KEY (payer, id)) STRICT;
 CREATE TABLE batches (n INTEGER PRIMARY KEY, state TEXT NOT NULL, record TEXT NOT NULL) STRICT;
+CREATE TABLE top_ups (nonce INTEGER PRIMARY KEY, signed TEXT NOT NULL) STRICT;
 CREATE TABLE payouts (payee TEXT, n INTEGER, units TEXT NOT NULL, cumulative TEXT NOT NULL, key TEXT NOT NULL, signature TEXT NOT NULL, PRIMARY KEY (payee, n)) STRICT, WITHOUT ROWID;
 `;
 

@@ -1,6 +1,7 @@
 // What the ledger's database can be asked, one method per operation of `sqlite.ts`. Runs in its
 // worker thread, each operation in a transaction.
 import type { DatabaseSync } from 'node:sqlite';
+import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { mandateFromText, mandateToText } from '../client/mandate-text.ts';
 import { rows } from './database.ts';
@@ -80,6 +81,7 @@ export function createOperations(parts: OperationParts) {
     ...deploymentOperations(db),
     ...clientOperations(db),
     ...batchOperations(db),
+    ...topUpOperations(db),
   };
 }
 
@@ -354,6 +356,20 @@ function batchOperations(db: DatabaseSync) {
         state ?? null,
         state ?? null,
       ).map(parsed),
+  };
+}
+
+function topUpOperations(db: DatabaseSync) {
+  return {
+    putTopUp: (nonce: number, signed: readonly SignedTransaction[]): void => {
+      if (signed.length === 0) db.prepare('DELETE FROM top_ups WHERE nonce = ?').run(nonce);
+      else {
+        const put = db.prepare('INSERT OR REPLACE INTO top_ups VALUES (?, ?)');
+        put.run(nonce, JSON.stringify(signed));
+      }
+    },
+    topUps: (): readonly (readonly SignedTransaction[])[] =>
+      rows<RecordRow>(db, 'SELECT signed AS record FROM top_ups ORDER BY nonce').map(parsed),
   };
 }
 

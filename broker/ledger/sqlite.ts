@@ -224,6 +224,8 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
     payouts: (of) => run('payouts', of),
     owed: (payees) => run('owed', payees),
     batches: (state) => run('batches', state),
+    putTopUp: (nonce, signed) => run('putTopUp', nonce, signed),
+    topUps: () => run('topUps'),
     close: async () => {
       try {
         await Promise.all([caughtUp(), vouchers.written()]);

@@ -20,7 +20,9 @@ import type { BatchRecord, StoredGroup } from '../ledger/ledger.ts';
 import type { LaneState } from '../money/lanes.ts';
 import { type BatchBounds, isWithin, readBounds } from './bounds.ts';
 import { signPayouts } from './payouts.ts';
+import { isOver } from './sent.ts';
 import { entriesOf, type Gathered, gatherShares, type LaneShare, owedOf } from './shares.ts';
+import { resumeTopUps } from './top-up.ts';
 
 /** Groups whose tree is kept while a batch is written. */
 const KEPT_GROUPS = 1_000;
@@ -86,7 +88,9 @@ export async function settle(
   wanted: (lane: LaneState) => boolean = () => true,
 ): Promise<SettleResult> {
   await gateway.chain.synced();
-  await resolveSent(gateway);
+  // At once: of two that are stuck, the later nonce waits for the earlier.
+  const resumed = await Promise.allSettled([resolveSent(gateway), resumeTopUps(gateway)]);
+  for (const one of resumed) if (one.status === 'rejected') throw one.reason;
   refuseUnbonded(gateway);
   await refuseUnseen(gateway);
   await gateway.journal.flush();
@@ -297,17 +301,6 @@ function settledRecord(
 
 function voidRecord({ signed: _, ...record }: BatchRecord): BatchRecord {
   return { ...record, state: 'void' };
-}
-
-/**
- * Whether what was sent can never be included with success: it is included and reverted, refused,
- * or another has its nonce.
- */
-function isOver(error: unknown): boolean {
-  if (!(error instanceof ChainError)) return false;
-  return !['CHAIN_PENDING', 'CHAIN_UNREACHABLE', 'CHAIN_STALE', 'CHAIN_MISMATCH'].includes(
-    error.code,
-  );
 }
 
 /**

@@ -1,7 +1,9 @@
 // Standing orders: a payer's line is filled up from its free deposit before it runs dry, as far as the payer has allowed.
 import { ChainError } from '../../contracts/chain/chain-error.ts';
+import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Gateway } from '../gateway.ts';
+import { isOver } from './sent.ts';
 
 /** A line is low when less than this part is left of what it was last filled to. */
 const WATERMARK_PART = 5n;
@@ -44,10 +46,13 @@ export async function topUp(gateway: Gateway, payers: readonly Address[]): Promi
     lists.push(payers.slice(i, i + PAYERS_AT_ONCE));
   }
   for (let list = lists.pop(); list !== undefined; list = lists.pop()) {
+    const kept = keeperOf(gateway);
     try {
-      const block = await gateway.settler.topUp(gateway.address, list);
+      const block = await gateway.settler.topUp(gateway.address, list, kept);
+      await kept.forget();
       await gateway.chain.synced(block);
     } catch (err) {
+      if (isOver(err)) await kept.forget();
       if (!(err instanceof ChainError) || err.code !== 'CHAIN_REVERTED') throw err;
       const half = Math.ceil(list.length / 2);
       if (half < list.length) lists.push(list.slice(0, half), list.slice(half));
@@ -58,4 +63,45 @@ export async function topUp(gateway: Gateway, payers: readonly Address[]): Promi
     }
   }
   return refused;
+}
+
+/**
+ * Goes on with top-ups that an earlier process has signed and that are not on the chain: a stuck
+ * one holds up every later transaction of the settler.
+ * @throws ChainError CHAIN_PENDING  one is still on its way
+ */
+export async function resumeTopUps(gateway: Gateway): Promise<void> {
+  const { chain, ledger, log, settler } = gateway;
+  for (const signed of await ledger.topUps()) {
+    const kept = keeperOf(gateway, signed);
+    log.warn({ tx: signed.at(-1)?.tx }, 'a top-up that was sent is not on the chain');
+    try {
+      await chain.synced(await settler.resume(signed, kept));
+    } catch (err) {
+      if (!isOver(err)) throw err;
+      log.warn({ err }, 'a top-up that was sent is void');
+    }
+    await kept.forget();
+  }
+}
+
+/** Keeps each transaction of one call before it is given out, until it is known what became of it. */
+function keeperOf({ ledger }: Gateway, earlier: readonly SignedTransaction[] = []) {
+  let signed = earlier;
+  const forget = async (): Promise<void> => {
+    const nonce = signed[0]?.nonce;
+    if (nonce !== undefined) await ledger.putTopUp(nonce, []);
+  };
+  return {
+    forget,
+    onSigned: async (fresh: SignedTransaction): Promise<void> => {
+      // Another nonce: the node has refused the one before, which it cannot include any more.
+      if (signed[0]?.nonce !== fresh.nonce) {
+        await forget();
+        signed = [];
+      }
+      signed = [...signed, fresh];
+      await ledger.putTopUp(fresh.nonce, signed);
+    },
+  };
 }

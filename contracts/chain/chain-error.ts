@@ -77,6 +77,9 @@ const KNOWN: Readonly<Record<string, readonly [ChainErrorCode, string]>> = {
 /** How nodes that ethers does not know say it (Hardhat). */
 const NO_FUNDS = /(insufficient|enough) funds/i;
 
+/** How ethers says that our own side has closed the connection. */
+const CLOSED = /provider destroyed/;
+
 const errors = new Interface(
   Object.values(artifacts).flatMap(({ abi }) => abi.filter(({ type }) => type === 'error')),
 );
@@ -98,6 +101,11 @@ export function chainErrorOf(doing: string, error: unknown): ChainError {
   if (isError(error, 'INSUFFICIENT_FUNDS') || NO_FUNDS.test(text)) {
     const message = `${doing}: the account cannot pay the gas, send it some`;
     return new ChainError('CHAIN_GAS', message, { cause: error });
+  }
+  // What was asked may have been done all the same.
+  if (isError(error, 'UNSUPPORTED_OPERATION') && CLOSED.test(text)) {
+    const message = `${doing}: the connection to the chain was closed meanwhile, look up what became of it`;
+    return new ChainError('CHAIN_UNREACHABLE', message, { cause: error });
   }
   const message = `${doing}: the node refused, ${oneLine(text)}`;
   return new ChainError('CHAIN_REVERTED', message, { cause: error });

@@ -141,7 +141,7 @@ export interface ChainWriter {
   }): Promise<number>;
   allot(gateway: Address, amount: bigint): Promise<number>;
   setLimit(gateway: Address, limit: bigint): Promise<number>;
-  topUp(gateway: Address, payers: readonly Address[]): Promise<number>;
+  topUp(gateway: Address, payers: readonly Address[], options?: SendOptions): Promise<number>;
   openLane(gateway: Address, lane: LaneTerms): Promise<number>;
   extendLane(gateway: Address, lane: Omit<LaneTerms, 'mode'>): Promise<number>;
   closeLane(gateway: Address, signer: Address): Promise<number>;
@@ -165,6 +165,8 @@ export interface ChainWriter {
     cidDigest: Hex,
     options?: SendOptions,
   ): Promise<{ tx: Hex; batch: number; blockNumber: number }>;
+  /** Goes on with a call that was signed earlier: see `Account.resume`. */
+  resume(signed: readonly SignedTransaction[], options?: SendOptions): Promise<number>;
   /** Goes on with a `settle` that was signed earlier: see `Account.resume`. */
   resumeSettle(
     signed: readonly SignedTransaction[],
@@ -299,7 +301,8 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
     },
     allot: (gateway, amount) => billing('allot', gateway, amount),
     setLimit: (gateway, limit) => billing('setLimit', gateway, limit),
-    topUp: (gateway, payers) => billing('topUp', gateway, payers),
+    topUp: async (gateway, payers, sending) =>
+      (await account.send('billing', 'topUp', [gateway, payers], sending)).blockNumber,
     openLane: (gateway, lane) => billing('openLane', gateway, ...argumentsOf(lane)),
     extendLane: (gateway, { signer, cap, expirySec }) =>
       billing('extendLane', gateway, signer, cap, expirySec),
@@ -316,6 +319,7 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
       const args = [gateway, claims, payouts, cidDigest];
       return batchOf(await account.send('billing', 'settle', args, sending));
     },
+    resume: async (signed, sending) => (await account.resume(signed, sending)).blockNumber,
     resumeSettle: async (signed, sending) => batchOf(await account.resume(signed, sending)),
     collect: (gateway, payee, cumulative, signature) =>
       billing('collect', gateway, payee, cumulative, signature),

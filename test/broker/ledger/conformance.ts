@@ -427,6 +427,20 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.equal((await ledger.owed([payee])).get(payee), 2n ** 70n);
     });
 
+    it('keeps what was signed for top-ups until it is forgotten', async () => {
+      const signed = (nonce: number, raw: `0x${string}`) => ({ nonce, tx: '0x11' as const, raw });
+
+      await ledger.putTopUp(5, [signed(5, '0x01')]);
+      await ledger.putTopUp(5, [signed(5, '0x01'), signed(5, '0x02')]);
+      await ledger.putTopUp(3, [signed(3, '0x03')]);
+      await reopen();
+      const both = await ledger.topUps();
+      await ledger.putTopUp(5, []);
+
+      assert.deepEqual(both, [[signed(3, '0x03')], [signed(5, '0x01'), signed(5, '0x02')]]);
+      assert.deepEqual(await ledger.topUps(), [[signed(3, '0x03')]]);
+    });
+
     it('finds the groups that another key has signed, in order and by pages', async () => {
       const key = address('81');
       for (let group = 1; group <= 4; group += 1) {

@@ -64,7 +64,7 @@ describe('ledger sqlite after a crash', () => {
     for (const entry of entries) assert.equal((await after.entry(entry.id))?.id, entry.id);
   });
 
-  for (const format of [0, 2]) {
+  for (const format of [0, 1, 3]) {
     it(`is refused in one line that says what to do when its format is ${format}`, async () => {
       await (await openIn('first')).close();
       opened.length = 0;

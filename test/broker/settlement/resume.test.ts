@@ -1,7 +1,9 @@
 // A settlement that is cut off in the middle: it is found again or given out again, never lost and never sent twice.
 import assert from 'node:assert/strict';
+import { setTimeout } from 'node:timers/promises';
 import type { Gateway } from '../../../broker/gateway.ts';
 import { settle } from '../../../broker/settlement/settle.ts';
+import { topUp } from '../../../broker/settlement/top-up.ts';
 import type { Key } from '../../../contracts/keystore.ts';
 import type { Hex } from '../../../contracts/libraries/keccak.ts';
 import { type RpcProxy, startRpcProxy } from '../../contracts/rpc-proxy.ts';
@@ -9,6 +11,8 @@ import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 import { serve } from './served.ts';
 
 const PRICE = 1_000n;
+/** What a line is topped up by. */
+const MORE = 7_000n;
 
 describe('a settlement that is cut off', function () {
   this.timeout(120_000);
@@ -127,4 +131,78 @@ describe('a settlement that is cut off', function () {
       [settled.tx],
     );
   });
+
+  /** Transactions that the node is given from now on. */
+  const listen = (): unknown[] => {
+    const given: unknown[] = [];
+    proxy.answer(({ method, params }) => {
+      if (method === 'eth_sendRawTransaction') given.push(params[0]);
+      return undefined;
+    });
+    return given;
+  };
+
+  it('is still on its way after the process has ended in order, and goes on', async () => {
+    const lane = await served();
+    const given = listen();
+    await house.chain.rpc('evm_setAutomine', [false]);
+    const lost = assert.rejects(settle(gateway), { code: 'CHAIN_UNREACHABLE' });
+    await until(() => given.length > 0);
+
+    await begin();
+    await lost;
+    const [kept] = await gateway.ledger.batches('prepared');
+    await house.chain.rpc('evm_setAutomine', [true]);
+    await house.chain.rpc('evm_mine', []);
+    await assert.rejects(settle(gateway), { code: 'NOTHING_TO_SETTLE' });
+
+    assert.deepEqual(
+      kept?.signed?.map(({ raw }) => raw),
+      given,
+    );
+    assert.equal(seqOf(lane), 1);
+  });
+
+  it('does not wait for ever behind a top-up that an earlier process has left on its way', async () => {
+    await house.openLane(KEYS.user);
+    const { address } = KEYS.user;
+    const line = () => gateway.chain.view.line(address, gateway.address)?.allotted ?? 0n;
+    const limit = line() + MORE;
+    const writer = house.view.connect(KEYS.user);
+    await writer.mintMock(MORE);
+    await writer.approveAndDeposit(MORE);
+    await gateway.chain.synced(await writer.setLimit(gateway.address, limit));
+    const given = listen();
+    await house.chain.rpc('evm_setAutomine', [false]);
+    const lost = topUp(gateway, [address]).then(
+      () => assert.fail('it is not included'),
+      (error) => error.code,
+    );
+    await until(() => given.length > 0);
+
+    // The process ends while the node has it and includes it not.
+    await begin();
+    assert.equal(await lost, 'CHAIN_UNREACHABLE');
+    const again = listen();
+    const settled = settle(gateway).then(
+      () => assert.fail('there is nothing to settle'),
+      (error) => error.code,
+    );
+    await until(() => again.length > 0);
+    await house.chain.rpc('evm_setAutomine', [true]);
+    await house.chain.rpc('evm_mine', []);
+
+    assert.equal(await settled, 'NOTHING_TO_SETTLE');
+    assert.equal(again[0], given[0]);
+    assert.equal(line(), limit);
+    assert.deepEqual(await gateway.ledger.topUps(), []);
+  });
 });
+
+async function until(isSo: () => boolean): Promise<void> {
+  const deadlineMs = Date.now() + 30_000;
+  while (!isSo()) {
+    assert.ok(Date.now() < deadlineMs, 'it did not come to pass');
+    await setTimeout(10);
+  }
+}
