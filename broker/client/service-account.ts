@@ -47,7 +47,8 @@ export async function removeServiceAccount(
 }
 
 /**
- * Requests that go with the account's token. They can invoke (under the ceiling that the lane's key has signed) and read the lane.
+ * Requests that go with the account's token. They invoke as far as a mandate of the lane allows, and
+ * read the lane.
  * @example const reply = await account.send('/functions/0xabc…/hello', { method: 'POST', body });
  */
 export function createServiceSender(options: TokenOptions & ServiceAccount): TokenSender {

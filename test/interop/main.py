@@ -46,13 +46,13 @@ def pay(place, payer, laneKey, signedLaneKey, payerKey, function, failing):
     prepaid.call(function, "POST", "/event", b"{}", headers=binary)
     prepaid.acknowledge()
 
-    account = service_account(gateway, payerKey, prepaid.signer)
-    prepaid.token, own = account, prepaid.token
-    prepaid.call(function, "GET", "/service")
-    prepaid.acknowledge(own)
-    prepaid.token = own
-
     terms = chain.price_terms(chain.function(function)[1])
+    client, account = service_account(gateway, payerKey, prepaid.signer)
+    unbound = account.send("GET", f"/functions/{function}/service")
+    prepaid.mandate(token_subject(client), function, worst_price(terms), worst_price(terms))
+    served = account.send("GET", f"/functions/{function}/service")
+    prepaid.acknowledge()
+
     handed_on = gateway.sign_in(lane_key, lane)
     claims = json.loads(from_base64url(handed_on.text.split(".")[1]))
     limit = worst_price(terms)
@@ -71,6 +71,7 @@ def pay(place, payer, laneKey, signedLaneKey, payerKey, function, failing):
         "replayed": again.headers.get("idempotent-replayed") == "true"
         and again.headers["defaas-receipt"] == first.headers["defaas-receipt"],
         "failed": failed.json()["code"],
+        "service": [unbound.json()["code"], served.status],
         "mandate": {"hash": mandate, "status": under.status, "beyond": beyond.json()["code"]},
         "refused": wrong.json()["code"],
         "lanes": [shown(prepaid), shown(signed)],
@@ -82,7 +83,7 @@ def service_account(gateway, payer_key, signer):
     registration = {"jwk": jwk_of(key), "lane": {"signer": signer}}
     account = gateway.sign_in(from_hex(payer_key))
     client = account.put_json("/oauth/clients/interop", registration).json()["client_id"]
-    return gateway.service_token(client, key, DpopKey())
+    return client, gateway.service_token(client, key, DpopKey())
 
 
 def shown(payer):

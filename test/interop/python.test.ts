@@ -97,6 +97,7 @@ describeInPython(`a client and an auditor in Python${reason}`, function () {
 
     assert.equal(paid.replayed, true);
     assert.equal(paid.failed, 'FUNCTION_FAILED');
+    assert.deepEqual(paid.service, ['MANDATE_EMPTY', 200]);
     assert.deepEqual([paid.mandate.status, paid.mandate.beyond], [200, 'MANDATE_EMPTY']);
     assert.equal(paid.refused, 'LANE_UNKNOWN');
     assert.deepEqual(prepaid.receipts.map(statusOf), [200, 200, 0, 200, 200, 200]);

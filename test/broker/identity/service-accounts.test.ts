@@ -103,6 +103,20 @@ describe('service accounts', function () {
     }
   });
 
+  it('spend by a mandate alone: without one, or when it is long over, a nonce of theirs is nobody’s', async () => {
+    await register('unbound', keys.publicKey);
+    const account = createServiceSender({
+      connection: payer.connection,
+      clientId: `${KEYS.user.address}:unbound`,
+      privateKey: keys.privateKey,
+    });
+    const headers = { 'defaas-nonce': `0x${'17'.repeat(32)}`, 'defaas-max-price': '1000000' };
+
+    const reply = await account.send(`/functions/${echo}`, { method: 'POST', body: 'hi', headers });
+
+    assert.deepEqual(await codeOf(reply), [402, 'MANDATE_EMPTY']);
+  });
+
   it('get tokens of at most 10 minutes that say who they are, for the lane of their payer', async () => {
     const reply = await ask(await assertionWith({}));
 

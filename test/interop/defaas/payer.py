@@ -191,9 +191,9 @@ class Payer:
             "mandates": self.mandates,
         }
 
-    def acknowledge(self, token=None):
+    def acknowledge(self):
         """Checks all receipts since the last time. Raises ReceiptInvalid."""
-        token = token or self.token or self.gateway.sign_in(
+        token = self.token or self.gateway.sign_in(
             self.private_key, (self.payer, self.signer)
         )
         named, looked = dict(self.named), int(time.time())
