@@ -1,4 +1,5 @@
-// Calls through several gateways: where one does not answer, an idempotent call goes to the next, for one further price at most.
+// Calls through several gateways: where one does not answer, an idempotent call goes to the next,
+// for one further price at most.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { ChainReader } from './chain-reader.ts';
 import { type Connection, connect } from './connection.ts';
@@ -9,20 +10,19 @@ import {
   createCaller,
   fetchBy,
   type InvokeReply,
-  type InvokeRequest,
   SAY_NOTHING,
-  withKey,
 } from './invoke.ts';
+import { type InvokeRequest, withKey } from './invoke-request.ts';
 import { mismatch, type TrustRoot } from './trust-root.ts';
 
-/** A gateway that has failed is asked last for so long, unless its `Retry-After` says otherwise, ms; and how far that is heeded. */
+/** How long a gateway that failed is asked last, ms: by default, and at most by `Retry-After`. */
 const REST_MS = 5_000;
 const MAX_REST_MS = 60_000;
 /** Longest wait for a sign of life before a call is sent to the next gateway, ms. */
 const SIGN_OF_LIFE_MS = 3_000;
 /** How long it is remembered which version an alias means, ms. */
 const FRESH_MS = 120_000;
-/** How long after a version's timeout a gateway may still answer, ms: it ends its own attempts 45 s after. */
+/** Longest wait after a version's timeout, ms: a gateway ends its attempts 45 s after it. */
 const BEYOND_TIMEOUT_MS = 60_000;
 /** Gateways that may have run and charged one call: the price that was agreed, and one further. */
 const MAX_UNANSWERED = 2;
@@ -34,9 +34,9 @@ const BODYLESS = new Set([204, 205, 304]);
 /** One of the gateways, and how it is paid. */
 export interface GatewayOptions {
   readonly url: string;
-  /** Its account, as `findLanes` has it from the chain; left out, the account must have registered this URL. */
+  /** Its account, as `findLanes` returns it. By default the account that registered this URL. */
   readonly gateway?: Address;
-  /** Asked when the gateway is first needed: the session with a lane that is open there, and what is remembered of the lane. */
+  /** Opens the session with a lane at this gateway, and its memory. Called at the first use. */
   lane(connection: Connection): Promise<CallerOptions>;
 }
 
@@ -45,7 +45,10 @@ export interface FailoverOptions {
   readonly gateways: readonly GatewayOptions[];
   /** Which chain and contracts to believe; a gateway of others is passed over. */
   readonly trust: TrustRoot;
-  /** The chain by an RPC of one's own: it says which gateways are of this house, where lanes are open, and what is idempotent. */
+  /**
+   * The chain, by an RPC of the caller's own. It tells which gateways belong to this house, where
+   * lanes are open, and which versions are idempotent.
+   */
   readonly chain: ChainReader;
   /** Called when a call leaves a gateway. */
   readonly onFailover?: (failover: Failover) => void;
@@ -70,12 +73,16 @@ export interface FailoverReply extends InvokeReply {
 
 export interface FailoverCaller extends Caller {
   /**
-   * As a caller of one gateway. A call moves on when a gateway does not answer or says that it cannot take it (502, 503, 504), and
-   * then only where its version is idempotent; a gateway to which nothing was sent is passed over for any version.
+   * As a caller of one gateway. A call moves on when a gateway does not answer or says that it
+   * cannot take it (502, 503, 504), and then only where its version is idempotent; a gateway to
+   * which nothing was sent is passed over for any version.
    * @throws GATEWAYS_DOWN no gateway took it, or two may have; CHAIN_UNREACHABLE
    */
   invoke(request: InvokeRequest): Promise<FailoverReply>;
-  /** Checks the receipts of all gateways that were used; one that does not answer is left for later. @throws RECEIPT_INVALID */
+  /**
+   * Checks the receipts of all gateways that were used, except of those that do not answer.
+   * @throws RECEIPT_INVALID
+   */
   acknowledge(): Promise<void>;
   /** As a caller of one gateway, at all gateways that were used. */
   renew(): Promise<void>;
@@ -96,8 +103,11 @@ interface Opened {
 }
 
 /**
- * Makes a caller that pays from a lane at each gateway. Each lane's vouchers go as far as its own receipts, as with one gateway.
- * @example const { response, gateway } = await createFailoverCaller({ gateways, chain }).invoke({ function: '0xabc…/hello' });
+ * Makes a caller that pays from a lane at each gateway. Each lane's vouchers depend on its own
+ * receipts only, as with one gateway.
+ * @example
+ * const caller = createFailoverCaller({ gateways, chain });
+ * const { response, gateway } = await caller.invoke({ function: '0xabc…/hello' });
  */
 export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
   const { chain, trust } = options;
@@ -120,7 +130,8 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
       const mayBeCharged = wasSent && SAY_NOTHING.has(error.code);
       if (error.code === 'RECEIPT_INVALID') throw error;
       if (wasSent && !version.isIdempotent) throw notTriedElsewhere(error, request);
-      // Refusals of the first gateway are about the call; those of the next ones leave it where it was.
+      // A refusal of the first gateway is about the call. One of a later gateway is not: the first
+      // gateway's error stands.
       if (wasSent && !mayBeCharged && causes.length === 0 && !isGatewaysOwn(error)) throw error;
       // The alias may have moved since it was looked up, and what ran here was another version.
       if (wasSent && !(await isStillIdempotent(request.function))) {
@@ -136,7 +147,7 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
     throw gatewaysDown(request, failovers, causes[0]);
   };
 
-  /** By the chain as it is now; a chain that cannot be asked has not said that the call may run twice. */
+  /** By the chain as it is now. When the chain cannot be asked, the call must not run twice. */
   const isStillIdempotent = async (name: string) => {
     try {
       return (await versionOf(name, 0)).isIdempotent;
@@ -197,7 +208,8 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
 
 /**
  * The gateway at the URL, with the lane to pay it from.
- * @throws GATEWAY_UNREACHABLE; DEPLOYMENT_MISMATCH it belongs to another house; LANE_UNKNOWN the lane is not open there by the chain
+ * @throws GATEWAY_UNREACHABLE; DEPLOYMENT_MISMATCH it belongs to another house; LANE_UNKNOWN the
+ *   lane is not open there by the chain
  */
 async function openGateway(
   options: GatewayOptions,
@@ -225,7 +237,11 @@ async function openGateway(
   return { connection, caller: createCaller(callerOptions) };
 }
 
-/** A call that gets no answer may cost its price: so it is sent to no gateway that is silent already. @throws GATEWAY_UNREACHABLE */
+/**
+ * Checks that the gateway answers before the call is sent: a call without an answer may cost its
+ * price.
+ * @throws GATEWAY_UNREACHABLE
+ */
 async function awaitSignOfLife(connection: Connection, signal?: AbortSignal): Promise<void> {
   await connection.request('/healthz', {
     timeoutMs: SIGN_OF_LIFE_MS,
@@ -259,7 +275,10 @@ function rest(place: Place, { retryAfterSec }: DefaasClientError): void {
   place.isSuspect = true;
 }
 
-/** The gateway cannot take it now, and another might. A function that fails too often would do so there too. */
+/**
+ * The gateway cannot take the call now, and another might. A function that fails too often would
+ * fail there too.
+ */
 function isGatewaysOwn({ status, code }: DefaasClientError): boolean {
   return [502, 503, 504].includes(status ?? 0) && code !== 'FUNCTION_FAILING';
 }
@@ -269,7 +288,10 @@ interface Version {
   readonly timeoutMs: number;
 }
 
-/** What the chain says of a function's version, or said no longer than `freshMs` ago. @throws FUNCTION_UNKNOWN */
+/**
+ * A function's version by the chain, at most `freshMs` old.
+ * @throws FUNCTION_UNKNOWN
+ */
 function createVersions(chain: ChainReader): (name: string, freshMs?: number) => Promise<Version> {
   const known = new Map<string, { readonly version: Version; readonly atMs: number }>();
   return async (name, freshMs = FRESH_MS) => {

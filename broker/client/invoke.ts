@@ -1,79 +1,56 @@
-// Calling a function and paying for it: the request, the vouchers that it needs, and the receipts that come before each new one.
+// Calling a function and paying for it from a lane. Receipts are checked before a voucher goes
+// further.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { type CallChain, createCallTerms } from './call-terms.ts';
-import type { CommittedRequest } from './commitments.ts';
-import type { Connection, RequestOptions } from './connection.ts';
+import type { Connection } from './connection.ts';
 import { createCover } from './cover.ts';
 import { DefaasClientError, readProblem } from './errors.ts';
+import {
+  headersOf,
+  type InvokeRequest,
+  requestOf,
+  splitTarget,
+  TIMEOUT_MS,
+  targetOf,
+  withKey,
+} from './invoke-request.ts';
 import { shortageIn } from './lane.ts';
 import { createLaneMemory, type LaneMemory } from './lane-memory.ts';
-import { ownCallOf, ownNonce } from './own-calls.ts';
+import {
+  type CallParts,
+  forgetOldKey,
+  type MadeCall,
+  makeCall,
+  recordOpen,
+  recordReply,
+  sendCall,
+} from './made-call.ts';
 import { readHex, readUnits } from './parse.ts';
 import type { ReceiptDocument } from './receipts.ts';
 import type { Session } from './session.ts';
 import { createCallSigner } from './sign-call.ts';
 
-/** What one step of the ceiling is, base units: 0.10 of a token with 6 decimals. */
+/** Default step of the ceiling, base units: 0.10 of a token with 6 decimals. */
 export const STEP_UNITS = 100_000n;
-/** Longest wait for a call, ms: the longest timeout of a function, and what a cold start takes. */
-const TIMEOUT_MS = 330_000;
-/** Between two tries of a call that waits for receipts, ms: the first, and the most. */
+/** First and longest pause between two tries of a call that waits for receipts, ms. */
 const WAIT_MS = 100;
 const MAX_WAIT_MS = 2_000;
-/** A Call is made once more when the epoch, the version or its price has moved on in between. */
+/** Most times that a Call is made, because the epoch, the version or its price has changed. */
 const MAX_MADE = 3;
-/** How long after its timeout the answer of a call may still come, ms. */
-const LOST_AFTER_MS = 15 * 60_000;
-/** How long a gateway answers a key again, ms; afterwards the same key is a call once more. */
-const KEY_LIFE_MS = 24 * 3_600_000;
-/**
- * Codes that say nothing of what ran: of a proxy before the gateway, and of a ledger that broke.
- */
+/** Codes after which a call may have run or not: of a proxy, and of a ledger that failed. */
 export const SAY_NOTHING = new Set(['GATEWAY_UNREACHABLE', 'GATEWAY_PROTOCOL', 'LEDGER_FAILED']);
 
-export interface InvokeRequest {
-  /** `owner/name`, `owner/name@version` or `owner/name@alias`; the owner is an address or a label. */
-  readonly function: string;
-  /** Path and query below the function, `/thumb?width=100`; `/` when left out. */
-  readonly path?: string;
-  /** `POST` when there is a body, else `GET`. */
-  readonly method?: string;
-  readonly headers?: HeadersInit;
-  readonly body?: Uint8Array<ArrayBuffer>;
-  /** The most that the call may cost, base units. */
-  readonly maxPriceUnits?: bigint;
-  /** Where it may run, and what goes before: it narrows what the version says. */
-  readonly routing?: Routing;
-  /** A call repeated under the same key is charged once; without one here or among the headers a fresh one is made. */
-  readonly idempotencyKey?: string;
-  readonly signal?: AbortSignal;
-  readonly timeoutMs?: number;
-  /**
-   * How long it may wait until receipts give room for a higher ceiling, ms; `timeoutMs` when left
-   * out.
-   */
-  readonly patienceMs?: number;
-}
-
-export interface Routing {
-  readonly strategy?: 'balanced' | 'cheapest' | 'fastest';
-  /** The only clouds that may run it, such as `aws-lambda`. */
-  readonly providers?: readonly string[];
-  /** Regions by the clouds' names. */
-  readonly excludedRegions?: readonly string[];
-}
-
 export interface InvokeReply {
-  /** The function's own answer, whatever its status; when it failed, the gateway's problem document. */
+  /** The function's answer, whatever its status; the gateway's problem document when it failed. */
   readonly response: Response;
-  readonly receipt: ReceiptLine;
-  /** What the payer's line has left for new calls, base units, when the gateway says that it is low. */
+  readonly receipt: ReceiptSummary;
+  /** What the payer's line has left for new calls, base units; present when it is low. */
   readonly lowBalanceUnits?: bigint;
   readonly idempotencyKey: string;
 }
 
-/** What the reply's headers say of the receipt. */
-export interface ReceiptLine {
+/** A receipt as the headers of a reply name it. */
+export interface ReceiptSummary {
   readonly id: Hex;
   readonly provider: string;
   readonly priceUnits: bigint;
@@ -83,43 +60,46 @@ export interface ReceiptLine {
 export interface Caller {
   /**
    * @example const { response, receipt } = await caller.invoke({ function: '0xabc…/hello', body });
-   * @throws PAYMENT_REQUIRED what is missing stands in `problem`; PRICE_ABOVE_MAX, RECEIPT_INVALID, and the gateway's codes: nothing was charged then
+   * @throws PAYMENT_REQUIRED `problem` says what is missing; PRICE_ABOVE_MAX, RECEIPT_INVALID, and
+   *   the gateway's codes. Nothing was charged then.
    */
   invoke(request: InvokeRequest): Promise<InvokeReply>;
-  /** The same in the form of `fetch`: `caller.fetch('owner/name/path', init)`. */
+  /** `invoke` in the form of `fetch`: `caller.fetch('owner/name/path', init)`. */
   fetch(target: string, init?: RequestInit): Promise<Response>;
-  /** Checks all receipts since the last time. @throws RECEIPT_INVALID */
+  /** Checks all new receipts. @throws RECEIPT_INVALID */
   acknowledge(): Promise<void>;
   /**
-   * The same, and hands the gateway a voucher for what the lane's mandates allow today: without
-   * calls of its own a lane needs one each day. @throws RECEIPT_INVALID, RECEIPTS_MISSING,
-   * LANE_STOPPED, and the gateway's codes
+   * Checks all new receipts, and hands the gateway a voucher for what the lane's mandates allow
+   * today. A lane without calls of its own needs one each day.
+   * @throws RECEIPT_INVALID, RECEIPTS_MISSING, LANE_STOPPED, and the gateway's codes
    */
   renew(): Promise<void>;
 }
 
 export interface CallerOptions {
-  /** Signed in with the lane's key; it marks the calls as the lane's own (`ownCallsKey`). */
+  /** Signed in with the lane's key. Its `ownCallsKey` marks the calls as the lane's own. */
   readonly session: Session;
-  /** What is called, and what it may cost, by the chain itself. */
+  /** Tells by the chain which version is called and what it may cost. */
   readonly chain: CallChain;
-  /** As the lane was opened: with `signed`, the key signs every Call, and calls need no token. */
+  /** The lane's mode. In a `signed` one the key signs every Call, and calls need no token. */
   readonly mode?: 'prepaid' | 'signed';
   readonly memory?: LaneMemory;
   /**
-   * How far a voucher goes at least beyond the receipts that were checked, base units: what a lying
-   * gateway
-   * could take. 0.10 token when left out; in a signed lane 0, so that each voucher covers what is
-   * checked and the calls in flight and no more.
+   * How far a voucher goes at least beyond the checked receipts, base units: what a lying gateway
+   * could take. STEP_UNITS by default; 0 in a signed lane, where a voucher covers the checked
+   * receipts and the calls in flight only.
    */
   readonly stepUnits?: bigint;
   /** Called with each checked receipt, in order of seq. */
   readonly onReceipt?: (receipt: ReceiptDocument) => void | Promise<void>;
-  /** Unix ms, by which the days of mandates go; the machine's own clock when left out. */
+  /** Unix ms, for the days of mandates; the machine's clock by default. */
   readonly nowMs?: () => number;
 }
 
-/** Makes a caller that pays from the session's lane. One voucher covers many calls; before each next one all receipts are checked. */
+/**
+ * Makes a caller that pays from the session's lane. One voucher covers many calls. All receipts are
+ * checked before the next voucher is signed.
+ */
 export function createCaller(options: CallerOptions): Caller {
   const { session, chain, memory = createLaneMemory() } = options;
   const { connection, key, lane, ownCallsKey } = session;
@@ -146,166 +126,88 @@ export function createCaller(options: CallerOptions): Caller {
     nowMs,
   });
 
-  /** The call as it is sent: who made it, and for how much at most. */
-  const make = async (request: KeyedRequest): Promise<MadeRequest> => {
-    const { idempotencyKey, maxPriceUnits: allowedUnits } = request;
-    const { functionId, worstUnits, timeoutMs } = await terms.of(request.function);
-    if (signer) {
-      const { call, header } = await signer.sign({
-        function: request.function,
-        request: committedOf(request),
-        idempotencyKey,
-        maxPriceUnits: allowedUnits,
-      });
-      const own = ownCallOf(call.nonce, functionId);
-      return { own, maxPriceUnits: call.maxPrice, timeoutMs, headers: { 'defaas-call': header } };
-    }
-    if (allowedUnits === undefined && worstUnits > stepUnits)
-      throw aboveStep(worstUnits, stepUnits);
-    const isTooDear = allowedUnits !== undefined && worstUnits > allowedUnits;
-    const maxPriceUnits = isTooDear ? allowedUnits : worstUnits;
-    const nonce = ownNonce(ownCallsKey, { functionId, maxPriceUnits }, idempotencyKey);
-    const headers = { 'defaas-nonce': nonce, 'defaas-max-price': `${maxPriceUnits}` };
-    return { own: ownCallOf(nonce, functionId), maxPriceUnits, timeoutMs, headers, isTooDear };
-  };
-  const put = (id: string, { own, maxPriceUnits, timeoutMs }: MadeRequest) =>
-    memory.putCall({
-      id,
-      call: own,
-      maxPriceUnits,
-      expiresAtMs: Date.now() + timeoutMs + LOST_AFTER_MS,
-    });
-  const send = async (request: KeyedRequest, made: MadeRequest) => {
-    const headers = headersOf(request);
-    for (const [name, value] of Object.entries(made.headers)) headers.set(name, value);
-    const voucher = await cover.voucher();
-    if (voucher !== undefined) headers.set('defaas-voucher', voucher);
-    const sentAtMs = performance.now();
-    const sender = signer ? connection : session;
-    const response = await sender.send(...requestOf(request, headers));
-    return { response, elapsedMs: performance.now() - sentAtMs };
-  };
-  /**
-   * A reply that answers an earlier call names the receipt of that one, which may be of another
-   * lane.
-   */
-  const announce = (
-    id: string,
-    made: MadeRequest,
-    { response, elapsedMs }: Awaited<ReturnType<typeof send>>,
-    { receipt, isFresh }: { readonly receipt: ReceiptLine; readonly isFresh: boolean },
-  ) => {
-    const isReplay = response.headers.has('idempotent-replayed') && !isFresh;
-    if (isReplay) return memory.dropCall(id);
-    const { own, maxPriceUnits } = made;
-    if (receipt.seq <= memory.read().verifiedSeq) {
-      // Checked and paid by another program, or no receipt of this call at all: its own may follow.
-      return memory.dropCall(id, memory.paid(own) ? undefined : { elapsedMs });
-    }
-    const { seq, priceUnits } = receipt;
-    const answer = { seq, id: receipt.id, priceUnits, elapsedMs };
-    memory.putCall({ id, call: own, maxPriceUnits, expiresAtMs: 0, answer });
-  };
-
-  const invoke: Caller['invoke'] = async (given) => {
-    const request = withKey(given);
-    // Before anything is asked for it: what is not a path below a function is not called.
-    targetOf(request);
-    const { idempotencyKey, isFreshKey: isFresh = false } = request;
-    const untilMs = Date.now() + (request.patienceMs ?? request.timeoutMs ?? TIMEOUT_MS);
-    const id = crypto.randomUUID();
-    let made = await make(request);
-    let waitMs = WAIT_MS;
-    let isSettled = true;
-    let wasSent = false;
-    cover.refuseStopped();
-    if (!made.isTooDear) {
-      rearm(memory, made.own);
-      put(id, made);
-    }
-    try {
-      for (let times = 1; ; ) {
-        try {
-          if (!made.isTooDear) await cover.coverOpen();
-        } catch (error) {
-          // It may heal by itself: what is not shown now may be shown soon.
-          if (!isMissing(error) || Date.now() + waitMs > untilMs) throw error;
-          waitMs = await pause(waitMs, request.signal);
-          continue;
-        }
-        const sentUnits = memory.read().ceilingUnits;
-        isSettled = false;
-        wasSent = true;
-        const sent = await send(request, made);
-        const receipt = receiptLine(sent.response);
-        if (receipt) {
-          if (!made.isTooDear) announce(id, made, sent, { receipt, isFresh });
-          return {
-            response: sent.response,
-            receipt,
-            idempotencyKey,
-            ...lowBalanceIn(sent.response),
-          };
-        }
-        const error = await readProblem(sent.response, `calling ${request.function}`);
-        isSettled = !SAY_NOTHING.has(error.code);
-        if (hasMoved(error, made) && times < MAX_MADE) {
-          times += 1;
-          terms.forget();
-          signer?.forget();
-          made = await make(request);
-          put(id, made);
-        } else if (shortageIn(error) !== 'ceiling' || made.isTooDear) {
-          throw error;
-        } else {
-          await cover.raise().catch((cause) => {
-            if (!isMissing(cause) || Date.now() > untilMs) throw cause;
-          });
-          if (memory.read().ceilingUnits > sentUnits) continue;
-          // The formula gives no more room: what others have served must be shown first.
-          if (Date.now() + waitMs > untilMs) throw error;
-          waitMs = await pause(waitMs, request.signal);
-        }
-      }
-    } catch (error) {
-      // What was sent and has no answer may have run: it is in flight until it would have ended.
-      // A key of the caller's own may run elsewhere; what was refused under a fresh one costs nothing.
-      const isRefused = wasSent && isFresh && !isFault(error);
-      if (isSettled) memory.dropCall(id, isRefused ? { isRefused } : undefined);
-      throw error;
-    }
-  };
+  const parts = { session, ownCallsKey, memory, terms, cover, signer, stepUnits };
+  const invoke: Caller['invoke'] = (request) => payAndCall(parts, request);
   const { acknowledge, renew } = cover;
   return { invoke, acknowledge, renew, fetch: fetchBy(invoke) };
 }
 
-/** A request with what marks it as the lane's own. */
-interface MadeRequest {
-  /** `ownCallOf` its nonce. */
-  readonly own: string;
-  readonly maxPriceUnits: bigint;
-  /** Of the version. */
-  readonly timeoutMs: number;
-  readonly headers: Readonly<Record<string, string>>;
-  /**
-   * The version may cost more than the caller allows: only an answer of before can come, so nothing
-   * is signed for it.
-   */
-  readonly isTooDear?: boolean;
+/**
+ * Sends one call until the gateway answers it. It is sent again, with another voucher or Call,
+ * where the ceiling was too low or the version or the epoch has moved on.
+ */
+async function payAndCall(parts: CallParts, given: InvokeRequest): Promise<InvokeReply> {
+  const { memory, cover } = parts;
+  const request = withKey(given);
+  // First of all: a path that leaves the function is not called.
+  targetOf(request);
+  const { idempotencyKey, isFreshKey = false } = request;
+  const untilMs = Date.now() + (request.patienceMs ?? request.timeoutMs ?? TIMEOUT_MS);
+  const id = crypto.randomUUID();
+  let made = await makeCall(parts, request);
+  let waitMs = WAIT_MS;
+  let isSettled = true;
+  let wasSent = false;
+  cover.refuseStopped();
+  if (!made.isTooDear) {
+    forgetOldKey(memory, made.own);
+    recordOpen(memory, id, made);
+  }
+  try {
+    for (let times = 1; ; ) {
+      try {
+        if (!made.isTooDear) await cover.coverOpen();
+      } catch (error) {
+        // The missing receipts may be shown soon.
+        if (!isMissing(error) || Date.now() + waitMs > untilMs) throw error;
+        waitMs = await pause(waitMs, request.signal);
+        continue;
+      }
+      const sentUnits = memory.read().ceilingUnits;
+      isSettled = false;
+      wasSent = true;
+      const sent = await sendCall(parts, request, made);
+      const { response } = sent;
+      const receipt = receiptIn(response);
+      if (receipt) {
+        if (!made.isTooDear) recordReply(memory, id, made, sent, { receipt, isFreshKey });
+        return { response, receipt, idempotencyKey, ...lowBalanceIn(response) };
+      }
+      const error = await readProblem(response, `calling ${request.function}`);
+      isSettled = !SAY_NOTHING.has(error.code);
+      if (hasMoved(error, made) && times < MAX_MADE) {
+        times += 1;
+        parts.terms.forget();
+        parts.signer?.forget();
+        made = await makeCall(parts, request);
+        recordOpen(memory, id, made);
+      } else if (shortageIn(error) !== 'ceiling' || made.isTooDear) {
+        throw error;
+      } else {
+        await cover.raise().catch((cause) => {
+          if (!isMissing(cause) || Date.now() > untilMs) throw cause;
+        });
+        if (memory.read().ceilingUnits > sentUnits) continue;
+        // No higher ceiling is allowed yet: receipts of other calls must be shown first.
+        if (Date.now() + waitMs > untilMs) throw error;
+        waitMs = await pause(waitMs, request.signal);
+      }
+    }
+  } catch (error) {
+    // A call that was sent and has no answer may have run: it stays open until it must have ended.
+    // With a key of the caller's own it may run elsewhere; a refusal of a new key costs nothing.
+    const isRefused = wasSent && isFreshKey && !isFault(error);
+    if (isSettled) memory.dropCall(id, isRefused ? { isRefused } : undefined);
+    throw error;
+  }
 }
 
-/** A key is a call once more when the gateways have forgotten it. */
-function rearm(memory: LaneMemory, own: string): void {
-  const paid = memory.paid(own);
-  if (paid && Date.now() - paid.atMs > KEY_LIFE_MS) memory.forgetPaid(own);
-}
-
-/** The gateway knows a newer version or epoch than the call was made for. */
-function hasMoved({ code }: DefaasClientError, { isTooDear }: MadeRequest): boolean {
+/** The version, its price or the epoch has changed since the call was made. */
+function hasMoved({ code }: DefaasClientError, { isTooDear }: MadeCall): boolean {
   return code === 'CALL_STALE' || (code === 'PRICE_ABOVE_MAX' && !isTooDear);
 }
 
-/** A fault of the gateway, not a refusal: the call may have run before it. */
+/** A fault of the gateway and not a refusal: the call may have run. */
 function isFault(error: unknown): boolean {
   return !(error instanceof DefaasClientError) || error.code === 'INTERNAL';
 }
@@ -325,7 +227,7 @@ async function pause(ms: number, signal: AbortSignal | undefined): Promise<numbe
 export function fetchBy(invoke: Caller['invoke']): Caller['fetch'] {
   return async (target, init = {}) => {
     const { name, path } = splitTarget(target);
-    // Only read: where it goes is `invoke`'s to say.
+    // Only parses `init`. `invoke` decides where the request goes.
     const asked = new Request(new URL(path, 'http://localhost'), init);
     const body = asked.body ? new Uint8Array(await asked.arrayBuffer()) : undefined;
     const { response } = await invoke({
@@ -350,109 +252,9 @@ export async function invokeSponsored(
 ): Promise<InvokeReply> {
   const request = withKey(given);
   const response = await connection.send(...requestOf(request, headersOf(request)));
-  const receipt = receiptLine(response);
+  const receipt = receiptIn(response);
   if (receipt) return { response, receipt, idempotencyKey: request.idempotencyKey };
   throw await readProblem(response, `calling ${request.function}`);
-}
-
-export type KeyedRequest = InvokeRequest & {
-  readonly idempotencyKey: string;
-  /** It was made for this very call: no answer of before can come under it. */
-  readonly isFreshKey?: boolean;
-};
-
-/** The request with its key: its own, that of its headers, or a fresh one. */
-export function withKey(request: InvokeRequest | KeyedRequest): KeyedRequest {
-  const own = request.idempotencyKey ?? new Headers(request.headers).get('idempotency-key');
-  if (own !== null) return { ...request, idempotencyKey: own };
-  return { ...request, idempotencyKey: crypto.randomUUID(), isFreshKey: true };
-}
-
-function aboveStep(worstUnits: bigint, stepUnits: bigint): DefaasClientError {
-  return new DefaasClientError(
-    'PRICE_ABOVE_MAX',
-    `the call may cost ${worstUnits} units, more than a step of ${stepUnits}; allow that much as its maximum price`,
-  );
-}
-
-function requestOf(request: InvokeRequest, headers: Headers): [string, RequestOptions] {
-  const options: RequestOptions = {
-    method: methodOf(request),
-    headers,
-    ...(request.body && { body: request.body }),
-    ...(request.signal && { signal: request.signal }),
-    timeoutMs: request.timeoutMs ?? TIMEOUT_MS,
-    redirect: 'manual',
-  };
-  targetOf(request);
-  return [`/functions/${request.function}${pathOf(request)}`, options];
-}
-
-/** The request as its receipt commits to it. @throws REQUEST_INVALID  its path leads out of the function */
-export function committedOf(request: InvokeRequest): CommittedRequest {
-  const body = request.body ?? new Uint8Array();
-  return { method: methodOf(request), target: targetOf(request), body };
-}
-
-/** As fetch sends it: it writes the common methods in capitals. */
-function methodOf(request: InvokeRequest): string {
-  return new Request('http://localhost', {
-    method: request.method ?? (request.body ? 'POST' : 'GET'),
-  }).method;
-}
-
-/** Path and query below the function, as fetch sends them. */
-function targetOf(request: InvokeRequest): string {
-  const place = `/functions/${request.function}`;
-  const [base, whole] = [place, `${place}${pathOf(request)}`].map(
-    (one) => new URL(one, 'http://localhost'),
-  );
-  // A path that a stranger wrote must not lead to another function, or with our token to a route of the gateway's own.
-  if (
-    base?.pathname.split('/').length !== 4 ||
-    !whole ||
-    !`${whole.pathname}/`.startsWith(`${base.pathname}/`)
-  ) {
-    throw new DefaasClientError(
-      'REQUEST_INVALID',
-      `"${place}${pathOf(request)}" leads out of the function`,
-    );
-  }
-  return `${whole.pathname}${whole.search}`.slice(base.pathname.length) || '/';
-}
-
-function headersOf(request: KeyedRequest): Headers {
-  const headers = new Headers(request.headers);
-  headers.set('idempotency-key', request.idempotencyKey);
-  if (request.maxPriceUnits !== undefined) {
-    headers.set('defaas-max-price', `${request.maxPriceUnits}`);
-  }
-  if (request.routing) headers.set('defaas-routing', routingText(request.routing));
-  return headers;
-}
-
-/** As the header `Defaas-Routing` has it: a dictionary (RFC 9651), names as strings. */
-function routingText({ strategy, providers, excludedRegions }: Routing): string {
-  const list = (names: readonly string[]) => `(${names.map((name) => `"${name}"`).join(' ')})`;
-  return [
-    ...(strategy ? [`strategy=${strategy}`] : []),
-    ...(providers ? [`providers=${list(providers)}`] : []),
-    ...(excludedRegions ? [`exclude-regions=${list(excludedRegions)}`] : []),
-  ].join(', ');
-}
-
-function pathOf(request: InvokeRequest): string {
-  const path = request.path ?? '';
-  return path === '' || path.startsWith('/') || path.startsWith('?') ? path : `/${path}`;
-}
-
-/** `owner/name@2/a/b?c` -> the function and what is below it. */
-function splitTarget(target: string): { name: string; path: string } {
-  const [, name, path = ''] = /^\/?([^/?]+\/[^/?]+)(.*)$/.exec(target) ?? [];
-  if (name === undefined) {
-    throw new DefaasClientError('FUNCTION_UNKNOWN', `"${target}" is not of the form owner/name`);
-  }
-  return { name, path: path.startsWith('/') ? path : `/${path}` };
 }
 
 function lowBalanceIn({ headers }: Response): Pick<InvokeReply, 'lowBalanceUnits'> {
@@ -460,8 +262,8 @@ function lowBalanceIn({ headers }: Response): Pick<InvokeReply, 'lowBalanceUnits
   return left === null ? {} : { lowBalanceUnits: readUnits(left, 'Defaas-Low-Balance') };
 }
 
-/** Present exactly when something may have run. */
-function receiptLine({ headers }: Response): ReceiptLine | undefined {
+/** Present exactly when an attempt may have run. */
+function receiptIn({ headers }: Response): ReceiptSummary | undefined {
   const id = headers.get('defaas-receipt');
   if (id === null) return undefined;
   return {

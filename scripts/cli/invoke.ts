@@ -1,4 +1,5 @@
-// `defaas invoke <function>`: one call, paid from the account's lane, its receipt checked before anything more is signed.
+// `defaas invoke <function>`: one call, paid from the account's lane, its receipt checked before
+// anything more is signed.
 import { accessSync, constants, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, extname } from 'node:path';
 import type { ChainReader } from '../../broker/client/chain-reader.ts';
@@ -6,17 +7,19 @@ import type { Connection } from '../../broker/client/connection.ts';
 import { elapsedOf } from '../../broker/client/cover.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
 import {
-  committedOf,
   createCaller,
   type InvokeReply,
-  type InvokeRequest,
   invokeSponsored,
-  type KeyedRequest,
-  type ReceiptLine,
-  type Routing,
+  type ReceiptSummary,
   SAY_NOTHING,
-  withKey,
 } from '../../broker/client/invoke.ts';
+import {
+  committedOf,
+  type InvokeRequest,
+  type KeyedRequest,
+  type Routing,
+  withKey,
+} from '../../broker/client/invoke-request.ts';
 import { ownCallsKey } from '../../broker/client/own-calls.ts';
 import { fetchReceipt, type ReceiptDocument } from '../../broker/client/receipts.ts';
 import type { Session } from '../../broker/client/session.ts';
@@ -78,9 +81,10 @@ export interface InvokeOptions {
 }
 
 /**
- * Done when the function answered below 400. What was paid for is printed also where its receipt cannot be had.
- * @throws CliError FILE_UNREADABLE `--out` cannot be written; LANE_UNKNOWN nothing was deposited, KEY_MISSING; DefaasClientError
- *   PRICE_ABOVE_MAX, RECEIPT_INVALID, and the gateway's codes
+ * Done when the function answered below 400. What was paid for is printed also where its receipt
+ * cannot be had.
+ * @throws CliError FILE_UNREADABLE `--out` cannot be written; LANE_UNKNOWN nothing was deposited,
+ *   KEY_MISSING; DefaasClientError PRICE_ABOVE_MAX, RECEIPT_INVALID, and the gateway's codes
  */
 export async function invoke(
   flags: Flags,
@@ -119,7 +123,7 @@ interface Answer {
   readonly response: Response;
   readonly output: Uint8Array;
   /** Of the checked receipt; of the headers where none was checked. */
-  readonly receipt: ReceiptLine;
+  readonly receipt: ReceiptSummary;
   readonly lowBalanceUnits?: bigint;
   /** The receipt is over the compressed output, which fetch does not show. */
   readonly isCompressed?: boolean;
@@ -169,7 +173,10 @@ async function stoppingLane<T>(
   }
 }
 
-/** Without a lane there is nothing to pay with: the call goes without a token, for functions whose publisher pays. */
+/**
+ * Without a lane there is nothing to pay with: the call goes without a token, for functions whose
+ * publisher pays.
+ */
 async function callSponsored(opened: Opened, request: KeyedRequest): Promise<Answer> {
   try {
     const reply = await send(opened, request, (connection) => invokeSponsored(connection, request));
@@ -208,7 +215,10 @@ async function call(
   throw noLane(opened, 'run defaas deposit');
 }
 
-/** @throws as `attempt`; where the call was sent and nothing came back, the error says how to repeat it without paying twice */
+/**
+ * @throws as `attempt`; where the call was sent and nothing came back, the error says how to repeat
+ *   it without paying twice
+ */
 async function send<T>(
   { connection }: Opened,
   request: KeyedRequest,
@@ -263,7 +273,10 @@ function isUsedUp(error: unknown): boolean {
   );
 }
 
-/** The call's own receipt, against what was sent and what came back; kept to be compared with what the gateway shows later. */
+/**
+ * The call's own receipt, against what was sent and what came back; kept to be compared with what
+ * the gateway shows later.
+ */
 async function checkReceipt(
   opened: Opened,
   called: {
@@ -273,11 +286,12 @@ async function checkReceipt(
     readonly request: KeyedRequest;
     readonly output: Uint8Array;
   },
-): Promise<ReceiptLine> {
+): Promise<ReceiptSummary> {
   const { connection, store, account } = opened;
   const { reader, reply, request, output } = called;
   const { id } = reply.receipt;
-  // A key of before may be answered by the receipt of another lane, of which only the payer is told everything.
+  // A key of before may be answered by the receipt of another lane, of which only the payer is told
+  // everything.
   const isReplay = reply.response.headers.has('idempotent-replayed');
   const session = isReplay ? await openSession(opened, account) : called.session;
   const document = await fetchReceipt(session, id);
@@ -309,7 +323,9 @@ function ownCallsKeyOf({ house }: Opened, { signer }: StoredLane): Hex | undefin
   return ownCallsKey(readLaneKey(house.home, signer).privateKey);
 }
 
-/** The lane that must have paid: the call's own, for a replay any that the account has opened here. */
+/**
+ * The lane that must have paid: the call's own, for a replay any that the account has opened here.
+ */
 function laneOf(
   { store, account }: Opened,
   session: Session,
@@ -322,8 +338,8 @@ function laneOf(
 }
 
 /**
- * A version of the very function that was called: which one an alias meant is the gateway's word, a number is the caller's own, unless
- * the answer is that of an earlier call.
+ * A version of the very function that was called: which one an alias meant is the gateway's word, a
+ * number is the caller's own, unless the answer is that of an earlier call.
  */
 async function versionOf(
   reader: ChainReader,
@@ -414,7 +430,10 @@ function refuseUnwritable(out: string): void {
   }
 }
 
-/** What the gateway says of a function that failed. A function may call anything a problem document, so its `type` decides. */
+/**
+ * What the gateway says of a function that failed. A function may call anything a problem document,
+ * so its `type` decides.
+ */
 function problemIn(response: Response, text: string | undefined) {
   const isProblem = response.headers.get('content-type')?.startsWith('application/problem+json');
   if (response.status < 500 || !isProblem || text === undefined) return undefined;
@@ -426,7 +445,10 @@ function problemIn(response: Response, text: string | undefined) {
   }
 }
 
-/** A refusal of the gateway is an answer too: with `--json` the problem document is printed in the place of the body. */
+/**
+ * A refusal of the gateway is an answer too: with `--json` the problem document is printed in the
+ * place of the body.
+ */
 function refusal(error: unknown): Outcome {
   if (!(error instanceof DefaasClientError) || !error.problem) throw error;
   const { code, message, status, problem } = error;
@@ -442,7 +464,10 @@ function refusal(error: unknown): Outcome {
   };
 }
 
-/** `fastest`, `aws,google`, `cheapest,not:us-east-1`: a strategy, clouds, regions to avoid. @throws CliError USAGE, PROVIDER_UNKNOWN */
+/**
+ * `fastest`, `aws,google`, `cheapest,not:us-east-1`: a strategy, clouds, regions to avoid.
+ * @throws CliError USAGE, PROVIDER_UNKNOWN
+ */
 export function parseRoute(text: string): Routing {
   const words = text.split(',').map((word) => word.trim());
   const excludedRegions = words.flatMap((word) => /^not:([a-z0-9-]+)$/.exec(word)?.[1] ?? []);

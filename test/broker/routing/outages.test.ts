@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { fetchBlock } from '../../../broker/client/artifacts.ts';
 import { audit } from '../../../broker/client/audit.ts';
 import { deploy } from '../../../broker/client/deployments.ts';
-import type { InvokeRequest, ReceiptLine } from '../../../broker/client/invoke.ts';
+import type { ReceiptSummary } from '../../../broker/client/invoke.ts';
+import type { InvokeRequest } from '../../../broker/client/invoke-request.ts';
 import { settle } from '../../../broker/client/settlement.ts';
 import { type Config, readConfig } from '../../../broker/config.ts';
 import { environmentOf, KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
@@ -21,7 +22,7 @@ const owner = KEYS.publisher.address;
 describe('routing of calls', function () {
   this.timeout(120_000);
   let house: SmallHouse;
-  let invoke: (request: InvokeRequest) => Promise<ReceiptLine>;
+  let invoke: (request: InvokeRequest) => Promise<ReceiptSummary>;
   before(async () => {
     house = await startSmallHouse();
     await house.restart({ clouds: bothClouds(house) });
