@@ -20,7 +20,7 @@ import { hashReceipt } from '../../contracts/libraries/receipts.ts';
 import { auditBatches, type BatchAudit } from './audit.ts';
 import { batchCid, type GetBlock, readBatch } from './batch.ts';
 import { DefaasClientError } from './errors.ts';
-import type { HeldReceipt, Withheld } from './evidence.ts';
+import type { HeldReceipt, Withheld } from './exhibits.ts';
 import type { Finding } from './findings.ts';
 import {
   gatherEvidence,

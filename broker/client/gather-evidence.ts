@@ -13,7 +13,7 @@ import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { AuditView } from './audit.ts';
 import { type Batch, batchCid, type GetBlock, readBatch } from './batch.ts';
 import { DefaasClientError } from './errors.ts';
-import type { Withheld } from './evidence.ts';
+import type { Withheld } from './exhibits.ts';
 import type { Finding, FindingCode } from './findings.ts';
 import { createLargest } from './largest.ts';
 import { type OpenedLeaf, openClaim } from './open-claim.ts';

@@ -3,7 +3,7 @@
 import type { SettledBatch } from '../../contracts/chain/types.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import { DefaasClientError } from './errors.ts';
-import { evidenceName } from './evidence.ts';
+import { evidenceName } from './exhibits.ts';
 import { type FindFraudsOptions, type Found, findFrauds, type WatchedLane } from './find-frauds.ts';
 import type { Caller } from './invoke.ts';
 
@@ -43,8 +43,10 @@ export interface WatchLanesOptions {
 }
 
 /**
- * Looks at once, and again and again until `signal` aborts; then it resolves.
- * @example await watchLanes({ lanes: [{ gateway, payer, signer, caller }], frauds: { chain, getBlock }, signal, onFound, onError });
+ * Looks at all lanes now and every `everyMs`, until `signal` aborts. Then it resolves.
+ * @example
+ * const lanes = [{ gateway, payer, signer, caller }];
+ * await watchLanes({ lanes, frauds: { chain, getBlock }, signal, onFound, onError });
  */
 export async function watchLanes(options: WatchLanesOptions): Promise<void> {
   const { signal, everyMs = EVERY_MS, onError } = options;

@@ -37,16 +37,16 @@ export async function alarmRoutes(
     '/evidence',
     { bodyLimit: MAX_EVIDENCE_LENGTH },
     async (request) => {
-      const { chainId, billing, finding } = parseEvidence(request.body.toString('utf8'));
+      const { chainId, billing, exhibit } = parseEvidence(request.body.toString('utf8'));
       const { chain } = gateway;
       const isOurs = chainId === chain.chainId && billing === chain.contracts.billing;
-      if (!isOurs || !('signed' in finding)) {
+      if (!isOurs || !('signed' in exhibit)) {
         throw new DefaasError(
           'EVIDENCE_INVALID',
           'only receipts signed for this chain and these contracts are taken, check the file',
         );
       }
-      const known = await reportSigned(gateway, finding.signed, 'it was reported');
+      const known = await reportSigned(gateway, exhibit.signed, 'it was reported');
       return { signedHere: known !== undefined, known: known?.isKnown ?? false };
     },
   );

@@ -2,7 +2,7 @@
 // makes thousands of tiny ones must not empty its purse, out of which it answers demands.
 import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import type { Evidence } from '../../contracts/chain/evidence.ts';
-import { fraudName } from '../client/evidence.ts';
+import { fraudName } from '../client/exhibits.ts';
 import type { Found } from '../client/find-frauds.ts';
 import { weighProof } from '../client/weigh-proof.ts';
 import type { Gateway } from '../gateway.ts';

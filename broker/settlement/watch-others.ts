@@ -6,7 +6,7 @@ import { createHmac, randomBytes } from 'node:crypto';
 import type { SettledBatch } from '../../contracts/chain/types.ts';
 import { fetchBlockAt } from '../client/artifacts.ts';
 import type { GetBlock } from '../client/batch.ts';
-import { fraudName } from '../client/evidence.ts';
+import { fraudName } from '../client/exhibits.ts';
 import { type Found, findFrauds } from '../client/find-frauds.ts';
 import type { Gateway } from '../gateway.ts';
 import { recoverSigner } from '../identity/ecdsa.ts';
@@ -98,8 +98,8 @@ export function watchOthers(gateway: Parts): OthersWatch {
 }
 
 /**
- * By a hash under a secret of this process: a gateway can draw the roots of its batches until they suit it, so nothing that it knows
- * may say which of them are looked at.
+ * By a hash under a secret of this process: a gateway can draw the roots of its batches until they
+ * suit it, so nothing that it knows may say which of them are looked at.
  */
 function isSampled({ root, tx }: SettledBatch, secret: Buffer, percent: number): boolean {
   const hash = createHmac('sha256', secret).update(`${root} ${tx}`).digest();

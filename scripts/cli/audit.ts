@@ -78,13 +78,13 @@ async function writeAll(
       const { gateway } = settled;
       const { message } = finding;
       const about = { chainId, billing: contracts.billing, gateway, message };
-      files.add(writeEvidence(folder, { ...about, finding: evidence }));
+      files.add(writeEvidence(folder, { ...about, exhibit: evidence }));
     }
   }
   return [...files];
 }
 
-/** Evidence that is too late, or does not hold, is none. */
+/** False also for evidence that comes too late or that the contract refuses. */
 async function isFraud(disputes: DisputeReads, evidence: Evidence): Promise<boolean> {
   try {
     return (await disputes.check(evidence)).isFraud;

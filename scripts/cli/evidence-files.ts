@@ -1,15 +1,15 @@
-// Evidence on this machine: one file per finding in $DEFAAS_HOME/evidence, readable by its owner,
+// Evidence on this machine: one file per exhibit in $DEFAAS_HOME/evidence, readable by its owner,
 // and files that others made.
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DefaasClientError } from '../../broker/client/errors.ts';
 import {
   type EvidenceFile,
-  evidenceName,
   formatEvidence,
   MAX_EVIDENCE_LENGTH,
   parseEvidence,
 } from '../../broker/client/evidence.ts';
+import { evidenceName } from '../../broker/client/exhibits.ts';
 
 /** Files of the folder that are read at most. */
 const MAX_FILES = 10_000;
@@ -18,10 +18,10 @@ export function evidenceFolder(home: string): string {
   return join(home, 'evidence');
 }
 
-/** Writes a finding, over what was there of it. @returns the path */
+/** Writes a file, and replaces an older one of the same exhibit. @returns the path */
 export function writeEvidence(folder: string, file: EvidenceFile): string {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const path = join(folder, `${evidenceName(file.finding)}.json`);
+  const path = join(folder, `${evidenceName(file.exhibit)}.json`);
   writeFileSync(path, formatEvidence(file), { mode: 0o600 });
   return path;
 }

@@ -4,7 +4,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import type { DefaasClientError } from '../../broker/client/errors.ts';
-import { evidenceName, formatEvidence } from '../../broker/client/evidence.ts';
+import { formatEvidence } from '../../broker/client/evidence.ts';
+import { evidenceName } from '../../broker/client/exhibits.ts';
 import {
   countedFrom,
   countedSecOf,
@@ -293,7 +294,7 @@ function writeEvidence({ home, house }: LaneOf, found: DefaasClientError): strin
     const { receipt, call, execution, group, callSignature } = receiptOf(one);
     const { index, count, path, signature } = group;
     const signed = { receipt, index, count, path, signature };
-    const finding = {
+    const exhibit = {
       kind: 'receipt',
       signed,
       call,
@@ -305,9 +306,9 @@ function writeEvidence({ home, house }: LaneOf, found: DefaasClientError): strin
       billing: asHex(billing),
       gateway: asHex(gateway),
       message: found.message,
-      finding,
+      exhibit,
     });
-    const file = join(folder, `${evidenceName(finding)}.json`);
+    const file = join(folder, `${evidenceName(exhibit)}.json`);
     writeFileSync(file, text, { mode: 0o600, flush: true });
     return file;
   });

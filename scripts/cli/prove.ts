@@ -2,8 +2,9 @@
 // first whether it shows a fraud.
 
 import { DefaasClientError } from '../../broker/client/errors.ts';
-import type { EvidenceFile, HeldReceipt } from '../../broker/client/evidence.ts';
-import { fraudName } from '../../broker/client/evidence.ts';
+import type { EvidenceFile } from '../../broker/client/evidence.ts';
+import type { HeldReceipt } from '../../broker/client/exhibits.ts';
+import { fraudName } from '../../broker/client/exhibits.ts';
 import { evidenceOfHeld } from '../../broker/client/find-frauds.ts';
 import { type Weight, weighProof } from '../../broker/client/weigh-proof.ts';
 import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
@@ -27,11 +28,11 @@ export async function prove(flags: Flags, path: string, options: ProveOptions): 
   const file = readEvidence(userPath(path));
   const watcher = await openWatcher(flags, file);
   try {
-    const { finding } = file;
-    if (finding.kind === 'withheld') {
-      return await demandAt(watcher, finding.place, finding.index, options);
+    const { exhibit } = file;
+    if (exhibit.kind === 'withheld') {
+      return await demandAt(watcher, exhibit.place, exhibit.index, options);
     }
-    const evidence = finding.kind === 'receipt' ? await complete(watcher, file, finding) : finding;
+    const evidence = exhibit.kind === 'receipt' ? await complete(watcher, file, exhibit) : exhibit;
     return await proveOne(watcher, evidence, file.message, options);
   } finally {
     watcher.close();

@@ -1,9 +1,9 @@
 // `defaas watch`: holds what gateways settle for the account against what they showed it, proves
-// what is wrong, demands what is withheld, and collects what was not answered. For lanes that others
-// spend from it signs each day's voucher.
+// what is wrong, demands what is withheld, and collects what was not answered. For lanes that
+// others spend from it signs each day's voucher.
 
 import { setTimeout } from 'node:timers/promises';
-import { fraudName, type HeldReceipt } from '../../broker/client/evidence.ts';
+import { fraudName, type HeldReceipt } from '../../broker/client/exhibits.ts';
 import { type Found, findFrauds, type WatchedLane } from '../../broker/client/find-frauds.ts';
 import { recoverSigner } from '../../broker/identity/ecdsa.ts';
 import { createDisputeReads, type DisputeTerms } from '../../contracts/chain/dispute-reads.ts';
@@ -55,8 +55,8 @@ export interface Action {
 
 /**
  * Proofs and expiries are sent, for they cost gas only; demands with `--auto`. Lanes with open
- * mandates get a voucher over what these allow today, once their receipts are checked. Without `--once` it
- * goes on until SIGTERM or SIGINT.
+ * mandates get a voucher over what these allow today, once their receipts are checked. Without
+ * `--once` it goes on until SIGTERM or SIGINT.
  * @throws CliError USAGE, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_...; ChainError CHAIN_...
  */
 export async function watch(flags: Flags, options: WatchOptions): Promise<Outcome> {
@@ -134,7 +134,9 @@ async function look({ flags, options, watcher, patienceSec }: Looking): Promise<
   return actions;
 }
 
-/** Vouchers and mandates of the account's lanes; a gateway that is down or lies holds up no other. */
+/**
+ * Vouchers and mandates of the account's lanes; a gateway that is down or lies holds up no other.
+ */
 async function renewAll({
   flags,
   options,
@@ -174,8 +176,8 @@ async function renewAll({
  * Receipts in the folder of evidence, which the client kept when they contradicted what was agreed.
  */
 function keptReceipts(home: string): ReadonlyMap<string, readonly HeldReceipt[]> {
-  const held = readEvidenceFolder(evidenceFolder(home)).flatMap(({ finding }) =>
-    finding.kind === 'receipt' ? [finding] : [],
+  const held = readEvidenceFolder(evidenceFolder(home)).flatMap(({ exhibit }) =>
+    exhibit.kind === 'receipt' ? [exhibit] : [],
   );
   return Map.groupBy(held, ({ signed }) => laneName(signed.receipt));
 }
@@ -197,7 +199,7 @@ async function act({ options, watcher, terms }: Acting, found: Found): Promise<A
     billing: chain.contracts.billing,
     gateway: place.gateway,
     message,
-    finding: evidence,
+    exhibit: evidence,
   });
   const about = {
     kind: fraudName(evidence.kind),

@@ -5,7 +5,7 @@ import { fetchBlockAt } from '../../broker/client/artifacts.ts';
 import type { GetBlock } from '../../broker/client/batch.ts';
 import { type Connection, type ConnectOptions, connect } from '../../broker/client/connection.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
-import { type HeldReceipt, heldOf } from '../../broker/client/evidence.ts';
+import { type HeldReceipt, heldOf } from '../../broker/client/exhibits.ts';
 import type { WatchedLane } from '../../broker/client/find-frauds.ts';
 import { parseReceipt } from '../../broker/client/receipts.ts';
 import { type Chain, createChain } from '../../contracts/chain.ts';

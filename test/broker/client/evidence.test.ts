@@ -3,15 +3,12 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import {
-  accused,
   type EvidenceFile,
-  evidenceName,
-  type Finding,
   formatEvidence,
-  fraudName,
   MAX_EVIDENCE_LENGTH,
   parseEvidence,
 } from '../../../broker/client/evidence.ts';
+import { accused, type Exhibit, evidenceName, fraudName } from '../../../broker/client/exhibits.ts';
 import type { Leaf, Place, SignedReceipt } from '../../../contracts/chain/evidence.ts';
 import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';
 import {
@@ -82,7 +79,7 @@ const held = fc
     };
     return { ...one, signed: { ...one.signed, receipt } };
   });
-const findings: fc.Arbitrary<Finding> = fc.oneof(
+const exhibits: fc.Arbitrary<Exhibit> = fc.oneof(
   fc.record(
     { kind: kind('omission'), signed, place: places, node: bytes(32), path, opened: receipts },
     { requiredKeys: ['kind', 'signed', 'place', 'node', 'path'] },
@@ -114,21 +111,21 @@ const files: fc.Arbitrary<EvidenceFile> = fc
     billing: bytes(20),
     gateway: fc.constant(GATEWAY),
     message: fc.string({ maxLength: 80 }).map((text) => text.replaceAll(/\p{C}/gu, ' ')),
-    finding: findings,
+    exhibit: exhibits,
   })
   .map((file) => structuredClone(file));
 
 describe('evidence', () => {
-  it('reads back what it wrote, whatever the finding is', () => {
+  it('reads back what it wrote, whatever the exhibit is', () => {
     fc.assert(
       fc.property(files, (file) => {
         const text = formatEvidence(file);
 
         assert.deepEqual(parseEvidence(text), file);
         const { kind: shown } = JSON.parse(text);
-        assert.equal(shown, fraudName(file.finding.kind));
-        assert.match(evidenceName(file.finding), /^[a-z-]+-0x[0-9a-f]+(-\d+){0,3}$/);
-        assert.equal(accused(file.finding), GATEWAY);
+        assert.equal(shown, fraudName(file.exhibit.kind));
+        assert.match(evidenceName(file.exhibit), /^[a-z-]+-0x[0-9a-f]+(-\d+){0,3}$/);
+        assert.equal(accused(file.exhibit), GATEWAY);
       }),
     );
   });
@@ -151,7 +148,7 @@ describe('evidence', () => {
         const text = JSON.stringify(document);
 
         const read = attempt(text);
-        // A value of the right form is another finding; nothing but the exact form is taken.
+        // A value of the right form is another exhibit; nothing but the exact form is taken.
         if (read === undefined) return;
         assert.ok(!isAdded || Array.isArray(owner));
         assert.deepEqual(attempt(formatEvidence(read)), read);

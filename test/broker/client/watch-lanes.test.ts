@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
-import { heldOf } from '../../../broker/client/evidence.ts';
+import { heldOf } from '../../../broker/client/exhibits.ts';
 import type { Found } from '../../../broker/client/find-frauds.ts';
 import { createCaller } from '../../../broker/client/invoke.ts';
 import { createLaneMemory } from '../../../broker/client/lane-memory.ts';
@@ -24,7 +24,8 @@ const HELLO = 'export default async () => new Response("hello");';
 
 /** As the docstring of `watchLanes` has it. */
 function runExample(names: Readonly<Record<string, unknown>>): Promise<void> {
-  const [, example = ''] = /@example (.+)/.exec(readFileSync(SOURCE, 'utf8')) ?? [];
+  const [, lines = ''] = /@example([^@]+?)\n \*\//.exec(readFileSync(SOURCE, 'utf8')) ?? [];
+  const example = lines.replaceAll('\n *', '\n');
   const given = { watchLanes, ...names };
   const run = new Function(...Object.keys(given), `return (async () => { ${example} })();`);
   return run(...Object.values(given));

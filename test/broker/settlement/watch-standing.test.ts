@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { formatEvidence, type HeldReceipt, heldOf } from '../../../broker/client/evidence.ts';
+import { formatEvidence } from '../../../broker/client/evidence.ts';
+import { type HeldReceipt, heldOf } from '../../../broker/client/exhibits.ts';
 import { fetchReceipts } from '../../../broker/client/receipts.ts';
 import { fetchAlarms, settle } from '../../../broker/client/settlement.ts';
 import { type Evidence, leafAt, placeAt } from '../../../contracts/chain/evidence.ts';
@@ -46,10 +47,10 @@ describe('watching the gateway’s own standing', function () {
     const signature = signDigest(key.privateKey, hashReceiptGroup(house.view.domain, group));
     return { kind: 'receipt', signed: { receipt, index: 0, count: 1, path: [], signature } };
   };
-  const report = async (finding: HeldReceipt) => {
+  const report = async (exhibit: HeldReceipt) => {
     const { chainId, contracts } = house.view;
     const about = { chainId, billing: contracts.billing, gateway: KEYS.gateway.address };
-    const body = formatEvidence({ ...about, message: 'seen', finding });
+    const body = formatEvidence({ ...about, message: 'seen', exhibit });
     const reply = await fetch(`${house.url()}/evidence`, { method: 'POST', body });
     return reply.json();
   };

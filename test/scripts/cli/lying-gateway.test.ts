@@ -100,8 +100,8 @@ describe('the command line at a gateway that lies', function () {
     const [file = ''] = readdirSync(folder);
     assert.match(again.line, new RegExp(file));
     // The call that was refused had run: what is invented stands on top of its receipt.
-    const { finding } = parseEvidence(readFileSync(join(folder, file), 'utf8'));
-    assert.equal(finding.kind === 'receipt' && finding.signed.receipt.seq, 3);
+    const { exhibit } = parseEvidence(readFileSync(join(folder, file), 'utf8'));
+    assert.equal(exhibit.kind === 'receipt' && exhibit.signed.receipt.seq, 3);
   });
 
   it('signs for several processes what their calls may cost together, and no more, and pays for none that was refused', async () => {

@@ -7,7 +7,8 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { BatchReceipt } from '../../../broker/client/batch-format.ts';
-import { formatEvidence, heldOf, parseEvidence } from '../../../broker/client/evidence.ts';
+import { formatEvidence, parseEvidence } from '../../../broker/client/evidence.ts';
+import { heldOf } from '../../../broker/client/exhibits.ts';
 import { settle } from '../../../broker/client/settlement.ts';
 import { placeAt } from '../../../contracts/chain/evidence.ts';
 import type { Fraud } from '../../../contracts/chain/types.ts';
@@ -206,7 +207,7 @@ describe('watching a gateway that lies', function () {
     const about = { chainId, billing: contracts.billing, gateway, message: 'two stories' };
     mkdirSync(join(home, 'evidence'));
     const file = join(home, 'evidence', 'receipt.json');
-    writeFileSync(file, formatEvidence({ ...about, finding: heldOf(other) }));
+    writeFileSync(file, formatEvidence({ ...about, exhibit: heldOf(other) }));
 
     const dry = await documentOf(prove(flags('other'), file, { dryRun: true }));
     await look();
@@ -367,14 +368,14 @@ describe('watching a gateway that lies', function () {
     const file = { chainId, billing: contracts.billing, gateway, message: 'a lie' };
     const honest = formatEvidence({
       ...file,
-      finding: { kind: 'overcharge', place, leaf, call, execution },
+      exhibit: { kind: 'overcharge', place, leaf, call, execution },
     });
     const future = { ...receipt, seq: 99 };
     const [unsettled = assert.fail()] = liar.group(
       [{ receipt: future, call, execution, attempts: [] }],
       [],
     );
-    const early = formatEvidence({ ...file, finding: heldOf(unsettled) });
+    const early = formatEvidence({ ...file, exhibit: heldOf(unsettled) });
     const elsewhere = formatEvidence({ ...parseEvidence(honest), billing: gateway });
     const bad: [name: string, text: string, code: string][] = [
       ['empty', '', 'EVIDENCE_INVALID'],
