@@ -2,6 +2,7 @@
 // anything more is signed.
 import { accessSync, constants, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, extname } from 'node:path';
+import { lookup } from 'mrmime';
 import type { ChainReader } from '../../broker/client/chain-reader.ts';
 import type { Connection } from '../../broker/client/connection.ts';
 import { elapsedOf } from '../../broker/client/cover.ts';
@@ -42,27 +43,6 @@ import { userPath } from './house.ts';
 import { lanesHere, noLane } from './lanes-here.ts';
 import type { StoredLane } from './store.ts';
 import { formatTokens, parseTokens } from './units.ts';
-
-/** Content types by file ending; what is not here goes as bytes. */
-const CONTENT_TYPES: Readonly<Record<string, string>> = {
-  '.json': 'application/json',
-  '.txt': 'text/plain; charset=utf-8',
-  '.md': 'text/markdown; charset=utf-8',
-  '.html': 'text/html; charset=utf-8',
-  '.csv': 'text/csv; charset=utf-8',
-  '.xml': 'application/xml',
-  '.jpg': 'image/jpeg',
-  '.jpeg': 'image/jpeg',
-  '.png': 'image/png',
-  '.gif': 'image/gif',
-  '.webp': 'image/webp',
-  '.svg': 'image/svg+xml',
-  '.pdf': 'application/pdf',
-  '.zip': 'application/zip',
-  '.wasm': 'application/wasm',
-  '.mp3': 'audio/mpeg',
-  '.mp4': 'video/mp4',
-};
 
 /** How long a call waits for receipts that its gateway does not show, ms. */
 const PATIENCE_MS = 10_000;
@@ -516,8 +496,10 @@ function readHeaders({ header, file, data }: InvokeOptions, body: Uint8Array | u
   return headers;
 }
 
+/** The content type by the file's ending. Text is taken as UTF-8. */
 function typeOfFile(file: string): string {
-  return CONTENT_TYPES[extname(file).toLowerCase()] ?? 'application/octet-stream';
+  const type = lookup(extname(file)) ?? 'application/octet-stream';
+  return type.startsWith('text/') ? `${type}; charset=utf-8` : type;
 }
 
 function typeOfText(data: string): string {

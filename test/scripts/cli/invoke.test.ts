@@ -1,6 +1,6 @@
 // One call from the command line: what is checked of its receipt, what a lying gateway could take, and that no paid answer is lost.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hashReceiptGroup } from '../../../contracts/libraries/typed-data.ts';
 import { signDigest } from '../../../contracts/signatures.ts';
@@ -185,6 +185,26 @@ describe('defaas invoke', function () {
 
     assert.equal(plain.body, 'hello '.repeat(50));
     assert.deepEqual(asked, ['identity', 'br']);
+  });
+
+  it('sends a file with the content type of its ending, as bytes where the ending says none', async () => {
+    const asked: unknown[] = [];
+    between.ask = (asking) => {
+      if (isCall(asking)) asked.push(asking.headers['content-type']);
+      return undefined;
+    };
+
+    for (const name of ['photo.JPG', 'note.md', 'png']) {
+      const file = join(cli.home, name);
+      writeFileSync(file, name);
+      await ended(hello, { file });
+    }
+
+    assert.deepEqual(asked, [
+      'image/jpeg',
+      'text/markdown; charset=utf-8',
+      'application/octet-stream',
+    ]);
   });
 
   it('lists no receipts as good that another key than the gateway’s by the chain has signed', async () => {
