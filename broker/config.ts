@@ -1,4 +1,5 @@
-// The one reader of the environment for the gateway process. `.env.example` lists every variable; a test holds the two equal.
+// Reads and checks the gateway's environment variables; nothing else of the gateway reads them.
+// `.env.example` lists every variable, and `npm run check` compares the two.
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { ProviderSettings } from '../adapters/providers.ts';
@@ -6,7 +7,7 @@ import { CHAIN_KINDS, type ChainKind } from '../contracts/chain/chains.ts';
 import { emulatedClouds, realClouds } from './clouds.ts';
 import { DefaasError } from './errors.ts';
 
-/** A value that must not reach logs, errors or replies: it prints as `[secret]`. */
+/** A value that must not be in logs, errors or replies: it prints as `[secret]`. */
 export class Secret {
   readonly #value: string;
 
@@ -32,88 +33,123 @@ export class Secret {
 }
 
 export interface Config {
-  /** Folder that holds all state. */
+  /** Folder of all state. */
   readonly home: string;
   readonly host: string;
-  /** 0 = any free port. */
+  /** 0: any free port. */
   readonly port: number;
-  /** Origins under which callers reach this gateway, beside the one it listens on; a sign-in must name one of them. */
+  /**
+   * Origins of this gateway besides the one that it listens on. A sign-in must name one of its
+   * origins.
+   */
   readonly publicOrigins: readonly string[];
   readonly logLevel: string;
   readonly chainRpcUrls: readonly string[];
   /** JSON file with the contracts' addresses, as `contracts/deploy.ts` returns them. */
   readonly contractsFile: string;
-  /** Decides the defaults of what differs between chains; undefined = by the chain's id. */
+  /** Selects the defaults that differ between chains; undefined: by the chain's id. */
   readonly chainKind: ChainKind | undefined;
-  /** What adds to a position counts so many blocks below the head; undefined = at the block that the table of chains names. */
+  /**
+   * Deposits, lanes and whatever else adds to a position count when they are so many blocks old.
+   * Undefined: the default of the chain.
+   */
   readonly chainConfirmations: number | undefined;
-  /** The head is stale when no RPC has answered for this long. */
+  /** The chain's head is stale when no RPC node has answered for this long. */
   readonly chainStaleMs: number;
-  /** Set in the local house: the chain mines on demand, and block hashes are trusted from this block on. */
+  /**
+   * For a local chain only: it mines on demand, and its block hashes are trusted from this block
+   * on.
+   */
   readonly chainLocalFromBlock: number | undefined;
-  /** Account of the gateway, which here is the provider too. */
+  /** The gateway's account, which is the account of its deployments' provider too. */
   readonly gatewayKey: Secret;
   /** Signs receipt groups and payouts. */
   readonly operatorKey: Secret;
-  /** Where it is read again, when the operator has changed it. */
+  /** File of the operator key; read again after the operator has changed the key. */
   readonly operatorKeyFile: string;
-  /** Sends settlements. */
+  /** Sends the settlement transactions. */
   readonly settlerKey: Secret;
-  /** The clouds this gateway deploys to: the emulators of DEFAAS_EMULATORS_FILE, else the real ones; and this machine. */
+  /**
+   * The clouds that this gateway deploys to: the emulators in DEFAAS_EMULATORS_FILE if that is set,
+   * else the real ones, and this machine if that is enabled.
+   */
   readonly clouds: Partial<ProviderSettings>;
-  /** `any`, or the addresses that may deploy on this gateway's cloud accounts, lower-case. */
+  /** Who may deploy on this gateway's cloud accounts: `any`, or lower-case addresses. */
   readonly publishers: 'any' | readonly string[];
-  /** What one of them may have at once, and how much memory one version. */
+  /** Limits of one publisher: deployments at once, and memory of one version. */
   readonly publisherDeploymentsMax: number;
   readonly publisherMemoryMaxMiB: number;
-  /** Instances kept warm for all of its deployments together. */
+  /** Instances kept warm for all deployments of one publisher together. */
   readonly publisherWarmMax: number;
-  /** How often they are called. */
+  /** How often the gateway calls instances to keep them warm. */
   readonly warmEverySec: number;
-  /** How often the gateway's own function is called in each cloud and region, which says what metering subtracts; 0 = never. */
+  /**
+   * How often the gateway calls its own probe function in each cloud and region, to learn the
+   * overhead that metering subtracts. 0: never.
+   */
   readonly probeEverySec: number;
-  /** How long a publisher is stopped of whose functions a cloud has counted more than was billed; 0 = the operator is told alone. */
+  /**
+   * A publisher is stopped for this long when a cloud counted more execution of its functions than
+   * was billed. 0: only the operator is told.
+   */
   readonly meteringStopSec: number;
-  /** A second origin of this gateway, for functions: what is called there keeps its cookies, and its pages are not confined. */
+  /**
+   * A second origin of this gateway, for functions only. There, functions may set cookies and their
+   * pages are not sandboxed.
+   */
   readonly functionsOrigin: string | undefined;
   readonly bodyMaxBytes: number;
-  /** A client that sends its request more slowly, or does not read its reply for so long, is cut off, ms. */
+  /**
+   * A client that takes longer to send its request, or does not read its reply for so long, is
+   * disconnected.
+   */
   readonly requestTimeoutMs: number;
-  /** Of bodies that still arrive and replies that are not read, all together; the oldest is cut off, bytes. */
+  /**
+   * Memory of all unfinished request bodies and unread replies. Above it, the oldest connection is
+   * closed.
+   */
   readonly waitingMaxBytes: number;
   readonly artifactMaxBytes: number;
-  /** Calls under way at once, the rest is refused with OVERLOADED. */
+  /** Calls at once; more are refused with OVERLOADED. */
   readonly invocationsMax: number;
-  /** Room for the kept answers of keyed calls that are too large for the ledger, MiB. */
+  /** Disk space for answers of calls with an idempotency key that are too large for the ledger. */
   readonly answersMaxMiB: number;
-  /** Calls per second of one payer, 0 = without limit; and calls under way at once of one payer and of one function. */
+  /**
+   * Calls per second of one payer, 0: no limit. Then calls at once of one payer, and of one
+   * function.
+   */
   readonly payerRatePerSec: number;
   readonly payerConcurrency: number;
   readonly functionConcurrency: number;
-  /** The most that one payer may have unsettled here, calls under way included, base units. */
+  /** The most that one payer may owe unsettled, running calls included, base units. */
   readonly exposureMaxUnits: bigint;
-  /** Least execution that may fail free of charge, of a function and of a publisher, per hour, ms. */
+  /** So much execution per hour may always fail free of charge, per function and per publisher. */
   readonly freeFailureMsPerHour: number;
-  /** What sponsored calls of a function may cost per UTC day unless its publisher says otherwise, base units. */
+  /**
+   * Default of what sponsored calls of a function may cost per UTC day, base units; its publisher
+   * can set another.
+   */
   readonly sponsorDailyUnits: bigint;
-  /** Of the batches of other gateways, so many are looked at for lies; 0 = none. */
+  /** Share of other gateways' batches that this gateway checks for fraud; 0: none. */
   readonly watchSamplePercent: number;
-  /** A lane is served only while it is open for two of these. */
+  /** Time between settlements. A lane is served only while it stays open for two of them. */
   readonly settlementCycleSec: number;
-  /** Longest signed transaction of a settlement; undefined = what the table of chains has. */
+  /** Longest signed transaction of a settlement; undefined: the default of the chain. */
   readonly settlementMaxBytes: number | undefined;
-  /** A lane is settled when it owes so many times the gas that it takes. */
+  /** A lane is settled when it owes this many times the gas of settling it. */
   readonly settlementWorthFactor: number;
-  /** What 1e18 wei of the chain's own coin are worth, base units of the token; 0 = gas costs nothing. */
+  /** Value of 1e18 wei of the chain's native coin, base units of the token; 0: gas is free. */
   readonly nativePriceUnits: bigint;
-  /** The most that is set aside for payees, of the gateway's free money, all together, base units. */
+  /**
+   * The most of the gateway's free deposit that it reserves for all payees together, base units.
+   */
   readonly floatMaxUnits: bigint;
-  /** For a payee that a cycle brings less, nothing is set aside, base units. */
+  /** Nothing is reserved for a payee who earns less per settlement cycle, base units. */
   readonly floatLeastUnits: bigint;
 }
 
 /**
- * Reads and checks everything at once.
+ * Reads and checks all variables.
  * @throws DefaasError CONFIG_INVALID naming every variable that is wrong, and its form
  */
 export function readConfig(
