@@ -1,4 +1,5 @@
-// What a request shows for itself, and what the control routes ask of it: that there is a token, and who signed it.
+// What a request shows for itself, and what the control routes ask of it: that there is a token,
+// and who signed it.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
@@ -27,9 +28,10 @@ export function proofOf(
 }
 
 /**
- * The credential of `Authorization: Bearer <token>` (RFC 6750 section 2.1), or of `DPoP <token>` with a `DPoP` header (RFC 9449
- * section 7.1). `origins` is what a proof may name.
- * @throws DefaasError TOKEN_INVALID  another scheme   @throws DefaasError DPOP_INVALID  no proof, or more than one
+ * The credential of `Authorization: Bearer <token>` (RFC 6750 section 2.1), or of `DPoP <token>`
+ * with a `DPoP` header (RFC 9449 section 7.1). `origins` is what a proof may name.
+ * @throws DefaasError TOKEN_INVALID  another scheme   @throws DefaasError DPOP_INVALID  no proof,
+ *   or more than one
  */
 export function credentialIn(
   request: RequestHead,
@@ -37,7 +39,8 @@ export function credentialIn(
 ): Credential | undefined {
   const header = request.headers.authorization;
   if (header === undefined) return undefined;
-  // Of the token's own characters nothing is said here: one of ours is known by its hash, any other is refused as such.
+  // Of the token's own characters nothing is said here: one of ours is known by its hash, any other
+  // is refused as such.
   const space = header.indexOf(' ');
   const scheme = header.slice(0, space).toLowerCase();
   const token = header.slice(space + 1).trim();
@@ -54,7 +57,10 @@ export function credentialIn(
   throw noProof('Authorization is DPoP and there is no DPoP header, send a proof');
 }
 
-/** The DPoP header of a request, with what it has to be for. @throws DefaasError DPOP_INVALID  more than one, or none that could be a JWT */
+/**
+ * The DPoP header of a request, with what it has to be for.
+ * @throws DefaasError DPOP_INVALID  more than one, or none that could be a JWT
+ */
 function proofIn(request: RequestHead, origins: () => readonly string[]): Credential['proof'] {
   const { dpop } = request.headers;
   if (dpop === undefined) return undefined;
@@ -66,7 +72,10 @@ function proofIn(request: RequestHead, origins: () => readonly string[]): Creden
   return { jwt: dpop, method: request.method ?? 'GET', urls };
 }
 
-/** An account's whole token. @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE, DPOP_INVALID, ACCOUNT_ONLY */
+/**
+ * An account's whole token.
+ * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE, DPOP_INVALID, ACCOUNT_ONLY
+ */
 export async function signedIn(
   gateway: Pick<Gateway, 'authenticate' | 'config'>,
   request: FastifyRequest,
@@ -87,7 +96,10 @@ export async function signedIn(
   );
 }
 
-/** Whether the token shows what concerns a lane: its payer's, its key's, or one of the lane itself, and that alone if it is narrowed. */
+/**
+ * Whether the token shows what concerns a lane: its payer's, its key's, or one of the lane itself,
+ * and that alone if it is narrowed.
+ */
 export function isOfLane(
   { signedBy, lane, details }: Pick<AccessToken, 'signedBy' | 'lane' | 'details'>,
   { payer, signer }: Pick<TokenLane, 'payer' | 'signer'>,
@@ -112,8 +124,9 @@ export async function tokenOf(
 }
 
 /**
- * The origins under which this gateway is reached: what it listens on, and what its operator names. Never the request's own Host
- * header: a page that lures people into signing for itself could then sign in here with what they signed.
+ * The origins under which this gateway is reached: what it listens on, and what its operator names.
+ * Never the request's own Host header: a page that lures people into signing for itself could then
+ * sign in here with what they signed.
  */
 export function ownOrigins(
   server: FastifyInstance,

@@ -1,4 +1,5 @@
-// A request's body as bytes, bounded: what a client sends in small pieces costs the gateway no more than what it sends at once.
+// A request's body as bytes, bounded: what a client sends in small pieces costs the gateway no more
+// than what it sends at once.
 import type { IncomingMessage } from 'node:http';
 import { DefaasError } from '../errors.ts';
 import type { SlowClients } from './slow-clients.ts';
@@ -14,7 +15,8 @@ interface BodyOptions {
 }
 
 /**
- * The whole body; at once where there is none. What is above the limit is let run out, so that a client that still sends reads why.
+ * The whole body; at once where there is none. What is above the limit is let run out, so that a
+ * client that still sends reads why.
  * @throws DefaasError BODY_TOO_LARGE; REQUEST_INVALID  it ended before its time
  */
 export function readBody(

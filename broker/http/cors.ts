@@ -1,4 +1,5 @@
-// CORS of the gateway's own routes: what anybody may ask by curl, a page may ask too. No cookie counts here, only what a page itself sends.
+// CORS of the gateway's own routes: what anybody may ask by curl, a page may ask too. No cookie
+// counts here, only what a page itself sends.
 import type { FastifyInstance } from 'fastify';
 import { corsHeaders } from '../invocation/cors.ts';
 
@@ -9,7 +10,10 @@ const ANY_ORIGIN = {
   maxAgeSec: 600,
 };
 
-/** Answers preflights of all routes, and lets pages read the replies; not those without an origin of their own, as functions' are. */
+/**
+ * Answers preflights of all routes, and lets pages read the replies; not those without an origin of
+ * their own, as functions' are.
+ */
 export function openToPages(server: FastifyInstance): void {
   server.addHook('onRequest', async (request, reply) => {
     const { origin, 'access-control-request-method': method } = request.headers;

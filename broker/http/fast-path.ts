@@ -1,8 +1,9 @@
-// Calls in their plainest form, straight from the socket: one whole request in one piece, written so that it can be read in one way
-// only. All else, a head that comes in two pieces already, is Node's, and so is the connection from then on. Of the many calls nearly
-// all are plain, and Node's parser, streams and messages are a fifth of the CPU that a call costs (bench http, in one run: 395 -> 305 us).
-// On a connection mostly the same head comes again, byte for byte but for the call's nonce: it is
-// read once.
+// Calls in their plainest form, straight from the socket: one whole request in one piece, written
+// so that it can be read in one way only. All else, a head that comes in two pieces already, is
+// Node's, and so is the connection from then on. Of the many calls nearly all are plain, and Node's
+// parser, streams and messages are a fifth of the CPU that a call costs (bench http, in one run:
+// 395 -> 305 us). On a connection mostly the same head comes again, byte for byte but for the
+// call's nonce: it is read once.
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { batchPerTurn } from '../../adapters/http/batch-per-turn.ts';
@@ -25,7 +26,10 @@ const DIGIT_0 = 0x30;
 const DIGIT_9 = 0x39;
 const DIGIT_A = 0x61;
 const DIGIT_F = 0x66;
-/** What changes how the rest is to be read or what becomes of the connection, and what Node makes a list of. */
+/**
+ * What changes how the rest is to be read or what becomes of the connection, and what Node makes a
+ * list of.
+ */
 const NOT_PLAIN = new Set([
   'expect',
   'proxy-connection',
@@ -35,13 +39,22 @@ const NOT_PLAIN = new Set([
   'transfer-encoding',
   'upgrade',
 ]);
-/** An idle connection is kept for longer than its client is told, as Node's server does: a request may be on its way. */
+/**
+ * An idle connection is kept for longer than its client is told, as Node's server does: a request
+ * may be on its way.
+ */
 const KEEP_ALIVE_SLACK_MS = 1000;
 
 export interface PlainLane {
-  /** Reads the connection's requests until one is not plain; then it is given to `toNode`, with all that was not read. */
+  /**
+   * Reads the connection's requests until one is not plain; then it is given to `toNode`, with all
+   * that was not read.
+   */
   serve(socket: Socket, toNode: (socket: Socket) => void): void;
-  /** Ends the connections: those on which nothing is under way at once, the others with their answer. Those that come later are Node's. */
+  /**
+   * Ends the connections: those on which nothing is under way at once, the others with their
+   * answer. Those that come later are Node's.
+   */
   end(): void;
   /** Breaks the connections, whatever is under way. */
   destroy(): void;
@@ -136,7 +149,8 @@ class Connection<Asked> {
 
   end(): void {
     this.#isEnding = true;
-    // Not `destroySoon`: until that is through a call could still come in, run, be charged, and have no answer.
+    // Not `destroySoon`: until that is through a call could still come in, run, be charged, and
+    // have no answer.
     if (this.#state === 'idle') this.destroy();
   }
 

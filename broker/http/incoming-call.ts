@@ -1,4 +1,5 @@
-// What a call of a function is read from and answered to, whoever has parsed it: Node's HTTP server, or the plain lane before it.
+// What a call of a function is read from and answered to, whoever has parsed it: Node's HTTP
+// server, or the plain lane before it.
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { SMALL_BODY_BYTES } from '../../adapters/http/message.ts';
 import { readBody } from './body.ts';
@@ -11,7 +12,9 @@ export interface RequestHead {
   readonly url?: string | undefined;
   /** By lower-case name. */
   readonly headers: IncomingHttpHeaders;
-  /** Names, in any case, and values in turn; in the order in which they came, each line by itself. */
+  /**
+   * Names, in any case, and values in turn; in the order in which they came, each line by itself.
+   */
   readonly rawHeaders: readonly string[];
 }
 
@@ -24,7 +27,10 @@ export interface IncomingCall {
   readonly nonce: string | undefined;
   /** The caller has gone: nobody reads a reply. */
   readonly isGone: boolean;
-  /** The whole body, at once where it is there. @throws DefaasError BODY_TOO_LARGE, REQUEST_INVALID */
+  /**
+   * The whole body, at once where it is there.
+   * @throws DefaasError BODY_TOO_LARGE, REQUEST_INVALID
+   */
   body(): Promise<Uint8Array> | Uint8Array;
   /**
    * Answers it, once; `headers` are names and values in turn, without a length.

@@ -6,7 +6,8 @@ import { DefaasError } from '../errors.ts';
 
 /**
  * A parser for one JSON body.
- * @throws DefaasError REQUEST_INVALID  no JSON, or not of the schema; the message names the first field that is wrong
+ * @throws DefaasError REQUEST_INVALID  no JSON, or not of the schema; the message names the first
+ *   field that is wrong
  */
 export function jsonBody<Schema extends TSchema>(
   schema: Schema,

@@ -14,7 +14,10 @@ export interface ProblemReply {
   readonly body: string;
 }
 
-/** `id` names the request in the logs; `authorization` is its header, to answer a 401 in the scheme that was tried. */
+/**
+ * `id` names the request in the logs; `authorization` is its header, to answer a 401 in the scheme
+ * that was tried.
+ */
 export function problemReply(
   error: DefaasError,
   request: { readonly id: string; readonly authorization: string | undefined },
@@ -33,8 +36,8 @@ export function problemReply(
 }
 
 /**
- * RFC 6750 section 3 and RFC 9449 section 7.1: both schemes are taken, and the one that was tried says what was wrong; where
- * neither was tried, nothing is said.
+ * RFC 6750 section 3 and RFC 9449 section 7.1: both schemes are taken, and the one that was tried
+ * says what was wrong; where neither was tried, nothing is said.
  */
 function challengesOf(error: DefaasError, authorization: string): readonly [string, string] {
   const scheme = /^(bearer|dpop)(?: |$)/i.exec(authorization)?.[1]?.toLowerCase();

@@ -1,8 +1,12 @@
-// What clients make the gateway hold: bodies that still arrive, replies that nobody reads. Bounded; where it is too much, the oldest goes.
+// What clients make the gateway hold: bodies that still arrive, replies that nobody reads. Bounded;
+// where it is too much, the oldest goes.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** One exchange, named by its request while that arrives and by its response after; on the plain lane by its connection. */
+/**
+ * One exchange, named by its request while that arrives and by its response after; on the plain
+ * lane by its connection.
+ */
 type Client = IncomingMessage | ServerResponse | Socket;
 
 export interface SlowClients {
@@ -10,11 +14,20 @@ export interface SlowClients {
   hold(client: Client, bytes: number): void;
   /** The body is complete: what holds it now is a call under way. */
   release(client: Client): void;
-  /** Counts what of a reply is still here after its end, until it is read, or its reader does nothing for too long. */
+  /**
+   * Counts what of a reply is still here after its end, until it is read, or its reader does
+   * nothing for too long.
+   */
   awaitReader(response: ServerResponse): void;
-  /** As `awaitReader`, of what was written to a connection that stays, and tells when all of it is out, or the connection gone. */
+  /**
+   * As `awaitReader`, of what was written to a connection that stays, and tells when all of it is
+   * out, or the connection gone.
+   */
   awaitSent(socket: Socket, onSent: () => void): void;
-  /** The chunks of a reply, each counted until the next is asked for; a reader that does nothing for too long is cut off. */
+  /**
+   * The chunks of a reply, each counted until the next is asked for; a reader that does nothing for
+   * too long is cut off.
+   */
   stream(response: ServerResponse, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
 }
 
@@ -51,7 +64,8 @@ export function createSlowClients({ maxBytes, stallMs }: SlowClientsOptions): Sl
       const bytes = response.writableLength;
       if (bytes === 0) return;
       response.once('close', () => release(response));
-      // Without a listener Node closes the connection; each byte that goes out begins the time anew.
+      // Without a listener Node closes the connection; each byte that goes out begins the time
+      // anew.
       response.setTimeout(stallMs);
       hold(response, bytes);
     },

@@ -13,29 +13,35 @@ import { forwardedHeaders } from './reply.ts';
 
 /** How long a key answers, ms. */
 const KEPT_MS = 24 * 3_600_000;
-/** Larger bodies lie in files. */
+/** Larger bodies are stored in files. */
 const MAX_LEDGER_BYTES = 256 * 1024;
 const EXPIRE_EVERY_MS = 60_000;
-/** Of a nonce, what names the call: `0x` and 16 bytes. */
+/** Length of the half of a nonce that names the call: `0x` and 16 bytes. */
 const NAME_CHARACTERS = 34;
 
-/** Another with each attempt of one and the same caller. */
+/** Headers that differ between attempts of the same caller. */
 const OF_THE_WAY = new Set(['date', 'traceparent', 'tracestate']);
 
-/** A keyed call on its way: what its outcome is stored under. */
+/** A call under a key, while it runs. */
 export interface KeyedCall {
-  /** From now on something may have run. */
+  /** Called before the first attempt: from now on the function may have run. */
   began(): void;
-  /** Keeps the body first, as it must be durable before the receipt; then gives the row that goes with the receipt. */
+  /**
+   * Makes the body durable, which must happen before the receipt, and returns the row that is
+   * stored with the receipt.
+   */
   keep(body: Uint8Array): Promise<(answer: Answer) => StoredAnswer | undefined>;
 }
 
 export interface Answers {
   /**
-   * Runs the call unless its key has an answer. A duplicate in flight waits for the first and gets the same.
+   * Runs the call unless its key has an answer. A duplicate in flight waits for the first and gets
+   * the same.
    * @throws DefaasError IDEMPOTENCY_MISMATCH  another request came under the key
-   * @throws DefaasError INVOCATION_UNKNOWN    the key was claimed before a crash; it never runs again
-   * @throws DefaasError ANSWER_EXPIRED        answered, but the answer could not be kept; not charged again
+   * @throws DefaasError INVOCATION_UNKNOWN    the key was claimed before a crash; it never runs
+   *   again
+   * @throws DefaasError ANSWER_EXPIRED        answered, but the answer could not be kept; not
+   *   charged again
    */
   once(
     call: {
@@ -82,7 +88,8 @@ export function createAnswers(options: AnswersOptions): Answers {
   const timer = setInterval(() => void expire().catch(options.onFailed), EXPIRE_EVERY_MS).unref();
 
   const writeFile = async (file: string, body: Uint8Array): Promise<void> => {
-    // Counted before the first await, so that bodies at once share the room. An older answer of the same key makes way.
+    // Count the bytes before the first await, so that concurrent bodies share the limit. The file
+    // of an older answer under the same key is overwritten.
     fileBytes += body.length - sizeOf(file);
     try {
       const handle = await open(join(dir, file), 'w', 0o600);
@@ -120,10 +127,9 @@ export function createAnswers(options: AnswersOptions): Answers {
     once: ({ invocation, caller, target, key }, run) => {
       const functionId = target.function.id.toString(16);
       const { signed } = caller;
-      // The first half of a nonce names the call in its lane, whatever the function; a client makes
-      // it of the key, where there is
-      // one. The second half is another when the same call is signed again for another maximum
-      // price.
+      // The first half of a nonce identifies the call in its lane; a client derives it from the key
+      // where there is one. The second half changes when the same call is signed again for another
+      // maximum price.
       const scope = signed
         ? hashOf(caller.payer, caller.signer, signed.call.nonce.slice(0, NAME_CHARACTERS))
         : hashOf(
@@ -196,15 +202,16 @@ function outcomeText(answer: Answer): string {
 }
 
 /**
- * What tells apart those who call at a sponsor's expense: they show no token, so one who knows another's key must not get that one's
- * answer. All headers that the function sees, but for those of the way.
+ * Identifies a caller who is paid for by a sponsor and shows no token, so that nobody gets another
+ * caller's answer by guessing its key. Covers all headers that the function sees, except those that
+ * differ between attempts.
  */
 function whoOf({ headers }: Invocation): string {
   const own = forwardedHeaders(headers).filter(([name]) => !OF_THE_WAY.has(name));
   return hashOf(...own.flat());
 }
 
-/** Hash over parts that cannot be confused with each other, 64 digits. */
+/** Hash over length-prefixed parts, 64 hex digits. */
 function hashOf(...parts: readonly (string | Uint8Array)[]): string {
   const hash = createHash('sha256');
   for (const part of parts) hash.update(`${part.length}:`).update(part);

@@ -1,4 +1,5 @@
-// Step 6 of a call: one deployment after the other, until one answers. `ran` is the only ground for another attempt.
+// Step 6 of a call: try one deployment after the other until one answers. `ran` alone decides
+// whether another attempt is allowed.
 import { type InvokeRequest, type InvokeResult, ProviderError } from '../../adapters/provider.ts';
 import type { FailedAttempt } from '../ledger/ledger.ts';
 import type { FreeFailures, Spender } from '../money/free-failures.ts';
@@ -6,9 +7,9 @@ import type { Choice, Route } from '../routing/choose.ts';
 import type { Deadlines } from './deadlines.ts';
 import { billedMsOf } from './metering.ts';
 
-/** What a cold start may take beyond the version's own timeout, ms. */
+/** Extra time for a cold start, beyond the version's timeout, ms. */
 const COLD_START_MS = 15_000;
-/** What all attempts together may take beyond it, so that the call ends before its own deadline, ms. */
+/** Extra time for all attempts together, so that the call ends before its deadline, ms. */
 const ALL_ATTEMPTS_MS = 45_000;
 
 export type Outcome =
@@ -16,11 +17,11 @@ export type Outcome =
       readonly kind: 'answered';
       readonly choice: Choice;
       readonly result: InvokeResult;
-      /** As it is metered; what `result.usage` says is a word alone. */
+      /** Metered time. `result.usage` is only what the cloud or the shim claims. */
       readonly billedMs: number;
       readonly failed: readonly FailedAttempt[];
     }
-  /** Something may have run and nothing is known of it: charged nothing, not tried again. */
+  /** The function may have run and the outcome is unknown: not charged, not tried again. */
   | {
       readonly kind: 'unknown';
       readonly choice: Choice;
@@ -34,7 +35,7 @@ export type Outcome =
       readonly retryAfterMs: number | undefined;
     };
 
-/** Asked when the first run is slower than its deployment mostly is: whether a second one may be begun. */
+/** Whether a second run may begin; asked when the first one is slower than 95 % of calls. */
 export type Hedge = () => boolean;
 
 interface AttemptOptions {
@@ -49,11 +50,11 @@ interface AttemptOptions {
   readonly reservedMs: number;
   readonly deadlines: Deadlines;
   readonly nowMs: () => number;
-  /** Told of what is no ProviderError. */
+  /** Called with an error that is not a ProviderError. */
   readonly onFault: (error: unknown) => void;
 }
 
-/** How one run ended; a promise of it never rejects. */
+/** How one run ended. The promise of it never rejects. */
 type End =
   | { readonly choice: Choice; readonly result: InvokeResult; readonly billedMs: number }
   | {
@@ -61,11 +62,17 @@ type End =
       readonly result?: undefined;
       readonly failure: FailedAttempt;
       readonly retryAfterMs?: number | undefined;
-      /** Still reserved, as nothing ran: the next run takes it, or it is given back; else 0. */
+      /**
+       * The part of the budget that is still reserved because nothing ran; 0 otherwise. The next
+       * run takes it over, or it is given back.
+       */
       readonly reservedMs: number;
     };
 
-/** Tries the choices in order; a `maybe` ends it unless the version is idempotent. Each run settles what was reserved for it. */
+/**
+ * Tries the choices in order. A `maybe` ends the call unless the version is idempotent. Each run
+ * settles its own reservation.
+ */
 export async function attempt(
   choices: readonly Choice[],
   request: InvokeRequest,
@@ -114,8 +121,9 @@ export async function attempt(
 }
 
 /**
- * The first run, and a second one beside it once the first is slower than 95 % of its deployment's calls. The first answer counts. The other
- * run is left to its end, as the cloud goes on with it anyway: its load, its time and its circuit stay true.
+ * Starts a second run beside the first once the first is slower than 95 % of its deployment's
+ * calls. The first answer counts. The other run continues to its end, because the cloud continues
+ * it anyway; load, latency and circuit are recorded for both.
  */
 async function hedged(
   first: Choice,
@@ -143,7 +151,7 @@ async function hedged(
   const isFirst = end.choice === first;
   const other = isFirst ? beside : running;
   if (end.result === undefined) return [end, await other];
-  // Nobody pays for the run whose answer does not count.
+  // The run whose answer does not count is not charged.
   void other.then((lost) => {
     if (lost.result === undefined) freeFailures.settle(spender, lost.reservedMs, 0, false);
     else if (lost.result.ok) freeFailures.spend(spender, lost.billedMs);
@@ -200,7 +208,7 @@ async function run(
     });
     return { choice, result, billedMs };
   } catch (error) {
-    // Anything but a ProviderError is a fault of ours in the middle of an attempt: it may have run.
+    // Any other error is a fault of our own in the middle of an attempt: the function may have run.
     const known = error instanceof ProviderError ? error : undefined;
     if (known === undefined) options.onFault(error);
     const nowMs = options.nowMs();
@@ -213,7 +221,7 @@ async function run(
       measuredMs: Math.round(nowMs - startedMs),
     };
     if (failure.ran === 'maybe') {
-      // A connection that ended says nothing of the execution: it may go on to its timeout.
+      // A lost connection says nothing about the execution, which may continue until its timeout.
       const isCut = failure.code === 'PROVIDER_CONNECTION' || failure.code === 'PROVIDER_DEADLINE';
       const ms = Math.max(nowMs - startedMs, isCut ? route.deployment.timeoutMs : 0);
       route.executions?.add({ startedMs, endedMs: startedMs + ms, ms });
@@ -228,8 +236,9 @@ async function run(
 }
 
 /**
- * A run has broken, by its function (which can end its own process on some clouds, or hang) or by its cloud. It is held against the function
- * where the cloud runs the gateway's probe; what is reserved stays so until that is known.
+ * A run has broken, by its function (which can end its own process on some clouds, or hang) or by
+ * its cloud. It is held against the function where the cloud runs the gateway's probe; what is
+ * reserved stays so until that is known.
  */
 function settleBroken(
   { overhead }: Route,

@@ -1,5 +1,5 @@
-// Step 1 of a call: who pays for it. The signer of a Call, the lane of a token, or for a call without
-// a token the publisher, where the manifest says so.
+// Step 1 of a call: who pays for it. The signer of a Call, the lane of a token, or for a call
+// without a token the publisher, where the manifest says so.
 import type { Deployments } from '../deployments/deployments.ts';
 import { DefaasError } from '../errors.ts';
 import type { Authenticate } from '../identity/access-tokens.ts';
@@ -56,8 +56,8 @@ function bearerOf(
   }
   refuseUnsigned(parts, lane);
   const { mandates } = parts;
-  // A service account is never the lane's owner, though no mandate names it any more: its key lives on
-  // when a mandate is over and forgotten.
+  // A service account is never the lane's owner, though no mandate names it any more: its key lives
+  // on when a mandate is over and forgotten.
   if (client !== undefined || mandates.isHandedOn(lane.payer, lane.signer, subjects)) {
     const units = worstPriceOf(target.version);
     const { functionId } = target.version;

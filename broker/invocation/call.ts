@@ -10,7 +10,10 @@ import type { Target } from '../routing/target.ts';
 import { commitRequest, drawBytes } from './commitments.ts';
 import type { Invocation } from './invocation.ts';
 
-/** Time after the version's timeout in which a prepaid call may still end: a cold start, and clocks apart. */
+/**
+ * Time after the version's timeout in which a prepaid call may still end: a cold start, and clocks
+ * apart.
+ */
 const DEADLINE_SLACK_SEC = 60;
 
 /** A Call with what opens it. */

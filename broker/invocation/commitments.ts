@@ -3,7 +3,9 @@
 import { hash, randomFillSync } from 'node:crypto';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 
-/** Random bytes are fetched in pieces: a call of the system costs microseconds, whatever its size. */
+/**
+ * Random bytes are fetched in pieces: a call of the system costs microseconds, whatever its size.
+ */
 const PIECE_BYTES = 4_096;
 
 let piece: Uint8Array = new Uint8Array();
@@ -20,8 +22,8 @@ export function drawBytes(count: number): Uint8Array {
 }
 
 /**
- * `Call.input`: sha256(salt32 || sha256(method LF target) || sha256(body)). Receipts are public; the
- * salt keeps small bodies from being guessed.
+ * `Call.input`: sha256(salt32 || sha256(method LF target) || sha256(body)). Receipts are public;
+ * the salt keeps small bodies from being guessed.
  * @param target  what follows `/functions/{owner}/{name}[@version]` in the request line, byte for
  *   byte (latin1), `/` if empty
  */
@@ -35,8 +37,8 @@ export function commitRequest(
 }
 
 /**
- * `Execution.output`: sha256(salt32 || sha256(status in decimal) || sha256(body)). A failed call has
- * status 0 and no body.
+ * `Execution.output`: sha256(salt32 || sha256(status in decimal) || sha256(body)). A failed call
+ * has status 0 and no body.
  */
 export function commitAnswer(salt: Uint8Array, status: number, body: Uint8Array): Hex {
   return commit(salt, Buffer.from(`${status}`, 'latin1'), body);

@@ -1,14 +1,15 @@
-// CORS as a version declares it (`cors` in defaas.json, none by default); the gateway answers for the function, free of charge.
+// CORS as a version declares it (`cors` in defaas.json, none by default). The gateway answers
+// preflights for the function, free of charge.
 import type { Manifest } from '../../ipfs/manifest.ts';
 import type { Headers } from './invocation.ts';
 
 type Cors = NonNullable<Manifest['cors']>;
 
-/** What a page may read of a reply beside the safelisted headers. */
+/** Reply headers that a page may read, beside the safelisted ones. */
 const EXPOSED =
   'Defaas-Receipt, Defaas-Price, Defaas-Provider, Defaas-Seq, Defaas-Low-Balance, Idempotent-Replayed, Link, Retry-After';
 
-/** What the gateway itself reads of a request: a page that may call may also pay. */
+/** Request headers that the gateway itself reads: a page that may call may also pay. */
 const OWN = [
   'Authorization',
   'DPoP',
@@ -21,8 +22,9 @@ const OWN = [
 ];
 
 /**
- * Headers of a reply, or of a preflight (Fetch standard, "CORS protocol"). Nothing for an origin that the version does not
- * name. Credentials are never allowed: tokens travel in headers that the page itself sets.
+ * Headers of a reply, or of a preflight (Fetch standard, "CORS protocol"). Nothing for an origin
+ * that the version does not name. Credentials are never allowed: tokens travel in headers that the
+ * page itself sets.
  */
 export function corsHeaders(
   cors: Cors | undefined,

@@ -1,18 +1,20 @@
-// How long an attempt may take: a signal that aborts after its time, or when the gateway closes.
+// Deadlines of attempts: a signal that aborts when the time is over, or when the gateway closes.
 
-/** Attempts whose time ends within the same step of the clock share a signal, and end with the step. */
+/** Width of a timer slot, ms. Attempts that end within the same slot share one signal. */
 const STEP_MS = 50;
 
 export interface Deadline {
-  /** Others' too: it may abort when this attempt has long ended. */
+  /** Shared with other attempts: it may abort after this attempt has ended. */
   readonly signal: AbortSignal;
-  /** The attempt has ended; once. */
+  /** Call it once, when the attempt has ended. */
   clear(): void;
 }
 
 export interface Deadlines {
   readonly isClosing: boolean;
-  /** A signal that aborts after `ms`, up to 50 ms later, with a TimeoutError; or with the gateway. */
+  /**
+   * A signal that aborts after `ms`, up to 50 ms later, with a TimeoutError; or with the gateway.
+   */
   start(ms: number): Deadline;
 }
 
@@ -20,14 +22,17 @@ interface Step {
   readonly number: number;
   readonly controller: AbortController;
   readonly timer: NodeJS.Timeout;
-  /** Attempts that have not ended. */
+  /** Number of attempts that have not ended. */
   running: number;
 }
 
-/** By hand: `AbortSignal.any` and `.timeout` cost 20 us a call; and `closing` has one listener for all calls. */
+/**
+ * Own timer slots, because `AbortSignal.any` and `AbortSignal.timeout` cost 20 us per call.
+ * `closing` has one listener for all calls.
+ */
 export function createDeadlines(closing: AbortSignal): Deadlines {
   const steps = new Map<number, Step>();
-  /** Kept when all its attempts have ended: the next one mostly ends with it too. */
+  /** Kept after all its attempts have ended: the next attempt usually falls into the same slot. */
   let newest: Step | undefined;
   closing.addEventListener(
     'abort',

@@ -1,4 +1,4 @@
-// The nouns of one call on its way through the gateway, from the request to the answer.
+// The types of one call in the gateway, from the request to the answer.
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { Credential } from '../identity/access-tokens.ts';
@@ -6,7 +6,7 @@ import type { Routing } from '../routing/routing.ts';
 
 export type Headers = readonly (readonly [name: string, value: string])[];
 
-/** A request for a function, parsed at the edge; the routes make it. */
+/** A request for a function, parsed by the routes. */
 export interface Invocation {
   /** Names the call in logs and at the cloud. */
   readonly id: string;
@@ -16,7 +16,10 @@ export interface Invocation {
   /** A version number or an alias. */
   readonly reference: string;
   readonly method: string;
-  /** What follows the function's address in the request line, byte for byte, `/` if empty: what the receipt commits to. */
+  /**
+   * The part of the request line that follows the function's address, byte for byte, `/` if empty.
+   * The receipt commits to it.
+   */
   readonly target: string;
   /** As the function sees it, percent-encoded, beginning with `/`. */
   readonly path: string;
@@ -25,15 +28,15 @@ export interface Invocation {
   readonly headers: Headers;
   readonly body: Uint8Array;
   readonly credential: Credential | undefined;
-  /** As it came in `Defaas-Call`. */
+  /** Value of the `Defaas-Call` header. */
   readonly signedCall?: string | undefined;
-  /** `<ceiling>:<signature>` as it came in `Defaas-Voucher`. */
+  /** Value of the `Defaas-Voucher` header: `<ceiling>:<signature>`. */
   readonly voucher: string | undefined;
   readonly idempotencyKey: string | undefined;
-  /** The payer's own, as `Defaas-Nonce` says it: what `Call.nonce` is; made for `maxPriceUnits`. */
+  /** Value of the `Defaas-Nonce` header, which becomes `Call.nonce`; made for `maxPriceUnits`. */
   readonly nonce: Hex | undefined;
   readonly maxPriceUnits: bigint | undefined;
-  /** As `Defaas-Routing` says; it narrows what the version says. */
+  /** Value of `Defaas-Routing`; it narrows the version's routing. */
   readonly routing?: Routing | undefined;
 }
 
@@ -59,10 +62,13 @@ export type Reply =
       readonly message: string;
     };
 
-/** The end of a call under which something may have run: always with a receipt. */
+/** The end of a call that may have run: always with a receipt. */
 export type Answer = Reply & {
   readonly receipt: ReceiptLine;
-  /** What the payer's line has left for new calls, base units, when that is low; not told of a sponsor. */
+  /**
+   * What the payer's line has left for new calls, base units; only when it is low, never for a
+   * sponsor.
+   */
   readonly lowBalanceUnits?: bigint;
   /** It answers an earlier call under the same key. */
   readonly isReplay?: boolean;

@@ -118,7 +118,7 @@ async function run(parts: InvokeParts, authorized: AuthorizedCall): Promise<Answ
     isNonceTaken = nonce !== undefined;
     keyed?.began();
     const forFirst = reservedMs;
-    // From here on the attempts settle what is reserved.
+    // From here on the attempts settle the reservation.
     reservedMs = 0;
     const outcome = await attempt(choices.inTurn, requestFor(invocation), {
       timeoutMs,

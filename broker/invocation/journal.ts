@@ -1,4 +1,4 @@
-// Step 8 of a call: a receipt gets its number, is made durable together with all that have gathered, and is signed by group.
+// Step 8 of a call: write receipts to disk in groups and sign each group (group commit).
 
 import { setImmediate as endOfTurn } from 'node:timers/promises';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
@@ -12,7 +12,7 @@ import type {
   StoredAnswer,
 } from '../ledger/ledger.ts';
 
-/** A receipt with its hashes, and what becomes durable together with it. */
+/** A receipt with its hashes, and the rows that become durable with it. */
 export interface Sealed {
   readonly entry: JournalEntry;
   readonly spending?: readonly Spending[];
@@ -27,11 +27,12 @@ interface Pending {
 
 export interface Journal {
   /**
-   * Resolves with the receipt's id when it is durable and its group signed. The order of calls is the order on disk. `seal` is
-   * called when the group is made: the hashing of all its receipts in one go costs two thirds of what it costs call by call.
+   * Resolves with the receipt's id when it is durable and its group is signed. Receipts reach the
+   * disk in the order of the calls. `seal` is called when the group is closed: hashing all its
+   * receipts in one go costs two thirds of hashing them one by one.
    */
   append(seal: () => Sealed): Promise<Hex>;
-  /** Waits until all that was appended before is on disk, with its signatures. */
+  /** Waits until everything appended so far is on disk, with its signatures. */
   flush(): Promise<void>;
 }
 
@@ -39,32 +40,35 @@ interface JournalOptions {
   readonly ledger: Pick<Ledger, 'commit' | 'putSignatures'>;
   readonly signer: GroupSigner;
   readonly lastGroup: number;
-  /** Numbers were given that are not on disk: the process must end and begin again from the ledger. */
+  /**
+   * Called when a write failed after numbers were given out: the process must end and restart from
+   * the ledger.
+   */
   readonly onBroken: (error: unknown) => void;
 }
 
 /**
- * A group gathers for so many turns of the event loop, or until so many receipts are in it: its write and its signature cost as much CPU
- * as four calls. A turn is as long as there is work, some microseconds where there is none.
+ * Event-loop turns that a group waits for more receipts, and the most receipts in it. A group's
+ * write and signature cost as much CPU as four calls; an idle turn costs microseconds.
  */
 const GATHERING_TURNS = 2;
 const GATHERING_RECEIPTS = 48;
 
 /**
- * Group commit without a timer: what has gathered in some turns of the event loop, and while the
- * last write ran, is the next group (docs/decisions/group-commit.md). Its signature is made while
- * it is written, and nobody gets it before the group is durable: not the ledger, which stores it
- * with the next group, and no caller (docs/contracts.md 7.1).
+ * Group commit without a timer: receipts that arrive within a few event-loop turns, or while the
+ * last write runs, form the next group (docs/decisions/group-commit.md). The group is signed while
+ * it is written. Nobody gets the signature before the group is durable: the ledger stores it with
+ * the next group (docs/contracts.md 7.1).
  */
 export function createJournal(options: JournalOptions): Journal {
   const { ledger, signer } = options;
   let open: Pending[] = [];
-  /** Resolves when the open group has gathered. */
+  /** Resolves when the open group is closed. */
   let gathering: Promise<void> | undefined;
   let lastGroup = options.lastGroup;
   let signatures: GroupSignature[] = [];
   let isWriting = false;
-  /** Of the group that gathers, or was written last: when its write has ended, well or not. */
+  /** Settles when the write of the newest group has ended, whether it succeeded or not. */
   let newest = Promise.withResolvers<void>();
   newest.resolve();
   let broken: { readonly cause: unknown } | undefined;
@@ -84,7 +88,7 @@ export function createJournal(options: JournalOptions): Journal {
       answers: sealed.flatMap((one) => one.answer ?? []),
       signatures: earlier,
     });
-    // Another key may sign before the group is durable.
+    // The key may be replaced before the group is durable.
     const { key } = signer;
     const signature = signer.sign(root, entries.length);
     await committing;
@@ -133,7 +137,7 @@ export function createJournal(options: JournalOptions): Journal {
         if (!isWriting) void writeAll();
       }),
     flush: async () => {
-      // The writing does not end while calls go on. This goes on before the next group takes the
+      // Writing never pauses while calls arrive. This continues before the next group takes the
       // signatures along.
       await newest.promise;
       const last = signatures;

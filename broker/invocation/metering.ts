@@ -1,12 +1,14 @@
-// What a run is billed for: the word of the cloud or of the shim, held between two figures of the gateway's own clock. The publisher's code
-// runs in the process of the shim, so a word alone would let it run for nothing.
+// Billed time of a run: the time that the cloud or the shim reports, clamped by the gateway's own
+// clock. The publisher's code runs in the shim's process and could forge its report.
 import type { InvokeResult } from '../../adapters/provider.ts';
 import type { Route } from '../routing/choose.ts';
 
 /**
- * Billed time of a run, whole ms: at most the time measured, rounded up, and at least that time less the place's overhead, and less the
- * cloud's allowance for a cold start where there was one. `mayBeCold` is `ColdStarts.begins` at the start of the run: the shim's word on a
- * cold start needs it, the cloud's does not. What the gateway has measured itself is taken as it is.
+ * Billed time of a run, whole ms: at most the measured time, rounded up; at least the measured time
+ * less the overhead of the cloud and region, and less the cold-start allowance where there was a
+ * cold start. `mayBeCold` is the result of `ColdStarts.begins`: a cold start that the shim reports
+ * counts only with it, one that the cloud reports always counts. Time that the gateway measured
+ * itself is not clamped.
  */
 export function billedMsOf(
   { usage, cold }: InvokeResult,
@@ -22,7 +24,10 @@ export function billedMsOf(
   return Math.min(Math.max(Math.ceil(billedMs), leastMs), mostMs);
 }
 
-/** Time that the call waited for the function's module to load, whole ms; 0 where it waited for none. It changes no price. */
+/**
+ * Time that the function's module took to load in this call, whole ms; 0 in a warm call. It does
+ * not change the price.
+ */
 export function initMsOf({ usage }: InvokeResult): number {
   return Math.ceil(Math.min(usage.initMs ?? 0, usage.measuredMs));
 }

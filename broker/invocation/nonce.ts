@@ -1,9 +1,9 @@
-// `Call.nonce` of a prepaid call: the payer's client makes it, so that it knows its receipts again;
-// the gateway only looks that it is not used twice in a row.
+// `Call.nonce` of a prepaid call. The payer's client makes it to recognise its receipts; the
+// gateway refuses one that was used a short time ago.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 
-/** Nonces of a generation; two of them are kept. */
+/** Nonces in a generation; two generations are kept. */
 const GENERATION = 8_192;
 
 /** The value of a `Defaas-Nonce` header. @throws DefaasError REQUEST_INVALID */
@@ -15,19 +15,19 @@ export function readNonce(text: string): Hex {
 }
 
 /**
- * Nonces of the newest calls that came without a key: a request that something on the way repeats
- * must not be charged twice.
+ * Nonces of the newest calls without a key: a request that a proxy repeats must not be charged
+ * twice.
  */
 export interface SeenNonces {
   /** @throws DefaasError NONCE_USED */
   begin(nonce: Hex): void;
-  /** It cost nothing: it may be used again. */
+  /** The call was not charged: its nonce may be used again. */
   forget(nonce: Hex): void;
 }
 
 /**
- * What is older than the last 8,192 is forgotten: then the payer's own client refuses the second
- * receipt.
+ * Keeps at least the last 8,192 nonces. The payer's client refuses a second receipt under an older
+ * one.
  */
 export function createSeenNonces(): SeenNonces {
   let newer = new Set<Hex>();

@@ -1,4 +1,5 @@
-// Step 9 of a call: what the caller gets, an answer or a refusal, and which headers pass in and out.
+// Step 9 of a call: what the caller gets, an answer or a refusal, and which headers pass in and
+// out.
 
 import { memoize } from '../../adapters/http/memoize.ts';
 import { HEADER_NAME, HEADER_VALUE } from '../../adapters/http/message.ts';
@@ -12,7 +13,10 @@ import type { Ran } from './price.ts';
 /** Longest text of a function's own error that is passed on, characters. */
 const MAX_FOREIGN_TEXT = 256;
 
-/** Hop-by-hop (RFC 9110 section 7.6.1) and what the gateway itself reads: never passed on to a function. */
+/**
+ * Request headers that are never passed to a function: hop-by-hop ones (RFC 9110 section 7.6.1) and
+ * those that the gateway itself reads.
+ */
 const NOT_FORWARDED = new Set([
   'authorization',
   'connection',
@@ -32,7 +36,10 @@ const NOT_FORWARDED = new Set([
   'x-real-ip',
 ]);
 
-/** What of a function's answer stays here: hop-by-hop, and what the gateway says itself. */
+/**
+ * Headers of a function's answer that are dropped: hop-by-hop ones, and those that the gateway sets
+ * itself.
+ */
 const NOT_REPLIED = new Set([
   'connection',
   'content-length',
@@ -48,7 +55,10 @@ const NOT_REPLIED = new Set([
   'x-content-type-options',
 ]);
 
-/** A function is a stranger's code on our origin: it may not touch what the browser keeps for the gateway. */
+/**
+ * A function is a stranger's code on the gateway's origin: it may not change what the browser
+ * stores for that origin.
+ */
 const OF_THE_ORIGIN = new Set([
   'accept-ch',
   'alt-svc',
@@ -65,8 +75,9 @@ const OF_THE_ORIGIN = new Set([
 ]);
 
 /**
- * The headers a function sees: the caller's, lower-case, without credentials, without `Defaas-*`, without what `Connection` names
- * (RFC 9110 section 7.6.1), and without what only a proxy could know, such as `X-Forwarded-Host`: here it would be the caller's word.
+ * The headers that a function sees: the caller's, in lower case, without credentials, `Defaas-*`,
+ * headers that `Connection` names (RFC 9110 section 7.6.1), and `X-Forwarded-*`, which only a proxy
+ * could know and the caller could forge.
  */
 export function forwardedHeaders(headers: Headers): Headers {
   const ofConnection = namedByConnection(headers);
@@ -79,15 +90,15 @@ export function forwardedHeaders(headers: Headers): Headers {
   );
 }
 
-/** Of all its lines: a list may come in several (RFC 9110 section 5.3). */
+/** Reads all lines of the header: a list may come in several (RFC 9110 section 5.3). */
 function namedByConnection(headers: Headers): readonly string[] {
   const lines = headers.filter(([name]) => name === 'connection');
   return lines.flatMap(([, value]) => value.split(',').map((one) => one.trim().toLowerCase()));
 }
 
 /**
- * The headers a caller sees of a function's answer; CORS is the gateway's to say. What is no header (RFC 9110 section 5) is dropped:
- * a function can forge what the shim beside it writes.
+ * The headers of a function's answer that the caller sees. CORS headers are the gateway's. Invalid
+ * headers (RFC 9110 section 5) are dropped: a function can forge what its shim writes.
  */
 export function replyHeaders(headers: Headers): Headers {
   const passed: [string, string][] = [];
@@ -98,7 +109,7 @@ export function replyHeaders(headers: Headers): Headers {
   return passed;
 }
 
-/** The name in lower case; undefined of what is not passed on. */
+/** The name in lower case; undefined when the header is dropped. */
 const repliedName = memoize(1_000, (written) => {
   const name = written.toLowerCase();
   const isPassed =
@@ -109,7 +120,10 @@ const repliedName = memoize(1_000, (written) => {
   return isPassed ? name : undefined;
 });
 
-/** What of them goes out on the gateway's own origin: a page gets an origin of its own there, and leaves nothing behind. */
+/**
+ * The headers as sent on the gateway's own origin: a page is sandboxed into an opaque origin and
+ * stores nothing.
+ */
 export function confined(headers: Headers): Headers {
   return [
     ...headers.filter(([name]) => !OF_THE_ORIGIN.has(name)),
@@ -137,7 +151,10 @@ export function replyOf(outcome: Ran, { label }: Target): Reply {
   };
 }
 
-/** @throws DefaasError ROUTING_EXCLUDES_ALL  the version is live, though nowhere where this call may run */
+/**
+ * @throws DefaasError ROUTING_EXCLUDES_ALL  the version is live, though nowhere where this call may
+ *   run
+ */
 export function refuseExcluded({ label }: Target, { inTurn, behind }: Choices): void {
   if (inTurn.length > 0 || !behind.includes('POLICY')) return;
   throw new DefaasError(

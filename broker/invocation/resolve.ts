@@ -1,5 +1,5 @@
-// Step 2 of a call: name -> function -> version, from the local view of the chain; never an RPC on this path. A version is called once
-// it is final, and no more from the block on in which it is deprecated.
+// Step 2 of a call: name -> function -> version, from the local view of the chain without an RPC. A
+// version can be called from the block on that makes it final, until the block that deprecates it.
 
 import type { Chain } from '../../contracts/chain.ts';
 import { DefaasError } from '../errors.ts';
@@ -29,6 +29,6 @@ export function resolveTarget(
   if (view.versionByHash(version.functionVersion)?.deprecated !== false) {
     throw new DefaasError('FUNCTION_DEPRECATED', `${label} is deprecated, call a newer version`);
   }
-  // Whoever has sold it pays for nobody's calls any more.
+  // Read the owner from the newest block: a former owner sponsors no more calls.
   return { function: view.functionById(found.id) ?? found, version, label };
 }

@@ -16,9 +16,12 @@ import type { Invocation } from './invocation.ts';
 
 /** Mode of a lane whose key signs every Call (docs/contracts.md 3). */
 export const SIGNED = 2;
-/** What failovers may take beyond the version's timeout: a deadline nearer than that could not be kept. */
+/** Time for failovers beyond the version's timeout. A nearer deadline could not be kept. */
 const LEAST_SLACK_SEC = 45;
-/** A Call is good for no longer than this beyond the version's timeout, so that it cannot be kept back and run much later. */
+/**
+ * The latest deadline beyond the version's timeout, so that a Call cannot be held back and run much
+ * later.
+ */
 const MOST_SLACK_SEC = 600;
 
 export interface SignedCallParts {
@@ -29,8 +32,8 @@ export interface SignedCallParts {
 }
 
 /**
- * Reads and checks a `Defaas-Call` header: base64url of JSON with the Call's fields, `salt` and `signature`; maxPrice is decimal
- * text. One native recover; no token is needed beside it.
+ * Reads and checks a `Defaas-Call` header: base64url of JSON with the Call's fields, `salt` and
+ * `signature`; maxPrice is decimal text. One native recover; no token is needed beside it.
  * @throws DefaasError CALL_INVALID     another form, lane, gateway, input, deadline or signer, or a
  * prepaid lane
  * @throws DefaasError CALL_STALE       its epoch or version is not in force (any more): sign again
@@ -58,7 +61,7 @@ export async function verifySignedCall(
   }
   const laneMode = (): number | undefined =>
     parts.chain.view.lane(call.payer, parts.address, call.signer)?.mode;
-  // Its transaction may be younger than the view.
+  // The lane's transaction may be newer than the view.
   if (laneMode() === undefined) await parts.chain.synced();
   if (laneMode() !== SIGNED) {
     throw invalid(`the lane of ${call.signer} is not one of signed calls, use its access token`);
@@ -87,7 +90,7 @@ function refusePrice(call: Call, { version }: Target): void {
   );
 }
 
-/** Of final blocks only, so that an epoch stays. */
+/** Read from final blocks only, so that a reorganisation cannot change the epoch. */
 function drawOf(parts: SignedCallParts, call: Call): Draw {
   const { final } = parts.chain;
   const epoch = final.epochOf(call.beacon);

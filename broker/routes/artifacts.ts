@@ -1,4 +1,5 @@
-// Artifacts: a CAR in, verified, its root CID out; and blocks out, as a trustless gateway serves them.
+// Artifacts: a CAR in, verified, its root CID out; and blocks out, as a trustless gateway serves
+// them.
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { DefaasError } from '../errors.ts';

@@ -1,4 +1,5 @@
-// Service accounts: a payer registers a public key that may ask for tokens of one of its prepaid lanes (client_credentials).
+// Service accounts: a payer registers a public key that may ask for tokens of one of its prepaid
+// lanes (client_credentials).
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Address } from '../../contracts/libraries/keccak.ts';

@@ -1,4 +1,5 @@
-// Deployments: PUT plans a version's way to clouds or begins it, DELETE takes versions off; GET /deployments/{id} shows what was begun.
+// Deployments: PUT plans a version's way to clouds or begins it, DELETE takes versions off; GET
+// /deployments/{id} shows what was begun.
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
@@ -60,7 +61,8 @@ export async function deploymentRoutes(
   const url = '/functions/:owner/:name/deployments';
   const parseDeploy = jsonBody(DeployBody);
   const parseDestroy = jsonBody(DestroyBody);
-  // A server that closes waits for its answers: one that follows a job would hold it until the job ends.
+  // A server that closes waits for its answers: one that follows a job would hold it until the job
+  // ends.
   const ending = new AbortController();
   server.addHook('preClose', async () => ending.abort());
 

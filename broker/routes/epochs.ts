@@ -1,4 +1,5 @@
-// GET /epochs/latest: the recorded epoch that a signed Call of a version names, checkpointed first when the newest is too old.
+// GET /epochs/latest: the recorded epoch that a signed Call of a version names, checkpointed first
+// when the newest is too old.
 import type { FastifyInstance } from 'fastify';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';

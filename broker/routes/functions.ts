@@ -1,5 +1,6 @@
-// ANY /functions/{owner}/{name}[@version][/path]: an HTTP request or a CloudEvent becomes an Invocation, its Answer a reply.
-// Below Fastify, whose share of a request is 50 us of CPU: of all requests these are the many.
+// ANY /functions/{owner}/{name}[@version][/path]: an HTTP request or a CloudEvent becomes an
+// Invocation, its Answer a reply. Below Fastify, whose share of a request is 50 us of CPU: of all
+// requests these are the many.
 import { randomUUID } from 'node:crypto';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError, ERRORS, problemOf, toDefaasError } from '../errors.ts';
@@ -34,7 +35,10 @@ export interface Asked {
 }
 
 export interface FunctionCalls {
-  /** Once for all requests with this head. Undefined where the path is no function's, or that of another route. */
+  /**
+   * Once for all requests with this head. Undefined where the path is no function's, or that of
+   * another route.
+   */
   read(head: RequestHead): Asked | undefined;
   take(asked: Asked, call: IncomingCall): void;
   /** From now on a connection ends with its next answer. */
@@ -77,7 +81,8 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
     });
   };
   const answer = async (exchange: Exchange): Promise<void> => {
-    // Before the body, so that nothing is read in vain; and after it, for slow bodies take no places.
+    // Before the body, so that nothing is read in vain; and after it, for slow bodies take no
+    // places.
     refuseOverload();
     const reading = exchange.call.body();
     const body = reading instanceof Promise ? await reading : reading;
@@ -111,7 +116,8 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
       const exchange = { id: randomUUID(), asked, call, always };
       answer(exchange)
         .catch((error: unknown) => sendProblem(gateway, exchange, error))
-        // What the version's CORS says may be no header at all: then there is no reply that it could go with.
+        // What the version's CORS says may be no header at all: then there is no reply that it
+        // could go with.
         .catch(() => call.destroy());
     },
     end: () => {
@@ -127,7 +133,10 @@ function addressIn(url: string): FunctionAddress | undefined {
   return { owner, name, reference, target: target || '/', path, query };
 }
 
-/** Sets what the version's CORS says, also for problems. Whether the request is a preflight, which ends here, free of charge. */
+/**
+ * Sets what the version's CORS says, also for problems. Whether the request is a preflight, which
+ * ends here, free of charge.
+ */
 function declareCors(
   gateway: Pick<Gateway, 'chain' | 'deployments'>,
   invocation: Invocation,
@@ -233,7 +242,10 @@ function reply(
   if (!call.isGone) call.reply(status, [...always, ...headers], body);
 }
 
-/** Cookies are the origin's: of the gateway's own, and of whatever else runs on its host, a function sees none. */
+/**
+ * Cookies are the origin's: of the gateway's own, and of whatever else runs on its host, a function
+ * sees none.
+ */
 function headersOf(raw: readonly string[], isApart: boolean): Headers {
   const headers: [string, string][] = [];
   for (let i = 0; i + 1 < raw.length; i += 2) {

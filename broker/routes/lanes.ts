@@ -1,4 +1,5 @@
-// Lanes: what the gateway has served and holds, the vouchers that raise what it may take, and what their keys may spend a day.
+// Lanes: what the gateway has served and holds, the vouchers that raise what it may take, and what
+// their keys may spend a day.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -27,7 +28,8 @@ export async function laneRoutes(
   const parseLimit = jsonBody(LimitBody);
   server.get<LaneParams>('/lanes/:payer/:signer', async (request) => {
     const lane = await ownLane(gateway, request);
-    // With the key's own signature, so that a client that has lost its memory sees how far it has signed, and need not believe it.
+    // With the key's own signature, so that a client that has lost its memory sees how far it has
+    // signed, and need not believe it.
     const voucher = await gateway.ledger.voucher(lane.payer, lane.signer);
     return {
       ...laneDocument(gateway, lane),

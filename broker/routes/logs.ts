@@ -37,7 +37,10 @@ export async function logRoutes(
   });
 }
 
-/** The owner, and whom the version's grants or policy let; that everybody may call a public one does not open its logs. */
+/**
+ * The owner, and whom the version's grants or policy let; that everybody may call a public one does
+ * not open its logs.
+ */
 async function mayRead(
   { chain }: Pick<Gateway, 'chain'>,
   { function: fn, signedBy }: Named,

@@ -13,7 +13,10 @@ import { recoverSigner } from '../identity/ecdsa.ts';
 import { FORGOTTEN_AFTER_SEC } from '../money/mandates.ts';
 import { type LaneId, openLane } from './lanes.ts';
 
-/** Of one lane that are known: each is held in memory until it is forgotten, so that one that ends at once counts too. */
+/**
+ * Of one lane that are known: each is held in memory until it is forgotten, so that one that ends
+ * at once counts too.
+ */
 const MAX_MANDATES = 100;
 /** Furthest end of a mandate, seconds from now. */
 const MAX_LIFE_SEC = 366 * 86_400;

@@ -1,4 +1,5 @@
-// The authorization server: a signed SIWE message, or a service account's assertion, for an access token (RFC 6749, 8693, 7523).
+// The authorization server: a signed SIWE message, or a service account's assertion, for an access
+// token (RFC 6749, 8693, 7523).
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
@@ -102,7 +103,10 @@ function formOf({ body }: FastifyRequest): URLSearchParams {
   return form;
 }
 
-/** The thumbprint of the key to bind to; undefined without a proof. @throws DefaasError SIGN_IN_REFUSED  with RFC 9449's own word */
+/**
+ * The thumbprint of the key to bind to; undefined without a proof.
+ * @throws DefaasError SIGN_IN_REFUSED  with RFC 9449's own word
+ */
 async function boundKey(
   gateway: Pick<Gateway, 'config' | 'proofs'>,
   request: FastifyRequest,

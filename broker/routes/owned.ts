@@ -1,4 +1,5 @@
-// What the control routes of a function ask first: that it exists, and that its owner is the one who asks.
+// What the control routes of a function ask first: that it exists, and that its owner is the one
+// who asks.
 import type { FastifyRequest } from 'fastify';
 import type { FunctionVersion, RegisteredFunction } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -31,7 +32,10 @@ export function notOwner({ signedBy, label }: Named): DefaasError {
   return new DefaasError('NOT_OWNER', `${signedBy} does not own ${label}, use the owner's account`);
 }
 
-/** The function of the path, whoever asks. @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, FUNCTION_UNKNOWN */
+/**
+ * The function of the path, whoever asks.
+ * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, FUNCTION_UNKNOWN
+ */
 export async function namedFunction<Request extends FunctionParams>(
   gateway: Pick<Gateway, 'authenticate' | 'chain' | 'config'>,
   request: FastifyRequest<Request>,
@@ -52,7 +56,10 @@ export async function namedFunction<Request extends FunctionParams>(
   return { function: fn, label: `${fn.namespace}/${fn.name}`, signedBy };
 }
 
-/** A version number or an alias. @throws DefaasError FUNCTION_UNKNOWN, and FUNCTION_DEPRECATED unless that is allowed */
+/**
+ * A version number or an alias.
+ * @throws DefaasError FUNCTION_UNKNOWN, and FUNCTION_DEPRECATED unless that is allowed
+ */
 export function versionOf(
   { chain }: Pick<Gateway, 'chain'>,
   { function: fn, label }: Named,

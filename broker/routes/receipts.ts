@@ -101,7 +101,8 @@ async function receiptDocument(
 ): Promise<Record<string, unknown>> {
   const { receipt, call, execution } = entry;
   const { stored, tree } = await groups(entry.group);
-  // Signing again gives the same signature (RFC 6979): a group whose signature is not stored yet is signed here.
+  // Signing again gives the same signature (RFC 6979): a group whose signature is not stored yet is
+  // signed here.
   const signature = stored.signature ?? gateway.groupSigner.sign(stored.root, stored.count);
   const settledSeq =
     gateway.chain.view.lane(receipt.payer, gateway.address, receipt.signer)?.seq ?? 0;

@@ -1,4 +1,5 @@
-// Secrets of a function: its owner sets and unsets them and sees their names; nobody sees a value again.
+// Secrets of a function: its owner sets and unsets them and sees their names; nobody sees a value
+// again.
 import type { FastifyInstance } from 'fastify';
 import { Secret } from '../config.ts';
 import { DefaasError } from '../errors.ts';
@@ -8,7 +9,9 @@ import { type FunctionParams, ownedFunction } from './owned.ts';
 
 /** As `variable` in defaas.schema.json, of which a name that is used must be. */
 const NAME = /^[A-Za-z][A-Za-z0-9_]{0,127}$/;
-/** All of a function's environment together has at most so much room at AWS, bytes (Lambda quotas). */
+/**
+ * All of a function's environment together has at most so much room at AWS, bytes (Lambda quotas).
+ */
 const MAX_VALUE_BYTES = 4096;
 
 interface SecretParams {

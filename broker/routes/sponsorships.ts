@@ -1,4 +1,5 @@
-// Sponsorships: what a publisher pays of a function's callers per UTC day, and what is left to pay it from.
+// Sponsorships: what a publisher pays of a function's callers per UTC day, and what is left to pay
+// it from.
 import type { FastifyInstance } from 'fastify';
 import type { Gateway } from '../gateway.ts';
 import { jsonBody } from '../http/json.ts';
