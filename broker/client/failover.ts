@@ -89,7 +89,7 @@ export interface FailoverCaller extends Caller {
 }
 
 /** A gateway as this client knows it. */
-interface Place {
+interface Peer {
   readonly options: GatewayOptions;
   opened: Promise<Opened> | undefined;
   /** It has failed, and not answered since: it is asked for a sign of life first. */
@@ -111,8 +111,8 @@ interface Opened {
  */
 export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
   const { chain, trust } = options;
-  const places = options.gateways.map(
-    (one): Place => ({ options: one, opened: undefined, isSuspect: false, restUntilMs: 0 }),
+  const peers = options.gateways.map(
+    (one): Peer => ({ options: one, opened: undefined, isSuspect: false, restUntilMs: 0 }),
   );
   const versionOf = createVersions(chain);
 
@@ -122,23 +122,23 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
     const timeoutMs = request.timeoutMs ?? version.timeoutMs + BEYOND_TIMEOUT_MS;
     const failovers: Failover[] = [];
     const causes: DefaasClientError[] = [];
-    for (const place of inOrder(places)) {
-      const failure = await callAt(place, causes.length > 0, { ...request, timeoutMs });
+    for (const peer of inOrder(peers)) {
+      const failure = await callAt(peer, causes.length > 0, { ...request, timeoutMs });
       if ('reply' in failure) return { ...failure.reply, failovers };
       const { error, wasSent, gateway } = failure;
       given.signal?.throwIfAborted();
       const mayBeCharged = wasSent && SAY_NOTHING.has(error.code);
       if (error.code === 'RECEIPT_INVALID') throw error;
       if (wasSent && !version.isIdempotent) throw notTriedElsewhere(error, request);
-      // A refusal of the first gateway is about the call. One of a later gateway is not: the first
-      // gateway's error stands.
+      // A refusal of the first gateway is about the call, so it ends the call. After a failover a
+      // refusal only moves the call on to the next gateway.
       if (wasSent && !mayBeCharged && causes.length === 0 && !isGatewaysOwn(error)) throw error;
       // The alias may have moved since it was looked up, and what ran here was another version.
       if (wasSent && !(await isStillIdempotent(request.function))) {
         throw notTriedElsewhere(error, request);
       }
       const failover = { gateway, code: error.code, message: error.message, mayBeCharged };
-      rest(place, error);
+      rest(peer, error);
       causes.push(error);
       failovers.push(failover);
       options.onFailover?.(failover);
@@ -158,7 +158,7 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
 
   /** One gateway's answer, or why there is none and whether the call was sent there at all. */
   const callAt = async (
-    place: Place,
+    peer: Peer,
     isNext: boolean,
     request: InvokeRequest,
   ): Promise<
@@ -166,15 +166,15 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
     | { error: DefaasClientError; wasSent: boolean; gateway: string }
   > => {
     let wasSent = false;
-    let gateway = place.options.url;
+    let gateway = peer.options.url;
     try {
-      const { connection, caller } = await open(place);
+      const { connection, caller } = await open(peer);
       gateway = connection.origin;
-      if (isNext || place.isSuspect) await awaitSignOfLife(connection, request.signal);
+      if (isNext || peer.isSuspect) await awaitSignOfLife(connection, request.signal);
       wasSent = true;
       const reply = await caller.invoke(request);
       const response = await readWhole(reply.response, gateway);
-      place.isSuspect = false;
+      peer.isSuspect = false;
       return { reply: { ...reply, response, gateway } };
     } catch (error) {
       if (error instanceof DefaasClientError) {
@@ -184,17 +184,17 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
     }
   };
 
-  const open = (place: Place): Promise<Opened> => {
-    place.opened ??= openGateway(place.options, chain, trust).catch((error) => {
-      place.opened = undefined;
+  const open = (peer: Peer): Promise<Opened> => {
+    peer.opened ??= openGateway(peer.options, chain, trust).catch((error) => {
+      peer.opened = undefined;
       throw error;
     });
-    return place.opened;
+    return peer.opened;
   };
 
   const each = async (act: (caller: Caller) => Promise<void>) => {
-    for (const place of places) {
-      const opened = await place.opened?.catch(() => undefined);
+    for (const peer of peers) {
+      const opened = await peer.opened?.catch(() => undefined);
       if (!opened) continue;
       await act(opened.caller).catch((error) => {
         if (!(error instanceof DefaasClientError) || !SAY_NOTHING.has(error.code)) throw error;
@@ -263,16 +263,16 @@ async function readWhole(response: Response, gateway: string): Promise<Response>
 }
 
 /** Those that rest come last, whoever is ready soonest first. */
-function inOrder(places: readonly Place[]): Place[] {
+function inOrder(peers: readonly Peer[]): Peer[] {
   const nowMs = Date.now();
-  const waitMs = (place: Place) => Math.max(0, place.restUntilMs - nowMs);
-  return places.toSorted((a, b) => waitMs(a) - waitMs(b));
+  const waitMs = (peer: Peer) => Math.max(0, peer.restUntilMs - nowMs);
+  return peers.toSorted((a, b) => waitMs(a) - waitMs(b));
 }
 
-function rest(place: Place, { retryAfterSec }: DefaasClientError): void {
+function rest(peer: Peer, { retryAfterSec }: DefaasClientError): void {
   const forMs = retryAfterSec === undefined ? REST_MS : retryAfterSec * 1000;
-  place.restUntilMs = Date.now() + Math.min(forMs, MAX_REST_MS);
-  place.isSuspect = true;
+  peer.restUntilMs = Date.now() + Math.min(forMs, MAX_REST_MS);
+  peer.isSuspect = true;
 }
 
 /**

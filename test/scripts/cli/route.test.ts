@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { parseRoute } from '../../../scripts/cli/invoke.ts';
+import { parseRoute } from '../../../scripts/cli/invoke-request.ts';
 
 describe('invoke --route', () => {
   it('takes a strategy, clouds by their short names, and regions to avoid', () => {
