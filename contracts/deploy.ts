@@ -1,4 +1,4 @@
-// Deploys the five contracts, and a mock token where none is given. They point at each other, so their addresses are predicted.
+// Deploys the five contracts, or the two that hold money beside three that stay, and a mock token where none is given. They point at each other, so their addresses are predicted.
 // Where they would not work, or not pay for their own proofs, it refuses before it sends anything.
 import { ContractFactory, getCreateAddress, Interface, type Signer } from 'ethers';
 import { artifacts } from './artifacts.gen.ts';
@@ -14,6 +14,11 @@ import type { Address } from './libraries/keccak.ts';
 export interface DeployOptions {
   /** A plain ERC-20 with at most 18 decimals; without one a MockUSDC with 6 is deployed. */
   readonly token?: Address;
+  /**
+   * Contracts whose Registry, Identity, Beacon and token stay: only Billing and Disputes are new, as in a set that replaces another.
+   * `token` and `beaconK` are theirs then.
+   */
+  readonly keep?: ContractAddresses;
   /** Decimals of `token`, for the amounts below. */
   readonly tokenDecimals?: number;
   /** May pause deposits and bonds and nothing else; nobody by default. */
@@ -75,21 +80,25 @@ export async function deployContracts(
   await checkChain(signer, options);
   const from = await signer.getAddress();
   const nonce = await signer.getNonce('pending');
-  const order: Name[] = options.token === undefined ? ['MockUSDC', ...FIVE] : [...FIVE];
+  const { keep } = options;
+  const given = keep?.token ?? options.token;
+  const made: readonly Name[] = keep ? ['Billing', 'Disputes'] : FIVE;
+  const order: readonly Name[] = given === undefined ? ['MockUSDC', ...made] : made;
   const predicted = (name: Name): Address =>
     // Safe: an address, in lower case.
     getCreateAddress({ from, nonce: nonce + order.indexOf(name) }).toLowerCase() as Address;
   const contracts = {
-    token: options.token ?? predicted('MockUSDC'),
-    registry: predicted('FunctionRegistry'),
-    identity: predicted('Identity'),
+    token: given ?? predicted('MockUSDC'),
+    registry: keep?.registry ?? predicted('FunctionRegistry'),
+    identity: keep?.identity ?? predicted('Identity'),
     billing: predicted('Billing'),
     disputes: predicted('Disputes'),
-    beacon: predicted('Beacon'),
+    beacon: keep?.beacon ?? predicted('Beacon'),
   };
   const args = constructorArguments(contracts, options);
 
-  let deployedAtBlock = Number.POSITIVE_INFINITY;
+  // Functions, parties and epochs that stay are told of by the logs since theirs.
+  let deployedAtBlock = keep?.deployedAtBlock ?? Number.POSITIVE_INFINITY;
   for (const [i, name] of order.entries()) {
     const block = await deployOne({
       signer,

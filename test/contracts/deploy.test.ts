@@ -5,6 +5,8 @@ import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { RpcProvider } from '../../contracts/chain/rpc.ts';
 import { createChain } from '../../contracts/chain.ts';
 import { type DeployOptions, deployContracts } from '../../contracts/deploy.ts';
+import { checkSet } from '../../contracts/deployed-code.ts';
+import { deploymentsOf } from '../../contracts/deployments.ts';
 import { type HardhatChain, startHardhatChain, testKey } from './hardhat-chain.ts';
 
 describe('deploy', function () {
@@ -52,6 +54,21 @@ describe('deploy', function () {
     } finally {
       chain.close();
     }
+  });
+
+  it('makes a set that replaces another with Registry, Identity, Beacon and token of that one', async () => {
+    const { billing, disputes, ...stay } = hardhat.contracts;
+
+    const contracts = await deployContracts(deployer, { keep: hardhat.contracts });
+
+    const { billing: newBilling, disputes: newDisputes, ...kept } = contracts;
+    assert.deepEqual(kept, stay);
+    assert.ok(newBilling !== billing && newDisputes !== disputes);
+    const [set] = deploymentsOf(31337, contracts).sets;
+    assert.ok(set);
+    // It ends with `wired()`.
+    const terms = await checkSet(provider, 31337, set);
+    assert.equal(terms.token, stay.token);
   });
 
   it('refuses windows and amounts outside the bounds in the code', async () => {
