@@ -18,6 +18,7 @@ import {
   standingOf,
   told,
 } from './operator.ts';
+import { parseAddress } from './parse-address.ts';
 import { formatTokens, parseTokens, parseUnits } from './units.ts';
 
 /** Floats that one transaction takes back: about 40,000 gas each. */
@@ -27,12 +28,19 @@ interface AmountOptions extends ActOptions {
   readonly units?: boolean;
 }
 
+export interface BondOptions extends AmountOptions {
+  /** The account that is to settle for the gateway, in place of the one before. */
+  readonly settler?: string;
+}
+
 /**
- * Adds tokens of the operator's wallet to its gateway's bond.
+ * Adds tokens of the operator's wallet to its gateway's bond; with these contracts another account settles from then on, where one is
+ * named.
  * @throws CliError USAGE, OPERATOR_ONLY, INSUFFICIENT_TOKENS; ChainError CHAIN_...
  */
-export async function bond(flags: Flags, amount: string, options: AmountOptions): Promise<Outcome> {
+export async function bond(flags: Flags, amount: string, options: BondOptions): Promise<Outcome> {
   const units = parseAmount(amount, options);
+  const settler = options.settler === undefined ? undefined : parseAddress(options.settler);
   const operator = await openOperator(flags, options);
   const { chain, account, gateway, dryRun } = operator;
   try {
@@ -44,13 +52,17 @@ export async function bond(flags: Flags, amount: string, options: AmountOptions)
       await mintIfShort(flags, chain, writer, units);
       await chain.synced(await writer.bond(gateway, units));
     }
+    if (settler) await act(operator, 'billing', 'setSettler', [settler]);
     const bondUnits = dryRun ? before + units : standingOf(operator).atStake;
     const { minBond } = chain.constants;
     return {
-      document: { gateway, addedUnits: units, bondUnits, minBondUnits: minBond, dryRun },
+      document: {
+        ...{ gateway, addedUnits: units, bondUnits, minBondUnits: minBond, dryRun },
+        ...(settler && { settler }),
+      },
       text: told(
         operator,
-        `${formatTokens(units)} tokens are added, the bond is ${formatTokens(bondUnits)} (at least ${formatTokens(minBond)} must stand)`,
+        `${formatTokens(units)} tokens are added, the bond is ${formatTokens(bondUnits)} (at least ${formatTokens(minBond)} must stand)${settler ? `, ${settler} settles` : ''}`,
       ),
     };
   } finally {

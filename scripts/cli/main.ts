@@ -288,6 +288,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     async () => (await import('./bond.ts')).bond,
   )
     .option('--units', 'the amount is in base units')
+    .option('--settler <address>', 'have this account settle, with these contracts')
     .option(...DRY_RUN)
     .addHelpText('after', example('bond 500'));
   add(

@@ -66,6 +66,18 @@ describe('defaas bond, unbond, leave, fee', function () {
     await assert.rejects(leave(cli.flags(), {}), { code: 'NOTHING_TO_WITHDRAW' });
   });
 
+  it('names another account that settles, with the bond', async () => {
+    const settler = KEYS.user.address;
+
+    const tried = await documentOf(bond(cli.flags(), '1', { settler, dryRun: true }));
+    const before = (await standing()).settler;
+    const named = await documentOf(bond(cli.flags(), '1', { settler }));
+
+    assert.deepEqual([tried.settler, named.settler], [settler, settler]);
+    assert.deepEqual([before, (await standing()).settler], [KEYS.settler.address, settler]);
+    await assert.rejects(bond(cli.flags(), '1', { settler: '0x12' }), { code: 'USAGE' });
+  });
+
   it('adds to the bond, and cancels an unbonding with 0', async () => {
     const added = await documentOf(bond(cli.flags(), '500', {}));
     const some = await documentOf(unbond(cli.flags(), '400', {}));
