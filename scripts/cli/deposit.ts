@@ -67,7 +67,9 @@ export async function deposit(
       return outcomeOf(opened, chain, { units, mintedUnits });
     }
     const { mintedUnits, signer } = await fillLane(flags, opened, chain, units);
-    const limited = daily && (await limit(opened, chain, signer, daily.units));
+    // The next call is to be paid from it.
+    await awaitBlock(opened.connection, chain.view.head.number);
+    const limited = daily && (await limit(opened, signer, daily.units));
     return outcomeOf(opened, chain, { units, mintedUnits, signer, ...(limited && { limited }) });
   } finally {
     chain.close();
@@ -104,11 +106,9 @@ function parseDaily(text: string): { readonly units: bigint | null } {
 /** The payer signs in for it, not the key that is limited. */
 async function limit(
   opened: Opened,
-  chain: Chain,
   signer: Address,
   dailyUnits: bigint | null,
 ): Promise<LaneDocument> {
-  await awaitBlock(opened.connection, chain.view.head.number);
   const session = await openSession(opened, opened.account);
   return putLaneLimit(session, { payer: opened.account.address, signer }, dailyUnits);
 }
