@@ -47,6 +47,15 @@ export interface Config {
   readonly chainRpcUrls: readonly string[];
   /** JSON file with the contracts' addresses, as `contracts/deploy.ts` returns them. */
   readonly contractsFile: string;
+  /** Another set of contracts on the same chain that is served too, at a port of its own, while payers move. */
+  readonly second:
+    | {
+        readonly contractsFile: string;
+        readonly port: number;
+        /** Where callers reach it; undefined: where it listens. */
+        readonly origin: string | undefined;
+      }
+    | undefined;
   /** Selects the defaults that differ between chains; undefined: by the chain's id. */
   readonly chainKind: ChainKind | undefined;
   /**
@@ -188,6 +197,13 @@ export function readConfig(
     logLevel: env.DEFAAS_LOG_LEVEL ?? 'info',
     chainRpcUrls: text('DEFAAS_CHAIN_RPC_URL').split(',').filter(Boolean),
     contractsFile: env.DEFAAS_CHAIN_CONTRACTS_FILE ?? `${home}/contracts.json`,
+    second: env.DEFAAS_SECOND_CONTRACTS_FILE
+      ? {
+          contractsFile: env.DEFAAS_SECOND_CONTRACTS_FILE,
+          port: whole('DEFAAS_SECOND_PORT', 8081),
+          origin: originsFrom(env, 'DEFAAS_SECOND_ORIGIN', faults)[0],
+        }
+      : undefined,
     chainKind: kindFrom(env, faults),
     chainConfirmations: optional('DEFAAS_CHAIN_CONFIRMATIONS_BLOCKS'),
     chainStaleMs: whole('DEFAAS_CHAIN_STALE_MS', 15_000, 1),
@@ -240,6 +256,16 @@ export function readConfig(
     throw new DefaasError('CONFIG_INVALID', `${faults.join('; ')}, see .env.example`);
   }
   return Object.freeze(config);
+}
+
+/** What the gateway of the second set is configured with; undefined where there is none. */
+export function secondConfig(config: Config): Config | undefined {
+  const { second } = config;
+  if (second === undefined) return undefined;
+  const { contractsFile, port, origin } = second;
+  const publicOrigins = origin === undefined ? [] : [origin];
+  const place = { contractsFile, port, publicOrigins, functionsOrigin: undefined };
+  return Object.freeze({ ...config, ...place, second: undefined });
 }
 
 function originsFrom(

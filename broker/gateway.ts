@@ -29,8 +29,10 @@ import { type Answers, createAnswers } from './invocation/answers.ts';
 import { createDeadlines, type Deadlines } from './invocation/deadlines.ts';
 import { createJournal, type Journal } from './invocation/journal.ts';
 import { createSeenNonces, type SeenNonces } from './invocation/nonce.ts';
+import { houseFolder, ledgerFolder } from './ledger/folders.ts';
 import type { LaneTotals, Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
+
 import { createDailyLimits, type DailyLimits, utcDay } from './money/daily-limits.ts';
 import { createFreeFailures, type FreeFailures } from './money/free-failures.ts';
 import { createLanes, type Lanes } from './money/lanes.ts';
@@ -54,6 +56,10 @@ export interface Gateway {
   readonly ipfs: IpfsNode;
   readonly artifacts: ArtifactStore;
   readonly ledger: Ledger;
+  /** What the functions and their secrets are kept in, whatever contracts are served; often the same. */
+  readonly houseLedger: Ledger;
+  /** All that this process serves, by Billing, where it listens. */
+  readonly sets: Map<Address, ServedSet>;
   readonly lanes: Lanes;
   readonly journal: Journal;
   readonly groupSigner: OperatorKey;
@@ -85,10 +91,17 @@ export interface Gateway {
   readonly deadlines: Deadlines;
   /** Aborted when the gateway closes: long work ends with it. */
   readonly closing: AbortSignal;
+  readonly providers: ReadonlyMap<ProviderName, Provider>;
   /** @throws DefaasError PROVIDER_UNKNOWN */
   provider(name: ProviderName): Provider;
   readonly providerNames: readonly ProviderName[];
   close(): Promise<void>;
+}
+
+export interface ServedSet {
+  readonly gateway: Gateway;
+  /** Where callers reach it, such as `https://next.gateway.example`. */
+  readonly origin: string;
 }
 
 interface GatewayOptions {
@@ -97,6 +110,8 @@ interface GatewayOptions {
   readonly nowMs?: () => number;
   /** The ledger cannot be trusted to be in step any more; the process must end. */
   readonly onBroken: (error: unknown) => void;
+  /** The gateway of another set in this process, closed after this one: what is of the house is that one's. */
+  readonly beside?: Gateway;
 }
 
 /**
@@ -104,9 +119,9 @@ interface GatewayOptions {
  * @throws DefaasError CONFIG_INVALID, LEDGER_FAILED   @throws ChainError CHAIN_UNREACHABLE
  */
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
-  const { config, log, nowMs = Date.now } = options;
+  const { config, log, nowMs = Date.now, beside } = options;
   const closing = new AbortController();
-  const chain = await openChainOf(config);
+  const chain = await openChainOf(config, beside?.chain);
   warnOfChain(chain, config, log);
   // Safe: `readConfig` has checked that keys are 32 bytes of hex.
   const account = chain.connect({ privateKey: config.gatewayKey.reveal() as Hex });
@@ -117,11 +132,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     file: config.operatorKeyFile,
     chain,
     gateway: address,
+    ...(beside && { held: beside.groupSigner.held }),
   });
-  const { ledger, state } = await openLedger(config, chain, utcDay(nowMs())).catch((error) => {
+  const opened = await openLedgers(options, chain, utcDay(nowMs())).catch((error) => {
     chain.close();
     throw error;
   });
+  const { ledger, state, houseLedger } = opened;
   await ledger.putSignatures(
     state.unsignedGroups.map(({ group, root, count }) => ({
       group,
@@ -129,14 +146,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       signature: signer.sign(root, count),
     })),
   );
-  const ipfs = await createIpfsNode({ dir: `${config.home}/ipfs` });
-  const providers: ReadonlyMap<ProviderName, Provider> = createProviders(
-    config.clouds,
-    address,
-    (message, fields) => log.info(fields, message),
-  );
+  const house = houseFolder(config);
+  const ipfs = beside?.ipfs ?? (await createIpfsNode({ dir: `${config.home}/ipfs` }));
+  const providers: ReadonlyMap<ProviderName, Provider> =
+    beside?.providers ??
+    createProviders(config.clouds, address, (message, fields) => log.info(fields, message));
   const tokens = await createTokens({
-    keyFile: `${config.home}/gateway/token-key.json`,
+    keyFile: `${house}/token-key.json`,
     gateway: address,
     chainId: chain.chainId,
     billing: chain.contracts.billing,
@@ -145,11 +161,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   });
   const proofs = createDpopProofs(nowMs);
   const alarms = createAlarms({ log, nowMs });
-  const overheads = createOverheads();
-  const executions = createExecutions();
+  const overheads = beside?.overheads ?? createOverheads();
+  const executions = beside?.executions ?? createExecutions();
   const answers = createAnswers({
     ledger,
-    dir: `${config.home}/gateway/answers`,
+    dir: `${opened.folder}/answers`,
     maxFileBytes: config.answersMaxMiB * 1024 * 1024,
     nowMs,
     onFailed: (err) => log.warn({ err }, 'old answers were not removed'),
@@ -162,8 +178,10 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     account,
     settler,
     ipfs,
-    artifacts: createArtifactStore(ipfs),
+    artifacts: beside?.artifacts ?? createArtifactStore(ipfs),
     ledger,
+    houseLedger,
+    sets: beside?.sets ?? new Map(),
     lanes: createLanes({
       gateway: address,
       view: chain.view,
@@ -180,20 +198,20 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       onBroken: options.onBroken,
     }),
     groupSigner: signer,
-    keyGuard: createKeyGuard({
-      file: `${config.home}/gateway/stolen-keys.json`,
-      signer,
-      alarms,
-    }),
+    keyGuard:
+      beside?.keyGuard ?? createKeyGuard({ file: `${house}/stolen-keys.json`, signer, alarms }),
     alarms,
-    limits: createLimits({ ...config, nowMs }),
-    freeFailures: createFreeFailures({ leastMs: config.freeFailureMsPerHour, nowMs }),
-    stoppedPublishers: createStoppedPublishers({
-      file: `${config.home}/gateway/stopped-publishers.json`,
-      stopMs: config.meteringStopSec * 1000,
-      alarms,
-      nowMs,
-    }),
+    limits: beside?.limits ?? createLimits({ ...config, nowMs }),
+    freeFailures:
+      beside?.freeFailures ?? createFreeFailures({ leastMs: config.freeFailureMsPerHour, nowMs }),
+    stoppedPublishers:
+      beside?.stoppedPublishers ??
+      createStoppedPublishers({
+        file: `${house}/stopped-publishers.json`,
+        stopMs: config.meteringStopSec * 1000,
+        alarms,
+        nowMs,
+      }),
     mandates: createMandates({
       mandates: state.mandates,
       spending: state.mandateSpending,
@@ -216,20 +234,24 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       nowMs,
       onFailed: (err) => log.warn({ err }, 'the beacon was not renewed'),
     }),
-    deployments: createDeployments({
-      ledger,
-      state,
-      providers,
-      overheads,
-      executions,
-      account: address,
-      costPico: (deployment) => expectedCostPico(config.clouds, deployment),
-    }),
+    deployments:
+      beside?.deployments ??
+      createDeployments({
+        ledger: houseLedger,
+        state: opened.houseState,
+        providers,
+        overheads,
+        executions,
+        account: address,
+        costPico: (deployment) => expectedCostPico(config.clouds, deployment),
+      }),
     overheads,
     executions,
-    claims: createClaims(),
-    jobs: createJobs(),
-    secrets: createSecrets({ ledger, keyFile: `${config.home}/gateway/secrets-key`, nowMs }),
+    claims: beside?.claims ?? createClaims(),
+    jobs: beside?.jobs ?? createJobs(),
+    secrets:
+      beside?.secrets ??
+      createSecrets({ ledger: houseLedger, keyFile: `${house}/secrets-key`, nowMs }),
     tokens,
     signIn: createSignIn({ chain, gateway: address, nowMs }),
     proofs,
@@ -238,6 +260,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     nowMs,
     deadlines: createDeadlines(closing.signal),
     closing: closing.signal,
+    providers,
     providerNames: [...providers.keys()],
     provider: (name) => {
       const provider = providers.get(name);
@@ -250,12 +273,26 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     close: async () => {
       closing.abort();
       answers.close();
-      for (const provider of providers.values()) await provider.close();
+      if (beside === undefined) {
+        for (const provider of providers.values()) await provider.close();
+      }
       chain.close();
-      await ipfs.close();
-      await ledger.close();
+      if (beside === undefined) await ipfs.close();
+      await opened.close();
     },
   };
+}
+
+/** Functions and keys are shared, so their contracts are the same; a Billing has one ledger. @throws DefaasError CONFIG_INVALID */
+function refuseStrangers(second: ContractAddresses, first: ContractAddresses): void {
+  const kept = ['registry', 'identity', 'beacon'] as const;
+  if (second.billing !== first.billing && kept.every((name) => second[name] === first[name])) {
+    return;
+  }
+  throw new DefaasError(
+    'CONFIG_INVALID',
+    `DEFAAS_SECOND_CONTRACTS_FILE must name another Billing (it has ${second.billing}) and the same ${kept.join(', ')}`,
+  );
 }
 
 /** What the table of chains cannot know, and the operator has not said. */
@@ -270,30 +307,46 @@ function warnOfChain({ chainId, traits }: Chain, config: Config, log: Logger): v
   }
 }
 
-/** The chain of the configuration, caught up. @throws DefaasError CONFIG_INVALID; ChainError CHAIN_UNREACHABLE */
-export async function openChainOf(config: Config): Promise<Chain> {
+/** The chain of the configuration, caught up; `beside` that of the first set where this is the second. @throws DefaasError CONFIG_INVALID; ChainError CHAIN_UNREACHABLE */
+export async function openChainOf(config: Config, beside?: Chain): Promise<Chain> {
+  const contracts = readContracts(config.contractsFile);
+  if (beside) refuseStrangers(contracts, beside.contracts);
   const chain = await createChain({
     rpcUrls: config.chainRpcUrls,
-    contracts: readContracts(config.contractsFile),
+    contracts,
     ...(config.chainKind && { kind: config.chainKind }),
     finality: config.chainConfirmations ?? 'by-chain',
     staleMs: config.chainStaleMs,
+    ...(beside && { beside }),
   });
   await chain.start();
   return chain;
 }
 
-/** @throws DefaasError LEDGER_FAILED  it cannot be opened, or is an older copy; then it is closed again */
-async function openLedger(config: Config, chain: Chain, day: string) {
+/** The ledger of the set, and that of the house. @throws DefaasError LEDGER_FAILED  it cannot be opened, or is an older copy */
+async function openLedgers({ config, beside }: GatewayOptions, chain: Chain, day: string) {
+  const house = houseFolder(config);
+  const folder = ledgerFolder(config, chain.contracts.billing);
+  const mine: Ledger[] = [];
+  const close = async (): Promise<void> => {
+    for (const one of mine) await one.close();
+  };
+  const open = async (where: string): Promise<Ledger> => {
+    const ledger = await openSqliteLedger(`${where}/ledger.sqlite`);
+    mine.push(ledger);
+    return ledger;
+  };
   const { address } = chain.connect({ privateKey: config.gatewayKey.reveal() as Hex }); // checked by `readConfig`
-  const ledger = await openSqliteLedger(`${config.home}/gateway/ledger.sqlite`);
   try {
-    const state = await ledger.load(day);
+    const houseLedger = beside?.houseLedger ?? (await open(house));
+    const houseState = await houseLedger.load(day);
+    const ledger = folder === house ? houseLedger : await open(folder);
+    const state = folder === house ? houseState : await ledger.load(day);
     refuseLost(state.lastGroup, chain, address);
     refuseOld(state.lanes, chain, address);
-    return { ledger, state };
+    return { folder, ledger, state, houseLedger, houseState, close };
   } catch (error) {
-    await ledger.close();
+    await close();
     throw error;
   }
 }

@@ -2,14 +2,14 @@
 import { flushCompileCache } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import pino, { type Logger } from 'pino';
-import { type Config, readConfig } from './config.ts';
+import { type Config, readConfig, secondConfig } from './config.ts';
 import { keepWarm } from './deployments/keep-warm.ts';
 import { watchDrift } from './deployments/metering-drift.ts';
 import { probeClouds } from './deployments/probes.ts';
 import { resume } from './deployments/resume.ts';
 import { DefaasError, toDefaasError } from './errors.ts';
-import { createGateway } from './gateway.ts';
-import { startRescue } from './rescue.ts';
+import { createGateway, type Gateway } from './gateway.ts';
+import { type Rescue, startRescue } from './rescue.ts';
 import { createServer } from './server.ts';
 
 /** Calls under way at the end have this long to finish, ms. */
@@ -29,32 +29,47 @@ async function main(): Promise<void> {
     { level: config.logLevel, base: null },
     pino.destination({ dest: 2, sync: false }),
   );
-  const gateway = await createGateway({
-    config,
-    log,
-    onBroken: (err) => {
-      log.fatal({ err }, 'the ledger cannot be written, the gateway ends');
-      log.flush(() => process.exit(1));
-    },
-  }).catch((error) => rescue(config, log, error));
+  const onBroken = (err: unknown): void => {
+    log.fatal({ err }, 'the ledger cannot be written, the gateway ends');
+    log.flush(() => process.exit(1));
+  };
+  const gateway = await createGateway({ config, log, onBroken }).catch((error) =>
+    rescueAll(config, log, error),
+  );
   if (gateway === undefined) return;
-  const server = createServer(gateway);
+  const second = await openSecond(gateway, onBroken);
+  const gateways = second && 'ledger' in second ? [gateway, second] : [gateway];
+  const served = gateways.map((one) => ({ gateway: one, server: createServer(one) }));
   let isEnding = false;
   const end = async (): Promise<void> => {
     if (isEnding) return;
     isEnding = true;
     setTimeout(() => process.exit(1), CLOSE_MS).unref();
-    await server.close();
-    await gateway.journal.flush();
-    await gateway.close();
+    await Promise.all(served.map(({ server }) => server.close()));
+    if (second && !('ledger' in second)) await second.close();
+    // The second one lives on what the first one has opened.
+    for (const one of gateways.toReversed()) {
+      await one.journal.flush();
+      await one.close();
+    }
     process.exit(0);
   };
   process.on('SIGTERM', end);
   process.on('SIGINT', end);
   // Whoever started us is gone: a gateway without its house must not go on taking money.
   if (process.send !== undefined) process.on('disconnect', end);
-  const url = await listen(server, config.host, config.port);
-  log.info({ url, gateway: gateway.address }, 'listening');
+  const urls: string[] = [];
+  for (const { gateway: one, server } of served) {
+    const url = await listen(
+      server,
+      one.config,
+      one === second ? 'DEFAAS_SECOND_PORT' : 'DEFAAS_PORT',
+    );
+    const { billing } = one.chain.contracts;
+    log.info({ url, gateway: one.address, billing }, 'listening');
+    urls.push(url);
+  }
+  const [url] = urls;
   process.send?.({ ready: { url, ipfs: { multiaddrs: gateway.ipfs.multiaddrs() } } });
   // Else it is written at a clean end only, and whoever is killed compiles everything again: 1 s of each start.
   flushCompileCache();
@@ -62,11 +77,40 @@ async function main(): Promise<void> {
   await Promise.all([keepWarm(gateway), probeClouds(gateway), watchDrift(gateway)]);
 }
 
+/** The other set of contracts that the configuration names; where its ledger is lost, the first one is served all the same. */
+async function openSecond(
+  beside: Gateway,
+  onBroken: (error: unknown) => void,
+): Promise<Gateway | Rescue | undefined> {
+  const { log } = beside;
+  const config = secondConfig(beside.config);
+  if (config === undefined) return undefined;
+  return createGateway({ config, log, onBroken, beside }).catch((error) =>
+    rescue(config, log, error, beside),
+  );
+}
+
 /** Without its ledger a gateway takes no call, and answers what is demanded of it until it is ended. @throws what is not of the ledger */
-async function rescue(config: Config, log: Logger, err: unknown): Promise<undefined> {
+function rescue(
+  config: Config,
+  log: Logger,
+  err: unknown,
+  beside?: Pick<Gateway, 'chain' | 'ipfs'>,
+): Promise<Rescue> {
   if (!(err instanceof DefaasError && err.code === 'LEDGER_FAILED')) throw err;
   log.fatal({ err }, 'the ledger is lost: no call is taken, demands are answered from the pages');
-  const { close } = await startRescue(config, log);
+  return startRescue(config, log, beside);
+}
+
+/** A set that is served beside the one whose ledger is lost is not served either, and answers too. */
+async function rescueAll(config: Config, log: Logger, err: unknown): Promise<undefined> {
+  const first = await rescue(config, log, err);
+  const next = secondConfig(config);
+  const second = next && (await startRescue(next, log, first));
+  const close = async (): Promise<void> => {
+    await second?.close();
+    await first.close();
+  };
   const end = (): void => void close().finally(() => process.exit(1));
   process.once('SIGTERM', end);
   process.once('SIGINT', end);
@@ -75,8 +119,8 @@ async function rescue(config: Config, log: Logger, err: unknown): Promise<undefi
 
 async function listen(
   server: ReturnType<typeof createServer>,
-  host: string,
-  port: number,
+  { host, port }: Config,
+  name: string,
 ): Promise<string> {
   try {
     return await server.listen({ host, port });
@@ -84,7 +128,7 @@ async function listen(
     if (cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE') {
       throw new DefaasError(
         'PORT_TAKEN',
-        `port ${port} of ${host} is taken, stop the other program or set DEFAAS_PORT`,
+        `port ${port} of ${host} is taken, stop the other program or set ${name}`,
         { cause },
       );
     }

@@ -7,21 +7,25 @@ import { createArtifactStore } from '../ipfs/artifact-store.ts';
 import { createIpfsNode } from '../ipfs/node.ts';
 import { createAlarms } from './alarms.ts';
 import type { Config } from './config.ts';
-import { openChainOf } from './gateway.ts';
+import { type Gateway, openChainOf } from './gateway.ts';
 import { startAnswering } from './settlement/answer-demands.ts';
 
-export interface Rescue {
+export interface Rescue extends Pick<Gateway, 'chain' | 'ipfs'> {
   close(): Promise<void>;
 }
 
-/** Begins to answer. @throws ChainError CHAIN_UNREACHABLE */
-export async function startRescue(config: Config, log: Logger): Promise<Rescue> {
+/** Begins to answer; `beside` another set that this process has opened, and closes later. @throws ChainError CHAIN_UNREACHABLE */
+export async function startRescue(
+  config: Config,
+  log: Logger,
+  beside?: Pick<Gateway, 'chain' | 'ipfs'>,
+): Promise<Rescue> {
   const closing = new AbortController();
-  const chain = await openChainOf(config);
+  const chain = await openChainOf(config, beside?.chain);
   // Safe: `readConfig` has checked that keys are 32 bytes of hex.
   const account = chain.connect({ privateKey: config.gatewayKey.reveal() as Hex });
   const settler = chain.connect({ privateKey: config.settlerKey.reveal() as Hex });
-  const ipfs = await createIpfsNode({ dir: `${config.home}/ipfs` });
+  const ipfs = beside?.ipfs ?? (await createIpfsNode({ dir: `${config.home}/ipfs` }));
   const answering = startAnswering({
     ...{ account, settler, chain, log, address: account.address, nowMs: Date.now },
     alarms: createAlarms({ log, nowMs: Date.now }),
@@ -29,11 +33,13 @@ export async function startRescue(config: Config, log: Logger): Promise<Rescue> 
     closing: closing.signal,
   });
   return {
+    chain,
+    ipfs,
     close: async () => {
       closing.abort();
       answering.close();
       chain.close();
-      await ipfs.close();
+      if (beside === undefined) await ipfs.close();
     },
   };
 }

@@ -11,6 +11,7 @@ import {
   chainKindOf,
 } from './chain/chains.ts';
 import { createFollower, type Follower } from './chain/follow.ts';
+import type { NonceLine } from './chain/nonce-line.ts';
 import { RpcProvider, readChainId } from './chain/rpc.ts';
 import type {
   ChainConstants,
@@ -62,6 +63,8 @@ export interface Chain {
   encode(contract: ContractName, method: string, args: readonly unknown[]): Hex;
   /** Sends transactions from this account. One writer per account: its nonces are given out in one place. */
   connect(key: Pick<Key, 'privateKey'>): ChainWriter;
+  /** Where the nonces of its accounts are given out; for `beside`. */
+  readonly lines: Map<Address, NonceLine>;
   close(): void;
 }
 
@@ -71,6 +74,8 @@ export interface ChainOptions {
   readonly contracts: ContractAddresses;
   /** When given, any other chain is refused. */
   readonly chainId?: number;
+  /** The same chain with other contracts, closed after this one: both send from the same accounts. */
+  readonly beside?: Pick<Chain, 'lines'>;
   /** By default what the table of chains has for the id; a chain that it does not know is taken for Ethereum. */
   readonly kind?: ChainKind;
   /** Which block `final` follows: a tag, or so many blocks behind the head; `latest` by default, and then it is `view` itself. */
@@ -153,7 +158,8 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
     bumpMs: options.bumpMs ?? BUMP_MS,
     gasCap: traits.transactionGasCap,
   };
-  const connect = createWriters({ abi, contracts, provider, chainId, read, ...sending });
+  const lines: Chain['lines'] = options.beside?.lines ?? new Map();
+  const connect = createWriters({ abi, contracts, provider, chainId, read, lines, ...sending });
   const { blockTimeSec } = options;
 
   return {
@@ -183,6 +189,7 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
     read,
     encode: abi.encode,
     connect,
+    lines,
     close: () => {
       follower.close();
       final.follower.close();

@@ -13,7 +13,7 @@ import {
   readObject,
   readText,
 } from './parse.ts';
-import { mismatch, type TrustRoot, trustedSet } from './trust-root.ts';
+import { mismatch, revoked, type TrustRoot, trustedSet } from './trust-root.ts';
 
 /** Longest wait for an answer unless a request says otherwise, ms. */
 const TIMEOUT_MS = 30_000;
@@ -27,6 +27,14 @@ export interface GatewayDocument {
   readonly providers: readonly string[];
   /** Of a gateway that runs functions on its own machine: in a sandbox, or only for publishers whom it trusts. */
   readonly isolation?: 'sandbox' | 'trusted';
+  /** Where it says that it serves payers of other contracts. Nothing of it is believed: `connect` looks there and checks all anew. */
+  readonly otherSets?: readonly SetPointer[];
+}
+
+/** Another set of contracts that a gateway serves, by its Billing, and the URL there. */
+export interface SetPointer {
+  readonly billing: Address;
+  readonly url: string;
 }
 
 export interface RequestOptions extends RequestInit {
@@ -54,6 +62,15 @@ export interface Connection {
   request(path: string, options?: RequestOptions): Promise<Response>;
 }
 
+/** What a gateway says that it serves, of the sets of the trust root. */
+export interface SetChoice {
+  readonly gateway: Address;
+  /** The one of its own document. */
+  readonly named: ContractSet;
+  /** Those that it serves under other URLs. */
+  readonly others: readonly ContractSet[];
+}
+
 /** That the gateway at `origin` is the account `gateway`: only the gateway says so. */
 export interface GatewayClaim {
   readonly origin: string;
@@ -69,6 +86,8 @@ export interface ConnectOptions {
   readonly gateway?: Address;
   /** Decides on the gateway's account where it is not known; left out: the account must have registered this very origin. */
   readonly accept?: (claim: GatewayClaim) => boolean | Promise<boolean>;
+  /** Which set to use while a gateway serves several; left out: the one at `url`. Undefined: none of them, which is a mismatch. */
+  readonly chooseSet?: (choice: SetChoice) => ContractSet | undefined;
   /** Contracts that are revoked are good enough, to take money out. */
   readonly allowRevoked?: boolean;
   readonly fetch?: typeof fetch;
@@ -77,30 +96,101 @@ export interface ConnectOptions {
 
 /**
  * Reads the gateway's document, holds it against the trust root, and makes a connection of it. `url` may have a path, it is dropped.
+ * Where another set is chosen, the gateway's pointer to it is followed once: what answers there must be the same gateway, of that set.
  * @example const connection = await connect('http://127.0.0.1:8080', { trust });
  * @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL, DEPLOYMENT_MISMATCH, DEPLOYMENT_REVOKED; ChainError DEPLOYMENT_CODE, CHAIN_...
  */
 export async function connect(url: string, options: ConnectOptions): Promise<Connection> {
-  const { trust, allowRevoked } = options;
-  const origin = originOf(url);
-  const send = createSend(origin, options.fetch ?? fetch);
-  const request = async (path: string, init?: RequestOptions) => {
-    const reply = await send(path, init);
-    if (reply.ok) return reply;
-    throw await readProblem(reply, `${init?.method ?? 'GET'} ${path}`);
-  };
-  const signal = options.signal ? { signal: options.signal } : {};
-  const reply = await request('/.well-known/defaas', signal);
-  const said = parseDocument(await readJson(reply, 'the gateway document'));
-  const set = trustedSet(trust, origin, said, allowRevoked);
+  const { trust, allowRevoked = false } = options;
+  const first = await readDocument(originOf(url), options);
+  const named = trustedSet(trust, first.origin, first.said);
+  const set = choose(options, first, named);
+  if (set.status === 'revoked' && !allowRevoked) throw revoked(first.origin, set);
   await trust.check(set);
-  await checkAccount(options, set, { origin, gateway: said.gateway });
+  await checkAccount(options, set, { origin: first.origin, gateway: first.said.gateway });
+  const { origin, said, send, request } = set === named ? first : await follow(options, first, set);
   const { chainId, rpcUrl } = trust;
   const contracts = addressesOf(set);
   const document = { ...said, chainId, contracts };
   const domain = billingDomain(chainId, contracts.billing);
   const chain = { chainId, contracts, rpcUrl };
   return { origin, document, set, chain, domain, send, request };
+}
+
+/** For `chooseSet`: the set with that Billing and no other. */
+export function setOf(billing: Address): NonNullable<ConnectOptions['chooseSet']> {
+  return ({ named, others }) => [named, ...others].find((set) => set.contracts.billing === billing);
+}
+
+/** A gateway's document as it said it, and how it is reached. */
+interface Said extends Pick<Connection, 'origin' | 'send' | 'request'> {
+  readonly said: GatewayDocument;
+}
+
+async function readDocument(
+  origin: string,
+  options: Pick<ConnectOptions, 'fetch' | 'signal'>,
+  init: RequestOptions = {},
+): Promise<Said> {
+  const send = createSend(origin, options.fetch ?? fetch);
+  const request = async (path: string, given?: RequestOptions) => {
+    const reply = await send(path, given);
+    if (reply.ok) return reply;
+    throw await readProblem(reply, `${given?.method ?? 'GET'} ${path}`);
+  };
+  const signal = options.signal ? { signal: options.signal } : {};
+  const reply = await request('/.well-known/defaas', { ...init, ...signal });
+  const said = parseDocument(await readJson(reply, 'the gateway document'));
+  return { origin, said, send, request };
+}
+
+/** @throws DEPLOYMENT_MISMATCH the gateway serves no set that is to be used */
+function choose(
+  { trust, chooseSet }: ConnectOptions,
+  { origin, said }: Said,
+  named: ContractSet,
+): ContractSet {
+  if (chooseSet === undefined) return named;
+  const others = trust.sets.filter(
+    ({ contracts }) =>
+      contracts.billing !== named.contracts.billing && pointerTo(said, contracts.billing),
+  );
+  const set = chooseSet({ gateway: said.gateway, named, others });
+  if (set === named || (set && others.includes(set))) return set;
+  const served = [named, ...others].map(({ id }) => id).join(', ');
+  throw mismatch(origin, `serves ${served}, and not ${set?.id ?? 'the set that is to be used'}`);
+}
+
+function pointerTo({ otherSets }: GatewayDocument, billing: Address): SetPointer | undefined {
+  return otherSets?.find((pointer) => pointer.billing === billing);
+}
+
+/**
+ * The same gateway's document of another set, where its pointer says; one that names a third place is not followed.
+ * @throws DEPLOYMENT_MISMATCH the place is no https, or what answers there is another gateway, chain or set; GATEWAY_...
+ */
+async function follow(
+  options: ConnectOptions,
+  { origin, said }: Said,
+  set: ContractSet,
+): Promise<Said> {
+  const url = pointerTo(said, set.contracts.billing)?.url ?? '';
+  // A redirect would lead to a place that was not looked at.
+  const next = await readDocument(placeOf(url, origin), options, { redirect: 'error' });
+  if (trustedSet(options.trust, next.origin, next.said) !== set) {
+    throw mismatch(next.origin, `should be of set ${set.id} and is not`);
+  }
+  if (next.said.gateway === said.gateway) return next;
+  throw mismatch(next.origin, `is account ${next.said.gateway}, it should be ${said.gateway}`);
+}
+
+/** A gateway's own machine may be spoken to as it was before; any other by https alone. @throws DEPLOYMENT_MISMATCH */
+function placeOf(pointer: string, from: string): string {
+  const url = URL.canParse(pointer) ? new URL(pointer) : undefined;
+  const { protocol, hostname } = new URL(from);
+  const isAsBefore = url?.protocol === protocol && url.hostname === hostname;
+  if (url && (url.protocol === 'https:' || isAsBefore)) return url.origin;
+  throw mismatch(from, `points to ${pointer.slice(0, 256)}, which is neither https nor its host`);
 }
 
 /** @throws DEPLOYMENT_MISMATCH the gateway is another account than it should be */
@@ -177,6 +267,17 @@ function parseDocument(value: Json): GatewayDocument {
     },
     feeBps: readCount(value.feeBps, 'feeBps'),
     providers: readArray(value.providers, 'providers').map((name) => readText(name, 'providers')),
+    ...(value.otherSets !== undefined && { otherSets: parsePointers(value.otherSets) }),
     ...((isolation === 'sandbox' || isolation === 'trusted') && { isolation }),
   };
+}
+
+function parsePointers(value: unknown): readonly SetPointer[] {
+  return readArray(value, 'otherSets').map((one) => {
+    const { billing, url } = readObject(one, 'otherSets');
+    return {
+      billing: readAddress(billing, 'otherSets.billing'),
+      url: readText(url, 'otherSets.url'),
+    };
+  });
 }

@@ -2,7 +2,7 @@
 // for one further price at most.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { ChainReader } from './chain-reader.ts';
-import { type Connection, connect } from './connection.ts';
+import { type Connection, connect, setOf } from './connection.ts';
 import { DefaasClientError } from './errors.ts';
 import {
   type Caller,
@@ -217,7 +217,12 @@ async function openGateway(
   trust: TrustRoot,
 ): Promise<Opened> {
   const { url, gateway: account } = options;
-  const connection = await connect(url, { trust, ...(account && { gateway: account }) });
+  const connection = await connect(url, {
+    trust,
+    // It may serve payers of older contracts too.
+    chooseSet: (choice) => setOf(chain.contracts.billing)(choice) ?? choice.named,
+    ...(account && { gateway: account }),
+  });
   const { chainId, contracts, gateway } = connection.document;
   if (chainId !== chain.chainId || contracts.billing !== chain.contracts.billing) {
     throw mismatch(

@@ -115,27 +115,27 @@ async function readUri(
 
 /**
  * The set that the gateway's document names, which must be one of the root's.
- * @throws DEPLOYMENT_MISMATCH another chain, or contracts of no set; DEPLOYMENT_REVOKED unless that is allowed
+ * @throws DEPLOYMENT_MISMATCH another chain, or contracts of no set
  */
 export function trustedSet(
   trust: Deployments,
   origin: string,
   { chainId, contracts }: { readonly chainId: number; readonly contracts: ContractAddresses },
-  allowRevoked = false,
 ): ContractSet {
   if (chainId !== trust.chainId) {
     throw mismatch(origin, `is on chain ${chainId}, trusted is chain ${trust.chainId}`);
   }
   const set = findSet(trust, contracts);
-  if (!set) {
-    const names = trust.sets.map(({ id, contracts: { billing } }) => `${id} (${billing})`);
-    throw mismatch(
-      origin,
-      `names other contracts (Billing ${contracts.billing}) than ${names.join(', ')}`,
-    );
-  }
-  if (set.status !== 'revoked' || allowRevoked) return set;
-  throw new DefaasClientError(
+  if (set) return set;
+  const names = trust.sets.map(({ id, contracts: { billing } }) => `${id} (${billing})`);
+  throw mismatch(
+    origin,
+    `names other contracts (Billing ${contracts.billing}) than ${names.join(', ')}`,
+  );
+}
+
+export function revoked(origin: string, set: ContractSet): DefaasClientError {
+  return new DefaasClientError(
     'DEPLOYMENT_REVOKED',
     `the contracts of set ${set.id} are revoked, on ${origin}, nothing was signed or sent, run defaas withdraw`,
   );

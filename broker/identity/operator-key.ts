@@ -15,7 +15,13 @@ export interface GroupSigner {
   sign(root: Hex, count: number): Hex;
 }
 
+/** The key that is in use now, of all sets of contracts that the process serves. */
+export interface HeldKey {
+  signer: ReturnType<typeof createDigestSigner>;
+}
+
 export interface OperatorKey extends GroupSigner {
+  readonly held: HeldKey;
   /** Over Payout(gateway, payee, cumulative), base units. */
   signPayout(payee: Address, cumulative: bigint): Hex;
   /** Whether clients and contracts accept what it signs now. */
@@ -33,19 +39,23 @@ interface OperatorKeyOptions {
   readonly file: string;
   readonly chain: Pick<Chain, 'domain' | 'view'>;
   readonly gateway: Address;
+  /** The one that another set of contracts is served with. */
+  readonly held?: HeldKey;
 }
 
 export function createOperatorKey(options: OperatorKeyOptions): OperatorKey {
   const { chain, gateway, file } = options;
-  let signer = createDigestSigner(options.privateKey);
+  const held = options.held ?? { signer: createDigestSigner(options.privateKey) };
   return {
+    held,
     get key() {
-      return signer.address;
+      return held.signer.address;
     },
-    sign: (root, count) => signer.sign(hashReceiptGroup(chain.domain, { gateway, root, count })),
+    sign: (root, count) =>
+      held.signer.sign(hashReceiptGroup(chain.domain, { gateway, root, count })),
     signPayout: (payee, cumulative) =>
-      signer.sign(hashPayout(chain.domain, { gateway, payee, cumulative })),
-    isInForce: () => chain.view.isKeyInForce(signer.address, gateway),
+      held.signer.sign(hashPayout(chain.domain, { gateway, payee, cumulative })),
+    isInForce: () => chain.view.isKeyInForce(held.signer.address, gateway),
     readAgain: () => {
       const next = createDigestSigner(readKey(file));
       if (!chain.view.isKeyInForce(next.address, gateway)) {
@@ -54,7 +64,7 @@ export function createOperatorKey(options: OperatorKeyOptions): OperatorKey {
           `the chain does not have key ${next.address} for gateway ${gateway}, run defaas rotate-key`,
         );
       }
-      signer = next;
+      held.signer = next;
     },
   };
 }

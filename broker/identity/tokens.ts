@@ -115,7 +115,11 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
           lane?: TokenLane;
           cnf?: { jkt: string };
           authorization_details?: readonly FunctionDetail[];
+          chain?: { id: number; billing: Address };
         };
+        // Another set of contracts is served with the same key: a token of it names a lane of its Billing.
+        if (claims.chain?.billing !== options.billing)
+          throw new Error('a token of another Billing');
         return {
           ...nameIn(claims.client_id),
           lane: claims.lane && { payer: claims.lane.payer, signer: claims.lane.signer },

@@ -4,7 +4,11 @@ import type { FastifyInstance } from 'fastify';
 import { MAX_EVIDENCE_LENGTH, parseEvidence } from '../client/evidence.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+
 import { signedIn } from '../http/bearer.ts';
+
+import { gatewaysOf } from '../served-sets.ts';
+
 import { startAnswering } from '../settlement/answer-demands.ts';
 import { watchOthers } from '../settlement/watch-others.ts';
 import { reportSigned, watchStanding } from '../settlement/watch-standing.ts';
@@ -26,7 +30,7 @@ export async function alarmRoutes(
         `${signedBy} may not see the alarms, sign in with the gateway's key`,
       );
     }
-    return { alarms: gateway.alarms.list() };
+    return { alarms: gatewaysOf(gateway).flatMap(({ alarms }) => alarms.list()) };
   });
 
   /**

@@ -1,6 +1,9 @@
 // What the gateway is and how it feels: its document, liveness, readiness.
 import type { FastifyInstance } from 'fastify';
+import type { GatewayDocument } from '../client/connection.ts';
 import type { Gateway } from '../gateway.ts';
+import { ownOrigins } from '../http/bearer.ts';
+import { otherSets } from '../served-sets.ts';
 
 export async function houseRoutes(
   server: FastifyInstance,
@@ -21,6 +24,15 @@ export async function houseRoutes(
     settler: gateway.settler.address,
     operatorKey: gateway.groupSigner.key,
     jwksThumbprint: gateway.tokens.thumbprint,
+    // Where it serves payers of other contracts: a client looks there for those that it believes, and checks all anew.
+    ...pointersOf(gateway),
+  });
+  server.addHook('onListen', async () => {
+    const [origin] = ownOrigins(server, gateway);
+    if (origin) gateway.sets.set(gateway.chain.contracts.billing, { gateway, origin });
+  });
+  server.addHook('onClose', async () => {
+    gateway.sets.delete(gateway.chain.contracts.billing);
   });
   server.get('/', document);
   server.get('/.well-known/defaas', document);
@@ -34,6 +46,17 @@ export async function houseRoutes(
       finalityLagSec: finalityLagOf(gateway),
     });
   });
+}
+
+function pointersOf(gateway: Gateway): Pick<GatewayDocument, 'otherSets'> {
+  const others = otherSets(gateway);
+  if (others.length === 0) return {};
+  return {
+    otherSets: others.map(({ gateway: { chain }, origin }) => ({
+      billing: chain.contracts.billing,
+      url: origin,
+    })),
+  };
 }
 
 /** By how much the newest final block is behind the newest, chain time. */

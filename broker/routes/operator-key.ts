@@ -2,7 +2,11 @@
 import type { FastifyInstance } from 'fastify';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
+
 import { signedIn } from '../http/bearer.ts';
+
+import { gatewaysOf } from '../served-sets.ts';
+
 import { signAgain } from '../settlement/sign-again.ts';
 
 export async function operatorKeyRoutes(
@@ -24,7 +28,11 @@ export async function operatorKeyRoutes(
     }
     await gateway.chain.synced();
     gateway.groupSigner.readAgain();
-    if (!gateway.keyGuard.isStolen) gateway.alarms.clear('KEY_STOLEN');
-    return { key: gateway.groupSigner.key, signedAgain: await signAgain(gateway) };
+    let signedAgain = 0;
+    for (const one of gatewaysOf(gateway)) {
+      if (!one.keyGuard.isStolen) one.alarms.clear('KEY_STOLEN');
+      signedAgain += await signAgain(one);
+    }
+    return { key: gateway.groupSigner.key, signedAgain };
   });
 }

@@ -12,6 +12,7 @@ import type { Abi, ContractName, DecodedLog } from './abi.ts';
 import { type ChainError, chainErrorOf, revertedOf } from './chain-error.ts';
 import {
   createNonceLine,
+  type NonceLine,
   type RpcReceipt,
   type SendOptions,
   type SignedTransaction,
@@ -67,6 +68,8 @@ export interface AccountOptions {
   readonly provider: JsonRpcProvider;
   readonly chainId: number;
   readonly privateKey: Hex;
+  /** The nonces of accounts that others in this process send from too. */
+  readonly lines: Map<Address, NonceLine>;
   readonly pollMs: number;
   /** Longest wait for inclusion, ms. */
   readonly waitMs: number;
@@ -86,15 +89,18 @@ export function createAccount(options: AccountOptions): Account {
   const gasCap = BigInt(options.gasCap);
   const wallet = new Wallet(options.privateKey);
   const address = wallet.address.toLowerCase() as Address; // ethers gives a checksummed address
-  const line = createNonceLine({
-    provider,
-    wallet,
-    chainId,
-    pollMs: options.pollMs,
-    waitMs: options.waitMs,
-    bumpMs: options.bumpMs,
-    gasLimit: (estimate) => withMargin(estimate, gasCap),
-  });
+  const line =
+    options.lines.get(address) ??
+    createNonceLine({
+      provider,
+      wallet,
+      chainId,
+      pollMs: options.pollMs,
+      waitMs: options.waitMs,
+      bumpMs: options.bumpMs,
+      gasLimit: (estimate) => withMargin(estimate, gasCap),
+    });
+  options.lines.set(address, line);
 
   /** What came of an included transaction. */
   const sentOf = async (receipt: RpcReceipt, data: Hex, to: Address, doing: string) => {

@@ -1,19 +1,27 @@
 // What every command works with: the global flags, and the gateway, account and memory that they lead to.
-import { type Connection, connect, type GatewayClaim } from '../../broker/client/connection.ts';
+import {
+  type Connection,
+  connect,
+  type GatewayClaim,
+  type SetChoice,
+} from '../../broker/client/connection.ts';
 import { createSession, type Session } from '../../broker/client/session.ts';
 import type { LaneName } from '../../broker/client/sign-in.ts';
 import type { ContractSet } from '../../contracts/deployments.ts';
+import type { Address } from '../../contracts/libraries/keccak.ts';
 import { type Account, readAccount } from './account.ts';
 import { confirmHome } from './confirm.ts';
 import { findHouse, type House, type HouseFlags, locateHome } from './house.ts';
 import { type Confirmed, openConfirmed, openStore, type Store } from './store.ts';
-import { acceptGateway, openTrust, type Trusted } from './trust.ts';
+import { acceptGateway, namedSet, openTrust, type Trusted } from './trust.ts';
 
 export interface Flags extends HouseFlags {
   readonly json: boolean;
   /** Role of the active account: the name of its file in $DEFAAS_HOME/keys. */
   readonly account: string;
-  /** Id of a set of the trust root, for commands that ask the chain alone; left out: the current one. */
+  /**
+   * Id of a set of the trust root. Left out, commands that ask the chain alone take the current one, the others as `chooseSet` says.
+   */
   readonly set?: string;
 }
 
@@ -49,7 +57,7 @@ export interface OpenOptions {
 
 /**
  * What the gateway says of chain, contracts and itself is held against the trust root before anything is signed or sent.
- * @throws CliError HOUSE_DOWN, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING, DEPLOYMENT_UNCONFIRMED
+ * @throws CliError USAGE no such set, HOUSE_DOWN, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING, DEPLOYMENT_UNCONFIRMED
  * @throws DefaasClientError GATEWAY_UNREACHABLE, DEPLOYMENT_MISMATCH, DEPLOYMENT_REVOKED; ChainError DEPLOYMENT_CODE, DEPLOYMENT_INVALID
  */
 export async function openGateway(flags: Flags, options: OpenOptions = {}): Promise<Opened> {
@@ -63,9 +71,20 @@ export async function openGateway(flags: Flags, options: OpenOptions = {}): Prom
     const { allowRevoked = false } = options;
     const accept = (claim: GatewayClaim) =>
       acceptGateway(flags, { home, chainId: trust.chainId }, confirmed, claim);
-    const connection = await connect(url, { trust, accept, allowRevoked });
-    const { chainId, contracts, gateway } = connection.document;
-    const store = openStore(home, `${chainId}:${contracts.billing}:${gateway}`);
+    const named = flags.set === undefined ? undefined : namedSet(trust, flags.set);
+    const hasLanes = (set: ContractSet, gateway: Address): boolean => {
+      const store = openStore(home, houseOf(trust, set, gateway));
+      try {
+        return store.hasLanes(account.address);
+      } finally {
+        store.close();
+      }
+    };
+    const connection = await connect(url, {
+      ...{ trust, accept, allowRevoked },
+      chooseSet: (choice) => named ?? chooseSet(choice, allowRevoked, hasLanes),
+    });
+    const store = openStore(home, houseOf(trust, connection.set, connection.document.gateway));
     const close = () => {
       store.close();
       confirmed.close();
@@ -75,6 +94,27 @@ export async function openGateway(flags: Flags, options: OpenOptions = {}): Prom
     confirmed.close();
     throw error;
   }
+}
+
+/** Chain, contracts and gateway, which the store tells its lanes apart by. */
+function houseOf({ chainId }: Trusted, { contracts }: ContractSet, gateway: Address): string {
+  return `${chainId}:${contracts.billing}:${gateway}`;
+}
+
+/**
+ * Of the sets that the gateway serves, the one where the account has lanes, the current one first; where it has none yet, the current one.
+ */
+function chooseSet(
+  { gateway, named, others }: SetChoice,
+  allowRevoked: boolean,
+  hasLanes: (set: ContractSet, gateway: Address) => boolean,
+): ContractSet {
+  if (others.length === 0) return named;
+  const served = [named, ...others];
+  const current = served.filter(({ status }) => status === 'current');
+  const usable = served.filter(({ status }) => allowRevoked || status !== 'revoked');
+  const used = [...current, ...usable].find((set) => hasLanes(set, gateway));
+  return used ?? current[0] ?? named;
 }
 
 /** Signed in with a token that other calls left, or left for them. */

@@ -68,6 +68,7 @@ export async function doctor(
   );
   if (opened) {
     const at = opened;
+    if (at.connection.document.otherSets) checks.push(checkSets(at));
     checks.push(await check('ready', () => checkReady(at)));
     checks.push(await checkFinality(at));
     checks.push(await check('chain', () => checkChain(at)));
@@ -145,6 +146,16 @@ async function checkKeys(flags: Flags): Promise<string> {
 function checkHouse(flags: Flags): string {
   const { gateway, up, home } = findHouse(flags);
   return up ? `up on this machine, process ${up.pid}, ${gateway}, ${home}` : gateway;
+}
+
+/** Which contracts a gateway serves while payers move, and where; the one in use first. */
+function checkSets({ connection, trust, set }: Opened): Check {
+  const others = (connection.document.otherSets ?? []).map(({ billing, url }) => {
+    const other = trust.sets.find(({ contracts }) => contracts.billing === billing);
+    return `${other ? `${other.id} (${other.status})` : `unknown (Billing ${billing})`} at ${url.slice(0, 256)}`;
+  });
+  const inUse = `${set.id} (${set.status}) at ${connection.origin}, in use`;
+  return { name: 'sets', isOk: true, found: [inUse, ...others].join('; ') };
 }
 
 async function checkReady({ connection }: Opened): Promise<string> {

@@ -84,7 +84,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     .option('--deployment <file>', 'which contracts to believe (DEFAAS_DEPLOYMENT)')
     .option(
       '--set <id>',
-      'which of the contracts in that file, for commands that ask the chain alone',
+      'which of the contracts in that file; default: where the account has lanes, else the current',
     )
     .option('--yes', 'confirm what would be asked for on a terminal', false)
     .exitOverride()

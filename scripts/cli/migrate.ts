@@ -146,7 +146,8 @@ async function laneAt(next: OwnChain, gateway: Address): Promise<Address> {
 function lineOf({ gateway, thawingUnits, thawEndSec, movedUnits, lane }: Moved): string {
   if (thawingUnits > 0n) {
     const until = new Date(thawEndSec * 1000).toISOString();
-    return `${formatTokens(thawingUnits)} tokens at ${gateway} thaw until ${until}, run defaas migrate again then`;
+    const calls = lane ? '; calls go to the new set, defaas deposit pays them meanwhile' : '';
+    return `${formatTokens(thawingUnits)} tokens at ${gateway} thaw until ${until}, run defaas migrate again then${calls}`;
   }
   return lane
     ? `${formatTokens(movedUnits)} tokens are set aside at ${gateway} in the new set`

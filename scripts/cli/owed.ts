@@ -3,7 +3,7 @@
 
 import { fetchBlock } from '../../broker/client/artifacts.ts';
 import { audit as replay } from '../../broker/client/audit.ts';
-import { connect } from '../../broker/client/connection.ts';
+import { connect, setOf } from '../../broker/client/connection.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
 import {
   fetchPayouts,
@@ -110,14 +110,16 @@ interface Said extends PayeeStatement {
 
 /** Undefined when it does not answer, or is not the gateway that it should be. */
 async function ask(
-  { trust, account, chain }: OwnChain,
+  { trust, account, chain, set }: OwnChain,
   gateway: Address,
   url: string,
   isAudited: boolean,
 ): Promise<Said | undefined> {
   try {
     const signal = AbortSignal.timeout(ASK_MS);
-    const connection = await connect(url, { trust, gateway, allowRevoked: true, signal });
+    const chooseSet = setOf(set.contracts.billing);
+    const options = { trust, gateway, chooseSet, allowRevoked: true, signal };
+    const connection = await connect(url, options);
     const statement = await fetchPayouts(connection, account.address, { limit: PAGE });
     if (!isAudited) return statement;
     const { findings } = await replay({

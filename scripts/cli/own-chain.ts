@@ -8,7 +8,7 @@ import { confirmHome } from './confirm.ts';
 import type { Flags, OpenOptions } from './context.ts';
 import { findHouse, type House, locateHome } from './house.ts';
 import { type Confirmed, openConfirmed } from './store.ts';
-import { openTrust, type Trusted } from './trust.ts';
+import { namedSet, openTrust, type Trusted } from './trust.ts';
 
 export interface OwnChain {
   readonly house: House;
@@ -60,15 +60,6 @@ export async function openOwnChain(
     confirmed.close();
     throw error;
   }
-}
-
-function namedSet({ sets, file }: Trusted, id: string): ContractSet {
-  const found = sets.find((set) => set.id === id);
-  if (found) return found;
-  throw new CliError(
-    'USAGE',
-    `there is no set "${id}", on ${file}, it has ${sets.map((set) => set.id).join(', ')}`,
-  );
 }
 
 /** A file has at least one set; the current one, else that which comes last. */

@@ -59,6 +59,8 @@ export interface Store {
   lanes(payer: Address): readonly StoredLane[];
   /** Its lanes for something else, such as a token that was handed on, newest first. */
   lanesFor(payer: Address, purpose: string): readonly StoredLane[];
+  /** Whether the payer has any lane at this gateway, for whatever it is. */
+  hasLanes(payer: Address): boolean;
   addLane(lane: StoredLane, purpose?: string): void;
   /** The payer's lanes for which mandates were signed, newest first. */
   mandatedLanes(payer: Address): readonly StoredLane[];
@@ -105,6 +107,9 @@ export function openStore(home: string, house: string): Store {
       )
         .all(house, payer, purpose)
         .map(laneOfRow),
+    hasLanes: (payer) =>
+      statement('SELECT 1 FROM lanes WHERE house = ? AND payer = ? LIMIT 1').get(house, payer) !==
+      undefined,
     addLane: ({ payer, signer }, purpose) => {
       if (purpose !== undefined) {
         statement('INSERT INTO lane_purposes VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING').run(

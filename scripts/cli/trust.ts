@@ -5,7 +5,11 @@ import { join } from 'node:path';
 import { type GatewayClaim, hasRegistered } from '../../broker/client/connection.ts';
 import { createTrustRoot, mismatch, type TrustRoot } from '../../broker/client/trust-root.ts';
 import { readChainId } from '../../contracts/chain/rpc.ts';
-import { type Deployments, parseDeployments } from '../../contracts/deployments.ts';
+import {
+  type ContractSet,
+  type Deployments,
+  parseDeployments,
+} from '../../contracts/deployments.ts';
 import { readAccount } from './account.ts';
 import { CliError } from './cli-error.ts';
 import { confirmOnce } from './confirm.ts';
@@ -49,6 +53,16 @@ export async function openTrust(
     });
   }
   return { ...createTrustRoot({ deployments, rpcUrl }), file, mark };
+}
+
+/** @throws CliError USAGE no such set */
+export function namedSet({ sets, file }: Trusted, id: string): ContractSet {
+  const found = sets.find((set) => set.id === id);
+  if (found) return found;
+  throw new CliError(
+    'USAGE',
+    `there is no set "${id}", on ${file}, it has ${sets.map((set) => set.id).join(', ')}`,
+  );
 }
 
 interface Found {

@@ -12,6 +12,7 @@ type RunBy = readonly [test: string, text: string];
 const WHOLE_WAY = 'test/e2e/whole-way.test.ts';
 const PAYEES = 'test/scripts/cli/payouts.test.ts';
 const OPERATOR = 'test/scripts/cli/operator.test.ts';
+const SETS = 'test/e2e/two-sets.test.ts';
 const DEFAAS = 'npm run -s defaas -- ';
 /** A command as a page has it, without its comment. */
 const COMMANDS: Readonly<Record<string, RunBy>> = {
@@ -52,6 +53,15 @@ const COMMANDS: Readonly<Record<string, RunBy>> = {
     'test/scripts/cli/trust-root.test.ts',
     "['deposit', '1', '--to', 'free']",
   ],
+  [`${DEFAAS}bond 1000 --settler 0x... --set next`]: [SETS, "bond(at('next'), '1000', { settler"],
+  [`${DEFAAS}fee 2.5 --set next`]: [SETS, "fee(at('next'), '2.5'"],
+  [`${DEFAAS}deposit 20 --to free --account gateway --set next`]: [
+    SETS,
+    "deposit(at('next', 'gateway'), '20', { to: 'free' }",
+  ],
+  [`${DEFAAS}settle --set local`]: [SETS, "settle(at('local'))"],
+  [`${DEFAAS}unbond 1000 --set local`]: [SETS, "unbond(at('local'), '1000'"],
+  [`${DEFAAS}leave --set local`]: [SETS, "leave(at('local')"],
 };
 /** What contributors run: it runs the tests or changes the tree, so no test runs it. */
 const RUNNERS = [

@@ -13,7 +13,7 @@ export interface CommandLine {
 }
 
 /** DEFAAS_HOME leads to its folder until it is removed. */
-export function createCommandLine(house: SmallHouse): CommandLine {
+export function createCommandLine(house: Pick<SmallHouse, 'chain' | 'trust' | 'url'>): CommandLine {
   const home = mkdtempSync(join(tmpdir(), 'defaas-cli-home-'));
   mkdirSync(join(home, 'keys'));
   for (const [role, key] of Object.entries(KEYS)) {

@@ -1,0 +1,24 @@
+// Where a home keeps what belongs to the house, and the receipts of each set of contracts that it has served.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Address } from '../../contracts/libraries/keccak.ts';
+
+/** What belongs to the house, whatever contracts it serves. */
+export function houseFolder({ home }: { readonly home: string }): string {
+  return join(home, 'gateway');
+}
+
+/**
+ * The folder of a Billing's ledger: the house's own for the first one that was served there, a folder for each other one. So a ledger
+ * is never opened with other contracts, whichever of them is configured first.
+ */
+export function ledgerFolder(of: { readonly home: string }, billing: Address): string {
+  const house = houseFolder(of);
+  const file = join(house, 'billing.json');
+  if (!existsSync(file)) {
+    mkdirSync(house, { recursive: true });
+    writeFileSync(file, `${JSON.stringify({ billing })}\n`, { flush: true });
+  }
+  const first: { readonly billing: Address } = JSON.parse(readFileSync(file, 'utf8'));
+  return first.billing === billing ? house : join(of.home, 'sets', billing);
+}
