@@ -3,6 +3,7 @@
 
 import { type Caller, createCaller } from '../../broker/client/invoke.ts';
 import { createKeySigner } from '../../broker/client/key.ts';
+import type { HeldMandate } from '../../broker/client/lane-memory.ts';
 import {
   isOpenAt,
   type MandateTerms,
@@ -22,6 +23,9 @@ import { LANE_LIFE_SEC, mintIfShort, nowSec, PREPAID } from './deposit.ts';
 import { noLane } from './lanes-here.ts';
 import type { StoredLane } from './store.ts';
 import { formatTokens } from './units.ts';
+
+/** A lane that has lost so much of its life is given all of it again, seconds. */
+const SHORTER_BY_SEC = 86_400;
 
 /** What of an opened gateway a lane needs. */
 export type LaneParts = Pick<Opened, 'account' | 'connection' | 'store'> & {
@@ -82,7 +86,11 @@ export async function openOwnLane(
   return lane;
 }
 
-/** Gives a lane of its own room for `capUnits` beyond what is checked, and time. */
+/**
+ * Gives a lane of its own room for `capUnits` beyond what is checked, and time. It sends nothing
+ * where the lane has both: a gateway that breaks off what comes after must not cost gas again and
+ * again.
+ */
 export async function extendOwnLane(
   flags: Flags,
   { account, connection, store }: LaneParts,
@@ -97,24 +105,50 @@ export async function extendOwnLane(
   if (depositUnits > 0n) {
     await chain.synced(await writer.depositAllotOpenLane({ amount: depositUnits, gateway }));
   }
-  const cap = chain.view.lane(payer, gateway, signer)?.cap ?? 0n;
+  const { cap = 0n, expirySec: endsSec = 0 } = chain.view.lane(payer, gateway, signer) ?? {};
   const needed = store.laneMemory(lane).read().verifiedUnits + capUnits;
   const expirySec = nowSec(chain) + LANE_LIFE_SEC;
+  if (needed <= cap && endsSec >= expirySec - SHORTER_BY_SEC) return;
   const next = { signer, cap: needed > cap ? needed : cap, expirySec };
   await chain.synced(await writer.extendLane(gateway, next));
 }
 
 /** Closes the lane's mandates: from now on nothing is signed for them. */
 export async function revokeAllOf(opened: LaneParts, lane: StoredLane): Promise<void> {
-  const { store, house } = opened;
-  const memory = store.laneMemory(lane);
-  const session = await openSession(opened, readLaneKey(house.home, lane.signer), lane);
+  const memory = opened.store.laneMemory(lane);
   for (const held of memory.mandates()) {
-    if (!isOpenAt(held, Date.now())) continue;
-    memory.revokeMandate(held.hash, Date.now());
-    await revokeMandate(session, lane, held.hash);
+    if (isOpenAt(held, Date.now())) memory.revokeMandate(held.hash, Date.now());
   }
+  await tellRevoked(opened, lane);
   await withCaller(opened, lane, (caller) => caller.acknowledge());
+}
+
+/**
+ * Tells the gateway of mandates that are closed here and not over, once more where it knows: one that
+ * was not reached goes on serving under them, and its receipts would be taken for lies.
+ */
+async function tellRevoked(opened: LaneParts, lane: StoredLane): Promise<void> {
+  const { store, house } = opened;
+  const closed = store
+    .laneMemory(lane)
+    .mandates()
+    .filter((held) => isClosedEarly(held));
+  if (closed.length === 0) return;
+  const session = await openSession(opened, readLaneKey(house.home, lane.signer), lane);
+  for (const { hash } of closed) {
+    await revokeMandate(session, lane, hash).catch((error) => {
+      // It never came there.
+      if (error.code !== 'MANDATE_UNKNOWN') throw error;
+    });
+  }
+}
+
+/** Whether a mandate was revoked and would else go on. */
+export function isClosedEarly(
+  { revokedAtMs, mandate }: Pick<HeldMandate, 'revokedAtMs' | 'mandate'>,
+  nowMs = Date.now(),
+): boolean {
+  return revokedAtMs !== undefined && mandate.untilSec > nowMs / 1000;
 }
 
 /**
@@ -144,10 +178,25 @@ export async function signOwnMandate(
 
 /**
  * Checks the receipts of a lane that others spend from, and hands its gateway a voucher for what its
- * mandates allow today. @throws as `signOwnMandate`
+ * mandates allow today. The open ones are put there once more, and the closed ones revoked: what was
+ * said of them may never have come there. @throws as `signOwnMandate`
  */
 export async function renewLane(opened: LaneParts, lane: StoredLane): Promise<void> {
+  const { connection, house, store } = opened;
+  const { privateKey } = readLaneKey(house.home, lane.signer);
+  const key = await createKeySigner(privateKey);
+  await tellRevoked(opened, lane);
+  for (const held of store.laneMemory(lane).mandates()) {
+    if (!isOpenAt(held, Date.now())) continue;
+    await putMandate(connection, await signMandate(connection, key, lane.payer, termsOf(held)));
+  }
   await withCaller(opened, lane, (caller) => caller.renew());
+}
+
+/** The terms of a mandate, by which the same one is signed again. */
+export function termsOf({ mandate }: Pick<HeldMandate, 'mandate'>): MandateTerms {
+  const { payer: _payer, gateway: _gateway, signer: _signer, ...terms } = mandate;
+  return terms;
 }
 
 async function withCaller(

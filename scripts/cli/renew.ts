@@ -12,10 +12,12 @@ import { CliError } from './cli-error.ts';
 import type { Flags } from './context.ts';
 import {
   extendOwnLane,
+  isClosedEarly,
   type LaneParts,
   renewLane,
   revokeAllOf,
   signOwnMandate,
+  termsOf,
 } from './own-lane.ts';
 import type { StoredLane } from './store.ts';
 import { formatTokens } from './units.ts';
@@ -29,7 +31,10 @@ export interface Renewed {
   readonly message: string;
 }
 
-/** Lanes at a gateway that need a look: with an open mandate, or one that is to be followed by another. */
+/**
+ * Lanes at a gateway that need a look: with a mandate that is open or was closed early, or one that
+ * is to be followed by another.
+ */
 export function lanesToRenew(
   { account, store }: Pick<LaneParts, 'account' | 'store'>,
   nowMs = Date.now(),
@@ -37,7 +42,8 @@ export function lanesToRenew(
   return store.mandatedLanes(account.address).filter((lane) => {
     const mandates = store.laneMemory(lane).mandates();
     const isFollowed = store.renewalDays(lane) !== undefined;
-    return isFollowed || mandates.some((held) => isOpenAt(held, nowMs));
+    const isNews = (held: HeldMandate) => isOpenAt(held, nowMs) || isClosedEarly(held, nowMs);
+    return isFollowed || mandates.some(isNews);
   });
 }
 
@@ -100,7 +106,7 @@ function nextTerms(
   const days = store.renewalDays(lane);
   const newest = newestOf(store.laneMemory(lane).mandates());
   if (days === undefined || newest === undefined || !isExhausted(newest, nowMs)) return undefined;
-  const { payer: _payer, gateway: _gateway, signer: _signer, ...terms } = newest.mandate;
+  const terms = termsOf(newest);
   return {
     ...terms,
     total: terms.perDay * BigInt(days),

@@ -166,6 +166,57 @@ describe('watching lanes that others spend from', function () {
     assert.deepEqual([store.renewalDays(lane), await looked()], [undefined, []]);
   });
 
+  it('says again what never came to the gateway: a mandate, and that one is closed', async () => {
+    const untilSec = Math.floor(Date.now() / 1000) + 3_600;
+    const { address: signer } = await sponsoredBefore({ untilSec });
+    const lane = { payer: KEYS.publisher.address, signer };
+    await looked();
+    store.putRenewalDays(lane, 4);
+    const isOpen = () => {
+      const all = house.gateway().mandates.ofLane(lane.payer, signer);
+      return all.map(({ isRevoked }) => !isRevoked);
+    };
+
+    between.ask = ({ path, headers }) =>
+      path.includes('/mandates/') ? { path: '/nowhere', headers } : undefined;
+    const broken = await look();
+    const again = await look();
+    const before = isOpen();
+    between.ask = () => undefined;
+    const healed = await look();
+    const after = isOpen();
+
+    assert.deepEqual(before, [true]);
+    assert.deepEqual(after, [false, true]);
+    assert.notEqual(broken.failure, undefined);
+    assert.notEqual(again.failure, undefined);
+    assert.deepEqual([healed.failure, await call()], [undefined, 200]);
+  });
+
+  it('sends the chain one extension of a lane, however often its gateway breaks off the rest', async () => {
+    const untilSec = Math.floor(Date.now() / 1000) + 3_600;
+    const signer = await sponsoredBefore({ untilSec });
+    const lane = { payer: KEYS.publisher.address, signer: signer.address };
+    await looked();
+    store.putRenewalDays(lane, 4);
+    const honest = between.lie;
+    // It is asked for its block when the lane was extended, and before anything is signed.
+    between.lie = (passing) =>
+      passing.path === '/readyz' ? { status: 503, body: 'x' } : honest(passing);
+    const sent = () => house.view.provider.getTransactionCount(lane.payer);
+
+    const before = await sent();
+    await look();
+    const first = await sent();
+    await look();
+    await look();
+    const last = await sent();
+
+    between.lie = honest;
+    assert.ok(first <= before + 1);
+    assert.equal(last, first);
+  });
+
   it('goes on only where the user asked for that', async () => {
     const asked = sponsor(flags(), hello, { daily: '0.00006', deposit: '0.001', renew: true });
     const { lane } = await documentOf(asked);
