@@ -5,7 +5,7 @@ import type { CallChain } from './call-terms.ts';
 import { DefaasClientError } from './errors.ts';
 import { fetchLane, putVoucher, signedCeiling, signVoucher, voucherHeader } from './lane.ts';
 import type { LaneMemory, LaneRecord } from './lane-memory.ts';
-import { allowanceOfAll } from './mandates.ts';
+import { allowanceOfAll, overdrawnOfAll } from './mandates.ts';
 import { fetchReceipts, type ReceiptDocument } from './receipts.ts';
 import type { Session } from './session.ts';
 import type { LaneName } from './sign-in.ts';
@@ -55,17 +55,22 @@ interface CoverOptions {
 }
 
 /**
- * The highest ceiling that may be signed: what is checked, the larger of a step and the maximum
- * prices of
- * the calls in flight, and what the mandates still allow; never below what is signed already. All
- * of it is
- * this side's own: what lies beyond `verifiedUnits` is the most that a lying gateway could take.
+ * The highest ceiling that may be signed: what is checked, the larger of a step (less what mandates
+ * have taken of one today) and the maximum prices of the calls in flight, and what the mandates
+ * still allow; never below what is signed already. All of it is this side's own: what lies beyond
+ * `verifiedUnits` is the most that a lying gateway could take.
  */
 export function ceilingFor(
   { ceilingUnits, verifiedUnits }: Pick<LaneRecord, 'ceilingUnits' | 'verifiedUnits'>,
-  open: { readonly maxUnits: bigint; readonly allowanceUnits: bigint; readonly stepUnits: bigint },
+  open: {
+    readonly maxUnits: bigint;
+    readonly allowanceUnits: bigint;
+    readonly overdrawnUnits: bigint;
+    readonly stepUnits: bigint;
+  },
 ): bigint {
-  const inFlight = open.maxUnits > open.stepUnits ? open.maxUnits : open.stepUnits;
+  const step = open.stepUnits - open.overdrawnUnits;
+  const inFlight = open.maxUnits > step ? open.maxUnits : step;
   const next = verifiedUnits + inFlight + open.allowanceUnits;
   return next > ceilingUnits ? next : ceilingUnits;
 }
@@ -103,13 +108,13 @@ export function createCover(options: CoverOptions): Cover {
   };
   const raise = async () => {
     await acknowledge();
-    const allowanceUnits = allowanceIn(memory, nowMs());
+    const mandates = memory.mandates();
+    const allowanceUnits = allowanceOfAll(mandates, nowMs());
+    const overdrawnUnits = overdrawnOfAll(mandates, nowMs());
     memory.update((record, { maxUnits }) => {
       if (record.stopped !== undefined) return record;
-      return {
-        ...record,
-        ceilingUnits: ceilingFor(record, { maxUnits, allowanceUnits, stepUnits }),
-      };
+      const open = { maxUnits, allowanceUnits, overdrawnUnits, stepUnits };
+      return { ...record, ceilingUnits: ceilingFor(record, open) };
     });
     refuseStopped();
   };
@@ -179,6 +184,7 @@ async function check(
   const { connection } = session;
   const { seq, cumulative, price } = document.receipt;
   if (cumulative > memory.read().ceilingUnits) await recall(options);
+  const atMs = options.nowMs();
   const paidFor = await verifyReceipt(document, {
     domain: connection.domain,
     gateway: connection.document.gateway,
@@ -188,7 +194,7 @@ async function check(
     after: memory.read(),
     ownCallsKey,
     mandates: memory.mandates(),
-    nowMs: options.nowMs(),
+    nowMs: atMs,
     elapsedMsOf: (call) => elapsedOf(memory, call),
   });
   if (named !== undefined && named !== document.id) {
@@ -206,7 +212,7 @@ async function check(
     throw missing(`the salt of receipt ${document.id} (seq ${seq}), so that it does not open`);
   }
   await options.onReceipt?.(document);
-  memory.acknowledge({ document, call: paidFor });
+  memory.acknowledge({ document, call: paidFor, atMs });
 }
 
 /**

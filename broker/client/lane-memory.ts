@@ -102,6 +102,8 @@ export interface Checked {
   readonly document: ReceiptDocument;
   /** What it is paid for: `ownCallOf` or a mandated nonce. */
   readonly call: string;
+  /** When it was checked, Unix ms, by the clock by which the days of mandates go. */
+  readonly atMs: number;
 }
 
 /** Keeps a lane's record. Each method is atomic, also between processes. */
@@ -201,7 +203,7 @@ export function createLaneMemory(): LaneMemory {
       ),
     paid: (call) => paid.get(call),
     forgetPaid: (call) => void paid.delete(call),
-    acknowledge: ({ document, call }) => {
+    acknowledge: ({ document, call, atMs }) => {
       const { id, receipt, execution } = document;
       if (receipt.seq <= record.verifiedSeq) return;
       const { seq, price, cumulative } = receipt;
@@ -213,7 +215,10 @@ export function createLaneMemory(): LaneMemory {
       seen.delete(call);
       paid.set(call, { seq, id, atMs: Date.now() });
       const held = mandates.get(document.call.authority);
-      if (held) mandates.set(held.hash, spentUnder(held, execution.finishedAtSec, price));
+      if (held) {
+        const countedSec = countedSecOf(held, execution.finishedAtSec, atMs);
+        mandates.set(held.hash, spentUnder(held, countedSec, price));
+      }
     },
     mandates: () => [...mandates.values()],
     putMandate: ({ hash, mandate, signedAtMs }) => {
@@ -264,8 +269,8 @@ function remove<K>(sets: Map<K, Set<string>>, key: K, id: string): void {
   if (set?.size === 0) sets.delete(key);
 }
 
-function spentUnder(held: HeldMandate, finishedAtSec: number, price: bigint): HeldMandate {
-  const day = utcDayOf(countedSecOf(held, finishedAtSec));
+function spentUnder(held: HeldMandate, countedSec: number, price: bigint): HeldMandate {
+  const day = utcDayOf(countedSec);
   return { ...held, spent: new Map(held.spent).set(day, (held.spent.get(day) ?? 0n) + price) };
 }
 
@@ -276,13 +281,15 @@ export function countedFrom(lookedAtMs: number): number {
 
 /**
  * When a receipt counts that says that it ended at `finishedAtSec`, Unix seconds. What was not shown
- * at the last look is not of a day before it, whatever the gateway writes.
+ * at the last look is not of a day before it, whatever the gateway writes. A look that lies ahead of
+ * `nowMs` was made by a clock that was wrong: then it counts now.
  */
 export function countedSecOf(
   { countsFromMs }: Pick<HeldMandate, 'countsFromMs'>,
   finishedAtSec: number,
+  nowMs: number,
 ): number {
-  return Math.max(finishedAtSec, Math.floor(countsFromMs / 1000));
+  return Math.max(finishedAtSec, Math.floor(Math.min(countsFromMs, nowMs) / 1000));
 }
 
 /** The UTC day of Unix seconds, `2026-11-22`. */

@@ -18,6 +18,7 @@ export const NO_SUBJECT: Hex = `0x${'0'.repeat(64)}`;
 
 /** A mandate that goes on is signed anew so long before its end, seconds. */
 const RENEW_BEFORE_SEC = 6 * 3_600;
+const DAY_SEC = 86_400;
 
 /** `Call.nonce` of a mandated call: keccak256(abi.encode(authority, item)). */
 export function mandatedNonce(authority: Hex, item: Hex): Hex {
@@ -42,28 +43,37 @@ export function tokenSubject(name: string): Hex {
  */
 export function allowanceOf(held: HeldMandate, nowMs: number): bigint {
   if (!isOpenAt(held, nowMs)) return 0n;
-  const { mandate, spent } = held;
-  const ofDay = mandate.perDay - spentFrom(held, nowMs);
-  const left = mandate.total - sumOf(spent.values());
+  const ofDay = held.mandate.perDay - spentFrom(held, nowMs);
+  const left = leftOf(held);
   return atLeastNothing(ofDay < left ? ofDay : left);
 }
 
 /**
- * The same of all mandates of a lane. One that takes the place of another (same kind, subject and
- * function) shares its day: renewing a mandate does not give its day twice.
+ * The same of all mandates of a lane. Those of one name (kind, subject and function) share one day,
+ * the longest of the open ones: neither a mandate that takes the place of another, nor two programs
+ * that sign one each, give a day twice.
  */
 export function allowanceOfAll(mandates: readonly HeldMandate[], nowMs: number): bigint {
-  const nameOf = ({ mandate: { kind, subject, functionId } }: HeldMandate) =>
-    `${kind} ${subject} ${functionId}`;
   let sum = 0n;
-  for (const alike of Map.groupBy(mandates, nameOf).values()) {
-    let units = 0n;
-    for (const held of alike) {
-      units += isOpenAt(held, nowMs) ? allowanceOf(held, nowMs) : -spentFrom(held, nowMs);
-    }
-    sum += atLeastNothing(units);
+  for (const alike of alikeIn(mandates)) {
+    const open = alike.filter((held) => isOpenAt(held, nowMs));
+    const ofDay = mostOf(open) - spentBy(alike, nowMs);
+    const left = sumOf(open.map((held) => leftOf(held)));
+    sum += atLeastNothing(ofDay < left ? ofDay : left);
   }
   return sum;
+}
+
+/**
+ * What was spent today beyond the days that mandates share, base units. Only the step has left room
+ * for it, so it is taken off the next one: else step after step would give such a day twice.
+ */
+export function overdrawnOfAll(mandates: readonly HeldMandate[], nowMs: number): bigint {
+  const beyond = alikeIn(mandates).map((alike) => {
+    const ofToday = alike.filter((held) => isOpenAt(held, nowMs) || spentFrom(held, nowMs) > 0n);
+    return atLeastNothing(spentBy(ofToday, nowMs) - mostOf(ofToday));
+  });
+  return sumOf(beyond);
 }
 
 /** Whether calls may begin under it. */
@@ -82,10 +92,37 @@ export function isExhausted(held: HeldMandate, nowMs: number): boolean {
   return total - before < perDay;
 }
 
-/** What counts today, or tomorrow by a gateway whose clock is ahead. */
+/** What is left of it in all, base units. */
+function leftOf({ mandate, spent }: HeldMandate): bigint {
+  return atLeastNothing(mandate.total - sumOf(spent.values()));
+}
+
+/** The largest of their days, base units. */
+function mostOf(mandates: readonly HeldMandate[]): bigint {
+  let most = 0n;
+  for (const { mandate } of mandates) if (mandate.perDay > most) most = mandate.perDay;
+  return most;
+}
+
+function spentBy(mandates: readonly HeldMandate[], nowMs: number): bigint {
+  return sumOf(mandates.map((held) => spentFrom(held, nowMs)));
+}
+
+function alikeIn(mandates: readonly HeldMandate[]): HeldMandate[][] {
+  const nameOf = ({ mandate: { kind, subject, functionId } }: HeldMandate) =>
+    `${kind} ${subject} ${functionId}`;
+  return [...Map.groupBy(mandates, nameOf).values()];
+}
+
+/**
+ * What counts today, or tomorrow by a gateway whose clock is ahead. Later days are of a time when
+ * the clock of this machine was wrong.
+ */
 function spentFrom({ spent }: HeldMandate, nowMs: number): bigint {
-  const today = utcDayOf(Math.floor(nowMs / 1000));
-  return sumOf([...spent].flatMap(([day, units]) => (day >= today ? [units] : [])));
+  const sec = Math.floor(nowMs / 1000);
+  const [today, tomorrow] = [utcDayOf(sec), utcDayOf(sec + DAY_SEC)];
+  const isCounted = (day: string) => day >= today && day <= tomorrow;
+  return sumOf([...spent].flatMap(([day, units]) => (isCounted(day) ? [units] : [])));
 }
 
 /**
@@ -101,7 +138,7 @@ export function faultUnder(
   const { mandate, hash, spent, revokedAtMs } = held;
   const { price } = receipt;
   const { finishedAtSec } = execution;
-  const countedSec = countedSecOf(held, finishedAtSec);
+  const countedSec = countedSecOf(held, finishedAtSec, nowMs);
   const day = utcDayOf(countedSec);
   const endsSec = Math.min(mandate.untilSec, (revokedAtMs ?? Number.POSITIVE_INFINITY) / 1000);
   if (item === undefined || mandatedNonce(hash, item) !== call.nonce) {

@@ -97,7 +97,7 @@ export async function verifyReceipt(
     if (by !== expected.lane.signer)
       contradict('is over a Call that the lane’s key has not signed');
   }
-  const paidFor = verifyOwner(document, expected, functionId, contradict);
+  const paidFor = verifyOwner(document, expected, functionId, { refuse, contradict });
   verifyPrice(document, terms, expected.elapsedMsOf?.(paidFor), contradict);
   // An honest gateway serves under the ceiling; above it a receipt must not bring the next voucher.
   const { ceilingUnits = receipt.cumulative } = expected.after ?? {};
@@ -160,19 +160,34 @@ function verifyOwner(
   document: ReceiptDocument,
   { ownCallsKey, mandates, nowMs = Date.now() }: ReceiptExpectations,
   functionId: bigint,
-  contradict: Refuse,
+  { refuse, contradict }: { readonly refuse: Refuse; readonly contradict: Refuse },
 ): string {
   const { nonce, authority, maxPrice: maxPriceUnits } = document.call;
   if (authority !== NO_AUTHORITY && (mandates || ownCallsKey)) {
     const held = mandates?.find(({ hash }) => hash === authority);
     if (!held) return contradict('is under a mandate that the lane’s key has not signed');
     const fault = faultUnder(held, document, functionId, nowMs);
-    return fault === undefined ? nonce : contradict(fault);
+    if (fault === undefined) return nonce;
+    return isByClock(held, document, functionId, nowMs) ? refuse(fault) : contradict(fault);
   }
   if (ownCallsKey && !isOwnNonce(ownCallsKey, nonce, { functionId, maxPriceUnits })) {
     contradict('is of a call that nobody with the lane’s key has made');
   }
   return ownCallOf(nonce, functionId);
+}
+
+/**
+ * Whether a receipt is none of its mandate's only by the clock of this machine, which may be wrong:
+ * it lies ahead, or what it says is in order and it was shown late.
+ */
+function isByClock(
+  held: HeldMandate,
+  document: ReceiptDocument,
+  functionId: bigint,
+  nowMs: number,
+): boolean {
+  const atMs = Math.max(nowMs, document.execution.finishedAtSec * 1000);
+  return faultUnder({ ...held, countsFromMs: 0 }, document, functionId, atMs) === undefined;
 }
 
 function verifyPrice(

@@ -199,7 +199,7 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
       return row && { seq: Number(row.seq), id: asHex(row.id), atMs: Number(row.at_ms) };
     },
     forgetPaid: (call) => run(`DELETE FROM paid_calls WHERE ${where} AND call = ?`, call),
-    acknowledge: ({ document, call }) =>
+    acknowledge: ({ document, call, atMs }) =>
       atomic(() => {
         const record = read();
         const { id, receipt, execution } = document;
@@ -221,7 +221,7 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
         const { authority } = document.call;
         if (!get(`SELECT 1 FROM mandates WHERE ${where} AND hash = ?`, authority)) return;
         const held = { countsFromMs: countsFrom(authority) };
-        const day = utcDayOf(countedSecOf(held, execution.finishedAtSec));
+        const day = utcDayOf(countedSecOf(held, execution.finishedAtSec, atMs));
         const units = (spentUnder(authority).get(day) ?? 0n) + price;
         run(
           'INSERT OR REPLACE INTO mandate_spending VALUES (?, ?, ?, ?, ?, ?)',

@@ -355,6 +355,53 @@ describe('a client of a gateway that lies', function () {
     await assert.rejects(caller.acknowledge(), { code: 'RECEIPT_INVALID' });
   });
 
+  it('waits, and stops nothing, where a receipt is wrong by its own clock alone, and goes on when that is right', async () => {
+    const [price, daySec] = [45n, 86_400];
+    const realMs = Date.now();
+    let nowMs = realMs;
+    const memory = createLaneMemory();
+    const { caller, session } = await callerOf(memory, undefined, {
+      stepUnits: 0n,
+      nowMs: () => nowMs,
+    });
+    const { receipt: own } = await caller.invoke({ function: hello, maxPriceUnits: price });
+    await caller.acknowledge();
+    const honest = await fetchReceipt(session, own.id);
+    const terms = {
+      ...{ kind: SPONSOR_KIND, subject: NO_SUBJECT, functionId: functionIdIn(hello) },
+      ...{ maxPrice: price, perDay: 10n * price, total: 10n * price, serial: 1n },
+      untilSec: Math.floor(realMs / 1000) + daySec,
+    };
+    const { connection, key } = session;
+    const signed = await signMandate(connection, key, KEYS.user.address, terms, realMs);
+    memory.putMandate(signed);
+    await caller.renew();
+    const item = `0x${'31'.repeat(32)}` as const;
+    const call = { authority: signed.hash, nonce: mandatedNonce(signed.hash, item) };
+    const execution = { billedMs: 5_000 };
+    const shown = { ...onTop(honest, { call, execution, receipt: { price } }), item };
+    let book: ReceiptDocument[] = [];
+    later = async (path) => {
+      if (!path.startsWith('/receipts?')) return undefined;
+      return new Response(pageOf(book));
+    };
+
+    // Once a look was made by a clock that was years ahead; another time it is days behind.
+    nowMs = realMs + 900 * daySec * 1000;
+    await caller.acknowledge();
+    book = [shown];
+    const ahead = await caller.acknowledge().catch((error) => error);
+    nowMs = realMs - 3 * daySec * 1000;
+    const behind = await caller.acknowledge().catch((error) => error);
+    const { stopped } = memory.read();
+    nowMs = realMs;
+    await caller.renew();
+
+    assert.deepEqual([ahead.code, behind.code], ['RECEIPT_INVALID', 'RECEIPT_INVALID']);
+    assert.equal(stopped, undefined);
+    assert.equal(memory.read().verifiedSeq, shown.receipt.seq);
+  });
+
   /** With a step, its room is the liar's too: by receipts of the mandate. */
   for (const [what, stepUnits] of [
     ['a lane of its own', 0n],

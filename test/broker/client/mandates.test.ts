@@ -1,13 +1,19 @@
 // What a mandate still allows, and which receipts are none of it: the client's side, which the gateway cannot move.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { createLaneMemory, type HeldMandate } from '../../../broker/client/lane-memory.ts';
+import { ceilingFor } from '../../../broker/client/cover.ts';
+import {
+  createLaneMemory,
+  type HeldMandate,
+  utcDayOf,
+} from '../../../broker/client/lane-memory.ts';
 import {
   ANY_FUNCTION,
   allowanceOf,
   allowanceOfAll,
   faultUnder,
   mandatedNonce,
+  overdrawnOfAll,
 } from '../../../broker/client/mandates.ts';
 import type { ReceiptDocument } from '../../../broker/client/receipts.ts';
 import type { Hex } from '../../../contracts/libraries/keccak.ts';
@@ -92,8 +98,73 @@ describe('mandates', () => {
 
     assert.equal(at(before, held()), 30n);
     assert.equal(at(over, held()), 0n);
+    // Two programs have signed one each.
+    assert.equal(at(held(), held()), 100n);
+    assert.equal(at(before, held(), held()), 30n);
     assert.equal(at(before, held(), other), 130n);
     assert.equal(at(before, other), 100n);
+  });
+
+  it('give no day twice by step after step, when one takes the place of another', () => {
+    const memory = createLaneMemory();
+    const at = NOON_SEC * 1000;
+    const step = 10n;
+    const [first, next] = [word('ab'), word('cd')];
+    const { mandate } = held();
+    let record = { ceilingUnits: 0n, verifiedUnits: 0n };
+    const raise = () => {
+      const mandates = memory.mandates();
+      const allowanceUnits = allowanceOfAll(mandates, at);
+      const overdrawnUnits = overdrawnOfAll(mandates, at);
+      const open = { maxUnits: 0n, allowanceUnits, overdrawnUnits, stepUnits: step };
+      record = { ...record, ceilingUnits: ceilingFor(record, open) };
+    };
+    let seq = 0;
+    /** All that the ceiling and the mandate leave room for, again and again. */
+    const take = (hash: Hex) => {
+      for (let look = 0; look < 100; look += 1) {
+        const one = memory.mandates().find((any) => any.hash === hash) ?? assert.fail();
+        const item: Hex = `0x${seq.toString(16).padStart(64, '0')}`;
+        const document = receipt({ price: 1n, item, nonce: mandatedNonce(hash, item) });
+        const isOver = record.verifiedUnits >= record.ceilingUnits;
+        if (!isOver && faultUnder(one, document, 7n, at) === undefined) {
+          seq += 1;
+          const cumulative = record.verifiedUnits + 1n;
+          const call = { ...document.call, authority: hash };
+          const shown = { ...document, call, receipt: { seq, price: 1n, cumulative } };
+          memory.acknowledge({ document: shown as never, call: item, atMs: at });
+          record = { ...record, verifiedUnits: cumulative };
+        }
+        raise();
+      }
+    };
+
+    memory.putMandate({ hash: first, mandate, signedAtMs: at });
+    raise();
+    take(first);
+    memory.revokeMandate(first, at);
+    memory.putMandate({ hash: next, mandate: { ...mandate, serial: 2n }, signedAtMs: at });
+    take(next);
+
+    assert.equal(record.verifiedUnits, 100n + step);
+    assert.equal(record.ceilingUnits, 100n + step);
+  });
+
+  it('go on after a look by a clock that was far ahead', () => {
+    const memory = createLaneMemory();
+    const { hash, mandate } = held();
+    const { perDay } = mandate;
+    memory.putMandate({ hash, mandate, signedAtMs: (NOON_SEC - 60) * 1000 });
+
+    memory.looked((NOON_SEC + 400 * DAY_SEC) * 1000);
+
+    const [one = assert.fail()] = memory.mandates();
+    const farAhead = utcDayOf(NOON_SEC + 400 * DAY_SEC);
+    assert.equal(faultOf(receipt(), one), undefined);
+    assert.equal(
+      allowanceOf({ ...one, spent: new Map([[farAhead, 70n]]) }, NOON_SEC * 1000),
+      perDay,
+    );
   });
 
   it('count what is back-dated before the last look as of that look', () => {
@@ -153,6 +224,7 @@ describe('mandates', () => {
             memory.acknowledge({
               document: { ...document, call, receipt: ofLane } as never,
               call: item,
+              atMs: nowSec * 1000,
             });
           }
           memory.looked(nowSec * 1000);

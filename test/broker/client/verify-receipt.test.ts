@@ -286,6 +286,7 @@ describe('ceilingFor', () => {
     verifiedUnits: units,
     maxUnits: units,
     allowanceUnits: units,
+    overdrawnUnits: fc.bigInt({ min: 0n, max: 10n ** 6n }),
     stepUnits: fc.bigInt({ min: 0n, max: 10n ** 6n }),
   });
 
@@ -294,8 +295,9 @@ describe('ceilingFor', () => {
       fc.property(cases, ({ ceilingUnits, verifiedUnits, ...open }) => {
         const next = ceilingFor({ ceilingUnits, verifiedUnits }, open);
 
-        const { maxUnits, stepUnits, allowanceUnits } = open;
-        const most = verifiedUnits + (maxUnits > stepUnits ? maxUnits : stepUnits) + allowanceUnits;
+        const { maxUnits, allowanceUnits } = open;
+        const step = open.stepUnits - open.overdrawnUnits;
+        const most = verifiedUnits + (maxUnits > step ? maxUnits : step) + allowanceUnits;
         assert.equal(next, most > ceilingUnits ? most : ceilingUnits);
       }),
     );

@@ -114,21 +114,33 @@ class Payer:
 
     def _raise(self):
         in_flight = sum(call["maximum"] for call in self.in_flight.values())
-        room = max(self.step, in_flight) + self._allowances()
+        room = max(self.step - self._overdrawn(), in_flight) + self._allowances()
         self.signed = max(self.signed, self.verified_units + room)
 
     def _allowances(self):
-        """What the mandates may charge today; those of one name share their day (10.3)."""
-        today, by_name = int(time.time()) // DAY_SEC, {}
-        for mandate in self.mandates.values():
-            spent = mandate["spent"]
-            of_today = sum(units for day, units in spent.items() if day >= today)
-            per_day, total = int(mandate["perDay"]), int(mandate["total"])
-            left = min(per_day - of_today, total - sum(spent.values()))
-            units = max(left, 0) if time.time() < mandate["untilSec"] else -of_today
-            name = (mandate["kind"], mandate["subject"], mandate["functionId"])
-            by_name[name] = by_name.get(name, 0) + units
-        return sum(max(units, 0) for units in by_name.values())
+        """What the mandates may charge today; those of one name share a day (10.3)."""
+        left = 0
+        for alike in self._alike():
+            open_ones = [one for one in alike if time.time() < one["untilSec"]]
+            in_all = sum(int(one["total"]) - sum(one["spent"].values()) for one in open_ones)
+            of_day = day_of(open_ones) - sum(map(spent_today, alike))
+            left += max(min(of_day, in_all), 0)
+        return left
+
+    def _overdrawn(self):
+        """What was spent today beyond such days: the step has left room for it (10.3)."""
+        beyond = 0
+        for alike in self._alike():
+            of_today = [one for one in alike if time.time() < one["untilSec"] or spent_today(one)]
+            beyond += max(sum(map(spent_today, of_today)) - day_of(of_today), 0)
+        return beyond
+
+    def _alike(self):
+        by_name = {}
+        for one in self.mandates.values():
+            name = (one["kind"], one["subject"], one["functionId"])
+            by_name.setdefault(name, []).append(one)
+        return by_name.values()
 
     def _voucher(self):
         if self.signed == 0:
@@ -237,3 +249,14 @@ class Payer:
         self.in_flight.pop(one, None)
         self.named.pop(receipt["seq"], None)
         self.receipts.append((document, known))
+
+
+def spent_today(mandate):
+    """Also tomorrow, by a gateway whose clock is ahead."""
+    today = int(time.time()) // DAY_SEC
+    return sum(mandate["spent"].get(day, 0) for day in (today, today + 1))
+
+
+def day_of(mandates):
+    """The longest of their days, base units."""
+    return max((int(one["perDay"]) for one in mandates), default=0)
