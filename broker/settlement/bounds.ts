@@ -42,7 +42,11 @@ export interface BatchSize {
   readonly signatureBytes: number;
 }
 
-export async function readBounds({ settler, chain, config }: Gateway): Promise<BatchBounds> {
+export async function readBounds({
+  settler,
+  chain,
+  config,
+}: Pick<Gateway, 'chain' | 'config' | 'settler'>): Promise<BatchBounds> {
   const cap = await settler.transactionGasMax();
   return {
     lanes: MAX_LANES,

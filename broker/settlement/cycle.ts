@@ -1,4 +1,5 @@
 // Settlement by itself: looks every minute for lanes that are due. What fails is tried again ever later, and holds up nothing else.
+
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
@@ -6,6 +7,7 @@ import type { LaneState } from '../money/lanes.ts';
 import { MARGINAL_LANE_GAS } from './bounds.ts';
 import { isDue } from './due.ts';
 import { unitsOfWei } from './gas-units.ts';
+import type { SettlementParts } from './parts.ts';
 import { SettlementRefused, type SettleResult, settle } from './settle.ts';
 import { owedOf } from './shares.ts';
 import { payersToTopUp, topUp } from './top-up.ts';
@@ -38,7 +40,7 @@ interface Waiting {
 }
 
 /** Begins to look; one settlement runs at a time, whoever asks. */
-export function startCycle(gateway: Gateway): SettlementCycle {
+export function startCycle(gateway: SettlementParts): SettlementCycle {
   const { settlementCycleSec: cycleSec, exposureMaxUnits, settlementWorthFactor } = gateway.config;
   const open = new Map<LaneState, Open>();
   /** Lanes that the chain refused. */
@@ -150,7 +152,7 @@ export function startCycle(gateway: Gateway): SettlementCycle {
 }
 
 /** What one more lane in a batch costs now, base units of the token, rounded up; 0 where gas is free. */
-async function readLaneGas({ chain, config }: Gateway): Promise<bigint> {
+async function readLaneGas({ chain, config }: Pick<Gateway, 'chain' | 'config'>): Promise<bigint> {
   if (config.nativePriceUnits === 0n) return 0n;
   const { gasPrice } = await chain.provider.getFeeData();
   return unitsOfWei(config, MARGINAL_LANE_GAS * (gasPrice ?? 0n));

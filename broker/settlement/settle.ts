@@ -19,6 +19,7 @@ import type { Gateway } from '../gateway.ts';
 import type { BatchRecord, StoredGroup } from '../ledger/ledger.ts';
 import type { LaneState } from '../money/lanes.ts';
 import { type BatchBounds, isWithin, readBounds } from './bounds.ts';
+import type { SettlementParts } from './parts.ts';
 import { signPayouts } from './payouts.ts';
 import { isOver } from './sent.ts';
 import { entriesOf, type Gathered, gatherShares, type LaneShare, owedOf } from './shares.ts';
@@ -84,7 +85,7 @@ export class SettlementRefused extends DefaasError {
  *   the next run finds out what happened
  */
 export async function settle(
-  gateway: Gateway,
+  gateway: SettlementParts,
   wanted: (lane: LaneState) => boolean = () => true,
 ): Promise<SettleResult> {
   await gateway.chain.synced();
@@ -148,7 +149,11 @@ export async function settle(
  * Billing takes nothing from a gateway that stands for too little.
  * @throws DefaasError BOND_TOO_LOW
  */
-function refuseUnbonded({ chain, address, nowMs }: Gateway): void {
+function refuseUnbonded({
+  chain,
+  address,
+  nowMs,
+}: Pick<Gateway, 'address' | 'chain' | 'nowMs'>): void {
   const {
     bond = 0n,
     unbonding = 0n,
@@ -165,7 +170,10 @@ function refuseUnbonded({ chain, address, nowMs }: Gateway): void {
 }
 
 /** The wanted lanes that owe something, those that owe most first. */
-function lanesByOwed(gateway: Gateway, wanted: (lane: LaneState) => boolean): LaneState[] {
+function lanesByOwed(
+  gateway: Pick<Gateway, 'address' | 'chain' | 'lanes'>,
+  wanted: (lane: LaneState) => boolean,
+): LaneState[] {
   return gateway.lanes
     .all()
     .filter(wanted)
@@ -186,7 +194,7 @@ class OutOfBounds extends Error {
 class NodeSilent extends Error {}
 
 /** Some nodes do not answer on a transaction that is too large for them. */
-async function silentOr({ chain }: Gateway, error: unknown): Promise<never> {
+async function silentOr({ chain }: Pick<Gateway, 'chain'>, error: unknown): Promise<never> {
   if (!(error instanceof ChainError) || error.code !== 'CHAIN_UNREACHABLE') throw error;
   const isUp = await chain.provider.getBlockNumber().then(
     () => true,
@@ -210,7 +218,7 @@ function isRefusal(error: unknown): boolean {
 
 /** Half of a batch's lanes, or of a lone lane's payees; undefined when there is no half. */
 async function halve(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'address' | 'chain' | 'ledger' | 'nowMs'>,
   { shares, left }: Gathered,
   bounds: BatchBounds,
 ): Promise<Gathered | undefined> {
@@ -231,7 +239,7 @@ async function halve(
  *   be known
  */
 async function settleShares(
-  gateway: Gateway,
+  gateway: SettlementParts,
   shares: readonly LaneShare[],
   bounds: BatchBounds,
 ): Promise<Omit<SettleResult, 'refused' | 'left'>> {
@@ -274,7 +282,7 @@ async function settleShares(
 }
 
 /** Keeps each transaction of a batch before it is given out. */
-function keeperOf({ ledger }: Gateway, prepared: BatchRecord) {
+function keeperOf({ ledger }: Pick<Gateway, 'ledger'>, prepared: BatchRecord) {
   let record = prepared;
   return {
     record: () => record,
@@ -309,7 +317,11 @@ function voidRecord({ signed: _, ...record }: BatchRecord): BatchRecord {
  * has all that was sent.
  * @throws ChainError CHAIN_PENDING  an earlier settlement is not in the view
  */
-async function refuseUnseen({ chain, address, settler }: Gateway): Promise<void> {
+async function refuseUnseen({
+  chain,
+  address,
+  settler,
+}: Pick<Gateway, 'address' | 'chain' | 'settler'>): Promise<void> {
   const [[, , , batches], latest, pending] = await Promise.all([
     chain.read('billing', 'standing', [address]),
     chain.provider.getTransactionCount(settler.address, 'latest'),
@@ -344,7 +356,9 @@ function refusedRow(
  * else by giving them out again. One that a reorganisation took back is given out again too.
  * @throws ChainError CHAIN_PENDING  one is still on its way
  */
-async function resolveSent(gateway: Gateway): Promise<void> {
+async function resolveSent(
+  gateway: Pick<Gateway, 'address' | 'chain' | 'ledger' | 'log' | 'settler'>,
+): Promise<void> {
   const { chain, ledger } = gateway;
   const byDigest = new Map(chain.view.batches(gateway.address).map((one) => [one.cidDigest, one]));
   for (const record of await ledger.batches()) {
@@ -361,7 +375,7 @@ async function resolveSent(gateway: Gateway): Promise<void> {
  * it back.
  */
 async function keepFound(
-  { ledger, chain }: Gateway,
+  { ledger, chain }: Pick<Gateway, 'chain' | 'ledger'>,
   record: BatchRecord,
   found: SettledBatch,
 ): Promise<void> {
@@ -374,7 +388,7 @@ async function keepFound(
 }
 
 async function resume(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'chain' | 'ledger' | 'log' | 'settler'>,
   record: BatchRecord,
   signed: readonly SignedTransaction[],
 ): Promise<void> {
@@ -397,7 +411,7 @@ async function resume(
 
 /** Writes the batch's blocks and pins them; the CID of the root block. */
 async function writePages(
-  gateway: Gateway,
+  gateway: SettlementParts,
   claims: readonly Claim[],
   batch: number,
 ): Promise<string> {
@@ -418,7 +432,7 @@ async function writePages(
 }
 
 async function* batchReceipts(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'ledger'>,
   { payer, signer, seqFrom, seqTo }: Claim,
   groups: (group: number) => Promise<SignedTree>,
 ): AsyncGenerator<BatchReceipt> {
@@ -454,7 +468,9 @@ interface SignedTree {
 }
 
 /** Builds the trees of receipt groups; the newest ones are cached. */
-function createGroups(gateway: Gateway): (group: number) => Promise<SignedTree> {
+function createGroups(
+  gateway: Pick<Gateway, 'groupSigner' | 'ledger'>,
+): (group: number) => Promise<SignedTree> {
   const trees = new LRUCache<number, SignedTree>({ max: KEPT_GROUPS });
   return async (number) => {
     const known = trees.get(number);

@@ -1,5 +1,3 @@
-// What each lane has to settle: its claim, and what its receipts give to whom. As many receipts as the line and one transaction
-// have room for; the others wait for the next batch.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { createRoot } from '../../contracts/libraries/ordered-merkle.ts';
 import type { Claim } from '../../contracts/libraries/receipts.ts';
@@ -41,7 +39,10 @@ export interface Gathered {
 }
 
 /** What a lane owes, as far as it is signed for: base units that the chain has not settled. */
-export function owedOf({ chain, address }: Gateway, lane: LaneState): bigint {
+export function owedOf(
+  { chain, address }: Pick<Gateway, 'address' | 'chain'>,
+  lane: LaneState,
+): bigint {
   const onChain = chain.view.lane(lane.payer, address, lane.signer);
   if (onChain === undefined || onChain.seq >= lane.seq) return 0n;
   const signed = lane.cumulative < lane.ceiling ? lane.cumulative : lane.ceiling;
@@ -54,7 +55,7 @@ export function owedOf({ chain, address }: Gateway, lane: LaneState): bigint {
  * `refuse` is told of lanes that can claim nothing, by the name of the contract's error.
  */
 export async function gatherShares(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'address' | 'chain' | 'ledger' | 'nowMs'>,
   lanes: readonly LaneState[],
   bounds: BatchBounds,
   refuse: (lane: LaneState, reason: string) => void,
@@ -111,7 +112,7 @@ interface Room {
 
 /** One lane's share; otherwise why there is none: the contract's error, no room, or nothing that is signed for. */
 async function shareOf(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'address' | 'chain' | 'ledger' | 'nowMs'>,
   { lane, voucher }: SignedLane,
   room: Room,
 ): Promise<LaneShare | 'nothing' | 'full' | RefusalReason> {
@@ -196,7 +197,7 @@ export async function* entriesOf(
  * (docs/contracts.md 6.3).
  */
 function partsOf(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'chain'>,
   { receipt, call }: StoredEntry,
   feeBps: number,
 ): readonly (readonly [Address, bigint])[] {
@@ -218,7 +219,7 @@ function partsOf(
 }
 
 function isSignedByKey(
-  gateway: Gateway,
+  gateway: Pick<Gateway, 'address' | 'chain'>,
   { payer, signer, ceiling, signature }: StoredVoucher,
 ): boolean {
   const voucher = { payer, gateway: gateway.address, signer, ceiling };

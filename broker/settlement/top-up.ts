@@ -1,4 +1,3 @@
-// Standing orders: a payer's line is filled up from its free deposit before it runs dry, as far as the payer has allowed.
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -16,7 +15,7 @@ const PAYERS_AT_ONCE = 100;
  * payer's limit, and what is owed still counts.
  */
 export function payersToTopUp(
-  { chain, lanes, address }: Gateway,
+  { chain, lanes, address }: Pick<Gateway, 'address' | 'chain' | 'lanes'>,
   leastUnits: bigint,
   settled: boolean,
 ): Address[] {
@@ -39,7 +38,10 @@ export function payersToTopUp(
  * in the log and given back.
  * @throws ChainError  the chain cannot be reached, or the settler cannot pay
  */
-export async function topUp(gateway: Gateway, payers: readonly Address[]): Promise<Address[]> {
+export async function topUp(
+  gateway: Pick<Gateway, 'address' | 'chain' | 'ledger' | 'log' | 'settler'>,
+  payers: readonly Address[],
+): Promise<Address[]> {
   const refused: Address[] = [];
   const lists: (readonly Address[])[] = [];
   for (let i = 0; i < payers.length; i += PAYERS_AT_ONCE) {
@@ -70,7 +72,9 @@ export async function topUp(gateway: Gateway, payers: readonly Address[]): Promi
  * one holds up every later transaction of the settler.
  * @throws ChainError CHAIN_PENDING  one is still on its way
  */
-export async function resumeTopUps(gateway: Gateway): Promise<void> {
+export async function resumeTopUps(
+  gateway: Pick<Gateway, 'chain' | 'ledger' | 'log' | 'settler'>,
+): Promise<void> {
   const { chain, ledger, log, settler } = gateway;
   for (const signed of await ledger.topUps()) {
     const kept = keeperOf(gateway, signed);
@@ -86,7 +90,7 @@ export async function resumeTopUps(gateway: Gateway): Promise<void> {
 }
 
 /** Keeps each transaction of one call before it is given out, until it is known what became of it. */
-function keeperOf({ ledger }: Gateway, earlier: readonly SignedTransaction[] = []) {
+function keeperOf({ ledger }: Pick<Gateway, 'ledger'>, earlier: readonly SignedTransaction[] = []) {
   let signed = earlier;
   const forget = async (): Promise<void> => {
     const nonce = signed[0]?.nonce;
