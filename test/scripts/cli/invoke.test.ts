@@ -195,17 +195,13 @@ describe('defaas invoke', function () {
       return undefined;
     };
 
-    for (const name of ['photo.JPG', 'note.md', 'png']) {
+    for (const name of ['photo.JPG', 'rows.csv', 'png']) {
       const file = join(cli.home, name);
       writeFileSync(file, name);
       await ended(hello, { file });
     }
 
-    assert.deepEqual(asked, [
-      'image/jpeg',
-      'text/markdown; charset=utf-8',
-      'application/octet-stream',
-    ]);
+    assert.deepEqual(asked, ['image/jpeg', 'text/csv; charset=utf-8', 'application/octet-stream']);
   });
 
   it('lists no receipts as good that another key than the gateway’s by the chain has signed', async () => {
