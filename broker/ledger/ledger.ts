@@ -332,7 +332,10 @@ export interface Ledger {
   /** The newest cumulative of each payee that has one; void batches do not count. */
   owed(payees: readonly Address[]): Promise<ReadonlyMap<Address, bigint>>;
   batches(state?: BatchState): Promise<readonly BatchRecord[]>;
-  /** What was signed for a top-up of lines, all with this nonce, over what was there; an empty list forgets it. */
+  /**
+   * Stores the signed transactions of a top-up, all with this nonce. Overwrites; an empty list deletes
+   * them.
+   */
   putTopUp(nonce: number, signed: readonly SignedTransaction[]): Promise<void>;
   /** Those that are kept, by nonce. */
   topUps(): Promise<readonly (readonly SignedTransaction[])[]>;
