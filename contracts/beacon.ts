@@ -14,8 +14,8 @@ export interface FreshEpochOptions {
   /** No epoch below, such as the one from which a candidate set is in force. */
   readonly atLeastEpoch?: number;
   /**
-   * No block below. The local house passes the first block after its chain's restart: there the BLOCKHASH opcode answers wrongly for
-   * older ones (docs/contracts.md 9).
+   * No block below. The local house passes the first block after its chain's restart: there the
+   * BLOCKHASH opcode answers wrongly for older ones (docs/contracts.md 9).
    */
   readonly notBeforeBlock?: number;
   /** The chain mines on demand only: mine what is missing. Otherwise it is waited for. */
@@ -23,8 +23,8 @@ export interface FreshEpochOptions {
 }
 
 /**
- * The newest epoch whose block has another on top of it, recorded by us where nobody has yet. The view contains it; a draw waits
- * until it is final.
+ * The newest epoch whose block has another on top of it, recorded by us where nobody has yet. The
+ * view contains it; a draw waits until it is final.
  * @throws ChainError CHAIN_STALE  the blocks it needs do not come
  */
 export async function freshEpoch(options: FreshEpochOptions): Promise<Epoch> {
@@ -44,8 +44,9 @@ export async function freshEpoch(options: FreshEpochOptions): Promise<Epoch> {
 }
 
 /**
- * The contract is asked, as a node's block number may be another one than the EVM's (Arbitrum). Of the epoch before `nextEpoch` the
- * block may be the newest itself, with none on top of it yet; of the one before that it is not.
+ * The contract is asked, as a node's block number may be another one than the EVM's (Arbitrum). Of
+ * the epoch before `nextEpoch` the block may be the newest itself, with none on top of it yet; of
+ * the one before that it is not.
  */
 async function readNewest({
   read,

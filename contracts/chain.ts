@@ -1,5 +1,5 @@
-// The chain as the house sees it: a local view rebuilt from logs alone, typed writes, several RPC URLs. A call never asks the chain,
-// it reads the view.
+// The chain as the house sees it: a local view rebuilt from logs alone, typed writes, several RPC
+// URLs. A call never asks the chain, it reads the view.
 import type { JsonRpcProvider } from 'ethers';
 import { type ContractName, createAbi } from './chain/abi.ts';
 import { ChainError, chainErrorOf } from './chain/chain-error.ts';
@@ -38,8 +38,9 @@ export interface Chain {
   /** As of the newest block: what takes something away from a position counts from there on. */
   readonly view: ChainView;
   /**
-   * As of the newest block that no reorganisation takes back: what adds to a position counts from there on, and what a receipt says
-   * can be proven wrong by nobody. The same as `view` on a chain whose blocks are final at once.
+   * As of the newest block that no reorganisation takes back: what adds to a position counts from
+   * there on, and what a receipt says can be proven wrong by nobody. The same as `view` on a chain
+   * whose blocks are final at once.
    */
   readonly final: ChainView;
   /**
@@ -48,20 +49,33 @@ export interface Chain {
    */
   start(): Promise<void>;
   /**
-   * Resolves when the view contains that block, or without an argument the block that is the newest now.
+   * Resolves when the view contains that block, or without an argument the block that is the newest
+   * now.
    * @throws ChainError CHAIN_STALE  not within 30 s
    */
   synced(atLeastBlock?: number): Promise<void>;
-  /** No RPC has answered for `staleMs`, or the view has fallen behind the chain's block time: gated functions fail closed. */
+  /**
+   * No RPC has answered for `staleMs`, or the view has fallen behind the chain's block time: gated
+   * functions fail closed.
+   */
   isStale(): boolean;
-  /** Called after each block (or run of blocks) the view has taken in, until the returned function is called. */
+  /**
+   * Called after each block (or run of blocks) the view has taken in, until the returned function
+   * is called.
+   */
   onBlock(listener: (head: Head) => void): () => void;
-  /** Asks the chain itself; for policy functions, which the view cannot decide. @throws ChainError  as `read` */
+  /**
+   * Asks the chain itself; for policy functions, which the view cannot decide.
+   * @throws ChainError  as `read`
+   */
   isAllowed(functionVersion: Hex, subject: Address, scopes: number): Promise<boolean>;
   readonly read: ReadContract;
   /** The data of a call, as a multicall takes it. */
   encode(contract: ContractName, method: string, args: readonly unknown[]): Hex;
-  /** Sends transactions from this account. One writer per account: its nonces are given out in one place. */
+  /**
+   * Sends transactions from this account. One writer per account: its nonces are given out in one
+   * place.
+   */
   connect(key: Pick<Key, 'privateKey'>): ChainWriter;
   /** Where the nonces of its accounts are given out; for `beside`. */
   readonly lines: Map<Address, NonceLine>;
@@ -74,11 +88,19 @@ export interface ChainOptions {
   readonly contracts: ContractAddresses;
   /** When given, any other chain is refused. */
   readonly chainId?: number;
-  /** The same chain with other contracts, closed after this one: both send from the same accounts. */
+  /**
+   * The same chain with other contracts, closed after this one: both send from the same accounts.
+   */
   readonly beside?: Pick<Chain, 'lines'>;
-  /** By default what the table of chains has for the id; a chain that it does not know is taken for Ethereum. */
+  /**
+   * By default what the table of chains has for the id; a chain that it does not know is taken for
+   * Ethereum.
+   */
   readonly kind?: ChainKind;
-  /** Which block `final` follows: a tag, or so many blocks behind the head; `latest` by default, and then it is `view` itself. */
+  /**
+   * Which block `final` follows: a tag, or so many blocks behind the head; `latest` by default, and
+   * then it is `view` itself.
+   */
   readonly finality?: BlockTag | number | 'by-chain';
   /** How often the head is asked for, ms. 250 for a chain on this machine, else 2000. */
   readonly pollMs?: number;
@@ -106,7 +128,8 @@ const REMOTE_POLL_MS = 2_000;
 
 /**
  * @throws ChainError CHAIN_UNREACHABLE  no RPC answers
- * @throws ChainError CHAIN_MISMATCH  another chain than `chainId`, or no contracts at these addresses
+ * @throws ChainError CHAIN_MISMATCH  another chain than `chainId`, or no contracts at these
+ *   addresses
  */
 export async function createChain(options: ChainOptions): Promise<Chain> {
   const { contracts, rpcUrls, nowMs = Date.now, staleMs = 15_000 } = options;

@@ -1,5 +1,6 @@
-// Deploys the five contracts, or the two that hold money beside three that stay, and a mock token where none is given. They point at each other, so their addresses are predicted.
-// Where they would not work, or not pay for their own proofs, it refuses before it sends anything.
+// Deploys the five contracts, or the two that hold money beside three that stay, and a mock token
+// where none is given. They point at each other, so their addresses are predicted. Where they would
+// not work, or not pay for their own proofs, it refuses before it sends anything.
 import { ContractFactory, getCreateAddress, Interface, type Signer } from 'ethers';
 import { artifacts } from './artifacts.gen.ts';
 import { ChainError, chainErrorOf } from './chain/chain-error.ts';
@@ -15,8 +16,8 @@ export interface DeployOptions {
   /** A plain ERC-20 with at most 18 decimals; without one a MockUSDC with 6 is deployed. */
   readonly token?: Address;
   /**
-   * Contracts whose Registry, Identity, Beacon and token stay: only Billing and Disputes are new, as in a set that replaces another.
-   * `token` and `beaconK` are theirs then.
+   * Contracts whose Registry, Identity, Beacon and token stay: only Billing and Disputes are new,
+   * as in a set that replaces another. `token` and `beaconK` are theirs then.
    */
   readonly keep?: ContractAddresses;
   /** Decimals of `token`, for the amounts below. */
@@ -31,8 +32,8 @@ export interface DeployOptions {
   /** What chain it is, where its id does not say. */
   readonly chain?: ChainKind;
   /**
-   * What a million gas costs there, whole tokens: the p95 of the last weeks, with the data that a rollup posts. Needed where gas is
-   * not free, for slashes must pay for proofs.
+   * What a million gas costs there, whole tokens: the p95 of the last weeks, with the data that a
+   * rollup posts. Needed where gas is not free, for slashes must pay for proofs.
    */
   readonly megagasTokens?: number;
   /** Told what a deployer has to know of the chain, one line. */
@@ -56,7 +57,10 @@ const PROOF_GAS = 220_000;
 const ANSWER_GAS = 120_000;
 /** A reporter gets a twelfth of a slash, and shall have twice what the proof costs. */
 const FLOOR_IN_PROOFS = 24;
-/** Creation code that runs what of Cancun the contracts need: PUSH0, MCOPY (EIP-5656), TSTORE (EIP-1153). And code that runs anywhere. */
+/**
+ * Creation code that runs what of Cancun the contracts need: PUSH0, MCOPY (EIP-5656), TSTORE
+ * (EIP-1153). And code that runs anywhere.
+ */
 const CANCUN = '0x5f5f5f5e5f5f5d00';
 const STOP = '0x00';
 /** Least slashes: D2 and D3, D4-D5, D6, D9; and what an answered demand costs. */
@@ -67,11 +71,13 @@ const MOCK_DECIMALS = 6;
 const NO_ACCOUNT: Address = `0x${'00'.repeat(20)}`;
 
 /**
- * Sends one transaction per contract from `signer`, which must not send others meanwhile, and ends with `wired()`: all
- * pointers in both directions, and the values that two contracts share.
- * @throws ChainError CHAIN_REVERTED  a value outside the bounds in the code (InvalidPeriod, InvalidBond, InvalidTerms), or Miswired
+ * Sends one transaction per contract from `signer`, which must not send others meanwhile, and ends
+ * with `wired()`: all pointers in both directions, and the values that two contracts share.
+ * @throws ChainError CHAIN_REVERTED  a value outside the bounds in the code (InvalidPeriod,
+ *   InvalidBond, InvalidTerms), or Miswired
  * @throws ChainError CHAIN_MISMATCH  another transaction of the signer came between
- * @throws ChainError DEPLOYMENT_REFUSED  the chain lacks opcodes, is of no known kind, or its gas costs more than the slashes bear
+ * @throws ChainError DEPLOYMENT_REFUSED  the chain lacks opcodes, is of no known kind, or its gas
+ *   costs more than the slashes bear
  */
 export async function deployContracts(
   signer: Signer,
@@ -113,7 +119,9 @@ export async function deployContracts(
   return { ...contracts, deployedAtBlock };
 }
 
-/** Refuses a chain on which the contracts would not work, or on which nobody would prove anything. */
+/**
+ * Refuses a chain on which the contracts would not work, or on which nobody would prove anything.
+ */
 async function checkChain(signer: Signer, options: DeployOptions): Promise<void> {
   await runs(signer, STOP);
   const network = await signer.provider?.getNetwork();

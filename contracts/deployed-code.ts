@@ -1,5 +1,6 @@
-// Whether the contracts at the addresses of a set are those of this release: their code byte for byte, and every value that their
-// constructors have written into it. Nothing is signed for, or sent to, a set that was not looked at this way.
+// Whether the contracts at the addresses of a set are those of this release: their code byte for
+// byte, and every value that their constructors have written into it. Nothing is signed for, or
+// sent to, a set that was not looked at this way.
 import { Interface } from 'ethers';
 import { artifacts } from './artifacts.gen.ts';
 import { ChainError, chainErrorOf } from './chain/chain-error.ts';
@@ -14,13 +15,19 @@ import {
 
 const WORD_BYTES = 32;
 
-/** What of a chain is asked: the code at an address, and a call that changes nothing. ethers' providers are one. */
+/**
+ * What of a chain is asked: the code at an address, and a call that changes nothing. ethers'
+ * providers are one.
+ */
 export interface CodeReader {
   getCode(address: string): Promise<string>;
   call(request: { readonly to: string; readonly data: string }): Promise<string>;
 }
 
-/** What a set was deployed with and never changes, for people to see before money moves. Amounts in base units, times in seconds. */
+/**
+ * What a set was deployed with and never changes, for people to see before money moves. Amounts in
+ * base units, times in seconds.
+ */
 export interface SetTerms {
   readonly token: Address;
   /** May pause deposits and bonds; undefined: nobody. */
@@ -39,9 +46,11 @@ type ImmutableOf<N extends Name> = keyof (typeof artifacts)[N]['runtime']['immut
 type Words<N extends Name> = Readonly<Record<ImmutableOf<N>, bigint>>;
 
 /**
- * Compares the five contracts with this release, and the addresses that they name with the set, then asks `wired()`. What a constructor
- * of another's making has written into storage cannot be seen this way: whoever names a set answers for how it came to be.
- * @throws ChainError DEPLOYMENT_CODE  other code, another address inside it, or a token without code
+ * Compares the five contracts with this release, and the addresses that they name with the set,
+ * then asks `wired()`. What a constructor of another's making has written into storage cannot be
+ * seen this way: whoever names a set answers for how it came to be.
+ * @throws ChainError DEPLOYMENT_CODE  other code, another address inside it, or a token without
+ *   code
  * @throws ChainError CHAIN_UNREACHABLE
  */
 export async function checkSet(
@@ -90,7 +99,10 @@ export async function checkSet(
   };
 }
 
-/** The immutables of a contract, read out of its code; a word that stands in several places is the same in all of them. */
+/**
+ * The immutables of a contract, read out of its code; a word that stands in several places is the
+ * same in all of them.
+ */
 async function readCode<N extends Name>(
   reader: CodeReader,
   name: N,
@@ -138,7 +150,10 @@ function expectAll<N extends Name>(
   }
 }
 
-/** What OpenZeppelin's EIP712 keeps: a wrong word here would make signatures count that were given for something else. */
+/**
+ * What OpenZeppelin's EIP712 keeps: a wrong word here would make signatures count that were given
+ * for something else.
+ */
 function domainWords(domain: Eip712Domain) {
   const hashOf = (text: string) => keccak256Hex(new TextEncoder().encode(text));
   return {

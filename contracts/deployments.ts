@@ -1,4 +1,5 @@
-// Which contracts a user believes, for one chain: the file that a release, a house or the user has. A gateway's word is held against it.
+// Which contracts a user believes, for one chain: the file that a release, a house or the user has.
+// A gateway's word is held against it.
 import { ChainError } from './chain/chain-error.ts';
 import type { ContractAddresses } from './chain/types.ts';
 import type { Address } from './libraries/keccak.ts';
@@ -9,7 +10,10 @@ const STATUSES = ['current', 'retiring', 'revoked'] as const;
 /** An id of a set: it is shown, and typed after `--to` and `--set`. */
 const ID = /^[a-z0-9][a-z0-9.-]{0,63}$/;
 
-/** `current`: use it. `retiring`: works, move to the set that replaces it. `revoked`: take your money out, and nothing else. */
+/**
+ * `current`: use it. `retiring`: works, move to the set that replaces it. `revoked`: take your
+ * money out, and nothing else.
+ */
 export type SetStatus = (typeof STATUSES)[number];
 
 /** Contracts that belong together. */
@@ -32,8 +36,10 @@ export interface Deployments {
 }
 
 /**
- * Reads the text of a file such as `contracts/deployments/<chainId>.json`; `file` names it in errors.
- * @example { "chainId": 31337, "sets": [{ "id": "local", "contracts": { "registry": "0x…", … }, "fromBlock": 2, "token": "0x…", "status": "current" }] }
+ * Reads the text of a file such as `contracts/deployments/<chainId>.json`; `file` names it in
+ * errors.
+ * @example { "chainId": 31337, "sets": [{ "id": "local", "contracts": { "registry": "0x…", … },
+ *   "fromBlock": 2, "token": "0x…", "status": "current" }] }
  * @throws ChainError DEPLOYMENT_INVALID  naming the first member that is wrong
  */
 export function parseDeployments(text: string, file: string): Deployments {

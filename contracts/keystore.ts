@@ -22,14 +22,17 @@ export function createKey(): Key {
   return keyOf(hexlify(randomBytes(32)) as Hex); // ethers types hex as string
 }
 
-/** The key with its account's address, lower-case. @throws TypeError  not the 32 bytes of a secp256k1 key */
+/**
+ * The key with its account's address, lower-case.
+ * @throws TypeError  not the 32 bytes of a secp256k1 key
+ */
 export function keyOf(privateKey: Hex): Key {
   return { address: computeAddress(privateKey).toLowerCase() as Address, privateKey };
 }
 
 /**
- * The key as a JSON document of Web3 Secret Storage, version 3.
- * `scryptN` (a power of two) trades time for strength; a random password of 128 bits needs no strength from it.
+ * The key as a JSON document of Web3 Secret Storage, version 3. `scryptN` (a power of two) trades
+ * time for strength; a random password of 128 bits needs no strength from it.
  */
 export async function encryptKey(
   key: Key,

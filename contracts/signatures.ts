@@ -1,5 +1,6 @@
-// Who signed: ECDSA first (also for accounts with EIP-7702 code), then ERC-1271, then ERC-6492 by eth_call only.
-// On the way of an invocation nothing here is called; there the broker recovers natively.
+// Who signed: ECDSA first (also for accounts with EIP-7702 code), then ERC-1271, then ERC-6492 by
+// eth_call only. On the way of an invocation nothing here is called; there the broker recovers
+// natively.
 import {
   AbiCoder,
   hashMessage as hashText,
@@ -10,10 +11,16 @@ import {
 } from 'ethers';
 import type { Address, Hex } from './libraries/keccak.ts';
 
-/** What was signed: a 32-byte digest, or a text under ERC-191's "Ethereum Signed Message" prefix (SIWE signs so). */
+/**
+ * What was signed: a 32-byte digest, or a text under ERC-191's "Ethereum Signed Message" prefix
+ * (SIWE signs so).
+ */
 export type Signed = Hex | { readonly message: string };
 
-/** r, s and v of an ECDSA signature, as OpenZeppelin's ECDSA takes it: compact ones (ERC-2098) are refused there too. */
+/**
+ * r, s and v of an ECDSA signature, as OpenZeppelin's ECDSA takes it: compact ones (ERC-2098) are
+ * refused there too.
+ */
 const SIGNATURE_BYTES = 65;
 /** bytes4(keccak256("isValidSignature(bytes32,bytes)")), call and answer of ERC-1271. */
 const ERC1271_MAGIC: Hex = '0x1626ba7e';
@@ -27,7 +34,10 @@ export function hashMessage(message: string): Hex {
   return hashText(message) as Hex; // ethers types hex as string
 }
 
-/** The account whose key signed `digest`; undefined when `signature` is not 65 bytes with a low s and v of 27 or 28. */
+/**
+ * The account whose key signed `digest`; undefined when `signature` is not 65 bytes with a low s
+ * and v of 27 or 28.
+ */
 export function recoverAddress(digest: Hex, signature: Hex): Address | undefined {
   if (signature.length !== 2 + 2 * SIGNATURE_BYTES) return undefined;
   const v = Number.parseInt(signature.slice(-2), 16);
@@ -39,13 +49,17 @@ export function recoverAddress(digest: Hex, signature: Hex): Address | undefined
   }
 }
 
-/** Signature of `digest`, 65 bytes. About 0.8 ms: for callers and settlement, not for the way of an invocation. */
+/**
+ * Signature of `digest`, 65 bytes. About 0.8 ms: for callers and settlement, not for the way of an
+ * invocation.
+ */
 export function signDigest(privateKey: Hex, digest: Hex): Hex {
   return new SigningKey(privateKey).sign(digest).serialized as Hex; // ethers types hex as string
 }
 
 /**
- * Whether `account` signed, asked at `provider`'s newest block. A contract's answer may change with the next block.
+ * Whether `account` signed, asked at `provider`'s newest block. A contract's answer may change with
+ * the next block.
  * @throws what `provider.call` throws when no RPC answers; a contract that reverts is a no
  */
 export async function verifySignature(
@@ -107,9 +121,10 @@ async function ask(
 }
 
 /**
- * A program for eth_call without `to`: it lets the factory create the account, asks it, and returns its answer, or zero when
- * the account reverted or answered less than a word. Nothing of it stays on the chain. What the factory says does not matter:
- * an account that exists already is asked all the same.
+ * A program for eth_call without `to`: it lets the factory create the account, asks it, and returns
+ * its answer, or zero when the account reverted or answered less than a word. Nothing of it stays
+ * on the chain. What the factory says does not matter: an account that exists already is asked all
+ * the same.
  */
 function createAndAsk(account: Address, question: Hex, { factory, factoryCall }: Wrapped): Hex {
   const askBytes = byteLength(question);
@@ -145,7 +160,10 @@ const OP = {
   staticcall: 'fa',
 } as const;
 
-/** PUSH4: of one length whatever the number, so the program's own length does not depend on what it says. */
+/**
+ * PUSH4: of one length whatever the number, so the program's own length does not depend on what it
+ * says.
+ */
 function push(value: number): string {
   return `63${value.toString(16).padStart(8, '0')}`;
 }

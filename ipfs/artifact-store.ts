@@ -1,4 +1,5 @@
-// Artifacts and batches on the node: what comes in is verified whole, what goes out is verified block by block.
+// Artifacts and batches on the node: what comes in is verified whole, what goes out is verified
+// block by block.
 import type { CID } from 'multiformats/cid';
 import { ArtifactError } from './artifact-error.ts';
 import { type Block, isIntact, MAX_BLOCK_BYTES, parseCid, walk } from './blocks.ts';
@@ -7,11 +8,15 @@ import type { IpfsNode } from './node.ts';
 import { filesFromBlocks, filesToBlocks } from './unixfs.ts';
 
 export interface ArtifactStore {
-  /** Stores and pins the files of an artifact. @returns its CID, the same for the same files everywhere */
+  /**
+   * Stores and pins the files of an artifact.
+   * @returns its CID, the same for the same files everywhere
+   */
   put(files: ReadonlyMap<string, Uint8Array>): Promise<string>;
   /**
    * All files of an artifact, every block verified.
-   * @throws ArtifactError ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, ARTIFACT_INVALID, ARTIFACT_TOO_LARGE
+   * @throws ArtifactError ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, ARTIFACT_INVALID,
+   *   ARTIFACT_TOO_LARGE
    */
   get(cid: string, options: WaitOptions): Promise<Map<string, Uint8Array>>;
   /**
@@ -22,14 +27,23 @@ export interface ArtifactStore {
   importCar(car: Uint8Array | AsyncIterable<Uint8Array>): Promise<string>;
   /** The DAG under a CID as a CAR, depth first. @throws as `get`, also in the middle */
   exportCar(cid: string, options: WaitOptions): AsyncGenerator<Uint8Array>;
-  /** Stores one block, unpinned. @throws ArtifactError ARTIFACT_CORRUPT  the bytes are not those of the CID */
+  /**
+   * Stores one block, unpinned.
+   * @throws ArtifactError ARTIFACT_CORRUPT  the bytes are not those of the CID
+   */
   putBlock(
     block: { readonly cid: string; readonly bytes: Uint8Array },
     options?: Partial<WaitOptions>,
   ): Promise<void>;
-  /** The bytes of one block, verified; from a connected node where it is not here. @throws as `get` */
+  /**
+   * The bytes of one block, verified; from a connected node where it is not here.
+   * @throws as `get`
+   */
   block(cid: string, options: WaitOptions): Promise<Uint8Array>;
-  /** Keeps the whole DAG under a CID from being collected; a second time is no fault. @throws ArtifactError ARTIFACT_NOT_FOUND */
+  /**
+   * Keeps the whole DAG under a CID from being collected; a second time is no fault.
+   * @throws ArtifactError ARTIFACT_NOT_FOUND
+   */
   pin(cid: string, options: WaitOptions): Promise<void>;
   /** Whether this block is stored here. */
   has(cid: string): Promise<boolean>;
@@ -86,7 +100,10 @@ export function createArtifactStore(
     await pinStored(root);
   }
 
-  /** Blocks root first; written from the leaves up, so that a root that is here has its DAG here, whenever we die. */
+  /**
+   * Blocks root first; written from the leaves up, so that a root that is here has its DAG here,
+   * whenever we die.
+   */
   async function keep(root: CID, blocks: readonly Block[]): Promise<string> {
     for (const block of blocks.toReversed()) await write(block);
     await pinStored(root);

@@ -1,4 +1,5 @@
-// A block and its CID: the smallest thing that can be checked. Everything that leaves the store or comes from outside passes here.
+// A block and its CID: the smallest thing that can be checked. Everything that leaves the store or
+// comes from outside passes here.
 import * as dagCbor from '@ipld/dag-cbor';
 import * as dagPb from '@ipld/dag-pb';
 import { createUnsafe } from 'multiformats/block';
@@ -16,7 +17,10 @@ export interface Block {
 /** Largest block, bytes: with its frame it fits into one message of bitswap (2 097 152). */
 export const MAX_BLOCK_BYTES = 2_000_000;
 
-/** What a CID on the chain can name: the codecs of artifacts (dag-pb), manifests (raw) and batches (dag-cbor). */
+/**
+ * What a CID on the chain can name: the codecs of artifacts (dag-pb), manifests (raw) and batches
+ * (dag-cbor).
+ */
 const CODECS = new Map<number, BlockDecoder<number, unknown>>([
   [raw.code, raw],
   [dagPb.code, dagPb],

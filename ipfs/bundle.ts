@@ -1,5 +1,6 @@
-// A function folder becomes an artifact's files: one `handler.mjs` that holds the handler and its npm dependencies, its map, the
-// manifest and the listed files. The same folder gives the same bytes on every machine.
+// A function folder becomes an artifact's files: one `handler.mjs` that holds the handler and its
+// npm dependencies, its map, the manifest and the listed files. The same folder gives the same
+// bytes on every machine.
 import { existsSync, readFileSync } from 'node:fs';
 import { readFile, realpath } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
@@ -11,7 +12,10 @@ import { encodeManifest, type Manifest, parseManifest } from './manifest.ts';
 export interface Bundle {
   /** Normalised; its `entry` is `handler.mjs`. */
   readonly manifest: Manifest;
-  /** The same as bytes: `defaas.json` in the artifact, and on its own the block that the manifest's CID names. */
+  /**
+   * The same as bytes: `defaas.json` in the artifact, and on its own the block that the manifest's
+   * CID names.
+   */
   readonly manifestBytes: Uint8Array;
   readonly files: Map<string, Uint8Array>;
 }
@@ -19,7 +23,10 @@ export interface Bundle {
 const MANIFEST_FILE = 'defaas.json';
 const HANDLER_FILE = 'handler.mjs';
 
-/** Names that an adapter or a cloud puts beside the artifact's files, or that the bundle makes itself. */
+/**
+ * Names that an adapter or a cloud puts beside the artifact's files, or that the bundle makes
+ * itself.
+ */
 const RESERVED_FILE =
   /^(handler\.mjs.*|defaas\.json|package(-lock)?\.json|host\.json|fetch-call\.mjs|(aws|gcp|azure|local)\.[cm]?js|node_modules\/.*)$/i;
 
@@ -56,8 +63,9 @@ const OPTIONS = {
 } satisfies BuildOptions;
 
 /**
- * Serves CommonJS dependencies that call `require` at run time. Added only where esbuild's own `__require` asks for it: there it
- * has renamed any `require` of the publisher's, so the two cannot meet.
+ * Serves CommonJS dependencies that call `require` at run time. Added only where esbuild's own
+ * `__require` asks for it: there it has renamed any `require` of the publisher's, so the two cannot
+ * meet.
  */
 const REQUIRE_BANNER = `import { createRequire as defaasCreateRequire } from 'node:module';
 const require = defaasCreateRequire(import.meta.url);`;
@@ -65,8 +73,9 @@ const require = defaasCreateRequire(import.meta.url);`;
 /**
  * Bundles the function in a folder. Reads only; runs nothing of the publisher's.
  * @throws ArtifactError NOT_A_FUNCTION_FOLDER  no such folder, or no defaas.json in it
- * @throws ArtifactError ARTIFACT_MANIFEST, ARTIFACT_ENTRY, ARTIFACT_IMPORT, ARTIFACT_BUNDLE, ARTIFACT_NATIVE_ADDON,
- *   ARTIFACT_SECRET, ARTIFACT_INVALID (a listed file)  each with file and line
+ * @throws ArtifactError ARTIFACT_MANIFEST, ARTIFACT_ENTRY, ARTIFACT_IMPORT, ARTIFACT_BUNDLE,
+ *   ARTIFACT_NATIVE_ADDON, ARTIFACT_SECRET, ARTIFACT_INVALID (a listed file)  each with file and
+ *   line
  */
 export async function bundle(folder: string): Promise<Bundle> {
   const directory = await realpath(folder).catch((cause) => notAFolder(folder, cause));
@@ -148,7 +157,10 @@ function install(name: string, directory: string, folder: string): string {
   return `run npm install ${isDeclared ? '' : `${packageName} `}in ${folder}`;
 }
 
-/** Packages of which the metafile names a file, and which say of themselves that they need a compiled part. */
+/**
+ * Packages of which the metafile names a file, and which say of themselves that they need a
+ * compiled part.
+ */
 function refuseAddonPackages(directory: string, metafile: Metafile): void {
   const inputs = Object.keys(metafile.inputs);
   const roots = new Set(

@@ -1,4 +1,5 @@
-// CARv1: how an artifact travels to a gateway and out of it. The CID binds the bytes; the CAR is only the transport.
+// CARv1: how an artifact travels to a gateway and out of it. The CID binds the bytes; the CAR is
+// only the transport.
 import { CarBlockIterator } from '@ipld/car/iterator';
 import { encode as encodeDagCbor } from '@ipld/dag-cbor';
 import { varint } from 'multiformats';
@@ -10,7 +11,8 @@ import { type Block, concat, isIntact, walk } from './blocks.ts';
 import { filesToBlocks } from './unixfs.ts';
 
 /**
- * The artifact of these files, as its CID (CIDv1 base32, codec 0x70) and as the CAR that `POST /artifacts` takes. Needs no node.
+ * The artifact of these files, as its CID (CIDv1 base32, codec 0x70) and as the CAR that `POST
+ * /artifacts` takes. Needs no node.
  * @throws ArtifactError ARTIFACT_INVALID, ARTIFACT_TOO_LARGE
  */
 export async function filesToCar(
@@ -21,7 +23,10 @@ export async function filesToCar(
   return { cid: root.toString(), car: await concat(car) };
 }
 
-/** CID of bytes as they are (CIDv1 base32, codec 0x55): how the chain names a manifest, which is also a block of the artifact. */
+/**
+ * CID of bytes as they are (CIDv1 base32, codec 0x55): how the chain names a manifest, which is
+ * also a block of the artifact.
+ */
 export async function rawCid(bytes: Uint8Array): Promise<string> {
   return CID.createV1(raw.code, await sha256.digest(bytes)).toString();
 }
@@ -36,10 +41,11 @@ export async function* encodeCar(
 }
 
 /**
- * Reads a CAR that may come from anybody: one root, every block as its CID says, the whole DAG there. Blocks that the root does
- * not reach are left out.
+ * Reads a CAR that may come from anybody: one root, every block as its CID says, the whole DAG
+ * there. Blocks that the root does not reach are left out.
  * @throws ArtifactError ARTIFACT_TOO_LARGE  above `maxBytes`
- * @throws ArtifactError ARTIFACT_INVALID  not a CAR, not one root, a block missing or of a foreign codec
+ * @throws ArtifactError ARTIFACT_INVALID  not a CAR, not one root, a block missing or of a foreign
+ *   codec
  * @throws ArtifactError ARTIFACT_CORRUPT  a block's bytes are not those that its CID names
  */
 export async function decodeCar(

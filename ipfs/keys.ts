@@ -1,4 +1,5 @@
-// What must not become public with an artifact: values and files that look like keys. A guard against slips, not against intent.
+// What must not become public with an artifact: values and files that look like keys. A guard
+// against slips, not against intent.
 
 /** A value of these forms is a key whatever it is called. */
 const KEY_FORMS = [

@@ -1,4 +1,5 @@
-// `defaas.json`: what a publisher says of a function. Parsed here once, by the bundler and by a gateway that got it from a stranger.
+// `defaas.json`: what a publisher says of a function. Parsed here once, by the bundler and by a
+// gateway that got it from a stranger.
 import { Ajv, type ErrorObject } from 'ajv';
 import { ArtifactError } from './artifact-error.ts';
 import schema from './defaas.schema.json' with { type: 'json' };
@@ -98,7 +99,10 @@ export function parseManifest(bytes: Uint8Array): Manifest {
   return manifest;
 }
 
-/** The one form of a manifest: fields in the schema's order, variables sorted, prices as decimal strings. */
+/**
+ * The one form of a manifest: fields in the schema's order, variables sorted, prices as decimal
+ * strings.
+ */
 export function encodeManifest(manifest: Manifest): Uint8Array {
   const sorted = (record: Readonly<Record<string, string>>) =>
     Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)));

@@ -1,4 +1,5 @@
-// The house's IPFS node: helia on disk, with bitswap and gossip over TCP, and nothing that would reach for the public network.
+// The house's IPFS node: helia on disk, with bitswap and gossip over TCP, and nothing that would
+// reach for the public network.
 import { join } from 'node:path';
 import type { HeliaWithLibp2p } from '@helia/libp2p';
 import type { GossipSub } from '@libp2p/gossipsub';
@@ -12,7 +13,10 @@ export interface IpfsNodeOptions {
   readonly dir?: string;
   /** Multiaddrs to listen on, default any free port of 127.0.0.1. */
   readonly listen?: readonly string[];
-  /** Multiaddrs, ending in `/p2p/<peer id>`, of the nodes to stay connected to; the only ones outside this machine it may dial. */
+  /**
+   * Multiaddrs, ending in `/p2p/<peer id>`, of the nodes to stay connected to; the only ones
+   * outside this machine it may dial.
+   */
   readonly peers?: readonly string[];
 }
 
@@ -28,7 +32,10 @@ export interface IpfsNode {
 
 const LOOPBACK = /^\/(ip4\/127\.|ip6\/::1\/)/;
 
-/** Between two rounds of dialling named peers that are not connected, and the longest time for one of them, ms. */
+/**
+ * Between two rounds of dialling named peers that are not connected, and the longest time for one
+ * of them, ms.
+ */
 const REDIAL_MS = 10_000;
 const DIAL_MS = 5_000;
 

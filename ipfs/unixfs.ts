@@ -1,4 +1,5 @@
-// An artifact's files as a UnixFS directory and back. The same files give the same CID on every machine.
+// An artifact's files as a UnixFS directory and back. The same files give the same CID on every
+// machine.
 import { decode } from '@ipld/dag-pb';
 import { UnixFS } from 'ipfs-unixfs';
 import { importer } from 'ipfs-unixfs-importer';
@@ -9,7 +10,9 @@ import * as raw from 'multiformats/codecs/raw';
 import { ArtifactError } from './artifact-error.ts';
 import { type Block, concat } from './blocks.ts';
 
-/** Most files of an artifact; far below the size at which a directory would be split into shards. */
+/**
+ * Most files of an artifact; far below the size at which a directory would be split into shards.
+ */
 const MAX_FILES = 1000;
 
 /** Most bytes of an artifact's files together (Lambda: 262 144 000 unpacked, 52 428 800 packed). */
@@ -18,7 +21,10 @@ const MAX_FILES_BYTES = 256_000_000;
 /** Most blocks read for one artifact, so that a small DAG of repeated links cannot keep us busy. */
 const MAX_BLOCKS = 10_000;
 
-/** Profile `unixfs-v1-2025` of IPIP-499, spelled out so that no default of a library can change a CID. */
+/**
+ * Profile `unixfs-v1-2025` of IPIP-499, spelled out so that no default of a library can change a
+ * CID.
+ */
 const LAYOUT = {
   cidVersion: 1,
   rawLeaves: true,
@@ -29,8 +35,8 @@ const LAYOUT = {
 } as const;
 
 /**
- * The directory of the files: entries sorted by bytes, a fixed chunker, no time, no mode. A file of at most 1 MiB is one raw
- * block, so its CID is that of its bytes.
+ * The directory of the files: entries sorted by bytes, a fixed chunker, no time, no mode. A file of
+ * at most 1 MiB is one raw block, so its CID is that of its bytes.
  * @param files path (relative, `/`) -> bytes, at least one
  * @throws ArtifactError ARTIFACT_INVALID, ARTIFACT_TOO_LARGE
  */
@@ -63,8 +69,9 @@ export async function filesToBlocks(
 }
 
 /**
- * All files under a directory, by path. Blocks must come verified from `getBlock`; what they say is not trusted: paths that
- * leave the directory, symbolic links and sharded directories are refused, files and bytes are counted.
+ * All files under a directory, by path. Blocks must come verified from `getBlock`; what they say is
+ * not trusted: paths that leave the directory, symbolic links and sharded directories are refused,
+ * files and bytes are counted.
  * @throws ArtifactError ARTIFACT_INVALID, ARTIFACT_TOO_LARGE, and what `getBlock` throws
  */
 export async function filesFromBlocks(

@@ -1,4 +1,5 @@
-// `npm run build`: compiles the contracts and writes what is generated from them (contracts/artifacts.gen.ts).
+// `npm run build`: compiles the contracts and writes what is generated from them
+// (contracts/artifacts.gen.ts).
 import { spawnSync } from 'node:child_process';
 import { runHardhat } from './hardhat.ts';
 

@@ -1,5 +1,5 @@
-// `npm run check`: format, lint with its import fences, types, and that nothing generated or listed has gone stale.
-// Runs every check and exits 1 if one failed; it runs no test.
+// `npm run check`: format, lint with its import fences, types, and that nothing generated or listed
+// has gone stale. Runs every check and exits 1 if one failed; it runs no test.
 import { spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 import { lintSolidity } from './lint-solidity.ts';

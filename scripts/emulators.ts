@@ -1,5 +1,6 @@
-// The three clouds' emulators in one process (`npm run emulators`, and a part of the house): the same ports and
-// credentials at every start. It writes where they are to `emulators.json`, which a gateway reads as DEFAAS_EMULATORS_FILE.
+// The three clouds' emulators in one process (`npm run emulators`, and a part of the house): the
+// same ports and credentials at every start. It writes where they are to `emulators.json`, which a
+// gateway reads as DEFAAS_EMULATORS_FILE.
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -20,7 +21,10 @@ const GOOGLE_PROJECT = 'defaas-local';
 const GOOGLE_REGION = 'us-central1';
 const AZURE_LOCATION = 'westeurope';
 
-/** What is written: what a gateway needs, the ports for the next start, and the fault switches where they are served. */
+/**
+ * What is written: what a gateway needs, the ports for the next start, and the fault switches where
+ * they are served.
+ */
 interface WrittenFile extends EmulatorsFile {
   readonly ports: {
     readonly aws: number;
@@ -161,7 +165,8 @@ async function main(): Promise<void> {
   const idleMs = values['idle-ms'] === undefined ? undefined : Number(values['idle-ms']);
   const home = findHome();
   const dir = resolve(values.dir ?? join(home, 'emulators'));
-  // By itself it must not share the folder with a house that is up; in a house, the house has the book.
+  // By itself it must not share the folder with a house that is up; in a house, the house has the
+  // book.
   const book =
     process.send === undefined && values.dir === undefined ? openPidBook(home) : undefined;
   const hasFaults = values.faults ?? process.env.DEFAAS_EMULATORS_FAULTS === '1';

@@ -1,6 +1,7 @@
-// Writes contracts/artifacts.gen.ts: ABI and production bytecode of what gets deployed, so that nothing compiles at start, and
-// what a client compares the code of a deployed contract with (contracts/deployed-code.ts).
-// `--check` compiles nothing: it compares a hash of the compiler's input with the one in the file, and exits 1 when stale.
+// Writes contracts/artifacts.gen.ts: ABI and production bytecode of what gets deployed, so that
+// nothing compiles at start, and what a client compares the code of a deployed contract with
+// (contracts/deployed-code.ts). `--check` compiles nothing: it compares a hash of the compiler's
+// input with the one in the file, and exits 1 when stale.
 import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -58,8 +59,9 @@ interface DeployedBytecode {
 }
 
 /**
- * The runtime code as its size, the keccak-256 of it with zeros where its immutables stand (the form in which solc gives it), and where
- * each immutable stands, by name. A hash says the same as the code itself, and a browser need not load 80 kB more.
+ * The runtime code as its size, the keccak-256 of it with zeros where its immutables stand (the
+ * form in which solc gives it), and where each immutable stands, by name. A hash says the same as
+ * the code itself, and a browser need not load 80 kB more.
  */
 function describeRuntime(
   { object, immutableReferences = {} }: DeployedBytecode,

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
-// The launcher: every npm script and the `defaas` command begin here, on any Node from 20 on.
-// On an older Node it finds Node 26 and runs itself there; on Node 26 it installs what is missing and becomes the command.
-// Everything it prints goes to stderr: stdout belongs to the command. Only `node:` imports, and it parses on Node 20.
+// The launcher: every npm script and the `defaas` command begin here, on any Node from 20 on. On an
+// older Node it finds Node 26 and runs itself there; on Node 26 it installs what is missing and
+// becomes the command. Everything it prints goes to stderr: stdout belongs to the command. Only
+// `node:` imports, and it parses on Node 20.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -14,7 +15,10 @@ const NODE_MAJOR = 26;
 /** The Node that npx fetches where the user's own is older, exact (npm package `node`). */
 const NODE_VERSION = '26.10.0';
 
-/** npm script -> its program and fixed arguments. Any other word is a command of `defaas`. A program runs when imported. */
+/**
+ * npm script -> its program and fixed arguments. Any other word is a command of `defaas`. A program
+ * runs when imported.
+ */
 const COMMANDS = {
   start: ['scripts/up.ts'],
   test: ['scripts/test.ts'],
@@ -47,7 +51,10 @@ process.env.INIT_CWD ??= process.cwd();
 if (Number.parseInt(process.versions.node, 10) >= NODE_MAJOR) await becomeCommand();
 else await runOnPinnedNode();
 
-/** On Node 26: install if needed, then import the command's program, so that no process stands in between. */
+/**
+ * On Node 26: install if needed, then import the command's program, so that no process stands in
+ * between.
+ */
 async function becomeCommand() {
   process.chdir(root);
   if (existsSync(lockfile) && !isStamped()) await install();
@@ -57,7 +64,8 @@ async function becomeCommand() {
   const [program, ...fixed] = COMMANDS[name];
   if (CONFIGURED.includes(name) && existsSync('.env')) process.loadEnvFile('.env');
   const given = process.argv.slice(name === word ? 3 : 2);
-  // Compiled code of all programs, children too: a warm start of the house takes a third of the time.
+  // Compiled code of all programs, children too: a warm start of the house takes a third of the
+  // time.
   process.env.NODE_COMPILE_CACHE ??= join(root, 'node_modules', '.cache', 'compiled');
   module.enableCompileCache(process.env.NODE_COMPILE_CACHE);
   process.argv = [process.execPath, join(root, program), ...fixed, ...given];
@@ -71,7 +79,8 @@ async function runOnPinnedNode() {
     node,
     [fileURLToPath(import.meta.url), ...process.argv.slice(2)],
     {
-      // The channel carries nothing: its end tells the child that this process is gone, SIGKILL included.
+      // The channel carries nothing: its end tells the child that this process is gone, SIGKILL
+      // included.
       stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
       env: {
         ...process.env,
@@ -84,7 +93,10 @@ async function runOnPinnedNode() {
   process.exit(code ?? 128 + constants.signals[signal]);
 }
 
-/** Path of a Node 26: that of the last install, else the pinned one, which npx fetches once and npm's cache keeps. */
+/**
+ * Path of a Node 26: that of the last install, else the pinned one, which npx fetches once and
+ * npm's cache keeps.
+ */
 async function findPinnedNode() {
   const known = readJson(stampFile)?.node;
   if (isNewEnough(known)) return known;
@@ -93,7 +105,8 @@ async function findPinnedNode() {
   const { code, stdout } = npm
     ? await run(
         process.execPath,
-        // Two quick retries: npm's own waits take over a minute before a missing network is admitted.
+        // Two quick retries: npm's own waits take over a minute before a missing network is
+        // admitted.
         [
           npm,
           'exec',
@@ -127,7 +140,10 @@ function isNewEnough(path) {
   return Number.parseInt(stdout, 10) >= NODE_MAJOR;
 }
 
-/** npm's program file: npm checks `engines` against the Node it runs on, so that Node must be ours to choose. */
+/**
+ * npm's program file: npm checks `engines` against the Node it runs on, so that Node must be ours
+ * to choose.
+ */
 function findNpm() {
   const onPath = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'npm'));
   const candidates = [process.env.npm_execpath, ...onPath].filter(
@@ -138,13 +154,18 @@ function findNpm() {
     .find((file) => basename(file) === 'npm-cli.js');
 }
 
-/** An outer npm's script, its package, and its `-s` and `--json`, are not meant for the nested npm. */
+/**
+ * An outer npm's script, its package, and its `-s` and `--json`, are not meant for the nested npm.
+ */
 function npmEnvironment() {
   const outer = /^npm_(command|lifecycle|package|config_(loglevel|json)$)/;
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !outer.test(name)));
 }
 
-/** `npm ci` by this Node, unless the tree is already what the lockfile says and its native part loads. */
+/**
+ * `npm ci` by this Node, unless the tree is already what the lockfile says and its native part
+ * loads.
+ */
 async function install() {
   await takeInstallLock();
   if (!isStamped()) {
@@ -181,7 +202,10 @@ async function installPackages() {
   say(`installed in ${Math.round((Date.now() - startedAtMs) / 1000)} s`);
 }
 
-/** One install at a time: the lock holds the pid of who installs, first the launcher's, then its npm's. */
+/**
+ * One install at a time: the lock holds the pid of who installs, first the launcher's, then its
+ * npm's.
+ */
 async function takeInstallLock() {
   for (let told = false; ; told = true) {
     try {
@@ -199,7 +223,10 @@ async function takeInstallLock() {
   }
 }
 
-/** Pid of the living owner of the lock; undefined when there is none. An empty lock is one being written. */
+/**
+ * Pid of the living owner of the lock; undefined when there is none. An empty lock is one being
+ * written.
+ */
 function lockedBy() {
   try {
     const text = readFileSync(installLock, 'utf8');
@@ -223,7 +250,10 @@ function isStamped() {
   return stamp?.node === expected.node && stamp.lockHash === expected.lockHash;
 }
 
-/** npm writes `node_modules/.package-lock.json` when an install is complete: the same packages in the same versions? */
+/**
+ * npm writes `node_modules/.package-lock.json` when an install is complete: the same packages in
+ * the same versions?
+ */
 function matchesLockfile() {
   const installed = readJson(join(root, 'node_modules/.package-lock.json'))?.packages;
   if (installed === undefined) return false;
@@ -242,7 +272,10 @@ function loadsNativePart() {
   return spawnSync(process.execPath, load, { cwd: root }).status === 0;
 }
 
-/** Runs a program to its end; signals to this process reach it. With `graceMs` a signal ends its whole group, and then us. */
+/**
+ * Runs a program to its end; signals to this process reach it. With `graceMs` a signal ends its
+ * whole group, and then us.
+ */
 function run(program, args, { graceMs, onStart, ...options }) {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, options);
@@ -281,8 +314,9 @@ function killGroup(pid, signal) {
 }
 
 /**
- * Calls `stop` once when the process that started this one is gone, however it died: the launcher under the older Node
- * (its channel ends) or npm (another parent pid). Started by hand, the command may outlive its shell. Returns the undo.
+ * Calls `stop` once when the process that started this one is gone, however it died: the launcher
+ * under the older Node (its channel ends) or npm (another parent pid). Started by hand, the command
+ * may outlive its shell. Returns the undo.
  */
 function stopWithParent(stop) {
   if (process.channel) {

@@ -1,4 +1,5 @@
-// solhint over the contracts, for `check`. The rules stand here, each exception with its reason; a warning counts as a finding.
+// solhint over the contracts, for `check`. The rules stand here, each exception with its reason; a
+// warning counts as a finding.
 import { createRequire } from 'node:module';
 
 interface Report {
@@ -49,7 +50,10 @@ const RULES = {
   'defaas/no-forbidden-opcode': 'error',
 };
 
-/** Every function of an interface says what it does, in which units, and how it fails; a parameter is told where its name does not. */
+/**
+ * Every function of an interface says what it does, in which units, and how it fails; a parameter
+ * is told where its name does not.
+ */
 const NOTICES = {
   title: { enabled: false },
   author: { enabled: false },
@@ -57,7 +61,10 @@ const NOTICES = {
   param: { enabled: false },
   return: { enabled: false },
 };
-/** Of `use-natspec`, which knows no exception by kind: an event is told where the function that emits it is. */
+/**
+ * Of `use-natspec`, which knows no exception by kind: an event is told where the function that
+ * emits it is.
+ */
 const UNTOLD_EVENT = / in event '/;
 
 const SETS = [
@@ -76,7 +83,10 @@ const SETS = [
   },
 ];
 
-/** Findings as `file:line:column rule: message`; none when all is well. Relative to the working directory, the project's root. */
+/**
+ * Findings as `file:line:column rule: message`; none when all is well. Relative to the working
+ * directory, the project's root.
+ */
 export function lintSolidity(): string[] {
   // solhint goes on with a warning where it cannot load our rules.
   const probe = lintText('contract A { function f() external { block.prevrandao; } }', 'A.sol');

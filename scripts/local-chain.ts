@@ -1,5 +1,6 @@
-// The house's chain: anvil behind a JSON-RPC front that keeps every operation durable before it is done, so that after
-// `kill -9` at any moment the same blocks, hashes, nonces and logs are there again. Run by itself it serves one folder.
+// The house's chain: anvil behind a JSON-RPC front that keeps every operation durable before it is
+// done, so that after `kill -9` at any moment the same blocks, hashes, nonces and logs are there
+// again. Run by itself it serves one folder.
 import { once } from 'node:events';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -12,9 +13,15 @@ import { type History, type Operation, openHistory } from './local-chain/history
 import { createSequencer, DivergedError, type Sequencer } from './local-chain/sequencer.ts';
 
 const CHAIN_ID = 31_337;
-/** Blocks that a restore may have to replay before a state is kept: about 0.6 s on a chain of 3 000 blocks. */
+/**
+ * Blocks that a restore may have to replay before a state is kept: about 0.6 s on a chain of 3 000
+ * blocks.
+ */
 const KEEP_AFTER_BLOCKS = 100;
-/** A state is taken when nothing came for so long, ms: taking it stops the chain, 160 ms at 3 000 blocks. */
+/**
+ * A state is taken when nothing came for so long, ms: taking it stops the chain, 160 ms at 3 000
+ * blocks.
+ */
 const IDLE_MS = 1_000;
 /** Beyond so many blocks a state is taken although the chain is busy. */
 const KEEP_BUSY_AFTER_BLOCKS = 1_000;
@@ -24,7 +31,10 @@ const READABLE = /^(eth|net|web3|txpool|debug|trace)_(?!sendTransaction$|sign)/;
 export interface LocalChain {
   readonly rpcUrl: string;
   readonly port: number;
-  /** BLOCKHASH is right in contracts only for blocks from this one on (anvil forgets earlier ones when it loads a state). */
+  /**
+   * BLOCKHASH is right in contracts only for blocks from this one on (anvil forgets earlier ones
+   * when it loads a state).
+   */
   readonly trustedFromBlock: number;
   /** Ends when the EVM process does. */
   readonly ended: Promise<void>;
@@ -99,7 +109,8 @@ async function restore(history: History, genesisSec: number, options: LocalChain
       };
     } catch (error) {
       await anvil.close();
-      // A state cut short, or blocks that used a hash from before their base (see trustedFromBlock): take an older base.
+      // A state cut short, or blocks that used a hash from before their base (see
+      // trustedFromBlock): take an older base.
       const isBaseAtFault = error instanceof DivergedError || error instanceof SyntaxError;
       if (base === undefined || !(isBaseAtFault || error instanceof RpcError)) throw error;
     }
@@ -215,7 +226,10 @@ async function reply(request: unknown, anvil: Anvil, line: Line): Promise<object
   }
 }
 
-/** What changes the chain becomes an operation; anvil's other ways of changing it would be lost at a restart. */
+/**
+ * What changes the chain becomes an operation; anvil's other ways of changing it would be lost at a
+ * restart.
+ */
 async function perform(
   method: string,
   params: readonly unknown[],
@@ -277,7 +291,9 @@ function numberOf(value: unknown): number {
   return number;
 }
 
-/** Reads the request, answers it; what cannot be read at all gets a JSON-RPC error without an id. */
+/**
+ * Reads the request, answers it; what cannot be read at all gets a JSON-RPC error without an id.
+ */
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,

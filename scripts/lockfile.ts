@@ -14,8 +14,9 @@ interface Lock {
 }
 
 /**
- * Optional dependencies without an entry of their own, as `package needs name`. `npm install` leaves them out without a
- * word where the registry has no build for a platform, and `npm ci` then refuses ("Missing ... from lock file").
+ * Optional dependencies without an entry of their own, as `package needs name`. `npm install`
+ * leaves them out without a word where the registry has no build for a platform, and `npm ci` then
+ * refuses ("Missing ... from lock file").
  */
 export function findMissingOptional(lock: Lock): string[] {
   const missing: string[] = [];
@@ -41,7 +42,10 @@ function resolves(lock: Lock, from: string, name: string): boolean {
   }
 }
 
-/** Lines that name a registry's host: the lockfile must install from whichever registry the user has set. */
+/**
+ * Lines that name a registry's host: the lockfile must install from whichever registry the user has
+ * set.
+ */
 export function findRegistryAddresses(lockText: string): string[] {
   return lockText.split('\n').filter((line) => /"resolved":\s*"[a-z+]+:\/\//.test(line));
 }

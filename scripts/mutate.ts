@@ -1,6 +1,8 @@
-// `npm run -s mutate -- [files] [--sample n] [--seed n] [--list] [--near] [--within name]`: changes the contracts in one place at a time and asks
-// the Solidity tests whether they notice. Default: the contracts changed since HEAD~1. A survivor that changes nothing stands in
-// test/contracts/mutants.json with its reason; exit code 1 when another survives. `--near` asks the file's own tests alone.
+// `npm run -s mutate -- [files] [--sample n] [--seed n] [--list] [--near] [--within name]`: changes
+// the contracts in one place at a time and asks the Solidity tests whether they notice. Default:
+// the contracts changed since HEAD~1. A survivor that changes nothing stands in
+// test/contracts/mutants.json with its reason; exit code 1 when another survives. `--near` asks the
+// file's own tests alone.
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -10,7 +12,9 @@ import { type Mutant, mutantsOf } from './mutation/mutants.ts';
 import { CompileError, parse } from './mutation/solc.ts';
 
 const EQUIVALENTS = 'test/contracts/mutants.json';
-/** Inputs of a fuzz test: many in the near suites; in the others, which take seconds, at first few. */
+/**
+ * Inputs of a fuzz test: many in the near suites; in the others, which take seconds, at first few.
+ */
 const NEAR_RUNS = 64;
 const FAR_RUNS = [4, 24] as const;
 
@@ -27,7 +31,9 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
 /** Of the libraries that a probe shows as they are. */
 const LIBRARY_SUITES = ['Libraries'];
 
-/** A mutant that no test can notice. `within`, `from`, `to` and `nth` are as `--list` prints them. */
+/**
+ * A mutant that no test can notice. `within`, `from`, `to` and `nth` are as `--list` prints them.
+ */
 interface Equivalent extends Pick<Mutant, 'file' | 'within' | 'from' | 'to' | 'nth'> {
   readonly reason: string;
 }
@@ -113,7 +119,10 @@ function readEquivalents(): Equivalent[] {
   return existsSync(EQUIVALENTS) ? JSON.parse(readFileSync(EQUIVALENTS, 'utf8')) : [];
 }
 
-/** Changed since HEAD~1, the working tree included; interfaces and test tokens have nothing to mutate. */
+/**
+ * Changed since HEAD~1, the working tree included; interfaces and test tokens have nothing to
+ * mutate.
+ */
 function changedContracts(): string[] {
   const names = execFileSync('git', ['diff', '--name-only', 'HEAD~1', '--', 'contracts'], {
     encoding: 'utf8',

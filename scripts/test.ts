@@ -1,12 +1,15 @@
-// `npm test`: the Solidity tests under Hardhat, then everything else under mocha; both added up in the last line.
-// `npm run test:file -- <paths>` runs only the named files. Not to be confused with `check`, which runs no test.
+// `npm test`: the Solidity tests under Hardhat, then everything else under mocha; both added up in
+// the last line. `npm run test:file -- <paths>` runs only the named files. Not to be confused with
+// `check`, which runs no test.
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import Mocha from 'mocha';
 import { runHardhat } from './hardhat.ts';
 
-/** How long the event loop may stay busy after the last test before that counts as a failure, ms. */
+/**
+ * How long the event loop may stay busy after the last test before that counts as a failure, ms.
+ */
 const DRAIN_MS = 10_000;
 
 interface Tally {
@@ -76,7 +79,10 @@ async function runSolidity(paths: readonly string[], grep: string | undefined): 
   return tally;
 }
 
-/** Mocha in this process, with the options of `.mocharc.json`; its contracts are built first, for it compiles nothing. */
+/**
+ * Mocha in this process, with the options of `.mocharc.json`; its contracts are built first, for it
+ * compiles nothing.
+ */
 async function runMocha(paths: readonly string[], grep: string | undefined): Promise<Tally> {
   const tally: Tally = { passed: 0, failed: 0, skipped: [], faults: [] };
   const build = await runHardhat(['build']);
@@ -107,7 +113,10 @@ function add(tally: Tally): void {
   total.faults.push(...tally.faults);
 }
 
-/** Prints the sum once nothing is left open; a test that leaves a socket or a process behind is a fault too. */
+/**
+ * Prints the sum once nothing is left open; a test that leaves a socket or a process behind is a
+ * fault too.
+ */
 function report(): void {
   const late = setTimeout(() => {
     total.faults.push(

@@ -1,5 +1,6 @@
-// `npm start`: the whole house on this machine. Supervises three processes, the chain, the clouds' emulators and the
-// gateway, and on the first start furnishes the house; what `kill -9` interrupts, the next start takes up.
+// `npm start`: the whole house on this machine. Supervises three processes, the chain, the clouds'
+// emulators and the gateway, and on the first start furnishes the house; what `kill -9` interrupts,
+// the next start takes up.
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -29,7 +30,10 @@ const EXAMPLE = join(PACKAGE_ROOT, 'scripts/examples/hello');
 
 interface ChainReady {
   readonly rpcUrl: string;
-  /** Block hashes are right in contracts from this block on; undefined on a chain that is not the house's own. */
+  /**
+   * Block hashes are right in contracts from this block on; undefined on a chain that is not the
+   * house's own.
+   */
   readonly trustedFromBlock?: number;
 }
 
@@ -121,7 +125,10 @@ class House {
     return this.#start('emulators', 'scripts/emulators.ts', EMULATORS_MS, { args });
   }
 
-  /** Configured by its environment, as anywhere; what the user has set stays. Of any free port it takes that of before. */
+  /**
+   * Configured by its environment, as anywhere; what the user has set stays. Of any free port it
+   * takes that of before.
+   */
   async startGateway({ rpcUrl, trustedFromBlock }: ChainReady): Promise<GatewayReady> {
     const before = Number(new URL(readJson<Furnished>(this.furnishedFile)?.url ?? 'http://x').port);
     const isAnyPort = process.env.DEFAAS_PORT === '0';
@@ -185,7 +192,10 @@ class House {
     return ready;
   }
 
-  /** The gateway first: it still writes to the chain and the clouds. Repeated calls wait for the first. */
+  /**
+   * The gateway first: it still writes to the chain and the clouds. Repeated calls wait for the
+   * first.
+   */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;
@@ -270,7 +280,9 @@ async function isFree(port: number): Promise<boolean> {
   }
 }
 
-/** Keys are there, the contracts stand on this chain, and they are what the command line believes. */
+/**
+ * Keys are there, the contracts stand on this chain, and they are what the command line believes.
+ */
 async function isFounded(home: string, rpcUrl: string): Promise<boolean> {
   const contracts = readJson<ContractAddresses>(join(home, 'contracts.json'));
   if (contracts === undefined || !existsSync(join(home, 'keys', 'user.json'))) return false;
@@ -298,7 +310,9 @@ async function askRpc(rpcUrl: string, method: string, ...params: unknown[]): Pro
   }
 }
 
-/** Changes when the last furnishing no longer fits: other contracts, another URL, another example. */
+/**
+ * Changes when the last furnishing no longer fits: other contracts, another URL, another example.
+ */
 function markOf(home: string, url: string): string {
   const hash = createHash('sha256')
     .update(readFileSync(join(home, 'contracts.json')))

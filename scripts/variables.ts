@@ -1,13 +1,19 @@
 // Holds `.env.example` and the environment that the code reads equal; `check` runs it.
 
-/** A variable of ours, anywhere in a source; or any other that is read from an object named `env`, or by name. */
+/**
+ * A variable of ours, anywhere in a source; or any other that is read from an object named `env`,
+ * or by name.
+ */
 const READ =
   /\b(DEFAAS_[A-Z0-9_]*[A-Z0-9])\b|\benv(?:\.|\[['"])([A-Z][A-Z0-9_]+)\b|\bneeded\('([A-Z][A-Z0-9_]+)'/g;
 
 /** Not configuration: what the shell, npm and the tools set. */
 const SURROUNDINGS = ['PATH', 'INIT_CWD', 'FORCE_COLOR', 'NODE_COMPILE_CACHE'];
 
-/** Differences, one line each: variables read but not listed in `.env.example`, and the other way round. */
+/**
+ * Differences, one line each: variables read but not listed in `.env.example`, and the other way
+ * round.
+ */
 export function compareVariables(example: string, sources: readonly string[]): string[] {
   const listed = new Set(
     [...example.matchAll(/^#?\s?([A-Z][A-Z0-9_]+)=/gm)].map(([, name]) => name),

@@ -3,7 +3,10 @@ import { Interface, type Result } from 'ethers';
 import { artifacts } from '../artifacts.gen.ts';
 import type { Address, Hex } from '../libraries/keccak.ts';
 
-/** Names of our contracts as `ContractAddresses` has them; `token` is any ERC-20, with MockUSDC's `mint` where it is one. */
+/**
+ * Names of our contracts as `ContractAddresses` has them; `token` is any ERC-20, with MockUSDC's
+ * `mint` where it is one.
+ */
 export type ContractName = 'registry' | 'identity' | 'billing' | 'disputes' | 'beacon' | 'token';
 
 /** A log as JSON-RPC gives it, and our reading of it. */

@@ -1,4 +1,5 @@
-// One account's way of sending: gas estimated, nonces in one line, inclusion awaited, refusals decoded.
+// One account's way of sending: gas estimated, nonces in one line, inclusion awaited, refusals
+// decoded.
 import {
   dataLength,
   type JsonRpcProvider,
@@ -28,9 +29,10 @@ export interface Sent {
 export interface Account {
   readonly address: Address;
   /**
-   * Sends a call of a contract and waits until it is included. Calls are sent in the order they were asked for, each after the one
-   * before is sent, not after it is included.
-   * @throws ChainError CHAIN_REVERTED and the codes of known reverts; CHAIN_GAS, CHAIN_PENDING, CHAIN_REPLACED, CHAIN_UNREACHABLE
+   * Sends a call of a contract and waits until it is included. Calls are sent in the order they
+   * were asked for, each after the one before is sent, not after it is included.
+   * @throws ChainError CHAIN_REVERTED and the codes of known reverts; CHAIN_GAS, CHAIN_PENDING,
+   *   CHAIN_REPLACED, CHAIN_UNREACHABLE
    */
   send(
     contract: ContractName,
@@ -39,11 +41,15 @@ export interface Account {
     options?: SendOptions,
   ): Promise<Sent>;
   /**
-   * Goes on with a call that was signed earlier, all its transactions, the newest last: gives it out again, waits, and raises its fee.
-   * It is included once at most, whoever has given it out before. @throws as `send`
+   * Goes on with a call that was signed earlier, all its transactions, the newest last: gives it
+   * out again, waits, and raises its fee. It is included once at most, whoever has given it out
+   * before. @throws as `send`
    */
   resume(signed: readonly SignedTransaction[], options?: SendOptions): Promise<Sent>;
-  /** Asks the node what would come of it as of the newest block; nothing is sent. @throws ChainError  what `send` would be refused with */
+  /**
+   * Asks the node what would come of it as of the newest block; nothing is sent.
+   * @throws ChainError  what `send` would be refused with
+   */
   check(contract: ContractName, method: string, args: readonly unknown[]): Promise<void>;
   /** As `check`, and what sending it would take. */
   estimate(
@@ -79,7 +85,10 @@ export interface AccountOptions {
   readonly gasCap: number;
 }
 
-/** What a transaction's length is reckoned with; the signature is a parity and two numbers of 32 bytes in RLP. */
+/**
+ * What a transaction's length is reckoned with; the signature is a parity and two numbers of 32
+ * bytes in RLP.
+ */
 const MAX_FEE = 2n ** 64n - 1n;
 const MAX_NONCE = 2 ** 40;
 const SIGNATURE_BYTES = 1 + 33 + 33;
@@ -160,7 +169,10 @@ export function createAccount(options: AccountOptions): Account {
   };
 }
 
-/** Why an included transaction reverted: the receipt does not say, so it is called once more as of its block. */
+/**
+ * Why an included transaction reverted: the receipt does not say, so it is called once more as of
+ * its block.
+ */
 async function replay(
   provider: JsonRpcProvider,
   request: TransactionRequest,
@@ -174,7 +186,9 @@ async function replay(
   return revertedOf(doing, undefined);
 }
 
-/** The length of a transaction once it has its nonce, its fees and its signature, at their longest. */
+/**
+ * The length of a transaction once it has its nonce, its fees and its signature, at their longest.
+ */
 function signedBytes(fields: Partial<TransactionLike<string>>): number {
   const fees = { maxFeePerGas: MAX_FEE, maxPriorityFeePerGas: MAX_FEE };
   const { unsignedSerialized } = Transaction.from({
@@ -186,7 +200,10 @@ function signedBytes(fields: Partial<TransactionLike<string>>): number {
   return dataLength(unsignedSerialized) + SIGNATURE_BYTES;
 }
 
-/** A fifth more than estimated, for state that changes meanwhile, within what one transaction may use. */
+/**
+ * A fifth more than estimated, for state that changes meanwhile, within what one transaction may
+ * use.
+ */
 function withMargin(estimate: bigint, cap: bigint): bigint {
   const wanted = (estimate * 12n) / 10n;
   if (wanted <= cap) return wanted;

@@ -1,4 +1,5 @@
-// Settled batches: the claims and payouts of a transaction, gathered until the event that closes their batch.
+// Settled batches: the claims and payouts of a transaction, gathered until the event that closes
+// their batch.
 
 import type { Address, Hex } from '../libraries/keccak.ts';
 import type { History } from './history.ts';
@@ -13,7 +14,10 @@ interface Pending {
   readonly payouts: { readonly payee: Address; readonly amount: bigint }[];
 }
 
-/** `before` is read before the money's own room has taken the event in: a claim needs the lane as it was. */
+/**
+ * `before` is read before the money's own room has taken the event in: a claim needs the lane as it
+ * was.
+ */
 export function createBatches(
   history: History,
   before: Pick<ChainView, 'lane'> & { feeAt(gateway: Address, timestampSec: number): number },

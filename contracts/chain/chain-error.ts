@@ -1,13 +1,17 @@
-// The one error of contracts/: what the chain refused or could not be asked, with a code that never changes.
+// The one error of contracts/: what the chain refused or could not be asked, with a code that never
+// changes.
 import { type ErrorDescription, Interface, isError } from 'ethers';
 import { artifacts } from '../artifacts.gen.ts';
 import type { Hex } from '../libraries/keccak.ts';
 
 /**
- * CHAIN_UNREACHABLE no RPC answers; CHAIN_STALE a block did not come in time; CHAIN_MISMATCH another chain or other contracts than
- * configured; CHAIN_GAS the account cannot pay the gas; CHAIN_PENDING a transaction is not included in time; CHAIN_REPLACED another one has its nonce; CHAIN_REVERTED a
- * contract refused, `revert` says why; DEPLOYMENT_INVALID a file of deployments is malformed; DEPLOYMENT_CODE the contracts of a set
- * are not those of this release; DEPLOYMENT_REFUSED the contracts would not work on this chain with these terms. The others are reverts that a user meets often enough to have a code of their own.
+ * CHAIN_UNREACHABLE no RPC answers; CHAIN_STALE a block did not come in time; CHAIN_MISMATCH
+ * another chain or other contracts than configured; CHAIN_GAS the account cannot pay the gas;
+ * CHAIN_PENDING a transaction is not included in time; CHAIN_REPLACED another one has its nonce;
+ * CHAIN_REVERTED a contract refused, `revert` says why; DEPLOYMENT_INVALID a file of deployments is
+ * malformed; DEPLOYMENT_CODE the contracts of a set are not those of this release;
+ * DEPLOYMENT_REFUSED the contracts would not work on this chain with these terms. The others are
+ * reverts that a user meets often enough to have a code of their own.
  */
 export type ChainErrorCode =
   | 'CHAIN_UNREACHABLE'
@@ -84,7 +88,10 @@ const errors = new Interface(
   Object.values(artifacts).flatMap(({ abi }) => abi.filter(({ type }) => type === 'error')),
 );
 
-/** The custom error in `data`, also Solidity's own Error(string) and Panic(uint256); undefined when it is none we know. */
+/**
+ * The custom error in `data`, also Solidity's own Error(string) and Panic(uint256); undefined when
+ * it is none we know.
+ */
 export function revertOf(data: string | null | undefined): Revert | undefined {
   if (data === null || data === undefined || data === '0x') return undefined;
   const parsed = parse(data);
@@ -93,7 +100,10 @@ export function revertOf(data: string | null | undefined): Revert | undefined {
   return { name: parsed.name, args };
 }
 
-/** The ChainError of what ethers threw during `doing` (such as `billing.settle`). A ChainError passes as it is. */
+/**
+ * The ChainError of what ethers threw during `doing` (such as `billing.settle`). A ChainError
+ * passes as it is.
+ */
 export function chainErrorOf(doing: string, error: unknown): ChainError {
   if (error instanceof ChainError) return error;
   if (isError(error, 'CALL_EXCEPTION')) return revertedOf(doing, error.data, error);

@@ -1,5 +1,6 @@
-// What differs between the chains that the contracts can live on: which block counts, what a transaction may weigh, what gas costs.
-// The deployer refuses what does not work; a gateway and a client take their defaults from here.
+// What differs between the chains that the contracts can live on: which block counts, what a
+// transaction may weigh, what gas costs. The deployer refuses what does not work; a gateway and a
+// client take their defaults from here.
 
 /** `latest`, or a block that the chain says is final enough. */
 export type BlockTag = 'latest' | 'safe' | 'finalized';
@@ -17,13 +18,19 @@ export type ChainKind = (typeof CHAIN_KINDS)[number];
 export interface ChainTraits {
   /** EIP-155 ids that are known to be of this kind, test networks too. */
   readonly chainIds: readonly number[];
-  /** Deposits, lines, lanes, top-ups, epochs and sets count as of this block; what lowers a position counts at `latest`. */
+  /**
+   * Deposits, lines, lanes, top-ups, epochs and sets count as of this block; what lowers a position
+   * counts at `latest`.
+   */
   readonly blockTag: BlockTag;
   /** Largest transaction that nodes take into their pools, bytes, with room for its envelope. */
   readonly maxTransactionBytes: number;
   /** Most gas of one transaction. */
   readonly transactionGasCap: number;
-  /** Whose number the EVM's `block.number` is: never compute an epoch from a node's, ask the Beacon for `nextEpoch`. */
+  /**
+   * Whose number the EVM's `block.number` is: never compute an epoch from a node's, ask the Beacon
+   * for `nextEpoch`.
+   */
   readonly evmBlockNumber: 'own' | 'parent';
   /** Nobody pays for gas, so no slash must cover it. */
   readonly isGasFree: boolean;
@@ -71,7 +78,10 @@ export const CHAINS: Readonly<Record<ChainKind, ChainTraits>> = {
     blockTag: 'safe',
     isGasFree: false,
   },
-  /** Nitro's sequencer takes 95 000 bytes by default, and 32 million gas, which includes what the data costs on the parent chain. */
+  /**
+   * Nitro's sequencer takes 95 000 bytes by default, and 32 million gas, which includes what the
+   * data costs on the parent chain.
+   */
   arbitrum: {
     ...OWN_CHAIN,
     chainIds: [42_161, 421_614],

@@ -44,7 +44,10 @@ export interface Leaf {
   readonly path: readonly Hex[];
 }
 
-/** A receipt as the gateway handed it out: at `index` of a group of `count`, whose root an operator key signed. */
+/**
+ * A receipt as the gateway handed it out: at `index` of a group of `count`, whose root an operator
+ * key signed.
+ */
 export interface SignedReceipt {
   readonly receipt: Receipt;
   readonly index: number;
@@ -86,7 +89,9 @@ export type Evidence =
     }
   | ({
       readonly kind: 'misroute';
-      /** The gateway's candidate set in force at the Call's epoch, 0 for none, and its deployments. */
+      /**
+       * The gateway's candidate set in force at the Call's epoch, 0 for none, and its deployments.
+       */
       readonly setNo: number;
       readonly ids: readonly number[];
     } & OpenedLeaf);
@@ -105,7 +110,10 @@ export const FRAUD_KIND = {
   silence: 9,
 } as const;
 
-/** The place of the claim with that index in a settled batch, from the chain's logs alone. @throws RangeError  there is none */
+/**
+ * The place of the claim with that index in a settled batch, from the chain's logs alone.
+ * @throws RangeError  there is none
+ */
 export function placeAt(batch: SettledBatch, claim: number): Place {
   const row = batch.claims[claim];
   if (row === undefined) {
@@ -208,7 +216,9 @@ function isForeign(place: Place, leaf: Leaf): boolean {
 
 const MAX_UINT40 = 0xff_ffff_ffff;
 
-/** The suffix of Disputes' `check...` and `prove...` functions for evidence, and their arguments. */
+/**
+ * The suffix of Disputes' `check...` and `prove...` functions for evidence, and their arguments.
+ */
 export function callOf(evidence: Evidence): { readonly name: string; readonly args: unknown[] } {
   switch (evidence.kind) {
     case 'omission': {

@@ -1,4 +1,5 @@
-// Follows the chain: logs of our contracts in bounded pages, the head by polling, reorganisations by block hash.
+// Follows the chain: logs of our contracts in bounded pages, the head by polling, reorganisations
+// by block hash.
 import type { JsonRpcProvider } from 'ethers';
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { ChainError } from './chain-error.ts';
@@ -24,12 +25,17 @@ export interface FollowerOptions {
   readonly provider: Pick<JsonRpcProvider, 'send'>;
   readonly addresses: readonly Address[];
   readonly fromBlock: number;
-  /** The block to follow: the newest, one that the chain says is final, or so many blocks behind the newest. */
+  /**
+   * The block to follow: the newest, one that the chain says is final, or so many blocks behind the
+   * newest.
+   */
   readonly target: BlockTag | number;
   readonly pageBlocks: number;
   readonly pollMs: number;
   readonly waitMs: number;
-  /** One node only: then a lower head is a chain set back, not a node that lags behind the others. */
+  /**
+   * One node only: then a lower head is a chain set back, not a node that lags behind the others.
+   */
   readonly isAlone: boolean;
   readonly nowMs: () => number;
   apply(logs: readonly FollowedLog[], head: Head): void;
@@ -148,7 +154,10 @@ export function createFollower(options: FollowerOptions): Follower {
       }));
   };
 
-  /** The next page: one block by its hash, which is exact, or several, whose end must be the same before and after. */
+  /**
+   * The next page: one block by its hash, which is exact, or several, whose end must be the same
+   * before and after.
+   */
   const takePage = async (target: Block): Promise<void> => {
     const from = taken() + 1;
     if (from === target.number) {

@@ -1,4 +1,5 @@
-// Functions, versions, aliases, deployments and candidate sets, as FunctionRegistry's events tell them.
+// Functions, versions, aliases, deployments and candidate sets, as FunctionRegistry's events tell
+// them.
 
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { cidOf } from '../libraries/names.ts';

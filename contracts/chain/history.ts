@@ -1,4 +1,5 @@
-// State that can be taken back block by block: what the local view is built on, so that a reorganisation costs no rescan.
+// State that can be taken back block by block: what the local view is built on, so that a
+// reorganisation costs no rescan.
 
 /** Maps and lists are changed through this only; every change remembers how to undo itself. */
 export interface History {
@@ -6,7 +7,10 @@ export interface History {
   begin(blockNumber: number): void;
   set<K, V>(map: Map<K, V>, key: K, value: V): void;
   push<V>(list: V[], item: V): void;
-  /** Undoes all changes of blocks above `blockNumber`. False, and nothing done, when they are no longer remembered. */
+  /**
+   * Undoes all changes of blocks above `blockNumber`. False, and nothing done, when they are no
+   * longer remembered.
+   */
   rewind(blockNumber: number): boolean;
 }
 

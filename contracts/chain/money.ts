@@ -1,4 +1,5 @@
-// Free money, lines, lanes and dues, as Billing's events tell them. What a call reads of it is three look-ups away.
+// Free money, lines, lanes and dues, as Billing's events tell them. What a call reads of it is
+// three look-ups away.
 
 import type { Address } from '../libraries/keccak.ts';
 import type { History } from './history.ts';

@@ -1,5 +1,6 @@
-// The transactions of one account in the order of their nonces: signed, kept, given to the node, and given again with a higher fee
-// until one of each nonce is included. Another process may send from the account too: the chain says whose turn a nonce was.
+// The transactions of one account in the order of their nonces: signed, kept, given to the node,
+// and given again with a higher fee until one of each nonce is included. Another process may send
+// from the account too: the chain says whose turn a nonce was.
 import {
   isError,
   type JsonRpcProvider,
@@ -11,7 +12,10 @@ import {
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { ChainError } from './chain-error.ts';
 
-/** A transaction as it goes to a node. Whoever keeps it can give it out again: it is included once at most. */
+/**
+ * A transaction as it goes to a node. Whoever keeps it can give it out again: it is included once
+ * at most.
+ */
 export interface SignedTransaction {
   readonly nonce: number;
   /** Its hash. */
@@ -20,7 +24,10 @@ export interface SignedTransaction {
 }
 
 export interface SendOptions {
-  /** Told of each transaction that is signed for the call, before it is given to a node; that waits for it. */
+  /**
+   * Told of each transaction that is signed for the call, before it is given to a node; that waits
+   * for it.
+   */
   readonly onSigned?: (signed: SignedTransaction) => Promise<void>;
 }
 
@@ -34,8 +41,8 @@ export interface RpcReceipt {
 
 export interface NonceLine {
   /**
-   * Sends a call and waits until it is included, reverted or not. Calls are sent in the order they were asked for, each after the one
-   * before is sent, not after it is included.
+   * Sends a call and waits until it is included, reverted or not. Calls are sent in the order they
+   * were asked for, each after the one before is sent, not after it is included.
    * @throws ChainError CHAIN_PENDING   not included in time; it still may be
    * @throws ChainError CHAIN_REPLACED  another transaction has its nonce: it never will be
    */
@@ -45,7 +52,8 @@ export interface NonceLine {
     options: SendOptions & { readonly doing: string },
   ): Promise<RpcReceipt>;
   /**
-   * Goes on with a call that was signed earlier, by a process that ended perhaps: all transactions of one nonce, the newest last.
+   * Goes on with a call that was signed earlier, by a process that ended perhaps: all transactions
+   * of one nonce, the newest last.
    * @throws as `send`; CHAIN_PENDING also while this process itself waits for it
    */
   resume(
@@ -71,9 +79,15 @@ export interface NonceLineOptions {
 const BUMP = { times: 5n, parts: 4n } as const;
 /** No fee is raised above so many times what the chain asks now. */
 const MOST_TIMES_MARKET = 4n;
-/** How often a nonce is asked for again when somebody else was faster, or a fee raised that was too low. */
+/**
+ * How often a nonce is asked for again when somebody else was faster, or a fee raised that was too
+ * low.
+ */
 const ATTEMPTS = 5;
-/** A node behind others may know a nonce to be used and its transaction not yet: looks until that is believed. */
+/**
+ * A node behind others may know a nonce to be used and its transaction not yet: looks until that is
+ * believed.
+ */
 const LOOKS_UNTIL_LOST = 4;
 
 type Fees = Pick<TransactionRequest, 'type' | 'gasPrice' | 'maxFeePerGas' | 'maxPriorityFeePerGas'>;
@@ -146,7 +160,8 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
       try {
         return await launch(to, data, onSigned, raised);
       } catch (error) {
-        // Somebody else has sent from this account; the chain is asked for the nonce again. Or the fee has risen meanwhile.
+        // Somebody else has sent from this account; the chain is asked for the nonce again. Or the
+        // fee has risen meanwhile.
         const isUnderpriced = isFeeRefused(error);
         if (attempt === ATTEMPTS || !(isUnderpriced || isNonceRefused(error))) throw error;
         if (isUnderpriced) raised += 1n;
@@ -154,7 +169,10 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
     }
   };
 
-  /** Offers more for a nonce that is not included, within what the chain asks; what is free is only given out again. */
+  /**
+   * Offers more for a nonce that is not included, within what the chain asks; what is free is only
+   * given out again.
+   */
   const bump = async (flight: Flight): Promise<void> => {
     flight.bumpAtMs = Date.now() + bumpMs;
     const market = await readFees(provider);
@@ -238,7 +256,8 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
       };
       flights.set(nonce, flight);
       next = undefined;
-      // Refused where it is included already or its turn is over, which the look that follows finds out.
+      // Refused where it is included already or its turn is over, which the look that follows finds
+      // out.
       await push(provider, newest.raw).catch((error) => {
         if (!isNonceRefused(error) && !isFeeRefused(error)) throw error;
       });
@@ -317,7 +336,10 @@ function isNonceRefused(error: unknown): boolean {
   return error instanceof Error && /nonce (is )?too (low|high)|same nonce/i.test(textOf(error));
 }
 
-/** A replacement that offers too little may also mean that another process took the nonce: both are tried again. */
+/**
+ * A replacement that offers too little may also mean that another process took the nonce: both are
+ * tried again.
+ */
 function isFeeRefused(error: unknown): boolean {
   if (isError(error, 'REPLACEMENT_UNDERPRICED')) return true;
   return error instanceof Error && FEE_REFUSED.test(textOf(error));

@@ -1,4 +1,5 @@
-// Gateways and providers: their bonds and fees in Billing, their endpoints and operator keys in Identity.
+// Gateways and providers: their bonds and fees in Billing, their endpoints and operator keys in
+// Identity.
 
 import type { Address } from '../libraries/keccak.ts';
 import type { History } from './history.ts';
@@ -18,7 +19,10 @@ const ROLE_GATEWAY = 1;
 const NO_ACCOUNT = `0x${'00'.repeat(20)}`;
 const NO_THUMBPRINT = `0x${'00'.repeat(32)}` as const;
 
-/** The part of a GatewayBond that is written down; the fee in force and what is at stake depend on when one asks. */
+/**
+ * The part of a GatewayBond that is written down; the fee in force and what is at stake depend on
+ * when one asks.
+ */
 type Bond = Omit<GatewayStanding, 'address' | 'uri' | 'jwksThumbprint' | 'atStake' | 'standing'>;
 const NO_BOND: Bond = {
   bond: 0n,

@@ -1,4 +1,5 @@
-// JSON-RPC over HTTP with several URLs: whichever answered last is asked first, the others when it does not answer.
+// JSON-RPC over HTTP with several URLs: whichever answered last is asked first, the others when it
+// does not answer.
 import { type JsonRpcPayload, JsonRpcProvider, type JsonRpcResult, Network } from 'ethers';
 import { ChainError } from './chain-error.ts';
 
@@ -19,8 +20,9 @@ export async function readChainId(options: RpcOptions): Promise<number> {
 }
 
 /**
- * An ethers provider with failover in its transport, so that everything built on it has it. It neither batches nor caches:
- * ethers would wait 10 ms to gather a batch, and answer nonces from 250 ms ago.
+ * An ethers provider with failover in its transport, so that everything built on it has it. It
+ * neither batches nor caches: ethers would wait 10 ms to gather a batch, and answer nonces from 250
+ * ms ago.
  */
 export class RpcProvider extends JsonRpcProvider {
   readonly #post: Post;
@@ -67,7 +69,9 @@ function createPost({ urls, timeoutMs }: RpcOptions): Post {
   };
 }
 
-/** One POST. A JSON-RPC error is an answer; anything that is not JSON-RPC is a node that is down. */
+/**
+ * One POST. A JSON-RPC error is an answer; anything that is not JSON-RPC is a node that is down.
+ */
 async function postOnce(url: string, body: string, timeoutMs: number): Promise<JsonRpcResult[]> {
   const response = await fetch(url, {
     method: 'POST',

@@ -1,5 +1,6 @@
-// What the local view of the chain answers with: functions, lines, lanes, gateways, batches, demands.
-// On the ground: everything that reads or writes the chain imports it, it imports no reader.
+// What the local view of the chain answers with: functions, lines, lanes, gateways, batches,
+// demands. On the ground: everything that reads or writes the chain imports it, it imports no
+// reader.
 import type { Result } from 'ethers';
 import type { Address, Hex } from '../libraries/keccak.ts';
 import type { Call, Execution, Receipt } from '../libraries/receipts.ts';
@@ -45,8 +46,8 @@ export interface Head {
 }
 
 /**
- * What the logs say, answered at once and without asking anybody. "Now" is the later of the head's time and the local clock.
- * Addresses and hashes are lower-case.
+ * What the logs say, answered at once and without asking anybody. "Now" is the later of the head's
+ * time and the local clock. Addresses and hashes are lower-case.
  */
 export interface ChainView {
   readonly head: Head;
@@ -87,15 +88,18 @@ export interface ChainView {
   gateways(): GatewayStanding[];
   party(address: Address): Party | undefined;
   operatorKeys(party: Address): readonly OperatorKey[];
-  /** Whether clients accept the key's signature for the party now, in a role (1 gateway, 2 provider; 1 by default). */
+  /**
+   * Whether clients accept the key's signature for the party now, in a role (1 gateway, 2 provider;
+   * 1 by default).
+   */
   isKeyInForce(key: Address, party: Address, role?: number): boolean;
   readonly latestEpoch: Epoch | undefined;
   /** The newest of those that were recorded in that block or before it. */
   latestEpochAt(blockNumber: number): Epoch | undefined;
   epochOf(epoch: number): Epoch | undefined;
   /**
-   * Whether the payer may use a version now, for all bits of `scopes` (1 invoke, 2 subscribe, 4 logs). Undefined where a policy
-   * contract decides: ask `chain.isAllowed`.
+   * Whether the payer may use a version now, for all bits of `scopes` (1 invoke, 2 subscribe, 4
+   * logs). Undefined where a policy contract decides: ask `chain.isAllowed`.
    */
   isAllowed(functionVersion: Hex, subject: Address, scopes: number): boolean | undefined;
   grant(functionId: bigint, subject: Address): Grant | undefined;
@@ -158,7 +162,10 @@ export interface CandidateSet {
 
 export interface Line {
   readonly allotted: bigint;
-  /** What was on it after the payer last put money on or took money off; settlements since have lowered `allotted`. */
+  /**
+   * What was on it after the payer last put money on or took money off; settlements since have
+   * lowered `allotted`.
+   */
   readonly filled: bigint;
   /** May exceed `allotted` after a settlement. */
   readonly thawing: bigint;
@@ -251,7 +258,9 @@ export interface Grant {
   readonly epoch: number;
 }
 
-/** One lane's row, with the lane before and after: `hashClaim` of it is its leaf in the batch tree. */
+/**
+ * One lane's row, with the lane before and after: `hashClaim` of it is its leaf in the batch tree.
+ */
 export interface ClaimedLog {
   readonly payer: Address;
   readonly signer: Address;

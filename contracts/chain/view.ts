@@ -1,4 +1,5 @@
-// The local view: the sum of the contracts' events, played block by block into rooms that answer from memory.
+// The local view: the sum of the contracts' events, played block by block into rooms that answer
+// from memory.
 
 import type { Abi } from './abi.ts';
 import { createBatches } from './batches.ts';
@@ -25,7 +26,10 @@ export interface View {
   readonly view: ChainView;
   /** Takes logs in, in the chain's order, and the block they lead to. */
   apply(logs: readonly FollowedLog[], head: Head): void;
-  /** Takes back everything above a block. False when that is too long ago to be remembered; then nothing is changed. */
+  /**
+   * Takes back everything above a block. False when that is too long ago to be remembered; then
+   * nothing is changed.
+   */
   rewind(head: Head): boolean;
 }
 

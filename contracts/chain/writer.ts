@@ -1,4 +1,5 @@
-// Typed writes of one account. Each waits for inclusion and, unless it says otherwise, gives the number of the block.
+// Typed writes of one account. Each waits for inclusion and, unless it says otherwise, gives the
+// number of the block.
 import type { JsonRpcProvider, Result } from 'ethers';
 import { type Key, keyOf } from '../keystore.ts';
 import type { Address, Hex } from '../libraries/keccak.ts';
@@ -59,7 +60,10 @@ export interface SettleClaim {
   readonly amount: bigint;
   /** Of the signed voucher, base units. */
   readonly ceiling: bigint;
-  /** The lane's newest settled receipt before it; on another state of the lane the chain refuses the claim. */
+  /**
+   * The lane's newest settled receipt before it; on another state of the lane the chain refuses the
+   * claim.
+   */
   readonly seqFrom: number;
   /** The newest receipt it covers. */
   readonly seq: number;
@@ -96,7 +100,10 @@ export interface ChainWriter {
     args: readonly unknown[],
     options?: SendOptions,
   ): Promise<Sent>;
-  /** What would come of `send` as of the newest block; nothing is sent. @throws ChainError  what `send` would be refused with */
+  /**
+   * What would come of `send` as of the newest block; nothing is sent.
+   * @throws ChainError  what `send` would be refused with
+   */
   check(contract: ContractName, method: string, args: readonly unknown[]): Promise<void>;
 
   claimNamespace(label: string): Promise<number>;
@@ -131,9 +138,14 @@ export interface ChainWriter {
   revokeAll(functionId: bigint): Promise<number>;
   setPolicy(functionId: bigint, policy: Address): Promise<number>;
 
-  /** Approves what is missing of the allowance, then deposits for `account`, this one by default. */
+  /**
+   * Approves what is missing of the allowance, then deposits for `account`, this one by default.
+   */
   approveAndDeposit(amount: bigint, account?: Address): Promise<number>;
-  /** One transaction (after an approval): deposit, allot to the gateway, and open a lane where one is given. */
+  /**
+   * One transaction (after an approval): deposit, allot to the gateway, and open a lane where one
+   * is given.
+   */
   depositAllotOpenLane(terms: {
     readonly amount: bigint;
     readonly gateway: Address;
@@ -150,7 +162,10 @@ export interface ChainWriter {
   release(payer: Address, gateway: Address): Promise<number>;
   withdraw(to: Address, amount: bigint): Promise<number>;
 
-  /** What `settle` would take as of the newest block. @throws ChainError  ClaimFailed names the row that is refused */
+  /**
+   * What `settle` would take as of the newest block.
+   * @throws ChainError  ClaimFailed names the row that is refused
+   */
   estimateSettle(
     gateway: Address,
     claims: readonly SettleClaim[],
@@ -182,7 +197,10 @@ export interface ChainWriter {
   announceFee(feeBps: number): Promise<number>;
   setSettler(settler: Address): Promise<number>;
 
-  /** Demands the receipt at `index` of a claim; takes the pledge of this account's free money until it is answered. */
+  /**
+   * Demands the receipt at `index` of a claim; takes the pledge of this account's free money until
+   * it is answered.
+   */
   demand(
     place: Place,
     index: number,
@@ -191,7 +209,10 @@ export interface ChainWriter {
   answer(opened: OpenedLeaf, callSignature?: Hex): Promise<{ tx: Hex; blockNumber: number }>;
   /** After the deadline: slashes, and returns the pledge. */
   expire(place: Place, index: number): Promise<Slashed>;
-  /** What `prove` would take as of the newest block. @throws ChainError  what it would be refused with */
+  /**
+   * What `prove` would take as of the newest block.
+   * @throws ChainError  what it would be refused with
+   */
   estimateProof(evidence: Evidence): Promise<TransactionSize>;
   prove(evidence: Evidence): Promise<Slashed>;
 
@@ -204,7 +225,10 @@ interface WritersOptions extends Omit<AccountOptions, 'privateKey'> {
   readonly read: ReadContract;
 }
 
-/** Gives each account its writer, always the same one: an account's nonces are given out in one place. */
+/**
+ * Gives each account its writer, always the same one: an account's nonces are given out in one
+ * place.
+ */
 export function createWriters(
   options: WritersOptions,
 ): (key: Pick<Key, 'privateKey'>) => ChainWriter {

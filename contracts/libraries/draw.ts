@@ -1,16 +1,20 @@
-// The verifiable draw of candidates: an epoch's value and what the caller chose decide the order. Twin of Draw.sol.
+// The verifiable draw of candidates: an epoch's value and what the caller chose decide the order.
+// Twin of Draw.sol.
 import { type Hex, keccak256Hex } from './keccak.ts';
 import type { Call } from './receipts.ts';
 import { Words } from './words.ts';
 
-/** The fields of a Call that draw, besides its epoch. In own calls the payer's client chooses them. */
+/**
+ * The fields of a Call that draw, besides its epoch. In own calls the payer's client chooses them.
+ */
 export type DrawnCall = Pick<Call, 'payer' | 'signer' | 'nonce'>;
 
 const seedWords = new Words(4);
 const stepWords = new Words(2);
 
 /**
- * The call's seed: keccak256(abi.encode(value, payer, signer, nonce)). `value` is the epoch's uint192 as 24 bytes of hex.
+ * The call's seed: keccak256(abi.encode(value, payer, signer, nonce)). `value` is the epoch's
+ * uint192 as 24 bytes of hex.
  * @throws TypeError  one of them has another length
  */
 export function drawSeed(value: Hex, { payer, signer, nonce }: DrawnCall): Hex {
@@ -22,8 +26,9 @@ export function drawSeed(value: Hex, { payer, signer, nonce }: DrawnCall): Hex {
 }
 
 /**
- * The first `places` of the order in which `ids` are tried, all of them by default: a partial Fisher-Yates shuffle. The
- * first two (the candidates) come from the seed's own bits; each further place costs one hash.
+ * The first `places` of the order in which `ids` are tried, all of them by default: a partial
+ * Fisher-Yates shuffle. The first two (the candidates) come from the seed's own bits; each further
+ * place costs one hash.
  */
 export function drawOrder(seed: Hex, ids: readonly number[], places = ids.length): number[] {
   const order = [...ids];
@@ -41,7 +46,10 @@ export function drawOrder(seed: Hex, ids: readonly number[], places = ids.length
   return order.slice(0, end);
 }
 
-/** s(k) in hex digits: the seed's high 128 bits, its low 128 bits, then keccak256(abi.encode(seed, k)). */
+/**
+ * s(k) in hex digits: the seed's high 128 bits, its low 128 bits, then keccak256(abi.encode(seed,
+ * k)).
+ */
 function stepDigits(seed: Hex, k: number): string {
   if (k === 0) return seed.slice(2, 34);
   if (k === 1) return seed.slice(34);
@@ -50,7 +58,10 @@ function stepDigits(seed: Hex, k: number): string {
   return keccak256Hex(stepWords.bytes).slice(2);
 }
 
-/** A long number modulo `divisor`, eight digits at a time: each step is below 2^53 while there are at most 2^21 ids. */
+/**
+ * A long number modulo `divisor`, eight digits at a time: each step is below 2^53 while there are
+ * at most 2^21 ids.
+ */
 function remainderOf(digits: string, divisor: number): number {
   let rest = 0;
   for (let i = 0; i < digits.length; i += 8) {

@@ -1,13 +1,20 @@
-// keccak-256 behind one function, and the hex of bytes. Every hash that a contract recomputes goes through here.
+// keccak-256 behind one function, and the hex of bytes. Every hash that a contract recomputes goes
+// through here.
 
 /** Bytes as `0x` and lower-case hex, two digits a byte. */
 export type Hex = `0x${string}`;
-/** An account, 20 bytes, always lower-case inside our code; checksummed only where a person reads it. */
+/**
+ * An account, 20 bytes, always lower-case inside our code; checksummed only where a person reads
+ * it.
+ */
 export type Address = Hex;
 
 const hexDigits = nativeDigits() ?? (await wasmDigits());
 
-/** Node's own, where its OpenSSL has it: 2.1 us for 384 bytes, two thirds of what WASM takes. A browser has no such module. */
+/**
+ * Node's own, where its OpenSSL has it: 2.1 us for 384 bytes, two thirds of what WASM takes. A
+ * browser has no such module.
+ */
 function nativeDigits(): ((bytes: Uint8Array) => string) | undefined {
   const crypto = globalThis.process?.getBuiltinModule?.('node:crypto');
   if (!crypto?.getHashes().includes('keccak-256')) return undefined;
@@ -24,7 +31,9 @@ async function wasmDigits(): Promise<(bytes: Uint8Array) => string> {
 const PAIRS: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
   byte.toString(16).padStart(2, '0'),
 );
-/** What a table look-up gives for a character that is no hex digit: any sum with it is above a byte. */
+/**
+ * What a table look-up gives for a character that is no hex digit: any sum with it is above a byte.
+ */
 const NOT_HEX = 0x1000;
 const DIGITS = new Uint16Array(128).fill(NOT_HEX);
 for (let digit = 0; digit < 16; digit += 1) {
@@ -32,7 +41,9 @@ for (let digit = 0; digit < 16; digit += 1) {
   DIGITS[digit.toString(16).toUpperCase().charCodeAt(0)] = digit;
 }
 
-/** keccak-256 of `bytes`, 32 bytes. Of 6 MiB it takes 16 to 27 ms, so it is never taken of a body. */
+/**
+ * keccak-256 of `bytes`, 32 bytes. Of 6 MiB it takes 16 to 27 ms, so it is never taken of a body.
+ */
 export function keccak256(bytes: Uint8Array): Uint8Array {
   return fromHex(keccak256Hex(bytes));
 }

@@ -16,8 +16,8 @@ const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
 const versionWords = new Words(3);
 
 /**
- * The function's id, also its ERC-721 token id: uint256(keccak256(abi.encode(namespace, name))). The namespace is the
- * publisher's address when it was registered, whoever owns it now.
+ * The function's id, also its ERC-721 token id: uint256(keccak256(abi.encode(namespace, name))).
+ * The namespace is the publisher's address when it was registered, whoever owns it now.
  */
 export function functionIdOf(namespace: Address, name: string): bigint {
   const text = new TextEncoder().encode(name);
@@ -29,7 +29,10 @@ export function functionIdOf(namespace: Address, name: string): bigint {
   return BigInt(keccak256Hex(words.bytes));
 }
 
-/** The version's hash by which everything names it: keccak256(abi.encode(registry, functionId, uint32 number)). */
+/**
+ * The version's hash by which everything names it: keccak256(abi.encode(registry, functionId,
+ * uint32 number)).
+ */
 export function functionVersionOf(registry: Address, functionId: bigint, number: number): Hex {
   versionWords.address(0, registry);
   versionWords.unsigned(1, functionId, 256);

@@ -1,4 +1,5 @@
-// The ordered Merkle tree of receipt groups, lanes and batches: position is part of what is proven. Twin of OrderedMerkle.sol.
+// The ordered Merkle tree of receipt groups, lanes and batches: position is part of what is proven.
+// Twin of OrderedMerkle.sol.
 import { fromHex, type Hex, keccak256, keccak256Hex, toHex, writeHex } from './keccak.ts';
 
 /** Bytes of a node. */
@@ -64,11 +65,17 @@ export function createRoot(): GrowingRoot {
   };
 }
 
-/** As GrowingRoot, with the paths of some leaves: each leaf is followed from when it is added until it is forgotten. */
+/**
+ * As GrowingRoot, with the paths of some leaves: each leaf is followed from when it is added until
+ * it is forgotten.
+ */
 export interface GrowingPaths extends GrowingRoot {
   /** Stops following a leaf: its path is not wanted. */
   forget(index: number): void;
-  /** Of the leaves that are still followed, in the tree of all leaves so far. Undefined: not followed, or not added. */
+  /**
+   * Of the leaves that are still followed, in the tree of all leaves so far. Undefined: not
+   * followed, or not added.
+   */
   path(index: number): Hex[] | undefined;
 }
 
@@ -142,14 +149,17 @@ export function rootOf(leaves: readonly Hex[]): Hex {
   return growing.root();
 }
 
-/** The path of the leaf at `index`. Several paths of one tree: `createTree`. @throws as `createTree` */
+/**
+ * The path of the leaf at `index`. Several paths of one tree: `createTree`.
+ * @throws as `createTree`
+ */
 export function pathOf(leaves: readonly Hex[], index: number): Hex[] {
   return createTree(leaves).path(index);
 }
 
 /**
- * Whether `leaf` stands at `index` of a tree with `count` leaves and this root. Every element of `path` must be used
- * exactly once, so a path fits one place and one count only.
+ * Whether `leaf` stands at `index` of a tree with `count` leaves and this root. Every element of
+ * `path` must be used exactly once, so a path fits one place and one count only.
  */
 export function verifyPath(
   leaf: Hex,
@@ -188,7 +198,10 @@ export function followPath(
   return used === path.length ? toHex(node) : undefined;
 }
 
-/** All levels from the leaves to the root, each as one array of 32-byte nodes, so a pair is a slice of its level. */
+/**
+ * All levels from the leaves to the root, each as one array of 32-byte nodes, so a pair is a slice
+ * of its level.
+ */
 function levelsOf(leaves: readonly Hex[]): Uint8Array[] {
   let level = new Uint8Array(leaves.length * NODE_BYTES);
   leaves.forEach((leaf, index) => {

@@ -26,7 +26,10 @@ export interface Receipt {
   readonly cumulative: bigint;
 }
 
-/** What was asked for. Signed by the lane's key in `signed` lanes, written by the gateway in `prepaid` ones. */
+/**
+ * What was asked for. Signed by the lane's key in `signed` lanes, written by the gateway in
+ * `prepaid` ones.
+ */
 export interface Call {
   readonly payer: Address;
   readonly gateway: Address;
@@ -65,7 +68,10 @@ export interface Execution {
   readonly finishedAtSec: number;
 }
 
-/** One lane's row in a batch: what was taken between two settlements, and the root of the receipts for it. */
+/**
+ * One lane's row in a batch: what was taken between two settlements, and the root of the receipts
+ * for it.
+ */
 export interface Claim {
   readonly payer: Address;
   readonly signer: Address;
@@ -105,8 +111,10 @@ const claimWords = new Words(7);
 const batchWords = new Words(4);
 
 /**
- * hashStruct(Receipt) over 384 bytes: the receipt's id, and its leaf in the group tree and in the lane tree.
- * @throws TypeError  an address or hash of another form   @throws RangeError  a number outside its Solidity type
+ * hashStruct(Receipt) over 384 bytes: the receipt's id, and its leaf in the group tree and in the
+ * lane tree.
+ * @throws TypeError  an address or hash of another form   @throws RangeError  a number outside its
+ *   Solidity type
  */
 export function hashReceipt(receipt: Receipt): Hex {
   receiptWords.address(1, receipt.payer);
@@ -165,8 +173,9 @@ export function hashClaim(claim: Claim): Hex {
 }
 
 /**
- * What Billing stores for a batch: it binds the batch tree's root, the root of receipts settled outside lanes (`NO_RECEIPTS`
- * while there are none), the number of claims and the block's time (Unix seconds).
+ * What Billing stores for a batch: it binds the batch tree's root, the root of receipts settled
+ * outside lanes (`NO_RECEIPTS` while there are none), the number of claims and the block's time
+ * (Unix seconds).
  * @throws as `hashReceipt`
  */
 export function batchWord(root: Hex, outside: Hex, claims: number, timestampSec: number): Hex {

@@ -36,8 +36,9 @@ const MIB_MS_PER_GIB_SECOND = 1_024_000n;
 const BPS = 10_000n;
 
 /**
- * Price of an execution in base units, rounded up, never above the tariff's `maxPrice`; 0 if it failed (status 0).
- * Time above the version's timeout and memory above the version's are not charged.
+ * Price of an execution in base units, rounded up, never above the tariff's `maxPrice`; 0 if it
+ * failed (status 0). Time above the version's timeout and memory above the version's are not
+ * charged.
  * @see test/vectors/tariffs.json
  */
 export function priceOf(
@@ -54,7 +55,10 @@ export function priceOf(
   return price < tariff.maxPrice ? price : tariff.maxPrice;
 }
 
-/** Splits a price: the gateway's fee and the publisher's share are rounded down, the provider has the rest. */
+/**
+ * Splits a price: the gateway's fee and the publisher's share are rounded down, the provider has
+ * the rest.
+ */
 export function splitPrice(price: bigint, feeBps: number, publisherBps: number): Shares {
   const gateway = (price * BigInt(feeBps)) / BPS;
   const publisher = ((price - gateway) * BigInt(publisherBps)) / BPS;

@@ -12,7 +12,10 @@ export interface Eip712Domain {
   readonly verifyingContract: Address;
 }
 
-/** The most that `gateway` may ever have taken through the lane of `signer`, base units. Signed by `signer`. */
+/**
+ * The most that `gateway` may ever have taken through the lane of `signer`, base units. Signed by
+ * `signer`.
+ */
 export interface Voucher {
   readonly payer: Address;
   readonly gateway: Address;
@@ -20,7 +23,9 @@ export interface Voucher {
   readonly ceiling: bigint;
 }
 
-/** The root over the `count` receipts of one durable commit. Signed by an operator key of `gateway`. */
+/**
+ * The root over the `count` receipts of one durable commit. Signed by an operator key of `gateway`.
+ */
 export interface ReceiptGroup {
   readonly gateway: Address;
   readonly root: Hex;
@@ -35,9 +40,10 @@ export interface Payout {
 }
 
 /**
- * What a payer lets be charged without calling itself: who may (`kind`, `subject`), which function, how much at once, a day
- * and in all, base units, until when. Its EIP-712 hash is `Call.authority`. Signed by the lane's key; never checked on-chain,
- * where the lane's ceiling bounds all of it. `perDay` counts days of UTC.
+ * What a payer lets be charged without calling itself: who may (`kind`, `subject`), which function,
+ * how much at once, a day and in all, base units, until when. Its EIP-712 hash is `Call.authority`.
+ * Signed by the lane's key; never checked on-chain, where the lane's ceiling bounds all of it.
+ * `perDay` counts days of UTC.
  */
 export interface Mandate {
   readonly payer: Address;
@@ -57,7 +63,10 @@ export interface Mandate {
   readonly serial: bigint;
 }
 
-/** What a relayed action ends with: a keyed nonce (192-bit key, 64-bit counter) and a deadline in Unix seconds. */
+/**
+ * What a relayed action ends with: a keyed nonce (192-bit key, 64-bit counter) and a deadline in
+ * Unix seconds.
+ */
 interface Relayed {
   readonly nonce: bigint;
   readonly deadlineSec: number;
@@ -135,7 +144,10 @@ interface Struct {
 
 const STRUCTS = mapTypes(createStruct);
 
-/** The fields of every signed type for `signTypedData(domain, { Voucher: TYPES.Voucher }, messageOf('Voucher', voucher))`. */
+/**
+ * The fields of every signed type for `signTypedData(domain, { Voucher: TYPES.Voucher },
+ * messageOf('Voucher', voucher))`.
+ */
 export const TYPES = mapTypes((type) => STRUCTS[type].fields);
 
 /** Billing's domain: vouchers, calls, receipt groups, payouts and what payers sign. */
@@ -148,7 +160,10 @@ export function identityDomain(chainId: number, identity: Address): Eip712Domain
   return { name: 'DeFaaS Identity', version: '1', chainId, verifyingContract: identity };
 }
 
-/** The 32 bytes that are signed: keccak256(0x1901 || domain separator || hashStruct). @throws as `hashReceipt` */
+/**
+ * The 32 bytes that are signed: keccak256(0x1901 || domain separator || hashStruct).
+ * @throws as `hashReceipt`
+ */
 export function hashTypedData<T extends keyof Messages>(
   domain: Eip712Domain,
   type: T,
@@ -173,7 +188,9 @@ export function hashPayout(domain: Eip712Domain, payout: Payout): Hex {
   return hashTypedData(domain, 'Payout', payout);
 }
 
-/** The digest that a lane's key signs in `signed` lanes. With the call's hash at hand: `hashToSign`. */
+/**
+ * The digest that a lane's key signs in `signed` lanes. With the call's hash at hand: `hashToSign`.
+ */
 export function hashSignedCall(domain: Eip712Domain, call: Call): Hex {
   return hashToSign(domain, hashCall(call));
 }
@@ -208,7 +225,10 @@ const separators = new WeakMap<Eip712Domain, Hex>();
 const digestBytes = new Uint8Array(2 + 2 * WORD_BYTES);
 digestBytes.set([0x19, 0x01]);
 
-/** The digest of an already hashed struct, so that a call is hashed once for draw, receipt and signature. */
+/**
+ * The digest of an already hashed struct, so that a call is hashed once for draw, receipt and
+ * signature.
+ */
 export function hashToSign(domain: Eip712Domain, structHash: Hex): Hex {
   writeHex(hashDomain(domain), digestBytes, 2, WORD_BYTES);
   writeHex(structHash, digestBytes, 2 + WORD_BYTES, WORD_BYTES);

@@ -1,5 +1,6 @@
-// Stands in for `@helia/libp2p` in this house: libp2p runs exactly as it is configured. The original brings WebRTC (and with it
-// react-native), a DHT, UPnP, mDNS and automatic TLS, none of which a node without public networking needs.
+// Stands in for `@helia/libp2p` in this house: libp2p runs exactly as it is configured. The
+// original brings WebRTC (and with it react-native), a DHT, UPnP, mDNS and automatic TLS, none of
+// which a node without public networking needs.
 import type { Helia } from '@helia/interface';
 import { loadOrCreateSelfKey } from '@libp2p/config';
 import { type Libp2p, NotStartedError, type ServiceMap } from '@libp2p/interface';
@@ -16,8 +17,9 @@ export interface HeliaWithLibp2p<Services extends ServiceMap = DefaultLibp2pServ
 }
 
 /**
- * Gives a helia node a libp2p that starts and stops with it. What `options` does not name is absent: no listener, no
- * transport, no discovery, no router. The identity is kept in helia's datastore, so it is the same after a restart.
+ * Gives a helia node a libp2p that starts and stops with it. What `options` does not name is
+ * absent: no listener, no transport, no discovery, no router. The identity is kept in helia's
+ * datastore, so it is the same after a restart.
  * @throws NotStartedError  `libp2p` is read before helia was started
  */
 export function withLibp2pLight<Node extends Helia, Services extends ServiceMap = ServiceMap>(

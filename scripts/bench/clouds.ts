@@ -1,6 +1,6 @@
-// `bench clouds`: the three emulators as they are started for anybody's tests. 50 functions are deployed over them; warm calls
-// in rounds, the memory of all when their instances are reclaimed, then a cold start of each. Beside it the CPU of an
-// outbound Lambda call against the SDK's own.
+// `bench clouds`: the three emulators as they are started for anybody's tests. 50 functions are
+// deployed over them; warm calls in rounds, the memory of all when their instances are reclaimed,
+// then a cold start of each. Beside it the CPU of an outbound Lambda call against the SDK's own.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -27,7 +27,10 @@ const BARS: readonly Bar[] = [
 const FUNCTIONS = 50;
 const ROUNDS = 6;
 const CALLS_A_ROUND = 100;
-/** Idle instances live this long: longer than all cold starts take together, not longer than one wants to wait. */
+/**
+ * Idle instances live this long: longer than all cold starts take together, not longer than one
+ * wants to wait.
+ */
 const IDLE_MS = 30_000;
 const RECLAIM_MS = 2 * IDLE_MS;
 const DEPLOY_MS = 60_000;
@@ -156,7 +159,10 @@ function deploy(provider: Provider, index: number): Promise<Deployment> {
   return provider.deploy(spec, { signal: AbortSignal.timeout(DEPLOY_MS) });
 }
 
-/** Time of one call, ms. @throws Error no answer, or not from an instance that was cold as expected */
+/**
+ * Time of one call, ms.
+ * @throws Error no answer, or not from an instance that was cold as expected
+ */
 async function timeOf(
   provider: Provider,
   deployment: Deployment,

@@ -1,5 +1,6 @@
-// `bench draws`: the gateway's own chooser, with clouds that are simulated. Are its candidates uniform, does it spread the load when what
-// it knows of the load is old, and does it keep calls away from a cloud that has become slow? The same figures every time.
+// `bench draws`: the gateway's own chooser, with clouds that are simulated. Are its candidates
+// uniform, does it spread the load when what it knows of the load is old, and does it keep calls
+// away from a cloud that has become slow? The same figures every time.
 import {
   type Provider,
   ProviderError,
@@ -85,7 +86,10 @@ interface Simulated {
   readonly p99Ms: number;
 }
 
-/** Calls come as a Poisson process; service times are exponential, the last deployment's `slowness` times as long. */
+/**
+ * Calls come as a Poisson process; service times are exponential, the last deployment's `slowness`
+ * times as long.
+ */
 function simulate(
   pick: Pick,
   { slowness = 1, staleMs = 0 }: { readonly slowness?: number; readonly staleMs?: number },

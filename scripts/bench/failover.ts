@@ -1,5 +1,6 @@
-// `bench failover`: one of three clouds is switched off under 500 calls a second of an idempotent version, and on again: no call may
-// fail, the traffic moves within a second, and is back within ten. Calls are sent on time, whatever the answers take.
+// `bench failover`: one of three clouds is switched off under 500 calls a second of an idempotent
+// version, and on again: no call may fail, the traffic moves within a second, and is back within
+// ten. Calls are sent on time, whatever the answers take.
 import { Pool } from 'undici';
 import { type FaultyCloud, startFaultyCloud } from './http/faulty-cloud.ts';
 import { nonceOf } from './http/load.ts';
@@ -111,7 +112,10 @@ async function load(gateway: PaidGateway, pool: Pool, options: LoadOptions): Pro
   return Promise.all(replies);
 }
 
-/** From the switch until a window, and all after it, has 95 % of its calls answered by the other clouds. */
+/**
+ * From the switch until a window, and all after it, has 95 % of its calls answered by the other
+ * clouds.
+ */
 function movedSec(replies: readonly Reply[], offMs: number, onMs: number): number {
   let movedMs = offMs;
   for (let fromMs = offMs; fromMs < onMs; fromMs += WINDOW_MS) {

@@ -1,6 +1,6 @@
-// `bench gas`: what every action on the chain costs, on the production bytecode of artifacts.gen.ts.
-// A bar is 10 % above the figure of the prototype. Two runs of the same bytecode give the same
-// figures.
+// `bench gas`: what every action on the chain costs, on the production bytecode of
+// artifacts.gen.ts. A bar is 10 % above the figure of the prototype. Two runs of the same bytecode
+// give the same figures.
 import { measureGas } from './gas/measure.ts';
 import type { Bar, Run } from './main.ts';
 
@@ -26,14 +26,18 @@ export const BARS: readonly Bar[] = [
   ...Object.entries(DESIGN).map(([figure, gas]) => ({ figure, limit: Math.floor(gas * 1.1) })),
   { figure: 'receiptsSpread', limit: 199 },
   { figure: 'perCallAt1000', limit: 30 },
-  // The prototype of `openLane` did not read the gateway's bond, without which `Underbonded` cannot be told.
+  // The prototype of `openLane` did not read the gateway's bond, without which `Underbonded` cannot
+  // be told.
   { figure: 'openLane', limit: 51_500 },
   { figure: 'proofVerifyMax', limit: 115_000 },
   { figure: 'proofTotalMax', limit: 220_000 },
   { figure: 'answer', limit: 120_000 },
 ];
 
-/** Bars that do not hold, each with its reason; the gas test fails when one of them holds again, or another does not. */
+/**
+ * Bars that do not hold, each with its reason; the gas test fails when one of them holds again, or
+ * another does not.
+ */
 export const MISSES: readonly string[] = [];
 
 export const run: Run = async (report) => {

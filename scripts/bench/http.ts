@@ -1,6 +1,7 @@
-// `bench http`: what the gateway costs between a caller and a function, beside nginx as a plain reverse proxy to the same
-// stub. Rounds in turn, medians; CPU is the target's own, from /proc. Takes about five minutes. Without nginx there is
-// nothing to compare with: it ends with the reason and exit code 1.
+// `bench http`: what the gateway costs between a caller and a function, beside nginx as a plain
+// reverse proxy to the same stub. Rounds in turn, medians; CPU is the target's own, from /proc.
+// Takes about five minutes. Without nginx there is nothing to compare with: it ends with the reason
+// and exit code 1.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from 'node:fs';
@@ -29,7 +30,10 @@ const BODY = JSON.stringify({ text: 'x'.repeat(118) });
 /** Below what each target can take. */
 const PACED_PER_SEC = 1_900;
 
-/** The stub itself without a gateway, nginx, and the gateway: by bearer token, with a DPoP proof each, by signed Calls. */
+/**
+ * The stub itself without a gateway, nginx, and the gateway: by bearer token, with a DPoP proof
+ * each, by signed Calls.
+ */
 type Name = 'stub' | 'nginx' | 'gateway' | 'dpop' | 'signed';
 
 interface Cell {
@@ -192,7 +196,10 @@ function refuseUnpaid(rows: readonly Row[], receipts: number): void {
   if (receipts < calls) throw new Error(`${calls} calls were answered, ${receipts} have a receipt`);
 }
 
-/** @param syncMs  what one small append and its sync take on this disk, for the gateway's answers wait for one */
+/**
+ * @param syncMs  what one small append and its sync take on this disk, for the gateway's answers
+ *   wait for one
+ */
 function figuresOf(rows: readonly Row[], syncMs: number): Record<string, number | null> {
   const of = (target: Name, connections: number, figure: (row: Row) => number): number =>
     median(rowsOf(rows, target, connections).map(figure));

@@ -1,5 +1,5 @@
-// `npm run -s bench -- <name> [--json]`: runs one benchmark of this folder, prints its figures and whether its bars hold.
-// Exit code 1 when one does not. A benchmark is a file that exports `run`.
+// `npm run -s bench -- <name> [--json]`: runs one benchmark of this folder, prints its figures and
+// whether its bars hold. Exit code 1 when one does not. A benchmark is a file that exports `run`.
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync } from 'node:fs';
 import { cpus } from 'node:os';

@@ -1,5 +1,6 @@
-// `bench memory`: does the gateway's memory grow with the number of calls? A million of them, half under an Idempotency-Key, settled
-// once on the way, heap sampled after a full collection; before that, what idle keep-alive connections cost. About five minutes.
+// `bench memory`: does the gateway's memory grow with the number of calls? A million of them, half
+// under an Idempotency-Key, settled once on the way, heap sampled after a full collection; before
+// that, what idle keep-alive connections cost. About five minutes.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -12,14 +13,20 @@ import type { Bar, Run } from './main.ts';
 
 const LEGS = 20;
 const CALLS_A_LEG = 50_000;
-/** After so many legs, and a settlement of what they left, all that is made once is there: code, tables, a filter of keys. */
+/**
+ * After so many legs, and a settlement of what they left, all that is made once is there: code,
+ * tables, a filter of keys.
+ */
 const FIRST_LEG = 2;
 const CONNECTIONS = 64;
 const LEG_MS = 120_000;
 const IDLE_CONNECTIONS = 2_000;
 const FUNCTION = 'memory';
 const BODY = JSON.stringify({ text: 'x'.repeat(118) });
-/** Longer than receipts wait for their index: up to 10,000 of them are held until then, or none, as it happens. */
+/**
+ * Longer than receipts wait for their index: up to 10,000 of them are held until then, or none, as
+ * it happens.
+ */
 const REST_MS = 3_000;
 const MIB = 1024 * 1024;
 
@@ -99,7 +106,10 @@ async function call(load: Load, gateway: PaidGateway, leg: number): Promise<void
   }
 }
 
-/** The whole process beside itself without them, both after a collection; a load process of its own holds them. */
+/**
+ * The whole process beside itself without them, both after a collection; a load process of its own
+ * holds them.
+ */
 async function idleConnections(gateway: PaidGateway): Promise<number> {
   const holder = startLoad();
   try {

@@ -1,5 +1,6 @@
-// `bench once`: 10,000 racing duplicates of 1,000 idempotency keys, half of them on a version that is not idempotent, against clouds
-// that drop, delay and fail, while the gateway is killed 20 times. The clouds are the witness of what ran.
+// `bench once`: 10,000 racing duplicates of 1,000 idempotency keys, half of them on a version that
+// is not idempotent, against clouds that drop, delay and fail, while the gateway is killed 20
+// times. The clouds are the witness of what ran.
 import { Pool } from 'undici';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { type FaultyCloud, type Mood, startFaultyCloud } from './http/faulty-cloud.ts';
@@ -9,7 +10,10 @@ import type { Bar, Run } from './main.ts';
 
 const KEYS = 1_000;
 const DUPLICATES = 10;
-/** Of one key's duplicates so many race each other; the others come later, when the gateway has been killed. */
+/**
+ * Of one key's duplicates so many race each other; the others come later, when the gateway has been
+ * killed.
+ */
 const AT_ONCE = 5;
 /** Keys that race at the same time. */
 const KEYS_AT_ONCE = 10;
@@ -163,7 +167,10 @@ async function ask(pool: Pool, targets: Targets, index: number): Promise<Final |
   return undefined;
 }
 
-/** The function's answer is final; so is, where nothing may run twice, that it failed or that nobody knows. */
+/**
+ * The function's answer is final; so is, where nothing may run twice, that it failed or that nobody
+ * knows.
+ */
 function isFinal(status: number, index: number): boolean {
   if (status === 200) return true;
   return (
@@ -192,7 +199,10 @@ async function askAgain(
   return lost;
 }
 
-/** Receipts with a price, by the call's nonce, which is made of the key; the two versions never share a key. */
+/**
+ * Receipts with a price, by the call's nonce, which is made of the key; the two versions never
+ * share a key.
+ */
 async function chargesByNonce(gateway: PaidGateway): Promise<Map<Hex, number>> {
   const targets = createTargets(gateway);
   const known = new Set<Hex>();

@@ -1,5 +1,6 @@
-// `bench start`: what a newcomer waits for and pays for. A copy of the tree is installed and started in an empty folder; then one
-// warm call of `hello` through the gateway (token, voucher, durable receipt) against the same call to the emulator itself.
+// `bench start`: what a newcomer waits for and pays for. A copy of the tree is installed and
+// started in an empty folder; then one warm call of `hello` through the gateway (token, voucher,
+// durable receipt) against the same call to the emulator itself.
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -89,7 +90,10 @@ export const run: Run = async (report) => {
   }
 };
 
-/** What git knows of the checkout, as a clone would have it, with changes that are not committed yet. */
+/**
+ * What git knows of the checkout, as a clone would have it, with changes that are not committed
+ * yet.
+ */
 function copyTree(to: string): void {
   const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], {
     encoding: 'utf8',
@@ -145,7 +149,10 @@ function diskBytes(folder: string, seen = new Set<number>()): number {
   return bytes;
 }
 
-/** The house and all below it: proportional set size where the system tells it, so that shared pages count once. */
+/**
+ * The house and all below it: proportional set size where the system tells it, so that shared pages
+ * count once.
+ */
 function residentBytes(root: number): number {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
@@ -223,7 +230,10 @@ async function namesAt(home: string): Promise<string[]> {
   return readdirSync(folder).map((file) => file.replace(/\.json$/, ''));
 }
 
-/** Calls of the user's function with the token and the voucher of the user's lane, over one kept connection. */
+/**
+ * Calls of the user's function with the token and the voucher of the user's lane, over one kept
+ * connection.
+ */
 async function openGatewayCalls(home: string, name: string) {
   const { gateway, chain } = JSON.parse(readFileSync(join(home, 'up.json'), 'utf8'));
   process.env.DEFAAS_HOME = home;

@@ -1,5 +1,5 @@
-// `bench walk`: through how many of our files one warm paid call passes, by V8's precise coverage of
-// the gateway's main thread. It counts rooms that a reader visits, not time.
+// `bench walk`: through how many of our files one warm paid call passes, by V8's precise coverage
+// of the gateway's main thread. It counts rooms that a reader visits, not time.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join, relative } from 'node:path';

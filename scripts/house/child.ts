@@ -1,4 +1,5 @@
-// A process of the house: started in a group of its own, its output in a log file, ready when it says so.
+// A process of the house: started in a group of its own, its output in a log file, ready when it
+// says so.
 import { fork } from 'node:child_process';
 import { createWriteStream, mkdirSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -34,7 +35,9 @@ export interface HouseChild<Ready> {
   stop(graceMs: number): Promise<void>;
 }
 
-/** Messages: `{spawned: pid}` for each process of its own, `{step: text}`, and `{ready: ...}` once. */
+/**
+ * Messages: `{spawned: pid}` for each process of its own, `{step: text}`, and `{ready: ...}` once.
+ */
 export function startChild<Ready>(options: ChildOptions): HouseChild<Ready> {
   const { name, home, book } = options;
   const log = openLog(home, name);

@@ -1,5 +1,6 @@
-// First thing on a chain: the house's accounts, their money, and the contracts. A program of its own, run by `up` when
-// something is missing; killed in the middle, its next run goes on from there.
+// First thing on a chain: the house's accounts, their money, and the contracts. A program of its
+// own, run by `up` when something is missing; killed in the middle, its next run goes on from
+// there.
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { JsonRpcProvider, parseEther, toQuantity, Wallet } from 'ethers';
@@ -13,7 +14,10 @@ import { type Account, keysFolder, readAccount } from '../cli/account.ts';
 import { CliError, errorLine } from '../cli/cli-error.ts';
 import { houseFile } from '../cli/house.ts';
 
-/** One account each: deployer of the contracts, gateway and provider, its signing key, who settles, publisher of `hello`, the user. */
+/**
+ * One account each: deployer of the contracts, gateway and provider, its signing key, who settles,
+ * publisher of `hello`, the user.
+ */
 export const ROLES = ['deployer', 'gateway', 'operator', 'settler', 'publisher', 'user'] as const;
 
 /** The operator key signs only; it sends nothing. */

@@ -1,4 +1,5 @@
-// Which processes a house has started: so that one house runs in a folder, and what a killed one left is ended first.
+// Which processes a house has started: so that one house runs in a folder, and what a killed one
+// left is ended first.
 import {
   closeSync,
   mkdirSync,
@@ -26,8 +27,9 @@ export interface PidBook {
 }
 
 /**
- * Takes the folder for this process and ends, with SIGKILL, what an earlier house left running there; a stopped process
- * (SIGSTOP) too. A pid that another program has by now is left alone: its start time differs.
+ * Takes the folder for this process and ends, with SIGKILL, what an earlier house left running
+ * there; a stopped process (SIGSTOP) too. A pid that another program has by now is left alone: its
+ * start time differs.
  * @throws CliError HOUSE_RUNNING  another house is up in this folder
  */
 export function openPidBook(home: string): PidBook {
@@ -52,7 +54,10 @@ export function openPidBook(home: string): PidBook {
   };
 }
 
-/** Its ports and files are free only when it is gone; a zombie that nobody reaps holds none, so the wait is bounded. */
+/**
+ * Its ports and files are free only when it is gone; a zombie that nobody reaps holds none, so the
+ * wait is bounded.
+ */
 function awaitEnd(isThere: () => boolean): void {
   for (let waitedMs = 0; waitedMs < END_MS && isThere(); waitedMs += LOOK_EVERY_MS) {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK_EVERY_MS);

@@ -1,5 +1,6 @@
-// Last thing of a start: the gateway's standing on the chain, and the example `hello`, published, deployed and paid for
-// by its publisher. A program of its own, run by `up` while something of it is missing; every step may be there already.
+// Last thing of a start: the gateway's standing on the chain, and the example `hello`, published,
+// deployed and paid for by its publisher. A program of its own, run by `up` while something of it
+// is missing; every step may be there already.
 import type { Sponsorship } from '../../broker/client/sponsorship.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
 import type { Chain } from '../../contracts/chain.ts';
@@ -47,7 +48,10 @@ function report(step: string): void {
   process.send?.({ step });
 }
 
-/** Registered under its URL and token key, with its signing key, a bond, and the account that settles for it. */
+/**
+ * Registered under its URL and token key, with its signing key, a bond, and the account that
+ * settles for it.
+ */
 async function standUp(home: string, flags: Flags): Promise<void> {
   const opened = await openGateway(flags, { role: 'gateway' });
   const { origin } = opened.connection;

@@ -1,4 +1,5 @@
-// One anvil process without mining of its own, and calls to it: the EVM behind the local chain's front.
+// One anvil process without mining of its own, and calls to it: the EVM behind the local chain's
+// front.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -56,7 +57,9 @@ function chainBinary(name: string): string {
   return `CHAIN_BINARY: no local chain for ${platform()} ${arch()} (package ${name}); set DEFAAS_CHAIN_RPC_URL to a chain of yours`;
 }
 
-/** Starts it with a fixed genesis, so that the same transactions give the same block hashes again. */
+/**
+ * Starts it with a fixed genesis, so that the same transactions give the same block hashes again.
+ */
 export async function startAnvil(options: {
   readonly chainId: number;
   readonly genesisSec: number;

@@ -1,12 +1,16 @@
-// What the local chain keeps on disk: every operation since its beginning, in segments, and now and then a whole state.
-// A segment `<n>.journal` holds the operations from number n on; `<n>.state` is the state before operation n.
+// What the local chain keeps on disk: every operation since its beginning, in segments, and now and
+// then a whole state. A segment `<n>.journal` holds the operations from number n on; `<n>.state` is
+// the state before operation n.
 import { closeSync, fdatasync, openSync, writeSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { writeWhole } from '../../adapters/runtime/whole-file.ts';
 
-/** What changes the chain. `atSec` is the chain's clock when it came, so that a replay gives the same timestamps. */
+/**
+ * What changes the chain. `atSec` is the chain's clock when it came, so that a replay gives the
+ * same timestamps.
+ */
 export type Operation =
   | { readonly kind: 'transaction'; readonly atSec: number; readonly raw: string }
   | {
@@ -34,7 +38,10 @@ export interface State {
   readonly dump: string;
 }
 
-/** An operation with the head it led to; without one it was refused, or the process ended before it was done. */
+/**
+ * An operation with the head it led to; without one it was refused, or the process ended before it
+ * was done.
+ */
 export interface Recorded {
   readonly operation: Operation;
   readonly head?: Head;
@@ -59,7 +66,10 @@ export interface History {
 
 const sync = promisify(fdatasync);
 
-/** Opens the folder's history. A last line that was cut short by a crash is dropped: nobody was told of it. */
+/**
+ * Opens the folder's history. A last line that was cut short by a crash is dropped: nobody was told
+ * of it.
+ */
 export async function openHistory(dir: string): Promise<History> {
   await mkdir(dir, { recursive: true });
   const names = await readdir(dir);

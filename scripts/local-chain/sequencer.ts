@@ -1,5 +1,6 @@
-// Brings anvil from one state to the next, one operation after the other, live and in a replay by the same steps.
-// Each transaction gets a block of its own, with the timestamp the operation names: so hashes come out the same again.
+// Brings anvil from one state to the next, one operation after the other, live and in a replay by
+// the same steps. Each transaction gets a block of its own, with the timestamp the operation names:
+// so hashes come out the same again.
 import { type Anvil, RpcError } from './anvil.ts';
 import type { Head, Operation, Recorded, State } from './history.ts';
 
@@ -9,7 +10,10 @@ export class DivergedError extends Error {}
 export interface Sequencer {
   readonly head: Head;
   readonly offsetSec: number;
-  /** Result for the client, as anvil gives it. @throws RpcError the operation was refused and changed nothing */
+  /**
+   * Result for the client, as anvil gives it.
+   * @throws RpcError the operation was refused and changed nothing
+   */
   apply(operation: Operation): Promise<unknown>;
   /** @throws DivergedError a block's hash is not the recorded one */
   replay(recorded: readonly Recorded[]): Promise<void>;
@@ -35,7 +39,9 @@ export async function createSequencer(anvil: Anvil, state?: State): Promise<Sequ
   let offsetSec = state?.offsetSec ?? 0;
   /** anvil's own step between two blocks, seconds; it alone lets two blocks share a timestamp. */
   let intervalSec: number | undefined;
-  /** anvil forgets the last timestamp when it loads a state: the first block after it names its own. */
+  /**
+   * anvil forgets the last timestamp when it loads a state: the first block after it names its own.
+   */
   let isLoaded = state !== undefined;
 
   async function setInterval(seconds: number): Promise<void> {

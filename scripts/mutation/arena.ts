@@ -1,5 +1,6 @@
-// Where mutants meet the Solidity tests: these are compiled once, without the contracts in them, and given each mutant's code when
-// they deploy it. Hardhat's runner compiles every contract into every test, which takes ten times as long.
+// Where mutants meet the Solidity tests: these are compiled once, without the contracts in them,
+// and given each mutant's code when they deploy it. Hardhat's runner compiles every contract into
+// every test, which takes ten times as long.
 import { globSync, readFileSync } from 'node:fs';
 import {
   type Artifact,
@@ -36,7 +37,10 @@ const DEPLOYED: Readonly<Record<string, string>> = {
 };
 
 export interface Arena {
-  /** The test that fails on the given mutant first, by suite and name; undefined when all pass. Throws what solc refuses. */
+  /**
+   * The test that fails on the given mutant first, by suite and name; undefined when all pass.
+   * Throws what solc refuses.
+   */
   fight(
     file: string,
     source: string,
@@ -112,7 +116,10 @@ export async function createArena(): Promise<Arena> {
   };
 }
 
-/** Whether a change of `file` changes the code of contract `name` in these suites: a library is compiled into all that use it. */
+/**
+ * Whether a change of `file` changes the code of contract `name` in these suites: a library is
+ * compiled into all that use it.
+ */
 function uses(name: string, file: string, suites: readonly string[]): boolean {
   if (DEPLOYED[name] === file) return true;
   if (!file.startsWith('contracts/libraries/')) return false;

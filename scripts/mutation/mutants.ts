@@ -1,4 +1,5 @@
-// Every way to change a contract in one place: each is an error that somebody could have made, and that a test must notice.
+// Every way to change a contract in one place: each is an error that somebody could have made, and
+// that a test must notice.
 import type { AstNode } from './solc.ts';
 
 export interface Mutant {
@@ -8,7 +9,10 @@ export interface Mutant {
   readonly within: string;
   readonly from: string;
   readonly to: string;
-  /** The n-th of its kind in that function, from 0; with the above it names the mutant although lines move. */
+  /**
+   * The n-th of its kind in that function, from 0; with the above it names the mutant although
+   * lines move.
+   */
   readonly nth: number;
   readonly source: string;
 }

@@ -1,4 +1,5 @@
-// solc in this process, without Hardhat: one contract alone compiles in seconds, and mutants come by the hundred.
+// solc in this process, without Hardhat: one contract alone compiles in seconds, and mutants come
+// by the hundred.
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
@@ -39,7 +40,10 @@ const solc: Solc = createRequire(import.meta.url)('solc');
 /** What solc refuses, the first of its errors. */
 export class CompileError extends Error {}
 
-/** The contracts of `roots` by file and name. Without optimizer: what is asked is whether tests notice, not what it costs. */
+/**
+ * The contracts of `roots` by file and name. Without optimizer: what is asked is whether tests
+ * notice, not what it costs.
+ */
 export function compile(roots: readonly string[], sources: Sources) {
   const { contracts } = run(roots, sources, {
     '*': { '*': ['abi', 'evm.bytecode.object', 'evm.deployedBytecode.object'] },

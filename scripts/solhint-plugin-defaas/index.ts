@@ -1,6 +1,7 @@
-// solhint's rule `defaas/no-forbidden-opcode`: what the contracts must not use of the EVM, whichever chain they stand on.
-// prevrandao halts validators of some chains and is the proposer's on others; fees and blobs are not there on a chain with free gas;
-// the height is no clock; `transfer` and `send` of native currency give the receiver 2 300 gas.
+// solhint's rule `defaas/no-forbidden-opcode`: what the contracts must not use of the EVM,
+// whichever chain they stand on. prevrandao halts validators of some chains and is the proposer's
+// on others; fees and blobs are not there on a chain with free gas; the height is no clock;
+// `transfer` and `send` of native currency give the receiver 2 300 gas.
 
 /** A node of @solidity-parser/parser's tree, as far as the rule looks. */
 interface Node {
@@ -16,7 +17,10 @@ interface Reporter {
   error(node: Node, ruleId: string, message: string): void;
 }
 
-/** Members of `block` and `tx`; `number` is Beacon's alone, which needs the height of the hash it records. */
+/**
+ * Members of `block` and `tx`; `number` is Beacon's alone, which needs the height of the hash it
+ * records.
+ */
 const MEMBERS: Readonly<Record<string, readonly string[]>> = {
   block: ['prevrandao', 'difficulty', 'basefee', 'blobbasefee', 'number'],
   tx: ['gasprice'],

@@ -1,7 +1,8 @@
-// CPU of one outbound Lambda call, ours beside the SDK's own Invoke, against a stub. Each in a process of its own that does
-// nothing else, for one's garbage and code would burden the other; rounds in turn. Both turn the same InvokeRequest into the
-// same InvokeResult with the same code around the wire, ask for the log's end, keep their connections and have a signal;
-// the SDK has its own HTTP handler and does not retry.
+// CPU of one outbound Lambda call, ours beside the SDK's own Invoke, against a stub. Each in a
+// process of its own that does nothing else, for one's garbage and code would burden the other;
+// rounds in turn. Both turn the same InvokeRequest into the same InvokeResult with the same code
+// around the wire, ask for the log's end, keep their connections and have a signal; the SDK has its
+// own HTTP handler and does not retry.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';

@@ -1,5 +1,5 @@
-// The Lambda API behind `bench clouds`: a process that answers each call alike, as the API does for our shim, so that only
-// the caller's work is measured.
+// The Lambda API behind `bench clouds`: a process that answers each call alike, as the API does for
+// our shim, so that only the caller's work is measured.
 import { createServer } from 'node:http';
 
 const REQUEST_ID = '6f1a2c52-9d1e-4f0b-8f43-2f3f1d0c7a11';

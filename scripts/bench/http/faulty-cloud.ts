@@ -1,5 +1,5 @@
-// A cloud that misbehaves, for `bench once` and `bench failover`: it answers as the Azure shim does, or drops, delays and fails, and it
-// alone knows what has really run.
+// A cloud that misbehaves, for `bench once` and `bench failover`: it answers as the Azure shim
+// does, or drops, delays and fails, and it alone knows what has really run.
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';

@@ -1,4 +1,5 @@
-// Preloaded into a gateway (`--import`, with `--expose-gc`): asked by its parent, it collects all garbage and says what is left.
+// Preloaded into a gateway (`--import`, with `--expose-gc`): asked by its parent, it collects all
+// garbage and says what is left.
 import { isMainThread } from 'node:worker_threads';
 
 /** What the main thread holds, bytes. */

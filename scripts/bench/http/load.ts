@@ -1,5 +1,6 @@
-// Load on one HTTP target, from a process of its own: so many connections, on each the next request when the answer is in,
-// or a fixed rate. Raw sockets and prepared requests: about 10 us of CPU a request, so that the target has the machine.
+// Load on one HTTP target, from a process of its own: so many connections, on each the next request
+// when the answer is in, or a fixed rate. Raw sockets and prepared requests: about 10 us of CPU a
+// request, so that the target has the machine.
 import { fork } from 'node:child_process';
 import { connect, type Socket } from 'node:net';
 import { createHistogram } from 'node:perf_hooks';
@@ -12,7 +13,10 @@ export interface Target {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
-  /** More headers, of one request each, in order; a run is over when all these requests are answered. */
+  /**
+   * More headers, of one request each, in order; a run is over when all these requests are
+   * answered.
+   */
   readonly each?: readonly Readonly<Record<string, string>>[];
   /** Of prepaid calls: what the nonce of each is made of; decimal numbers as text. */
   readonly nonces?: {
@@ -29,7 +33,10 @@ export interface LoadOptions {
   readonly warmUpMs: number;
   /** What is counted at most, ms. */
   readonly durationMs: number;
-  /** Requests a second, however slow the answers; their time counts from when they were due. Default: as fast as answers come. */
+  /**
+   * Requests a second, however slow the answers; their time counts from when they were due.
+   * Default: as fast as answers come.
+   */
   readonly ratePerSec?: number;
 }
 

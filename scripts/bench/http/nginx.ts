@@ -1,5 +1,5 @@
-// The peer: nginx as a plain reverse proxy, two workers, connections kept on both sides, no log. It does neither
-// authentication nor metering.
+// The peer: nginx as a plain reverse proxy, two workers, connections kept on both sides, no log. It
+// does neither authentication nor metering.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -19,7 +19,9 @@ export interface Nginx {
   close(): Promise<void>;
 }
 
-/** Starts it in front of `upstream` (`host:port`); undefined where there is none on this machine. */
+/**
+ * Starts it in front of `upstream` (`host:port`); undefined where there is none on this machine.
+ */
 export async function startNginx(upstream: string): Promise<Nginx | undefined> {
   const version = versionOf();
   if (version === undefined) return undefined;

@@ -1,5 +1,6 @@
-// Ours: one gateway process on a local chain, with a function whose deployment lies at the stub, and a prepaid lane for it.
-// Nothing of the hot path is left out or replaced: the adapter is Azure's, with its key cached, and speaks to the stub.
+// Ours: one gateway process on a local chain, with a function whose deployment lies at the stub,
+// and a prepaid lane for it. Nothing of the hot path is left out or replaced: the adapter is
+// Azure's, with its key cached, and speaks to the stub.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -84,7 +85,10 @@ export interface PaidGatewayOptions {
   readonly execArgv?: readonly string[];
 }
 
-/** About 5 s: a chain, the contracts, the parties, a version, its deployment, money, and then the gateway. */
+/**
+ * About 5 s: a chain, the contracts, the parties, a version, its deployment, money, and then the
+ * gateway.
+ */
 export async function startPaidGateway(options: PaidGatewayOptions): Promise<PaidGateway> {
   const home = mkdtempSync(join(tmpdir(), 'bench-http-'));
   const local = await startLocalChain({ dir: join(home, 'chain') });
@@ -183,7 +187,10 @@ async function found(home: string, rpcUrl: string): Promise<void> {
   if (code !== 0) throw new Error(`the contracts were not deployed: found.ts ended with ${code}`);
 }
 
-/** The parties, a public version, its deployment enrolled and drawn from, and lanes that the user has paid for. */
+/**
+ * The parties, a public version, its deployment enrolled and drawn from, and lanes that the user
+ * has paid for.
+ */
 async function furnish(home: string, rpcUrl: string, functions: readonly PaidFunction[]) {
   const { contracts } = await import(join(home, 'contracts.json'), { with: { type: 'json' } }).then(
     (file) => ({ contracts: file.default }),

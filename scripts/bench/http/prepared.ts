@@ -1,4 +1,5 @@
-// Requests of which each is proven by itself, made ahead of their time: calls with a DPoP proof each (RFC 9449), and signed Calls.
+// Requests of which each is proven by itself, made ahead of their time: calls with a DPoP proof
+// each (RFC 9449), and signed Calls.
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
 import { createDpopKey } from '../../../broker/client/dpop.ts';
 import type { KeySigner } from '../../../broker/client/key.ts';

@@ -1,4 +1,5 @@
-// What processes of a target have used, from /proc: of nginx its workers too, of the gateway all its threads.
+// What processes of a target have used, from /proc: of nginx its workers too, of the gateway all
+// its threads.
 import { readFileSync } from 'node:fs';
 
 /** USER_HZ, what /proc counts CPU time in; 100 on every Linux that Node runs on. */
@@ -15,7 +16,8 @@ export function cpuUs(pids: readonly number[]): number {
   let ticks = 0;
   for (const pid of pids) {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // Counted from the end of the name, which may hold anything: state is the first, utime and stime the 12th and 13th.
+    // Counted from the end of the name, which may hold anything: state is the first, utime and
+    // stime the 12th and 13th.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     ticks += Number(fields[11]) + Number(fields[12]);
   }

@@ -1,5 +1,6 @@
-// The function behind all targets of `bench http`: a process that answers as the Azure shim does, after the whole body has
-// arrived. Raw sockets, so that little of what is measured is its own; nginx gets the very same bytes.
+// The function behind all targets of `bench http`: a process that answers as the Azure shim does,
+// after the whole body has arrived. Raw sockets, so that little of what is measured is its own;
+// nginx gets the very same bytes.
 import { createServer, type Socket } from 'node:net';
 
 /** 46 bytes. */
@@ -8,7 +9,10 @@ const HEAD_END = Buffer.from('\r\n\r\n');
 /** Larger requests are no part of this benchmark. */
 const MAX_REQUEST_BYTES = 64 * 1024;
 
-/** 200 with a JSON body, and the marks by which the Azure adapter knows its shim (adapters/shims/azure.cjs). */
+/**
+ * 200 with a JSON body, and the marks by which the Azure adapter knows its shim
+ * (adapters/shims/azure.cjs).
+ */
 function replyBytes(body: string): Buffer {
   const own = Buffer.from(JSON.stringify([['content-type', 'application/json']]));
   const head = [
@@ -40,7 +44,10 @@ function serve(socket: Socket): void {
   socket.on('error', () => socket.destroy());
 }
 
-/** Bytes of the first request, its body by `content-length`; undefined while its head is not all there. */
+/**
+ * Bytes of the first request, its body by `content-length`; undefined while its head is not all
+ * there.
+ */
 function lengthOf(bytes: Buffer): number | undefined {
   const headEnd = bytes.indexOf(HEAD_END);
   if (headEnd < 0) return undefined;
