@@ -1,7 +1,9 @@
-// Gas of every action on the production bytecode that gets deployed. `bench gas` judges the figures, the gas test compares them
-// with the committed snapshot.
+// Gas of every action on the production bytecode that gets deployed. `bench gas` judges the
+// figures, the gas test compares them with the committed snapshot.
 import { type BaseContract, MaxUint256, type Wallet } from 'ethers';
-import { createWorld, type Frauds, functionIdOf, TERMS, type World } from './world.ts';
+import { type Frauds, settleFrauds, TERMS } from './frauds.ts';
+import { functionIdOf } from './typed.ts';
+import { createWorld, type World } from './world.ts';
 
 /** `check...` is a proof's verification alone, `prove...` all of it (docs/contracts.md 11). */
 export interface Measurement {
@@ -91,8 +93,8 @@ async function measureSettlement(world: World) {
     const shares = payees.slice(0, payeeCount).map((payee) => [payee, share]);
     return gasOf(world, world.settling, 'settle', world.gateway.address, claims, shares, CID);
   };
-  // Everything has been written once before: first writes cost more and happen once. Every `seq` has two bytes that are not
-  // zero, which calldata charges for.
+  // Everything has been written once before: first writes cost more and happen once. Every `seq`
+  // has two bytes that are not zero, which calldata charges for.
   await settle(LANES, PAYEES, 300, 1_000n);
   const settle1Lane1Payee = await settle(1, 1, 301, 2_000n);
   const twoLanes = await settle(2, 1, 302, 3_000n);
@@ -120,7 +122,7 @@ async function measureSettlement(world: World) {
 async function measureProofs(world: World) {
   const figures: Record<string, number> = {};
   const [checks, proofs]: [number[], number[]] = [[], []];
-  const { proofs: frauds, place, open } = await world.settleFrauds(PROOF_RECEIPTS, PROOF_LANES);
+  const { proofs: frauds, place, open } = await settleFrauds(world, PROOF_RECEIPTS, PROOF_LANES);
   for (const { name, args } of frauds) {
     const check = await gasOf(world, world.checking, `check${name}`, ...args);
     const prove = await gasOf(world, await world.disputing(), `prove${name}`, ...args);
@@ -134,7 +136,10 @@ async function measureProofs(world: World) {
   return { ...figures, ...demands, proofVerifyMax, proofTotalMax };
 }
 
-/** In the signed lane, whose answers carry a signature too. The first answer that a gateway gives pays for the word of its free money. */
+/**
+ * In the signed lane, whose answers carry a signature too. The first answer that a gateway gives
+ * pays for the word of its free money.
+ */
 async function measureDemands(world: World, place: Frauds['place'], open: Frauds['open']) {
   const disputes = world.as(world.contracts.disputes, world.payer);
   const demand = await gasOf(world, disputes, 'demand', place, 500);
