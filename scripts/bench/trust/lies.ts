@@ -1,6 +1,8 @@
 // What a lying gateway commits in place of what it served. Each lie takes up to `takeUnits` that
 // the payer does not owe.
-import { type Entry, entryAt, type House, type Lane, TOKEN, type ToCommit, word } from './house.ts';
+
+import { entryAt, type ToCommit } from './books.ts';
+import { type Entry, type House, type Lane, TOKEN, word } from './house.ts';
 
 export const LIES = [
   'none',

@@ -1,5 +1,5 @@
-// The payer's side: the client's own checks and ceilings against a gateway that answers each call as
-// it likes. What the client signs is compared with what it really called.
+// The payer's side: the client's own checks and ceilings against a gateway that answers each call
+// as it likes. What the client signs is compared with what it really called.
 import fc from 'fast-check';
 import { createCover } from '../../../broker/client/cover.ts';
 import { DefaasClientError } from '../../../broker/client/errors.ts';
@@ -13,16 +13,8 @@ import { functionIdOf } from '../../../contracts/libraries/names.ts';
 import { hashReceipt } from '../../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../../contracts/libraries/tariffs.ts';
 import { billingDomain } from '../../../contracts/libraries/typed-data.ts';
-import {
-  type Entry,
-  entryAt,
-  type House,
-  handOut,
-  type Lane,
-  TERMS,
-  TOKEN,
-  word,
-} from './house.ts';
+import { entryAt, handOut } from './books.ts';
+import { type Entry, type House, type Lane, TERMS, TOKEN, word } from './house.ts';
 import type { Outcome } from './outcome.ts';
 
 /** What the gateway makes of one call. */

@@ -3,17 +3,8 @@
 import { drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';
 import { hashReceipt } from '../../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../../contracts/libraries/tariffs.ts';
-import {
-  type Claimed,
-  callOf,
-  type Entry,
-  executionOf,
-  type House,
-  handOut,
-  leafOf,
-  type Party,
-  TERMS,
-} from './house.ts';
+import { type Claimed, callOf, executionOf, handOut, leafOf } from './books.ts';
+import { type Entry, type House, type Party, TERMS } from './house.ts';
 
 export interface Proof {
   readonly method: string;

@@ -1,15 +1,11 @@
 // The economics of trust, in a sample that every run can afford; `npm run -s bench -- trust` plays thousands.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import {
-  besiege,
-  GAMES,
-  type GameName,
-  STRANGERS_MOVES,
-} from '../../../scripts/bench/trust/games.ts';
+import { GAMES, type GameName } from '../../../scripts/bench/trust/games.ts';
 import { createHouse, type House } from '../../../scripts/bench/trust/house.ts';
 import type { Outcome } from '../../../scripts/bench/trust/outcome.ts';
 import { RULES, sourceWithout } from '../../../scripts/bench/trust/rules.ts';
+import { besiege, STRANGERS_MOVES } from '../../../scripts/bench/trust/siege.ts';
 
 const SAMPLE = 12;
 
