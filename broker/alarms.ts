@@ -1,15 +1,15 @@
-// What the operator must see to: each alarm is logged when it begins and once an hour while it
-// stands, and shown by `defaas doctor`.
+// Alarms for the operator. Each is logged when it begins and once an hour while it lasts; `defaas
+// doctor` lists them.
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 
 /**
- * DEMAND_OPEN a demand is unanswered for an hour; DEMAND_UNANSWERABLE neither ledger nor pages have
- * what is demanded; BOND_SLASHED the bond fell; BOND_LOW it is less than 1.34 x MIN_BOND;
- * KEY_STOLEN somebody else signs with the operator key; BATCH_UNKNOWN somebody else settles for
- * this gateway; FRAUD_FOUND another gateway, which this one watches, has lied; METERING_DRIFT a
- * cloud has counted more execution of a publisher's function than was billed; METERING_UNREAD a
- * cloud's count could not be read for a day.
+ * DEMAND_OPEN: a demand has been unanswered for an hour. DEMAND_UNANSWERABLE: neither ledger nor
+ * pages hold what is demanded. BOND_SLASHED: the bond was slashed. BOND_LOW: the bond is below 1.34
+ * x MIN_BOND. KEY_STOLEN: somebody else signs with the operator key. BATCH_UNKNOWN: somebody else
+ * settles for this gateway. FRAUD_FOUND: another gateway, which this one watches, has committed
+ * fraud. METERING_DRIFT: a cloud counted more execution of a publisher's function than was billed.
+ * METERING_UNREAD: a cloud's count could not be read for a day.
  */
 export type AlarmKind =
   | 'DEMAND_OPEN'
@@ -24,23 +24,23 @@ export type AlarmKind =
 
 export interface Alarm {
   readonly kind: AlarmKind;
-  /** Tells alarms of one kind apart, such as a demand's id. */
+  /** Distinguishes alarms of one kind, for example a demand's id. */
   readonly about: string;
-  /** What is wrong and what to do, one line. */
+  /** What is wrong and what to do, in one line. */
   readonly message: string;
   readonly sinceMs: number;
 }
 
 export interface Alarms {
   raise(kind: AlarmKind, about: string, message: string): void;
-  /** What it was about is in order again; all of the kind, without `about`. */
+  /** Clears the alarm; without `about`, all alarms of the kind. */
   clear(kind: AlarmKind, about?: string): void;
   list(): readonly Alarm[];
 }
 
-/** An alarm that stands is logged again after this long, ms. */
+/** An alarm that lasts is logged again after this long, ms. */
 const REPEAT_MS = 3_600_000;
-/** Most that are listed; each is logged. */
+/** Maximum number of listed alarms; every alarm is logged. */
 const MAX_ALARMS = 1_000;
 
 export function createAlarms({
@@ -71,7 +71,7 @@ export function createAlarms({
         log.info({ alarm: kind, about: alarm.about }, 'alarm ended');
       }
     },
-    // The cache lists its newest entry first.
+    // The cache iterates from newest to oldest.
     list: () => [...standing].map(([, { loggedMs: _, ...alarm }]) => alarm).reverse(),
   };
 }

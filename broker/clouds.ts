@@ -1,10 +1,11 @@
-// Which clouds this gateway uses: the emulators of the local house, or the real ones through their own variables.
+// Selects the clouds that this gateway uses: the emulators of the local house, or the real ones,
+// configured by their own variables.
 import { readFileSync } from 'node:fs';
 import type { ProviderSettings } from '../adapters/providers.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What `scripts/emulators.ts` writes: where each emulator is and what it takes as credentials. */
+/** Written by `scripts/emulators.ts`: each emulator's endpoint and credentials. */
 export interface EmulatorsFile {
   readonly aws: {
     readonly endpoint: string;
@@ -30,9 +31,9 @@ export interface EmulatorsFile {
   };
 }
 
-/** The emulators do their long-running work at once. */
+/** Poll quickly: the emulators finish long-running operations at once. */
 const EMULATOR_POLL_MS = 50;
-/** An emulator's one token is good for ever; the SDK asks again each hour. */
+/** The emulator's token never expires; the SDK asks for it again each hour. */
 const TOKEN_LIFE_MS = 3_600_000;
 
 /** Settings of the three emulated clouds. @throws SyntaxError, Error  the file cannot be read */
@@ -47,7 +48,8 @@ export function emulatedClouds(
     'google-cloud-functions': { ...google, regions: [google.region] },
     'azure-functions': {
       ...azure,
-      // Flex Consumption bills a call that is alone for a whole second: no template tariff covers that at 1 GiB.
+      // Default to y1: Flex Consumption bills at least 1 s for a call without concurrent ones, and
+      // no template tariff covers that at 1 GiB.
       planKind: env.DEFAAS_AZURE_PLAN === 'flex' ? 'flex' : 'y1',
       regions: [azure.location],
       pollMs: EMULATOR_POLL_MS,
@@ -62,8 +64,9 @@ export function emulatedClouds(
 }
 
 /**
- * Settings of the real clouds that the environment names; credentials come from each cloud's own chain. A cloud is used when its
- * first variable is set; what it then lacks is told through `fault`.
+ * Settings of the real clouds that the environment configures; credentials come from each cloud's
+ * own credential chain. A cloud is used when its first variable is set; missing further variables
+ * are reported through `fault`.
  */
 export function realClouds(
   env: Environment,
@@ -102,7 +105,7 @@ export function realClouds(
   };
 }
 
-/** Flex Consumption unless the older plan is named. */
+/** Flex Consumption unless DEFAAS_AZURE_PLAN names the older plan. */
 function azurePlan(name: string, fault: (line: string) => void): 'flex' | 'y1' {
   if (name === 'flex' || name === 'y1') return name;
   fault('DEFAAS_AZURE_PLAN must be flex or y1');

@@ -258,7 +258,7 @@ export function readConfig(
   return Object.freeze(config);
 }
 
-/** What the gateway of the second set is configured with; undefined where there is none. */
+/** The configuration of the second set's gateway; undefined if there is none. */
 export function secondConfig(config: Config): Config | undefined {
   const { second } = config;
   if (second === undefined) return undefined;

@@ -1,5 +1,5 @@
-// The one catalogue of error codes: what a caller of the gateway, a user of the command line and
-// docs/errors.md see.
+// The catalogue of error codes that callers of the gateway and users of the command line see.
+// docs/errors.md lists the same codes.
 
 interface ErrorEntry {
   /** HTTP status of the problem document; 0 for errors that only a program on the user's machine raises. */
@@ -10,7 +10,7 @@ interface ErrorEntry {
 }
 
 /**
- * Every code the house can answer with. A code never changes once published. A test holds
+ * Every code that the project can answer with. A code never changes once published. A test holds
  * docs/errors.md equal.
  */
 export const ERRORS = {
@@ -382,13 +382,16 @@ export const ERRORS = {
 export type ErrorCode = keyof typeof ERRORS;
 
 export interface DefaasErrorOptions {
-  /** Further members of the problem document, JSON-serialisable (RFC 9457 section 3.2). */
+  /** Additional members of the problem document, JSON-serialisable (RFC 9457 section 3.2). */
   readonly members?: Readonly<Record<string, unknown>>;
   readonly retryAfterSec?: number;
   readonly cause?: unknown;
 }
 
-/** What the broker throws: a code of the catalogue and one line `what, on what, what to do`. */
+/**
+ * The broker's error type: a code of the catalogue and a one-line message `what, on what, what to
+ * do`.
+ */
 export class DefaasError extends Error {
   override readonly name = 'DefaasError';
   readonly code: ErrorCode;
@@ -405,7 +408,10 @@ export class DefaasError extends Error {
   }
 }
 
-/** Any error as ours: a leaf's error keeps its code when the catalogue has it, everything else is INTERNAL. */
+/**
+ * Converts any error: an error with a code of the catalogue keeps its code, everything else becomes
+ * INTERNAL.
+ */
 export function toDefaasError(error: unknown): DefaasError {
   if (error instanceof DefaasError) return error;
   const code = codeOf(error);
@@ -438,7 +444,7 @@ function codeOf(error: unknown): ErrorCode | undefined {
 }
 
 function toErrorCode(code: string): ErrorCode {
-  // Safe: the one caller has just seen that ERRORS has this key.
+  // Safe: the only caller has just checked that ERRORS has this key.
   return code as ErrorCode;
 }
 

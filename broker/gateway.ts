@@ -1,4 +1,5 @@
-// The gateway: its parts, made once and handed to whoever needs them. No globals; `close` ends what was begun here.
+// The gateway: its parts, created once and passed to whoever needs them. No globals; `close` ends
+// everything that was started here.
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import type { Provider, ProviderName } from '../adapters/provider.ts';
@@ -50,20 +51,27 @@ export interface Gateway {
   /** The gateway's account on the chain. */
   readonly address: Address;
   readonly chain: Chain;
-  /** Sends as the gateway, which here is the provider too. */
+  /**
+   * Sends transactions from the gateway's account, which is also the provider account of its
+   * deployments.
+   */
   readonly account: ChainWriter;
   readonly settler: ChainWriter;
   readonly ipfs: IpfsNode;
   readonly artifacts: ArtifactStore;
   readonly ledger: Ledger;
-  /** What the functions and their secrets are kept in, whatever contracts are served; often the same. */
+  /**
+   * Holds the functions and their secrets for all served sets; often the same object as `ledger`.
+   */
   readonly houseLedger: Ledger;
-  /** All that this process serves, by Billing, where it listens. */
+  /**
+   * All sets that this process serves, by Billing address; each is added when its server listens.
+   */
   readonly sets: Map<Address, ServedSet>;
   readonly lanes: Lanes;
   readonly journal: Journal;
   readonly groupSigner: OperatorKey;
-  /** Whether that key is in other hands. */
+  /** Detects use of that key by somebody else. */
   readonly keyGuard: KeyGuard;
   readonly alarms: Alarms;
   readonly dailyLimits: DailyLimits;
@@ -71,7 +79,9 @@ export interface Gateway {
   readonly lowBalance: LowBalance;
   readonly limits: Limits;
   readonly freeFailures: FreeFailures;
-  /** Of whose functions a cloud has counted more than was billed. */
+  /**
+   * Publishers stopped because a cloud counted more execution of their functions than was billed.
+   */
   readonly stoppedPublishers: StoppedPublishers;
   readonly answers: Answers;
   readonly seenNonces: SeenNonces;
@@ -89,7 +99,7 @@ export interface Gateway {
   readonly authenticate: Authenticate;
   readonly nowMs: () => number;
   readonly deadlines: Deadlines;
-  /** Aborted when the gateway closes: long work ends with it. */
+  /** Aborted when the gateway closes. Long-running work must end with it. */
   readonly closing: AbortSignal;
   readonly providers: ReadonlyMap<ProviderName, Provider>;
   /** @throws DefaasError PROVIDER_UNKNOWN */
@@ -108,14 +118,18 @@ interface GatewayOptions {
   readonly config: Config;
   readonly log: Logger;
   readonly nowMs?: () => number;
-  /** The ledger cannot be trusted to be in step any more; the process must end. */
+  /** Called when the ledger may no longer match memory; the process must end. */
   readonly onBroken: (error: unknown) => void;
-  /** The gateway of another set in this process, closed after this one: what is of the house is that one's. */
+  /**
+   * The gateway of another set in this process, which is closed after this one. Its house-wide
+   * parts are reused.
+   */
   readonly beside?: Gateway;
 }
 
 /**
- * Opens everything: chain view caught up, ledger loaded, groups that a crash left unsigned signed.
+ * Open everything: catch up with the chain, load the ledger, and sign the groups that a crash left
+ * unsigned.
  * @throws DefaasError CONFIG_INVALID, LEDGER_FAILED   @throws ChainError CHAIN_UNREACHABLE
  */
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
@@ -283,7 +297,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   };
 }
 
-/** Functions and keys are shared, so their contracts are the same; a Billing has one ledger. @throws DefaasError CONFIG_INVALID */
+/**
+ * Refuse a second set whose registry, identity or beacon differ: functions and keys are shared.
+ * Refuse the same Billing too: a Billing has one ledger.
+ * @throws DefaasError CONFIG_INVALID
+ */
 function refuseStrangers(second: ContractAddresses, first: ContractAddresses): void {
   const kept = ['registry', 'identity', 'beacon'] as const;
   if (second.billing !== first.billing && kept.every((name) => second[name] === first[name])) {
@@ -295,7 +313,7 @@ function refuseStrangers(second: ContractAddresses, first: ContractAddresses): v
   );
 }
 
-/** What the table of chains cannot know, and the operator has not said. */
+/** Warn of settings that the table of chains has no default for and the operator has not set. */
 function warnOfChain({ chainId, traits }: Chain, config: Config, log: Logger): void {
   if (config.chainKind === undefined && chainKindOf(chainId) === undefined) {
     log.warn({ chainId }, 'an unknown chain is taken for Ethereum, set DEFAAS_CHAIN_KIND');
@@ -307,7 +325,11 @@ function warnOfChain({ chainId, traits }: Chain, config: Config, log: Logger): v
   }
 }
 
-/** The chain of the configuration, caught up; `beside` that of the first set where this is the second. @throws DefaasError CONFIG_INVALID; ChainError CHAIN_UNREACHABLE */
+/**
+ * Open the configured chain and catch up. `beside` is the chain of the first set, when this is the
+ * second.
+ * @throws DefaasError CONFIG_INVALID; ChainError CHAIN_UNREACHABLE
+ */
 export async function openChainOf(config: Config, beside?: Chain): Promise<Chain> {
   const contracts = readContracts(config.contractsFile);
   if (beside) refuseStrangers(contracts, beside.contracts);
@@ -323,7 +345,10 @@ export async function openChainOf(config: Config, beside?: Chain): Promise<Chain
   return chain;
 }
 
-/** The ledger of the set, and that of the house. @throws DefaasError LEDGER_FAILED  it cannot be opened, or is an older copy */
+/**
+ * Open the ledger of the set and the ledger of the house.
+ * @throws DefaasError LEDGER_FAILED  it cannot be opened, or is an older copy
+ */
 async function openLedgers({ config, beside }: GatewayOptions, chain: Chain, day: string) {
   const house = houseFolder(config);
   const folder = ledgerFolder(config, chain.contracts.billing);
@@ -352,8 +377,8 @@ async function openLedgers({ config, beside }: GatewayOptions, chain: Chain, day
 }
 
 /**
- * A fresh ledger beside a gateway that has settled: receipts that were handed out and not settled are lost, and their numbers would be
- * used again.
+ * Refuse a fresh ledger when the gateway has already settled: receipts that were handed out and not
+ * settled are lost, and their numbers would be used again.
  * @throws DefaasError LEDGER_FAILED
  */
 function refuseLost(lastGroup: number, { view }: Chain, gateway: Address): void {
@@ -366,8 +391,8 @@ function refuseLost(lastGroup: number, { view }: Chain, gateway: Address): void 
 }
 
 /**
- * A ledger that was restored from an older copy: whoever signs on from it signs other receipts under numbers that are used
- * (docs/contracts.md 14).
+ * Refuse a ledger restored from an older copy: it would sign different receipts under numbers that
+ * are already used (docs/contracts.md 14).
  * @throws DefaasError LEDGER_FAILED
  */
 function refuseOld(lanes: readonly LaneTotals[], { view }: Chain, gateway: Address): void {

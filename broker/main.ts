@@ -12,13 +12,14 @@ import { createGateway, type Gateway } from './gateway.ts';
 import { type Rescue, startRescue } from './rescue.ts';
 import { createServer } from './server.ts';
 
-/** Calls under way at the end have this long to finish, ms. */
+/** Time that running calls get to finish when the gateway closes, ms. */
 const CLOSE_MS = 8_000;
 
 /**
- * How V8 collects garbage here. It takes what is under way during a collection for long-lived, and makes the next of the kind in the old
- * generation, where a dead call keeps all that it holds until a whole collection: without that, a call leaves 60 bytes there and not
- * 2.4 KB. What is left to collect is then so little that waking helpers for it costs more than it takes.
+ * V8 flags for garbage collection. Without the first, V8 sees objects of running calls survive a
+ * collection and allocates later ones of that kind in the old generation, where a finished call's
+ * objects stay until a full collection: 2.4 KB per call, 60 bytes with the flag. What is left to
+ * scavenge is so little that waking parallel helpers costs more than it saves.
  */
 const GARBAGE_FLAGS = ['--no-allocation-site-pretenuring', '--no-parallel-scavenge'];
 
@@ -47,7 +48,7 @@ async function main(): Promise<void> {
     setTimeout(() => process.exit(1), CLOSE_MS).unref();
     await Promise.all(served.map(({ server }) => server.close()));
     if (second && !('ledger' in second)) await second.close();
-    // The second one lives on what the first one has opened.
+    // Close the second gateway first: it uses resources that the first one opened.
     for (const one of gateways.toReversed()) {
       await one.journal.flush();
       await one.close();
@@ -56,7 +57,7 @@ async function main(): Promise<void> {
   };
   process.on('SIGTERM', end);
   process.on('SIGINT', end);
-  // Whoever started us is gone: a gateway without its house must not go on taking money.
+  // When the parent process is gone, end: a gateway must not take money unsupervised.
   if (process.send !== undefined) process.on('disconnect', end);
   const urls: string[] = [];
   for (const { gateway: one, server } of served) {
@@ -71,13 +72,17 @@ async function main(): Promise<void> {
   }
   const [url] = urls;
   process.send?.({ ready: { url, ipfs: { multiaddrs: gateway.ipfs.multiaddrs() } } });
-  // Else it is written at a clean end only, and whoever is killed compiles everything again: 1 s of each start.
+  // Write the compile cache now. Node writes it at a clean exit only, so a killed process would
+  // compile everything again, about 1 s per start.
   flushCompileCache();
   await resume(gateway).catch((err) => log.error({ err }, 'deployments were not resumed'));
   await Promise.all([keepWarm(gateway), probeClouds(gateway), watchDrift(gateway)]);
 }
 
-/** The other set of contracts that the configuration names; where its ledger is lost, the first one is served all the same. */
+/**
+ * Open the gateway of the second set of contracts, if configured. If its ledger is lost, the first
+ * set is served all the same.
+ */
 async function openSecond(
   beside: Gateway,
   onBroken: (error: unknown) => void,
@@ -90,7 +95,10 @@ async function openSecond(
   );
 }
 
-/** Without its ledger a gateway takes no call, and answers what is demanded of it until it is ended. @throws what is not of the ledger */
+/**
+ * Start a rescue instead of a gateway: it takes no calls and only answers demands.
+ * @throws err  when it is not LEDGER_FAILED
+ */
 function rescue(
   config: Config,
   log: Logger,
@@ -102,7 +110,10 @@ function rescue(
   return startRescue(config, log, beside);
 }
 
-/** A set that is served beside the one whose ledger is lost is not served either, and answers too. */
+/**
+ * Start rescues for all configured sets. When the first set's ledger is lost, the second set is not
+ * served either; its demands are answered too.
+ */
 async function rescueAll(config: Config, log: Logger, err: unknown): Promise<undefined> {
   const first = await rescue(config, log, err);
   const next = secondConfig(config);

@@ -1,6 +1,6 @@
-// A gateway whose ledger is lost or an older copy takes no call, for it would sign other receipts
-// under numbers that are used. What it has settled it still owes an answer: demands are answered
-// from the pages on IPFS until the ledger is restored.
+// Runs in place of a gateway whose ledger is lost or an older copy. It takes no calls, because it
+// would sign different receipts under numbers that are already used. Demands about settled batches
+// must still be answered: it answers them from the pages on IPFS until the ledger is restored.
 import type { Logger } from 'pino';
 import type { Hex } from '../contracts/libraries/keccak.ts';
 import { createArtifactStore } from '../ipfs/artifact-store.ts';
@@ -14,7 +14,10 @@ export interface Rescue extends Pick<Gateway, 'chain' | 'ipfs'> {
   close(): Promise<void>;
 }
 
-/** Begins to answer; `beside` another set that this process has opened, and closes later. @throws ChainError CHAIN_UNREACHABLE */
+/**
+ * Start answering demands. `beside` is another set that this process has opened and closes later.
+ * @throws ChainError CHAIN_UNREACHABLE
+ */
 export async function startRescue(
   config: Config,
   log: Logger,

@@ -1,8 +1,9 @@
-// The sets of contracts that one process serves while payers move from one to the one that replaces it: a gateway for each, at a place
-// of its own. They share what is of the house and not of a Billing: clouds, functions, IPFS, the operator's key.
+// Sets of contracts served by one process while payers move from an old set to its replacement.
+// Each set has its own gateway and origin. They share everything that does not depend on Billing:
+// clouds, functions, IPFS and the operator's key.
 import type { Gateway, ServedSet } from './gateway.ts';
 
-/** The other sets that are served now, and where. */
+/** The other sets that are served now. */
 export function otherSets({ chain, sets }: Pick<Gateway, 'chain' | 'sets'>): readonly ServedSet[] {
   return [...sets.values()].filter(
     ({ gateway }) => gateway.chain.contracts.billing !== chain.contracts.billing,

@@ -1,5 +1,5 @@
-// The HTTP edge: calls of functions straight from their sockets or from Node's server, all else through Fastify, one plugin per
-// resource; every error a problem document (RFC 9457).
+// The HTTP edge. Function calls come straight from their sockets or from Node's server; everything
+// else goes through Fastify, one plugin per resource. Every error is a problem document (RFC 9457).
 import { createServer as createHttpServer, type Server } from 'node:http';
 import type { Socket } from 'node:net';
 import fastify, {
@@ -37,14 +37,20 @@ import { secretRoutes } from './routes/secrets.ts';
 import { settlementRoutes } from './routes/settlements.ts';
 import { sponsorshipRoutes } from './routes/sponsorships.ts';
 
-/** A request's headers must be there within this, ms; the whole of it within the configuration's `requestTimeoutMs`. */
+/**
+ * A request's headers must arrive within this, ms; the whole request within the configured
+ * `requestTimeoutMs`.
+ */
 const HEADERS_TIMEOUT_MS = 30_000;
-/** Largest body of the gateway's own routes, but for artifacts, bytes. */
+/** Largest body of the gateway's own routes except artifacts, bytes. */
 const OWN_BODY_MAX_BYTES = 256 * 1024;
-/** An idle connection is kept for this long, ms: longer than load balancers keep theirs, so that they close first. */
+/**
+ * An idle connection is kept open for this long, ms: longer than load balancers keep theirs, so
+ * that they close first.
+ */
 const KEEP_ALIVE_MS = 72_000;
 
-/** The gateway as a web server; `listen` and `close` are the caller's. */
+/** Creates the gateway's web server. The caller calls `listen` and `close`. */
 export function createServer(gateway: Gateway): FastifyInstance {
   const loggerInstance: FastifyBaseLogger = gateway.log;
   const own = new Set<string>();
@@ -53,7 +59,8 @@ export function createServer(gateway: Gateway): FastifyInstance {
   const slowClients = createSlowClients({ maxBytes: waitingMaxBytes, stallMs: requestTimeoutMs });
   const calls = createFunctionCalls({
     gateway,
-    // A proof may name the functions' own origin; nobody signs in there, for it is a stranger's.
+    // A DPoP proof may name the functions' own origin. A sign-in may not: pages there are not the
+    // gateway's.
     origins: () => [...ownOrigins(server, gateway), ...(functionsOrigin ? [functionsOrigin] : [])],
     isOwn: (method, path) => path !== '/' && own.has(`${method} ${path.split('/', 2)[1]}`),
   });
@@ -93,7 +100,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
     sendError(request, reply, fromFastify(error, request.routeOptions.bodyLimit)),
   );
   server.setNotFoundHandler((request, reply) => sendError(request, reply, notFound(request)));
-  // Bodies are bytes everywhere; the few routes that take JSON or forms parse them themselves.
+  // Every body is read as bytes; the few routes that take JSON or forms parse it themselves.
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('*', async (request: FastifyRequest) => {
     const maxBytes = request.routeOptions.bodyLimit ?? OWN_BODY_MAX_BYTES;
@@ -132,14 +139,17 @@ export function createServer(gateway: Gateway): FastifyInstance {
   return server;
 }
 
-/** Node's server, which gets a connection when the lane has done with it. */
+/**
+ * Node's server behind the fast lane, which passes it each connection that it does not serve
+ * itself.
+ */
 function behindLane(lane: PlainLane, server: Server): Server {
   const listeners = server.listeners('connection');
   server.removeAllListeners('connection');
   const toNode = (socket: Socket): void => {
     for (const listener of listeners) listener.call(server, socket);
   };
-  // Node's knows only of those that it got.
+  // Node's own method only closes the connections that were passed to it.
   const { closeAllConnections } = server;
   server.closeAllConnections = () => {
     lane.destroy();
@@ -157,7 +167,8 @@ function sendError(request: FastifyRequest, reply: FastifyReply, error: DefaasEr
   const values = new Map<string, string[]>();
   for (const [name, value] of headers) values.set(name, [...(values.get(name) ?? []), value]);
   for (const [name, all] of values) reply.header(name, all.length === 1 ? all[0] : all);
-  // Fastify would close the connection under a client that still sends, which then never reads why; Node throws the rest away.
+  // Fastify would close the connection while the client still sends, and the client would never
+  // read the reason. Node discards the rest of the body instead.
   if (error.code === 'BODY_TOO_LARGE') reply.removeHeader('connection');
   return reply.code(status).send(body);
 }

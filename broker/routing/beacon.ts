@@ -8,31 +8,35 @@ import type { Chain } from '../../contracts/chain.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 
-/** An older epoch is renewed beside the call. */
+/** An epoch older than this is renewed in the background. */
 const RENEW_AFTER_SEC = 240;
-/** An epoch as old as this is not used: the call waits for a fresh one. */
+/** An epoch older than this is not used: the call waits for a fresh one. */
 const STALE_AFTER_SEC = 480;
-/** A renewal that failed is tried again after this, ms. */
+/** A failed renewal is retried after this, ms. */
 const RETRY_AFTER_MS = 15_000;
-/** How long callers may name an epoch after the next one is there. */
+/** Time that callers may still name an epoch after a newer one is final. */
 const CURRENT_AFTER_SEC = 600;
 
 export interface Draw {
   readonly epoch: number;
   readonly value: Hex;
-  /** The candidate set in force at the epoch, ascending. */
+  /** The candidate set in force at the epoch, sorted ascending. */
   readonly ids: readonly number[];
 }
 
 export interface Beacon {
   /**
-   * The draw of the newest epoch; waits for a renewal only where the newest one is too old.
-   * @throws DefaasError FUNCTION_NOT_DEPLOYED  this gateway has announced no candidates for the version
+   * The draw of the newest epoch. Waits for a renewal only if the newest epoch is too old.
+   * @throws DefaasError FUNCTION_NOT_DEPLOYED  this gateway has announced no candidates for the
+   *   version
    */
   drawFor(functionVersion: Hex): Promise<Draw>;
-  /** Whether a caller may name this final epoch: it is the newest, or was until a short time ago, or is young. */
+  /**
+   * Whether a caller may name this final epoch: it is the newest, was the newest until recently, or
+   * is young.
+   */
   isCurrent(epoch: Epoch): boolean;
-  /** Checkpoints an epoch of at least `leastEpoch`, so that calls need not wait for it. */
+  /** Records an epoch of at least `leastEpoch`, so that calls need not wait for it. */
   renew(leastEpoch: number): Promise<void>;
 }
 
@@ -40,14 +44,17 @@ interface BeaconOptions {
   readonly chain: Chain;
   readonly writer: ChainWriter;
   readonly gateway: Address;
-  /** The local house: mine the blocks that are needed, and none from before this block (the chain's restore). */
+  /**
+   * For a local chain only: mine the needed blocks, and use no block before this one (the chain was
+   * restored there).
+   */
   readonly localFromBlock: number | undefined;
   readonly nowMs: () => number;
-  /** A renewal beside the calls failed; they go on with the epoch they have. */
+  /** Called when a background renewal failed; calls continue with the current epoch. */
   readonly onFailed: (error: unknown) => void;
 }
 
-/** One renewal runs at a time, whoever asks. */
+/** At most one renewal runs at a time; all callers share it. */
 export function createBeacon(options: BeaconOptions): Beacon {
   const { chain, gateway, nowMs } = options;
   let renewal: Promise<unknown> | undefined;
@@ -74,13 +81,17 @@ export function createBeacon(options: BeaconOptions): Beacon {
     );
   };
   const renew = async (leastEpoch: number): Promise<void> => {
-    // A renewal under way may have begun before `leastEpoch` could be reached; the next one is new.
+    // A renewal that was already running may record an epoch below `leastEpoch`, so start another
+    // one.
     for (let round = 0; round < 3 && !isRecorded(leastEpoch, STALE_AFTER_SEC); round += 1) {
       await renewOnce(leastEpoch);
     }
   };
 
-  /** The calls go on meanwhile; what failed is not tried again with each of them. */
+  /**
+   * Renew in the background. After a failure, wait before trying again instead of retrying per
+   * call.
+   */
   let notBeforeMs = 0;
   const renewBeside = (leastEpoch: number): void => {
     if (nowMs() < notBeforeMs) return;
@@ -91,13 +102,16 @@ export function createBeacon(options: BeaconOptions): Beacon {
     });
   };
 
-  /** The newest final epoch, however old, with the set that it draws from; undefined before the first. */
+  /**
+   * The newest final epoch, of any age, with the candidate set in force then; undefined before the
+   * first.
+   */
   const newestDraw = (functionVersion: Hex): Draw | undefined => {
     const epoch = chain.final.latestEpoch;
     const set = epoch && chain.final.candidates(functionVersion, gateway, epoch.epoch);
     return epoch && set && { epoch: epoch.epoch, value: epoch.value, ids: set.ids };
   };
-  /** The one before the newest, and until when callers may still name it. */
+  /** The epoch before the newest, and until when callers may still name it. */
   let newest: Epoch | undefined;
   let before: { readonly epoch: number; readonly untilMs: number } | undefined;
   const lookAtNewest = (): void => {
@@ -138,7 +152,7 @@ export function createBeacon(options: BeaconOptions): Beacon {
   };
 }
 
-/** It has candidates, but none that a reorganisation could not take back. */
+/** The version has candidates, but a reorganisation could still remove them. */
 function notFinal(functionVersion: Hex): never {
   throw new DefaasError(
     'FUNCTION_NOT_DEPLOYED',

@@ -1,5 +1,5 @@
-// Step 5 of a call: the order in which deployments are tried. The beacon and the call draw it,
-// routing narrows and reorders it, the load swaps its first two.
+// Step 5 of a call: the order in which deployments are tried. The beacon and the call draw the
+// order, routing narrows and reorders it, and load may swap its first two.
 import type { Deployment, Provider } from '../../adapters/provider.ts';
 import { type DrawnCall, drawOrder, drawSeed } from '../../contracts/libraries/draw.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
@@ -13,12 +13,12 @@ import type { Overhead } from './overheads.ts';
 import { allows, type Routing } from './routing.ts';
 
 /**
- * Of 256 calls that go by `fastest`, so many go by the draw instead: a cloud that was slow is
- * looked at again.
+ * Out of 256 calls with strategy `fastest`, this many use the drawn order instead, so that a cloud
+ * that was slow is measured again.
  */
 const EXPLORING = 16;
 
-/** A deployment that this gateway can reach, with what routing knows of it. */
+/** A deployment that this gateway can reach, with its routing state. */
 export interface Route {
   /** Id in the FunctionRegistry. */
   readonly id: number;
@@ -28,16 +28,16 @@ export interface Route {
   readonly deployment: Deployment;
   /** What the cloud is expected to bill for a call, 1e-12 USD. */
   readonly costPico: bigint;
-  /** Calls under way. */
+  /** Number of running calls. */
   inFlight: number;
-  /** The most of them at once since whoever keeps instances warm has last looked. */
+  /** Peak of `inFlight` since keep-warm last read it. */
   peakInFlight: number;
   readonly circuit: Circuit;
   readonly latency: Latency;
-  /** Of its cloud and region. */
+  /** Metering overhead of its cloud and region. */
   readonly overhead: Overhead;
   readonly coldStarts: ColdStarts;
-  /** Where the cloud counts executions itself. */
+  /** Counts its executions, if the cloud reports its own count. */
   readonly executions: ExecutionCount | undefined;
 }
 
@@ -48,19 +48,19 @@ export interface Choice {
 }
 
 export interface Choices {
-  /** Those to try, one after the other. */
+  /** The deployments to try, in this order. */
   readonly inTurn: readonly Choice[];
   /** The drawn order. */
   readonly order: readonly number[];
-  /** By place in it: why it does not come in its turn. */
+  /** Why a deployment is not tried in its drawn order; index is the place in `order`. */
   readonly behind: readonly (PassedOver | undefined)[];
 }
 
 /**
- * The drawn order of a candidate set (docs/contracts.md 9). `routes` are those of the set that are
- * live; a place without a route is passed over, and its number with it. Of the first two that
- * remain the less loaded one comes first; `cheapest` and `fastest` order all of them, equal ones as
- * drawn. Deployments whose circuit is open stand last.
+ * The order in which to try a candidate set (docs/contracts.md 9). `routes` holds the live
+ * deployments by id; ids without a route are skipped but keep their place. Strategy `balanced`
+ * takes the less loaded of the first two first; `cheapest` and `fastest` sort all, ties in drawn
+ * order. Deployments with an open circuit come last.
  */
 export function choose(
   draw: { readonly value: Hex; readonly call: DrawnCall; readonly ids: readonly number[] },
@@ -94,8 +94,8 @@ export function choose(
 }
 
 /**
- * The places before the used one that were not tried, as the receipt's page lists them: with them
- * it accounts for the whole draw.
+ * The places before the used one that were not tried, as listed on the receipt's page: with the
+ * failed attempts they account for the whole draw.
  */
 export function passedOver(
   { order, behind }: Choices,
@@ -129,8 +129,8 @@ function byLatency({ route: a }: Choice, { route: b }: Choice): number {
 }
 
 /**
- * By the seed's first byte: the draw itself decides, and hardly depends on it, being a long
- * number's remainder.
+ * Decide by the seed's first byte: deterministic, and almost independent of the drawn order, which
+ * comes from remainders of the whole number.
  */
 function isExploring(seed: Hex): boolean {
   return Number.parseInt(seed.slice(2, 4), 16) < EXPLORING;

@@ -1,21 +1,24 @@
-// A circuit breaker per deployment: one that keeps failing is tried last, and looked at again after a pause.
+// A circuit breaker per deployment: one that keeps failing is tried last, and retried after a
+// pause.
 
-/** Failures in a row that open it. */
+/** Consecutive failures that open the circuit. */
 const OPEN_AFTER = 3;
 const FIRST_PAUSE_MS = 500;
-/** A cloud that has come back is found within this time. */
+/** Longest pause: a cloud that has recovered is retried within this time. */
 const MAX_PAUSE_MS = 5_000;
 
 export interface Circuit {
-  /** Whether to pass it over now: no once its pause is over, until somebody tries it. */
+  /**
+   * Whether to pass the deployment over now. False once the pause is over, until a call tries it.
+   */
   isOpen(nowMs: number): boolean;
-  /** A call tries it: the others wait for how that goes. */
+  /** A call tries the deployment; others pass it over until the result is known. */
   began(nowMs: number): void;
   succeeded(): void;
   failed(nowMs: number): void;
 }
 
-/** Closed at first. The pause doubles with each failed look, up to 5 s. */
+/** Closed at first. The pause doubles with each failed retry, up to 5 s. */
 export function createCircuit(): Circuit {
   let failures = 0;
   let pauseMs = FIRST_PAUSE_MS;

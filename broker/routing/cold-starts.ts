@@ -1,15 +1,21 @@
-// Which cold starts of a deployment are believed. The shim's word on a cold start is the publisher's to forge, so it counts only where
-// the cloud must have needed one more instance.
+// Decides which reported cold starts are believed. The shim's report can be forged by the
+// publisher, so it counts only when the cloud must have needed another instance.
 
-/** An instance that is idle is expected to be kept for at least so long, ms. */
+/** An idle instance is expected to live at least this long, ms. */
 const KEPT_MS = 120_000;
 
 export interface ColdStarts {
-  /** A call begins, with `inFlight` calls of the deployment under way, itself included. @returns whether it may need a new instance */
+  /**
+   * A call begins; `inFlight` is the number of running calls of the deployment, this one included.
+   * @returns whether it may need a new instance
+   */
   begins(inFlight: number, nowMs: number): boolean;
 }
 
-/** One instance takes one call at a time: a call needs a new one when more are under way than at any moment of the last 2 to 4 minutes. */
+/**
+ * Assumes one call at a time per instance: a call needs a new instance when more calls run than at
+ * any moment of the last 2 to 4 minutes.
+ */
 export function createColdStarts(): ColdStarts {
   let untilMs = 0;
   let most = 0;

@@ -1,6 +1,6 @@
-// What this gateway knows of the executions that a cloud counts too, by deployment and hour: what was billed, rounded as that
-// cloud rounds, so that its own count can be compared (`deployments/metering-drift.ts`). In memory: an hour that a restart has cut is
-// not compared.
+// Counts executions by deployment and hour, for comparison with the cloud's own count
+// (`deployments/metering-drift.ts`): the billed time, rounded as that cloud rounds. Kept in memory:
+// an hour interrupted by a restart is not compared.
 import type {
   Deployment,
   ExecutionMetric,
@@ -11,48 +11,51 @@ import type {
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 
 export const HOUR_MS = 3_600_000;
-/** Hours kept of a deployment; one that the cloud has not told by then is not compared. */
+/** Hours kept per deployment; an hour that the cloud has not reported by then is not compared. */
 export const KEPT_HOURS = 8;
-/** As the sender does with a slow request, it is taken that bytes go at 100 Mbit/s at least. */
+/** Lowest transfer rate assumed for bodies: 100 Mbit/s, as for slow requests in the sender. */
 const LEAST_BYTES_PER_MS = 12_500;
 
-/** One execution: a call, a probe, or one that keeps an instance warm. */
+/** One execution: a call, a probe or a keep-warm request. */
 export interface Run {
-  /** Unix times before the request was made and when all was over, ms. */
+  /** Unix time before the request was made, and after the answer was complete, ms. */
   readonly startedMs: number;
   readonly endedMs: number;
-  /** What was billed, or what it would have been, ms. */
+  /** Time that was billed, or would have been, ms. */
   readonly ms: number;
-  /** Bytes of both bodies: while they are on their way a cloud may count an execution already, or still. */
+  /** Size of both bodies, bytes. A cloud may count the time of their transfer as execution. */
   readonly bodyBytes?: number;
 }
 
 type CountedName = Pick<Deployment, 'name' | 'region' | 'memoryMiB'>;
 
-/** Of one deployment. */
+/** Counts the executions of one deployment. */
 export interface ExecutionCount {
   add(run: Run): void;
 }
 
-/** A deployment of a cloud that counts, with what was counted here. */
+/** A deployment whose cloud reports its own count, with this gateway's count. */
 export interface CountedDeployment {
   readonly metric: ExecutionMetric;
   readonly deployment: CountedName;
-  /** Undefined: the gateway's own probe. */
+  /** Undefined for the gateway's own probe function. */
   readonly functionVersion: Hex | undefined;
-  /** Of the hour that begins then. */
+  /** Total of the hour that begins at `fromMs`. */
   hour(fromMs: number): ExecutionTotal;
 }
 
 export interface Executions {
-  /** The same one for a deployment as long as it is known; undefined where the cloud does not count. */
+  /**
+   * Returns the same object for a deployment while it is known; undefined if the cloud reports no
+   * count.
+   */
   of(
     provider: Pick<Provider, 'name' | 'executionMetric'>,
     deployment: CountedName,
     functionVersion?: Hex,
   ): ExecutionCount | undefined;
   at(provider: ProviderName): readonly CountedDeployment[];
-  /** It is not there any more, and what it has had was compared. */
+  /** Forgets a deployment that is deleted and whose hours have been compared. */
   forget(provider: ProviderName, of: Pick<Deployment, 'name' | 'region'>): void;
 }
 
@@ -74,7 +77,7 @@ export function createExecutions(): Executions {
         ...{ provider, metric, functionVersion, deployment },
         ...createCount(metric),
       };
-      // What was counted stays through a change of the deployment.
+      // Keep the counts when the deployment changes.
       counted.deployment = { name, region, memoryMiB };
       known.set(key, counted);
       return counted;
@@ -95,7 +98,8 @@ function createCount({
       const onItsWayMs = bodyBytes / LEAST_BYTES_PER_MS;
       const wholeMs = Math.max(ms, Math.min(ms + onItsWayMs, endedMs - startedMs));
       const rounded = Math.max(leastMs, Math.ceil(wholeMs / stepMs) * stepMs);
-      // Near the hour's border the cloud may have it on the other side: it counts on both, so that none is missed here.
+      // Near an hour's boundary the cloud may count the execution in either hour. Count it in both,
+      // so that this gateway's count is never the smaller one for that reason.
       const last = hourOf(endedMs + skewMs);
       for (let hour = hourOf(startedMs - skewMs); hour <= last; hour += HOUR_MS) {
         const total = hours.get(hour);
@@ -112,7 +116,7 @@ function createCount({
   };
 }
 
-/** Where the hour begins that a Unix time lies in, ms. */
+/** Start of the hour that contains a Unix time, ms. */
 export function hourOf(atMs: number): number {
   return Math.floor(atMs / HOUR_MS) * HOUR_MS;
 }

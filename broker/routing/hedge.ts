@@ -1,15 +1,16 @@
-// How many calls may be hedged: sent to a second cloud because the first is slower than it mostly is. The second run is the gateway's
-// expense, so it is a small share of the calls whatever the clouds do.
+// Budget for hedging: sending a call to a second cloud because the first is slower than usual. The
+// gateway pays for the second run, so only a small share of calls is hedged, whatever the clouds
+// do.
 
-/** Hedges that one call allows: at most a tenth of the calls is hedged. */
+/** Hedges earned per call: at most a tenth of the calls is hedged. */
 const SHARE = 0.1;
-/** Saved up at most, so that a cloud that turns slow does not get a storm of second calls. */
+/** Most hedges saved up, so that a cloud that turns slow does not cause a burst of second calls. */
 const SAVED = 5;
 
 export interface HedgeBudget {
-  /** A call that may be hedged has come. */
+  /** Counts a call that may be hedged. */
   call(): void;
-  /** Takes one hedge, where there is one left. */
+  /** Takes one hedge from the budget. Returns false if none is left. */
   take(): boolean;
 }
 

@@ -3,11 +3,11 @@
 
 /** Weight of the newest call in the mean. */
 const NEWEST = 1 / 16;
-/** The percentile is taken over so many calls, the newest. */
+/** Number of newest calls that the percentile is computed from. */
 const KEPT = 128;
 /** With fewer calls there is no percentile: too few to tell the slowest 5 %. */
 const LEAST = 32;
-/** The calls are sorted again after so many new ones, because a sort takes 4 us. */
+/** The calls are sorted again after this many new ones, because a sort takes 4 us. */
 const SORT_EVERY = 16;
 
 export interface Latency {

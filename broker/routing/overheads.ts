@@ -1,26 +1,30 @@
-// The time between request and answer that is not execution, for each cloud and region: what metering subtracts from the gateway's clock.
-// It is learnt from the gateway's own probe function alone, never from what a publisher's function says.
+// Time between request and answer that is not execution, per cloud and region; metering subtracts
+// it from the gateway's clock. It is measured with the gateway's own probe function only, never
+// from what a publisher's function reports.
 import type { ProviderName } from '../../adapters/provider.ts';
 
 /** Bounds of the overhead, ms. */
 const LEAST_MS = 5;
 const MOST_MS = 100;
-/** Calls of the probe that the percentile is taken over. */
+/** Number of probe calls that the percentile is computed from. */
 const KEPT = 64;
 
 export interface Overhead {
-  /** 95th percentile of the last 64 samples, 5 to 100; 5 while there is none. */
+  /** 95th percentile of the last 64 samples, clamped to 5..100; 5 if there are none. */
   readonly ms: number;
-  /** A warm call of the gateway's own probe function took so long, ms. */
+  /** Adds the duration of a warm call of the gateway's own probe function, ms. */
   add(sampleMs: number): void;
-  /** Whether the place runs the probe now: a run that broke there is then held against its function. True where there is no probe. */
+  /**
+   * Whether the probe works there now; if so, a run that broke there counts as its function's
+   * failure. True where there is no probe.
+   */
   isWell(): boolean | Promise<boolean>;
-  /** Gives it a probe to ask, which never rejects; undefined: it has none any more. */
+  /** Sets the probe check, which must never reject; undefined removes it. */
   watch(check: (() => Promise<boolean>) | undefined): void;
 }
 
 export interface Overheads {
-  /** One object per place for the life of the gateway. */
+  /** Returns the same object per place for the life of the gateway. */
   of(provider: ProviderName, region: string): Overhead;
 }
 
@@ -55,7 +59,7 @@ export function createOverhead(): Overhead {
     },
     isWell: () => {
       if (check === undefined) return true;
-      // All that break at once ask once.
+      // Concurrent callers share one check.
       checking ??= check().finally(() => {
         checking = undefined;
       });

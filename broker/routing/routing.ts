@@ -1,5 +1,6 @@
-// Where a call may run and in which order, as its version's manifest and its own `Defaas-Routing` say. It narrows and reorders the drawn
-// order; the place that the receipt names stays the drawn one.
+// Where a call may run and in which order, as its version's manifest and its own `Defaas-Routing`
+// header say. Routing narrows and reorders the drawn order; the place named in the receipt is still
+// the drawn one.
 import { type Item, isInnerList, parseDictionary, Token } from 'structured-headers';
 import { memoize } from '../../adapters/http/memoize.ts';
 import type { ProviderName } from '../../adapters/provider.ts';
@@ -7,7 +8,7 @@ import type { Manifest } from '../../ipfs/manifest.ts';
 import { DefaasError } from '../errors.ts';
 
 const STRATEGIES = ['balanced', 'cheapest', 'fastest'] as const;
-/** A record, so that the compiler misses a cloud that is not in it. */
+/** A record, so that the compiler reports a missing cloud. */
 const PROVIDERS: Readonly<Record<ProviderName, true>> = {
   'aws-lambda': true,
   'google-cloud-functions': true,
@@ -16,22 +17,25 @@ const PROVIDERS: Readonly<Record<ProviderName, true>> = {
 };
 const FORM =
   'strategy=(balanced, cheapest or fastest), providers=(names of clouds), exclude-regions=("names of regions")';
-/** Texts remembered: callers send few different ones. */
+/** Header texts remembered: callers send few different ones. */
 const MAX_TEXTS = 256;
 const MAX_TEXT_LENGTH = 1024;
 
-/** `balanced`: the less loaded of the first two drawn; `cheapest`: by the price table; `fastest`: by the calls so far. */
+/**
+ * `balanced`: the less loaded of the first two drawn; `cheapest`: by the price table; `fastest`: by
+ * measured latency.
+ */
 export type Strategy = (typeof STRATEGIES)[number];
 
 export interface Routing {
-  /** Undefined in a call's: the version's. */
+  /** Undefined in a call's routing: use the version's. */
   readonly strategy: Strategy | undefined;
-  /** The only clouds that may run it; undefined: any. */
+  /** The only clouds that may run the call; undefined: any. */
   readonly providers: ReadonlySet<string> | undefined;
   readonly excludedRegions: ReadonlySet<string> | undefined;
 }
 
-/** Of a version that declares nothing. */
+/** Routing of a version that declares none. */
 export const BALANCED: Routing = {
   strategy: 'balanced',
   providers: undefined,
@@ -46,7 +50,10 @@ export function routingOf({ providers, routing }: Manifest): Routing {
   };
 }
 
-/** Both at once: a call may run where its version and itself allow it; its own strategy goes before. */
+/**
+ * Combines the routing of a version and of a call: both must allow a deployment; the call's
+ * strategy takes precedence.
+ */
 export function narrow(version: Routing, call: Routing | undefined): Routing {
   if (call === undefined) return version;
   return {
@@ -64,11 +71,12 @@ export function allows(
   return excludedRegions === undefined || !excludedRegions.has(deployment.region);
 }
 
-/** Parses `Defaas-Routing`, each text once. */
+/** Parses `Defaas-Routing`; recent texts are cached. */
 export const readRouting = memoize(MAX_TEXTS, parseRouting);
 
 /**
- * A dictionary (RFC 9651 section 3.2) of `strategy`, `providers` and `exclude-regions`; names as tokens or strings.
+ * Parses a dictionary (RFC 9651 section 3.2) of `strategy`, `providers` and `exclude-regions`;
+ * names are tokens or strings.
  * @example parseRouting('strategy=fastest, providers=(aws-lambda local)')
  * @throws DefaasError REQUEST_INVALID
  */
@@ -118,7 +126,7 @@ type Names = ReadonlySet<string>;
 const common = (a: Names, b: Names): Names => new Set([...a].filter((name) => b.has(name)));
 const all = (a: Names, b: Names): Names => new Set([...a, ...b]);
 
-/** Either where the other says nothing. */
+/** Joins two sets; if one is undefined, returns the other. */
 function both(
   a: Names | undefined,
   b: Names | undefined,

@@ -1,7 +1,7 @@
-// What a call is for.
+// The target of a call.
 import type { FunctionVersion, RegisteredFunction } from '../../contracts/chain/types.ts';
 
-/** A version of a function, as a name resolves to it. */
+/** The function version that a name resolves to. */
 export interface Target {
   readonly function: RegisteredFunction;
   readonly version: FunctionVersion;
