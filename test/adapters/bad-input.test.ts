@@ -1,5 +1,6 @@
-// What an operator or a cloud gets wrong, on each cloud: one clear line with its code, nothing secret in it, and the same
-// deploy run again converges once it is put right. Modules that do not start are in the conformance suite.
+// What an operator or a cloud gets wrong, on each cloud: one clear line with its code, nothing
+// secret in it, and the same deploy run again converges once it is put right. Modules that do not
+// start are in the conformance suite.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -21,7 +22,10 @@ interface Cloud {
   readonly open: (dir: string) => Promise<Omit<TestBed, 'writes'>>;
   /** What brings the code to the cloud. */
   readonly upload: string;
-  /** What a deploy says whose last step, one call, is refused: Azure's keys may take their time, until the deadline. */
+  /**
+   * What a deploy says whose last step, one call, is refused: Azure's keys may take their time,
+   * until the deadline.
+   */
   readonly refusedCall: ProviderErrorCode;
   /** The module is loaded before a call asks for it. */
   readonly loadsAtStart: boolean;
@@ -99,7 +103,8 @@ for (const [cloud, { open, upload, refusedCall, loadsAtStart }] of Object.entrie
     });
 
     it('the network lost in the middle of the upload: run again, it is deployed', async () => {
-      // More than the sockets between us can hold: the sender is still at it when the connection goes.
+      // More than the sockets between us can hold: the sender is still at it when the connection
+      // goes.
       const files = new Map([...createSpec(bed.region).files, ['noise', randomBytes(24 * MiB)]]);
       await bed.faults.set([{ kind: 'drop-before', on: { operation: upload } }]);
       await fails(deploy({ files }), 'PROVIDER_CONNECTION');

@@ -1,5 +1,5 @@
-// What every provider must do, whichever cloud is behind it. Each provider's test calls `testProvider` with its emulator,
-// `live.test.ts` with the real cloud.
+// What every provider must do, whichever cloud is behind it. Each provider's test calls
+// `testProvider` with its emulator, `live.test.ts` with the real cloud.
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -29,12 +29,17 @@ export interface TestBed {
   close(): Promise<void>;
 }
 
-/** What the suite runs on: a real cloud has no fault switch and nobody who counts what it is asked. */
+/**
+ * What the suite runs on: a real cloud has no fault switch and nobody who counts what it is asked.
+ */
 export type Bed = Pick<TestBed, 'provider' | 'region' | 'close'> &
   Partial<Pick<TestBed, 'faults' | 'writes'>>;
 
 export interface ConformanceOptions {
-  /** An exit or endless loop is a result; else the cloud says only 5xx, which is UNAVAILABLE or DEADLINE, `ran: maybe`. */
+  /**
+   * An exit or endless loop is a result; else the cloud says only 5xx, which is UNAVAILABLE or
+   * DEADLINE, `ran: maybe`.
+   */
   readonly exitIsResult: boolean;
   /** The cloud's 429 says when to come again. */
   readonly tellsRetryAfter: boolean;
@@ -44,7 +49,10 @@ export interface ConformanceOptions {
   readonly livePrefix?: string;
 }
 
-/** Longest piece of work, and longest time until logs can be read: of an emulator, and of a real cloud. */
+/**
+ * Longest piece of work, and longest time until logs can be read: of an emulator, and of a real
+ * cloud.
+ */
 const WORK_MS = { emulator: 30_000, live: 600_000 };
 const LOGS_MS = { emulator: 20_000, live: 600_000 };
 /** Between two looks at logs. */

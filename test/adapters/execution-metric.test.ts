@@ -1,4 +1,5 @@
-// What Google and Azure count of a function's executions: the time that passes outside of its process, whatever it says itself.
+// What Google and Azure count of a function's executions: the time that passes outside of its
+// process, whatever it says itself.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';

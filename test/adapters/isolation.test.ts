@@ -1,5 +1,6 @@
-// Hostile code in the sandbox of the local provider: each thing it tries is refused, and the provider still answers. Twice:
-// with all walls, and with Node's permission model taken away, as if it had been broken out of.
+// Hostile code in the sandbox of the local provider: each thing it tries is refused, and the
+// provider still answers. Twice: with all walls, and with Node's permission model taken away, as if
+// it had been broken out of.
 
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';

@@ -1,5 +1,6 @@
-// The conformance suite on the real clouds, each where its variables are set (`.env.example`); its credentials come from the
-// cloud's own chain. A run costs some cents and takes some minutes. Without the variables it is skipped, and says which.
+// The conformance suite on the real clouds, each where its variables are set (`.env.example`); its
+// credentials come from the cloud's own chain. A run costs some cents and takes some minutes.
+// Without the variables it is skipped, and says which.
 
 import assert from 'node:assert/strict';
 import type { Provider, ProviderName } from '../../adapters/provider.ts';

@@ -1,4 +1,5 @@
-// One artifact on every cloud: the same request has the same answer on all four, byte for byte, by a table.
+// One artifact on every cloud: the same request has the same answer on all four, byte for byte, by
+// a table.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';

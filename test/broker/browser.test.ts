@@ -1,5 +1,6 @@
-// A stranger's function and our own client in a real browser: what a hostile page gets at on the gateway's origin, and that a page of
-// any origin that a version names can sign in, call and check its receipts.
+// A stranger's function and our own client in a real browser: what a hostile page gets at on the
+// gateway's origin, and that a page of any origin that a version names can sign in, call and check
+// its receipts.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';

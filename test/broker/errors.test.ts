@@ -1,4 +1,5 @@
-// The catalogue of errors, the table of docs/errors.md and the codes that the sources raise are one and the same list.
+// The catalogue of errors, the table of docs/errors.md and the codes that the sources raise are one
+// and the same list.
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { DefaasError, ERRORS, problemOf, toDefaasError } from '../../broker/errors.ts';

@@ -1,4 +1,5 @@
-// A gateway that lies under its own key: receipts changed or invented, and signed again by its operator.
+// A gateway that lies under its own key: receipts changed or invented, and signed again by its
+// operator.
 import { parseReceipt, type ReceiptDocument } from '../../broker/client/receipts.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { createTree } from '../../contracts/libraries/ordered-merkle.ts';

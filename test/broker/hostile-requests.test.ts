@@ -1,4 +1,5 @@
-// Requests that mean no good: too slow, too many, too large, or written to be understood in two ways.
+// Requests that mean no good: too slow, too many, too large, or written to be understood in two
+// ways.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';

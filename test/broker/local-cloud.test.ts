@@ -1,5 +1,5 @@
-// The gateway's own machine as one of its clouds: configured, announced, called, there again after a restart, and closed to
-// publishers whom nobody trusts where there is no sandbox.
+// The gateway's own machine as one of its clouds: configured, announced, called, there again after
+// a restart, and closed to publishers whom nobody trusts where there is no sandbox.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { trustCode } from '../../adapters/runtime/isolation.ts';

@@ -1,4 +1,5 @@
-// A gateway with everything it needs in one process: Hardhat's chain, the AWS emulator, helia, SQLite. For tests of the gateway.
+// A gateway with everything it needs in one process: Hardhat's chain, the AWS emulator, helia,
+// SQLite. For tests of the gateway.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -124,7 +125,10 @@ export interface SmallHouse {
   close(): Promise<void>;
 }
 
-/** Starts it all; about 5 s. `beside` another house it is a second gateway on the same chain, closed before the first. */
+/**
+ * Starts it all; about 5 s. `beside` another house it is a second gateway on the same chain, closed
+ * before the first.
+ */
 export async function startSmallHouse(
   overrides: Partial<Config> = {},
   beside?: SmallHouse,
@@ -296,7 +300,10 @@ export async function registerGateway(view: Chain, keys = KEYS): Promise<void> {
   await account.setSettler(keys.settler.address);
 }
 
-/** Bundles a handler's source, uploads it with the publisher's session, and publishes a version. @returns its number */
+/**
+ * Bundles a handler's source, uploads it with the publisher's session, and publishes a version.
+ * @returns its number
+ */
 export async function publishVersion(
   { view, session, dir }: { readonly view: Chain; readonly session: Session; readonly dir: string },
   {

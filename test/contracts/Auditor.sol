@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// Makes proofs of what a gateway has handed out and published, of pieces that belong together and of any pieces.
+// SPDX-License-Identifier: Apache-2.0 Makes proofs of what a gateway has handed out and published,
+// of pieces that belong together and of any pieces.
 pragma solidity 0.8.37;
 
 import {IDisputes, Leaf, Place, SignedReceipt} from "../../contracts/interfaces/IDisputes.sol";
@@ -54,7 +54,8 @@ abstract contract Auditor is GatewayModel {
         return places[p].seqTo - places[p].seqFrom;
     }
 
-    /// @dev About receipt i of place p, with receipt j of it as the neighbour or later one if there is one.
+    /// @dev About receipt i of place p, with receipt j of it as the neighbour or later one if there
+    ///   is one.
     function fitting(uint256 proof, uint256 p, uint256 i, uint256 j) internal view returns (bytes memory) {
         if (proof == OMISSION) return omission(p, i, handedOutAt(p, i));
         return committed(proof, [p, i], [p, j < sizeOf(p) ? j : i], [p, i]);
@@ -73,7 +74,8 @@ abstract contract Auditor is GatewayModel {
         return [p, uint32(seed >> 32) % sizeOf(p)];
     }
 
-    /// @dev What was handed out for the seq of receipt i of place p: another receipt than the settled one, if there is one.
+    /// @dev What was handed out for the seq of receipt i of place p: another receipt than the
+    ///   settled one, if there is one.
     function handedOutAt(uint256 p, uint256 i) internal view returns (SignedReceipt memory found) {
         bytes32 settled = leafHash(bookOf[p], places[p].seqFrom + i);
         for (uint256 k = 0; k < shown.length; ++k) {
@@ -93,7 +95,8 @@ abstract contract Auditor is GatewayModel {
         return abi.encodeCall(IDisputes.proveOmission, (signed, places[p], node, leaf.path, opened));
     }
 
-    /// @dev Of receipts a, b; Call, Execution and set are those of c. Each is a place and one in it.
+    /// @dev Of receipts a, b; Call, Execution and set are those of c. Each is a place and one in
+    ///   it.
     function committed(
         uint256 proof,
         uint256[2] memory a,

@@ -5,7 +5,8 @@ import {Beacon} from "../../contracts/Beacon.sol";
 import {IBeacon} from "../../contracts/interfaces/IBeacon.sol";
 import {Test} from "./Vm.sol";
 
-/// @dev As EIP-2935, but a block's hash is its number, and it reverts with a word that could be taken for a hash.
+/// @dev As EIP-2935, but a block's hash is its number, and it reverts with a word that could be
+///   taken for a hash.
 contract History {
     fallback() external {
         uint256 height = uint256(bytes32(msg.data));

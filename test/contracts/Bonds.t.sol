@@ -303,7 +303,8 @@ contract BondsTest is World {
 
     /* TIME */
 
-    /// Times have 32 bits. Those of after February 2106 are that February: no exit is stuck, and no lane is open by then.
+    /// Times have 32 bits. Those of after February 2106 are that February: no exit is stuck, and no
+    /// lane is open by then.
     function test_TimesEndAndExitsDoNot() public {
         uint256 end = type(uint32).max;
         vm.warp(end - 14 days - 1);
@@ -332,8 +333,9 @@ contract BondsTest is World {
     /// @dev When what can be slashed fell below the least bond; 0 while it is enough.
     uint256 internal belowSince;
 
-    /// Whatever happens to a bond: a batch is taken only while the least bond stands, or while what is at stake can be slashed
-    /// until its proof window ends; and with less than that at stake for no longer than a thaw.
+    /// Whatever happens to a bond: a batch is taken only while the least bond stands, or while what
+    /// is at stake can be slashed until its proof window ends; and with less than that at stake for
+    /// no longer than a thaw.
     function testFuzz_NobodySettlesWithoutCollateral(uint256 seed) public {
         vm.prank(PAYER);
         billing.extendLane(GATEWAY, SESSION, uint128(400 * UNIT), type(uint32).max);

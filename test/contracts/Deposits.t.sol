@@ -16,7 +16,8 @@ contract FineToken {
     uint8 public constant decimals = 19;
 }
 
-/// @dev As the first USDC: an authorization is (v, r, s), never bytes. Has 18 decimals, and may keep a hundredth of each transfer.
+/// @dev As the first USDC: an authorization is (v, r, s), never bytes. Has 18 decimals, and may
+///   keep a hundredth of each transfer.
 contract OldToken is ERC20, ERC3009 {
     bool internal keeps;
 
@@ -116,14 +117,16 @@ contract DepositsTest is World {
 
         (v, r, s) = permit(20 * UNIT, block.timestamp);
         token.permit(PAYER, address(billing), 20 * UNIT, block.timestamp, v, r, s);
-        // Relayed by somebody before, it is used up: the allowance stands, for the account itself alone.
+        // Relayed by somebody before, it is used up: the allowance stands, for the account itself
+        // alone.
         permitFails(20 * UNIT, v, r, s);
         vm.prank(PAYER);
         billing.deposit(PAYER, 20 * UNIT);
         eq(billing.free(PAYER) - had, 30 * UNIT, "front-run");
     }
 
-    /// A standing allowance moves by the will of its owner only: a stranger can force no deposit with it.
+    /// A standing allowance moves by the will of its owner only: a stranger can force no deposit
+    /// with it.
     function testFuzz_AllowanceAloneLetsNobodyDeposit(uint8 v, bytes32 r, bytes32 s) public {
         mintTo(PAYER, UNIT);
         permitFails(UNIT, v, r, s);

@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: Apache-2.0
-// An honest gateway as a model: it serves calls, numbers receipts, signs them in groups, crashes, is restored, settles, answers.
-// What it has handed out and published is kept, so that tests can accuse it with any of it.
+// SPDX-License-Identifier: Apache-2.0 An honest gateway as a model: it serves calls, numbers
+// receipts, signs them in groups, crashes, is restored, settles, answers. What it has handed out
+// and published is kept, so that tests can accuse it with any of it.
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
@@ -18,9 +18,11 @@ struct Entry {
     Receipt receipt;
 }
 
-/// @notice One lane's receipts by seq. Those from `durable` on are not on disk, and nobody has seen them.
+/// @notice One lane's receipts by seq. Those from `durable` on are not on disk, and nobody has seen
+///   them.
 /// @param settled How many are in batches.
-/// @param isClosed Receipts were handed out that the gateway no longer has: it signs nothing more in this lane.
+/// @param isClosed Receipts were handed out that the gateway no longer has: it signs nothing more
+///   in this lane.
 struct Book {
     uint256 key;
     uint8 mode;
@@ -57,7 +59,8 @@ abstract contract GatewayModel is World {
 
     function setUp() public override {}
 
-    /// @dev For the constructor: all money there is, one prepaid and one signed lane, two versions of different prices.
+    /// @dev For the constructor: all money there is, one prepaid and one signed lane, two versions
+    ///   of different prices.
     function begin() internal {
         vm.warp(START);
         vm.roll(1000);
@@ -138,7 +141,8 @@ abstract contract GatewayModel is World {
         for (uint256 i = 0; i < sets[v].length; ++i) if (sets[v][i].fromEpoch <= epoch_) setNo = uint32(i + 1);
     }
 
-    /// @dev Serves a call in lane b and numbers its receipt. Some fail, some end too late, some cost more than the caller gives.
+    /// @dev Serves a call in lane b and numbers its receipt. Some fail, some end too late, some
+    ///   cost more than the caller gives.
     function serveIn(uint256 b, uint256 seed) internal {
         if (block.timestamp > uint256(beacon.epochOf(epoch).time) + 9 minutes) nextEpoch();
         Book storage book = books[b];
@@ -253,7 +257,8 @@ abstract contract GatewayModel is World {
         return books[ref[0]].entries[ref[1]].receipt;
     }
 
-    /// @dev What was not durable is gone and its numbers are free; durable receipts are signed again in groups of another cut.
+    /// @dev What was not durable is gone and its numbers are free; durable receipts are signed
+    ///   again in groups of another cut.
     function crash(uint256 from, uint256 count) internal {
         for (uint256 i = pending.length; i > 0; --i) books[pending[i - 1][0]].entries.pop();
         delete pending;
@@ -268,8 +273,10 @@ abstract contract GatewayModel is World {
         handOutGroup(cut);
     }
 
-    /// @dev From a copy that has `copied` of lane b's receipts. What is settled is published; the rest is what callers still have. A
-    /// caller who does not answer may hold receipts at numbers that the copy has free: that lane is closed.
+    /// @dev From a copy that has `copied` of lane b's receipts. What is settled is published; the
+    ///   rest is what callers still have. A
+    /// caller who does not answer may hold receipts at numbers that the copy has free: that lane is
+    /// closed.
     function restore(uint256 b, uint256 copied, bool callerAnswers) internal {
         crash(journal.length, 0);
         Book storage book = books[b];
@@ -282,7 +289,8 @@ abstract contract GatewayModel is World {
 
     /* SETTLEMENT */
 
-    /// @dev Settles up to `most` receipts of each lane in `mask`. Returns how many lanes were in the batch.
+    /// @dev Settles up to `most` receipts of each lane in `mask`. Returns how many lanes were in
+    ///   the batch.
     function settleLanes(uint256 mask, uint256 most) internal returns (uint256 rows) {
         uint256[] memory chosen = new uint256[](books.length);
         for (uint256 b = 0; b < books.length; ++b) {
@@ -307,7 +315,8 @@ abstract contract GatewayModel is World {
         return probe.hashReceipt(books[b].entries[i].receipt);
     }
 
-    /// @dev Lane b's receipts up to place `to` and the money up to `settledTo`; what only a settled claim has comes with its batch.
+    /// @dev Lane b's receipts up to place `to` and the money up to `settledTo`; what only a settled
+    ///   claim has comes with its batch.
     function placeOf(uint256 b, uint256 to, uint256 settledTo) internal view returns (Place memory place) {
         place.gateway = GATEWAY;
         place.payer = PAYER;

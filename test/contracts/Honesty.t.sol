@@ -7,7 +7,8 @@ import {Auditor} from "./Auditor.sol";
 import {Entry} from "./GatewayModel.sol";
 import {Test} from "./Vm.sol";
 
-/// @notice Plays an honest gateway's life and throws at it every proof that can be made of what it ever handed out or published: of
+/// @notice Plays an honest gateway's life and throws at it every proof that can be made of what it
+///   ever handed out or published: of
 /// pieces that belong together, of any pieces, and with any byte changed.
 contract HonestLife is Auditor {
     uint256 public constant ACTIONS = 14;
@@ -168,7 +169,8 @@ contract HonestLife is Auditor {
     }
 }
 
-/// @notice Plays gateways that lie once each, in every way there is. An auditor who knows what they handed out and published throws
+/// @notice Plays gateways that lie once each, in every way there is. An auditor who knows what they
+///   handed out and published throws
 /// its proofs, and asks for what was not published.
 contract LyingLife is Auditor {
     enum Lie {
@@ -237,7 +239,8 @@ contract LyingLife is Auditor {
         vm.stopPrank();
     }
 
-    /// @dev A new lane with some receipts, the first of them settled honestly, the others with a lie about one or two.
+    /// @dev A new lane with some receipts, the first of them settled honestly, the others with a
+    ///   lie about one or two.
     function settleWith(Lie lie, uint256 seed) private returns (uint256 p) {
         uint256 b = open(lie == Lie.Invent ? 2 : 1 + uint8((seed >> 1) % 2));
         uint256 j = serveCharged(b, seed);
@@ -265,7 +268,8 @@ contract LyingLife is Auditor {
         return isInOneReceipt || lie == Lie.SwapProvider || lie == Lie.Steer || seed % 3 == 0;
     }
 
-    /// @dev Returns the second of three charged ones, after which and before which there is another.
+    /// @dev Returns the second of three charged ones, after which and before which there is
+    ///   another.
     function serveCharged(uint256 b, uint256 seed) private returns (uint256 j) {
         serveIn(b, seed);
         commit();
@@ -360,7 +364,8 @@ contract LyingLife is Auditor {
         else yes(bytes4(answer) == IDisputes.NoFraud.selector || bytes4(answer) == IDisputes.InvalidProof.selector, "refused");
     }
 
-    /// @dev Each receipt of the batch is demanded. A gateway that is not silent answers what it can.
+    /// @dev Each receipt of the batch is demanded. A gateway that is not silent answers what it
+    ///   can.
     function demandAll(uint256 p, bool isSilent) private returns (bool isHit) {
         bool[] memory isUnanswered = new bool[](sizeOf(p));
         for (uint256 i = 0; i < sizeOf(p); ++i) {
@@ -404,7 +409,8 @@ contract HonestyTest is Test {
         yes(life.isUnharmed(), "I6");
     }
 
-    /// @dev One long life per run, after which every action has really happened and each proof has held together.
+    /// @dev One long life per run, after which every action has really happened and each proof has
+    ///   held together.
     /// hardhat-config: fuzz.runs = 16
     function testFuzz_LongHonestLife(uint256 seed) public {
         uint256 actions = life.ACTIONS();

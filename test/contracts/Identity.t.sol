@@ -288,7 +288,8 @@ contract IdentityTest is World {
         yes(identity.isAllowed(closed, ALICE, 5), "asked in full");
         no(identity.isAllowed(closed, ALICE, 4), "other scopes");
         no(identity.isAllowed(closed, REPORTER, 5), "another subject");
-        // Answers whether it began with 100 000 gas, less the 2 of its first instruction: GAS == 99 998.
+        // Answers whether it began with 100 000 gas, less the 2 of its first instruction: GAS == 99
+        // 998.
         vm.etch(address(policy), hex"5a6201869e145f5260205ff3");
         yes(identity.isAllowed(closed, ALICE, 5), "its gas");
     }

@@ -8,7 +8,8 @@ import {MockUSDC} from "../../contracts/test-tokens/MockUSDC.sol";
 import {Test} from "./Vm.sol";
 import {World} from "./World.sol";
 
-/// @notice Plays all parties: two payers with two lanes each at two gateways, two payees. Every call is made valid, so that a revert
+/// @notice Plays all parties: two payers with two lanes each at two gateways, two payees. Every
+///   call is made valid, so that a revert
 /// fails the run, and what really happened is counted.
 contract Play is World {
     uint256 internal constant PAYERS = 2;
@@ -398,7 +399,8 @@ contract Play is World {
         }
     }
 
-    /// What payees collected ahead of batches is what the floats lack: no batch has paid it twice, none has lost it.
+    /// What payees collected ahead of batches is what the floats lack: no batch has paid it twice,
+    /// none has lost it.
     function floatsHold() external view returns (bool) {
         for (uint256 g = 0; g < GATEWAYS; ++g) {
             for (uint256 i = 0; i < 2; ++i) {
@@ -476,7 +478,8 @@ contract InvariantsTest is Test {
         check();
         for (uint256 k = 0; k < actions; ++k) yes(play.counts(k) > 0, "an action never happened");
         yes(play.refused() > 0, "every gateway stood all the time");
-        // I10: all but deposits and bonds; how proofs and demands take and give is slash, pledge and unpledge.
+        // I10: all but deposits and bonds; how proofs and demands take and give is slash, pledge
+        // and unpledge.
         for (uint256 k = 1; k < actions; ++k) yes(k == 10 || play.whilePaused(k) > 0, "an exit was stopped");
         eq(play.whilePaused(0) + play.whilePaused(10), 0, "a pause stops deposits and bonds");
     }

@@ -67,7 +67,8 @@ contract LinesTest is World {
         eq(keccak256(abi.encode(line())), keccak256(abi.encode(before)), "line stays");
     }
 
-    /// One payer who has nothing, thaws, is full or set no limit does not keep the others from being topped up.
+    /// One payer who has nothing, thaws, is full or set no limit does not keep the others from
+    /// being topped up.
     function test_TopUpPassesOverPayersWithNothing() public {
         address[] memory payers = new address[](5);
         for (uint256 i = 0; i < 5; ++i) {
@@ -94,7 +95,8 @@ contract LinesTest is World {
         eq(billing.free(payers[4]), 3, "once");
     }
 
-    /// A limit that no line can reach is refused when it is set: it would stop the whole list later.
+    /// A limit that no line can reach is refused when it is set: it would stop the whole list
+    /// later.
     function test_LimitFitsALine() public {
         uint256 most = type(uint104).max;
         vm.startPrank(PAYER);
@@ -110,7 +112,8 @@ contract LinesTest is World {
         eq(line().allotted, most, "all that a line holds");
     }
 
-    /// A top-up can come before a withdrawal; a limit of 0 that comes before the top-up keeps the money free.
+    /// A top-up can come before a withdrawal; a limit of 0 that comes before the top-up keeps the
+    /// money free.
     function test_LimitOfZeroKeepsFreeMoneyFree() public {
         address[] memory payers = new address[](1);
         payers[0] = PAYER;
@@ -154,7 +157,8 @@ contract LinesTest is World {
         billing.release(PAYER, GATEWAY);
     }
 
-    /// The line's own word remembers that there is a limit: no other change of the line may lose that.
+    /// The line's own word remembers that there is a limit: no other change of the line may lose
+    /// that.
     function test_EveryThawEndsTheLimitWhateverCameBefore() public {
         vm.startPrank(PAYER);
         billing.thaw(GATEWAY, 5);

@@ -154,7 +154,8 @@ contract SettlementTest is World {
         fails(claimOf(200, 5, "root"), IBilling.StaleVoucher.selector);
     }
 
-    /// A batch made while another was on its way, or on one that a reorganisation took back, never lands.
+    /// A batch made while another was on its way, or on one that a reorganisation took back, never
+    /// lands.
     function testFuzz_ClaimIsMadeOnTheLaneAsItStands(uint40 seqFrom) public {
         Claim memory first = claimOf(100, 5, "root");
         Claim memory onNothing = claimOf(200, 9, "root");
@@ -370,7 +371,8 @@ contract SettlementTest is World {
         return billing.lineOf(GATEWAY, PROVIDER).allotted;
     }
 
-    /// What was collected ahead of its batch is paid once: the batch fills the float, then credits the rest.
+    /// What was collected ahead of its batch is paid once: the batch fills the float, then credits
+    /// the rest.
     function test_BatchAfterACollectionPaysTheFloatBackFirst() public {
         allotFloat(100);
         billing.collect(GATEWAY, PROVIDER, 70, payout(OPERATOR_KEY, 70));
@@ -398,7 +400,8 @@ contract SettlementTest is World {
         eq(float(), 100, "filled once");
     }
 
-    /// Whatever the order of batches and collections, a payee has in the end what it was owed and the float what it had.
+    /// Whatever the order of batches and collections, a payee has in the end what it was owed and
+    /// the float what it had.
     function testFuzz_NothingIsPaidTwice(uint256 seed) public {
         uint256 cumulative = 0;
         uint256 settled = 0;
@@ -455,7 +458,8 @@ contract SettlementTest is World {
         settleOne(claimOf(40, 1, "root"), 40);
         Due memory due = billing.dueOf(GATEWAY, PROVIDER);
         eq(keccak256(abi.encode(due)), keccak256(abi.encode(Due(600, 500, 560))), "due");
-        // A payee that nothing was advanced to is credited at once, whatever others have, and nothing is refilled.
+        // A payee that nothing was advanced to is credited at once, whatever others have, and
+        // nothing is refilled.
         PayoutRow[] memory payouts = new PayoutRow[](1);
         payouts[0] = PayoutRow(OWNER, 7);
         Claim[] memory claims = one(claimOf(47, 2, "root"));

@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: Apache-2.0
-// A deployed world for tests: five contracts with the default windows, a bonded gateway with an operator key, a payer with a deposit
-// and a line, a published function with deployments; and an honest gateway's book of receipts, which tests may falsify.
+// SPDX-License-Identifier: Apache-2.0 A deployed world for tests: five contracts with the default
+// windows, a bonded gateway with an operator key, a payer with a deposit and a line, a published
+// function with deployments; and an honest gateway's book of receipts, which tests may falsify.
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
@@ -28,8 +28,9 @@ abstract contract World is Test {
     uint256 internal constant SESSION_KEY = 0xB0B;
     uint256 internal constant OWNER_KEY = 0xCAFE;
     uint256 internal constant PAYER_KEY = 0xDAD;
-    // A test that moves time or chain and needs the old value counts from these: solc takes block.timestamp and block.chainid for
-    // constant in one call, and in the production profile reads them again instead of keeping them.
+    // A test that moves time or chain and needs the old value counts from these: solc takes
+    // block.timestamp and block.chainid for constant in one call, and in the production profile
+    // reads them again instead of keeping them.
     uint256 internal constant START = 1_800_000_000;
     uint256 internal constant HOME_CHAIN = 31_337;
     uint256 internal constant DEPLOYMENTS = 5;
@@ -342,7 +343,8 @@ abstract contract World is Test {
         for (uint256 i = 0; i < count; ++i) serve(uint32(i % 4 == 3 ? 0 : 10 + i));
     }
 
-    /// @dev Puts the call and execution of place i back under its receipt, after a test has changed them.
+    /// @dev Puts the call and execution of place i back under its receipt, after a test has changed
+    ///   them.
     function rehash(uint256 i) internal {
         receipts[i].call = probe.hashCall(calls[i]);
         receipts[i].execution = probe.hashExecution(executions[i]);

@@ -192,7 +192,10 @@ describe('deploy', function () {
   });
 });
 
-/** Of a node that asks nothing for gas, as Besu's with `--min-gas-price=0`; Hardhat's suggests a gwei whatever its base fee. */
+/**
+ * Of a node that asks nothing for gas, as Besu's with `--min-gas-price=0`; Hardhat's suggests a
+ * gwei whatever its base fee.
+ */
 class FreeProvider extends JsonRpcProvider {
   override async getFeeData(): Promise<FeeData> {
     return new FeeData(0n);

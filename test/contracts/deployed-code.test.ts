@@ -1,4 +1,5 @@
-// Contracts that look like this release's and are not: each is put on a real chain in place of the honest one.
+// Contracts that look like this release's and are not: each is put on a real chain in place of the
+// honest one.
 import assert from 'node:assert/strict';
 import { JsonRpcProvider } from 'ethers';
 import { artifacts } from '../../contracts/artifacts.gen.ts';
@@ -16,7 +17,9 @@ const NAMES = {
   disputes: 'Disputes',
   beacon: 'Beacon',
 } as const;
-/** What whoever deploys may choose: it changes neither where money goes nor what a signature is for. */
+/**
+ * What whoever deploys may choose: it changes neither where money goes nor what a signature is for.
+ */
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   identity: ['KEY_OVERLAP', 'KEY_EVIDENCE'],
   billing: [

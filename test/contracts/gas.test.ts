@@ -1,4 +1,5 @@
-// Gas of every action against the bars and the committed snapshot, on the bytecode that gets deployed.
+// Gas of every action against the bars and the committed snapshot, on the bytecode that gets
+// deployed.
 import assert from 'node:assert/strict';
 import { type Measurement, measureGas } from '../../scripts/bench/gas/measure.ts';
 import { changesOf, readSnapshot } from '../../scripts/bench/gas/snapshot.ts';

@@ -1,4 +1,5 @@
-// A node that stands before another one and does with single requests what a test says: refuses, drops, or answers by itself.
+// A node that stands before another one and does with single requests what a test says: refuses,
+// drops, or answers by itself.
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 

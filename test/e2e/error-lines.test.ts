@@ -1,4 +1,5 @@
-// What can go wrong for a user of a house: each case is one clear line with a code, and loses nothing.
+// What can go wrong for a user of a house: each case is one clear line with a code, and loses
+// nothing.
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -40,7 +41,9 @@ describe('error lines', function () {
     await house.json('register', name);
   }
 
-  /** The last line on stderr has this code, only progress stands before it, and the exit code is 1. */
+  /**
+   * The last line on stderr has this code, only progress stands before it, and the exit code is 1.
+   */
   function assertLine({ code, stderr }: Ended, expected: string): void {
     assert.match(stderr, new RegExp(`^( {2}[^\\n]+\\n)*${expected}: [^\\n]{10,}\\n$`));
     assert.equal(code, 1);

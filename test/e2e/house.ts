@@ -1,4 +1,5 @@
-// A whole house for end-to-end tests: every part a process of its own, in a folder of its own, and the command line beside it.
+// A whole house for end-to-end tests: every part a process of its own, in a folder of its own, and
+// the command line beside it.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';

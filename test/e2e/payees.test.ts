@@ -1,5 +1,5 @@
-// Payees and operators in a house of real processes: a publisher is paid, a key changes under calls and
-// restarts, and the operator takes its bond home.
+// Payees and operators in a house of real processes: a publisher is paid, a key changes under calls
+// and restarts, and the operator takes its bond home.
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

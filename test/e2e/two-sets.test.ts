@@ -1,5 +1,6 @@
-// A gateway process serves payers of older contracts and of those that take their place: money moves from the one Billing to the
-// other under calls at one URL, and no pointer from the one to the other is believed.
+// A gateway process serves payers of older contracts and of those that take their place: money
+// moves from the one Billing to the other under calls at one URL, and no pointer from the one to
+// the other is believed.
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -62,7 +63,10 @@ describe('a gateway that serves two sets', function () {
   let trust: TrustRoot;
   let views: { readonly old: Chain; readonly next: Chain };
 
-  /** The process begins with the older contracts alone; then the newer ones are deployed beside it, bonded for, and served too. */
+  /**
+   * The process begins with the older contracts alone; then the newer ones are deployed beside it,
+   * bonded for, and served too.
+   */
   before(async () => {
     chain = await startHardhatChain();
     const old = await chain.open();
@@ -204,7 +208,8 @@ describe('a gateway that serves two sets', function () {
 
     const served = [await call()];
     const begun = await documentOf(migrate(flags(), { to: 'next' }));
-    // The old line thaws, so that its money pays nothing; what is deposited now goes to the new set.
+    // The old line thaws, so that its money pays nothing; what is deposited now goes to the new
+    // set.
     await documentOf(deposit(flags(), '1', { to: 'lane' }));
     served.push(await call(), await call());
     await restart();

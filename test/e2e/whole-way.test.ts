@@ -1,4 +1,5 @@
-// The whole way, once: from an empty folder to a paid, audited call on three clouds, every step a command of its own.
+// The whole way, once: from an empty folder to a paid, audited call on three clouds, every step a
+// command of its own.
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -133,7 +134,8 @@ describe('the whole way', function () {
     const receipts: ListedReceipt[] = await house.json('receipts');
     const balance = await house.json('balance');
 
-    // The curl of the beginning, and the gateway's own probes of `hello` if it makes any, are in another lane.
+    // The curl of the beginning, and the gateway's own probes of `hello` if it makes any, are in
+    // another lane.
     assert.ok(settled.receipts > calls.length);
     assert.equal(audited.receipts, settled.receipts);
     assert.equal(audited.proven, settled.receipts);
@@ -191,7 +193,10 @@ describe('the whole way', function () {
   });
 });
 
-/** What `npm --prefix thumbnail install` brings; it is a development dependency here, so that a test needs no network. */
+/**
+ * What `npm --prefix thumbnail install` brings; it is a development dependency here, so that a test
+ * needs no network.
+ */
 function installDependency(folder: string): void {
   const target = join(folder, 'thumbnail/node_modules/jpeg-js');
   mkdirSync(target, { recursive: true });

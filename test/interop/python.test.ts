@@ -1,5 +1,5 @@
-// A client and an auditor in Python, written from docs/protocol.md alone, at a gateway of ours: they
-// sign in, pay, check what they get, and rebuild what is settled.
+// A client and an auditor in Python, written from docs/protocol.md alone, at a gateway of ours:
+// they sign in, pay, check what they get, and rebuild what is settled.
 import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';

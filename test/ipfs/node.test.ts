@@ -143,7 +143,8 @@ interface Handle {
 
 /** Every TCP and UDP socket that libuv has open in this process. */
 function sockets(): Handle[] {
-  // Safe: the form of a diagnostic report, `libuv` section (Node.js documentation, "Diagnostic report").
+  // Safe: the form of a diagnostic report, `libuv` section (Node.js documentation, "Diagnostic
+  // report").
   const report = process.report.getReport() as unknown as { libuv: Handle[] };
   return report.libuv.filter(
     ({ type, is_active }) => is_active && (type === 'tcp' || type === 'udp'),

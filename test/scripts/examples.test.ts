@@ -93,7 +93,8 @@ describe('examples', () => {
   });
 
   it('thumbnail turns a picture upright', async () => {
-    // Corners of the upright picture, clockwise from the upper left, as each orientation stores them.
+    // Corners of the upright picture, clockwise from the upper left, as each orientation stores
+    // them.
     const stored = ['rgbw', 'grwb', 'bwrg', 'wbgr', 'rwbg', 'gbwr', 'bgrw', 'wrgb'];
     for (const [index, corners] of stored.entries()) {
       const isAside = index >= 4;

@@ -4,7 +4,9 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 
-/** A file of the tree, a line of it, and the rule that must refuse it; no rule: the line is allowed. */
+/**
+ * A file of the tree, a line of it, and the rule that must refuse it; no rule: the line is allowed.
+ */
 const LINES: readonly (readonly [path: string, line: string, rule?: string])[] = [
   ['contracts/chain.ts', "import '../adapters/zip.ts';", 'noRestrictedImports'],
   ['contracts/libraries/tariffs.ts', "import '../../broker/errors.ts';", 'noRestrictedImports'],

@@ -1,4 +1,5 @@
-// What is taken for an HTTP/1.1 answer, wherever the network cuts it, and what is refused. Node's own client is the oracle.
+// What is taken for an HTTP/1.1 answer, wherever the network cuts it, and what is refused. Node's
+// own client is the oracle.
 
 import assert from 'node:assert/strict';
 import { type IncomingMessage, request } from 'node:http';
@@ -104,7 +105,10 @@ function latin1(text: string): Buffer {
   return Buffer.from(text, 'latin1');
 }
 
-/** What the reader makes of bytes that come in these pieces, in a buffer that is used again for each of them. */
+/**
+ * What the reader makes of bytes that come in these pieces, in a buffer that is used again for each
+ * of them.
+ */
 function readIn(pieces: readonly Buffer[], method = 'GET', maxBytes = MAX_BYTES) {
   const reader = new AnswerReader(method, maxBytes);
   const shared = Buffer.alloc(Math.max(1, ...pieces.map((piece) => piece.length)));
@@ -282,7 +286,8 @@ describe('an HTTP answer', () => {
 
         const oracle = await readByNode(bytes, sent.method);
 
-        // Node tells of what stands behind an answer as of a fault, or keeps silent; it is not the answer's.
+        // Node tells of what stands behind an answer as of a fault, or keeps silent; it is not the
+        // answer's.
         if (ours.reader.isLast && oracle === undefined) return;
         taken += 1;
         assert.equal(oracle?.status, ours.reader.status);

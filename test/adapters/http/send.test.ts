@@ -1,4 +1,5 @@
-// One HTTP attempt on sockets that are kept: whose answer is whose, what has begun, and that nothing hangs or is left open.
+// One HTTP attempt on sockets that are kept: whose answer is whose, what has begun, and that
+// nothing hangs or is left open.
 
 import assert from 'node:assert/strict';
 import { getEventListeners, once } from 'node:events';
@@ -360,7 +361,8 @@ for (const isTls of [false, true]) {
         if (how === 'ended') socket.end();
         else if (how === 'reset') reset(socket);
         else socket.write(whole('forged'));
-        // By then the sender has seen it: it closes what is ended or written on, and of a reset the next turn tells.
+        // By then the sender has seen it: it closes what is ended or written on, and of a reset the
+        // next turn tells.
         if (socket.destroyed) await turns(1);
         else await once(socket, 'close');
 
@@ -934,7 +936,8 @@ describe('a sender', () => {
   });
 
   it('keeps a TLS connection whose answer is here before the write is over', async () => {
-    // The answer must come while this thread is in the same turn of its event loop, so it comes from another one.
+    // The answer must come while this thread is in the same turn of its event loop, so it comes
+    // from another one.
     const shared = new Int32Array(new SharedArrayBuffer(4));
     const { certPem: cert, keyPem: key } = certificate;
     const worker = new Worker(

@@ -1,4 +1,5 @@
-// The provider on this machine: the suite of all providers, with and without a sandbox, and what only it has.
+// The provider on this machine: the suite of all providers, with and without a sandbox, and what
+// only it has.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -334,7 +335,10 @@ async function openBed(
   };
 }
 
-/** Changes whenever a function or its files are written: the newest change of any of them, in microseconds. */
+/**
+ * Changes whenever a function or its files are written: the newest change of any of them, in
+ * microseconds.
+ */
 function countWrites(dir: string): number {
   let newest = 0;
   for (const part of ['functions', 'code']) {

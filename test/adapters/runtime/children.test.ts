@@ -1,4 +1,5 @@
-// Processes that run a publisher's code: what they see, what bounds them, and that nothing of them stays.
+// Processes that run a publisher's code: what they see, what bounds them, and that nothing of them
+// stays.
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// Which instance takes a call, and when instances end. The instances here are objects; children have their own test.
+// Which instance takes a call, and when instances end. The instances here are objects; children
+// have their own test.
 
 import assert from 'node:assert/strict';
 import { createPool, type Instance } from '../../../adapters/runtime/pool.ts';

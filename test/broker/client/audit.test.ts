@@ -1,4 +1,5 @@
-// The audit on a real chain: an honest batch has no finding, and each lie of a gateway has the one that names it.
+// The audit on a real chain: an honest batch has no finding, and each lie of a gateway has the one
+// that names it.
 import assert from 'node:assert/strict';
 import { audit } from '../../../broker/client/audit.ts';
 import type { GetBlock } from '../../../broker/client/batch.ts';
@@ -168,7 +169,9 @@ describe('audit', () => {
     ],
   ];
 
-  /** A lie, the finding that must be there, and how many units of the batch it leaves unexplained. */
+  /**
+   * A lie, the finding that must be there, and how many units of the batch it leaves unexplained.
+   */
   const cases: [
     title: string,
     code: FindingCode,

@@ -1,4 +1,5 @@
-// The batch format: what is written is read back, pages keep their bound, and nothing malformed or altered gets through.
+// The batch format: what is written is read back, pages keep their bound, and nothing malformed or
+// altered gets through.
 import assert from 'node:assert/strict';
 import { decode, encode } from '@ipld/dag-cbor';
 import fc from 'fast-check';
@@ -183,7 +184,10 @@ async function readAll(root: string, getBlock: GetBlock) {
   return { header: batch.header, lanes };
 }
 
-/** One lane with `count` receipts, groups of `perGroup` in a row, paths as long as those groups need. */
+/**
+ * One lane with `count` receipts, groups of `perGroup` in a row, paths as long as those groups
+ * need.
+ */
 function longLane(count: number, perGroup: number) {
   const header: BatchHeader = {
     chainId: 31337,
@@ -406,7 +410,10 @@ function leafPaths(value: unknown, path: string[] = []): string[][] {
   return Object.entries(value).flatMap(([key, item]) => leafPaths(item, [...path, key]));
 }
 
-/** The same batch with one value replaced by `true`, which stands nowhere in the format; CIDs are made anew, so only the form is wrong. */
+/**
+ * The same batch with one value replaced by `true`, which stands nowhere in the format; CIDs are
+ * made anew, so only the form is wrong.
+ */
 async function forge(root: string, byCid: Map<string, Uint8Array>, path: string[]) {
   const opened = await tree(root, byCid);
   let at: unknown = opened;

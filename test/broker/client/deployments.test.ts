@@ -1,4 +1,5 @@
-// Following a deployment: each step once, also when the stream breaks off, and the end as the gateway tells it.
+// Following a deployment: each step once, also when the stream breaks off, and the end as the
+// gateway tells it.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';

@@ -1,5 +1,5 @@
-// Server-sent events: the reader takes every form that the specification allows, however the network
-// cuts it, and bounds what it keeps.
+// Server-sent events: the reader takes every form that the specification allows, however the
+// network cuts it, and bounds what it keeps.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { readEvents } from '../../../broker/client/event-stream.ts';

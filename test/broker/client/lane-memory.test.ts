@@ -1,4 +1,5 @@
-// What a lane's owner keeps of calls that are over and not paid, in memory and on disk: one suite for both.
+// What a lane's owner keeps of calls that are over and not paid, in memory and on disk: one suite
+// for both.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
-// What a gateway that lies can get a client to sign: a real one, of which a test changes what it says on the way.
+// What a gateway that lies can get a client to sign: a real one, of which a test changes what it
+// says on the way.
 import assert from 'node:assert/strict';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
 import { connect } from '../../../broker/client/connection.ts';
@@ -112,7 +113,8 @@ describe('a client of a gateway that lies', function () {
     }
     await assert.rejects(connectTo({}, { chainId: 1 }), mismatch);
     await assert.rejects(connectTo({}, { gateway: swindler }), mismatch);
-    // Nobody has said which account it is, and what it names is no gateway, or has registered another URL.
+    // Nobody has said which account it is, and what it names is no gateway, or has registered
+    // another URL.
     const { trust } = house;
     await assert.rejects(connect(house.url(), { trust }), mismatch);
 

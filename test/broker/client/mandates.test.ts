@@ -1,4 +1,5 @@
-// What a mandate still allows, and which receipts are none of it: the client's side, which the gateway cannot move.
+// What a mandate still allows, and which receipts are none of it: the client's side, which the
+// gateway cannot move.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { ceilingFor } from '../../../broker/client/cover.ts';

@@ -1,4 +1,5 @@
-// Signing in: the message is one that the reference library reads, and a session renews its token when it must.
+// Signing in: the message is one that the reference library reads, and a session renews its token
+// when it must.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server } from 'node:http';

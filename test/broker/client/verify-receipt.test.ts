@@ -1,4 +1,5 @@
-// What a payer checks before it signs for more: an honest receipt passes, and each thing that may be wrong with one is refused.
+// What a payer checks before it signs for more: an honest receipt passes, and each thing that may
+// be wrong with one is refused.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';

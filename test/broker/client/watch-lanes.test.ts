@@ -1,4 +1,5 @@
-// A client that runs long: its lanes' mandates are signed for each day, and what gateways settle is looked at.
+// A client that runs long: its lanes' mandates are signed for each day, and what gateways settle is
+// looked at.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';

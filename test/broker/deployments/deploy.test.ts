@@ -1,4 +1,5 @@
-// Deploying as a publisher asks for it: planned first, refused before anything is written, converging after every cut.
+// Deploying as a publisher asks for it: planned first, refused before anything is written,
+// converging after every cut.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
-// What a function runs for nothing within the bounds of metering: the cloud's own count shows it, and its publisher is stopped.
+// What a function runs for nothing within the bounds of metering: the cloud's own count shows it,
+// and its publisher is stopped.
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -97,7 +98,10 @@ describe('metering drift', function () {
     rmSync(dir, { recursive: true, force: true });
   });
 
-  /** What a gateway has of it, on a cloud with the test's clock; begun an hour ago unless otherwise said. */
+  /**
+   * What a gateway has of it, on a cloud with the test's clock; begun an hour ago unless otherwise
+   * said.
+   */
   async function openGateway(
     open: (options: CloudOptions) => Promise<MeteredCloud>,
     stopMs = 24 * HOUR_MS,
@@ -206,7 +210,8 @@ describe('metering drift', function () {
     passHour(metric);
     await look();
 
-    // Nearly nothing was billed of 19.5 s: 1 ms of each call, as long as this machine is not too busy.
+    // Nearly nothing was billed of 19.5 s: 1 ms of each call, as long as this machine is not too
+    // busy.
     assert.ok(billedMs < 10_000, `${billedMs}`);
     assert.throws(refused, DRIFT);
     assert.deepEqual(
@@ -277,7 +282,8 @@ describe('metering drift', function () {
 
       assert.doesNotThrow(refused);
       assert.deepEqual([parts.alarms.list(), lines], [[], []]);
-      // It was compared: the cloud has counted what was counted here, and the calls that the deploy has made.
+      // It was compared: the cloud has counted what was counted here, and the calls that the deploy
+      // has made.
       const hourMs = hourOf(nowMs()) - HOUR_MS;
       const [own] = parts.executions.at(cloud.provider.name).filter((one) => one.functionVersion);
       const window = { fromMs: hourMs, toMs: hourMs + HOUR_MS };
@@ -490,7 +496,8 @@ describe('isDrift', () => {
         }
         const [own = assert.fail()] = executions.at('local');
 
-        // With the whole overhead taken for the platform's: nobody is stopped for the network's part of it.
+        // With the whole overhead taken for the platform's: nobody is stopped for the network's
+        // part of it.
         assert.equal(isDrift(told, own.hour(0), overheadMs), false);
       }),
     );

@@ -1,4 +1,5 @@
-// Calls on the plain lane, on real sockets; what a request means is what Node's own server makes of it.
+// Calls on the plain lane, on real sockets; what a request means is what Node's own server makes of
+// it.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';

@@ -1,5 +1,5 @@
-// Accounts that are contracts sign in too: ERC-1271 where the wallet is there, ERC-6492 where it is not yet, ECDSA where an account has
-// EIP-7702 code.
+// Accounts that are contracts sign in too: ERC-1271 where the wallet is there, ERC-6492 where it is
+// not yet, ECDSA where an account has EIP-7702 code.
 import assert from 'node:assert/strict';
 import {
   AbiCoder,

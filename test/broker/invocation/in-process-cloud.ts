@@ -1,4 +1,5 @@
-// A cloud in the test's own process: its functions are JavaScript functions, there is nothing to deploy.
+// A cloud in the test's own process: its functions are JavaScript functions, there is nothing to
+// deploy.
 import {
   type InvokeRequest,
   type InvokeResult,

@@ -18,7 +18,10 @@ import { createRoute, createSpender } from './in-process-cloud.ts';
 
 const WORK_MS = 300;
 
-/** Works for 300 ms by a clock of its own, after it has stopped every clock that a shim could look at. */
+/**
+ * Works for 300 ms by a clock of its own, after it has stopped every clock that a shim could look
+ * at.
+ */
 const CLOCK_STOPPER = `
   const now = performance.now.bind(performance);
   const hrtime = () => [0, 0];
@@ -34,7 +37,10 @@ const CLOCK_STOPPER = `
     return new Response('done');
   };`;
 
-/** Works for 300 ms and forges what the gateway is told: the marks on their way out, and a line like the platform's. */
+/**
+ * Works for 300 ms and forges what the gateway is told: the marks on their way out, and a line like
+ * the platform's.
+ */
 const FORGER = `
   import { ServerResponse } from 'node:http';
   const forged = { 'x-defaas-duration-ms': '0', 'x-defaas-cold': '1', 'x-defaas-init-ms': '9e9' };

@@ -1,4 +1,5 @@
-// Signed lanes, end to end: every call carries a Call that the lane's key has signed, and nothing else is needed or taken.
+// Signed lanes, end to end: every call carries a Call that the lane's key has signed, and nothing
+// else is needed or taken.
 import assert from 'node:assert/strict';
 import { fetchBlock } from '../../../broker/client/artifacts.ts';
 import { audit } from '../../../broker/client/audit.ts';

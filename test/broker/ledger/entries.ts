@@ -15,7 +15,9 @@ export const PAYER = address('a1');
 export const SIGNER = address('b2');
 export const GATEWAY = address('c3');
 
-/** A receipt of the test lane; `price` is its cumulative too, as if it were the first with a price. */
+/**
+ * A receipt of the test lane; `price` is its cumulative too, as if it were the first with a price.
+ */
 export function createEntry(of: {
   readonly seq: number;
   readonly price?: bigint;

@@ -187,7 +187,8 @@ describe('free failures', () => {
   });
 
   it('never refuses an honest function that fails now and then', () => {
-    // Up to 64 calls at once for some hours, at most one in twenty fails, and in no more time than the others take.
+    // Up to 64 calls at once for some hours, at most one in twenty fails, and in no more time than
+    // the others take.
     const load = fc.record({
       atOnce: fc.integer({ min: 1, max: 64 }),
       timeoutMs: fc.integer({ min: 1_000, max: 10_000 }),

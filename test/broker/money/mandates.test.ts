@@ -1,4 +1,5 @@
-// Mandates at the gateway: who may put and revoke them, and that no call goes beyond one, in parallel and after a restart.
+// Mandates at the gateway: who may put and revoke them, and that no call goes beyond one, in
+// parallel and after a restart.
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
 import {

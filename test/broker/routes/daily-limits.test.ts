@@ -1,4 +1,5 @@
-// Limits per day as their owners set them: of a sponsored function, and of a lane's key; and the word that a balance runs low.
+// Limits per day as their owners set them: of a sponsored function, and of a lane's key; and the
+// word that a balance runs low.
 import assert from 'node:assert/strict';
 import { DefaasClientError } from '../../../broker/client/errors.ts';
 import { fetchLane, putLaneLimit } from '../../../broker/client/lane.ts';

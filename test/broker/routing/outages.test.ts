@@ -1,4 +1,5 @@
-// Where calls run, as their version and they themselves say: two real clouds behind one gateway, and an audit that finds nothing.
+// Where calls run, as their version and they themselves say: two real clouds behind one gateway,
+// and an audit that finds nothing.
 import assert from 'node:assert/strict';
 import { fetchBlock } from '../../../broker/client/artifacts.ts';
 import { audit } from '../../../broker/client/audit.ts';

@@ -1,4 +1,5 @@
-// The shapes that no transaction can take: they are settled in several, each within its bounds, and nothing waits for another.
+// The shapes that no transaction can take: they are settled in several, each within its bounds, and
+// nothing waits for another.
 import assert from 'node:assert/strict';
 import { type JsonRpcProvider, Transaction } from 'ethers';
 import type { Gateway } from '../../../broker/gateway.ts';
@@ -36,7 +37,10 @@ describe('settlement of what one transaction cannot take', function () {
   });
   after(() => house?.close());
 
-  /** Functions of the publisher with one version each; where they are given to others, each to somebody else. */
+  /**
+   * Functions of the publisher with one version each; where they are given to others, each to
+   * somebody else.
+   */
   const publishMany = async (count: number, prefix: string, isGiven: boolean): Promise<Hex[]> => {
     const writer = house.view.connect(KEYS.publisher);
     const { contracts } = house.chain;

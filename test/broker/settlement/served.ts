@@ -1,4 +1,5 @@
-// Lanes that were served, many at once: receipts go through the gateway's own journal, as calls do, without the calls.
+// Lanes that were served, many at once: receipts go through the gateway's own journal, as calls do,
+// without the calls.
 import { randomBytes } from 'node:crypto';
 import type { Gateway } from '../../../broker/gateway.ts';
 import { createDigestSigner } from '../../../broker/identity/ecdsa.ts';
@@ -82,7 +83,10 @@ export async function serve(
   await sign(gateway, payer, signer, lane.cumulative);
 }
 
-/** A voucher in force for all that the lane owes, signed by `signer`'s private key: a wallet's owner signs in its name. */
+/**
+ * A voucher in force for all that the lane owes, signed by `signer`'s private key: a wallet's owner
+ * signs in its name.
+ */
 async function sign(gateway: Gateway, payer: Address, signer: Key, ceiling: bigint): Promise<void> {
   const fields = { payer, gateway: gateway.address, signer: signer.address, ceiling };
   const signature = createDigestSigner(signer.privateKey).sign(

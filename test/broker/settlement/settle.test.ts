@@ -1,4 +1,5 @@
-// Settlement where payers do not play along: whatever one lane does, the others are settled and the gateway takes what it may.
+// Settlement where payers do not play along: whatever one lane does, the others are settled and the
+// gateway takes what it may.
 import assert from 'node:assert/strict';
 import {
   Contract,
@@ -239,7 +240,8 @@ describe('settlement', function () {
     await caller.invoke({ function: name });
     const { laneEntries } = gateway.ledger;
     let isFirst = true;
-    // A call in the middle: it brings a higher voucher, a receipt, and a group whose signature is not stored yet.
+    // A call in the middle: it brings a higher voucher, a receipt, and a group whose signature is
+    // not stored yet.
     const ledger = {
       ...gateway.ledger,
       laneEntries: async (of: Parameters<typeof laneEntries>[0]) => {

@@ -1,4 +1,5 @@
-// Evidence of every kind against a batch with one lie of each, through the typed reads and writes of Disputes.
+// Evidence of every kind against a batch with one lie of each, through the typed reads and writes
+// of Disputes.
 import assert from 'node:assert/strict';
 import { ChainError } from '../../../contracts/chain/chain-error.ts';
 import { createDisputeReads, type DisputeReads } from '../../../contracts/chain/dispute-reads.ts';
@@ -236,7 +237,8 @@ describe('evidence', () => {
     const { current, previous } = await reads.bucketOf(gateway.address);
     const { bond = 0n } = chain.view.gateway(gateway.address) ?? {};
     const used = current + previous;
-    // D2 and D3 take 100 each, D4 210, D5 twice 10, D6 1; of all but D2 three times the damage is not capped.
+    // D2 and D3 take 100 each, D4 210, D5 twice 10, D6 1; of all but D2 three times the damage is
+    // not capped.
     assert.equal(used, 321n * UNIT - 3n * (EXCESS.sum + EXCESS.edge + 2n * PRICE));
     assert.equal(await reads.roomOf(gateway.address), (bond + used) / 4n - used);
   });

@@ -40,7 +40,8 @@ describe('draw', () => {
       { numRuns: 5000, seed: 1 },
     );
 
-    // Chi-square with four degrees of freedom: above 18.5 once in a thousand; the seed of the run is fixed.
+    // Chi-square with four degrees of freedom: above 18.5 once in a thousand; the seed of the run
+    // is fixed.
     const chiSquare = [...counts.values()].reduce((sum, n) => sum + (n - 1000) ** 2 / 1000, 0);
     assert.equal(counts.size, 5);
     assert.ok(chiSquare < 18.5, `chi-square ${chiSquare}`);

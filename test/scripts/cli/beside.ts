@@ -1,4 +1,5 @@
-// The command line's commands beside a small house, in one process: a home folder with the keys of the house's accounts.
+// The command line's commands beside a small house, in one process: a home folder with the keys of
+// the house's accounts.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

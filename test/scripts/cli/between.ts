@@ -1,4 +1,5 @@
-// A stand between the command line and a real gateway: it passes everything on, and a test changes what comes back.
+// A stand between the command line and a real gateway: it passes everything on, and a test changes
+// what comes back.
 import { createServer, type IncomingHttpHeaders, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
@@ -21,7 +22,10 @@ export interface Passing {
   readonly body: Buffer;
 }
 
-/** What to answer instead; `cut` ends the connection after the body, or before anything where there is none. */
+/**
+ * What to answer instead; `cut` ends the connection after the body, or before anything where there
+ * is none.
+ */
 export interface Lie {
   readonly status?: number;
   /** Undefined: none of that name. */
@@ -39,7 +43,10 @@ export interface Between {
   close(): Promise<void>;
 }
 
-/** The gateway is asked for at each request: one that is to let callers sign in here must know this origin before it starts. */
+/**
+ * The gateway is asked for at each request: one that is to let callers sign in here must know this
+ * origin before it starts.
+ */
 export async function startBetween(gateway: () => string): Promise<Between> {
   const server = createServer(async (asked, reply) => {
     const sent: Buffer[] = [];

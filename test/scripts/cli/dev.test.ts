@@ -1,4 +1,5 @@
-// `defaas dev` as a process of its own: serves a folder, follows its changes, says what is wrong and where, ends cleanly.
+// `defaas dev` as a process of its own: serves a folder, follows its changes, says what is wrong
+// and where, ends cleanly.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,4 +1,5 @@
-// Who may call a function that is not public: granted, revoked, and refused again with the block that says so.
+// Who may call a function that is not public: granted, revoked, and refused again with the block
+// that says so.
 import assert from 'node:assert/strict';
 import type { Key } from '../../../contracts/keystore.ts';
 import { grant } from '../../../scripts/cli/grant.ts';

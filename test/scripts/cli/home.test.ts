@@ -1,5 +1,6 @@
-// A home that somebody else has put there: its keys and its contracts are used only after the user has said so, once. The command line
-// is bundled as an installed package has it, for only that one looks for a home upward.
+// A home that somebody else has put there: its keys and its contracts are used only after the user
+// has said so, once. The command line is bundled as an installed package has it, for only that one
+// looks for a home upward.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import {

@@ -1,4 +1,5 @@
-// One call from the command line: what is checked of its receipt, what a lying gateway could take, and that no paid answer is lost.
+// One call from the command line: what is checked of its receipt, what a lying gateway could take,
+// and that no paid answer is lost.
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
-// Lanes whose keys are lost: another one pays, a deposit opens a new one, and only where none is left there is an error.
+// Lanes whose keys are lost: another one pays, a deposit opens a new one, and only where none is
+// left there is an error.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
-// What a gateway that lies can get of the command line, as processes: a real one, of which a test changes what it says.
+// What a gateway that lies can get of the command line, as processes: a real one, of which a test
+// changes what it says.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// Money on its way from contracts that retire to those that take their place, with the thaw between, and a gateway that stays behind.
+// Money on its way from contracts that retire to those that take their place, with the thaw
+// between, and a gateway that stays behind.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

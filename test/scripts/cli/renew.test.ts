@@ -1,4 +1,5 @@
-// Lanes that others spend from, day after day: `defaas watch` signs what a mandate allows today, and the next mandate.
+// Lanes that others spend from, day after day: `defaas watch` signs what a mandate allows today,
+// and the next mandate.
 import assert from 'node:assert/strict';
 import {
   type MandateTerms,
@@ -66,7 +67,9 @@ describe('watching lanes that others spend from', function () {
   const look = (options = {}) => watch(flags(), { once: true, patience: '0', ...options });
   const looked = async (options = {}) => (await documentOf(look(options))).actions;
 
-  /** A lane as this machine has it on a later day: its mandate is signed and no voucher of today. */
+  /**
+   * A lane as this machine has it on a later day: its mandate is signed and no voucher of today.
+   */
   const sponsoredBefore = async (changes: Partial<MandateTerms> = {}): Promise<Key> => {
     const payer = KEYS.publisher;
     const signer = await house.openLane(payer);

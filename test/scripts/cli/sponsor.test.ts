@@ -1,4 +1,5 @@
-// A publisher who pays for its callers: set aside, limited per day, stopped; and a payer who limits its own lane.
+// A publisher who pays for its callers: set aside, limited per day, stopped; and a payer who limits
+// its own lane.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { resolve } from 'node:path';

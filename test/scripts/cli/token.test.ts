@@ -1,4 +1,5 @@
-// An access token for curl: it pays from the newest lane once a voucher covers the call, and says when it ends.
+// An access token for curl: it pays from the newest lane once a voucher covers the call, and says
+// when it ends.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { mandatedNonce } from '../../../broker/client/mandates.ts';

@@ -1,5 +1,6 @@
-// A stand between the command line and an honest gateway that names other contracts, another chain, another account, another RPC: the
-// real commands, as processes of their own, sign and send nothing.
+// A stand between the command line and an honest gateway that names other contracts, another chain,
+// another account, another RPC: the real commands, as processes of their own, sign and send
+// nothing.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// The Lambda emulator answers the real SDK as the real service does: the known answers of the cloud, to the letter.
+// The Lambda emulator answers the real SDK as the real service does: the known answers of the
+// cloud, to the letter.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,5 +1,6 @@
-// The Lambda emulator against AWS's own model of the API: every example of an operation that it offers, sent by the real
-// SDK; answers in the model's shapes, errors with the model's codes and statuses.
+// The Lambda emulator against AWS's own model of the API: every example of an operation that it
+// offers, sent by the real SDK; answers in the model's shapes, errors with the model's codes and
+// statuses.
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -27,7 +28,10 @@ const OFFERED = [
   ...['GetFunctionUrlConfig', 'DeleteFunctionUrlConfig', 'Invoke', 'DeleteFunction'],
   ...['TagResource', 'ListTags', 'UntagResource'],
 ];
-/** What an example's answer has and ours may lack: a function is not ready at once, and there may be no further page. */
+/**
+ * What an example's answer has and ours may lack: a function is not ready at once, and there may be
+ * no further page.
+ */
 const MAY_LACK = new Set(['LastUpdateStatus', 'NextMarker']);
 
 interface Shape {
@@ -59,7 +63,10 @@ const FUNCTION = {
   Environment: { Variables: { PREFIX: 'inbound' } },
   KMSKeyArn: `arn:aws:kms:us-west-2:${ACCOUNT}:key/b0844d6c-aaaa-4463-97a4-d49f50839966`,
 } as const;
-/** What the real service was seen to answer to an update, though the model's enumeration has no such value. */
+/**
+ * What the real service was seen to answer to an update, though the model's enumeration has no such
+ * value.
+ */
 const SEEN = ['Creating'];
 
 describe('the aws-lambda emulator and AWS’s model of the API', function () {
@@ -101,7 +108,10 @@ describe('the aws-lambda emulator and AWS’s model of the API', function () {
     rmSync(dir, { recursive: true, force: true });
   });
 
-  /** Sends with the SDK. @returns the answer as it was on the wire, its JSON before the SDK has looked at it */
+  /**
+   * Sends with the SDK.
+   * @returns the answer as it was on the wire, its JSON before the SDK has looked at it
+   */
   async function send(operation: string, input: object = {}) {
     const wire = { body: '' };
     client.middlewareStack.add(
