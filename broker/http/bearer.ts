@@ -1,5 +1,5 @@
-// What a request shows for itself, and what the control routes ask of it: that there is a token,
-// and who signed it.
+// Reads a request's credentials, and checks them for control routes: a token must be present, and
+// an account must have signed in.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
@@ -8,10 +8,10 @@ import type { Credential } from '../identity/access-tokens.ts';
 import type { AccessToken, TokenLane } from '../identity/tokens.ts';
 import type { RequestHead } from './incoming-call.ts';
 
-/** A longer one is none of ours. */
+/** Longest accepted token; ours are shorter. */
 const MAX_TOKEN_CHARACTERS = 8_192;
 
-/** As `credentialIn`, of a request that came through Fastify. */
+/** `credentialIn` for a Fastify request. */
 export function credentialOf(
   gateway: Pick<Gateway, 'config'>,
   request: FastifyRequest,
@@ -19,7 +19,7 @@ export function credentialOf(
   return credentialIn(request.raw, () => ownOrigins(request.server, gateway));
 }
 
-/** As `proofIn`, of a request that came through Fastify. */
+/** `proofIn` for a Fastify request. */
 export function proofOf(
   gateway: Pick<Gateway, 'config'>,
   request: FastifyRequest,
@@ -29,9 +29,9 @@ export function proofOf(
 
 /**
  * The credential of `Authorization: Bearer <token>` (RFC 6750 section 2.1), or of `DPoP <token>`
- * with a `DPoP` header (RFC 9449 section 7.1). `origins` is what a proof may name.
- * @throws DefaasError TOKEN_INVALID  another scheme   @throws DefaasError DPOP_INVALID  no proof,
- *   or more than one
+ * with a `DPoP` header (RFC 9449 section 7.1). `origins` are the origins that a proof may name.
+ * @throws DefaasError TOKEN_INVALID  another scheme
+ * @throws DefaasError DPOP_INVALID   no proof, or more than one
  */
 export function credentialIn(
   request: RequestHead,
@@ -39,8 +39,7 @@ export function credentialIn(
 ): Credential | undefined {
   const header = request.headers.authorization;
   if (header === undefined) return undefined;
-  // Of the token's own characters nothing is said here: one of ours is known by its hash, any other
-  // is refused as such.
+  // Do not check the token's characters here: verification refuses every token that is not ours.
   const space = header.indexOf(' ');
   const scheme = header.slice(0, space).toLowerCase();
   const token = header.slice(space + 1).trim();
@@ -58,7 +57,7 @@ export function credentialIn(
 }
 
 /**
- * The DPoP header of a request, with what it has to be for.
+ * The DPoP proof of a request, with the method and URLs that it must match.
  * @throws DefaasError DPOP_INVALID  more than one, or none that could be a JWT
  */
 function proofIn(request: RequestHead, origins: () => readonly string[]): Credential['proof'] {
@@ -73,7 +72,7 @@ function proofIn(request: RequestHead, origins: () => readonly string[]): Creden
 }
 
 /**
- * An account's whole token.
+ * Requires the unrestricted token of an account.
  * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE, DPOP_INVALID, ACCOUNT_ONLY
  */
 export async function signedIn(
@@ -97,8 +96,8 @@ export async function signedIn(
 }
 
 /**
- * Whether the token shows what concerns a lane: its payer's, its key's, or one of the lane itself,
- * and that alone if it is narrowed.
+ * Whether the token may access a lane: it was issued for this lane, or it is an unrestricted token
+ * of the lane's payer or key.
  */
 export function isOfLane(
   { signedBy, lane, details }: Pick<AccessToken, 'signedBy' | 'lane' | 'details'>,
@@ -124,9 +123,9 @@ export async function tokenOf(
 }
 
 /**
- * The origins under which this gateway is reached: what it listens on, and what its operator names.
- * Never the request's own Host header: a page that lures people into signing for itself could then
- * sign in here with what they signed.
+ * The gateway's own origins: the address it listens on, and those that its operator configures.
+ * Never the request's Host header: otherwise a phishing page could replay here what people signed
+ * for it.
  */
 export function ownOrigins(
   server: FastifyInstance,

@@ -1,23 +1,24 @@
-// A request's body as bytes, bounded: what a client sends in small pieces costs the gateway no more
-// than what it sends at once.
+// Reads a request's body as bytes, bounded. A body sent in small pieces costs the gateway no more
+// memory than one sent at once.
 import type { IncomingMessage } from 'node:http';
 import { DefaasError } from '../errors.ts';
 import type { SlowClients } from './slow-clients.ts';
 
 const NO_BODY = new Uint8Array();
-/** Least that is set aside for a body of more than one piece, bytes. */
+/** Smallest buffer for a body of more than one piece, bytes. */
 const LEAST_BYTES = 16 * 1024;
 
 interface BodyOptions {
-  /** Counts what is held of bodies that still arrive. */
+  /** Counts the memory of bodies that are still arriving. */
   readonly slowClients: SlowClients;
   readonly maxBytes: number;
 }
 
 /**
- * The whole body; at once where there is none. What is above the limit is let run out, so that a
- * client that still sends reads why.
- * @throws DefaasError BODY_TOO_LARGE; REQUEST_INVALID  it ended before its time
+ * Reads the whole body; returns synchronously if there is none. A body above the limit is rejected
+ * and the rest of it discarded, so that a client that is still sending can read the error.
+ * @throws DefaasError BODY_TOO_LARGE
+ * @throws DefaasError REQUEST_INVALID  it ended early
  */
 export function readBody(
   request: IncomingMessage,

@@ -1,5 +1,5 @@
-// CORS of the gateway's own routes: what anybody may ask by curl, a page may ask too. No cookie
-// counts here, only what a page itself sends.
+// CORS of the gateway's own routes: web pages may use them like any other client. Cookies are not
+// used; only what the page sends explicitly counts.
 import type { FastifyInstance } from 'fastify';
 import { corsHeaders } from '../invocation/cors.ts';
 
@@ -11,8 +11,8 @@ const ANY_ORIGIN = {
 };
 
 /**
- * Answers preflights of all routes, and lets pages read the replies; not those without an origin of
- * their own, as functions' are.
+ * Answers preflights of all routes and lets pages read the replies, except pages with an opaque
+ * origin, such as sandboxed pages of functions.
  */
 export function openToPages(server: FastifyInstance): void {
   server.addHook('onRequest', async (request, reply) => {

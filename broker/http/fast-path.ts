@@ -1,9 +1,9 @@
-// Calls in their plainest form, straight from the socket: one whole request in one piece, written
-// so that it can be read in one way only. All else, a head that comes in two pieces already, is
-// Node's, and so is the connection from then on. Of the many calls nearly all are plain, and Node's
-// parser, streams and messages are a fifth of the CPU that a call costs (bench http, in one run:
-// 395 -> 305 us). On a connection mostly the same head comes again, byte for byte but for the
-// call's nonce: it is read once.
+// Fast path for plain calls, straight from the socket: one whole request in one chunk, in a form
+// that can be parsed in one way only. For everything else, even a head in two chunks, the
+// connection passes to Node's HTTP server for good. Nearly all calls are plain, and Node's parser,
+// streams and messages take a fifth of the CPU of a call (bench http, one run: 395 -> 305 us).
+// Cache the last parsed request head per connection; clients usually resend the same bytes except
+// for the call's nonce.
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { batchPerTurn } from '../../adapters/http/batch-per-turn.ts';
@@ -12,14 +12,16 @@ import { BODYLESS, type IncomingCall, NONCE_HEADER, type RequestHead } from './i
 import type { SlowClients } from './slow-clients.ts';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
-/** Half of what Node's server takes of a head. */
+/** Half of Node's own limit for a head. */
 const MAX_HEAD_BYTES = 8 * 1024;
-/** RFC 9112 sections 2 to 5, without anything that may be understood in two ways. */
+/** RFC 9112 sections 2 to 5, without anything ambiguous. */
 const PLAIN_HEAD = new RegExp(
   `^(?:GET|POST|PUT|PATCH|DELETE) /functions/[!-~]+ HTTP/1\\.1${HEADER_LINES}$`,
 );
 const PLAIN_LENGTH = /^\d{1,9}$/;
-/** The line of a call's nonce, as our client writes it, and the characters of the nonce. */
+/**
+ * The line of a call's nonce as our client writes it, and the length of the nonce in characters.
+ */
 const NONCE_LINE = Buffer.from(`\r\n${NONCE_HEADER}: 0x`);
 const NONCE_CHARACTERS = 66;
 const DIGIT_0 = 0x30;
@@ -27,8 +29,8 @@ const DIGIT_9 = 0x39;
 const DIGIT_A = 0x61;
 const DIGIT_F = 0x66;
 /**
- * What changes how the rest is to be read or what becomes of the connection, and what Node makes a
- * list of.
+ * Headers that change how the rest is parsed or what happens to the connection, and `set-cookie`,
+ * which Node turns into a list.
  */
 const NOT_PLAIN = new Set([
   'expect',
@@ -40,36 +42,33 @@ const NOT_PLAIN = new Set([
   'upgrade',
 ]);
 /**
- * An idle connection is kept for longer than its client is told, as Node's server does: a request
- * may be on its way.
+ * Keep an idle connection open for longer than the client was told, as Node's server does: a
+ * request may be in transit.
  */
 const KEEP_ALIVE_SLACK_MS = 1000;
 
 export interface PlainLane {
   /**
-   * Reads the connection's requests until one is not plain; then it is given to `toNode`, with all
-   * that was not read.
+   * Serves the connection's requests until one is not plain. Then passes the connection to
+   * `toNode`, with all unread bytes.
    */
   serve(socket: Socket, toNode: (socket: Socket) => void): void;
-  /**
-   * Ends the connections: those on which nothing is under way at once, the others with their
-   * answer. Those that come later are Node's.
-   */
+  /** Closes idle connections now and busy ones after their reply. Later connections go to Node. */
   end(): void;
-  /** Breaks the connections, whatever is under way. */
+  /** Closes all connections at once, busy ones too. */
   destroy(): void;
 }
 
 interface PlainLaneOptions<Asked> {
-  /** What a head asks for; undefined where it is no function's. */
+  /** Interprets a head; undefined if the request is not for a function. */
   readonly read: (head: RequestHead) => Asked | undefined;
   readonly take: (asked: Asked, call: IncomingCall) => void;
   readonly slowClients: SlowClients;
-  /** Of a body. */
+  /** Maximum size of a body, bytes. */
   readonly maxBytes: number;
-  /** A connection's first request must be there within this, ms. */
+  /** A connection's first request must arrive within this, ms. */
   readonly firstRequestMs: number;
-  /** An idle connection may be used for this long, as its client is told, ms. */
+  /** Keep-alive time announced to the client, ms. */
   readonly keepAliveMs: number;
 }
 
@@ -97,11 +96,11 @@ export function createPlainLane<Asked>(options: PlainLaneOptions<Asked>): PlainL
   };
 }
 
-/** A head that came, and what it says. */
+/** A request head and its interpretation. */
 interface KnownHead<Asked> {
-  /** With the empty line. */
+  /** Includes the empty line. */
   readonly bytes: Buffer;
-  /** Where in it the nonce begins, which is another with each call; -1 where it has none. */
+  /** Offset of the nonce, which differs in each call; -1 if there is none. */
   readonly nonceAt: number;
   readonly bodyBytes: number;
   readonly asked: Asked;
@@ -113,7 +112,7 @@ interface Begun<Asked> {
 }
 
 interface ConnectionOptions<Asked> extends Omit<PlainLaneOptions<Asked>, 'take'> {
-  /** At the end of this turn of the event loop. */
+  /** Starts the call at the end of this turn of the event loop. */
   readonly begin: (begun: Begun<Asked>) => void;
   readonly onLeave: (isGone: boolean) => void;
 }
@@ -122,9 +121,9 @@ class Connection<Asked> {
   readonly #socket: Socket;
   readonly #options: ConnectionOptions<Asked>;
   #state: 'idle' | 'running' | 'sending' = 'idle';
-  /** No call comes after the one under way. */
+  /** No further call is accepted after the running one. */
   #isEnding = false;
-  /** What came while a call was under way: Node's, when it has ended. */
+  /** Bytes that arrived during a call. They go to Node when the call has ended. */
   #rest: Buffer | undefined;
   #lastHead: KnownHead<Asked> | undefined;
 
@@ -149,12 +148,12 @@ class Connection<Asked> {
 
   end(): void {
     this.#isEnding = true;
-    // Not `destroySoon`: until that is through a call could still come in, run, be charged, and
-    // have no answer.
+    // Not `destroySoon`: before it finishes, another call could arrive, run and be charged, and get
+    // no answer.
     if (this.#state === 'idle') this.destroy();
   }
 
-  /** The bytes go out with those of all replies that this turn of the event loop has brought. */
+  /** All replies of one turn of the event loop are written together. */
   reply(head: string, body: Uint8Array): void {
     const last = this.#isEnding ? 'connection: close' : this.#keepAlive();
     const text = `${head}date: ${httpDate()}\r\n${last}\r\n\r\n`;
@@ -172,7 +171,7 @@ class Connection<Asked> {
     this.#options.slowClients.awaitSent(socket, () => this.#next());
   }
 
-  /** The reply is out. */
+  /** The reply is sent: become idle, close, or pass the connection to Node. */
   #next(): void {
     const socket = this.#socket;
     const keptMs = this.#options.keepAliveMs + KEEP_ALIVE_SLACK_MS;
@@ -189,7 +188,7 @@ class Connection<Asked> {
   readonly #onData = (chunk: Buffer): void => {
     if (this.#state !== 'idle') {
       this.#rest = chunk;
-      // What comes after it waits in the socket, and so does the client.
+      // Later bytes wait in the socket, which makes the client wait.
       this.#socket.pause();
       return;
     }
@@ -215,7 +214,7 @@ class Connection<Asked> {
     const asked = read(plain);
     if (asked === undefined) return undefined;
     const { headBytes, bodyBytes } = plain;
-    // A copy: what came holds a body too.
+    // Copy the head: the chunk also holds the body.
     const bytes = Buffer.from(chunk.subarray(0, headBytes));
     this.#lastHead = { bytes, nonceAt: nonceIn(bytes), bodyBytes, asked };
     return this.#lastHead;
@@ -240,7 +239,7 @@ class Connection<Asked> {
     if (this.#state !== 'running') this.#socket.destroy();
   };
 
-  /** The client sends no more; it may still read. */
+  /** The client has finished sending; it may still read the reply. */
   readonly #onEnd = (): void => this.end();
 
   readonly #onClose = (): void => this.#options.onLeave(true);
@@ -282,12 +281,12 @@ class PlainCall<Asked> implements IncomingCall {
 const NO_BODY = new Uint8Array();
 
 interface PlainHead extends RequestHead {
-  /** With the empty line. */
+  /** Includes the empty line. */
   readonly headBytes: number;
   readonly bodyBytes: number;
 }
 
-/** Whether `chunk` begins with that head, or with one that differs in its nonce alone. */
+/** Whether `chunk` begins with this head, ignoring the nonce. */
 function startsWith(
   chunk: Buffer,
   { bytes, nonceAt }: Pick<KnownHead<unknown>, 'bytes' | 'nonceAt'>,
@@ -305,7 +304,7 @@ function startsWith(
   );
 }
 
-/** Where the nonce begins in a head that has one in our client's form; -1 otherwise. */
+/** Offset of the nonce in a head that has one in our client's form; -1 otherwise. */
 function nonceIn(head: Buffer): number {
   const at = head.indexOf(NONCE_LINE);
   if (at < 0) return -1;
@@ -324,19 +323,19 @@ function isHex(bytes: Buffer, from: number, to: number): boolean {
   return true;
 }
 
-/** The head with which `chunk` begins, where it is whole and plain. */
+/** Parses the head at the start of `chunk`, if it is complete and plain. */
 function readPlain(chunk: Buffer, maxBytes: number): PlainHead | undefined {
   const headEnd = chunk.indexOf(HEAD_END);
   if (headEnd < 0 || headEnd > MAX_HEAD_BYTES) return undefined;
   const text = chunk.toString('latin1', 0, headEnd);
   if (!PLAIN_HEAD.test(text)) return undefined;
-  // No prototype: a header may be called as what every object has.
+  // No prototype: a header may have the name of a property of Object.
   const headers: Record<string, string> = Object.create(null);
   const lineEnd = text.indexOf('\r\n');
   const rawHeaders = headersIn(text, lineEnd);
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] ?? '';
-    // A name that comes twice: what that means depends on the name.
+    // Repeated header: its meaning depends on the name, so leave it to Node.
     if (headers[name] !== undefined || NOT_PLAIN.has(name)) return undefined;
     headers[name] = rawHeaders[i + 1] ?? '';
   }
@@ -359,7 +358,7 @@ function readPlain(chunk: Buffer, maxBytes: number): PlainHead | undefined {
 let dateText = '';
 let dateSec = 0;
 
-/** RFC 9110 section 5.6.7, made once a second. */
+/** The current time as an HTTP date (RFC 9110 section 5.6.7), formatted once a second. */
 function httpDate(): string {
   const nowSec = Math.floor(Date.now() / 1000);
   if (nowSec !== dateSec) {
@@ -369,7 +368,7 @@ function httpDate(): string {
   return dateText;
 }
 
-/** What has something to send. */
+/** A target of queued replies. */
 interface Writer {
   write(pieces: readonly Uint8Array[]): void;
 }
@@ -381,5 +380,5 @@ interface Outgoing {
 
 const writeReply = batchPerTurn(({ connection, pieces }: Outgoing) => connection.write(pieces));
 
-/** What breaks a connection ends it, and `close` tells. */
+/** Ignore errors: an error closes the connection, and `close` is handled. */
 function ignore(): void {}

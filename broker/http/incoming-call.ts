@@ -1,56 +1,59 @@
-// What a call of a function is read from and answered to, whoever has parsed it: Node's HTTP
-// server, or the plain lane before it.
+// A function call independent of its parser: Node's HTTP server, or the plain lane in front of it.
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { SMALL_BODY_BYTES } from '../../adapters/http/message.ts';
 import { readBody } from './body.ts';
 import type { SlowClients } from './slow-clients.ts';
 
-/** What stands before a request's body. */
+/** A request without its body. */
 export interface RequestHead {
   readonly method?: string | undefined;
-  /** Path and query as they came. */
+  /** Path and query, unchanged. */
   readonly url?: string | undefined;
-  /** By lower-case name. */
+  /** Values by lower-case name. */
   readonly headers: IncomingHttpHeaders;
   /**
-   * Names, in any case, and values in turn; in the order in which they came, each line by itself.
+   * Alternating names and values, in the order received; names in any case, repeated headers not
+   * joined.
    */
   readonly rawHeaders: readonly string[];
 }
 
-/** The header of a call's nonce, 32 bytes in hex: another with each call, so it is read apart. */
+/**
+ * The header of a call's nonce, 32 bytes in hex. It differs in each call, so it is read separately
+ * from the cached head.
+ */
 export const NONCE_HEADER = 'defaas-nonce';
 
-/** A request whose head has been read: its body, and how it is answered. */
+/** A request whose head has been read: gives its body and takes the reply. */
 export interface IncomingCall {
-  /** Its nonce, where the rest of its head has been read before; else the head says it. */
+  /** The nonce, if the rest of the head came from the cache; otherwise read it from the head. */
   readonly nonce: string | undefined;
-  /** The caller has gone: nobody reads a reply. */
+  /** The caller has disconnected; nobody reads a reply. */
   readonly isGone: boolean;
   /**
-   * The whole body, at once where it is there.
+   * Reads the whole body; returns synchronously if it is already there.
    * @throws DefaasError BODY_TOO_LARGE, REQUEST_INVALID
    */
   body(): Promise<Uint8Array> | Uint8Array;
   /**
-   * Answers it, once; `headers` are names and values in turn, without a length.
-   * @throws TypeError  a name or value that is no header (RFC 9110 section 5); nothing is sent then
+   * Sends the reply, once. `headers` are alternating names and values, without a content length.
+   * @throws TypeError  an invalid header name or value (RFC 9110 section 5); nothing is sent then
    */
   reply(status: number, headers: readonly string[], body: Uint8Array): void;
-  /** Breaks the connection. */
+  /** Closes the connection. */
   destroy(): void;
 }
 
-/** Replies that have no body and no length of one (RFC 9110 section 8.6). */
+/** Status codes of replies without body and content length (RFC 9110 section 8.6). */
 export const BODYLESS: ReadonlySet<number> = new Set([204, 304]);
 
 interface CallOptions {
   readonly slowClients: SlowClients;
-  /** Of a body. */
+  /** Maximum size of a body, bytes. */
   readonly maxBytes: number;
 }
 
-/** A call that came through Node's server. */
+/** Wraps a call that came through Node's server. */
 export function incomingCall(
   request: IncomingMessage,
   response: ServerResponse,

@@ -1,11 +1,11 @@
-// Bodies of the control routes: bytes -> JSON, checked by the route's schema (typebox).
+// JSON bodies of the control routes, validated against the route's schema (typebox).
 import type { FastifyRequest } from 'fastify';
 import type { Static, TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { DefaasError } from '../errors.ts';
 
 /**
- * A parser for one JSON body.
+ * Creates a parser for one kind of JSON body.
  * @throws DefaasError REQUEST_INVALID  no JSON, or not of the schema; the message names the first
  *   field that is wrong
  */

@@ -1,8 +1,9 @@
-// An error as a reply: a problem document (RFC 9457) and the headers that its status asks for.
+// Turns an error into a reply: a problem document (RFC 9457) and the headers that its status
+// requires.
 import { type DefaasError, problemOf } from '../errors.ts';
 import { PROOF_ALGORITHMS } from '../identity/public-jwk.ts';
 
-/** RFC 6750 section 3.1, where who refused did not say it. */
+/** RFC 6750 section 3.1 error codes, for errors that carry none. */
 const OAUTH_WORDS: ReadonlyMap<string, string> = new Map([
   ['TOKEN_INVALID', 'invalid_token'],
   ['TOKEN_SCOPE', 'insufficient_scope'],
@@ -15,8 +16,8 @@ export interface ProblemReply {
 }
 
 /**
- * `id` names the request in the logs; `authorization` is its header, to answer a 401 in the scheme
- * that was tried.
+ * `id` names the request in the logs. `authorization` is the request's header; a 401 reply answers
+ * in the same scheme.
  */
 export function problemReply(
   error: DefaasError,
@@ -36,8 +37,8 @@ export function problemReply(
 }
 
 /**
- * RFC 6750 section 3 and RFC 9449 section 7.1: both schemes are taken, and the one that was tried
- * says what was wrong; where neither was tried, nothing is said.
+ * The challenges of both accepted schemes (RFC 6750 section 3, RFC 9449 section 7.1). Only the
+ * scheme that the request used carries an error.
  */
 function challengesOf(error: DefaasError, authorization: string): readonly [string, string] {
   const scheme = /^(bearer|dpop)(?: |$)/i.exec(authorization)?.[1]?.toLowerCase();

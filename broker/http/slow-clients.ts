@@ -1,45 +1,45 @@
-// What clients make the gateway hold: bodies that still arrive, replies that nobody reads. Bounded;
-// where it is too much, the oldest goes.
+// Bounds the memory that slow clients use: bodies still arriving and replies not yet read. Above
+// the limit, the oldest connection is closed.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /**
- * One exchange, named by its request while that arrives and by its response after; on the plain
- * lane by its connection.
+ * One exchange: its request while that arrives, its response afterwards; on the plain lane its
+ * socket.
  */
 type Client = IncomingMessage | ServerResponse | Socket;
 
 export interface SlowClients {
-  /** Counts bytes of a request's body that the gateway has, while more of it is to come. */
+  /** Counts buffered bytes of a request body that is still arriving. */
   hold(client: Client, bytes: number): void;
-  /** The body is complete: what holds it now is a call under way. */
+  /** The body is complete: stop counting it. */
   release(client: Client): void;
   /**
-   * Counts what of a reply is still here after its end, until it is read, or its reader does
-   * nothing for too long.
+   * Counts the unsent rest of a finished reply until the client has read it. Closes the connection
+   * if the client reads nothing for too long.
    */
   awaitReader(response: ServerResponse): void;
   /**
-   * As `awaitReader`, of what was written to a connection that stays, and tells when all of it is
-   * out, or the connection gone.
+   * Like `awaitReader`, for a connection that stays open. Calls `onSent` when all bytes are sent or
+   * the connection is closed.
    */
   awaitSent(socket: Socket, onSent: () => void): void;
   /**
-   * The chunks of a reply, each counted until the next is asked for; a reader that does nothing for
-   * too long is cut off.
+   * Yields the chunks of a reply and counts each until the next is requested. Closes the connection
+   * of a client that reads nothing for too long.
    */
   stream(response: ServerResponse, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
 }
 
 interface SlowClientsOptions {
-  /** Of all of them together, bytes. */
+  /** Limit for all exchanges together, bytes. */
   readonly maxBytes: number;
-  /** A connection on which nothing moves for so long is closed, ms. */
+  /** A connection without any progress for this long is closed, ms. */
   readonly stallMs: number;
 }
 
 export function createSlowClients({ maxBytes, stallMs }: SlowClientsOptions): SlowClients {
-  // Oldest first: who is slowest has been here for longest.
+  // Oldest first: the slowest client has been here the longest.
   const held = new Map<Client, number>();
   let heldBytes = 0;
 
@@ -64,15 +64,15 @@ export function createSlowClients({ maxBytes, stallMs }: SlowClientsOptions): Sl
       const bytes = response.writableLength;
       if (bytes === 0) return;
       response.once('close', () => release(response));
-      // Without a listener Node closes the connection; each byte that goes out begins the time
-      // anew.
+      // Without a listener Node closes the connection on timeout; each byte sent restarts the
+      // timer.
       response.setTimeout(stallMs);
       hold(response, bytes);
     },
     awaitSent: (socket, onSent) => {
       hold(socket, socket.writableLength);
       socket.setTimeout(stallMs);
-      // Behind the rest: when it is out, so is that.
+      // An empty write behind the rest: its callback runs when everything before it is sent.
       socket.write('', () => {
         release(socket);
         onSent();

@@ -6,7 +6,7 @@ import { DefaasError } from '../errors.ts';
 import type { DpopProof, DpopProofs } from './dpop.ts';
 import type { AccessToken, Tokens } from './tokens.ts';
 
-/** Verified tokens in the cache. */
+/** Maximum number of verified tokens in the cache. */
 const CACHE_TOKENS = 10_000;
 
 /** The credential of a request: `Authorization: Bearer <token>`, or `DPoP <token>` with a proof. */
@@ -28,7 +28,7 @@ export function createAuthenticate(
   proofs: DpopProofs,
   nowMs: () => number,
 ): Authenticate {
-  /** By the token's SHA-256, which is also what a DPoP proof names it by (RFC 9449 `ath`). */
+  /** Keyed by the token's SHA-256, which a DPoP proof also contains as `ath` (RFC 9449). */
   const verified = new LRUCache<string, AccessToken>({ max: CACHE_TOKENS });
   return async ({ token, proof }) => {
     const tokenHash = hash('sha256', token, 'base64url');

@@ -1,4 +1,5 @@
-// What a token may be narrowed to (RFC 9396): the functions it may invoke. Without such details it invokes any.
+// Restriction of a token to certain functions (RFC 9396 authorization details). A token without
+// details may invoke any function.
 import type { ChainView } from '../../contracts/chain/types.ts';
 import { DefaasError } from '../errors.ts';
 
@@ -15,9 +16,11 @@ export interface FunctionDetail {
 }
 
 /**
- * Reads the `authorization_details` of a token request, a JSON list of `{"type", "function": "owner/name", "actions": ["invoke"]}`.
- * What else a detail says would be a limit that nobody keeps, so it is refused (RFC 9396 section 5).
- * @throws DefaasError SIGN_IN_REFUSED  another form, type or member, or no such function on this chain
+ * Reads the `authorization_details` of a token request, a JSON list of `{"type", "function":
+ * "owner/name", "actions": ["invoke"]}`. Unknown members are refused, because a limit that is not
+ * enforced must not be accepted (RFC 9396 section 5).
+ * @throws DefaasError SIGN_IN_REFUSED  another form, type or member, or no such function on this
+ *   chain
  */
 export function authorizationDetails(
   view: ChainView,
@@ -54,7 +57,7 @@ function listOf(text: string): readonly unknown[] {
     const list: unknown = JSON.parse(text.slice(0, MAX_TEXT_LENGTH));
     if (Array.isArray(list)) return list;
   } catch {
-    // Not JSON: the same answer as below.
+    // Not JSON: fall through to the error below.
   }
   throw refused('it must be a JSON list');
 }

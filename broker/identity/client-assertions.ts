@@ -1,4 +1,5 @@
-// Service accounts' proof of who they are: a JWT that their registered key has signed, once (RFC 7523, OpenID's private_key_jwt).
+// Authenticates service accounts: a JWT signed by their registered key, usable once (RFC 7523;
+// OpenID's private_key_jwt).
 import { decodeJwt, importJWK, jwtVerify } from 'jose';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
@@ -6,22 +7,24 @@ import type { Ledger, ServiceClient } from '../ledger/ledger.ts';
 import { createOnce } from './once.ts';
 import { PROOF_ALGORITHMS } from './public-jwk.ts';
 
-/** Longest life of an assertion, and how far clocks may be apart, seconds. */
+/** Longest life of an assertion, and allowed clock difference, seconds. */
 const MAX_LIFE_SEC = 300;
 const CLOCKS_APART_SEC = 10;
-/** More than one process can verify in the life of an assertion. */
+/** More than one process can verify within an assertion's life. */
 const MAX_ASSERTIONS = 1_000_000;
 const MAX_JTI_LENGTH = 128;
 
-/** What a client registers under: `<payer>:<id>`. */
+/** The client id under which a service account registers: `<payer>:<id>`. */
 export function clientIdOf({ payer, id }: Pick<ServiceClient, 'payer' | 'id'>): string {
   return `${payer}:${id}`;
 }
 
 export interface ClientAssertions {
   /**
-   * The registered client that signed. `audiences`: what an assertion may be for, our issuers and token endpoints.
-   * @throws DefaasError SIGN_IN_REFUSED  unknown client, wrong key, time or audience, or used before
+   * Verifies an assertion and returns its client. `audiences` are the allowed `aud` values: our
+   * issuers and token endpoints.
+   * @throws DefaasError SIGN_IN_REFUSED  unknown client, wrong key, time or audience, or used
+   *   before
    */
   verify(assertion: string, audiences: readonly string[]): Promise<ServiceClient>;
 }
@@ -30,10 +33,11 @@ export function createClientAssertions(
   ledger: Pick<Ledger, 'client'>,
   nowMs: () => number,
 ): ClientAssertions {
-  // `exp` may lie that much further ahead for a clock that is fast, and is overlooked that much longer for one that is slow.
+  // The clock difference counts twice: `exp` of a fast clock lies that much further ahead, and an
+  // assertion is accepted that much after its `exp`.
   const lifeMs = (MAX_LIFE_SEC + 2 * CLOCKS_APART_SEC) * 1000;
   const used = createOnce({ lifeMs, max: MAX_ASSERTIONS, nowMs });
-  // What was used before a restart is not known any more, so what was made before it is refused. `iat` has whole seconds.
+  // Used ids are lost at a restart, so refuse assertions issued before it. `iat` has whole seconds.
   const startedSec = Math.floor(nowMs() / 1000);
 
   return {
@@ -72,7 +76,7 @@ export function createClientAssertions(
   };
 }
 
-/** Whom the assertion says it is of; nothing of it is verified yet. */
+/** Looks up the client that the assertion names; nothing is verified yet. */
 async function clientNamed(
   ledger: Pick<Ledger, 'client'>,
   assertion: string,
@@ -85,7 +89,7 @@ async function clientNamed(
   }
   const [, payer, id] =
     /^(0x[0-9a-f]{40}):([a-z0-9-]{1,63})$/.exec(typeof subject === 'string' ? subject : '') ?? [];
-  // Safe: the pattern above is that of lower-case addresses.
+  // Safe: the pattern above matches lower-case addresses only.
   const client = payer && id && (await ledger.client(payer as Address, id));
   if (client) return client;
   throw refused('its sub is no registered client');

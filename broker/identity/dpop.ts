@@ -1,4 +1,5 @@
-// DPoP (RFC 9449): a proof, fresh for each request, that the sender of a token holds the key which the token is bound to.
+// DPoP (RFC 9449): each request carries a fresh proof that the sender holds the key that its token
+// is bound to.
 
 import { calculateJwkThumbprint, importJWK, type JWTHeaderParameters, jwtVerify } from 'jose';
 import { LRUCache } from 'lru-cache';
@@ -6,26 +7,34 @@ import { DefaasError } from '../errors.ts';
 import { createOnce } from './once.ts';
 import { PROOF_ALGORITHMS, publicKeyIn } from './public-jwk.ts';
 
-/** How far a proof's `iat` may be from the gateway's clock, either way, seconds. */
+/** Allowed difference of a proof's `iat` from the gateway's clock, in either direction, seconds. */
 const WINDOW_SEC = 60;
-/** Proofs of one window remembered; more than one process can verify in it (measured: below 5 000 a second). */
+/**
+ * Maximum number of remembered proofs; more than one process can verify within the window
+ * (measured: below 5 000 a second).
+ */
 const MAX_PROOFS = 600_000;
-/** Public keys kept ready; a caller uses one for as long as its session. */
+/** Maximum number of imported public keys in the cache; a client uses one key per session. */
 const MAX_KEYS = 2_000;
 const MAX_JTI_LENGTH = 128;
 
-/** A proof as it came with a request. */
+/** A DPoP proof, with the request that it must match. */
 export interface DpopProof {
   readonly jwt: string;
   readonly method: string;
-  /** The request's address without its query under each of our own origins; never made of the Host header. */
+  /**
+   * The request's URL without its query, under each of our own origins. Never built from the Host
+   * header.
+   */
   readonly urls: readonly string[];
 }
 
 export interface DpopProofs {
   /**
-   * The RFC 7638 thumbprint of the key that signed the proof. `accessTokenHash` is the base64url SHA-256 of the token it comes with.
-   * @throws DefaasError DPOP_INVALID  typ, alg, key, signature, htm, htu, iat or ath wrong, or seen before
+   * Returns the RFC 7638 thumbprint of the key that signed the proof. `accessTokenHash` is the
+   * base64url SHA-256 of the accompanying token.
+   * @throws DefaasError DPOP_INVALID  typ, alg, key, signature, htm, htu, iat or ath wrong, or seen
+   *   before
    */
   verify(proof: DpopProof, accessTokenHash?: string): Promise<string>;
 }
@@ -91,7 +100,9 @@ export function createDpopProofs(nowMs: () => number): DpopProofs {
   };
 }
 
-/** An address as a URL parser writes it, without query and fragment (RFC 9449 section 4.3, step 9). */
+/**
+ * Normalises a URL as a URL parser does, without query and fragment (RFC 9449 section 4.3, step 9).
+ */
 function normal(htu: string): string {
   if (!URL.canParse(htu)) return '';
   const url = new URL(htu);

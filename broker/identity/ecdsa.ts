@@ -1,5 +1,5 @@
-// secp256k1 by the native library: the operator's signature once per group, and the check of
-// vouchers (docs/performance.md 3).
+// secp256k1 with the native library: signs each receipt group once, and verifies vouchers
+// (docs/performance.md 3).
 import secp256k1 from 'secp256k1';
 import {
   type Address,
@@ -9,13 +9,16 @@ import {
   toHex,
 } from '../../contracts/libraries/keccak.ts';
 
-/** Signs 32-byte digests; 65 bytes `r || s || v` with v 27 or 28, deterministic (RFC 6979). */
+/**
+ * Signs 32-byte digests. Signatures are 65 bytes `r || s || v`, v is 27 or 28, deterministic (RFC
+ * 6979).
+ */
 export interface DigestSigner {
   readonly address: Address;
   sign(digest: Hex): Hex;
 }
 
-/** A signer with a private key of 32 bytes of hex. */
+/** Creates a signer from a private key of 32 bytes of hex. */
 export function createDigestSigner(privateKey: Hex): DigestSigner {
   const key = fromHex(privateKey);
   return {
@@ -27,10 +30,13 @@ export function createDigestSigner(privateKey: Hex): DigestSigner {
   };
 }
 
-/** The account that signed, or undefined when the 65 bytes are no signature at all. High `s` is refused, as contracts do. */
+/**
+ * The account that signed, or undefined if the 65 bytes are not a valid signature. High `s` is
+ * refused, as contracts do.
+ */
 export function recoverSigner(digest: Hex, signature: string): Address | undefined {
   if (!/^0x[0-9a-f]{128}(1b|1c)$/i.test(signature)) return undefined;
-  // Safe: the pattern above is that of Hex.
+  // Safe: the pattern above matches Hex only.
   const bytes = fromHex(signature.toLowerCase() as Hex);
   const compact = bytes.subarray(0, 64);
   const normal = secp256k1.signatureNormalize(compact.slice());

@@ -1,6 +1,6 @@
-// The operator key may be stolen: then somebody else signs receipts with it, and each costs bond.
-// From the first sight of one this gateway takes no more calls under that key, also after a
-// restart, until another key is its own.
+// Handles theft of the operator key. A thief can sign receipts with it, and each costs bond. Once
+// such a receipt is seen, this gateway takes no more calls under that key, also after a restart,
+// until its operator changes the key.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -12,14 +12,14 @@ export interface KeyGuard {
   readonly isStolen: boolean;
   /** @throws DefaasError KEY_STOLEN */
   refuseStolen(): void;
-  /** Notes that a key is in other hands; `how` says how that is known. */
+  /** Records that a key is stolen; `how` says how that is known. */
   stop(key: Address, how: string): void;
 }
 
 export interface KeyGuardOptions {
-  /** JSON: the keys that were stolen. */
+  /** JSON file of the stolen keys. */
   readonly file: string;
-  /** Whose key is in use; another one may be later. */
+  /** The signer whose key is in use; its key can change later. */
   readonly signer: Pick<GroupSigner, 'key'>;
   readonly alarms: Pick<Alarms, 'raise'>;
 }
@@ -56,7 +56,7 @@ export function createKeyGuard({ file, signer, alarms }: KeyGuardOptions): KeyGu
   };
 }
 
-/** Written by this file alone. A missing one says that none was. */
+/** Only this module writes the file. A missing file means no stolen keys. */
 function readStolen(file: string): [Address, string][] {
   try {
     return JSON.parse(readFileSync(file, 'utf8'));

@@ -1,20 +1,29 @@
-// What may be used once: nonces of sign-ins, `jti` of DPoP proofs and of client assertions. Bounded, in memory, by time.
+// Ids that may be used once: nonces of sign-ins, `jti` of DPoP proofs and of client assertions. In
+// memory, bounded, forgotten by age.
 
 export interface Once {
-  /** Whether this is the first time. The same id is refused for at least `lifeMs`. */
+  /**
+   * Marks the id as used. Returns true the first time, and false for at least `lifeMs` afterwards.
+   */
   take(id: string): boolean;
   has(id: string): boolean;
 }
 
 interface OnceOptions {
-  /** For how long an id could be presented at all, ms; afterwards it is refused for its age. */
+  /** How long an id can be presented, ms; later it is refused for its age. */
   readonly lifeMs: number;
-  /** Ids of one life kept at most. Choose more than can be verified in that time: beyond it the oldest are forgotten. */
+  /**
+   * Maximum number of ids kept per life. Choose more than can be verified in that time: above it
+   * the oldest are forgotten.
+   */
   readonly max: number;
   readonly nowMs: () => number;
 }
 
-/** Two generations of ids, so that forgetting costs nothing per id: what was taken is known for one to two lives. */
+/**
+ * Two generations of ids, so that forgetting costs nothing per id: an id is remembered for one to
+ * two lives.
+ */
 export function createOnce({ lifeMs, max, nowMs }: OnceOptions): Once {
   let young = new Set<string>();
   let old = new Set<string>();

@@ -1,5 +1,6 @@
-// The key in which a gateway signs: receipt groups and what it owes payees. The chain says which
-// keys are its own. It is read from a file, and read again when its operator has put another there.
+// The operator key: signs receipt groups and payouts. The chain says which keys belong to the
+// gateway. The key is read from a file, and read again when the operator has replaced the file's
+// content.
 import { readFileSync } from 'node:fs';
 import type { Chain } from '../../contracts/chain.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
@@ -9,25 +10,25 @@ import { DefaasError } from '../errors.ts';
 
 import { createDigestSigner } from './ecdsa.ts';
 
-/** What signs a group’s root: the operator’s key over `ReceiptGroup(gateway, root, count)`. */
+/** Signs a group's root with the operator key: `ReceiptGroup(gateway, root, count)`. */
 export interface GroupSigner {
   readonly key: Address;
   sign(root: Hex, count: number): Hex;
 }
 
-/** The key that is in use now, of all sets of contracts that the process serves. */
+/** The key in use, shared by all sets of contracts that the process serves. */
 export interface HeldKey {
   signer: ReturnType<typeof createDigestSigner>;
 }
 
 export interface OperatorKey extends GroupSigner {
   readonly held: HeldKey;
-  /** Over Payout(gateway, payee, cumulative), base units. */
+  /** Signs Payout(gateway, payee, cumulative), base units. */
   signPayout(payee: Address, cumulative: bigint): Hex;
-  /** Whether clients and contracts accept what it signs now. */
+  /** Whether clients and contracts accept signatures of the key now. */
   isInForce(): boolean;
   /**
-   * Takes the key that the file holds now; what is signed from then on is signed with it.
+   * Reads the file again; later signatures use the key that it holds now.
    * @throws DefaasError KEY_NOT_IN_FORCE  the chain does not have it for this gateway (yet)
    * @throws DefaasError CONFIG_INVALID  the file holds no key
    */
@@ -39,7 +40,7 @@ interface OperatorKeyOptions {
   readonly file: string;
   readonly chain: Pick<Chain, 'domain' | 'view'>;
   readonly gateway: Address;
-  /** The one that another set of contracts is served with. */
+  /** The key in use of another set of contracts in this process. */
   readonly held?: HeldKey;
 }
 
@@ -71,7 +72,7 @@ export function createOperatorKey(options: OperatorKeyOptions): OperatorKey {
 
 function readKey(file: string): Hex {
   try {
-    // Safe: it is checked to be 32 bytes of hex.
+    // Safe: `privateKeyIn` has checked that it is 32 bytes of hex.
     return privateKeyIn(readFileSync(file, 'utf8')) as Hex;
   } catch (cause) {
     throw new DefaasError(

@@ -1,14 +1,15 @@
-// Public keys that callers bring: of DPoP proofs and of service accounts. Two kinds, each with its one algorithm.
+// Public keys of callers, for DPoP proofs and service accounts: two key types, each with one
+// algorithm.
 import type { PublicJwk } from '../ledger/ledger.ts';
 
-/** What callers sign with; the metadata document says so. */
+/** Signature algorithms accepted from callers; the metadata document lists them. */
 export const PROOF_ALGORITHMS = ['ES256', 'EdDSA'] as const;
 
-/** The public members alone of a JWK (RFC 7517), or what is wrong with it. */
+/** The public members of a JWK (RFC 7517), or a text that says what is wrong with it. */
 export function publicKeyIn(value: unknown): PublicJwk | string {
   if (typeof value !== 'object' || value === null) return 'is missing';
   if ('d' in value || 'k' in value) return 'is a private key, which is not private any more';
-  // Safe: objects of JSON have string keys; every member is read with a check.
+  // Safe: JSON objects have string keys, and every member is checked below.
   const { kty, crv, x, y } = value as Record<string, unknown>;
   if (!isCoordinate(x)) return 'has no x of 32 bytes';
   if (kty === 'OKP' && crv === 'Ed25519') return { kty, crv, x };

@@ -1,4 +1,5 @@
-// Sign-In with Ethereum (ERC-4361): a signed message, used once, for who its signer is and which lane it may spend from.
+// Sign-In with Ethereum (ERC-4361): verifies a signed message, once, and returns its signer and the
+// lane that it may spend from.
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { SiweMessage } from 'siwe';
 import type { Chain } from '../../contracts/chain.ts';
@@ -11,13 +12,13 @@ import type { TokenLane } from './tokens.ts';
 
 /** Life of a nonce and longest life of a message, ms (docs/contracts.md 8.3). */
 export const NONCE_LIFE_MS = 300_000;
-/** A longer message is no sign-in of ours. */
+/** Longest accepted message; a sign-in is shorter. */
 const MAX_MESSAGE_CHARACTERS = 4_096;
-/** Used nonces of one life remembered. */
+/** Maximum number of used nonces remembered per life. */
 const USED_NONCES = 100_000;
 
 export interface SignIn {
-  /** A fresh nonce, alphanumeric as ERC-4361 wants it; nothing is stored for it. */
+  /** A fresh nonce, alphanumeric as ERC-4361 requires. The gateway stores nothing for it. */
   nonce(): string;
   /**
    * Verifies a message by ECDSA, ERC-1271, then ERC-6492.
@@ -80,7 +81,7 @@ export function createSignIn(options: SignInOptions): SignIn {
       }
       if (Date.parse(siwe.notBefore ?? '') > nowMs()) refuse('notBefore lies ahead');
       if (!isFresh(siwe.nonce)) refuse('the nonce is unknown, used or too old');
-      // Safe: siwe has checked the EIP-55 address.
+      // Safe: siwe has validated the EIP-55 address.
       const subject = siwe.address.toLowerCase() as Address;
       const lane = laneIn(siwe.resources ?? [], gateway);
       if (lane !== undefined && lane.payer !== subject && lane.signer !== subject) {
@@ -92,10 +93,11 @@ export function createSignIn(options: SignInOptions): SignIn {
       if (!isSigned) refuse('the signature is not the address’s');
       const isOpen = (): boolean =>
         lane === undefined || chain.view.lane(lane.payer, gateway, lane.signer) !== undefined;
-      // Its transaction may be younger than the view.
+      // The lane's transaction may be newer than the local view.
       if (!isOpen()) await chain.synced();
       if (!isOpen()) refuse('the lane is not open at this gateway');
-      // Only what is signed is remembered, so that nobody can flush the memory with junk.
+      // Remember the nonces of correctly signed messages only, so that nobody can flush the memory
+      // with junk.
       if (!used.take(siwe.nonce)) refuse('the nonce was used in the meantime');
       return { subject, lane };
     },
@@ -103,7 +105,7 @@ export function createSignIn(options: SignInOptions): SignIn {
 }
 
 function parse(message: string): SiweMessage {
-  // Before it is parsed, which takes longer than linear.
+  // Check the length before parsing, because parsing takes more than linear time.
   if (message.length > MAX_MESSAGE_CHARACTERS) {
     throw refusal(`longer than ${MAX_MESSAGE_CHARACTERS} characters, sign a short message`);
   }
@@ -114,12 +116,12 @@ function parse(message: string): SiweMessage {
   }
 }
 
-/** The lane among the resources: `urn:defaas:lane:<payer>:<gateway>:<signer>`. */
+/** The lane named in the resources: `urn:defaas:lane:<payer>:<gateway>:<signer>`. */
 function laneIn(resources: readonly string[], gateway: Address): TokenLane | undefined {
   for (const resource of resources) {
     const [, payer, at, signer] =
       /^urn:defaas:lane:(0x[0-9a-f]{40}):(0x[0-9a-f]{40}):(0x[0-9a-f]{40})$/.exec(resource) ?? [];
-    // Safe: the pattern above is that of lower-case addresses.
+    // Safe: the pattern above matches lower-case addresses only.
     if (at === gateway) return { payer: payer as Address, signer: signer as Address };
   }
   return undefined;

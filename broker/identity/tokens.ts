@@ -1,4 +1,5 @@
-// Access tokens of this gateway: RFC 9068 JWTs, ES256, ten minutes. They say who; the chain decides on every call.
+// Access tokens of this gateway: RFC 9068 JWTs, ES256, ten minutes. They identify the caller;
+// whether it can pay is checked against the chain on every call.
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import {
@@ -19,7 +20,7 @@ import type { FunctionDetail } from './authorization-details.ts';
 /** Life of an access token, seconds (docs/contracts.md 8.3: at most 10 minutes). */
 export const TOKEN_LIFE_SEC = 600;
 
-/** The lane a token may spend from, and no other. */
+/** The only lane that a token may spend from. */
 export interface TokenLane {
   readonly payer: Address;
   readonly signer: Address;
@@ -28,8 +29,9 @@ export interface TokenLane {
 /** Who a token is for, and what it may be used for. */
 export interface TokenSubject {
   /**
-   * The account that signed in: a session key may spend from its lane, and nothing else in its payer's name. Undefined for a service
-   * account, which is no account of the chain: it has its lane and nothing else.
+   * The account that signed in. A session key may spend from its lane and do nothing else for its
+   * payer. Undefined for a service account, which has no account on the chain and may only use its
+   * lane.
    */
   readonly signedBy: Address | undefined;
   /** A service account's client id, `<payer>:<id>`. */
@@ -37,20 +39,20 @@ export interface TokenSubject {
   readonly lane: TokenLane | undefined;
   /** Thumbprint of the key that the token is bound to (RFC 9449 section 6); undefined for a bearer token. */
   readonly jkt?: string | undefined;
-  /** The functions that it may invoke, and then nothing else; undefined: any. */
+  /** The functions that it may invoke; it may then do nothing else. Undefined: no restriction. */
   readonly details?: readonly FunctionDetail[] | undefined;
 }
 
 export interface AccessToken extends TokenSubject {
   readonly expiresAtSec: number;
-  /** What a mandate may name it by: its key, its service account, or itself. */
+  /** The names that a mandate may identify it by: its key, its service account, or its own id. */
   readonly subjects: readonly Hex[];
 }
 
 export interface Tokens {
   /** The public key as a JWK Set (RFC 7517). */
   readonly jwks: { readonly keys: readonly JWK[] };
-  /** SHA-256 thumbprint of the key (RFC 7638), base64url: what Identity holds on-chain. */
+  /** SHA-256 thumbprint of the key (RFC 7638), base64url. The Identity contract holds it. */
   readonly thumbprint: string;
   issue(subject: TokenSubject): Promise<string>;
   /** @throws DefaasError TOKEN_INVALID */
@@ -58,17 +60,17 @@ export interface Tokens {
 }
 
 interface TokensOptions {
-  /** Where the signing key lies; made on first use, mode 0600. */
+  /** File of the signing key; created on first use, mode 0600. */
   readonly keyFile: string;
   readonly gateway: Address;
   readonly chainId: number;
   readonly billing: Address;
-  /** Number of the newest block; the token says as of which it was issued. */
+  /** Number of the newest block, recorded in the token. */
   readonly headBlock: () => number;
   readonly nowMs: () => number;
 }
 
-/** Issues and verifies this gateway's tokens. `iss` is the gateway's account, `aud` the gateway itself. */
+/** Issues and verifies this gateway's tokens. `iss` and `aud` are both the gateway's account. */
 export async function createTokens(options: TokensOptions): Promise<Tokens> {
   const { gateway, chainId } = options;
   const privateJwk = await loadKey(options.keyFile);
@@ -117,7 +119,8 @@ export async function createTokens(options: TokensOptions): Promise<Tokens> {
           authorization_details?: readonly FunctionDetail[];
           chain?: { id: number; billing: Address };
         };
-        // Another set of contracts is served with the same key: a token of it names a lane of its Billing.
+        // Other sets of contracts use the same signing key. A token of another set names a lane of
+        // that set's Billing.
         if (claims.chain?.billing !== options.billing)
           throw new Error('a token of another Billing');
         return {
@@ -160,7 +163,7 @@ function payerOf({ signedBy, lane }: TokenSubject): Address {
 
 function nameIn(clientId: string): Pick<TokenSubject, 'signedBy' | 'client'> {
   if (!clientId.startsWith('did:')) return { signedBy: undefined, client: clientId };
-  // Safe: `didOf` made it from an Address.
+  // Safe: `didOf` built it from an Address.
   return { signedBy: clientId.slice(clientId.lastIndexOf(':') + 1) as Address };
 }
 

@@ -4,24 +4,27 @@ import type { Call } from '../../contracts/libraries/receipts.ts';
 import type { Draw } from '../routing/beacon.ts';
 import type { MandateState } from './mandates.ts';
 
-/** Who pays, and through which lane. */
+/** The payer, and the lane that the call is charged to. */
 export interface Caller {
   readonly payer: Address;
   readonly signer: Address;
   /** The payer is the function's publisher, who sponsors the call. */
   readonly sponsored: boolean;
-  /** By which somebody else may call at the lane's expense; undefined for the lane's own calls. */
+  /**
+   * The mandate that lets somebody else call at the lane's expense; undefined for the lane owner's
+   * own calls.
+   */
   readonly mandate?: MandateState;
-  /** In a signed lane: the Call that authenticates this very request. */
+  /** In a signed lane: the Call that authenticates this request. */
   readonly signed?: SignedCall;
 }
 
-/** A Call whose signature and terms hold, with the draw that its epoch gives. */
+/** A Call whose signature and terms are verified, with the draw of its epoch. */
 export interface SignedCall {
   readonly call: Call;
-  /** The caller's own, under `input` and `output`; 32 bytes. */
+  /** The caller's salt of the commitments `input` and `output`, 32 bytes. */
   readonly salt: Uint8Array;
-  /** Of the lane's key over the Call, EIP-712. */
+  /** EIP-712 signature over the Call, by the lane's key. */
   readonly signature: Hex;
   readonly draw: Draw;
 }

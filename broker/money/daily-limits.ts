@@ -1,4 +1,5 @@
-// What may be spent per UTC day: by a sponsored function out of its publisher's lane, and by a session key out of its lane.
+// Spending limits per UTC day: of a sponsored function, charged to its publisher's lane, and of a
+// session key, charged to its lane.
 
 import type { RegisteredFunction } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -15,28 +16,31 @@ export function laneScope(payer: Address, signer: Address): SpendingScope {
   return `lane:${payer}:${signer}`;
 }
 
-/** Room taken for one call, until it is known what it cost. */
+/** Amount reserved for one call until its price is known. */
 export interface DailyHold {
-  /** Counts the price and gives back the rest; nothing when no limit is kept. */
+  /** Counts the price and releases the rest. Returns undefined when no limit is set. */
   spend(units: bigint): Spending | undefined;
-  /** Gives everything back. */
+  /** Releases the whole reservation. */
   release(): void;
 }
 
 export interface DailyLimits {
-  /** Whether somebody has set it; the gateway's default does not count. */
+  /** Whether a limit was set explicitly; the gateway's default does not count. */
   isSet(scope: SpendingScope): boolean;
   limitOf(scope: SpendingScope): bigint | undefined;
-  /** Already durable when it is set here. */
+  /** Sets the limit in memory; the caller has already made it durable. */
   setLimit(scope: SpendingScope, units: bigint | undefined): void;
-  /** Spent today and held by calls under way. */
+  /** Spent today plus reserved by running calls. */
   spentToday(scope: SpendingScope): bigint;
-  /** Takes room for a call that may cost `units`; undefined when the day's limit leaves none. No await, so no race exceeds it. */
+  /**
+   * Reserves `units` for a call; undefined if the day's limit leaves too little. Synchronous, so
+   * concurrent calls cannot exceed the limit.
+   */
   hold(scope: SpendingScope, units: bigint): DailyHold | undefined;
 }
 
 interface DailyLimitsOptions {
-  /** Of functions that have none of their own. */
+  /** Limit of functions that have none of their own. */
   readonly functionDefaultUnits: bigint;
   readonly limits: readonly { readonly scope: SpendingScope; readonly units: bigint }[];
   readonly spentToday: readonly { readonly scope: SpendingScope; readonly units: bigint }[];
@@ -45,7 +49,7 @@ interface DailyLimitsOptions {
 
 const WITHOUT_LIMIT: DailyHold = { spend: () => undefined, release: () => {} };
 
-/** Counts the current day; yesterday's is forgotten at the first call of a new one. */
+/** Counts the current day only; the first call of a new day clears the counts. */
 export function createDailyLimits(options: DailyLimitsOptions): DailyLimits {
   const limits = new Map(options.limits.map(({ scope, units }) => [scope, units]));
   const taken = new Map(options.spentToday.map(({ scope, units }) => [scope, units]));

@@ -1,23 +1,30 @@
-// The budget of uncharged execution: failures are free of charge, so they must not become free compute. Each run reserves a part of the
-// budget of its function and of its publisher before it begins, and settles at its end; calls at once therefore share one budget.
+// The budget of uncharged execution: failures are free, so they must not become free compute. Each
+// run reserves part of the budget of its function and of its publisher before it begins, and
+// settles the reservation at its end. Concurrent calls therefore share one budget.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Target } from '../routing/target.ts';
 
 const HOUR_MS = 3_600_000;
-/** Least share of its timeout that a run reserves: what is used up unseen is at most four times the budget. */
+/**
+ * Least share of its timeout that a run reserves. Concurrent runs can therefore use at most four
+ * times the budget before their failures are counted.
+ */
 const LEAST_SHARE = 0.25;
-/** Runs that a function is taken to have made, all but one well, before its first. */
+/** Runs that a function is assumed to have made before its first, all but one successful. */
 const EARLIER_RUNS = 4;
-/** Share of the charged time that may fail beside it. */
+/** Free failure time allowed as a share of charged time. */
 const OF_CHARGED = 0.1;
-/** Longest time that a call waits for what others have reserved, ms. */
+/** Longest time that a call waits for reservations of other runs to be released, ms. */
 const WAIT_MS = 2_000;
-/** Functions and publishers remembered, each; of those with nothing under way the oldest goes first. */
+/**
+ * Maximum number of functions, and of publishers, remembered. Above it, the oldest without running
+ * calls is forgotten.
+ */
 const MAX_ACCOUNTS = 10_000;
 const LOOKED_AT = 16;
 
-/** Whose budgets a run is on. */
+/** Identifies the two budgets that a run uses: its function's and its publisher's. */
 export type Spender = Pick<Target, 'label'> & {
   readonly function: { readonly owner: Address };
   readonly version: Pick<Target['version'], 'functionId' | 'timeoutMs'>;
@@ -27,31 +34,40 @@ export interface FreeFailures {
   /** @throws DefaasError FUNCTION_FAILING  the function or its publisher has used its hour's budget */
   refuseFailing(of: Spender): void;
   /**
-   * Reserves for a run, ms. Waits up to 2 s where others have reserved what is left of the budget.
-   * @throws DefaasError FUNCTION_FAILING  the hour's budget is used
-   * @throws DefaasError RATE_LIMITED      it is not used, and still all reserved by runs under way
+   * Reserves budget for a run, ms. Waits up to 2 s while other runs have reserved what is left.
+   * @throws DefaasError FUNCTION_FAILING  the hour's budget is used up
+   * @throws DefaasError RATE_LIMITED      the budget is not used up, but still reserved by running
+   *   calls
    */
   reserve(of: Spender): Promise<number>;
-  /** The same without waiting; undefined where there is no room. */
+  /** Like `reserve` without waiting; undefined if there is no room. */
   tryReserve(of: Spender): number | undefined;
-  /** A run has ended: gives back what it reserved, and counts the time that it has failed for. */
+  /** Ends a run: releases its reservation and counts its uncharged time. */
   settle(of: Spender, reservedMs: number, freeMs: number, isFailure: boolean): void;
-  /** Counts the time of a run that answered and cost nothing: another one's answer counted, or it came too late. */
+  /**
+   * Counts the time of a run that answered but is not charged: another run's answer was used, or it
+   * came too late.
+   */
   spend(of: Spender, ms: number): void;
-  /** Counts the time of a run that was paid: a tenth of it is added to the budget where that is more than the least one. */
+  /**
+   * Counts the time of a charged run. The budget is a tenth of the charged time if that is more
+   * than the minimum.
+   */
   charge(of: Spender, ms: number): void;
-  /** Whether half of a budget is used: from then on no second runs are begun that nobody pays for. */
+  /**
+   * Whether half of a budget is used. From then on no second runs are started that nobody pays for.
+   */
   isHalfSpent(of: Spender): boolean;
 }
 
 interface FreeFailuresOptions {
-  /** Least budget per hour, of a function and of a publisher, ms. */
+  /** Minimum budget per hour, per function and per publisher, ms. */
   readonly leastMs: number;
   readonly nowMs: () => number;
   readonly waitMs?: number;
 }
 
-/** Of a function or of a publisher, since its hour began with its first run. */
+/** Account of a function or a publisher, for an hour that begins with its first run. */
 interface Account {
   untilMs: number;
   calls: number;
@@ -59,17 +75,17 @@ interface Account {
   reservedMs: number;
   spentMs: number;
   chargedMs: number;
-  /** In the hour before. */
+  /** Charged time of the previous hour, ms. */
   chargedBeforeMs: number;
 }
 
 interface FunctionAccount extends Account {
-  /** Runs that wait for room, in their order. */
+  /** Runs that wait for room, in order of arrival. */
   readonly waiting: Set<Waiting>;
 }
 
 interface PublisherAccount extends Account {
-  /** Functions with runs that wait. */
+  /** Functions with waiting runs. */
   readonly waiting: Set<FunctionAccount>;
 }
 
@@ -91,7 +107,7 @@ export function createFreeFailures(options: FreeFailuresOptions): FreeFailures {
     accountIn(publishers, owner, nowMs());
   const budgetOf = ({ chargedMs, chargedBeforeMs }: Account): number =>
     Math.max(leastMs, OF_CHARGED * Math.max(chargedMs, chargedBeforeMs));
-  /** With a budget of 0 it is the first failure that ends it. */
+  /** Even with a budget of 0 the first failure is allowed; it ends the budget. */
   const isSpent = (account: Account): boolean =>
     account.spentMs > 0 && account.spentMs >= budgetOf(account);
   const isHalfSpent = (account: Account): boolean =>
@@ -136,7 +152,10 @@ export function createFreeFailures(options: FreeFailuresOptions): FreeFailures {
       own.waiting.add(one);
       all.waiting.add(own);
     });
-  /** Room has come, or the budget is used up: whoever waits goes on in turn, or is refused. */
+  /**
+   * Room was released, or the budget is used up: let waiting runs continue in order, or refuse
+   * them.
+   */
   const wake = (all: PublisherAccount): void => {
     for (const own of all.waiting) {
       for (const one of own.waiting) {
@@ -194,7 +213,10 @@ function giveBack(account: Account, reservedMs: number, freeMs: number, isFailur
   if (isFailure) account.failed += 1;
 }
 
-/** The account as its current hour has it; what is under way stays from one hour to the next. */
+/**
+ * The account for the current hour. Reservations of running calls carry over from one hour to the
+ * next.
+ */
 function accountIn<Key, Waiter>(
   accounts: Map<Key, Account & { readonly waiting: Set<Waiter> }>,
   key: Key,
@@ -223,13 +245,15 @@ function accountIn<Key, Waiter>(
   known.failed = 0;
   known.spentMs = 0;
   known.chargedMs = 0;
-  // Set anew, so that the map's order is that of their hours.
+  // Reinsert the entry, so that the map stays ordered by start of the hour.
   accounts.delete(key);
   accounts.set(key, known);
   return known;
 }
 
-/** The oldest with nothing under way; where a few have, one more is remembered. */
+/**
+ * Forgets the oldest account without running calls. If the first few all have some, forgets none.
+ */
 function forgetOne<Key, Waiter>(
   accounts: Map<Key, Account & { readonly waiting: Set<Waiter> }>,
 ): void {

@@ -1,4 +1,5 @@
-// Step 4 of a call: room for the worst price on the payer's line, lane and daily limits; in memory, without an await.
+// Step 4 of a call: reserves the maximum price on the payer's line, lane and daily limits. In
+// memory, without an await.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Config } from '../config.ts';
 import { DefaasError } from '../errors.ts';
@@ -9,7 +10,7 @@ import { type DailyHold, type DailyLimits, functionScope, laneScope } from './da
 import type { LaneState, Lanes, Shortage } from './lanes.ts';
 import type { Mandates } from './mandates.ts';
 
-/** What a hold needs of the gateway. */
+/** The parts of the gateway that a hold uses. */
 export interface HoldParts {
   readonly address: Address;
   readonly config: Pick<Config, 'exposureMaxUnits'>;
@@ -18,23 +19,29 @@ export interface HoldParts {
   readonly mandates: Pick<Mandates, 'hold'>;
 }
 
-/** Room taken for one call. */
+/** Money reserved for one call. */
 export interface Hold {
   readonly lane: LaneState;
   readonly daily: readonly DailyHold[];
-  /** What the payer's line had for new calls before this one, and what it was last filled to. */
+  /**
+   * What the payer's line had left for new calls before this one, and the amount that it was last
+   * filled to, base units.
+   */
   readonly lineUnits: bigint;
   readonly filledUnits: bigint;
-  /** Gives back what the call did not cost; once, when it has ended. */
+  /** Releases the reservation, once, when the call has ended. */
   release(): void;
 }
 
 /**
- * Takes room for a call that may cost `units`.
- * @throws DefaasError PAYMENT_REQUIRED   the line or the lane leaves none; its members say exactly what is missing
- * @throws DefaasError SPONSOR_EMPTY      the publisher's lane or the function's day leaves none
- * @throws DefaasError DAILY_LIMIT        the session key's day leaves none
- * @throws DefaasError EXPOSURE_REACHED   the payer has too much unsettled here; a settlement mends it
+ * Reserves `units` for a call.
+ * @throws DefaasError PAYMENT_REQUIRED   too little on the line or the lane; its members say
+ *   exactly what is missing
+ * @throws DefaasError SPONSOR_EMPTY      too little on the publisher's lane or the function's daily
+ *   limit
+ * @throws DefaasError DAILY_LIMIT        too little of the session key's daily limit
+ * @throws DefaasError EXPOSURE_REACHED   the payer has too much unsettled here; a settlement
+ *   resolves it
  */
 export function holdMoney(parts: HoldParts, caller: Caller, target: Target, units: bigint): Hold {
   refuseExposure(parts, caller, units);
@@ -75,7 +82,7 @@ export function holdMoney(parts: HoldParts, caller: Caller, target: Target, unit
   };
 }
 
-/** The problem of a token that was handed on and is used up, or closed. */
+/** The error for a handed-on token whose mandate is used up or closed. */
 export function mandateEmpty({ label }: Target, units: bigint): DefaasError {
   return new DefaasError(
     'MANDATE_EMPTY',
@@ -84,7 +91,7 @@ export function mandateEmpty({ label }: Target, units: bigint): DefaasError {
   );
 }
 
-/** The problem of a function whose publisher pays no more. */
+/** The error for a function whose publisher pays for no more calls. */
 export function sponsorEmpty(target: Target): DefaasError {
   return new DefaasError(
     'SPONSOR_EMPTY',

@@ -1,33 +1,34 @@
-// Money as the gateway sees it between two settlements: each lane's counter, its newest voucher, and what calls under way hold.
+// Lane balances between two settlements: each lane's counters, its newest voucher, and the amounts
+// held by running calls.
 import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { LaneTotals, StoredVoucher } from '../ledger/ledger.ts';
 import type { Caller } from './caller.ts';
 
 /**
- * One lane's counter at this gateway. Numbered by this process alone (docs/contracts.md 7.1: one
- * writer).
+ * The counters of one lane at this gateway. Only this process numbers its receipts
+ * (docs/contracts.md 7.1: one writer).
  */
 export interface LaneState {
   readonly payer: Address;
   readonly signer: Address;
-  /** Receipts so far, also the free ones. */
+  /** Number of receipts so far, including free ones. */
   seq: number;
   /** Sum of their prices, base units. */
   cumulative: bigint;
   /** Highest ceiling the lane's key has signed, base units. */
   ceiling: bigint;
-  /** Maximum prices of the calls under way. */
+  /** Sum of the maximum prices of running calls, base units. */
   held: bigint;
 }
 
-/** What is missing for a call, as a 402 says it. */
+/** What is missing for a call, as a 402 reply reports it. */
 export interface Shortage {
   readonly reason: 'deposit' | 'line' | 'lane' | 'ceiling' | 'cap' | 'expiry';
-  /** How many base units are missing of what `reason` names. */
+  /** Missing amount, base units, of what `reason` names. */
   readonly needUnits: bigint;
   readonly ceilingUnits: bigint;
-  /** What the line still has for new calls. */
+  /** What the line has left for new calls, base units. */
   readonly lineUnits: bigint;
 }
 
@@ -35,52 +36,64 @@ export type HoldResult =
   | {
       readonly ok: true;
       readonly lane: LaneState;
-      /** What the line had for new calls before this one. */
+      /** What the line had left for new calls before this one, base units. */
       readonly lineUnits: bigint;
-      /** What the payer last filled the line to. */
+      /** The amount that the payer last filled the line to, base units. */
       readonly filledUnits: bigint;
     }
   | { readonly ok: false; readonly shortage: Shortage };
 
 export interface Lanes {
   /**
-   * The lane's state, begun at what the chain has settled when this gateway never served it. Of a lane that is not on the chain
-   * nothing is kept: anybody can sign in with any number of keys.
+   * The lane's state. A lane that this gateway never served starts at its settled totals on the
+   * chain. No state is kept for a lane that is not on the chain, because anybody can sign in with
+   * any number of keys.
    */
   lane(payer: Address, signer: Address): LaneState;
-  /** Whether there is such a lane, on the chain or in the ledger. */
+  /** Whether the lane exists, on the chain or in the ledger. */
   has(payer: Address, signer: Address): boolean;
   lanesOf(payer: Address): readonly LaneState[];
   all(): readonly LaneState[];
-  /** Takes `units` out of line and lane until `record` or `release`; no await, so no interleaving sees half of it. */
+  /**
+   * Reserves `units` on line and lane until `record` or `release`. Synchronous, so no other call
+   * sees half of it.
+   */
   hold(caller: Caller, units: bigint): HoldResult;
-  /** Gives a hold back: the call ended, was charged or not. */
+  /** Releases a hold when the call has ended, charged or not. */
   release(lane: LaneState, units: bigint): void;
-  /** Raises the ceiling; a lower one changes nothing. */
+  /** Raises the ceiling; a lower ceiling is ignored. */
   raise(voucher: Pick<StoredVoucher, 'payer' | 'signer' | 'ceiling'>): void;
-  /** What the payer has been served or promised here and the chain has not settled, base units. */
+  /** Charged or held for this payer here, and not yet settled on the chain, base units. */
   exposureOf(payer: Address): bigint;
-  /** What is left of the payer's line for new calls, base units; negative never. */
+  /** What is left of the payer's line for new calls, base units; never negative. */
   lineLeft(payer: Address): bigint;
-  /** What a lane may still be charged under its line and its voucher, base units; negative never. */
+  /**
+   * What a lane may still be charged under its line and its voucher, base units; never negative.
+   */
   laneLeft(lane: LaneState): bigint;
-  /** What a prepaid lane can be charged for a call now, base units; 0 where it is not open. */
+  /** What a prepaid lane can be charged for a call now, base units; 0 if it is not open. */
   payableUnits(payer: Address, signer: Address): bigint;
 }
 
 interface LanesOptions {
   readonly gateway: Address;
-  /** As of the newest block, and as of the newest that is final: a lane may take what it has in both. */
+  /**
+   * The chain at its newest block, and at its newest final block. A lane may spend the smaller
+   * balance of the two.
+   */
   readonly view: Pick<ChainView, 'lane' | 'line'>;
   readonly final: Pick<ChainView, 'lane' | 'line'>;
   readonly totals: readonly LaneTotals[];
   readonly vouchers: readonly StoredVoucher[];
-  /** A lane that expires sooner is not served: it could not be settled in time. */
+  /** A lane that expires sooner than this is not served: it could not be settled in time. */
   readonly leastLifeSec: number;
   readonly nowSec: () => number;
 }
 
-/** All lanes of this gateway, from the ledger's totals and vouchers, beside the local view of the chain. */
+/**
+ * All lanes of this gateway, built from the ledger's totals and vouchers and the local view of the
+ * chain.
+ */
 export function createLanes(options: LanesOptions): Lanes {
   const { gateway, view, final } = options;
   const views = final === view ? [view] : [view, final];
@@ -116,7 +129,10 @@ export function createLanes(options: LanesOptions): Lanes {
     return units;
   };
 
-  /** What was settled since is off the line and off the exposure, in each view. */
+  /**
+   * Each view is compared with its own settled totals: a settlement lowers both the line and the
+   * exposure.
+   */
   const leftAt = (at: LanesOptions['view'], payer: Address): bigint => {
     const line = at.line(payer, gateway);
     if (line === undefined) return 0n;

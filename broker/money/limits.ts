@@ -1,17 +1,19 @@
-// How much one payer and one function may ask for at once and per second, so that nobody's flood is another's outage.
+// Limits of calls per second and concurrent calls, per payer and per function, so that one caller
+// cannot overload the gateway for others.
 import { LRUCache } from 'lru-cache';
 import { DefaasError } from '../errors.ts';
 
 export interface Limits {
   /**
-   * Takes a place for a call; give it back with what is returned.
-   * @throws DefaasError RATE_LIMITED  the payer's rate or concurrency, or the function's concurrency is used up
+   * Takes a slot for a call. Call the returned function to release it.
+   * @throws DefaasError RATE_LIMITED  the payer's rate or concurrency, or the function's
+   *   concurrency is used up
    */
   enter(payer: string, functionId: bigint): () => void;
 }
 
 interface LimitsOptions {
-  /** Calls per second of one payer; twice as many at once after a pause. 0 = without limit. */
+  /** Calls per second of one payer, with bursts of twice as many after a pause. 0: no limit. */
   readonly payerRatePerSec: number;
   readonly payerConcurrency: number;
   readonly functionConcurrency: number;
@@ -23,7 +25,7 @@ interface Bucket {
   atMs: number;
 }
 
-/** Payers in the cache. A payer that was evicted starts with a full bucket. */
+/** Maximum number of payers in the cache. An evicted payer starts again with a full bucket. */
 const MAX_BUCKETS = 50_000;
 
 export function createLimits(options: LimitsOptions): Limits {
@@ -70,7 +72,7 @@ export function createLimits(options: LimitsOptions): Limits {
   };
 }
 
-/** Counts down; a count of nothing is forgotten, so the map holds who is calling now. */
+/** Decrements a count and deletes it at 0, so that the map holds current callers only. */
 function leave<Key>(counts: Map<Key, number>, key: Key): void {
   const left = (counts.get(key) ?? 1) - 1;
   if (left === 0) counts.delete(key);

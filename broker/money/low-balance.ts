@@ -1,13 +1,17 @@
-// After a call: does its payer's line run low? The caller reads it in a header; the log has it once, as an event.
+// Warns when a payer's line runs low. The caller reads it in a reply header; the log gets one
+// event.
 import type { Logger } from 'pino';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 
-/** Low is below a fifth of what the payer last filled the line to; a quarter is well again, so that holds of parallel calls do not tell it twice. */
+/**
+ * Warn below 1/5 of what the payer last filled the line to, and re-arm above 1/4, so that holds of
+ * concurrent calls do not cause repeated warnings.
+ */
 const LOW_PART = 5n;
 const WELL_PART = 4n;
 
 export interface LowBalance {
-  /** What is left for new calls, when that is low; base units. */
+  /** Returns what is left for new calls if that is low, base units; otherwise undefined. */
   lookAt(payer: Address, leftUnits: bigint, filledUnits: bigint): bigint | undefined;
 }
 
@@ -17,7 +21,10 @@ interface LowBalanceOptions {
   readonly nowMs: () => number;
 }
 
-/** Logs `defaas.balance.low` in the form of a CloudEvent (1.0.2, JSON) each time that a payer comes below. */
+/**
+ * Logs `defaas.balance.low` in the form of a CloudEvent (1.0.2, JSON) each time that a payer falls
+ * below the threshold.
+ */
 export function createLowBalance({ gateway, log, nowMs }: LowBalanceOptions): LowBalance {
   const told = new Set<Address>();
 

@@ -1,40 +1,45 @@
-// Mandates: what may be charged to a lane for calls that its owner does not make itself, by a token
-// that was handed on
-// or at a sponsor's expense. The owner has signed how much at once, a day and in all; this is where
-// it is kept to.
+// Mandates: the lane owner's signed permission to charge the lane for calls by others, either with
+// a handed-on token or as a sponsor. A mandate limits the amount at once, per day and in total;
+// this file enforces the limits.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Mandate } from '../../contracts/libraries/typed-data.ts';
 import { ANY_FUNCTION, SPONSOR_KIND, TOKEN_KIND } from '../client/mandates.ts';
 import type { MandateSpending, StoredMandate } from '../ledger/ledger.ts';
 import { type DailyHold, utcDay } from './daily-limits.ts';
 
-/** A mandate as this gateway has it. */
+/** A mandate and what was charged under it at this gateway. */
 export interface MandateState {
   readonly hash: Hex;
   readonly mandate: Mandate;
   isRevoked: boolean;
-  /** What was charged under it, in all, and on `day`, base units. */
+  /** Charged under it in total, and on `day`, base units. */
   totalUnits: bigint;
   day: string;
   dayUnits: bigint;
   /**
-   * What its calls under way may come to; they count on the day on which they end, as their
-   * receipts say.
+   * Maximum prices of its running calls, base units. A call counts on the day it ends, as its
+   * receipt says.
    */
   heldUnits: bigint;
 }
 
 export interface Mandates {
-  /** Those of a lane, also the closed ones that are not forgotten. */
+  /** The mandates of a lane, including closed ones that are not forgotten yet. */
   ofLane(payer: Address, signer: Address): readonly MandateState[];
   find(payer: Address, signer: Address, hash: Hex): MandateState | undefined;
-  /** Already durable. */
+  /** Adds a mandate that is already durable. */
   put(stored: StoredMandate): void;
-  /** Already durable. */
+  /** Marks a mandate as revoked; the revocation is already durable. */
   revoke(hash: Hex): void;
-  /** Whether calls by a token that goes by these names are mandated, and never the owner's own. */
+  /**
+   * Whether calls with a token of these subjects must be charged to a mandate, and never directly
+   * to the lane's owner.
+   */
   isHandedOn(payer: Address, signer: Address, subjects: readonly Hex[]): boolean;
-  /** The open one for such a token and this function, with room for `units` where there is one. */
+  /**
+   * An open mandate for the token and function: one with room for `units` if there is one,
+   * otherwise the first.
+   */
   ofToken(
     lane: { readonly payer: Address; readonly signer: Address },
     call: {
@@ -43,13 +48,13 @@ export interface Mandates {
       readonly units: bigint;
     },
   ): MandateState | undefined;
-  /** Open ones by which the payer pays the callers of a function. */
+  /** Open mandates by which the payer sponsors the callers of a function. */
   sponsoring(payer: Address, functionId: bigint): readonly MandateState[];
-  /** What may still be charged now, base units. */
+  /** What may still be charged under it now, base units. */
   leftUnits(state: MandateState): bigint;
   /**
-   * Takes room for a call that may cost `units`; undefined when there is none. No await, so no race
-   * exceeds it.
+   * Reserves `units` for a call; undefined if there is too little. Synchronous, so concurrent calls
+   * cannot exceed the limit.
    */
   hold(state: MandateState, units: bigint): DailyHold | undefined;
 }
@@ -61,8 +66,8 @@ interface MandatesOptions {
 }
 
 /**
- * How long after its end a mandate is known, seconds: longer than a token lives that was handed on
- * under it.
+ * An ended mandate is remembered for this long, seconds: longer than the life of a token that was
+ * handed on under it.
  */
 export const FORGOTTEN_AFTER_SEC = 3_600;
 

@@ -1,5 +1,6 @@
-// Publishers whose functions a cloud has executed for longer than was billed: the operator would pay for them, so none of
-// their functions is called on this gateway until the stop ends, also after a restart.
+// Publishers whose functions ran longer, by a cloud's count, than was billed. The operator would
+// pay for the difference, so this gateway refuses calls of all their functions until the stop ends.
+// Stops survive a restart.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -7,23 +8,25 @@ import type { Alarms } from '../alarms.ts';
 import { DefaasError } from '../errors.ts';
 import type { Target } from '../routing/target.ts';
 
-/** How long the alarm stands where the operator wants no stop, ms. */
+/** Duration of the alarm if the operator has disabled stops, ms. */
 const ALARM_MS = 86_400_000;
 
 export interface StoppedPublishers {
   /** @throws DefaasError METERING_DRIFT */
   refuse(of: Pick<Target, 'label'> & { readonly function: { readonly owner: Address } }): void;
   isStopped(publisher: Address): boolean;
-  /** From now on; `why` says which function, and what was counted and billed. */
+  /**
+   * Stops the publisher from now on. `why` names the function and says what was counted and billed.
+   */
   stop(publisher: Address, why: string): void;
-  /** Ends the stops whose time is over. */
+  /** Ends the stops that have expired. */
   endOver(): void;
 }
 
 export interface StoppedPublishersOptions {
-  /** JSON: the stops that stand. */
+  /** JSON file of the current stops. */
   readonly file: string;
-  /** How long one lasts, ms; 0: no function is stopped, the operator is told alone. */
+  /** Duration of a stop, ms; 0: no function is stopped, only the operator is alerted. */
   readonly stopMs: number;
   readonly alarms: Pick<Alarms, 'raise' | 'clear'>;
   readonly nowMs: () => number;
@@ -34,7 +37,7 @@ interface Stop {
   readonly why: string;
 }
 
-/** At the start the stops of the file stand as far as they last as long as `stopMs` says now. */
+/** Loads the stops of the file; each lasts for the currently configured `stopMs`. */
 export function createStoppedPublishers(options: StoppedPublishersOptions): StoppedPublishers {
   const { file, stopMs, alarms, nowMs } = options;
   const stops = new Map(readStops(file));
@@ -93,7 +96,7 @@ export function createStoppedPublishers(options: StoppedPublishersOptions): Stop
   };
 }
 
-/** Written by this file alone. A missing one says that there is none. */
+/** Only this module writes the file. A missing file means no stops. */
 function readStops(file: string): [Address, Stop][] {
   try {
     return JSON.parse(readFileSync(file, 'utf8'));

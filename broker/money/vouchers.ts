@@ -1,4 +1,5 @@
-// A payer's signed ceiling: checked, durable, then in force. It comes with a call or by itself (PUT /lanes/…/voucher).
+// A voucher, the payer's signed ceiling: check it, store it durably, then apply it. It comes with a
+// call or by PUT /lanes/…/voucher.
 
 import type { Chain } from '../../contracts/chain.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
@@ -9,7 +10,7 @@ import type { Ledger } from '../ledger/ledger.ts';
 import type { Caller } from './caller.ts';
 import type { Lanes } from './lanes.ts';
 
-/** What a voucher needs of the gateway. */
+/** The parts of the gateway that vouchers use. */
 export interface VoucherParts {
   readonly address: Address;
   readonly chain: Pick<Chain, 'domain' | 'provider'>;
@@ -21,8 +22,9 @@ export interface VoucherParts {
 const MAX_CEILING_UNITS = 2n ** 88n - 1n;
 
 /**
- * Takes the voucher of a `Defaas-Voucher` header, `<ceiling in base units>:<0x signature>`. One that is not above the
- * newest is left unread, and one for a lane that the chain does not have is not kept.
+ * Accepts the voucher of a `Defaas-Voucher` header, `<ceiling in base units>:<0x signature>`. A
+ * voucher that is not above the newest is ignored unverified. A voucher for a lane that is not on
+ * the chain is verified but not stored.
  * @throws DefaasError VOUCHER_INVALID  another form, too high, or not signed by the lane's key
  * @throws DefaasError VOUCHER_BY_CONTRACT  the lane's signer is a contract wallet
  */
@@ -35,7 +37,7 @@ export async function acceptVoucher(
   if (digits === undefined || hex === undefined) {
     throw invalid('its form is <ceiling in base units>:<0x signature>');
   }
-  // Safe: the pattern above is that of Hex.
+  // Safe: the pattern above matches Hex only.
   const signature = hex.toLowerCase() as Hex;
   const { payer, signer } = caller;
   const ceiling = BigInt(digits);
@@ -48,15 +50,16 @@ export async function acceptVoucher(
     ceiling,
   });
   if (recoverSigner(digest, signature) !== signer) throw await notSigned(parts, caller);
-  // Every call brings it again; kept before, a stranger's fresh keys would fill the ledger.
+  // Do not store it yet: the client sends it again with every call, and vouchers of freshly made
+  // keys could fill the ledger.
   if (!parts.lanes.has(payer, signer)) return;
   await parts.ledger.putVoucher({ payer, signer, ceiling, signature });
   parts.lanes.raise({ payer, signer, ceiling });
 }
 
 /**
- * A contract may take back its word between the call and the settlement (ERC-1271), so service is given for the word of a key only.
- * Billing takes both.
+ * Only a key's signature is accepted for calls: a contract may withdraw its ERC-1271 approval
+ * between call and settlement. Billing accepts both.
  */
 async function notSigned(
   { chain }: VoucherParts,
