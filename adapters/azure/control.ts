@@ -451,7 +451,7 @@ export function createAzureFunctions(options: AzureFunctionsOptions): Provider {
       'x-functions-key',
       key ?? '',
       'x-defaas-call',
-      shimCall({ method, path, query, headers: ofCall }),
+      boundedCall({ method, path, query, headers: ofCall }),
       'x-ms-client-request-id',
       callId,
       // So that nothing on the way takes the body for text.
@@ -567,11 +567,29 @@ async function defaultCredential(): Promise<AzureCredential> {
   return new DefaultAzureCredential();
 }
 
+/**
+ * Most of `x-defaas-call`, characters: the host takes 32 KiB of headers in all (Kestrel,
+ * `MaxRequestHeadersTotalSize`). Beyond it the host would answer 431 without a mark.
+ */
+const MAX_CALL_CHARACTERS = 30 * 1024;
+
 /** What the shim reads of `x-defaas-call`. */
 type ShimCall = Pick<InvokeRequest, 'method' | 'path' | 'query' | 'headers'>;
 
 /** By the headers they were made of: on a connection the same come again and again, as the same list. */
 const shimCalls = new WeakMap<ShimCall['headers'], ShimCall & { readonly text: string }>();
+
+/** @throws ProviderError PROVIDER_TOO_LARGE  more than the host takes; nothing was sent */
+function boundedCall(call: ShimCall): string {
+  const text = shimCall(call);
+  if (text.length <= MAX_CALL_CHARACTERS) return text;
+  const message = `path and headers are ${text.length} bytes as they are sent, limit ${MAX_CALL_CHARACTERS}`;
+  throw new ProviderError(
+    'PROVIDER_TOO_LARGE',
+    `${message}, on ${NAME}`,
+    about('invoke', 'headers'),
+  );
+}
 
 /** base64url of the call's JSON. */
 function shimCall(call: ShimCall): string {

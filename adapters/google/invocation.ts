@@ -16,6 +16,15 @@ import { firstLine, PROVIDER } from './errors.ts';
 /** Names of the caller's headers while they pass Google's front and the framework; see `shims/gcp.mjs`. */
 const CARRIED = 'x-defaas-h-';
 
+/**
+ * Most bytes of headers as they are sent: Node in the container takes 16 KiB (`--max-http-header-size`),
+ * of which the cloud's front needs some. Beyond it the container would answer 431 without a mark.
+ */
+const MAX_HEADER_BYTES = 15 * 1024;
+/** What a header's line has beside its name and value. */
+const LINE_BYTES = ': \r\n'.length;
+
+/** @throws ProviderError PROVIDER_TOO_LARGE  more than the container takes; nothing was sent */
 export function requestHeaders(
   request: InvokeRequest,
   token: string,
@@ -26,10 +35,19 @@ export function requestHeaders(
   };
   // The framework reads a body only when it has a type.
   if (request.body.length > 0) headers['content-type'] = 'application/octet-stream';
+  let bytes = token.length + request.path.length + request.query.length;
   for (const [name, value] of request.headers) {
     const carried = CARRIED + name;
+    bytes += carried.length + value.length + LINE_BYTES;
     const before = headers[carried];
     headers[carried] = before === undefined ? value : [before, value].flat();
+  }
+  if (bytes > MAX_HEADER_BYTES) {
+    throw new ProviderError(
+      'PROVIDER_TOO_LARGE',
+      `path and headers are ${bytes} bytes as they are sent, limit ${MAX_HEADER_BYTES}, on ${PROVIDER}`,
+      { provider: PROVIDER, operation: 'invoke', target: 'headers', ran: 'no' },
+    );
   }
   return headers;
 }

@@ -212,7 +212,9 @@ async function run(
     const known = error instanceof ProviderError ? error : undefined;
     if (known === undefined) options.onFault(error);
     const nowMs = options.nowMs();
-    route.circuit.failed(nowMs);
+    // What a place does not take of the request itself says nothing of the place: else any caller could
+    // close it to all others.
+    if (known?.code !== 'PROVIDER_TOO_LARGE') route.circuit.failed(nowMs);
     const failure: FailedAttempt = {
       deployment: route.id,
       provider: route.provider.name,
@@ -228,6 +230,9 @@ async function run(
       settleBroken(route, options, { reserved, measuredMs: failure.measuredMs });
       return { choice, failure, retryAfterMs: known?.retryAfterMs, reservedMs: 0 };
     }
+    if (isOwnRefusal(route, known, failure.measuredMs)) {
+      holdAgainst(route, (isWell) => isWell && freeFailures.spend(spender, failure.measuredMs));
+    }
     return { choice, failure, retryAfterMs: known?.retryAfterMs, reservedMs: reserved };
   } finally {
     clear();
@@ -241,12 +246,30 @@ async function run(
  * reserved stays so until that is known.
  */
 function settleBroken(
-  { overhead }: Route,
+  route: Route,
   { freeFailures, spender }: AttemptOptions,
   { reserved, measuredMs }: { readonly reserved: number; readonly measuredMs: number },
 ): void {
-  const settle = (isWell: boolean): void =>
-    freeFailures.settle(spender, reserved, isWell ? measuredMs : 0, isWell);
+  holdAgainst(route, (isWell) =>
+    freeFailures.settle(spender, reserved, isWell ? measuredMs : 0, isWell),
+  );
+}
+
+/**
+ * Whether a refusal without the shim's mark may be the function's own: it writes to the same
+ * connection as its shim, and a 4xx says that nothing ran. A cloud refuses at once, except where it
+ * lets a call wait for an instance and then throttles.
+ */
+function isOwnRefusal(
+  { overhead }: Route,
+  known: ProviderError | undefined,
+  measuredMs: number,
+): boolean {
+  const isAnswer = known?.status !== undefined && known.code !== 'PROVIDER_THROTTLED';
+  return isAnswer && measuredMs > overhead.ms;
+}
+
+function holdAgainst({ overhead }: Route, settle: (isWell: boolean) => void): void {
   const isWell = overhead.isWell();
   if (isWell instanceof Promise) void isWell.then(settle);
   else settle(isWell);

@@ -465,6 +465,20 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       await rejects(invoke({ body }), 'PROVIDER_TOO_LARGE', 'no');
     });
 
+    it('as many headers as fit into a request: an answer, or TOO_LARGE, no, and never the platform’s own refusal', async () => {
+      const lists = [
+        Array.from({ length: 1_000 }, (_, at) => [`h${at}`, 'v'] as const),
+        Array.from({ length: 500 }, (_, at) => [`h${at}`, '"'.repeat(24)] as const),
+      ];
+
+      for (const headers of lists) {
+        const ended = await invoke({ headers }).catch((error) => error);
+        if (ended.ok) continue;
+        const { code, ran, status } = ended;
+        assert.deepEqual([code, ran, status], ['PROVIDER_TOO_LARGE', 'no', undefined]);
+      }
+    });
+
     it('a function that is not there: NOT_FOUND, no', async () => {
       const spec = specOf({ name: 'df-soon-gone' });
       const gone = await bed.provider.deploy(spec, within());

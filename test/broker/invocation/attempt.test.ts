@@ -1,7 +1,12 @@
 // Attempts in turn and beside each other, on clouds whose answers the test holds back.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import type { InvokeRequest, InvokeResult } from '../../../adapters/provider.ts';
+import {
+  type InvokeRequest,
+  type InvokeResult,
+  ProviderError,
+  type ProviderErrorCode,
+} from '../../../adapters/provider.ts';
 import { attempt, type Hedge, type Outcome } from '../../../broker/invocation/attempt.ts';
 import { createDeadlines } from '../../../broker/invocation/deadlines.ts';
 import { createFreeFailures } from '../../../broker/money/free-failures.ts';
@@ -119,6 +124,36 @@ describe('attempt', () => {
     assert.deepEqual(tries(failedOver), [[1, 'PROVIDER_UNAVAILABLE']]);
     assert.equal(stopped.kind, 'unknown');
     assert.equal(answered(again).choice.place, 1);
+  });
+
+  it('holds a refusal that took as long as a run against the function, and no quick or throttled one', async () => {
+    const refused = async (code: ProviderErrorCode, ms: number) => {
+      const books = createBooks();
+      const invoke = async (): Promise<never> => {
+        const of = { provider: 'local', operation: 'invoke', target: 'test', ran: 'no' } as const;
+        throw new ProviderError(code, 'done', { ...of, status: 404 });
+      };
+      const outcome = await start([createRoute(1, { invoke: later(invoke, ms) })], undefined, {
+        books,
+      });
+      assert.equal(outcome.kind, 'none');
+      return [books.free.length, books.reserved];
+    };
+
+    assert.deepEqual(await refused('PROVIDER_NOT_FOUND', 50), [1, 0]);
+    assert.deepEqual(await refused('PROVIDER_THROTTLED', 50), [0, 0]);
+  });
+
+  it('does not hold against a cloud that a request is too large for it', async () => {
+    const invoke = async (): Promise<never> => {
+      const of = { provider: 'local', operation: 'invoke', target: 'test', ran: 'no' } as const;
+      throw new ProviderError('PROVIDER_TOO_LARGE', 'as base64', of);
+    };
+    const route = createRoute(1, { invoke });
+
+    for (let call = 0; call < 5; call += 1) await start([route]);
+
+    assert.equal(route.circuit.isOpen(performance.now()), false);
   });
 
   it('asks a second cloud when the first is slower than mostly, and takes its answer', async () => {
