@@ -1,4 +1,5 @@
-// What the chain is told of deployments: each is enrolled once, and those that are live are the gateway's candidates.
+// Announces deployments on-chain: enrols each once, and makes the live ones the gateway's
+// candidates.
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { DeployStep } from './deploy-step.ts';
@@ -12,7 +13,7 @@ interface Enrolment {
   readonly region: string;
 }
 
-/** The deployment's id on-chain: the one enrolled before, else a new one. */
+/** The deployment's id on-chain. Enrols it if it is not enrolled yet. */
 export async function enrol(
   gateway: DeploymentParts,
   of: Enrolment,
@@ -32,7 +33,10 @@ export async function enrol(
   return id;
 }
 
-/** Ids under which this gateway's account has it on-chain now; more than one only after a crash in the middle of an enrolment. */
+/**
+ * Ids under which this gateway's account has enrolled it. More than one only after a crash during
+ * an enrolment.
+ */
 export function enrolled(
   { chain, account }: Pick<DeploymentParts, 'chain' | 'account'>,
   { functionVersion, provider, region }: Enrolment,
@@ -50,7 +54,10 @@ export function enrolled(
     .map(({ id }) => id);
 }
 
-/** Makes the live deployments of a version its candidate set, in force at once. The last one cannot be withdrawn: a set is never empty. */
+/**
+ * Makes the live deployments of a version its candidate set, in force at once. The last one cannot
+ * be withdrawn, because a set is never empty.
+ */
 export async function announce(
   gateway: DeploymentParts,
   functionVersion: Hex,
@@ -74,7 +81,7 @@ export async function announce(
   }
 }
 
-/** Whether the candidates on-chain are those that are live; also when none is. */
+/** Whether the candidates on-chain equal the live deployments; true also if there are none. */
 export function isAnnounced(
   gateway: Pick<DeploymentParts, 'address' | 'chain' | 'deployments'>,
   functionVersion: Hex,
@@ -84,7 +91,9 @@ export function isAnnounced(
   return ids.length === 0 || current?.ids.join() === ids.join();
 }
 
-/** A barred one serves no more, and would make the chain refuse the set. */
+/**
+ * Leave out barred deployments: they serve no calls, and the chain refuses a set that contains one.
+ */
 function liveIds(
   gateway: Pick<DeploymentParts, 'chain' | 'deployments'>,
   functionVersion: Hex,

@@ -1,4 +1,5 @@
-// The clouds against the records: functions of ours that no record knows (orphans), and records whose function is gone (ghosts).
+// Compares the clouds with the records. Orphans are functions of ours without a record; ghosts are
+// records without a function.
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
@@ -15,14 +16,14 @@ const LIST_MS = 60_000;
 const REMOVE_MS = 600_000;
 
 export interface Orphan {
-  /** Name at the cloud. */
+  /** The function's name at the cloud. */
   readonly name: string;
 }
 
 export interface Ghost {
   readonly name: string;
   readonly functionVersion: Hex;
-  /** `owner/name@number`, undefined for a version of another chain. */
+  /** `owner/name@number`; undefined for a version of another chain. */
   readonly function: string | undefined;
 }
 
@@ -32,11 +33,11 @@ export interface CloudCheck {
   readonly functions: number;
   readonly orphans: readonly Orphan[];
   readonly ghosts: readonly Ghost[];
-  /** The cloud could not be listed; then nothing is known of it. */
+  /** Set if the cloud could not be listed; nothing is known about it then. */
   readonly error?: Failure;
 }
 
-/** Lists every region of every cloud; what `list` shows is tagged with this gateway. */
+/** Lists every region of every cloud. `list` returns only functions tagged with this gateway. */
 export function check(gateway: DeploymentParts): Promise<CloudCheck[]> {
   const places = gateway.providerNames.flatMap((provider) =>
     gateway.provider(provider).regions.map((region) => ({ provider, region })),
@@ -44,7 +45,7 @@ export function check(gateway: DeploymentParts): Promise<CloudCheck[]> {
   return Promise.all(places.map((place) => checkPlace(gateway, place)));
 }
 
-/** Removes orphans, and deploys anew the versions of which a cloud has lost the function. */
+/** Removes orphans, and deploys again the versions whose function a cloud has lost. */
 export async function repair(
   gateway: DeploymentParts,
   { onStep }: DeployOptions,
@@ -80,9 +81,9 @@ async function checkPlace(
     for await (const { name } of gateway.provider(provider).list(region, { signal })) {
       listed.add(name);
     }
-    // Where nothing is probed, one that was left is an orphan like others.
+    // If probing is disabled, a leftover probe is an ordinary orphan.
     if (gateway.config.probeEverySec > 0) listed.delete(probeName(gateway.address));
-    // Read after the list: a function is recorded before it is made.
+    // Read the records after listing: a function is recorded before it is created.
     const records = new Map(
       gateway.deployments
         .records()
@@ -118,7 +119,7 @@ async function removeOrphan(
   const now = gateway.deployments
     .records()
     .find((one) => one.provider === provider && one.region === region && one.name === name);
-  // Somebody deploys it in this very moment.
+  // It is being deployed right now.
   if (!isOrphan(now)) return { provider, region, state: 'live' };
   try {
     await gateway.provider(provider).remove(

@@ -1,4 +1,5 @@
-// Deployments that were let in and are not recorded yet: limits count them too, so that requests at once do not pass one limit together.
+// Admitted deployments that are not recorded yet. Limits count them, so that concurrent requests
+// cannot exceed a limit together.
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 
@@ -6,14 +7,14 @@ export interface Claim {
   readonly owner: Address;
   readonly functionVersion: Hex;
   readonly providers: readonly ProviderName[];
-  /** Instances kept warm on each cloud, once the manifest is known. */
+  /** Instances kept warm on each cloud; set when the manifest is known. */
   minWarm: number;
 }
 
 export interface Claims {
-  /** Counts from now on. */
+  /** Counts the claim until it is released. */
   add(claim: Claim): void;
-  /** The deployments are recorded, or will not be. */
+  /** Ends the claim: its deployments are recorded, or given up. */
   release(claim: Claim): void;
   of(owner: Address): readonly Claim[];
 }

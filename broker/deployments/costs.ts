@@ -1,4 +1,4 @@
-// What a call is expected to cost the gateway at each cloud, beside what its tariff brings.
+// The expected cost of a call to the gateway at each cloud, compared with what its tariff earns.
 import { estimate, findMeter, unitsOf } from '../../adapters/prices.ts';
 import type { Deployment, ProviderName } from '../../adapters/provider.ts';
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
@@ -7,31 +7,33 @@ import type { WarmCost } from '../client/deployments.ts';
 import type { Config } from '../config.ts';
 import { DefaasError } from '../errors.ts';
 
-/** The call that is estimated: warm, alone in its instance, all the memory, of this length, ms. */
+/**
+ * Duration of the estimated call, ms. It is warm, alone in its instance and uses all the memory.
+ */
 const EXPECTED_CALL_MS = 100;
 
-/** What keeping instances warm is counted over. */
+/** Period for the cost of keeping instances warm, days. */
 const WARM_DAYS = 30;
 
 export interface CallCost {
-  /** The cloud's way to count, such as `x86` or `flex`. */
+  /** The cloud's billing plan, such as `x86` or `flex`. */
   readonly plan: string;
-  /** Day of the price list, RFC 3339. */
+  /** Date of the price list, RFC 3339. */
   readonly asOf: string;
   readonly durationMs: number;
-  /** What the cloud bills, 1e-12 USD. */
+  /** Amount that the cloud bills, 1e-12 USD. */
   readonly costPico: bigint;
   /** The same in base units of the token, rounded up. */
   readonly costUnits: bigint;
   /** What the caller pays. */
   readonly priceUnits: bigint;
-  /** What of it stays with gateway and provider: all but the publisher's share. */
+  /** Share of the price that gateway and provider keep: all but the publisher's. */
   readonly earnedUnits: bigint;
-  /** Of a version that asks for it. */
+  /** Cost of keep-warm, if the version requests it. */
   readonly warm?: WarmCost;
 }
 
-/** Undefined for a cloud without a bill, which is one's own machine. */
+/** The expected cost of a call; undefined for the operator's own machine, which sends no bill. */
 export function callCost(
   { clouds, warmEverySec }: Pick<Config, 'clouds' | 'warmEverySec'>,
   provider: ProviderName,
@@ -56,14 +58,17 @@ export function callCost(
   };
 }
 
-/** Each instance is called once a round, by a call that is shorter than the expected one; a round that traffic spares is counted. */
+/**
+ * Upper bound: each instance is called once per round with a call shorter than the estimated one,
+ * including rounds that real traffic makes unnecessary.
+ */
 function warmCost(callPico: bigint, instances: number, everySec: number): WarmCost {
   const rounds = Math.ceil((WARM_DAYS * 86_400) / everySec);
   const costPico = callPico * BigInt(instances * rounds);
   return { instances, everySec, days: WARM_DAYS, costPico, costUnits: unitsOf(costPico) };
 }
 
-/** What a cloud is expected to bill for a call, 1e-12 USD; 0 where nothing is billed. */
+/** What a cloud is expected to bill for a call, 1e-12 USD; 0 if nothing is billed. */
 export function expectedCostPico(
   clouds: Config['clouds'],
   deployment: Pick<Deployment, 'provider' | 'memoryMiB' | 'timeoutMs'>,
@@ -77,7 +82,7 @@ export function isLoss({ earnedUnits, costUnits }: CallCost): boolean {
   return earnedUnits < costUnits;
 }
 
-/** As JSON takes it: money as decimal strings. */
+/** The cost as JSON, money as decimal strings. */
 export function costDocument({ warm, ...cost }: CallCost) {
   return {
     ...cost,
@@ -92,7 +97,10 @@ export function costDocument({ warm, ...cost }: CallCost) {
   };
 }
 
-/** @throws DefaasError TARIFF_BELOW_COST  a cloud bills more than the call brings; `clouds` of the problem has the figures */
+/**
+ * @throws DefaasError TARIFF_BELOW_COST  a cloud bills more than the call earns; member `clouds` of
+ *   the problem has the figures
+ */
 export function refuseLoss(
   clouds: readonly { readonly provider: ProviderName; readonly cost?: CallCost | undefined }[],
 ): void {
@@ -121,7 +129,7 @@ function expectedMs({ timeoutMs }: { readonly timeoutMs: number }): number {
   return Math.min(EXPECTED_CALL_MS, timeoutMs);
 }
 
-/** The plan of a cloud that is configured, where it has several. */
+/** The configured plan, for clouds that have several. */
 function planOf(clouds: Config['clouds'], provider: ProviderName): string | undefined {
   if (provider === 'azure-functions') return clouds['azure-functions']?.planKind;
   return undefined;

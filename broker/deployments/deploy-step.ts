@@ -1,8 +1,8 @@
-// How the steps of a deployment are told.
+// Types of a deployment's progress.
 import type { PlanStep, ProviderName } from '../../adapters/provider.ts';
 import type { ErrorCode } from '../errors.ts';
 
-/** What happened at a cloud, as the deployment's event stream tells it. */
+/** What happened at a cloud, as reported in the deployment's event stream. */
 export interface DeployStep {
   readonly provider: ProviderName;
   readonly action: PlanStep['action'] | 'enrol' | 'retire' | 'announce';

@@ -1,4 +1,5 @@
-// Puts a version on clouds: planned, recorded, made, then announced on-chain, then in force. Run again, it converges.
+// Deploys a version to clouds: plan, record, create, announce on-chain, put in force. Idempotent: a
+// repeated run converges.
 
 import { type Plan, type PlanStep, type Provider, ProviderError } from '../../adapters/provider.ts';
 import { DefaasError, toDefaasError } from '../errors.ts';
@@ -11,23 +12,23 @@ import type { Prepared, Wanted } from './prepare.ts';
 
 /** Longest time one cloud may take, ms. */
 const DEPLOY_MS = 600_000;
-/** Longest time that the adapter asks a new function whether it answers, ms. */
+/** Longest time that the adapter polls a new function until it answers, ms. */
 const DEPLOY_PROBES_MS = 120_000;
-/** Longest wait for the one look at each cloud before, ms. */
+/** Longest time to inspect one cloud for the plan, ms. */
 const PLAN_MS = 60_000;
 
 export interface DeployOptions {
   readonly onStep: (step: DeployStep) => void;
 }
 
-/** What a deploy would do at a cloud now, or why it could not. */
+/** What a deploy would do at a cloud now, or why it would fail. */
 export interface CloudPlan {
   readonly wanted: Wanted;
   readonly steps: readonly PlanStep[];
   readonly error?: Failure;
 }
 
-/** One look at each cloud, which is where missing credentials show; nothing is changed. */
+/** Inspects each cloud without changing anything; missing credentials show here. */
 export function plan(gateway: DeploymentParts, { clouds, hide }: Prepared): Promise<CloudPlan[]> {
   const signal = AbortSignal.any([gateway.closing, AbortSignal.timeout(PLAN_MS)]);
   return Promise.all(
@@ -43,8 +44,9 @@ export function plan(gateway: DeploymentParts, { clouds, hide }: Prepared): Prom
 }
 
 /**
- * Deploys to all the clouds side by side; one that fails does not undo the others.
- * @throws DefaasError PROVIDER_INVALID, PROVIDER_TOO_LARGE  a cloud cannot take the version; nothing was done at any
+ * Deploys to all clouds in parallel; a failure at one does not undo the others.
+ * @throws DefaasError PROVIDER_INVALID, PROVIDER_TOO_LARGE  a cloud cannot take the version;
+ *   nothing was done at any
  */
 export async function deploy(
   gateway: DeploymentParts,
@@ -87,7 +89,7 @@ async function deployTo(
   });
   const told = { functionVersion: target.version.functionVersion, ...outcome };
   if (error !== undefined) return fail(gateway, { changes, failure: error, onStep });
-  // Where all is as it should be, nothing is written, here neither.
+  // If everything is already as wanted, write nothing to the ledger either.
   const isKept =
     earlier?.state === 'live' && planned.steps.every(({ action }) => action === 'keep');
   try {
@@ -111,14 +113,17 @@ async function deployTo(
     return { ...outcome, state: 'live' };
   } catch (cause) {
     const failure = failureOf(cause, hide);
-    // The text of the cause may hold settings: it is logged as it is shown.
+    // The text of the cause may contain settings, so hide secrets before logging it.
     const detail = hide(cause instanceof Error ? (cause.stack ?? cause.message) : String(cause));
     gateway.log.warn({ ...told, name: spec.name, code: failure.code, detail }, 'deployment failed');
     return fail(gateway, { changes, failure, onStep });
   }
 }
 
-/** The adapter asks a function until it answers: the cloud counts these calls, and nobody is billed for them. */
+/**
+ * Counts the adapter's readiness requests: the cloud counts them as executions, and nobody is
+ * billed for them.
+ */
 function countProbes(
   { executions, nowMs }: Pick<DeploymentParts, 'executions' | 'nowMs'>,
   of: { readonly wanted: Wanted; readonly target: Target; readonly startedMs: number },
@@ -134,7 +139,7 @@ function countProbes(
 interface Recorder {
   readonly record: DeploymentRecord;
   put(change: Partial<DeploymentRecord>): Promise<void>;
-  /** Adds a step; the next `put` waits for it. */
+  /** Adds a step; the next `put` stores it. */
   step(step: PlanStep): void;
 }
 
@@ -144,7 +149,7 @@ function createRecorder(gateway: DeploymentParts, first: DeploymentRecord): Reco
   const write = (next: DeploymentRecord): Promise<void> => {
     record = next;
     written = written.then(() => gateway.deployments.putRecord(next));
-    // Whoever puts next is told; until then it is nobody's.
+    // The next `put` reports the failure; until then avoid an unhandled rejection.
     written.catch(() => {});
     return written;
   };
@@ -161,7 +166,10 @@ function createRecorder(gateway: DeploymentParts, first: DeploymentRecord): Reco
   };
 }
 
-/** What served before still serves. A gateway that closes leaves the record as it is: the next start drives it on. */
+/**
+ * Records a failure. What was live before stays live. If the gateway is closing, leaves the record
+ * as it is; the next start continues the deployment.
+ */
 async function fail(
   gateway: DeploymentParts,
   {
@@ -188,7 +196,7 @@ function findRecord(gateway: DeploymentParts, { version }: Target, { provider, s
 
 export function failureOf(error: unknown, hide: (text: string) => string): Failure {
   const { code, message } = toDefaasError(error);
-  // Of a cloud that answered out of turn the code alone says little.
+  // Name the cloud in the message if it does not do so itself.
   const where = error instanceof ProviderError && !message.includes(error.provider);
   return { code, message: hide(where ? `${message}, on ${error.provider}` : message) };
 }

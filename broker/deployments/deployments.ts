@@ -1,4 +1,4 @@
-// What this gateway has put on which cloud: records that survive a crash, and the routes that calls take.
+// The gateway's deployments: records that survive a crash, and the routes that calls take.
 import type { Deployment, Provider, ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
@@ -13,16 +13,16 @@ import type { Overheads } from '../routing/overheads.ts';
 import { BALANCED, type Routing, routingOf } from '../routing/routing.ts';
 
 export interface Deployments {
-  /** The manifest of a version that was deployed here. */
+  /** The manifest of a version deployed here. */
   manifest(functionVersion: Hex): Manifest | undefined;
-  /** What its manifest says of where calls run. */
+  /** Routing declared in the version's manifest. */
   routing(functionVersion: Hex): Routing;
-  /** Of a version that asks for hedged calls. */
+  /** The hedge budget of a version that requests hedged calls; otherwise undefined. */
   hedges(functionVersion: Hex): HedgeBudget | undefined;
   /** The live deployments of a version, by their id in the FunctionRegistry. */
   routes(functionVersion: Hex): ReadonlyMap<number, Route>;
   records(functionVersion?: Hex): readonly DeploymentRecord[];
-  /** Durable first, then in force. */
+  /** Stores the record durably, then applies it. */
   putRecord(record: DeploymentRecord): Promise<void>;
   putManifest(functionVersion: Hex, manifestBytes: Uint8Array): Promise<void>;
 }
@@ -67,7 +67,7 @@ export function createDeployments(options: DeploymentsOptions): Deployments {
       ofVersion.delete(record.chainId);
       return;
     }
-    // What is known of a route, its load and its circuit, stays with it while it leads to the same place.
+    // Keep the route's state (load, circuit, latency) while its deployment is unchanged.
     const route = ofVersion.get(record.chainId);
     if (route && JSON.stringify(route.deployment) === JSON.stringify(record.deployment)) return;
     ofVersion.set(record.chainId, {

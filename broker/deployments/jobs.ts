@@ -1,10 +1,11 @@
-// Deployments under way, as `GET /deployments/{id}` shows them: each step at once to whoever listens, and afterwards for a while.
+// Deployment jobs for `GET /deployments/{id}`: steps are streamed to watchers at once, and a
+// finished job is kept for a while.
 import { EventEmitter, once } from 'node:events';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
 import type { DeployedProvider, DeployStep, Failure } from './deploy-step.ts';
 
-/** Finished jobs that are kept to be asked for; the oldest goes first. */
+/** Maximum number of finished jobs kept; the oldest is dropped first. */
 const KEPT_JOBS = 200;
 
 export interface Job {
@@ -18,13 +19,16 @@ export interface Job {
 }
 
 export interface Jobs {
-  /** Begins the work and returns at once. Jobs of one queue, which is that of a function, run one after the other. */
+  /**
+   * Starts the work and returns at once. Jobs of one queue run one after the other; each function
+   * has its own queue.
+   */
   start(
     of: { readonly owner: Address; readonly function: string; readonly queue: string },
     work: (onStep: (step: DeployStep) => void) => Promise<readonly DeployedProvider[]>,
   ): Job;
   find(id: string): Job | undefined;
-  /** The job after each change, until it has ended. */
+  /** Yields the job after each change, until it has ended. */
   watch(id: string, signal: AbortSignal): AsyncGenerator<Job>;
 }
 
@@ -80,7 +84,7 @@ export function createJobs(): Jobs {
     watch: async function* (id, signal) {
       for (;;) {
         const changed = once(changes, id, { signal });
-        // Someone who leaves early must not leave an unhandled rejection behind.
+        // A watcher that leaves early must not cause an unhandled rejection.
         changed.catch(() => {});
         const job = jobs.get(id);
         if (job === undefined) return;

@@ -1,5 +1,6 @@
-// Keeps the instances warm that versions ask for (`minWarm`): those that traffic leaves idle are called, and the shim answers. No
-// receipt, no charge; what the cloud bills is the operator's.
+// Keep-warm: calls idle instances so that each version has as many as its manifest requests
+// (`minWarm`). The shim answers these calls itself. They make no receipt and are not charged; the
+// operator pays the cloud.
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Manifest } from '../../ipfs/manifest.ts';
@@ -7,14 +8,17 @@ import { toDefaasError } from '../errors.ts';
 import type { Route } from '../routing/choose.ts';
 import type { DeploymentParts } from './parts.ts';
 
-/** How long a call stays in its instance, so that those at once reach instances apart, ms; shorter than a call that is estimated. */
+/**
+ * Time that a keep-warm call occupies its instance, ms, so that concurrent ones reach different
+ * instances. Shorter than the estimated call of costs.ts.
+ */
 const HOLD_MS = 75;
-/** Longest time of such a call, a cold start included, ms. */
+/** Longest keep-warm call, cold start included, ms. */
 const CALL_MS = 30_000;
-/** Deployments that are called at once. */
+/** Maximum number of deployments that are called concurrently. */
 const AT_ONCE = 16;
 
-/** How many instances of a deployment a version asks for; on this machine there is no cloud that ends them for others. */
+/** Number of instances to keep warm. 0 on the local machine, where no cloud ends idle instances. */
 export function warmInstances(
   manifest: Pick<Manifest, 'minWarm'> | undefined,
   provider: ProviderName,
@@ -22,19 +26,22 @@ export function warmInstances(
   return provider === 'local' ? 0 : (manifest?.minWarm ?? 0);
 }
 
-/** Looks, then again after `warmEverySec`, until the gateway closes; never rejects. */
+/** Runs a round, then one every `warmEverySec`, until the gateway closes; never rejects. */
 export async function keepWarm(gateway: DeploymentParts): Promise<void> {
   const { closing, config, log } = gateway;
   const look = createLook(gateway);
   while (!closing.aborted) {
     await look().catch((err) => log.error({ err }, 'instances were not kept warm'));
     await wait(config.warmEverySec * 1000, undefined, { signal: closing, ref: false }).catch(() => {
-      // The gateway closes.
+      // The gateway is closing.
     });
   }
 }
 
-/** One round over all deployments; resolves when every call has ended, well or not. A deployment's failure is logged once. */
+/**
+ * Runs one round over all deployments; resolves when every call has ended, successful or not. A
+ * deployment's failure is logged once.
+ */
 export function createLook(
   gateway: Pick<
     DeploymentParts,
@@ -51,7 +58,7 @@ export function createLook(
         const startedMs = gateway.nowMs();
         await route.provider.warm?.(route.deployment, options).finally(() => {
           const endedMs = gateway.nowMs();
-          // Nobody is billed for it, and the cloud counts it.
+          // Nobody is billed for it, but the cloud counts it.
           route.executions?.add({ startedMs, endedMs, ms: endedMs - startedMs });
         });
       }),
@@ -68,7 +75,7 @@ export function createLook(
   }
 
   return async () => {
-    // Taken by all in turn.
+    // One iterator shared by all workers.
     const waiting = idleRoutes(gateway).values();
     const one = async (): Promise<void> => {
       for (const idle of waiting) await warm(idle);
@@ -77,7 +84,10 @@ export function createLook(
   };
 }
 
-/** Deployments that had fewer calls at once than they shall have instances, and how many calls are missing now. */
+/**
+ * Deployments whose peak of concurrent calls was below the requested number of instances, with the
+ * number of calls to make.
+ */
 function idleRoutes({
   deployments,
   chain,
@@ -87,7 +97,7 @@ function idleRoutes({
     const instances = warmInstances(deployments.manifest(functionVersion), provider);
     const route = deployments.routes(functionVersion).get(chainId ?? 0);
     if (instances === 0 || route === undefined) return [];
-    // No call reaches a version that its owner has withdrawn, or one of a publisher who is stopped.
+    // Skip versions that receive no calls: deprecated ones, and those of a stopped publisher.
     const version = chain.view.versionByHash(functionVersion);
     if (version?.deprecated !== false) return [];
     const owner = chain.view.functionById(version.functionId)?.owner;

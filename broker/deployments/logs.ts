@@ -1,11 +1,11 @@
-// What a version wrote where it ran, from all its clouds, in the order of time.
+// Log lines of a version from all its clouds, ordered by time.
 import type { LogLine, ProviderName } from '../../adapters/provider.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
 import type { Failure } from './deploy-step.ts';
 import type { DeploymentParts } from './parts.ts';
 
-/** Longest time to read one cloud's, ms. */
+/** Longest time to read one cloud's logs, ms. */
 const READ_MS = 20_000;
 
 export interface CloudLine extends LogLine {
@@ -13,14 +13,14 @@ export interface CloudLine extends LogLine {
   readonly region: string;
 }
 
-/** A cloud that gave none, and why: PROVIDER_UNSUPPORTED where it keeps none within reach. */
+/** A cloud that returned no logs, and why; PROVIDER_UNSUPPORTED if it has no readable logs. */
 export interface SilentCloud extends Failure {
   readonly provider: ProviderName;
   readonly region: string;
 }
 
 export interface Logs {
-  /** Newest last, at most as many as asked for. */
+  /** Oldest first, at most as many as requested. */
   readonly lines: readonly CloudLine[];
   readonly silent: readonly SilentCloud[];
 }

@@ -1,6 +1,7 @@
-// Compares, hour by hour, what a cloud has counted of each deployment's executions with what this gateway has billed of them.
-// The shim measures in the process of the publisher's code, which can forge its word; per call the gateway's clock bounds that
-// but for the place's overhead (`invocation/metering.ts`). What is run within that bound for nothing shows here.
+// Compares, per hour and deployment, the execution time that a cloud counted with the time that
+// this gateway billed. The shim measures in the same process as the publisher's code, which can
+// forge its report. Per call, the gateway's clock limits the forgery to the place's overhead
+// (`invocation/metering.ts`); free execution within that limit is detected here.
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ExecutionTotal, Provider, ProviderName } from '../../adapters/provider.ts';
 import type { Alarms } from '../alarms.ts';
@@ -10,24 +11,30 @@ import type { DeploymentParts } from './parts.ts';
 import { probeName } from './probes.ts';
 import { targetOf } from './resume.ts';
 
-/** The cloud may count so much more than was billed. */
+/** Allowed excess of the cloud's count over the billed time, as a share. */
 const MOST_DRIFT = 0.1;
-/** An hour with less is no ground to stop anybody: executions by the cloud's count, and what they are more than was billed, ms. */
+/**
+ * Minimum of an hour that may stop a publisher: executions by the cloud's count, and excess over
+ * the billed time, ms.
+ */
 const LEAST_EXECUTIONS = 10;
 const LEAST_EXCESS_MS = 5_000;
-/** What a cloud may count of a call before and after the shim measures, at least, ms; the least overhead of a place. */
+/**
+ * Lower bound of the time that a cloud counts per call outside the shim's measurement, ms; equal to
+ * the least overhead of a place.
+ */
 const LEAST_PLATFORM_MS = 5;
-/** Calls of the gateway's own probe that say what it is. */
+/** Number of probe calls needed to measure that time. */
 const LEAST_PROBES = 20;
 
-/** Between two looks, ms; most of them find no hour that is complete. */
+/** Interval between looks, ms; most looks find no complete hour. */
 const LOOK_MS = 60_000;
-/** A cloud that could not be read is asked again after this long, ms. */
+/** A cloud that could not be read is read again after this, ms. */
 const AGAIN_MS = 600_000;
-/** Longest time of one reading, ms. */
+/** Longest time of one read, ms. */
 const READ_MS = 30_000;
 const AT_ONCE = 8;
-/** The operator is told that a cloud's metrics cannot be read after this long, ms. */
+/** The operator is alerted when a cloud's metrics could not be read for this long, ms. */
 const UNREAD_MS = 86_400_000;
 
 type Parts = Pick<
@@ -45,35 +52,35 @@ type Parts = Pick<
   | 'stoppedPublishers'
 > & { readonly alarms: Pick<Alarms, 'raise' | 'clear'> };
 
-/** Looks until the gateway closes; never rejects. */
+/** Runs a look at each interval until the gateway closes; never rejects. */
 export async function watchDrift(gateway: Parts): Promise<void> {
   const { closing, log } = gateway;
   const look = createDriftLook(gateway);
   while (!closing.aborted) {
     await look().catch((err) => log.error({ err }, 'metering was not compared'));
     await wait(LOOK_MS, undefined, { signal: closing, ref: false }).catch(() => {
-      // The gateway closes.
+      // The gateway is closing.
     });
   }
 }
 
-/** A cloud that counts, and how far it was compared. */
+/** A cloud that reports execution counts, and the progress of the comparison. */
 interface Cloud {
   readonly provider: Provider & Required<Pick<Provider, 'executionMetric'>>;
   /** The next hour to compare. */
   hourMs: number;
-  /** Deployments of that hour that were compared. */
+  /** Deployments already compared for that hour. */
   readonly done: Set<CountedDeployment>;
   againAtMs: number;
-  /** When it was last read, or begun with. */
+  /** When it was last read, or when watching began, Unix ms. */
   readAtMs: number;
   isUnread: boolean;
 }
 
 /**
- * One look: compares the hours that the clouds can tell completely by now. The first hour is the first that lies whole after this was
- * made, as nobody knows what was billed before. A deployment of which more was counted than was billed stops its publisher; a
- * cloud that cannot be read stops nobody.
+ * One look: compares the hours for which the clouds' counts are complete. Starts with the first
+ * full hour after creation, because nothing is known of what was billed before. A deployment with
+ * more counted than billed time stops its publisher; a cloud that cannot be read stops nobody.
  */
 export function createDriftLook(gateway: Parts): () => Promise<void> {
   const { nowMs, stoppedPublishers } = gateway;
@@ -112,14 +119,15 @@ function isComplete({ provider, hourMs, againAtMs }: Cloud, nowMs: number): bool
   return nowMs >= Math.max(againAtMs, hourMs + HOUR_MS + provider.executionMetric.delayMs);
 }
 
-/** @returns whether the hour is done with: all of it is compared, or it is too long ago */
+/** @returns whether the hour is finished: completely compared, or too long ago */
 async function compareHour(gateway: Parts, cloud: Cloud): Promise<boolean> {
   const { name } = cloud.provider;
   const counted = gateway.executions.at(name).filter((one) => !cloud.done.has(one));
   const isProbe = (one: CountedDeployment): boolean => one.functionVersion === undefined;
   const platforms = new Map<string, number>();
   let failed = 0;
-  // The probes first: what they say of their place counts for all others there.
+  // Compare the probes first: they measure the platform time used for all other deployments of
+  // their place.
   for (const group of [counted.filter(isProbe), counted.filter((one) => !isProbe(one))]) {
     const waiting = group.values();
     const work = async (): Promise<void> => {
@@ -147,14 +155,17 @@ async function compareHour(gateway: Parts, cloud: Cloud): Promise<boolean> {
     platforms.set(probe.deployment.region, (ms - own.ms) / count);
   }
 
-  /** An honest call is billed at most the place's overhead less than it took, so no more can be the platform's. */
+  /**
+   * The platform time per call, at most the place's overhead: an honest call is billed for at least
+   * its duration minus that overhead.
+   */
   function platformOf({ deployment: { region } }: CountedDeployment): number {
     const mostMs = gateway.overheads.of(name, region).ms;
     return Math.min(Math.max(platforms.get(region) ?? mostMs, LEAST_PLATFORM_MS), mostMs);
   }
 }
 
-/** @returns undefined: it could not be read, and may be later */
+/** @returns undefined if the count could not be read; a later read may succeed */
 async function readHour(
   gateway: Parts,
   cloud: Cloud,
@@ -172,7 +183,7 @@ async function readHour(
   } catch (error) {
     if (gateway.closing.aborted) return undefined;
     const { code, message } = toDefaasError(error);
-    // Removed since, and its cloud has forgotten it.
+    // The deployment was removed, and its cloud no longer has its metrics.
     if (code === 'PROVIDER_NOT_FOUND') return { count: 0, ms: 0 };
     if (!cloud.isUnread) {
       const { name, region } = deployment;
@@ -216,8 +227,8 @@ function judge(
 }
 
 /**
- * Whether a cloud has counted too much more than was billed. `own` is rounded as the cloud rounds; `platformMs` is what the cloud counts of
- * a call beside the function.
+ * Whether a cloud counted too much more than was billed. `own` is rounded as the cloud rounds;
+ * `platformMs` is the time per call that the cloud counts beside the function.
  */
 export function isDrift(told: ExecutionTotal, own: ExecutionTotal, platformMs: number): boolean {
   const expectedMs = own.ms + own.count * platformMs;
@@ -232,7 +243,7 @@ function secondsOf({ count, ms }: ExecutionTotal): string {
   return `${(ms / 1000).toFixed(1)} s in ${count} executions`;
 }
 
-/** Those that were removed: the hour in which they were has been compared. */
+/** Forgets deleted deployments whose last hour has been compared. */
 function forgetGone(
   { deployments, executions, address, nowMs }: Parts,
   provider: ProviderName,

@@ -1,4 +1,4 @@
-// What deployments need of the gateway.
+// The parts of the gateway that deployments use.
 import type { Logger } from 'pino';
 import type { Provider, ProviderName } from '../../adapters/provider.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
@@ -18,7 +18,10 @@ import type { Secrets } from './secrets.ts';
 export interface DeploymentParts {
   /** The gateway's account on the chain. */
   readonly address: Address;
-  /** Sends as the gateway, which here is the provider too. */
+  /**
+   * Sends transactions from the gateway's account, which is also the provider account of its
+   * deployments.
+   */
   readonly account: ChainWriter;
   readonly artifacts: ArtifactStore;
   readonly beacon: Beacon;

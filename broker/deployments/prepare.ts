@@ -1,4 +1,5 @@
-// What is looked at before anything is written: manifest, limits of every cloud, secrets, cost. Out comes what each cloud shall have.
+// Validates a deployment before anything is written: manifest, limits of every cloud, secrets and
+// cost. Returns the wanted state for each cloud.
 import { deploymentName } from '../../adapters/deployment/names.ts';
 import { zip } from '../../adapters/deployment/zip.ts';
 import type { DeploymentSpec, Provider, ProviderName } from '../../adapters/provider.ts';
@@ -13,21 +14,21 @@ import type { OpenedSecret } from './secrets.ts';
 
 /** Longest time to find the artifact, ms. */
 const FIND_MS = 60_000;
-/** A value this short stands in too many texts by chance. */
+/** Shorter values are not hidden: they occur in too many texts by chance. */
 const LEAST_HIDDEN_LENGTH = 4;
 
-/** A cloud, and where there. */
+/** A cloud and region. */
 export interface Place {
   readonly provider: ProviderName;
-  /** The cloud's first one when left out. */
+  /** Defaults to the cloud's first region. */
   readonly region?: string;
 }
 
-/** What one cloud shall have. */
+/** The wanted state at one cloud. */
 export interface Wanted {
   readonly provider: Provider;
   readonly spec: DeploymentSpec;
-  /** Undefined where nothing is billed. */
+  /** Undefined if nothing is billed. */
   readonly cost: CallCost | undefined;
 }
 
@@ -36,14 +37,16 @@ export interface Prepared {
   readonly manifestBytes: Uint8Array;
   readonly manifest: Manifest;
   readonly clouds: readonly Wanted[];
-  /** Takes the values of secrets out of a text that a cloud has written. */
+  /** Removes the values of secrets from a text written by a cloud. */
   hide(text: string): string;
 }
 
 /**
- * Changes nothing and asks no cloud.
- * @throws DefaasError ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, ARTIFACT_INVALID, ARTIFACT_MANIFEST  the artifact cannot be had whole
- * @throws DefaasError PROVIDER_UNKNOWN, PROVIDER_INVALID, PROVIDER_TOO_LARGE  a cloud's limits are below the version's
+ * Changes nothing and contacts no cloud.
+ * @throws DefaasError ARTIFACT_NOT_FOUND, ARTIFACT_CORRUPT, ARTIFACT_INVALID, ARTIFACT_MANIFEST
+ *   the complete artifact is not available
+ * @throws DefaasError PROVIDER_UNKNOWN, PROVIDER_INVALID, PROVIDER_TOO_LARGE  the version exceeds a
+ *   cloud's limits
  * @throws DefaasError SECRET_MISSING, SECRET_UNREADABLE
  */
 export async function prepare(
@@ -129,7 +132,7 @@ function specOf(
   };
 }
 
-/** An error of a cloud may quote the settings that it refuses. */
+/** A cloud's error message may quote the settings that it refuses. */
 function createHide(values: readonly string[]): (text: string) => string {
   const forms = values
     .filter((value) => value.length >= LEAST_HIDDEN_LENGTH)
@@ -164,7 +167,7 @@ function refuseBeyondLimits(
   let bytes = 0;
   for (const file of files.values()) bytes += file.length;
   if (bytes > limits.maxUnpackedBytes) tooLarge(bytes, limits.maxUnpackedBytes);
-  // Only what may be too large is packed to see.
+  // Pack it only if its unpacked size is above the limit.
   if (bytes <= limits.maxPackageBytes) return;
   const packed = zip(files).length;
   if (packed > limits.maxPackageBytes) tooLarge(packed, limits.maxPackageBytes);

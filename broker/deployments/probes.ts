@@ -1,5 +1,6 @@
-// The gateway's own probe: a function that does nothing, one in each cloud and region where this gateway has functions. How long its
-// calls take is the overhead that metering subtracts there, so it must be the gateway's and no publisher's.
+// The gateway's own probe: an empty function in each cloud and region where this gateway has
+// deployments. The duration of its calls gives the overhead that metering subtracts there, so it
+// must not be a publisher's function.
 import { setTimeout as wait } from 'node:timers/promises';
 import { deploymentName } from '../../adapters/deployment/names.ts';
 import {
@@ -15,25 +16,25 @@ import type { Address } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
 import type { DeploymentParts } from './parts.ts';
 
-/** Longest time that a cloud may take to put the probe there or to remove it, ms. */
+/** Longest time for a cloud to deploy or remove the probe, ms. */
 const DEPLOY_MS = 600_000;
-/** Longest time of a call, a cold start included, ms. */
+/** Longest call, cold start included, ms. */
 const CALL_MS = 30_000;
-/** Within this time a cloud that is well answers the probe, a cold start included, ms. */
+/** A healthy cloud answers the probe within this time, cold start included, ms. */
 const WELL_MS = 10_000;
-/** What a call of the probe ends with where its cloud is down. */
+/** Errors of a probe call that mean its cloud is down. */
 const DOWN: ReadonlySet<ProviderErrorCode> = new Set([
   'PROVIDER_CONNECTION',
   'PROVIDER_UNAVAILABLE',
   'PROVIDER_DEADLINE',
 ]);
-/** Calls of a look, one after the other: the first may find no instance. */
+/** Consecutive calls per look: the first may be a cold start. */
 const CALLS = 2;
-/** Calls of the first look at a place. */
+/** Number of calls in the first look at a place. */
 const FIRST_CALLS = 16;
 const MEMORY_MIB = 128;
 const TIMEOUT_MS = 10_000;
-/** Longest pause before a probe that could not be deployed is tried again, ms. */
+/** Longest pause before retrying to deploy a probe, ms. */
 const MAX_PAUSE_MS = 3_600_000;
 
 const FILES: ReadonlyMap<string, Uint8Array> = new Map([
@@ -54,7 +55,10 @@ export function probeName(gateway: Address): string {
   return deploymentName({ functionId: 'probe', version: 1, gateway });
 }
 
-/** Looks, then again after `probeEverySec`, until the gateway closes; never rejects. 0 s: no probe, and the least overhead everywhere. */
+/**
+ * Runs a round, then one every `probeEverySec`, until the gateway closes; never rejects. 0 s: no
+ * probe, and the minimum overhead everywhere.
+ */
 export async function probeClouds(gateway: DeploymentParts): Promise<void> {
   const { closing, config, log } = gateway;
   if (config.probeEverySec === 0) return;
@@ -63,7 +67,7 @@ export async function probeClouds(gateway: DeploymentParts): Promise<void> {
     await look().catch((err) => log.error({ err }, 'clouds were not probed'));
     await wait(config.probeEverySec * 1000, undefined, { signal: closing, ref: false }).catch(
       () => {
-        // The gateway closes.
+        // The gateway is closing.
       },
     );
   }
@@ -83,7 +87,7 @@ type Parts = Pick<
   | 'providerNames'
 >;
 
-/** A cloud and region that has, or had, functions of this gateway. */
+/** A cloud and region that has, or had, deployments of this gateway. */
 interface Place {
   readonly provider: Provider;
   readonly region: string;
@@ -94,8 +98,9 @@ interface Place {
 }
 
 /**
- * One round over all places: puts the probe where there are functions, calls it, and removes it where there are none any more. Resolves
- * when all of it has ended, well or not; the first failure of a place is logged.
+ * Runs one round over all places: deploys the probe where there are deployments, calls it, and
+ * removes it where none are left. Resolves when everything has ended, successful or not; the first
+ * failure of a place is logged.
  */
 export function createProbes(gateway: Parts): () => Promise<void> {
   const places = new Map<string, Place>();
@@ -104,7 +109,10 @@ export function createProbes(gateway: Parts): () => Promise<void> {
     signal: AbortSignal.any([gateway.closing, AbortSignal.timeout(ms)]),
   });
 
-  /** The cloud counts these calls as it does others, and more of each than the shim: so much is the platform's. */
+  /**
+   * The cloud counts these calls like others, with more time than the shim reports: the difference
+   * is platform time.
+   */
   async function counted(provider: Provider, deployment: Deployment, ms: number) {
     const count = gateway.executions.of(provider, deployment);
     const startedMs = gateway.nowMs();
@@ -164,7 +172,7 @@ export function createProbes(gateway: Parts): () => Promise<void> {
       place.failures = 0;
     } catch (error) {
       place.failures += 1;
-      // It may have been removed at the cloud: the next look puts it there again.
+      // It may have been removed at the cloud: let the next round deploy it again.
       delete place.deployment;
       const pauseMs = gateway.config.probeEverySec * 1000 * 2 ** place.failures;
       place.againAtMs = gateway.nowMs() + Math.min(pauseMs, MAX_PAUSE_MS);
@@ -192,7 +200,7 @@ export function createProbes(gateway: Parts): () => Promise<void> {
   };
 }
 
-/** On this machine the gateway measures the instances themselves. */
+/** No probe on this machine: the gateway measures its own instances directly. */
 function isProbed({ providerNames }: Parts, name: ProviderName): boolean {
   return name !== 'local' && providerNames.includes(name);
 }

@@ -1,4 +1,4 @@
-// What one publisher may take of the operator's cloud accounts.
+// Limits of what one publisher may use of the operator's cloud accounts.
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Manifest } from '../../ipfs/manifest.ts';
@@ -10,8 +10,9 @@ import type { DeploymentParts } from './parts.ts';
 import { targetOf } from './resume.ts';
 
 /**
- * Takes room for a version on these clouds, at once with the check; the caller gives it back when the deployment is recorded or given up.
- * What is there already counts once. The operator's own account has no limits.
+ * Claims room for a version on these clouds, synchronously with the check. The caller releases the
+ * claim when the deployment is recorded or given up. Existing deployments of the version are not
+ * counted twice. The operator's own account has no limits.
  * @throws DefaasError PUBLISHER_NOT_ALLOWED
  */
 export function claimShare(
@@ -39,7 +40,10 @@ function refuseBeyondShare(gateway: DeploymentParts, claim: Claim, memoryMiB: nu
   }
 }
 
-/** The same of the instances that the operator is to keep warm. @throws DefaasError PUBLISHER_NOT_ALLOWED */
+/**
+ * Like `claimShare`, for the instances to keep warm.
+ * @throws DefaasError PUBLISHER_NOT_ALLOWED
+ */
 export function claimWarm(gateway: DeploymentParts, claim: Claim, { minWarm }: Manifest): void {
   if (minWarm === undefined) return;
   claim.minWarm = minWarm;
@@ -58,7 +62,7 @@ function warmOn(providers: readonly ProviderName[], minWarm: number): number {
   return instances;
 }
 
-/** What the claim's owner has here, or is about to have, beside it: by version and cloud, the instances kept warm. */
+/** The owner's other deployments and claims here: instances kept warm, by version and cloud. */
 function otherDeployments(gateway: DeploymentParts, claim: Claim): ReadonlyMap<string, number> {
   const others = new Map<string, number>();
   const isOwn = (functionVersion: Hex, provider: ProviderName): boolean =>

@@ -1,4 +1,4 @@
-// After a crash: what was on its way is driven to its end, and what is live and not announced is announced.
+// After a crash: completes unfinished deployments, and announces live ones that are not announced.
 import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { toDefaasError } from '../errors.ts';
@@ -12,7 +12,10 @@ import type { DeploymentParts } from './parts.ts';
 import { prepare } from './prepare.ts';
 import { undeploy } from './undeploy.ts';
 
-/** Resolves when all of it has ended, well or not; each version's way is logged. Runs beside calls. */
+/**
+ * Resolves when everything has ended, successful or not; the result of each version is logged. Runs
+ * while calls are served.
+ */
 export async function resume(gateway: DeploymentParts): Promise<void> {
   const versions = new Set(gateway.deployments.records().map((record) => record.functionVersion));
   await Promise.all(
@@ -41,7 +44,7 @@ export function queueOf({ function: fn }: Pick<Target, 'function'>): string {
   return fn.id.toString();
 }
 
-/** The job once it has ended, or as it is when the gateway closes. */
+/** The job when it has ended, or its current state when the gateway closes. */
 export async function endOf(gateway: DeploymentParts, job: Job): Promise<Job> {
   let last = job;
   try {
@@ -52,7 +55,7 @@ export async function endOf(gateway: DeploymentParts, job: Job): Promise<Job> {
   return last;
 }
 
-/** A version as calls name it, deprecated or not. */
+/** A version as the target of calls, deprecated or not. */
 export function targetOf(view: ChainView, functionVersion: Hex): Target | undefined {
   const version = view.versionByHash(functionVersion);
   const fn = version && view.functionById(version.functionId);
@@ -60,7 +63,10 @@ export function targetOf(view: ChainView, functionVersion: Hex): Target | undefi
   return { function: fn, version, label: `${fn.namespace}/${fn.name}@${version.number}` };
 }
 
-/** Puts on and takes off what the records say, and announces the rest. Whether the price covers the cost was asked before. */
+/**
+ * Deploys and removes what the records say, and announces the result. The price was checked against
+ * the cost when the deployment was requested.
+ */
 export async function driveOn(
   gateway: DeploymentParts,
   target: Target,
@@ -84,7 +90,7 @@ export async function driveOn(
   }
 }
 
-/** Nothing was asked of a cloud: what was live still is. */
+/** No cloud was contacted: what was live still is. */
 async function giveUp(
   gateway: DeploymentParts,
   records: readonly DeploymentRecord[],

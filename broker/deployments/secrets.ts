@@ -1,4 +1,5 @@
-// Secrets of functions: sealed in the ledger, opened only to be put into a cloud's settings, never shown again.
+// Secrets of functions: encrypted in the ledger, decrypted only to be set at a cloud, never shown
+// again.
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -6,7 +7,7 @@ import { Secret } from '../config.ts';
 import { DefaasError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 
-/** AES-256-GCM (NIST SP 800-38D): bytes of the key, the nonce and the tag. */
+/** AES-256-GCM (NIST SP 800-38D): length of key, nonce and tag, bytes. */
 const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
@@ -14,7 +15,7 @@ const TAG_BYTES = 16;
 export interface SecretEntry {
   readonly name: string;
   readonly revision: number;
-  /** When it was set, gateway time. */
+  /** When it was set, Unix ms of the gateway's clock. */
   readonly atMs: number;
 }
 
@@ -25,23 +26,26 @@ export interface OpenedSecret {
 
 /** `functionId` is the function's id in decimal. */
 export interface Secrets {
-  /** The same value again changes nothing. */
+  /** Setting the same value again changes nothing. */
   set(
     functionId: string,
     name: string,
     value: Secret,
   ): Promise<{ readonly revision: number; readonly isChanged: boolean }>;
-  /** Whether there was one. */
+  /** Returns whether the secret existed. */
   unset(functionId: string, name: string): Promise<boolean>;
-  /** Those that are set, by name. */
+  /** The secrets that are set, ordered by name. */
   list(functionId: string): Promise<readonly SecretEntry[]>;
-  /** Values of the named ones that are set. @throws DefaasError SECRET_UNREADABLE  sealed with another key */
+  /**
+   * Values of those of the named secrets that are set.
+   * @throws DefaasError SECRET_UNREADABLE  sealed with another key
+   */
   open(functionId: string, names: readonly string[]): Promise<ReadonlyMap<string, OpenedSecret>>;
 }
 
 interface SecretsOptions {
   readonly ledger: Pick<Ledger, 'putSecret' | 'secrets'>;
-  /** Made when the first secret is set; readable by its owner only. */
+  /** Created when the first secret is set; readable by its owner only. */
   readonly keyFile: string;
   readonly nowMs: () => number;
 }
@@ -77,7 +81,7 @@ export function createSecrets({ ledger, keyFile, nowMs }: SecretsOptions): Secre
       const revision = await ledger.putSecret({ functionId, name, atMs: nowMs(), sealed });
       return { revision, isChanged: true };
 
-      /** One that cannot be opened any more is another. */
+      /** A value that cannot be decrypted counts as different. */
       function isSame(old: Uint8Array, fresh: Secret): boolean {
         try {
           return unseal(functionId, name, old).reveal() === fresh.reveal();
@@ -108,7 +112,9 @@ export function createSecrets({ ledger, keyFile, nowMs }: SecretsOptions): Secre
   };
 }
 
-/** A sealed value opens only in its own place. */
+/**
+ * Authenticated data of the encryption: a sealed value opens only for its own function and name.
+ */
 function placeOf(functionId: string, name: string): Buffer {
   return Buffer.from(JSON.stringify([functionId, name]));
 }
@@ -129,7 +135,9 @@ function unsealText(key: Buffer, place: Buffer, bytes: Uint8Array): string {
   return Buffer.concat([cipher.update(sealed), cipher.final()]).toString('utf8');
 }
 
-/** Whole or not at all: a key that a crash cut short would make every secret unreadable. */
+/**
+ * Create the key file atomically: a key truncated by a crash would make every secret unreadable.
+ */
 function readOrMakeKey(file: string): Buffer {
   try {
     return readKey(file);
@@ -140,7 +148,7 @@ function readOrMakeKey(file: string): Buffer {
   const draft = `${file}.${process.pid}`;
   writeFileSync(draft, `${randomBytes(KEY_BYTES).toString('hex')}\n`, { mode: 0o600, flush: true });
   try {
-    // Fails where another process was first; then its key holds.
+    // Fails if another process was first; then its key is used.
     linkSync(draft, file);
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;

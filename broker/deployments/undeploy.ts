@@ -1,4 +1,5 @@
-// Takes versions off clouds: withdrawn from the candidates first, then removed, then retired on-chain. Run again, it converges.
+// Removes versions from clouds: withdraw from the candidates, remove, then retire on-chain.
+// Idempotent: a repeated run converges.
 
 import type { DeploymentRecord } from '../ledger/ledger.ts';
 import { announce, enrolled } from './announce.ts';
@@ -9,7 +10,10 @@ import type { DeploymentParts } from './parts.ts';
 /** Longest time one cloud may take, ms. */
 const REMOVE_MS = 600_000;
 
-/** Those that are gone already are passed over; one that fails stays `removing` and is driven on at the next start. */
+/**
+ * Skips deployments that are already gone. One that fails stays `removing`, and the next start
+ * tries again.
+ */
 export async function undeploy(
   gateway: DeploymentParts,
   records: readonly DeploymentRecord[],

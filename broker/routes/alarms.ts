@@ -1,5 +1,4 @@
-// What the operator must see to, for `defaas doctor`; evidence that anybody shows; and the watches
-// that raise the alarms.
+// Alarms for `defaas doctor`; evidence that anybody may submit; and the watches that raise alarms.
 import type { FastifyInstance } from 'fastify';
 import { MAX_EVIDENCE_LENGTH, parseEvidence } from '../client/evidence.ts';
 import { DefaasError } from '../errors.ts';
@@ -34,8 +33,7 @@ export async function alarmRoutes(
   });
 
   /**
-   * A receipt that is signed by this gateway's key: one that it has not made says that its key is
-   * stolen.
+   * A receipt signed with this gateway's key. If this gateway has not made it, the key is stolen.
    */
   server.post<{ Body: Buffer }>(
     '/evidence',

@@ -1,5 +1,5 @@
-// Artifacts: a CAR in, verified, its root CID out; and blocks out, as a trustless gateway serves
-// them.
+// Artifacts: accepts a CAR, verifies it and returns its root CID; serves blocks as a trustless IPFS
+// gateway does.
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { DefaasError } from '../errors.ts';
@@ -7,7 +7,7 @@ import type { Gateway } from '../gateway.ts';
 import { signedIn } from '../http/bearer.ts';
 import type { SlowClients } from '../http/slow-clients.ts';
 
-/** How long a block may be looked for, ms. */
+/** Longest time to look for a block, ms. */
 const FIND_MS = 10_000;
 
 export async function artifactRoutes(
@@ -18,7 +18,8 @@ export async function artifactRoutes(
     '/artifacts',
     {
       bodyLimit: gateway.config.artifactMaxBytes,
-      // Before the body: only who may send one makes the gateway hold it.
+      // Check the sender before reading the body, so that only publishers can make the gateway
+      // buffer one.
       onRequest: async (request) => {
         const { signedBy } = await signedIn(gateway, request);
         refusePublisher(gateway, signedBy);
@@ -38,13 +39,13 @@ export async function artifactRoutes(
 
   server.get<{ Params: { cid: string }; Querystring: { format?: string } }>(
     '/ipfs/:cid',
-    // A HEAD would read all that it then does not send.
+    // A HEAD request would read everything and send nothing.
     { exposeHeadRoute: false },
     async (request, reply) => {
       const { cid } = request.params;
       const { format = 'raw' } = request.query;
       const signal = AbortSignal.any([gateway.closing, AbortSignal.timeout(FIND_MS)]);
-      // A block never changes under its CID.
+      // The block of a CID never changes.
       reply.header('cache-control', 'public, max-age=29030400, immutable');
       reply.header('x-content-type-options', 'nosniff');
       reply.header('content-security-policy', 'sandbox');
@@ -54,7 +55,8 @@ export async function artifactRoutes(
       }
       if (format === 'car') {
         await gateway.artifacts.block(cid, { signal });
-        // Each block has its own time to be found; how long the whole takes is the reader's line.
+        // Each block has its own time limit; the time for the whole depends on the reader's
+        // connection.
         const blocks = gateway.artifacts.exportCar(cid, { signal: gateway.closing });
         const car = Readable.from(slowClients.stream(reply.raw, blocks));
         return reply.header('content-type', 'application/vnd.ipld.car; version=1').send(car);

@@ -1,4 +1,4 @@
-// The operator's look at the clouds against the records, and the repair of what does not fit.
+// Compares the clouds with the deployment records, for the operator, and repairs differences.
 import type { FastifyInstance } from 'fastify';
 import { PRICES_AS_OF_MS } from '../../adapters/prices.ts';
 import { check, repair } from '../deployments/check.ts';

@@ -1,5 +1,5 @@
-// Service accounts: a payer registers a public key that may ask for tokens of one of its prepaid
-// lanes (client_credentials).
+// Service accounts: a payer registers a public key, which may then request tokens for one of its
+// prepaid lanes (client_credentials).
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -11,9 +11,9 @@ import { clientIdOf } from '../identity/client-assertions.ts';
 import { publicKeyIn } from '../identity/public-jwk.ts';
 import type { ServiceClient } from '../ledger/ledger.ts';
 
-/** Service accounts of one payer at most. */
+/** Maximum number of service accounts per payer. */
 const MAX_CLIENTS = 100;
-/** Mode of a lane whose calls need a token (docs/contracts.md 3). */
+/** Mode of a prepaid lane, whose calls need a token (docs/contracts.md 3). */
 const PREPAID = 1;
 
 const ClientBody = Type.Object(
@@ -53,7 +53,7 @@ export async function clientRoutes(
       throw new DefaasError('REQUEST_INVALID', `the jwk ${publicKey}, send a public key`);
     }
     const signer = await prepaidLane(gateway, payer, lane.signer.toLowerCase());
-    // One after the other: requests at once would pass the limit together.
+    // Run one at a time: concurrent requests could exceed the limit together.
     return inTurn(async () => {
       const known = await gateway.ledger.clients(payer);
       const before = known.find((one) => one.id === id);
@@ -79,7 +79,7 @@ export async function clientRoutes(
     documentOf(await ownClient(gateway, request)),
   );
 
-  // Tokens that it has are good until they end, 10 minutes at most.
+  // Tokens already issued stay valid until they expire, 10 minutes at most.
   server.delete<ClientParams>('/oauth/clients/:id', async (request, reply) => {
     const { payer, id } = await ownClient(gateway, request);
     await gateway.ledger.dropClient(payer, id);
@@ -100,17 +100,17 @@ async function ownClient(
   );
 }
 
-/** The signer of an open prepaid lane of the payer. */
+/** The signer's address, if the payer has an open prepaid lane with it. */
 async function prepaidLane(
   gateway: Pick<Gateway, 'address' | 'chain'>,
   payer: Address,
   signer: string,
 ): Promise<Address> {
-  // Safe: the view knows lanes under addresses only, so what it finds is one.
+  // Safe: lanes are looked up by address, so a signer that is found is an address.
   const address = signer as Address;
   const isPrepaid = (): boolean =>
     gateway.chain.view.lane(payer, gateway.address, address)?.mode === PREPAID;
-  // Its transaction may be younger than the view.
+  // The lane's transaction may be newer than the local view.
   if (!isPrepaid()) await gateway.chain.synced();
   if (isPrepaid()) return address;
   throw new DefaasError(

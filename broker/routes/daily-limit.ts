@@ -1,18 +1,21 @@
-// The body that sets a limit per UTC day, of a sponsored function or of a lane's key.
+// Body of a request that sets a limit per UTC day, for a sponsored function or a lane's key.
 import { Type } from 'typebox';
 import type { Gateway } from '../gateway.ts';
 import type { SpendingScope } from '../ledger/ledger.ts';
 
 /**
- * Base units, at most what a claim can hold, uint88 (docs/contracts.md 6.1); null: no limit of its
- * own.
+ * Base units, at most what a claim can hold, uint88 (docs/contracts.md 6.1); null removes the
+ * limit.
  */
 export const LimitBody = Type.Object(
   { dailyUnits: Type.Union([Type.String({ pattern: '^\\d{1,26}$' }), Type.Null()]) },
   { additionalProperties: false },
 );
 
-/** In force when it is durable. @throws DefaasError LEDGER_FAILED */
+/**
+ * Sets the limit durably, then in memory.
+ * @throws DefaasError LEDGER_FAILED
+ */
 export async function setDailyLimit(
   { ledger, dailyLimits }: Pick<Gateway, 'ledger' | 'dailyLimits'>,
   scope: SpendingScope,

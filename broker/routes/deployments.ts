@@ -1,5 +1,5 @@
-// Deployments: PUT plans a version's way to clouds or begins it, DELETE takes versions off; GET
-// /deployments/{id} shows what was begun.
+// Deployments: PUT plans or starts a deployment, DELETE removes versions from clouds, GET
+// /deployments/{id} shows progress.
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
@@ -33,12 +33,12 @@ const Providers = Type.Array(
 
 const DeployBody = Type.Object(
   {
-    /** `latest` when left out. */
+    /** Defaults to `latest`. */
     version: Type.Optional(Version),
     providers: Providers,
-    /** Show what would change, and change nothing. */
+    /** Only show what would change. */
     dryRun: Type.Optional(Type.Boolean()),
-    /** Deploy also where a call costs more than it brings. */
+    /** Deploy even if a call costs more than it earns. */
     acceptLoss: Type.Optional(Type.Boolean()),
   },
   { additionalProperties: false },
@@ -46,9 +46,9 @@ const DeployBody = Type.Object(
 
 const DestroyBody = Type.Object(
   {
-    /** All versions when left out. */
+    /** Defaults to all versions. */
     version: Type.Optional(Version),
-    /** All clouds when left out. */
+    /** Defaults to all clouds. */
     providers: Type.Optional(Providers),
   },
   { additionalProperties: false },
@@ -61,7 +61,7 @@ export async function deploymentRoutes(
   const url = '/functions/:owner/:name/deployments';
   const parseDeploy = jsonBody(DeployBody);
   const parseDestroy = jsonBody(DestroyBody);
-  // A server that closes waits for its answers: one that follows a job would hold it until the job
+  // A closing server waits for its replies, and a reply that follows a job would last until the job
   // ends.
   const ending = new AbortController();
   server.addHook('preClose', async () => ending.abort());
@@ -165,7 +165,10 @@ export async function deploymentRoutes(
   });
 }
 
-/** The job as server-sent events: each step once, then `done`. Without `done` it was cut off. */
+/**
+ * The job as server-sent events: each step once, then `done`. A stream that ends without `done` was
+ * interrupted.
+ */
 async function* eventsOf(
   changes: AsyncGenerator<Job>,
   signal: AbortSignal,
@@ -199,13 +202,13 @@ function planDocument({ wanted, steps, error }: CloudPlan) {
   };
 }
 
-/** All of a cloud's steps in one word. */
+/** Sums up a cloud's steps in one action. */
 function actionOf(steps: readonly PlanStep[]): PlanStep['action'] {
   const [first] = steps.filter(({ action }) => action !== 'keep' && action !== 'wait');
   return first?.action ?? steps[0]?.action ?? 'keep';
 }
 
-/** Without the deployment itself: it may hold a key of the cloud. */
+/** Leaves out the cloud's own deployment data, which may contain a key of the cloud. */
 function recordDocument({
   provider,
   region,

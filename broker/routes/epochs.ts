@@ -1,5 +1,5 @@
-// GET /epochs/latest: the recorded epoch that a signed Call of a version names, checkpointed first
-// when the newest is too old.
+// GET /epochs/latest: the recorded epoch to use in a signed Call of a version. Records a fresh one
+// first if the newest is too old.
 import type { FastifyInstance } from 'fastify';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
@@ -20,7 +20,7 @@ export async function epochRoutes(
       );
     }
     reply.header('cache-control', 'no-store');
-    // Safe: the pattern above is that of Hex.
+    // Safe: the pattern above matches Hex only.
     const { epoch, value } = await gateway.beacon.drawFor(version as Hex);
     return { epoch, value, timeSec: gateway.chain.view.epochOf(epoch)?.timeSec ?? 0 };
   });

@@ -1,6 +1,6 @@
-// ANY /functions/{owner}/{name}[@version][/path]: an HTTP request or a CloudEvent becomes an
-// Invocation, its Answer a reply. Below Fastify, whose share of a request is 50 us of CPU: of all
-// requests these are the many.
+// ANY /functions/{owner}/{name}[@version][/path]: turns an HTTP request or a CloudEvent into an
+// Invocation, and its Answer into a reply. Not through Fastify, which takes 50 us of CPU per
+// request: most requests are function calls.
 import { randomUUID } from 'node:crypto';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError, ERRORS, problemOf, toDefaasError } from '../errors.ts';
@@ -18,42 +18,44 @@ import { resolveTarget } from '../invocation/resolve.ts';
 import { readRouting } from '../routing/routing.ts';
 
 const NO_BODY = new Uint8Array();
-/** Owner, name, reference and the function's own path in a raw URL path. */
+/** Parses a raw URL path into owner, name, reference and the function's own path. */
 const FUNCTION_PATH =
   /^\/functions\/([0-9a-zA-Z-]{1,63})\/([a-z0-9-]{1,63})(?:(?:@|%40)([a-z0-9-]{1,63}))?((\/[^?]*)?(?:\?(.*))?)$/;
 
-/** What a request's head asks for: the same for all that have the same head. */
+/**
+ * Everything that a request's head says. It depends on the head's bytes alone, so it can be cached.
+ */
 export interface Asked {
-  /** The call without its body, or what is wrong with it. */
+  /** The call without its body, or the error in the head. */
   readonly call: Omit<Invocation, 'id' | 'body'> | DefaasError;
   readonly authorization: string | undefined;
-  /** All of them: of an event, and of CORS. */
+  /** All headers, including those of an event and of CORS. */
   readonly headers: Headers;
   readonly mayBeEvent: boolean;
-  /** It came to the origin that is for functions alone. */
+  /** The request came to the origin that serves functions only. */
   readonly isApart: boolean;
 }
 
 export interface FunctionCalls {
   /**
-   * Once for all requests with this head. Undefined where the path is no function's, or that of
-   * another route.
+   * Interprets a head; the result is valid for all requests with this head. Undefined if the path
+   * is not a function's, or belongs to another route.
    */
   read(head: RequestHead): Asked | undefined;
   take(asked: Asked, call: IncomingCall): void;
-  /** From now on a connection ends with its next answer. */
+  /** Closes each connection after its next reply from now on. */
   end(): void;
 }
 
 interface FunctionCallsOptions {
   readonly gateway: Gateway;
-  /** Where the gateway is reached: what a DPoP proof may name. */
+  /** The gateway's origins, which a DPoP proof may name. */
   readonly origins: () => readonly string[];
   /** Whether the gateway has a route of its own for a path below a function's address. */
   readonly isOwn: (method: string, path: string) => boolean;
 }
 
-/** What a URL says. */
+/** The parts of an Invocation that come from the URL. */
 type FunctionAddress = Pick<
   Invocation,
   'owner' | 'name' | 'reference' | 'target' | 'path' | 'query'
@@ -63,7 +65,7 @@ interface Exchange {
   readonly id: string;
   readonly asked: Asked;
   readonly call: IncomingCall;
-  /** What every reply carries, an answer or a problem: names and values in turn. */
+  /** Headers of every reply, answer or problem: alternating names and values. */
   readonly always: string[];
 }
 
@@ -81,8 +83,8 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
     });
   };
   const answer = async (exchange: Exchange): Promise<void> => {
-    // Before the body, so that nothing is read in vain; and after it, for slow bodies take no
-    // places.
+    // Check before reading the body, to avoid reading in vain, and again after it: a slow body does
+    // not occupy a slot.
     refuseOverload();
     const reading = exchange.call.body();
     const body = reading instanceof Promise ? await reading : reading;
@@ -116,8 +118,8 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
       const exchange = { id: randomUUID(), asked, call, always };
       answer(exchange)
         .catch((error: unknown) => sendProblem(gateway, exchange, error))
-        // What the version's CORS says may be no header at all: then there is no reply that it
-        // could go with.
+        // The version's CORS settings may contain an invalid header value. Then no reply can be
+        // sent with it, so close the connection.
         .catch(() => call.destroy());
     },
     end: () => {
@@ -134,8 +136,8 @@ function addressIn(url: string): FunctionAddress | undefined {
 }
 
 /**
- * Sets what the version's CORS says, also for problems. Whether the request is a preflight, which
- * ends here, free of charge.
+ * Adds the version's CORS headers to all replies, problems too. Returns whether the request is a
+ * preflight, which ends here free of charge.
  */
 function declareCors(
   gateway: Pick<Gateway, 'chain' | 'deployments'>,
@@ -144,7 +146,7 @@ function declareCors(
 ): boolean {
   const { headers } = exchange.asked;
   const origin = headers.find(([name]) => name === 'origin')?.[1];
-  // Only what may be cached has to say that it depends on the origin.
+  // Only a reply that may be cached must say that it depends on the origin.
   if (origin === undefined && invocation.method !== 'GET') return false;
   const { version } = resolveTarget(gateway.chain, invocation);
   const cors = gateway.deployments.manifest(version.functionVersion)?.cors;
@@ -153,7 +155,7 @@ function declareCors(
   return endsHere;
 }
 
-/** The call that a head asks for, or the fault for which there is none. */
+/** The call that a head describes, or the error in the head. */
 function callIn(
   head: RequestHead,
   address: FunctionAddress,
@@ -178,7 +180,7 @@ function callIn(
   }
 }
 
-/** An event names its call, where no key does. */
+/** An event's own id serves as the idempotency key, if the caller sends none. */
 function invocationOf(
   { id, asked, call: { nonce: apart } }: Exchange,
   body: Uint8Array,
@@ -187,7 +189,7 @@ function invocationOf(
   const event = asked.mayBeEvent ? eventOf(headers, body) : undefined;
   if (call instanceof DefaasError) throw call;
   const idempotencyKey = call.idempotencyKey ?? (event && `${event.source}\n${event.id}`);
-  // Of its form: only such a one is read apart from its head.
+  // Safe: the fast path reads a nonce separately only if it has the right form.
   const nonce = (apart as Hex | undefined) ?? call.nonce;
   return { id, ...call, idempotencyKey, nonce, body };
 }
@@ -232,7 +234,10 @@ function sendProblem(gateway: Pick<Gateway, 'log'>, exchange: Exchange, thrown: 
   reply(exchange, status, headers.flat(), Buffer.from(body));
 }
 
-/** A repeated name stays apart: lists may (RFC 9110 section 5.2), `set-cookie` must. */
+/**
+ * Keep repeated names as separate headers: lists may be (RFC 9110 section 5.2), `set-cookie` must
+ * be.
+ */
 function reply(
   { call, always }: Exchange,
   status: number,
@@ -243,8 +248,8 @@ function reply(
 }
 
 /**
- * Cookies are the origin's: of the gateway's own, and of whatever else runs on its host, a function
- * sees none.
+ * Functions receive no cookies on the gateway's main origin: they belong to the gateway and to
+ * other services on its host.
  */
 function headersOf(raw: readonly string[], isApart: boolean): Headers {
   const headers: [string, string][] = [];
@@ -266,7 +271,7 @@ function single({ headers }: RequestHead, name: string): string | undefined {
   return value;
 }
 
-/** The lines are looked at, for Node joins those of one name: two keys would be a third. */
+/** Look at the raw headers, because Node joins repeated ones: two keys would become a third. */
 function keyIn(call: RequestHead): string | undefined {
   const key = single(call, 'idempotency-key');
   if (key === undefined) return undefined;

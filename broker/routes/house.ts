@@ -1,4 +1,4 @@
-// What the gateway is and how it feels: its document, liveness, readiness.
+// The gateway about itself: its document, liveness and readiness.
 import type { FastifyInstance } from 'fastify';
 import type { GatewayDocument } from '../client/connection.ts';
 import type { Gateway } from '../gateway.ts';
@@ -16,7 +16,7 @@ export async function houseRoutes(
     rpcUrl: gateway.config.chainRpcUrls[0],
     feeBps: gateway.chain.view.gateway(gateway.address)?.feeBps ?? 0,
     providers: gateway.providerNames,
-    // How functions on this machine are kept apart from it.
+    // How functions on this machine are isolated.
     ...(gateway.providerNames.includes('local') && {
       isolation: gateway.provider('local').isolation,
     }),
@@ -24,7 +24,8 @@ export async function houseRoutes(
     settler: gateway.settler.address,
     operatorKey: gateway.groupSigner.key,
     jwksThumbprint: gateway.tokens.thumbprint,
-    // Where it serves payers of other contracts: a client looks there for those that it believes, and checks all anew.
+    // Origins of this process that serve other contracts. A client that trusts those contracts may
+    // use them, and verifies everything again.
     ...pointersOf(gateway),
   });
   server.addHook('onListen', async () => {
@@ -42,7 +43,7 @@ export async function houseRoutes(
     return reply.code(isStale ? 503 : 200).send({
       status: isStale ? 'stale' : 'ready',
       head: gateway.chain.view.head.number,
-      // New deposits, lanes and deployments wait for it.
+      // New deposits, lanes and deployments take effect after this time.
       finalityLagSec: finalityLagOf(gateway),
     });
   });
@@ -59,7 +60,7 @@ function pointersOf(gateway: Gateway): Pick<GatewayDocument, 'otherSets'> {
   };
 }
 
-/** By how much the newest final block is behind the newest, chain time. */
+/** Age of the newest final block relative to the newest block, seconds of chain time. */
 function finalityLagOf({ chain }: Pick<Gateway, 'chain'>): number {
   return Math.max(0, chain.view.head.timestampSec - chain.final.head.timestampSec);
 }

@@ -1,5 +1,5 @@
-// Lanes: what the gateway has served and holds, the vouchers that raise what it may take, and what
-// their keys may spend a day.
+// Lanes: what the gateway has served and holds, vouchers that raise ceilings, and daily limits of
+// lane keys.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -28,8 +28,8 @@ export async function laneRoutes(
   const parseLimit = jsonBody(LimitBody);
   server.get<LaneParams>('/lanes/:payer/:signer', async (request) => {
     const lane = await ownLane(gateway, request);
-    // With the key's own signature, so that a client that has lost its memory sees how far it has
-    // signed, and need not believe it.
+    // Include the key's own signature: a client that has lost its state can verify how far it has
+    // signed.
     const voucher = await gateway.ledger.voucher(lane.payer, lane.signer);
     return {
       ...laneDocument(gateway, lane),
@@ -38,14 +38,14 @@ export async function laneRoutes(
         : null,
     };
   });
-  // No token: the voucher's own signature says who raises what.
+  // No token needed: the voucher is authenticated by its own signature.
   server.put<LaneParams>('/lanes/:payer/:signer/voucher', async (request) => {
     const lane = await openLane(gateway, request);
     const { ceiling, signature } = parse(request);
     await acceptVoucher(gateway, lane, `${ceiling}:${signature}`);
     return laneDocument(gateway, lane);
   });
-  // The payer's alone: a key that is stolen must not lift its own limit.
+  // Payer only: a stolen key must not lift its own limit.
   server.put<LaneParams>('/lanes/:payer/:signer/limit', async (request) => {
     const { signedBy } = await signedIn(gateway, request);
     const lane = await openLane(gateway, request);
@@ -61,7 +61,7 @@ export interface LaneId {
   readonly signer: Address;
 }
 
-/** Only the payer, or the lane's own key, sees it. */
+/** Visible to the payer and the lane's own key only. */
 async function ownLane(
   gateway: Pick<Gateway, 'address' | 'authenticate' | 'chain' | 'config'>,
   request: FastifyRequest<LaneParams>,
@@ -72,7 +72,10 @@ async function ownLane(
   throw unknown(lane.payer, lane.signer);
 }
 
-/** A lane that the chain knows. @throws DefaasError LANE_UNKNOWN */
+/**
+ * The lane in the path, which must exist on the chain.
+ * @throws DefaasError LANE_UNKNOWN
+ */
 export async function openLane(
   gateway: Pick<Gateway, 'address' | 'chain'>,
   request: FastifyRequest<{ Params: { payer: string; signer: string } }>,

@@ -1,4 +1,4 @@
-// GET /logs/{owner}/{name}: what a version wrote, from all the clouds it is on.
+// GET /logs/{owner}/{name}: the log lines of a version, from all clouds it runs on.
 import type { FastifyInstance } from 'fastify';
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { readLogs } from '../deployments/logs.ts';
@@ -8,13 +8,13 @@ import { type FunctionParams, type Named, namedFunction, notOwner, versionOf } f
 
 /** Scope of a grant to read logs (Identity.sol). */
 const SCOPE_LOGS = 4;
-/** Most lines of one answer. */
+/** Maximum number of lines in one reply. */
 const MAX_LINES = 10_000;
 
 type LogsQuery = FunctionParams & {
   readonly Querystring: {
     readonly version?: string;
-    /** Unix ms; an hour ago when left out. */
+    /** Unix ms; defaults to one hour ago. */
     readonly since?: string;
     readonly limit?: string;
   };
@@ -38,8 +38,8 @@ export async function logRoutes(
 }
 
 /**
- * The owner, and whom the version's grants or policy let; that everybody may call a public one does
- * not open its logs.
+ * Logs may be read by the owner and by accounts that the version's grants or policy allow. That
+ * everybody may call a public version does not make its logs public.
  */
 async function mayRead(
   { chain }: Pick<Gateway, 'chain'>,

@@ -1,5 +1,5 @@
-// Mandates of a lane, put and revoked by its key: what tokens that are handed on, and callers of a
-// sponsored function, may cost it.
+// Mandates of a lane, submitted and revoked by the lane's key. They limit what handed-on tokens,
+// and callers of a sponsored function, may charge to it.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
@@ -14,11 +14,11 @@ import { FORGOTTEN_AFTER_SEC } from '../money/mandates.ts';
 import { type LaneId, openLane } from './lanes.ts';
 
 /**
- * Of one lane that are known: each is held in memory until it is forgotten, so that one that ends
- * at once counts too.
+ * Maximum number of remembered mandates per lane. Each stays in memory until it is forgotten, so a
+ * mandate that has just ended still counts.
  */
 const MAX_MANDATES = 100;
-/** Furthest end of a mandate, seconds from now. */
+/** Latest allowed end of a mandate, seconds from now. */
 const MAX_LIFE_SEC = 366 * 86_400;
 const PREPAID = 1;
 
@@ -45,9 +45,12 @@ export async function mandateRoutes(
   { gateway }: { readonly gateway: Gateway },
 ): Promise<void> {
   const parse = jsonBody(MandateBody);
-  /** Mandates by lane that are being written: they take room before they are known. */
+  /**
+   * Number of mandates being written, by lane: they count towards the maximum before they are
+   * stored.
+   */
   const entering = new Map<string, number>();
-  // No token: the mandate's own signature says who.
+  // No token needed: the mandate is authenticated by its own signature.
   server.put<MandateParams>('/lanes/:payer/:signer/mandates/:hash', async (request) => {
     const lane = await openLane(gateway, request);
     const { functionId, maxPrice, perDay, total, serial, signature, subject, ...body } =
@@ -56,7 +59,7 @@ export async function mandateRoutes(
       ...lane,
       ...body,
       gateway: gateway.address,
-      // Safe: the schema's pattern is that of Hex.
+      // Safe: the schema's pattern matches Hex only.
       subject: subject as Hex,
       functionId: BigInt(functionId),
       maxPrice: BigInt(maxPrice),
@@ -66,7 +69,7 @@ export async function mandateRoutes(
     };
     const hash = hashMandate(gateway.chain.domain, mandate);
     refuseInvalid(gateway, mandate);
-    // Safe: as above.
+    // Safe: the schema's pattern matches Hex only.
     if (recoverSigner(hash, signature.toLowerCase() as Hex) !== lane.signer) {
       throw invalid(`it is not signed by the lane's key ${lane.signer}`);
     }
@@ -91,7 +94,7 @@ export async function mandateRoutes(
     return mandateDocument(gateway, lane, hash);
   });
 
-  // Whoever holds a token that was handed on must not close the other mandates.
+  // The holder of a handed-on token must not be able to revoke other mandates.
   server.delete<MandateParams>('/lanes/:payer/:signer/mandates/:hash', async (request, reply) => {
     const { signedBy, subjects } = await signedIn(gateway, request);
     const lane = await openLane(gateway, request);

@@ -1,5 +1,5 @@
-// The authorization server: a signed SIWE message, or a service account's assertion, for an access
-// token (RFC 6749, 8693, 7523).
+// The authorization server: exchanges a signed SIWE message, or a service account's assertion, for
+// an access token (RFC 6749, 8693, 7523).
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
@@ -11,7 +11,7 @@ import { PROOF_ALGORITHMS } from '../identity/public-jwk.ts';
 import { NONCE_LIFE_MS, type SignedMessage } from '../identity/sign-in.ts';
 import { TOKEN_LIFE_SEC, type TokenSubject } from '../identity/tokens.ts';
 
-/** A message or an assertion, authorization details, and the rest of the form, bytes. */
+/** Room for a message or an assertion, authorization details and the other parameters, bytes. */
 const TOKEN_BODY_MAX_BYTES = 32 * 1024;
 const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const CLIENT_CREDENTIALS = 'client_credentials';
@@ -62,7 +62,10 @@ export async function oauthRoutes(
   });
 }
 
-/** Who asks, shown in one of the two ways. @throws DefaasError SIGN_IN_REFUSED */
+/**
+ * Who requests the token, proven in one of the two ways.
+ * @throws DefaasError SIGN_IN_REFUSED
+ */
 async function subjectOf(
   gateway: Pick<Gateway, 'clientAssertions' | 'signIn'>,
   form: URLSearchParams,
@@ -94,18 +97,18 @@ async function subjectOf(
   );
 }
 
-/** The form of the body. Repeated parameters are refused (RFC 6749 section 3.2). */
+/** Parses the body as a form. Repeated parameters are refused (RFC 6749 section 3.2). */
 function formOf({ body }: FastifyRequest): URLSearchParams {
   const form = new URLSearchParams(Buffer.isBuffer(body) ? body.toString('utf8') : '');
   const names = [...form.keys()];
-  // One pass: with as many names as fit into a body, anything else would stop the gateway.
+  // One pass over the names: a body holds so many that a quadratic check would block the gateway.
   if (new Set(names).size < names.length) throw refused('a parameter came more than once');
   return form;
 }
 
 /**
- * The thumbprint of the key to bind to; undefined without a proof.
- * @throws DefaasError SIGN_IN_REFUSED  with RFC 9449's own word
+ * The thumbprint of the key to bind the token to; undefined without a proof.
+ * @throws DefaasError SIGN_IN_REFUSED  with the error code of RFC 9449
  */
 async function boundKey(
   gateway: Pick<Gateway, 'config' | 'proofs'>,
@@ -120,13 +123,13 @@ async function boundKey(
   }
 }
 
-/** Of our origins the one that the client used (RFC 8414 section 3.3), and never another. */
+/** The one of our origins that the client used (RFC 8414 section 3.3), never any other host. */
 function issuerOf(origins: readonly string[], request: FastifyRequest): string {
   const used = origins.find((origin) => new URL(origin).host === request.host);
   return used ?? origins[0] ?? `${request.protocol}://localhost`;
 }
 
-/** base64url of `{"message", "signature"}`. */
+/** Decodes base64url of `{"message", "signature"}`. */
 function signedMessageIn(text: string): SignedMessage {
   try {
     const { message, signature } = JSON.parse(Buffer.from(text, 'base64url').toString('utf8'));
@@ -134,7 +137,7 @@ function signedMessageIn(text: string): SignedMessage {
       return { message, signature };
     }
   } catch {
-    // Not base64url or not JSON: the same answer as below.
+    // Not base64url or not JSON: fall through to the error below.
   }
   throw refused('subject_token must be base64url of {"message", "signature"}');
 }
@@ -143,7 +146,7 @@ function isHex(value: unknown): value is Hex {
   return typeof value === 'string' && /^0x[0-9a-f]+$/i.test(value);
 }
 
-/** OAuth's own word for it (RFC 6749 section 5.2) beside our code. */
+/** An error that carries OAuth's error code (RFC 6749 section 5.2) besides ours. */
 function refused(why: string, error = 'invalid_request'): DefaasError {
   return new DefaasError('SIGN_IN_REFUSED', `sign-in: ${why}`, {
     members: { error, error_description: why },

@@ -1,4 +1,4 @@
-// The operator has put another key where the gateway reads its own: it is taken without a restart.
+// Loads a new operator key from the gateway's key file without a restart.
 import type { FastifyInstance } from 'fastify';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
@@ -13,7 +13,7 @@ export async function operatorKeyRoutes(
   server: FastifyInstance,
   { gateway }: { readonly gateway: Gateway },
 ): Promise<void> {
-  // The key may have been changed while the gateway was down.
+  // The key may have been changed while the gateway was down, so sign again at the start too.
   signAgain(gateway).catch((err) => {
     if (!gateway.closing.aborted) gateway.log.error({ err }, 'receipts were not signed again');
   });

@@ -1,5 +1,5 @@
-// What the control routes of a function ask first: that it exists, and that its owner is the one
-// who asks.
+// Checks common to the control routes of a function: the function exists, and the caller is its
+// owner.
 import type { FastifyRequest } from 'fastify';
 import type { FunctionVersion, RegisteredFunction } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -33,7 +33,7 @@ export function notOwner({ signedBy, label }: Named): DefaasError {
 }
 
 /**
- * The function of the path, whoever asks.
+ * The function in the path, for any signed-in caller.
  * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, FUNCTION_UNKNOWN
  */
 export async function namedFunction<Request extends FunctionParams>(
@@ -42,7 +42,7 @@ export async function namedFunction<Request extends FunctionParams>(
 ): Promise<Named> {
   const { signedBy } = await signedIn(gateway, request);
   const { owner, name } = parameters(request);
-  // The client may have just published: the view must hold what the chain already has.
+  // The client may have published it just now: bring the view up to the chain's head first.
   await gateway.chain.synced();
   const { view } = gateway.chain;
   const namespace = view.resolveNamespace(owner.toLowerCase());
@@ -57,8 +57,9 @@ export async function namedFunction<Request extends FunctionParams>(
 }
 
 /**
- * A version number or an alias.
- * @throws DefaasError FUNCTION_UNKNOWN, and FUNCTION_DEPRECATED unless that is allowed
+ * Resolves a version number or an alias.
+ * @throws DefaasError FUNCTION_UNKNOWN
+ * @throws DefaasError FUNCTION_DEPRECATED  unless deprecated versions are allowed
  */
 export function versionOf(
   { chain }: Pick<Gateway, 'chain'>,
@@ -97,6 +98,6 @@ export async function refuseOthers(
 }
 
 function parameters({ params }: { readonly params: unknown }): FunctionParams['Params'] {
-  // Safe: the routes that come here have both in their path.
+  // Safe: every route that calls this has both parameters in its path.
   return params as FunctionParams['Params'];
 }

@@ -1,6 +1,5 @@
 // GET /payouts/{payee}: what the gateway owes a payee, batch by batch, and the newest voucher for
-// it. Public: the chain shows the same
-// sums, and whoever sends the voucher pays the payee and nobody else.
+// it. Public: the chain shows the same sums, and a voucher can pay nobody but its payee.
 import type { FastifyInstance } from 'fastify';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
@@ -8,7 +7,7 @@ import type { Gateway } from '../gateway.ts';
 import type { ListedPayout } from '../ledger/ledger.ts';
 import { voucherOf } from '../settlement/payouts.ts';
 
-/** Batches of one page. */
+/** Default number of batches per page. */
 const PAGE = 20;
 const MAX_PAGE = 20;
 
@@ -35,7 +34,7 @@ export async function payoutRoutes(
       );
     }
     reply.header('cache-control', 'no-store');
-    // Safe: the pattern above is that of addresses.
+    // Safe: the pattern above matches addresses only.
     return statement(gateway, payee as Address, {
       before: before === undefined ? Number.MAX_SAFE_INTEGER : Number(before),
       limit: Math.min(Number(limit), MAX_PAGE),
@@ -43,7 +42,7 @@ export async function payoutRoutes(
   });
 }
 
-/** Money as decimal strings. */
+/** The reply; money as decimal strings. */
 async function statement(
   gateway: Pick<Gateway, 'address' | 'chain' | 'groupSigner' | 'ledger'>,
   payee: Address,
@@ -64,7 +63,7 @@ async function statement(
     payee,
     creditedUnits: `${due.credited}`,
     withdrawnUnits: `${due.withdrawn}`,
-    /** Of what is credited: what came from the float and no batch has paid back yet. */
+    /** Part of the credited sum: advanced from the float, and not yet covered by a batch. */
     advancedUnits: `${due.advanced}`,
     floatUnits: `${view.line(gateway.address, payee)?.allotted ?? 0n}`,
     voucher: voucher
@@ -80,8 +79,8 @@ async function statement(
 }
 
 /**
- * Earlier vouchers too: a float that is too small for the newest may cover one of them. Those that
- * bring nothing any more have no signature, so that a stranger's page costs few of them.
+ * Lists earlier vouchers too: a float that is too small for the newest may cover an earlier one.
+ * Vouchers that would pay nothing more are not signed, so that a page costs few signatures.
  */
 function batchDocument(
   gateway: Pick<Gateway, 'groupSigner'>,
@@ -92,7 +91,7 @@ function batchDocument(
   const isOpen = cumulative > creditedUnits && state !== 'void';
   return {
     n,
-    /** `prepared`: signed, and on its way to the chain; `void`: it never got there. */
+    /** `prepared`: signed, transaction under way. `void`: it was never included. */
     state,
     batch: batch ?? null,
     tx: tx ?? null,

@@ -1,4 +1,4 @@
-// Receipts: one by its id with everything that proves it, or those of a lane in order.
+// Receipts: one by id with its proof, or those of a lane in order.
 import type { FastifyInstance } from 'fastify';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { createTree, type OrderedTree } from '../../contracts/libraries/ordered-merkle.ts';
@@ -8,7 +8,7 @@ import { credentialOf, isOfLane, tokenOf } from '../http/bearer.ts';
 import type { AccessToken } from '../identity/tokens.ts';
 import type { StoredEntry, StoredGroup } from '../ledger/ledger.ts';
 
-/** Most receipts of one page. */
+/** Maximum number of receipts per page. */
 const MAX_PAGE = 500;
 
 type ListQuery = { Querystring: { lane?: string; after?: string; limit?: string } };
@@ -21,7 +21,7 @@ export async function receiptRoutes(
     const credential = credentialOf(gateway, request);
     const caller = credential && (await gateway.authenticate(credential));
     const id = request.params.id.toLowerCase();
-    // Safe: the pattern is that of Hex.
+    // Safe: the pattern matches Hex only.
     const entry = /^0x[0-9a-f]{64}$/.test(id) ? await gateway.ledger.entry(id as Hex) : undefined;
     if (entry === undefined) {
       throw new DefaasError(
@@ -47,7 +47,7 @@ export async function receiptRoutes(
         'ask with lane=<payer>:<signer>, after=<seq> and limit=<count>',
       );
     }
-    // Safe: the pattern above is that of addresses.
+    // Safe: the pattern above matches addresses only.
     if (!isOfLane(caller, { payer: payer as Address, signer: signer as Address })) {
       throw new DefaasError(
         'LANE_UNKNOWN',
@@ -56,7 +56,7 @@ export async function receiptRoutes(
     }
     const count = Math.min(Number(limit), MAX_PAGE);
     const entries = await gateway.ledger.laneEntries({
-      // Safe: the pattern above is that of addresses.
+      // Safe: the pattern above matches addresses only.
       payer: payer as Address,
       signer: signer as Address,
       afterSeq: Number(after),
@@ -76,7 +76,10 @@ type Groups = (
   group: number,
 ) => Promise<{ readonly stored: StoredGroup; readonly tree: OrderedTree }>;
 
-/** Receipts of one group stand close together: each group of a page is read and hashed once. */
+/**
+ * Reads groups, each once per page: receipts of one group are neighbours, and hashing a group again
+ * is wasted work.
+ */
 function createGroups(gateway: Pick<Gateway, 'ledger'>): Groups {
   const known = new Map<number, ReturnType<Groups>>();
   const read: Groups = async (number) => {
@@ -92,7 +95,9 @@ function createGroups(gateway: Pick<Gateway, 'ledger'>): Groups {
   };
 }
 
-/** Money as decimal strings; the salt for the payer and the lane's key only. */
+/**
+ * The reply; money as decimal strings. The salt is included for the payer and the lane's key only.
+ */
 async function receiptDocument(
   gateway: Pick<Gateway, 'address' | 'chain' | 'groupSigner'>,
   entry: StoredEntry,
@@ -101,7 +106,7 @@ async function receiptDocument(
 ): Promise<Record<string, unknown>> {
   const { receipt, call, execution } = entry;
   const { stored, tree } = await groups(entry.group);
-  // Signing again gives the same signature (RFC 6979): a group whose signature is not stored yet is
+  // Signatures are deterministic (RFC 6979), so a group whose signature is not stored yet can be
   // signed here.
   const signature = stored.signature ?? gateway.groupSigner.sign(stored.root, stored.count);
   const settledSeq =

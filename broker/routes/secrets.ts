@@ -1,4 +1,4 @@
-// Secrets of a function: its owner sets and unsets them and sees their names; nobody sees a value
+// Secrets of a function: its owner sets, unsets and lists them by name. Values are never shown
 // again.
 import type { FastifyInstance } from 'fastify';
 import { Secret } from '../config.ts';
@@ -7,11 +7,9 @@ import type { Gateway } from '../gateway.ts';
 import { refusePublisher } from './artifacts.ts';
 import { type FunctionParams, ownedFunction } from './owned.ts';
 
-/** As `variable` in defaas.schema.json, of which a name that is used must be. */
+/** The same pattern as `variable` in defaas.schema.json, which names in use must match. */
 const NAME = /^[A-Za-z][A-Za-z0-9_]{0,127}$/;
-/**
- * All of a function's environment together has at most so much room at AWS, bytes (Lambda quotas).
- */
+/** AWS Lambda's limit for a function's whole environment, bytes (Lambda quotas). */
 const MAX_VALUE_BYTES = 4096;
 
 interface SecretParams {
@@ -53,7 +51,7 @@ function keyOf(text: string): string {
   );
 }
 
-/** UTF-8 without NUL, as an environment variable takes it. */
+/** Requires UTF-8 without NUL, as environment variables do. */
 function secretOf(body: unknown, key: string): Secret {
   const bytes = Buffer.isBuffer(body) ? body : Buffer.alloc(0);
   const refuse = (why: string): never => {

@@ -1,4 +1,4 @@
-// Settlement on request of the operator, and the batches as the chain has them.
+// Settlement at the operator's request, and the batches recorded on the chain.
 import type { FastifyInstance } from 'fastify';
 import { cidOf } from '../../contracts/libraries/names.ts';
 import { DefaasError } from '../errors.ts';

@@ -1,5 +1,5 @@
-// Sponsorships: what a publisher pays of a function's callers per UTC day, and what is left to pay
-// it from.
+// Sponsorships: what a publisher pays per UTC day for a function's callers, and the balance left to
+// pay it.
 import type { FastifyInstance } from 'fastify';
 import type { Gateway } from '../gateway.ts';
 import { jsonBody } from '../http/json.ts';
@@ -39,11 +39,11 @@ function sponsorshipDocument(
   });
   return {
     function: label,
-    /** Whether callers of the newest version need no token. */
+    /** Whether the newest version can be called without a token. */
     isSponsored: manifest?.payer === 'publisher' && version?.accessMode === 0,
     dailyUnits: `${dailyLimits.limitOf(scope) ?? 0n}`,
     spentTodayUnits: `${dailyLimits.spentToday(scope)}`,
-    /** Null: the owner has signed no mandate that is open; what is left may be the day's. */
+    /** Null if the owner has no open mandate for it. `leftUnits` may be limited by the day. */
     lane: mandate ? { ...mandate, leftUnits: `${mandate.leftUnits}` } : null,
   };
 }
