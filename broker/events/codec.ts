@@ -1,17 +1,18 @@
-// The CloudEvents edge (1.0.2, HTTP binding): strict, nothing is invented and nothing repaired; an event is accepted as it came
-// or refused with the attribute's name. The body and headers go on to the function unchanged.
+// The CloudEvents edge (1.0.2, HTTP binding). Strict: nothing is added or repaired. An event is
+// accepted unchanged or refused with the attribute's name. Body and headers go to the function
+// unchanged.
 import { DefaasError } from '../errors.ts';
 import type { Headers } from '../invocation/invocation.ts';
 import { jsonFault } from './json-members.ts';
 
-/** Deepest nesting of a structured event. */
+/** Maximum nesting of a structured event. */
 const MAX_DEPTH = 64;
-/** Most attributes of an event. */
+/** Maximum number of attributes of an event. */
 const MAX_ATTRIBUTES = 256;
-/** An event's members are its attributes and its data. */
+/** The members of an event are its attributes and its data. */
 const BOUNDS = { maxDepth: MAX_DEPTH, maxMembers: MAX_ATTRIBUTES + 1 } as const;
 const REQUIRED = ['specversion', 'id', 'source', 'type'] as const;
-/** The required attribute by which binary mode is looked for. */
+/** The required attribute whose header marks binary mode. */
 const SPECVERSION = 'ce-specversion';
 const EVENT_TYPES = 'application/cloudevents';
 const ATTRIBUTE_NAME = /^[a-z0-9]+$/;
@@ -19,7 +20,10 @@ const RFC3339 =
   /^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/i;
 const ABSOLUTE_URI = /^[a-z][a-z0-9+.-]*:[^\s<>"{}|\\^`]+$/i;
 const URI_REFERENCE = /^[^\s<>"{}|\\^`]+$/;
-/** What may follow a backslash or stand raw between the quotes of a quoted header value. */
+/**
+ * A quoted header value: any characters except quotes and backslashes, or a backslash followed by
+ * any character.
+ */
 const QUOTED = /^"((?:[^"\\]|\\.)*)"$/s;
 
 /** Context attributes by name, as canonical strings. `source` + `id` is the event's identity. */
@@ -31,9 +35,12 @@ export type EventAttributes = Readonly<Record<string, string>> & {
 };
 
 /**
- * The event in a request, or undefined when it carries none. Binary mode needs all four required `ce-` headers.
- * @throws DefaasError EVENT_INVALID           an attribute or the JSON is not as CloudEvents 1.0.2 wants it
- * @throws DefaasError MEDIA_TYPE_UNSUPPORTED  a batch, another `application/cloudevents…` type, or a charset other than UTF-8
+ * The event in a request; undefined if there is none. Binary mode needs all four required `ce-`
+ * headers.
+ * @throws DefaasError EVENT_INVALID           an attribute or the JSON is not as CloudEvents 1.0.2
+ *   wants it
+ * @throws DefaasError MEDIA_TYPE_UNSUPPORTED  a batch, another `application/cloudevents…` type, or
+ *   a charset other than UTF-8
  */
 export function eventOf(headers: Headers, body: Uint8Array): EventAttributes | undefined {
   if (!mayBeEvent(headers)) return undefined;
@@ -53,14 +60,17 @@ export function eventOf(headers: Headers, body: Uint8Array): EventAttributes | u
   return isBinary ? binaryEvent(headers) : undefined;
 }
 
-/** False of nearly all calls: no event in either mode, whatever the body. */
+/**
+ * A cheap test, false for nearly all calls: false means that the request is no event, whatever its
+ * body.
+ */
 export function mayBeEvent(headers: Headers): boolean {
   return (
     headers.some(([name]) => name === SPECVERSION) || contentTypeOf(headers).includes(EVENT_TYPES)
   );
 }
 
-/** The first one, in lower case. */
+/** The first non-empty content type, in lower case. */
 function contentTypeOf(headers: Headers): string {
   const line = headers.find(([name, value]) => name === 'content-type' && value !== '');
   return line?.[1].toLowerCase() ?? '';
@@ -96,15 +106,15 @@ function structuredEvent(body: Uint8Array): EventAttributes {
   return checked(attributes);
 }
 
-/** `data` is of the form of a name, and reserved (CloudEvents 1.0.2, "Naming Conventions"). */
+/** `data` has the form of a name but is reserved (CloudEvents 1.0.2, "Naming Conventions"). */
 function refuseName(name: string): void {
   if (ATTRIBUTE_NAME.test(name) && name !== 'data') return;
   throw invalid(name, 'is no attribute name (a-z, 0-9, not data)');
 }
 
-/** Undoes quotes, then exactly one round of percent-decoding (HTTP binding 3.1.3.2). */
+/** Removes quotes, then applies exactly one round of percent-decoding (HTTP binding 3.1.3.2). */
 function headerValue(name: string, value: string): string {
-  // Node gives header bytes as latin1; a raw byte above 0x7e is not allowed unencoded.
+  // Node decodes header bytes as latin1; raw bytes above 0x7e are not allowed unencoded.
   const unquoted = QUOTED.exec(value)?.[1]?.replace(/\\(.)/gs, '$1') ?? value;
   if (/[^\x20-\x7e]/.test(unquoted)) throw invalid(name, 'has bytes that must be percent-encoded');
   try {
@@ -181,12 +191,14 @@ function parseJson(text: string): object {
     const value: unknown = JSON.parse(text);
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
   } catch {
-    // The same answer for what is no JSON and for what is no object.
+    // Not JSON: the same error as for JSON that is not an object.
   }
   throw invalid('the body', 'is no JSON object');
 }
 
-/** One class, repeated, and a tail: a pattern with groups would take stack for each, and data may be megabytes long. */
+/**
+ * No groups in the pattern: each repetition of a group takes stack, and data may be megabytes long.
+ */
 function isBase64(value: unknown): boolean {
   const isValid =
     value === null ||

@@ -1,14 +1,15 @@
-// What JSON.parse does not tell: members that came twice, nesting and members without end. Asked before an event is parsed.
+// Checks JSON for what JSON.parse does not report: duplicate members, excessive nesting or number
+// of members. Runs before an event is parsed.
 
 export interface JsonBounds {
   readonly maxDepth: number;
-  /** Most members of the outermost object. */
+  /** Maximum number of members of the outermost object. */
   readonly maxMembers: number;
 }
 
 /**
- * The first fault of a JSON text that JSON.parse would not see: a member name twice in one object, nesting or members beyond the
- * bounds. Only the text's structure is followed here; whether it is JSON is for JSON.parse to say.
+ * The first such fault in a JSON text: a duplicate member name in one object, or nesting or members
+ * above the bounds. Only follows the structure; JSON.parse decides whether the text is valid JSON.
  */
 export function jsonFault(text: string, { maxDepth, maxMembers }: JsonBounds): string | undefined {
   const names: (Set<string> | undefined)[] = [];
@@ -41,7 +42,10 @@ export function jsonFault(text: string, { maxDepth, maxMembers }: JsonBounds): s
   return undefined;
 }
 
-/** By hand: a regular expression with a choice per character takes stack for each, and a string may be megabytes long. */
+/**
+ * Without a regular expression: alternatives per character would take stack for each, and a string
+ * may be megabytes long.
+ */
 function endOfString(text: string, start: number): number | undefined {
   for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
     let backslashes = 0;
@@ -56,7 +60,7 @@ function nameIn(quoted: string): string | undefined {
   try {
     return String(JSON.parse(quoted));
   } catch {
-    // An escape that is none: JSON.parse refuses the whole as well.
+    // Invalid escape: JSON.parse refuses the text too.
     return undefined;
   }
 }

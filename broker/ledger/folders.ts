@@ -1,16 +1,18 @@
-// Where a home keeps what belongs to the house, and the receipts of each set of contracts that it has served.
+// Folders below a home: one for the house, and one for the receipts of each set of contracts that
+// it has served.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 
-/** What belongs to the house, whatever contracts it serves. */
+/** The folder of everything that does not depend on the served contracts. */
 export function houseFolder({ home }: { readonly home: string }): string {
   return join(home, 'gateway');
 }
 
 /**
- * The folder of a Billing's ledger: the house's own for the first one that was served there, a folder for each other one. So a ledger
- * is never opened with other contracts, whichever of them is configured first.
+ * The folder of a Billing's ledger: the house's own for the first Billing served, a separate folder
+ * for each other one. So a ledger is never opened with other contracts, whichever set is configured
+ * first.
  */
 export function ledgerFolder(of: { readonly home: string }, billing: Address): string {
   const house = houseFolder(of);

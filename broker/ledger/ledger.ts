@@ -337,7 +337,7 @@ export interface Ledger {
    * them.
    */
   putTopUp(nonce: number, signed: readonly SignedTransaction[]): Promise<void>;
-  /** Those that are kept, by nonce. */
+  /** The stored top-ups, ordered by nonce. */
   topUps(): Promise<readonly (readonly SignedTransaction[])[]>;
   close(): Promise<void>;
 }

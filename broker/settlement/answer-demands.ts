@@ -1,7 +1,7 @@
-// Whoever demands a receipt gets it: every demand against this gateway is answered from its ledger,
-// or from the pages on IPFS where the ledger has lost it. An unanswered one costs bond. Nothing is
-// remembered of a demand but when it is tried next: what is open, the chain says, so a restart or a
-// reorganisation changes nothing.
+// Answers every demand against this gateway, from its ledger, or from the pages on IPFS if the
+// ledger has lost the receipt. An unanswered demand costs bond. Only the time of the next try is
+// remembered: open demands are read from the chain, so restarts and reorganisations need no
+// handling.
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import { type Place, placeAt } from '../../contracts/chain/evidence.ts';
@@ -12,32 +12,34 @@ import { type OpenedLeaf, type OpenedReceipt, openClaim } from '../client/open-c
 import type { Gateway } from '../gateway.ts';
 import { entriesOf } from './shares.ts';
 
-/** How often demands are looked for where no block brings one, ms. */
+/** Interval between looks for demands when no new block triggers one, ms. */
 const LOOK_EVERY_MS = 15_000;
-/** Answers on their way at once: 2 million gas. */
+/** Maximum number of answer transactions under way: 2 million gas. */
 const MAX_IN_FLIGHT = 16;
-/** The bar of `bench gas` for an answer. */
+/** Gas limit that `bench gas` enforces for an answer. */
 const ANSWER_GAS = 120_000n;
-/** So many times what the chain asks is offered at most for an answer that is stuck (nonce-line.ts). */
+/**
+ * Highest fee offered for a stuck answer, as a multiple of the chain's current fee (nonce-line.ts).
+ */
 const MAX_FEE_TIMES = 4n;
-/** Wait before an answer is tried again: twice as long each time, ms. */
+/** Wait before an answer is retried, ms. It doubles with each retry. */
 const FIRST_WAIT_MS = 5_000;
 const MAX_WAIT_MS = 300_000;
-/** A demand that is open for so long is somebody's to look at, seconds. */
+/** A demand open for longer than this raises an alarm, seconds. */
 const ALARM_AFTER_SEC = 3_600;
 
 type Parts = Pick<
   Gateway,
   'address' | 'account' | 'alarms' | 'artifacts' | 'chain' | 'closing' | 'log' | 'nowMs' | 'settler'
 > & {
-  /** Left out where it is lost: then the pages on IPFS have to do. */
+  /** Undefined if the ledger is lost: then answers come from the pages on IPFS. */
   readonly ledger?: Gateway['ledger'];
 };
 
 export interface Answering {
   /**
-   * Answers what is open and due now; rejects never, what fails is logged and due again. Waits for
-   * the look under way, then looks anew.
+   * Answers open demands that are due now. Never rejects: failures are logged and retried. Waits
+   * for a running look, then looks again.
    */
   look(): Promise<void>;
   close(): void;
@@ -48,7 +50,7 @@ interface Retry {
   readonly waitMs: number;
 }
 
-/** Looks at once, at every block, and every 15 s. */
+/** Looks at the start, at every block, and every 15 s. */
 export function startAnswering(gateway: Parts): Answering {
   const { chain, log, nowMs } = gateway;
   const disputes = createDisputeReads(chain);
@@ -64,7 +66,7 @@ export function startAnswering(gateway: Parts): Answering {
 
   const lookOnce = async (): Promise<void> => {
     answerWindowSec ??= (await disputes.readTerms()).answerWindowSec;
-    // The view is that of the newest block: a demand's clock runs from its own block on.
+    // Use the view of the newest block: a demand's deadline counts from its own block.
     const open = chain.view
       .demands(gateway.address)
       .filter(({ state }) => state === 'open')
@@ -92,7 +94,7 @@ export function startAnswering(gateway: Parts): Answering {
     }
   };
 
-  /** One step per demand. Those for one claim are opened in one reading of it. */
+  /** One step per demand. Demands for the same claim share one read of it. */
   async function* answersTo(demands: readonly Demand[]): AsyncGenerator<() => Promise<void>> {
     for (const group of Map.groupBy(demands, ({ batch, claim }) => `${batch} ${claim}`).values()) {
       const [first] = group;
@@ -114,7 +116,8 @@ export function startAnswering(gateway: Parts): Answering {
   };
 
   /**
-   * From the ledger, else from the pages; undefined when neither has the claim as it was settled.
+   * Opens receipts from the ledger, otherwise from the pages; undefined if neither has the claim as
+   * it was settled.
    */
   const open = async (place: Place, indexes: ReadonlySet<number>) => {
     const { payer, signer, seqFrom, seqTo, batch, claim } = place;
@@ -157,11 +160,11 @@ export function startAnswering(gateway: Parts): Answering {
   ): Promise<void> => {
     const opened = { place, leaf, call, execution };
     try {
-      // Whoever answers, it is answered; and an answer of ours may be in a block that the view does
-      // not have yet.
+      // Ask the chain again: somebody else may have answered it, or our answer is in a block that
+      // the view does not have yet.
       if (typeof (await disputes.demandOf(id)) !== 'object') return;
       const { tx } = await gateway.account.answer(opened, callSignature).catch((error) => {
-        // The other account has a line of nonces and a purse of its own.
+        // The settler has its own nonces and its own balance.
         if (!isStuck(error)) throw error;
         return gateway.settler.answer(opened, callSignature);
       });
@@ -199,8 +202,8 @@ export function startAnswering(gateway: Parts): Answering {
 }
 
 /**
- * What answers may need of the account's coin at once: all that may be on their way, or those to
- * all demands that are open. Whatever is sent of one's own accord must leave as much.
+ * Balance that answers may need at once, wei: for the maximum number under way, or for all open
+ * demands if those are more. Voluntary transactions must leave this much.
  */
 export function reservedWei(
   { address, chain }: Pick<Parts, 'address' | 'chain'>,
@@ -216,7 +219,7 @@ function isStuck(error: unknown): boolean {
   );
 }
 
-/** Runs steps as they come, at most so many at once; they do not reject. */
+/** Runs steps concurrently, at most `most` at once. Steps must not reject. */
 async function inParallel(steps: AsyncGenerator<() => Promise<void>>, most: number): Promise<void> {
   const running = new Set<Promise<void>>();
   for await (const step of steps) {

@@ -1,23 +1,34 @@
-// What one settlement may take: lanes, payees, bytes of the signed transaction, gas. A batch is gathered by these figures, the node
-// has the last word on it, and a batch that it refuses is halved.
+// Bounds of one settlement: lanes, payees, bytes of the signed transaction, gas. A batch is
+// composed with these figures; the node's estimate decides, and a refused batch is halved.
 import type { TransactionSize } from '../../contracts/chain/account.ts';
 import type { Gateway } from '../gateway.ts';
 
-/** Most claims that Billing takes in one batch. */
+/** Maximum number of claims per batch in Billing. */
 const MAX_LANES = 256;
-/** Receipts of one batch: its root block on IPFS must hold the links to all of their pages. */
+/**
+ * Maximum number of receipts per batch: its root block on IPFS must hold the links to all of their
+ * pages.
+ */
 const MAX_RECEIPTS = 4_000_000;
-/** A part of the chain's transaction cap stays free, for state that changes between the estimate and the block. */
+/**
+ * Leave part of the chain's gas cap unused, because state may change between the estimate and the
+ * block.
+ */
 const GAS_PARTS = { used: 3n, of: 4n } as const;
 
-/** The envelope of the transaction, the call's fixed arguments and the offsets of its lists, bytes. */
+/**
+ * Size of the transaction's envelope, the call's fixed arguments and the offsets of its lists,
+ * bytes.
+ */
 const FIXED_BYTES = 512;
-/** A claim as the ABI encodes it: an offset, ten words, and its signature in whole words. */
+/** Size of an ABI-encoded claim: an offset, ten words, and its signature padded to whole words. */
 const LANE_WORDS = 11;
 const PAYEE_WORDS = 2;
 const WORD_BYTES = 32;
 
-/** Upper figures of what `bench gas` measures: each payee is taken for one that this gateway has never paid. */
+/**
+ * Upper bounds of what `bench gas` measures, assuming that no payee was ever paid by this gateway.
+ */
 const FIXED_GAS = 80_000;
 const LANE_GAS = 27_000;
 const PAYEE_GAS = 24_000;
@@ -29,16 +40,16 @@ export interface BatchBounds {
   readonly lanes: number;
   readonly payees: number;
   readonly receipts: number;
-  /** Of the signed transaction. */
+  /** Size of the signed transaction. */
   readonly bytes: number;
   readonly gas: number;
 }
 
-/** A batch so far. */
+/** Size of a batch under composition. */
 export interface BatchSize {
   readonly lanes: number;
   readonly payees: number;
-  /** Length of all vouchers' signatures, each in whole words, bytes. */
+  /** Total length of all voucher signatures, each padded to whole words, bytes. */
   readonly signatureBytes: number;
 }
 
@@ -57,7 +68,7 @@ export async function readBounds({
   };
 }
 
-/** Whether a batch is within its bounds, by the figures above. */
+/** Whether a batch is within its bounds, estimated with the figures above. */
 export function fits({ lanes, payees, signatureBytes }: BatchSize, bounds: BatchBounds): boolean {
   const words = lanes * LANE_WORDS + payees * PAYEE_WORDS;
   return (
@@ -68,12 +79,14 @@ export function fits({ lanes, payees, signatureBytes }: BatchSize, bounds: Batch
   );
 }
 
-/** Whether the transaction is within its bounds, as the node has estimated it and as it is encoded. */
+/**
+ * Whether the transaction is within its bounds, by the node's gas estimate and its encoded size.
+ */
 export function isWithin({ gas, bytes }: TransactionSize, bounds: BatchBounds): boolean {
   return bytes <= bounds.bytes && gas <= BigInt(bounds.gas);
 }
 
-/** Bytes that a signature takes in the transaction. */
+/** Size of a signature in the transaction, bytes. */
 export function signatureBytesOf(signature: string): number {
   const bytes = (signature.length - 2) / 2;
   return Math.ceil(bytes / WORD_BYTES) * WORD_BYTES;

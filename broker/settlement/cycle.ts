@@ -1,4 +1,5 @@
-// Settlement by itself: looks every minute for lanes that are due. What fails is tried again ever later, and holds up nothing else.
+// Automatic settlement: checks every minute which lanes are due. Failures are retried with growing
+// waits and do not delay other lanes.
 
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
@@ -12,42 +13,48 @@ import { SettlementRefused, type SettleResult, settle } from './settle.ts';
 import { owedOf } from './shares.ts';
 import { payersToTopUp, topUp } from './top-up.ts';
 
-/** How often the lanes are looked at, ms. */
+/** Interval between checks of the lanes, ms. */
 const LOOK_EVERY_MS = 60_000;
-/** The first wait after a refusal; each further one is twice as long, up to a cycle. */
+/** First wait after a refusal, seconds. It doubles with each further refusal, up to a cycle. */
 const FIRST_WAIT_SEC = 60;
-/** A payer is refused for what is unsettled at the whole of what it may expose. */
+/**
+ * Settle when a payer's unsettled amount reaches this part of the exposure limit; at the limit,
+ * calls are refused.
+ */
 const PRESSING_PART = 4n;
 
 export interface SettlementCycle {
-  /** Settles one batch now, or waits for the one under way. @throws as `settle` */
+  /**
+   * Settles one batch now, or waits for the running settlement.
+   * @throws the errors of `settle`
+   */
   run(): Promise<SettleResult>;
-  /** Settles what is due, batch after batch. Never rejects: what fails is logged and due again. */
+  /** Settles due lanes, batch after batch. Never rejects: failures are logged and retried. */
   look(): Promise<void>;
   close(): void;
 }
 
-/** Since when a lane has had receipts after the one that the chain knows. */
+/** The time since which a lane has had receipts that are not settled. */
 interface Open {
   readonly fromSeq: number;
   readonly sinceSec: number;
 }
 
-/** Something that failed and waits to be tried again. */
+/** A failed operation that waits for its retry. */
 interface Waiting {
   readonly untilSec: number;
   readonly waitSec: number;
 }
 
-/** Begins to look; one settlement runs at a time, whoever asks. */
+/** Starts the checks. At most one settlement runs at a time; all callers share it. */
 export function startCycle(gateway: SettlementParts): SettlementCycle {
   const { settlementCycleSec: cycleSec, exposureMaxUnits, settlementWorthFactor } = gateway.config;
   const open = new Map<LaneState, Open>();
-  /** Lanes that the chain refused. */
+  /** Lanes that the chain refused, with their retry times. */
   const setAside = new Map<LaneState, Waiting>();
-  /** Payers whose line could not be topped up. */
+  /** Payers whose line could not be topped up, with their retry times. */
   const notToppedUp = new Map<Address, Waiting>();
-  /** After a failure of everything. */
+  /** Set after a failure that concerned all lanes. */
   let stopped: Waiting | undefined;
   let running: Promise<SettleResult> | undefined;
   const nowSec = (): number => gateway.nowMs() / 1000;
@@ -97,7 +104,10 @@ export function startCycle(gateway: SettlementParts): SettlementCycle {
       isPressing: low.has(lane.payer) || PRESSING_PART * owedUnits >= exposureMaxUnits,
     });
   };
-  /** Lanes that were served before this process began are as old as their oldest receipt. */
+  /**
+   * Lanes served before this process started count as unsettled since their oldest unsettled
+   * receipt.
+   */
   const recall = async (): Promise<void> => {
     for (const { lane, fromSeq } of unsettled) {
       const { payer, signer } = lane;
@@ -151,7 +161,9 @@ export function startCycle(gateway: SettlementParts): SettlementCycle {
   return { run: () => start(), look, close: () => clearInterval(timer) };
 }
 
-/** What one more lane in a batch costs now, base units of the token, rounded up; 0 where gas is free. */
+/**
+ * Current cost of one more lane in a batch, base units of the token, rounded up; 0 if gas is free.
+ */
 async function readLaneGas({ chain, config }: Pick<Gateway, 'chain' | 'config'>): Promise<bigint> {
   if (config.nativePriceUnits === 0n) return 0n;
   const { gasPrice } = await chain.provider.getFeeData();

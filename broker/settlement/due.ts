@@ -1,31 +1,38 @@
-// When a lane is settled: as soon as it owes many times the gas that it takes, else when its payer leaves or it has waited long.
+// Decides when a lane is settled: as soon as it owes many times its gas, otherwise when its payer
+// leaves or it has waited for long.
 
-/** A lane that owes more than its gas, but little, waits so many cycles: a week of the usual six hours. */
+/**
+ * A lane that owes more than its gas, but less than the worth factor, waits for this many cycles: a
+ * week at the default of six hours.
+ */
 const DUST_CYCLES = 28;
-/** A lane that ends sooner than in so many cycles is settled, so that a settlement that fails can be tried again. */
+/** A lane that expires within this many cycles is settled, so that there is time to retry. */
 const ENDING_CYCLES = 2;
-/** And one whose payer leaves, when this part of the time that is left has passed. */
+/** If the payer leaves, the lane is settled after this part of the remaining time. */
 const LEAVING_PART = 4;
 
 export interface LaneDue {
-  /** Signed for and not settled, base units. */
+  /** Covered by the voucher and not settled, base units. */
   readonly owedUnits: bigint;
-  /** What its row in a batch costs in gas, base units; 0 where gas is free. */
+  /** Gas cost of its row in a batch, base units; 0 if gas is free. */
   readonly gasUnits: bigint;
-  /** It is settled at once when it owes so many times its gas. */
+  /** The lane is settled at once when it owes this many times its gas. */
   readonly worthFactor: number;
   readonly cycleSec: number;
-  /** When it was first seen with a receipt that is not settled, chain time. */
+  /** Since when it has an unsettled receipt, chain time, seconds. */
   readonly sinceSec: number;
   readonly nowSec: number;
   readonly expirySec: number;
-  /** When a thaw or the closing of the lane ends; undefined when its payer stays. */
+  /** End of a thaw or of the closing of the lane, seconds; undefined if its payer stays. */
   readonly leavesAtSec: number | undefined;
-  /** Its payer is about to be refused for what is not settled, or its line waits for a settlement to be topped up. */
+  /**
+   * Its payer is close to the exposure limit, or its line needs a settlement before it can be
+   * topped up.
+   */
   readonly isPressing: boolean;
 }
 
-/** Whether a lane is to be settled now. One that owes nothing, or less than its gas, is not. */
+/** Whether to settle a lane now. Always false if it owes nothing or less than its gas. */
 export function isDue(lane: LaneDue): boolean {
   const { owedUnits, gasUnits, cycleSec, sinceSec, nowSec } = lane;
   if (owedUnits <= 0n || owedUnits < gasUnits) return false;

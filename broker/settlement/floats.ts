@@ -1,34 +1,36 @@
-// What a gateway sets aside for its payees: one cycle's worth each, from which a payee collects
-// that
-// a batch left out or that cannot wait for one. Looked at when the gateway starts, and whenever a batch
-// of its own has landed.
+// Floats: money that a gateway reserves for its payees, one cycle's earnings each. A payee collects
+// from it when a batch left it out, or when it cannot wait for a batch. Checked when the gateway
+// starts and whenever one of its batches is included.
 import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Gateway } from '../gateway.ts';
 
-/** Allotments of one transaction: about 50,000 gas each. */
+/** Maximum number of allotments per transaction, about 50,000 gas each. */
 const MAX_ALLOTMENTS = 100;
-/** A float is filled up again when a quarter of it is missing. */
+/** Refill a float when a quarter of it is missing. */
 const [LEAST_PART, OF_PARTS] = [3n, 4n];
 
 export type FloatView = Pick<ChainView, 'batches' | 'line' | 'lines' | 'free' | 'gateway'>;
 
-/** A payee whose float does not hold what a cycle brings it. */
+/** A payee whose float is below its earnings of a cycle. */
 export interface ShortFloat {
   readonly payee: Address;
   readonly haveUnits: bigint;
-  /** What the newest batch and those of one cycle before it brought the payee, base units. */
+  /**
+   * The payee's earnings from the newest batch and from the batches of one cycle before it, base
+   * units.
+   */
   readonly wantUnits: bigint;
 }
 
 export interface FloatRules {
   readonly gateway: Address;
   readonly cycleSec: number;
-  /** Payees with less a cycle get no float. */
+  /** Payees that earn less per cycle get no float. */
   readonly leastUnits: bigint;
 }
 
-/** Those that are short, who need least first: so the most payees have theirs. */
+/** Floats to fill, smallest need first, so that as many payees as possible get theirs. */
 export function shortFloats(
   view: FloatView,
   { gateway, cycleSec, leastUnits }: FloatRules,
@@ -42,7 +44,7 @@ export function shortFloats(
       wanted.set(payee, (wanted.get(payee) ?? 0n) + amount);
     }
   }
-  // A gateway that is a provider too owes itself nothing.
+  // The gateway itself needs no float, even if it is also a provider.
   wanted.delete(gateway);
   return [...wanted]
     .filter(([, wantUnits]) => wantUnits >= leastUnits && wantUnits > 0n)
@@ -56,7 +58,8 @@ export function shortFloats(
 
 export interface Floats {
   /**
-   * Fills what is short. Never rejects: what fails is logged, and looked at after the next batch.
+   * Fills short floats. Never rejects: failures are logged, and the next batch triggers another
+   * try.
    */
   look(): Promise<void>;
   close(): void;
@@ -88,11 +91,11 @@ export function startFloats(gateway: Parts): Floats {
 
 async function fill({ address, chain, account, config, log }: Parts): Promise<void> {
   const { view } = chain;
-  // One that leaves takes its floats back, and fills none.
+  // A gateway that leaves takes its floats back and must not fill them.
   if ((view.gateway(address)?.standing ?? 0n) < chain.constants.minBond) return;
   const { settlementCycleSec: cycleSec, floatLeastUnits: leastUnits, floatMaxUnits } = config;
   const short = shortFloats(view, { gateway: address, cycleSec, leastUnits }).filter(
-    // The operator is taking this one back.
+    // Skip a float that the operator is taking back.
     ({ payee }) => (view.line(address, payee)?.thawing ?? 0n) === 0n,
   );
   const setAside = view.lines(address).reduce((sum, { allotted }) => sum + allotted, 0n);

@@ -1,9 +1,10 @@
-// What gas costs in the token, by the price of the chain's own coin that the operator has set.
+// Converts gas costs to the token, at the price of the chain's native coin that the operator has
+// configured.
 import type { Gateway } from '../gateway.ts';
 
 const WEI_PER_COIN = 10n ** 18n;
 
-/** Base units of the token, rounded up; 0 where the operator has set no price. */
+/** Base units of the token, rounded up; 0 if no price is configured. */
 export function unitsOfWei(
   { nativePriceUnits }: Pick<Gateway['config'], 'nativePriceUnits'>,
   wei: bigint,

@@ -1,4 +1,4 @@
-// What a settlement needs of the gateway.
+// The parts of the gateway that a settlement uses.
 import type { Gateway } from '../gateway.ts';
 
 export type SettlementParts = Pick<

@@ -1,23 +1,22 @@
-// What a batch owes its payees, signed: a payee that a batch leaves out, or that cannot wait for
-// it, collects with that from the float.
+// Payout vouchers: what a batch owes each payee, signed. With one, a payee that a batch left out,
+// or that cannot wait, collects from the float.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Gateway } from '../gateway.ts';
 import type { StoredPayout } from '../ledger/ledger.ts';
 
 type Parts = Pick<Gateway, 'address' | 'chain' | 'ledger' | 'groupSigner' | 'log'>;
 
-/** A payee's voucher as it is given out. */
+/** A payee's voucher in the form that is published. */
 export interface PayoutVoucher {
-  /** All that was ever owed, base units. */
+  /** Total ever owed to the payee, base units. */
   readonly cumulative: bigint;
   readonly key: Address;
   readonly signature: Hex;
 }
 
 /**
- * One payout per row of a batch that is about to be sent. Cumulative is all that the payee's
- * receipts have brought it up to and with
- * this batch, whether earlier batches paid it or left it out.
+ * Signs one payout per payee of a batch that is about to be sent. `cumulative` is all that the
+ * payee has earned up to and including this batch, whether earlier batches paid it or left it out.
  */
 export async function signPayouts(
   { chain, address, ledger, groupSigner, log }: Parts,
@@ -30,7 +29,7 @@ export async function signPayouts(
   const owed = await ledger.owed(rows.map(({ payee }) => payee));
   return rows.map(({ payee, amount }) => {
     const { credited, advanced } = chain.view.due(address, payee);
-    // What batches have paid was owed, whatever a ledger that began anew has of it.
+    // A ledger that started anew has no sum; then use what the batches on the chain have paid.
     const before = larger(owed.get(payee) ?? 0n, credited - advanced);
     const cumulative = before + amount;
     return {
@@ -44,8 +43,8 @@ export async function signPayouts(
 }
 
 /**
- * The stored voucher, or where another key signs by now, the same under that one: contracts take no
- * key that is retired.
+ * The stored voucher. If the operator key has changed since, signs it again: contracts accept no
+ * retired key.
  */
 export function voucherOf(
   { groupSigner }: Pick<Parts, 'groupSigner'>,

@@ -1,5 +1,5 @@
-// Which frauds of other gateways are proven at this gateway's cost, and in which order: whoever
-// makes thousands of tiny ones must not empty its purse, out of which it answers demands.
+// Chooses which frauds of other gateways this gateway proves at its own cost, and in which order.
+// Thousands of tiny frauds must not use up the balance that it needs to answer demands.
 import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import type { Evidence } from '../../contracts/chain/evidence.ts';
 import { fraudName } from '../client/exhibits.ts';
@@ -9,25 +9,26 @@ import type { Gateway } from '../gateway.ts';
 import { reservedWei } from './answer-demands.ts';
 import { unitsOfWei } from './gas-units.ts';
 
-/** Most proofs that are sent after one look. */
+/** Maximum number of proofs sent per look. */
 export const MAX_PROOFS = 16;
-/** Most frauds that are weighed for them. */
+/** Maximum number of frauds evaluated per look. */
 const MAX_WEIGHED = 4 * MAX_PROOFS;
 
 type Parts = Pick<Gateway, 'account' | 'address' | 'chain' | 'config' | 'log'>;
 
-/** Why a fraud was found and not proven. */
+/** Why a fraud that was found is not proven. */
 export type Unsent = 'worth less than its gas' | 'beyond what one look proves' | 'for want of gas';
 
 export type Provable = Omit<Found, 'evidence'> & { readonly evidence: Evidence };
 
 export interface Proofs {
-  /** Keeps it if it is among those with the largest damage. */
+  /** Keeps it if its damage is among the largest. */
   add(found: Provable): void;
   /**
-   * Proves what is worth its gas, the largest damage first, and leaves in the account what answers
-   * to demands may need. What the chain refuses is logged: somebody may have been quicker.
-   * @returns how many of which gateway were not sent, and why
+   * Proves the frauds that are worth their gas, largest damage first. Leaves enough in the account
+   * for answers to demands. A refusal by the chain is logged: another reporter may have been
+   * faster.
+   * @returns the number of frauds not sent, by gateway and reason
    * @throws ChainError CHAIN_UNREACHABLE
    */
   send(): Promise<ReadonlyMap<string, ReadonlyMap<Unsent, number>>>;
@@ -45,7 +46,7 @@ export function createProofs(gateway: Parts): Proofs {
     unsent.set(accused, counts.set(why, (counts.get(why) ?? 0) + 1));
   };
 
-  /** Why it is not sent now; undefined when it is. */
+  /** Why it is not sent now; undefined if it is sent. */
   const weigh = async ({ evidence, damage }: Provable): Promise<Unsent | undefined> => {
     const [{ toReporterUnits }, { gas }, fees, balance] = await Promise.all([
       weighProof(chain, disputes, evidence, damage),
@@ -54,7 +55,7 @@ export function createProofs(gateway: Parts): Proofs {
       chain.provider.getBalance(account.address),
     ]);
     const { gasPrice } = fees;
-    // A chain with free gas, where a proof without a reward is still on record.
+    // On a chain with free gas, prove it even without a reward, to have it on record.
     if (gasPrice === null || gasPrice === 0n) return undefined;
     const costUnits = unitsOfWei(config, gas * gasPrice);
     if (toReporterUnits === 0n || toReporterUnits < costUnits) return 'worth less than its gas';
@@ -99,7 +100,7 @@ export function createProofs(gateway: Parts): Proofs {
   };
 }
 
-/** Where the fraud stands that the evidence is of. */
+/** The place of the fraud in its batch. */
 export function placeOf(evidence: Found['evidence']) {
   return evidence.kind === 'duplicate' ? evidence.laterPlace : evidence.place;
 }

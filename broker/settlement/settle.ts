@@ -1,6 +1,6 @@
-// Settlement: what was served since the last time -> claims, payouts, pages on IPFS -> one
-// transaction. Prepared before it is sent, so that a crash at any point is answered by what the
-// chain says. A lane that the chain refuses holds up no other.
+// Settlement: turns the receipts since the last one into claims, payouts and pages on IPFS, and
+// sends them in one transaction. The batch is stored before it is sent, so that after a crash the
+// chain tells what happened. A lane that the chain refuses does not delay the others.
 
 import { LRUCache } from 'lru-cache';
 import type { TransactionSize } from '../../contracts/chain/account.ts';
@@ -25,22 +25,22 @@ import { isOver } from './sent.ts';
 import { entriesOf, type Gathered, gatherShares, type LaneShare, owedOf } from './shares.ts';
 import { resumeTopUps } from './top-up.ts';
 
-/** Groups whose tree is kept while a batch is written. */
+/** Maximum number of groups whose tree is cached while a batch is written. */
 const KEPT_GROUPS = 1_000;
 /**
- * Most lanes of one run that are set aside because a node refuses each alone: then it refuses
- * everything.
+ * Maximum number of lanes per run that a node may refuse alone. Beyond it, assume that the node
+ * refuses everything.
  */
 const MAX_REFUSALS = 16;
-/** How deep no reorganisation goes that this gateway reckons with. */
+/** Number of blocks after which no reorganisation is expected. */
 const FINAL_BLOCKS = 128;
 
-/** A lane that could not be settled now. */
+/** A lane that could not be settled. */
 export interface RefusedLane {
   readonly lane: LaneState;
   /**
-   * The contract's error; `TooLargeAlone` or `NodeRefused` when no transaction of this lane alone
-   * goes through.
+   * The contract's error, or `TooLargeAlone` or `NodeRefused` if not even a transaction with this
+   * lane alone goes through.
    */
   readonly reason: string;
 }
@@ -51,15 +51,13 @@ export interface SettleResult {
   readonly lanes: number;
   readonly receipts: number;
   readonly totalUnits: bigint;
-  /** Lanes left out of this batch, because the chain would not take them. */
+  /** Lanes left out of this batch because the chain refuses them. */
   readonly refused: readonly RefusedLane[];
-  /**
-   * Lanes that owe something and wait for the next batch, because this one has no room for them.
-   */
+  /** Number of lanes that wait for the next batch, because this one has no room. */
   readonly left: number;
 }
 
-/** Nothing could be settled: what the chain said of the lanes that have something. */
+/** Nothing could be settled; carries the chain's reason for each lane that owes something. */
 export class SettlementRefused extends DefaasError {
   readonly refused: readonly RefusedLane[];
 
@@ -74,22 +72,23 @@ export class SettlementRefused extends DefaasError {
 }
 
 /**
- * Settles one batch: as many of the wanted lanes as one transaction takes, those that owe most
- * first, or one lane of a contract wallet, whose word may change until the transaction is in. A
- * lane with free receipts only waits for a paid one. By default all lanes are `wanted`.
- * @throws DefaasError NOTHING_TO_SETTLE   every receipt is settled
- * @throws DefaasError BOND_TOO_LOW  the chain takes nothing from this gateway until it has bonded
- *   more
- * @throws SettlementRefused  the chain takes none of what is left
- * @throws ChainError  the chain cannot be reached or refuses the batch as a whole; nothing is lost,
- *   the next run finds out what happened
+ * Settles one batch: as many of the wanted lanes as fit into one transaction, largest debt first. A
+ * lane whose signer is a contract wallet is settled alone, because the wallet's approval may change
+ * until the transaction is included. A lane with only free receipts waits for a paid one. By
+ * default all lanes are `wanted`.
+ * @throws DefaasError NOTHING_TO_SETTLE  every receipt is settled
+ * @throws DefaasError BOND_TOO_LOW       the chain accepts nothing from this gateway until it adds
+ *   to its bond
+ * @throws SettlementRefused  the chain accepts none of the remaining lanes
+ * @throws ChainError  the chain cannot be reached, or refuses the batch as a whole; nothing is
+ *   lost, and the next run finds out what happened
  */
 export async function settle(
   gateway: SettlementParts,
   wanted: (lane: LaneState) => boolean = () => true,
 ): Promise<SettleResult> {
   await gateway.chain.synced();
-  // At once: of two that are stuck, the later nonce waits for the earlier.
+  // In parallel: if both are stuck, the one with the later nonce waits for the earlier.
   const resumed = await Promise.allSettled([resolveSent(gateway), resumeTopUps(gateway)]);
   for (const one of resumed) if (one.status === 'rejected') throw one.reason;
   refuseUnbonded(gateway);
@@ -106,7 +105,7 @@ export async function settle(
   const whole = await readBounds(gateway);
   let bounds = whole;
   let gathered: Gathered = { shares: [], left: 0 };
-  /** Lanes that a node refused without a reason that names them. */
+  /** Number of lanes that a node refused without an error naming them. */
   let refusals = 0;
   for (;;) {
     if (gathered.shares.length === 0) {
@@ -146,7 +145,7 @@ export async function settle(
 }
 
 /**
- * Billing takes nothing from a gateway that stands for too little.
+ * Billing accepts nothing from a gateway whose bond is too low.
  * @throws DefaasError BOND_TOO_LOW
  */
 function refuseUnbonded({
@@ -169,7 +168,7 @@ function refuseUnbonded({
   );
 }
 
-/** The wanted lanes that owe something, those that owe most first. */
+/** The wanted lanes that owe something, largest debt first. */
 function lanesByOwed(
   gateway: Pick<Gateway, 'address' | 'chain' | 'lanes'>,
   wanted: (lane: LaneState) => boolean,
@@ -183,17 +182,20 @@ function lanesByOwed(
     .map(({ lane }) => lane);
 }
 
-/** The node has estimated more than one transaction may take. */
+/** The node's estimate exceeds what one transaction may use. */
 class OutOfBounds extends Error {
   constructor({ gas, bytes }: TransactionSize) {
     super(`a settlement of ${bytes} bytes and ${gas} gas is too large for one transaction`);
   }
 }
 
-/** The node answers, but not on this transaction. */
+/** The node is up but does not answer for this transaction. */
 class NodeSilent extends Error {}
 
-/** Some nodes do not answer on a transaction that is too large for them. */
+/**
+ * Distinguishes an unreachable node from one that does not answer for a transaction that is too
+ * large for it.
+ */
 async function silentOr({ chain }: Pick<Gateway, 'chain'>, error: unknown): Promise<never> {
   if (!(error instanceof ChainError) || error.code !== 'CHAIN_UNREACHABLE') throw error;
   const isUp = await chain.provider.getBlockNumber().then(
@@ -206,8 +208,7 @@ async function silentOr({ chain }: Pick<Gateway, 'chain'>, error: unknown): Prom
 }
 
 /**
- * Whether a smaller batch may go through: the node refused this one, and not for one of the
- * contract's reasons.
+ * Whether a smaller batch may go through: the node refused this one, and not with a contract error.
  */
 function isRefusal(error: unknown): boolean {
   if (error instanceof OutOfBounds || error instanceof NodeSilent) return true;
@@ -216,7 +217,7 @@ function isRefusal(error: unknown): boolean {
   );
 }
 
-/** Half of a batch's lanes, or of a lone lane's payees; undefined when there is no half. */
+/** Half of a batch's lanes, or of a single lane's payees; undefined if it cannot be halved. */
 async function halve(
   gateway: Pick<Gateway, 'address' | 'chain' | 'ledger' | 'nowMs'>,
   { shares, left }: Gathered,
@@ -235,8 +236,8 @@ async function halve(
 }
 
 /**
- * @throws ChainError  with the row that the chain refuses, before anything is written where it can
- *   be known
+ * @throws ChainError  with the refused row; before anything is written, where the refusal can be
+ *   known by then
  */
 async function settleShares(
   gateway: SettlementParts,
@@ -281,14 +282,15 @@ async function settleShares(
   }
 }
 
-/** Keeps each transaction of a batch before it is given out. */
+/** Stores each transaction of a batch before it is sent. */
 function keeperOf({ ledger }: Pick<Gateway, 'ledger'>, prepared: BatchRecord) {
   let record = prepared;
   return {
     record: () => record,
     onSigned: async (fresh: SignedTransaction): Promise<void> => {
       const earlier = record.signed ?? [];
-      // Another nonce: the node has refused the one before, which it cannot include any more.
+      // The nonce has changed: the node refused the earlier transactions, and they can no longer be
+      // included.
       const signed = earlier[0]?.nonce === fresh.nonce ? [...earlier, fresh] : [fresh];
       record = { ...record, signed };
       await ledger.putBatch(record);
@@ -312,9 +314,9 @@ function voidRecord({ signed: _, ...record }: BatchRecord): BatchRecord {
 }
 
 /**
- * Billing takes a claim from its own state on, so one that is made while an earlier batch is on its
- * way would commit a tree of another shape than the chain says: nothing is claimed before the view
- * has all that was sent.
+ * Refuses to claim while an earlier settlement is not in the view. Billing counts a claim from its
+ * current state, so a claim made while another batch is under way would commit to a tree of a
+ * different shape.
  * @throws ChainError CHAIN_PENDING  an earlier settlement is not in the view
  */
 async function refuseUnseen({
@@ -342,7 +344,7 @@ function nothing(): DefaasError {
   );
 }
 
-/** The claim that a settlement failed at; undefined when it failed as a whole. */
+/** The claim that made a settlement fail; undefined if it failed as a whole. */
 function refusedRow(
   error: unknown,
 ): { readonly index: number; readonly reason: string } | undefined {
@@ -352,9 +354,9 @@ function refusedRow(
 }
 
 /**
- * Finds out what became of the batches that were signed before: by the chain where they are in it,
- * else by giving them out again. One that a reorganisation took back is given out again too.
- * @throws ChainError CHAIN_PENDING  one is still on its way
+ * Resolves the batches that were signed before: reads their result from the chain, or sends them
+ * again if they are not in it, also after a reorganisation.
+ * @throws ChainError CHAIN_PENDING  one is still under way
  */
 async function resolveSent(
   gateway: Pick<Gateway, 'address' | 'chain' | 'ledger' | 'log' | 'settler'>,
@@ -371,8 +373,8 @@ async function resolveSent(
 }
 
 /**
- * A batch that is in the chain; what was signed for it is needed until no reorganisation can take
- * it back.
+ * Stores a batch that is on the chain. Its signed transactions are kept until no reorganisation can
+ * remove it.
  */
 async function keepFound(
   { ledger, chain }: Pick<Gateway, 'chain' | 'ledger'>,
@@ -409,7 +411,7 @@ async function resume(
   }
 }
 
-/** Writes the batch's blocks and pins them; the CID of the root block. */
+/** Writes and pins the batch's blocks. Returns the CID of the root block. */
 async function writePages(
   gateway: SettlementParts,
   claims: readonly Claim[],
@@ -480,7 +482,8 @@ function createGroups(
       throw new DefaasError('INTERNAL', `receipt group ${number} is not in the ledger`);
     }
     const { group, ids } = stored;
-    // Signing again gives the same signature (RFC 6979): the newest group's is not stored yet.
+    // The newest group's signature is not stored yet. Signatures are deterministic (RFC 6979), so
+    // sign it here.
     const signature = group.signature ?? gateway.groupSigner.sign(group.root, group.count);
     const fresh = { tree: createTree(ids), group, signature };
     trees.set(number, fresh);

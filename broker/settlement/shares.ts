@@ -1,3 +1,4 @@
+// Composes the claims of one batch: which lanes go in, how far each is claimed, and who is paid.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { createRoot } from '../../contracts/libraries/ordered-merkle.ts';
 import type { Claim } from '../../contracts/libraries/receipts.ts';
@@ -10,20 +11,20 @@ import type { StoredEntry, StoredVoucher } from '../ledger/ledger.ts';
 import type { LaneState } from '../money/lanes.ts';
 import { type BatchBounds, fits, signatureBytesOf } from './bounds.ts';
 
-/** Entries read from the ledger at once. */
+/** Entries read from the ledger per query. */
 const PAGE_ENTRIES = 500;
 
 export interface LaneShare {
   readonly lane: LaneState;
   readonly claim: Claim;
   readonly voucher: StoredVoucher;
-  /** Payee -> base units, more than none. */
+  /** Payee -> base units, above 0. */
   readonly payouts: ReadonlyMap<Address, bigint>;
-  /** The transaction has no room for more of its receipts. */
+  /** Only part of its receipts fit into the transaction. */
   readonly isPart: boolean;
 }
 
-/** Why a lane can claim nothing; beside the last, names of the contract's errors. */
+/** Why a lane can claim nothing. All but the last are names of contract errors. */
 export type RefusalReason = 'LaneNotOpen' | 'LaneExpired' | 'InsufficientLine' | 'TooLargeAlone';
 
 interface SignedLane {
@@ -31,14 +32,14 @@ interface SignedLane {
   readonly voucher: StoredVoucher;
 }
 
-/** What one transaction takes of the lanes that wait. */
+/** The part of the waiting lanes that fits into one transaction. */
 export interface Gathered {
   readonly shares: readonly LaneShare[];
-  /** Lanes that the transaction has no room for, and those of which it takes a part. */
+  /** Number of lanes not included, or only in part. */
   readonly left: number;
 }
 
-/** What a lane owes, as far as it is signed for: base units that the chain has not settled. */
+/** What a lane owes, as far as its voucher covers it: base units not settled on the chain. */
 export function owedOf(
   { chain, address }: Pick<Gateway, 'address' | 'chain'>,
   lane: LaneState,
@@ -50,9 +51,10 @@ export function owedOf(
 }
 
 /**
- * Claims of the lanes in their order, until the bounds of one transaction are reached. A voucher that no key signed stands on the
- * word of a contract, which may change between our look and the block: such a lane comes alone, after all others.
- * `refuse` is told of lanes that can claim nothing, by the name of the contract's error.
+ * Collects claims of the lanes in order, until one transaction is full. A voucher approved by a
+ * contract wallet depends on the wallet's state, which may change before the block: such a lane
+ * comes alone, after all others. Calls `refuse` for each lane that can claim nothing, with the
+ * contract's error.
  */
 export async function gatherShares(
   gateway: Pick<Gateway, 'address' | 'chain' | 'ledger' | 'nowMs'>,
@@ -70,7 +72,7 @@ export async function gatherShares(
   };
   const shares: LaneShare[] = [];
   const ofContracts: SignedLane[] = [];
-  /** @returns whether the room is full */
+  /** @returns whether the transaction is full */
   const take = async (signed: SignedLane): Promise<boolean> => {
     const share = await shareOf(gateway, signed, room);
     if (share === 'nothing') return false;
@@ -84,7 +86,7 @@ export async function gatherShares(
   };
 
   for (const [index, lane] of lanes.entries()) {
-    // Without one every receipt so far was free, and there is no claim without a voucher.
+    // No voucher: every receipt so far was free, and a claim needs a voucher.
     const voucher = await gateway.ledger.voucher(lane.payer, lane.signer);
     if (voucher === undefined) continue;
     if (!isSignedByKey(gateway, voucher)) ofContracts.push({ lane, voucher });
@@ -99,10 +101,10 @@ export async function gatherShares(
   return { shares, left: 0 };
 }
 
-/** What the batch has taken so far of what is limited. */
+/** Limited resources that the batch has used so far. */
 interface Room {
   readonly bounds: BatchBounds;
-  /** Payer -> base units claimed of its line. */
+  /** Payer -> base units claimed from its line. */
   readonly lines: Map<Address, bigint>;
   readonly payees: Set<Address>;
   lanes: number;
@@ -110,7 +112,10 @@ interface Room {
   signatureBytes: number;
 }
 
-/** One lane's share; otherwise why there is none: the contract's error, no room, or nothing that is signed for. */
+/**
+ * One lane's share, or why it has none: a contract error, no room, or nothing covered by the
+ * voucher.
+ */
 async function shareOf(
   gateway: Pick<Gateway, 'address' | 'chain' | 'ledger' | 'nowMs'>,
   { lane, voucher }: SignedLane,
@@ -132,9 +137,11 @@ async function shareOf(
   let stop: 'full' | 'InsufficientLine' | undefined;
   for await (const entry of entriesOf(gateway, payer, signer, onChain.seq)) {
     const { cumulative } = entry.receipt;
-    // A call that came after the voucher was read has a newer one; it comes with the next batch.
+    // A call that arrived after the voucher was read has a newer voucher; it goes into the next
+    // batch.
     if (cumulative > voucher.ceiling) break;
-    // A gateway that could not settle before a thaw ended has lost what the line no longer holds, and nothing else.
+    // The line holds too little if a thaw ended before the settlement; the gateway loses only the
+    // missing amount.
     if (taken + cumulative - onChain.settled > allotted) {
       stop = 'InsufficientLine';
       break;
@@ -154,7 +161,7 @@ async function shareOf(
     root.add(entry.id);
     settledTo = cumulative;
   }
-  // More free receipts than a batch holds, before those that are paid: they are claimed for nothing.
+  // More free receipts in front of the paid ones than a batch holds: claim them at no charge.
   const isFreePart = stop === 'full' && root.count === room.bounds.receipts;
   if (settledTo === onChain.settled && !isFreePart) return stop ?? 'nothing';
   room.lines.set(payer, taken + settledTo - onChain.settled);
@@ -174,7 +181,7 @@ async function shareOf(
   return { lane, claim, voucher, payouts, isPart: stop === 'full' };
 }
 
-/** A lane's receipts in order, from the one after `afterSeq` to `toSeq`. */
+/** Yields a lane's receipts in order, from the one after `afterSeq` up to `toSeq`. */
 export async function* entriesOf(
   gateway: Pick<Gateway, 'ledger'>,
   payer: Address,
@@ -193,7 +200,7 @@ export async function* entriesOf(
 }
 
 /**
- * The provider's and the publisher's part of one receipt; the gateway's fee is what remains
+ * The provider's and the publisher's part of one receipt's price; the rest is the gateway's fee
  * (docs/contracts.md 6.3).
  */
 function partsOf(

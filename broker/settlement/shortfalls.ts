@@ -1,21 +1,21 @@
-// Whom batches have left without what their receipts bring, by the audit's findings.
+// Payees whose batches paid them less than their receipts earned, from the audit's findings.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Finding } from '../client/findings.ts';
 
 /**
- * What one gateway's batches have not paid a payee. Whether its float has made good for it, `Due`
- * says.
+ * What one gateway's batches have not paid a payee. `Due` tells whether its float has compensated
+ * for it.
  */
 export interface Shortfall {
   readonly gateway: Address;
   readonly payee: Address;
   /** Base units of the billing token. */
   readonly units: bigint;
-  /** In the order of the chain. */
+  /** Batch numbers in chain order. */
   readonly batches: readonly number[];
 }
 
-/** One row per gateway and payee, as far as the findings are listed. */
+/** One row per gateway and payee, covering the listed findings only. */
 export function shortfallsOf(findings: readonly Finding[]): readonly Shortfall[] {
   const rows = new Map<string, Shortfall>();
   for (const { code, gateway, payee, batch, units } of findings) {

@@ -1,8 +1,8 @@
-// After a change of the operator key: receipts that are not settled yet get their groups' signatures
-// from the key that signs now, for one that is retired proves nothing some days later.
+// After a change of the operator key: signs the groups of unsettled receipts again with the new
+// key, because signatures of a retired key are no proof after some days.
 import type { Gateway } from '../gateway.ts';
 
-/** Groups of one transaction of the ledger. */
+/** Groups per transaction of the ledger. */
 const PAGE_GROUPS = 1_000;
 
 type Parts = Pick<
@@ -10,10 +10,10 @@ type Parts = Pick<
   'address' | 'chain' | 'closing' | 'groupSigner' | 'journal' | 'lanes' | 'ledger' | 'log'
 >;
 
-/** Signs what is unsettled and was signed with another key. @returns how many groups */
+/** Signs unsettled groups that another key has signed. @returns the number of groups */
 export async function signAgain(gateway: Parts): Promise<number> {
   const { closing, groupSigner, journal, ledger, log } = gateway;
-  // Groups that were under way still have the signature of the key before.
+  // Groups being written may still carry the old key's signature.
   await journal.flush();
   let from = await firstUnsettledGroup(gateway);
   let count = 0;

@@ -1,18 +1,20 @@
+// Keeps prepaid lines filled: moves free deposits onto lines that run low, within each payer's limit.
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Gateway } from '../gateway.ts';
 import { isOver } from './sent.ts';
 
-/** A line is low when less than this part is left of what it was last filled to. */
+/** A line is low when less than this part of its last filled amount is left. */
 const WATERMARK_PART = 5n;
-/** Most payers of one transaction, about 3.5 million gas. */
+/** Maximum number of payers per transaction, about 3.5 million gas. */
 const PAYERS_AT_ONCE = 100;
 
 /**
- * Payers whose line is low, and for whom there is money that may be moved onto it: at least `leastUnits`, so that nobody makes the
- * gateway pay gas for nothing. Where `settled` is false, as if all that they owe were settled before: a top-up fills a line to the
- * payer's limit, and what is owed still counts.
+ * Payers whose line is low and who have at least `leastUnits` to move onto it; the minimum keeps
+ * the gateway from paying gas for nothing. With `settled` false, computes the room as if everything
+ * owed were settled first: a top-up fills a line up to the payer's limit, and owed amounts count
+ * towards it.
  */
 export function payersToTopUp(
   { chain, lanes, address }: Pick<Gateway, 'address' | 'chain' | 'lanes'>,
@@ -34,8 +36,8 @@ export function payersToTopUp(
 }
 
 /**
- * Tops up the lines of these payers, some at a time. A list that the chain refuses is halved; a payer that it refuses alone is named
- * in the log and given back.
+ * Tops up the lines of these payers, in several transactions if needed. A list that the chain
+ * refuses is halved; a payer refused alone is logged and returned.
  * @throws ChainError  the chain cannot be reached, or the settler cannot pay
  */
 export async function topUp(
@@ -68,9 +70,9 @@ export async function topUp(
 }
 
 /**
- * Goes on with top-ups that an earlier process has signed and that are not on the chain: a stuck
- * one holds up every later transaction of the settler.
- * @throws ChainError CHAIN_PENDING  one is still on its way
+ * Resumes top-ups that an earlier process signed and that are not on the chain: a stuck one would
+ * block every later transaction of the settler.
+ * @throws ChainError CHAIN_PENDING  one is still under way
  */
 export async function resumeTopUps(
   gateway: Pick<Gateway, 'chain' | 'ledger' | 'log' | 'settler'>,
@@ -89,7 +91,7 @@ export async function resumeTopUps(
   }
 }
 
-/** Keeps each transaction of one call before it is given out, until it is known what became of it. */
+/** Stores each transaction of one call before it is sent, until its result is known. */
 function keeperOf({ ledger }: Pick<Gateway, 'ledger'>, earlier: readonly SignedTransaction[] = []) {
   let signed = earlier;
   const forget = async (): Promise<void> => {
@@ -99,7 +101,8 @@ function keeperOf({ ledger }: Pick<Gateway, 'ledger'>, earlier: readonly SignedT
   return {
     forget,
     onSigned: async (fresh: SignedTransaction): Promise<void> => {
-      // Another nonce: the node has refused the one before, which it cannot include any more.
+      // The nonce has changed: the node refused the earlier transactions, and they can no longer be
+      // included.
       if (signed[0]?.nonce !== fresh.nonce) {
         await forget();
         signed = [];

@@ -1,6 +1,6 @@
-// A gateway looks at a sample of what other gateways settle: an honest one brings nobody a reward,
-// so nobody else might look. What is public is judged as the audit does, and what the chain would
-// punish is proven, as far as that is worth its gas.
+// Audits a sample of other gateways' batches. Honest batches bring no reward, so nobody else might
+// look. Public data is judged as in the audit, and punishable fraud is proven if that is worth its
+// gas.
 
 import { createHmac, randomBytes } from 'node:crypto';
 import type { SettledBatch } from '../../contracts/chain/types.ts';
@@ -12,9 +12,9 @@ import type { Gateway } from '../gateway.ts';
 import { recoverSigner } from '../identity/ecdsa.ts';
 import { createProofs, type Proofs, placeOf } from './send-proofs.ts';
 
-/** How often new batches are looked for, ms. */
+/** Interval between looks for new batches, ms. */
 const LOOK_EVERY_MS = 600_000;
-/** Time for a batch to be had from its gateway, seconds. */
+/** Time that a gateway has to make its batch available, seconds. */
 const PATIENCE_SEC = 600;
 
 type Parts = Pick<
@@ -23,12 +23,12 @@ type Parts = Pick<
 >;
 
 export interface OthersWatch {
-  /** Looks now; rejects never. */
+  /** Looks now. Never rejects. */
   look(): Promise<void>;
   close(): void;
 }
 
-/** `watchSamplePercent` of the batches of all other gateways, each looked at once. */
+/** Checks `watchSamplePercent` of the batches of all other gateways, each batch once. */
 export function watchOthers(gateway: Parts): OthersWatch {
   const { address, alarms, chain, config, log, nowMs } = gateway;
   const seen = new Set<string>();
@@ -58,7 +58,7 @@ export function watchOthers(gateway: Parts): OthersWatch {
     })) {
       tell(found);
       const { evidence } = found;
-      // A demand costs its pledge: it is the payer's to make.
+      // A demand costs a deposit, so leave it to the payer.
       if (evidence.kind !== 'withheld') proofs.add({ ...found, evidence });
     }
     for (const { tx } of due) seen.add(tx);
@@ -98,21 +98,24 @@ export function watchOthers(gateway: Parts): OthersWatch {
 }
 
 /**
- * By a hash under a secret of this process: a gateway can draw the roots of its batches until they
- * suit it, so nothing that it knows may say which of them are looked at.
+ * Selects batches by a hash keyed with a secret of this process. A gateway can try roots until they
+ * suit it, so nothing known to it may decide which batches are checked.
  */
 function isSampled({ root, tx }: SettledBatch, secret: Buffer, percent: number): boolean {
   const hash = createHmac('sha256', secret).update(`${root} ${tx}`).digest();
   return hash.readUInt32BE() % 100 < percent;
 }
 
-/** From the own node and its peers, else from where the other gateway has registered itself. */
+/**
+ * Fetches blocks from this node and its peers, otherwise from the URI that the other gateway has
+ * registered.
+ */
 function blocksOf(
   { artifacts, chain, closing, config }: Parts,
   gateway: SettledBatch['gateway'],
 ): GetBlock {
   const uri = chain.view.party(gateway)?.uri ?? '';
-  // A stranger wrote it: only where it cannot lead to this machine's own network.
+  // The URI comes from a stranger: use it only if it cannot reach this machine's own network.
   const isReachable = uri.startsWith('https:') || config.chainLocalFromBlock !== undefined;
   return async (cid) => {
     try {

@@ -1,5 +1,5 @@
-// What the chain says of this gateway, block by block, that its operator must see to: slashes, a
-// low bond, batches and receipts that are not of this gateway's making.
+// Watches what the chain says about this gateway and alerts the operator: slashes, a low bond,
+// batches and receipts that this gateway did not make.
 import type { SignedReceipt } from '../../contracts/chain/evidence.ts';
 import { readProvenReceipt } from '../../contracts/chain/sent-evidence.ts';
 import type { Fraud } from '../../contracts/chain/types.ts';
@@ -11,9 +11,9 @@ import { hashReceiptGroup } from '../../contracts/libraries/typed-data.ts';
 import type { Gateway } from '../gateway.ts';
 import { recoverSigner } from '../identity/ecdsa.ts';
 
-/** Below MIN_BOND x 1.34 one slash of a quarter of the bond stops the settlement. */
+/** Below MIN_BOND x 1.34, one slash of a quarter of the bond stops settlement. */
 const LOW_BOND_PERCENT = 134n;
-/** Slashes of so long ago are no news when a gateway starts, seconds. */
+/** Slashes older than this are not reported when a gateway starts, seconds. */
 const NEWS_SEC = 7 * 86_400;
 const OMISSION = 2;
 
@@ -31,7 +31,7 @@ type Parts = Pick<
 >;
 
 export interface StandingWatch {
-  /** Looks now; rejects never. */
+  /** Looks now. Never rejects. */
   look(): Promise<void>;
   close(): void;
 }
@@ -88,7 +88,10 @@ export function watchStanding(gateway: Parts): StandingWatch {
     alarms.raise('BOND_LOW', address, why);
   };
 
-  /** A stolen key that signs for this gateway no more, and that nobody accepts, is dealt with. */
+  /**
+   * Clear the alarm of a stolen key once the gateway no longer uses it and the chain no longer
+   * accepts it.
+   */
   const lookAtKeys = (): void => {
     for (const { kind, about } of alarms.list()) {
       const key = gateway.chain.view.operatorKeys(address).find((one) => one.key === about);
@@ -118,9 +121,9 @@ export function watchStanding(gateway: Parts): StandingWatch {
 }
 
 /**
- * A receipt that somebody shows: signed by an operator key of this gateway, and yet not in its
- * ledger, it says that the key is stolen.
- * @returns undefined: it is not signed by a key of this gateway; else whether the ledger has it
+ * Handles a receipt submitted as evidence. If an operator key of this gateway signed it and the
+ * ledger does not have it, the key is stolen.
+ * @returns undefined if no key of this gateway signed it; otherwise whether the ledger has it
  */
 export async function reportSigned(
   { address, chain, keyGuard, ledger }: Pick<Parts, 'address' | 'chain' | 'keyGuard' | 'ledger'>,
