@@ -1,4 +1,4 @@
-// A fresh epoch of the Beacon: what a gateway records before it draws candidates with it.
+// Records a fresh epoch of the Beacon, so that a gateway can draw candidates with it.
 
 import { ChainError } from './chain/chain-error.ts';
 import type { Epoch } from './chain/types.ts';
@@ -11,20 +11,23 @@ const WAIT_MS = 60_000;
 export interface FreshEpochOptions {
   readonly chain: Pick<Chain, 'constants' | 'provider' | 'read' | 'synced' | 'view'>;
   readonly writer: Pick<ChainWriter, 'checkpoint'>;
-  /** No epoch below, such as the one from which a candidate set is in force. */
+  /** Lowest epoch to return, such as the one from which a candidate set is in force. */
   readonly atLeastEpoch?: number;
   /**
-   * No block below. The local house passes the first block after its chain's restart: there the
-   * BLOCKHASH opcode answers wrongly for older ones (docs/contracts.md 9).
+   * Lowest block whose hash may be used. The local house passes the first block after its chain's
+   * restart, because there the BLOCKHASH opcode answers wrongly for older blocks (docs/contracts.md
+   * 9).
    */
   readonly notBeforeBlock?: number;
-  /** The chain mines on demand only: mine what is missing. Otherwise it is waited for. */
+  /**
+   * True for a chain that mines on demand only: mine the missing blocks. Otherwise wait for them.
+   */
   readonly mine?: boolean;
 }
 
 /**
- * The newest epoch whose block has another on top of it, recorded by us where nobody has yet. The
- * view contains it; a draw waits until it is final.
+ * Returns the newest epoch whose block has another block on top of it, and records it if nobody has
+ * yet. The view contains the epoch; a draw waits until it is final.
  * @throws ChainError CHAIN_STALE  the blocks it needs do not come
  */
 export async function freshEpoch(options: FreshEpochOptions): Promise<Epoch> {
@@ -44,9 +47,9 @@ export async function freshEpoch(options: FreshEpochOptions): Promise<Epoch> {
 }
 
 /**
- * The contract is asked, as a node's block number may be another one than the EVM's (Arbitrum). Of
- * the epoch before `nextEpoch` the block may be the newest itself, with none on top of it yet; of
- * the one before that it is not.
+ * Asks the contract, because a node's block number may differ from the EVM's (Arbitrum). The block
+ * of epoch `nextEpoch - 1` may be the newest block itself, with none on top of it yet; the block of
+ * `nextEpoch - 2` never is.
  */
 async function readNewest({
   read,
@@ -57,7 +60,7 @@ async function readNewest({
   return { newest: constants.beaconK === 1 ? safe : safe + 1, safe };
 }
 
-/** On a chain that mines on demand: what is missing until the epoch can be recorded. */
+/** Mines the blocks that are missing until the epoch can be recorded. */
 async function mineFor(
   { provider, constants }: Pick<Chain, 'provider' | 'constants'>,
   epoch: number,
@@ -66,7 +69,7 @@ async function mineFor(
   if (missing > 0) await provider.send('hardhat_mine', [`0x${missing.toString(16)}`]);
 }
 
-/** The epoch, recorded by us where nobody has yet; undefined while its block is too new. */
+/** The epoch; records it if nobody has yet. Undefined while its block is too new. */
 async function recorded(
   chain: Pick<Chain, 'view' | 'synced'>,
   writer: Pick<ChainWriter, 'checkpoint'>,

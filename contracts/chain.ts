@@ -1,5 +1,5 @@
 // The chain as the house sees it: a local view rebuilt from logs alone, typed writes, several RPC
-// URLs. A call never asks the chain, it reads the view.
+// URLs. An invocation reads the view and never queries the chain.
 import type { JsonRpcProvider } from 'ethers';
 import { type ContractName, createAbi } from './chain/abi.ts';
 import { ChainError, chainErrorOf } from './chain/chain-error.ts';
@@ -28,19 +28,19 @@ import { billingDomain, type Eip712Domain } from './libraries/typed-data.ts';
 
 export interface Chain {
   readonly chainId: number;
-  /** What differs on this chain: which block counts, what a transaction may weigh. */
+  /** This chain's differences: its finality tag and its limits for a transaction. */
   readonly traits: ChainTraits;
   readonly contracts: ContractAddresses;
   readonly constants: ChainConstants;
   readonly provider: JsonRpcProvider;
   /** Billing's EIP-712 domain. */
   readonly domain: Eip712Domain;
-  /** As of the newest block: what takes something away from a position counts from there on. */
+  /** The view at the newest block. Events that lower a position count from here on. */
   readonly view: ChainView;
   /**
-   * As of the newest block that no reorganisation takes back: what adds to a position counts from
-   * there on, and what a receipt says can be proven wrong by nobody. The same as `view` on a chain
-   * whose blocks are final at once.
+   * The view at the newest final block. Events that raise a position count from here on, and
+   * receipts refer to this state, because no reorganisation can change it. The same object as
+   * `view` on a chain whose blocks are final at once.
    */
   readonly final: ChainView;
   /**
@@ -49,8 +49,8 @@ export interface Chain {
    */
   start(): Promise<void>;
   /**
-   * Resolves when the view contains that block, or without an argument the block that is the newest
-   * now.
+   * Resolves when the view contains that block; the default is the newest block at the time of the
+   * call.
    * @throws ChainError CHAIN_STALE  not within 30 s
    */
   synced(atLeastBlock?: number): Promise<void>;
@@ -65,19 +65,19 @@ export interface Chain {
    */
   onBlock(listener: (head: Head) => void): () => void;
   /**
-   * Asks the chain itself; for policy functions, which the view cannot decide.
+   * Queries the chain. Needed for functions with a policy contract, which the view cannot decide.
    * @throws ChainError  as `read`
    */
   isAllowed(functionVersion: Hex, subject: Address, scopes: number): Promise<boolean>;
   readonly read: ReadContract;
-  /** The data of a call, as a multicall takes it. */
+  /** ABI-encoded call data, for a multicall. */
   encode(contract: ContractName, method: string, args: readonly unknown[]): Hex;
   /**
-   * Sends transactions from this account. One writer per account: its nonces are given out in one
-   * place.
+   * Sends transactions from this account. There is one writer per account, which hands out its
+   * nonces.
    */
   connect(key: Pick<Key, 'privateKey'>): ChainWriter;
-  /** Where the nonces of its accounts are given out; for `beside`. */
+  /** The nonce queue of each account; another chain shares them through `beside`. */
   readonly lines: Map<Address, NonceLine>;
   close(): void;
 }
@@ -86,32 +86,37 @@ export interface ChainOptions {
   /** At least one; the others are asked when one does not answer. */
   readonly rpcUrls: readonly string[];
   readonly contracts: ContractAddresses;
-  /** When given, any other chain is refused. */
+  /** If set, a node of any other chain is refused. */
   readonly chainId?: number;
   /**
-   * The same chain with other contracts, closed after this one: both send from the same accounts.
+   * A client of the same chain with other contracts that sends from the same accounts. Close it
+   * after this one.
    */
   readonly beside?: Pick<Chain, 'lines'>;
   /**
-   * By default what the table of chains has for the id; a chain that it does not know is taken for
-   * Ethereum.
+   * Defaults to the kind that the table of chains has for the id; an unknown id counts as Ethereum.
    */
   readonly kind?: ChainKind;
   /**
-   * Which block `final` follows: a tag, or so many blocks behind the head; `latest` by default, and
-   * then it is `view` itself.
+   * Which block `final` follows: a tag, or a number of blocks behind the head. With `latest`, the
+   * default, `final` is `view` itself.
    */
   readonly finality?: BlockTag | number | 'by-chain';
-  /** How often the head is asked for, ms. 250 for a chain on this machine, else 2000. */
+  /** Interval of polls for the head, ms. Default 250 for a chain on this machine, else 2000. */
   readonly pollMs?: number;
-  /** Without an answer for so long the head is stale, ms. */
+  /** The head is stale after this long without an answer, ms. */
   readonly staleMs?: number;
-  /** Of chains with one: a head older than three of them is stale, seconds. */
+  /**
+   * The chain's block time, seconds, if it has one: a head older than three block times is stale.
+   */
   readonly blockTimeSec?: number;
-  /** Longest wait of a writer for its transaction's inclusion, and when it raises the fee, ms. */
+  /**
+   * Longest wait of a writer for inclusion of its transaction, and the time after which it raises
+   * the fee, ms.
+   */
   readonly inclusionMs?: number;
   readonly bumpMs?: number;
-  /** Blocks asked for in one page of logs. */
+  /** Blocks per page of logs. */
   readonly pageBlocks?: number;
   /** A node that has not answered after this long counts as down, ms. */
   readonly timeoutMs?: number;
@@ -121,7 +126,7 @@ export interface ChainOptions {
 /** How long `synced` waits for a block, and a writer for its transaction's inclusion, ms. */
 const WAIT_MS = 30_000;
 const INCLUSION_MS = 60_000;
-/** Two blocks of Ethereum. */
+/** Two block times of Ethereum. */
 const BUMP_MS = 24_000;
 const LOCAL_POLL_MS = 250;
 const REMOTE_POLL_MS = 2_000;

@@ -1,6 +1,7 @@
 // Deploys the five contracts, or the two that hold money beside three that stay, and a mock token
-// where none is given. They point at each other, so their addresses are predicted. Where they would
-// not work, or not pay for their own proofs, it refuses before it sends anything.
+// where none is given. The contracts hold each other's addresses, so the addresses are predicted
+// from the nonce. Refuses, before it sends anything, a chain on which the contracts would not work
+// or on which a slash would not pay for its proof.
 import { ContractFactory, getCreateAddress, Interface, type Signer } from 'ethers';
 import { artifacts } from './artifacts.gen.ts';
 import { ChainError, chainErrorOf } from './chain/chain-error.ts';
@@ -9,15 +10,15 @@ import type { ContractAddresses } from './chain/types.ts';
 import type { Address } from './libraries/keccak.ts';
 
 /**
- * What can never be changed afterwards. Amounts in whole tokens, times in seconds; defaults of
- * docs/contracts.md 7.3 and 7.4.
+ * Terms that can never be changed afterwards. Amounts in whole tokens, times in seconds; defaults
+ * of docs/contracts.md 7.3 and 7.4.
  */
 export interface DeployOptions {
   /** A plain ERC-20 with at most 18 decimals; without one a MockUSDC with 6 is deployed. */
   readonly token?: Address;
   /**
-   * Contracts whose Registry, Identity, Beacon and token stay: only Billing and Disputes are new,
-   * as in a set that replaces another. `token` and `beaconK` are theirs then.
+   * An existing set whose Registry, Identity, Beacon and token are kept: only Billing and Disputes
+   * are deployed, for a set that replaces this one. `token` and `beaconK` are then taken from it.
    */
   readonly keep?: ContractAddresses;
   /** Decimals of `token`, for the amounts below. */
@@ -29,14 +30,14 @@ export interface DeployOptions {
   readonly minBondTokens?: number;
   readonly slashTokens?: Partial<typeof SLASH_TOKENS>;
   readonly windows?: Partial<typeof WINDOWS>;
-  /** What chain it is, where its id does not say. */
+  /** Kind of the chain, for a chain id that the table does not have. */
   readonly chain?: ChainKind;
   /**
-   * What a million gas costs there, whole tokens: the p95 of the last weeks, with the data that a
-   * rollup posts. Needed where gas is not free, for slashes must pay for proofs.
+   * Price of a million gas on this chain, whole tokens: the p95 of the last weeks, including the
+   * data that a rollup posts. Required where gas is not free, because slashes must pay for proofs.
    */
   readonly megagasTokens?: number;
-  /** Told what a deployer has to know of the chain, one line. */
+  /** Receives one line with what a deployer has to know of the chain. */
   readonly report?: (line: string) => void;
 }
 
@@ -55,15 +56,15 @@ const WINDOWS = {
 /** Most gas of one proof, and of an answer to a demand (the bars of `bench gas`). */
 const PROOF_GAS = 220_000;
 const ANSWER_GAS = 120_000;
-/** A reporter gets a twelfth of a slash, and shall have twice what the proof costs. */
+/** A reporter gets 1/12 of a slash, which must be at least twice the cost of the proof. */
 const FLOOR_IN_PROOFS = 24;
 /**
- * Creation code that runs what of Cancun the contracts need: PUSH0, MCOPY (EIP-5656), TSTORE
- * (EIP-1153). And code that runs anywhere.
+ * Creation code with the Cancun opcodes that the contracts need: PUSH0, MCOPY (EIP-5656), TSTORE
+ * (EIP-1153). STOP is creation code that runs on any EVM.
  */
 const CANCUN = '0x5f5f5f5e5f5f5d00';
 const STOP = '0x00';
-/** Least slashes: D2 and D3, D4-D5, D6, D9; and what an answered demand costs. */
+/** Minimum slashes of D2 and D3, D4 and D5, D6, D9; and the pledge for a demand. */
 const SLASH_TOKENS = { grave: 100, charge: 10, misroute: 1, silence: 50, pledge: 1 };
 const MIN_BOND_TOKENS = 1_000;
 const BEACON_K = 32;
@@ -71,8 +72,8 @@ const MOCK_DECIMALS = 6;
 const NO_ACCOUNT: Address = `0x${'00'.repeat(20)}`;
 
 /**
- * Sends one transaction per contract from `signer`, which must not send others meanwhile, and ends
- * with `wired()`: all pointers in both directions, and the values that two contracts share.
+ * Sends one transaction per contract from `signer`, which must send no others meanwhile. Then calls
+ * `wired()`, which checks the pointers in both directions and the values that two contracts share.
  * @throws ChainError CHAIN_REVERTED  a value outside the bounds in the code (InvalidPeriod,
  *   InvalidBond, InvalidTerms), or Miswired
  * @throws ChainError CHAIN_MISMATCH  another transaction of the signer came between
@@ -103,7 +104,7 @@ export async function deployContracts(
   };
   const args = constructorArguments(contracts, options);
 
-  // Functions, parties and epochs that stay are told of by the logs since theirs.
+  // The logs of the kept contracts hold the functions, parties and epochs, so start at their block.
   let deployedAtBlock = keep?.deployedAtBlock ?? Number.POSITIVE_INFINITY;
   for (const [i, name] of order.entries()) {
     const block = await deployOne({
@@ -120,7 +121,8 @@ export async function deployContracts(
 }
 
 /**
- * Refuses a chain on which the contracts would not work, or on which nobody would prove anything.
+ * Refuses a chain on which the contracts would not work, or on which a proof costs more than it
+ * earns.
  */
 async function checkChain(signer: Signer, options: DeployOptions): Promise<void> {
   await runs(signer, STOP);
@@ -172,7 +174,7 @@ function refused(message: string, cause?: unknown): ChainError {
   return new ChainError('DEPLOYMENT_REFUSED', message, { cause });
 }
 
-/** In this order: Disputes asks Billing for its token while it is made. */
+/** The order matters: the constructor of Disputes asks Billing for its token. */
 const FIVE = ['Beacon', 'FunctionRegistry', 'Identity', 'Billing', 'Disputes'] as const;
 type Name = (typeof FIVE)[number] | 'MockUSDC';
 
@@ -229,7 +231,7 @@ interface OneContract {
   readonly expected: Address;
 }
 
-/** The block it is in. */
+/** Returns the number of the block that includes the deployment. */
 async function deployOne({ signer, name, args, nonce, expected }: OneContract): Promise<number> {
   const { abi, bytecode } = artifacts[name];
   try {

@@ -1,6 +1,6 @@
-// Whether the contracts at the addresses of a set are those of this release: their code byte for
-// byte, and every value that their constructors have written into it. Nothing is signed for, or
-// sent to, a set that was not looked at this way.
+// Checks that the contracts at a set's addresses are those of this release: the runtime code byte
+// for byte, and every immutable value in it. This check comes before the first signature for a set
+// and before the first transaction to it.
 import { Interface } from 'ethers';
 import { artifacts } from './artifacts.gen.ts';
 import { ChainError, chainErrorOf } from './chain/chain-error.ts';
@@ -16,8 +16,8 @@ import {
 const WORD_BYTES = 32;
 
 /**
- * What of a chain is asked: the code at an address, and a call that changes nothing. ethers'
- * providers are one.
+ * The two reads that the check needs: the code at an address, and eth_call. An ethers provider
+ * fits.
  */
 export interface CodeReader {
   getCode(address: string): Promise<string>;
@@ -25,8 +25,8 @@ export interface CodeReader {
 }
 
 /**
- * What a set was deployed with and never changes, for people to see before money moves. Amounts in
- * base units, times in seconds.
+ * Fixed terms of a deployed set, which a person sees before money moves. Amounts in base units,
+ * times in seconds.
  */
 export interface SetTerms {
   readonly token: Address;
@@ -46,9 +46,9 @@ type ImmutableOf<N extends Name> = keyof (typeof artifacts)[N]['runtime']['immut
 type Words<N extends Name> = Readonly<Record<ImmutableOf<N>, bigint>>;
 
 /**
- * Compares the five contracts with this release, and the addresses that they name with the set,
- * then asks `wired()`. What a constructor of another's making has written into storage cannot be
- * seen this way: whoever names a set answers for how it came to be.
+ * Compares the code of the five contracts with this release and the addresses in it with the set,
+ * then calls `wired()`. It cannot see what a modified constructor has written into storage: whoever
+ * publishes a set is responsible for how it was deployed.
  * @throws ChainError DEPLOYMENT_CODE  other code, another address inside it, or a token without
  *   code
  * @throws ChainError CHAIN_UNREACHABLE
@@ -100,8 +100,8 @@ export async function checkSet(
 }
 
 /**
- * The immutables of a contract, read out of its code; a word that stands in several places is the
- * same in all of them.
+ * Reads a contract's immutables out of its code. An immutable that occurs several times must have
+ * one value.
  */
 async function readCode<N extends Name>(
   reader: CodeReader,
@@ -151,8 +151,8 @@ function expectAll<N extends Name>(
 }
 
 /**
- * What OpenZeppelin's EIP712 keeps: a wrong word here would make signatures count that were given
- * for something else.
+ * The immutables of OpenZeppelin's EIP712. A wrong word here would let signatures for another
+ * domain count.
  */
 function domainWords(domain: Eip712Domain) {
   const hashOf = (text: string) => keccak256Hex(new TextEncoder().encode(text));
@@ -167,7 +167,7 @@ function domainWords(domain: Eip712Domain) {
   } as const;
 }
 
-/** OpenZeppelin's ShortString: up to 31 bytes from the left, their number in the last. */
+/** OpenZeppelin's ShortString: up to 31 bytes, left-aligned, with the length in the last byte. */
 function shortString(text: string): Hex {
   const word = new Uint8Array(WORD_BYTES);
   const bytes = new TextEncoder().encode(text);

@@ -1,18 +1,18 @@
-// Which contracts a user believes, for one chain: the file that a release, a house or the user has.
-// A gateway's word is held against it.
+// The contract sets that a user trusts on one chain, from the file of a release, of a house or of
+// the user. The addresses that a gateway announces are checked against it.
 import { ChainError } from './chain/chain-error.ts';
 import type { ContractAddresses } from './chain/types.ts';
 import type { Address } from './libraries/keccak.ts';
 
-/** The contracts that a set names; the token is a member of its own. */
+/** The contract addresses of a set; the token is a separate member. */
 const CONTRACTS = ['registry', 'identity', 'billing', 'disputes', 'beacon'] as const;
 const STATUSES = ['current', 'retiring', 'revoked'] as const;
-/** An id of a set: it is shown, and typed after `--to` and `--set`. */
+/** Pattern of a set's id, which users see and type after `--to` and `--set`. */
 const ID = /^[a-z0-9][a-z0-9.-]{0,63}$/;
 
 /**
- * `current`: use it. `retiring`: works, move to the set that replaces it. `revoked`: take your
- * money out, and nothing else.
+ * `current`: in use. `retiring`: still works; move to the set that replaces it. `revoked`: only
+ * withdraw your money.
  */
 export type SetStatus = (typeof STATUSES)[number];
 
@@ -20,18 +20,18 @@ export type SetStatus = (typeof STATUSES)[number];
 export interface ContractSet {
   readonly id: string;
   readonly contracts: Readonly<Record<(typeof CONTRACTS)[number], Address>>;
-  /** All logs of the set are in this block or later. */
+  /** The set has no logs before this block. */
   readonly fromBlock: number;
   /** The ERC-20 that is billed in. */
   readonly token: Address;
   readonly status: SetStatus;
-  /** Id of the set before it, in the same file. */
+  /** Id of the set that it replaces, in the same file. */
   readonly replaces?: string;
 }
 
 export interface Deployments {
   readonly chainId: number;
-  /** At least one. Two sets differ in Billing. */
+  /** At least one set. Each set has its own Billing contract. */
   readonly sets: readonly ContractSet[];
 }
 
@@ -66,14 +66,14 @@ export function parseDeployments(text: string, file: string): Deployments {
   return { chainId, sets: parsed };
 }
 
-/** What a house of its own has deployed, as a file with one set. */
+/** A deployments file with the one set that a local house has deployed. */
 export function deploymentsOf(chainId: number, deployed: ContractAddresses): Deployments {
   const { token, deployedAtBlock, ...contracts } = deployed;
   const place = { contracts, fromBlock: deployedAtBlock, token };
   return { chainId, sets: [{ id: 'local', ...place, status: 'current' }] };
 }
 
-/** A set in the form that the chain's client takes. */
+/** Converts a set to the form that `createChain` takes. */
 export function addressesOf({ contracts, token, fromBlock }: ContractSet): ContractAddresses {
   return { ...contracts, token, deployedAtBlock: fromBlock };
 }

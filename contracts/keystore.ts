@@ -14,7 +14,7 @@ export interface Key {
   readonly privateKey: Hex;
 }
 
-/** Work of scrypt to turn a password into a key: geth's standard, about a second in JavaScript. */
+/** scrypt's cost parameter N: geth's standard, about a second in JavaScript. */
 const STANDARD_SCRYPT_N = 131_072;
 
 /** A fresh random key. */
@@ -32,7 +32,7 @@ export function keyOf(privateKey: Hex): Key {
 
 /**
  * The key as a JSON document of Web3 Secret Storage, version 3. `scryptN` (a power of two) trades
- * time for strength; a random password of 128 bits needs no strength from it.
+ * time for strength; a random 128-bit password is safe with any value.
  */
 export async function encryptKey(
   key: Key,

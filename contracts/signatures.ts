@@ -1,6 +1,6 @@
 // Who signed: ECDSA first (also for accounts with EIP-7702 code), then ERC-1271, then ERC-6492 by
-// eth_call only. On the way of an invocation nothing here is called; there the broker recovers
-// natively.
+// eth_call only. The hot path calls nothing here; there the broker recovers signers with a native
+// library.
 import {
   AbiCoder,
   hashMessage as hashText,
@@ -12,7 +12,7 @@ import {
 import type { Address, Hex } from './libraries/keccak.ts';
 
 /**
- * What was signed: a 32-byte digest, or a text under ERC-191's "Ethereum Signed Message" prefix
+ * The signed data: a 32-byte digest, or a text under ERC-191's "Ethereum Signed Message" prefix
  * (SIWE signs so).
  */
 export type Signed = Hex | { readonly message: string };
@@ -50,8 +50,7 @@ export function recoverAddress(digest: Hex, signature: Hex): Address | undefined
 }
 
 /**
- * Signature of `digest`, 65 bytes. About 0.8 ms: for callers and settlement, not for the way of an
- * invocation.
+ * Signature of `digest`, 65 bytes. About 0.8 ms: for callers and settlement, not for the hot path.
  */
 export function signDigest(privateKey: Hex, digest: Hex): Hex {
   return new SigningKey(privateKey).sign(digest).serialized as Hex; // ethers types hex as string
@@ -81,7 +80,7 @@ export async function verifySignature(
   return answer === `${ERC1271_MAGIC}${'00'.repeat(28)}`;
 }
 
-/** Whether it is one by ERC-6492, of a contract that may not be deployed yet. */
+/** Whether the signature is valid by ERC-6492, for a contract that may not be deployed yet. */
 export function isWrapped(signature: Hex): boolean {
   return signature.toLowerCase().endsWith(ERC6492_MAGIC);
 }
@@ -121,10 +120,10 @@ async function ask(
 }
 
 /**
- * A program for eth_call without `to`: it lets the factory create the account, asks it, and returns
- * its answer, or zero when the account reverted or answered less than a word. Nothing of it stays
- * on the chain. What the factory says does not matter: an account that exists already is asked all
- * the same.
+ * EVM code for an eth_call without `to`. It calls the factory to create the account, calls the
+ * account, and returns its answer, or zero if the account reverted or returned less than a word. It
+ * changes nothing on the chain. The factory's result is ignored, because the account may exist
+ * already.
  */
 function createAndAsk(account: Address, question: Hex, { factory, factoryCall }: Wrapped): Hex {
   const askBytes = byteLength(question);
@@ -160,10 +159,7 @@ const OP = {
   staticcall: 'fa',
 } as const;
 
-/**
- * PUSH4: of one length whatever the number, so the program's own length does not depend on what it
- * says.
- */
+/** PUSH4 has a fixed length, so the program's length does not depend on its numbers. */
 function push(value: number): string {
   return `63${value.toString(16).padStart(8, '0')}`;
 }

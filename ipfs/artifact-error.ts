@@ -1,4 +1,4 @@
-// The error of this room: a function folder, an artifact or a block that cannot be used.
+// The error class of ipfs/: a function folder, an artifact or a block cannot be used.
 
 export type ArtifactErrorCode =
   | 'NOT_A_FUNCTION_FOLDER'

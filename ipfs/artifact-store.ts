@@ -1,5 +1,4 @@
-// Artifacts and batches on the node: what comes in is verified whole, what goes out is verified
-// block by block.
+// Artifacts and batches on the node: input is verified as a whole, output block by block.
 import type { CID } from 'multiformats/cid';
 import { ArtifactError } from './artifact-error.ts';
 import { type Block, isIntact, MAX_BLOCK_BYTES, parseCid, walk } from './blocks.ts';
@@ -20,7 +19,7 @@ export interface ArtifactStore {
    */
   get(cid: string, options: WaitOptions): Promise<Map<string, Uint8Array>>;
   /**
-   * Stores and pins the DAG of a CAR from anybody. Nothing is stored of one that is refused.
+   * Stores and pins the DAG of an untrusted CAR. A refused CAR leaves nothing behind.
    * @returns the CID of its one root
    * @throws ArtifactError ARTIFACT_INVALID, ARTIFACT_CORRUPT, ARTIFACT_TOO_LARGE
    */
@@ -36,12 +35,12 @@ export interface ArtifactStore {
     options?: Partial<WaitOptions>,
   ): Promise<void>;
   /**
-   * The bytes of one block, verified; from a connected node where it is not here.
+   * The verified bytes of one block; fetched from a connected node if it is not stored here.
    * @throws as `get`
    */
   block(cid: string, options: WaitOptions): Promise<Uint8Array>;
   /**
-   * Keeps the whole DAG under a CID from being collected; a second time is no fault.
+   * Pins the whole DAG under a CID against garbage collection; idempotent.
    * @throws ArtifactError ARTIFACT_NOT_FOUND
    */
   pin(cid: string, options: WaitOptions): Promise<void>;
@@ -50,12 +49,12 @@ export interface ArtifactStore {
 }
 
 export interface WaitOptions {
-  /** A block that nobody has would be waited for for ever. */
+  /** Without a limit, a block that nobody has would be awaited for ever. */
   readonly signal: AbortSignal;
 }
 
 export interface ArtifactStoreOptions {
-  /** Largest CAR taken in, bytes. */
+  /** Largest accepted CAR, bytes. */
   readonly maxCarBytes?: number;
   /** Longest wait for one block from other nodes, ms. */
   readonly fetchMs?: number;
@@ -95,14 +94,14 @@ export function createArtifactStore(
 
   async function pin(cid: string, { signal }: WaitOptions): Promise<void> {
     const root = parseCid(cid);
-    // helia would wait for ever for what is missing, and would pin what is altered.
+    // helia would wait for ever for missing blocks, and would pin altered ones.
     for await (const _ of walk(root, (link) => read(link, signal)));
     await pinStored(root);
   }
 
   /**
-   * Blocks root first; written from the leaves up, so that a root that is here has its DAG here,
-   * whenever we die.
+   * Takes blocks root first and writes them from the leaves up: a stored root always has its whole
+   * DAG, even after a crash.
    */
   async function keep(root: CID, blocks: readonly Block[]): Promise<string> {
     for (const block of blocks.toReversed()) await write(block);
@@ -121,7 +120,8 @@ export function createArtifactStore(
   async function write({ cid, bytes }: Block): Promise<void> {
     if (await helia.blockstore.has(cid)) {
       if (await isIntact({ cid, bytes: await collect(cid, { offline: true }) })) return;
-      // helia never overwrites, so a block that was altered on disk is mended past it.
+      // helia never overwrites a block, so repair one that was altered on disk through the block
+      // store.
       await blockstore.put(cid, bytes);
     } else {
       await helia.blockstore.put(cid, bytes);
@@ -149,7 +149,7 @@ export function createArtifactStore(
     for await (const chunk of helia.blockstore.get(cid, options)) {
       chunks.push(chunk);
       bytes += chunk.length;
-      // Longer than any block we take: it cannot be intact, and need not be read to its end.
+      // Longer than any valid block: it is corrupt, so stop reading.
       if (bytes > MAX_BLOCK_BYTES) break;
     }
     return Buffer.concat(chunks);

@@ -1,5 +1,5 @@
-// A block and its CID: the smallest thing that can be checked. Everything that leaves the store or
-// comes from outside passes here.
+// Checks a block against its CID. Every block that leaves the store or comes from outside passes
+// here.
 import * as dagCbor from '@ipld/dag-cbor';
 import * as dagPb from '@ipld/dag-pb';
 import { createUnsafe } from 'multiformats/block';
@@ -18,7 +18,7 @@ export interface Block {
 export const MAX_BLOCK_BYTES = 2_000_000;
 
 /**
- * What a CID on the chain can name: the codecs of artifacts (dag-pb), manifests (raw) and batches
+ * Codecs that a CID on the chain can have: those of artifacts (dag-pb), manifests (raw) and batches
  * (dag-cbor).
  */
 const CODECS = new Map<number, BlockDecoder<number, unknown>>([
@@ -37,7 +37,7 @@ export function parseCid(text: string): CID {
   }
 }
 
-/** Whether the bytes are those that the CID names, and no more than a block may have. */
+/** Whether the bytes match the CID and fit the size limit of a block. */
 export async function isIntact({ cid, bytes }: Block): Promise<boolean> {
   if (bytes.length > MAX_BLOCK_BYTES) return false;
   const { digest } = await sha256.digest(bytes);
@@ -57,7 +57,7 @@ export function linksOf({ cid, bytes }: Block): CID[] {
   }
 }
 
-/** Depth first in the order of links, each block once: the order of blocks in our CARs. */
+/** Walks a DAG depth first in link order, each block once: the order of blocks in our CARs. */
 export async function* walk(
   root: CID,
   getBlock: (cid: CID) => Promise<Block> | Block,

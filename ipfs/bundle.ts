@@ -1,6 +1,6 @@
-// A function folder becomes an artifact's files: one `handler.mjs` that holds the handler and its
-// npm dependencies, its map, the manifest and the listed files. The same folder gives the same
-// bytes on every machine.
+// Bundles a function folder into an artifact's files: one `handler.mjs` with the handler and its
+// npm dependencies, its source map, the manifest and the listed files. The output is byte-identical
+// on every machine.
 import { existsSync, readFileSync } from 'node:fs';
 import { readFile, realpath } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
@@ -13,8 +13,7 @@ export interface Bundle {
   /** Normalised; its `entry` is `handler.mjs`. */
   readonly manifest: Manifest;
   /**
-   * The same as bytes: `defaas.json` in the artifact, and on its own the block that the manifest's
-   * CID names.
+   * The manifest as bytes: `defaas.json` in the artifact, and also the block of the manifest's CID.
    */
   readonly manifestBytes: Uint8Array;
   readonly files: Map<string, Uint8Array>;
@@ -23,14 +22,11 @@ export interface Bundle {
 const MANIFEST_FILE = 'defaas.json';
 const HANDLER_FILE = 'handler.mjs';
 
-/**
- * Names that an adapter or a cloud puts beside the artifact's files, or that the bundle makes
- * itself.
- */
+/** Reserved file names: an adapter, a cloud or the bundler itself creates them. */
 const RESERVED_FILE =
   /^(handler\.mjs.*|defaas\.json|package(-lock)?\.json|host\.json|fetch-call\.mjs|(aws|gcp|azure|local)\.[cm]?js|node_modules\/.*)$/i;
 
-/** Packages that look for a compiled addon at run time, where no bundler can follow. */
+/** Packages that load a compiled addon at run time, which no bundler can follow. */
 const ADDON_LOADERS = new Set([
   'bindings',
   'node-gyp-build',
@@ -40,7 +36,7 @@ const ADDON_LOADERS = new Set([
   'prebuild-install',
 ]);
 
-/** Own sources are searched for keys up to this size, bytes. */
+/** The publisher's sources up to this size are scanned for keys, bytes. */
 const MAX_SEARCHED_BYTES = 1024 * 1024;
 
 /** For Node 22 on every cloud. `__dirname` of a CommonJS dependency is the artifact's folder. */
@@ -57,21 +53,21 @@ const OPTIONS = {
   define: { __dirname: 'import.meta.dirname', __filename: 'import.meta.filename' },
   metafile: true,
   write: false,
-  // Nothing is written; without it an entry of the name handler.mjs is refused.
+  // Nothing is written, but without this option esbuild refuses an entry named handler.mjs.
   allowOverwrite: true,
   logLevel: 'silent',
 } satisfies BuildOptions;
 
 /**
- * Serves CommonJS dependencies that call `require` at run time. Added only where esbuild's own
- * `__require` asks for it: there it has renamed any `require` of the publisher's, so the two cannot
- * meet.
+ * Defines `require` for CommonJS dependencies that call it at run time. Added only if the bundle
+ * uses esbuild's `__require`: esbuild has then renamed any `require` of the publisher's, so the
+ * names cannot clash.
  */
 const REQUIRE_BANNER = `import { createRequire as defaasCreateRequire } from 'node:module';
 const require = defaasCreateRequire(import.meta.url);`;
 
 /**
- * Bundles the function in a folder. Reads only; runs nothing of the publisher's.
+ * Bundles the function in a folder. Only reads files; runs none of the publisher's code.
  * @throws ArtifactError NOT_A_FUNCTION_FOLDER  no such folder, or no defaas.json in it
  * @throws ArtifactError ARTIFACT_MANIFEST, ARTIFACT_ENTRY, ARTIFACT_IMPORT, ARTIFACT_BUNDLE,
  *   ARTIFACT_NATIVE_ADDON, ARTIFACT_SECRET, ARTIFACT_INVALID (a listed file)  each with file and
@@ -103,7 +99,7 @@ async function compile(directory: string, entry: string, folder: string) {
       `no file ${entry}, on ${MANIFEST_FILE}, create it or name another entry`,
     );
   }
-  // A tsconfig.json somewhere above the folder must not change what comes out.
+  // A tsconfig.json above the folder must not change the output.
   const tsconfig = join(directory, 'tsconfig.json');
   const options = {
     ...OPTIONS,
@@ -132,7 +128,7 @@ async function compile(directory: string, entry: string, folder: string) {
   return { outputs, metafile: result.metafile };
 }
 
-/** The one line for the user out of all that esbuild found: what cannot work at all first. */
+/** Picks the most serious of esbuild's findings as the one line for the user. */
 function explain(failure: BuildFailure, directory: string, folder: string): ArtifactError {
   const { errors } = failure;
   const addon = errors.find(({ text }) => text.includes('".node" files'));
@@ -157,10 +153,7 @@ function install(name: string, directory: string, folder: string): string {
   return `run npm install ${isDeclared ? '' : `${packageName} `}in ${folder}`;
 }
 
-/**
- * Packages of which the metafile names a file, and which say of themselves that they need a
- * compiled part.
- */
+/** Refuses bundled packages (from the metafile) that need a compiled addon. */
 function refuseAddonPackages(directory: string, metafile: Metafile): void {
   const inputs = Object.keys(metafile.inputs);
   const roots = new Set(
@@ -196,7 +189,7 @@ function refuseSecretVariables({ env }: Manifest): void {
   );
 }
 
-/** The publisher's own sources; what npm brought is public already. */
+/** Searches the publisher's own sources for keys; npm packages are public already. */
 async function refuseSecretSources(directory: string, metafile: Metafile): Promise<void> {
   for (const [path, { bytes }] of Object.entries(metafile.inputs)) {
     if (path.includes('node_modules/') || bytes > MAX_SEARCHED_BYTES) continue;

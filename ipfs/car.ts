@@ -1,5 +1,4 @@
-// CARv1: how an artifact travels to a gateway and out of it. The CID binds the bytes; the CAR is
-// only the transport.
+// CARv1, the transport format for artifacts to and from a gateway. The CID alone binds the bytes.
 import { CarBlockIterator } from '@ipld/car/iterator';
 import { encode as encodeDagCbor } from '@ipld/dag-cbor';
 import { varint } from 'multiformats';
@@ -24,8 +23,8 @@ export async function filesToCar(
 }
 
 /**
- * CID of bytes as they are (CIDv1 base32, codec 0x55): how the chain names a manifest, which is
- * also a block of the artifact.
+ * CID of raw bytes (CIDv1 base32, codec 0x55): how the chain names a manifest, which is also a
+ * block of the artifact.
  */
 export async function rawCid(bytes: Uint8Array): Promise<string> {
   return CID.createV1(raw.code, await sha256.digest(bytes)).toString();
@@ -41,8 +40,8 @@ export async function* encodeCar(
 }
 
 /**
- * Reads a CAR that may come from anybody: one root, every block as its CID says, the whole DAG
- * there. Blocks that the root does not reach are left out.
+ * Reads an untrusted CAR: it must have one root, every block must match its CID, and the DAG must
+ * be complete. Blocks that the root does not reach are left out.
  * @throws ArtifactError ARTIFACT_TOO_LARGE  above `maxBytes`
  * @throws ArtifactError ARTIFACT_INVALID  not a CAR, not one root, a block missing or of a foreign
  *   codec

@@ -1,7 +1,7 @@
-// What must not become public with an artifact: values and files that look like keys. A guard
-// against slips, not against intent.
+// Detects values and files that look like keys, before they become public with an artifact. A guard
+// against accidents, not against intent.
 
-/** A value of these forms is a key whatever it is called. */
+/** Patterns of values that are keys, whatever their name. */
 const KEY_FORMS = [
   /-----BEGIN [A-Z ]*PRIVATE KEY-----(\\[nr]|\s)*[A-Za-z0-9+/=]{32}/,
   /\bAKIA[0-9A-Z]{16}\b/,
@@ -22,7 +22,7 @@ const SECRET_NAME =
   /(^|_)(SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|MNEMONIC|CREDENTIALS?|KEY|APIKEY)$/i;
 const PUBLIC_NAME = /PUBLIC|PUBLISHABLE/i;
 
-/** A 32-byte hex word is a private key unless its name says what else it is. */
+/** A 32-byte hex word counts as a private key unless its name says otherwise. */
 const WORD = /^(0x)?[0-9a-f]{64}$/i;
 const WORD_NAME = /(HASH|TOPIC|ROOT|DIGEST|ID|BLOCK|TX|SALT|VERSION)$/i;
 

@@ -1,5 +1,5 @@
-// `defaas.json`: what a publisher says of a function. Parsed here once, by the bundler and by a
-// gateway that got it from a stranger.
+// Parses `defaas.json`, a publisher's description of a function, for the bundler and for gateways,
+// which get it from strangers.
 import { Ajv, type ErrorObject } from 'ajv';
 import { ArtifactError } from './artifact-error.ts';
 import schema from './defaas.schema.json' with { type: 'json' };
@@ -43,7 +43,7 @@ export interface ManifestTariff {
   readonly publisherBps: number;
 }
 
-/** How a call's cloud is chosen among those drawn. */
+/** How a call's cloud is chosen among the drawn candidates. */
 export interface ManifestRouting {
   readonly strategy: 'balanced' | 'cheapest' | 'fastest';
   readonly excludedRegions: readonly string[];
@@ -57,7 +57,7 @@ export interface Cors {
   readonly maxAgeSec: number;
 }
 
-/** As the schema lets it through: prices still as they were written. */
+/** The form that the schema accepts: prices as written. */
 interface WrittenManifest extends Omit<Manifest, 'tariff'> {
   readonly $schema?: string;
   readonly tariff: Omit<ManifestTariff, 'perCall' | 'perGiBSecond' | 'maxPrice'> &
@@ -100,7 +100,7 @@ export function parseManifest(bytes: Uint8Array): Manifest {
 }
 
 /**
- * The one form of a manifest: fields in the schema's order, variables sorted, prices as decimal
+ * Canonical form of a manifest: fields in the schema's order, variables sorted, prices as decimal
  * strings.
  */
 export function encodeManifest(manifest: Manifest): Uint8Array {
@@ -135,7 +135,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** What no schema can say: fields that only make sense together. */
+/** Rules that the schema cannot express, between several fields. */
 function checkTogether(manifest: Manifest, text: string): void {
   const { env, secrets, tariff, access, payer, routing, idempotent } = manifest;
   const envBytes = Object.entries(env).reduce((sum, [k, v]) => sum + Buffer.byteLength(k + v), 0);
@@ -174,7 +174,7 @@ function describe(error: ErrorObject | undefined, text: string): [why: string, l
   return [`${field} ${why}`, lineOf(text, path)];
 }
 
-/** Line, from 1, on which the last of these names stands after the ones before it. */
+/** Line, from 1, of the last name in `path`, searched for after the names before it. */
 function lineOf(text: string, path: readonly string[]): number {
   let at = 0;
   for (const name of path) {

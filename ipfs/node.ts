@@ -1,5 +1,5 @@
-// The house's IPFS node: helia on disk, with bitswap and gossip over TCP, and nothing that would
-// reach for the public network.
+// The house's IPFS node: helia on disk, with bitswap and gossip over TCP, and no connection to the
+// public network.
 import { join } from 'node:path';
 import type { HeliaWithLibp2p } from '@helia/libp2p';
 import type { GossipSub } from '@libp2p/gossipsub';
@@ -9,7 +9,7 @@ import type { HeliaInit } from 'helia';
 type Blockstore = NonNullable<HeliaInit['blockstore']>;
 
 export interface IpfsNodeOptions {
-  /** Where blocks, pins and the node's key are kept; without it all is in memory. */
+  /** Folder for blocks, pins and the node's key; without it everything is in memory. */
   readonly dir?: string;
   /** Multiaddrs to listen on, default any free port of 127.0.0.1. */
   readonly listen?: readonly string[];
@@ -23,9 +23,9 @@ export interface IpfsNodeOptions {
 export interface IpfsNode {
   readonly helia: HeliaWithLibp2p<{ pubsub: GossipSub }>;
   readonly pubsub: GossipSub;
-  /** Where helia keeps its blocks: `put` here overwrites, which helia does not. */
+  /** helia's raw block store; unlike helia, `put` here overwrites. */
   readonly blockstore: Blockstore;
-  /** Where others reach this node, with its peer id. */
+  /** Multiaddrs of this node, with its peer id. */
   multiaddrs(): string[];
   close(): Promise<void>;
 }
@@ -33,8 +33,8 @@ export interface IpfsNode {
 const LOOPBACK = /^\/(ip4\/127\.|ip6\/::1\/)/;
 
 /**
- * Between two rounds of dialling named peers that are not connected, and the longest time for one
- * of them, ms.
+ * Pause between two rounds of dialling peers that are not connected, and the time limit of one
+ * dial, ms.
  */
 const REDIAL_MS = 10_000;
 const DIAL_MS = 5_000;
@@ -134,7 +134,7 @@ async function openStore(dir: string | undefined): Promise<Store> {
   return { blockstore, datastore };
 }
 
-/** One that cannot be reached now is tried again in the next round. */
+/** An unreachable peer is dialled again in the next round. */
 async function dialMissing({ libp2p }: IpfsNode['helia'], peers: readonly string[]): Promise<void> {
   if (peers.length === 0) return;
   const { multiaddr } = await import('@multiformats/multiaddr');

@@ -1,5 +1,5 @@
-// An artifact's files as a UnixFS directory and back. The same files give the same CID on every
-// machine.
+// Converts an artifact's files to a UnixFS directory and back. The same files give the same CID on
+// every machine.
 import { decode } from '@ipld/dag-pb';
 import { UnixFS } from 'ipfs-unixfs';
 import { importer } from 'ipfs-unixfs-importer';
@@ -62,14 +62,14 @@ export async function filesToBlocks(
       return cid;
     },
   };
-  // The importer yields the directory last, when all that it holds is known.
+  // The importer yields the directory last, after its entries.
   for await (const { cid } of importer(candidates, keep, LAYOUT)) root = cid;
   if (root && candidates.length > 0) return { root, blocks };
   throw new ArtifactError('ARTIFACT_INVALID', 'an artifact has at least one file');
 }
 
 /**
- * All files under a directory, by path. Blocks must come verified from `getBlock`; what they say is
+ * All files under a directory, by path. `getBlock` must return verified blocks. Their content is
  * not trusted: paths that leave the directory, symbolic links and sharded directories are refused,
  * files and bytes are counted.
  * @throws ArtifactError ARTIFACT_INVALID, ARTIFACT_TOO_LARGE, and what `getBlock` throws

@@ -4,12 +4,12 @@ import { artifacts } from '../artifacts.gen.ts';
 import type { Address, Hex } from '../libraries/keccak.ts';
 
 /**
- * Names of our contracts as `ContractAddresses` has them; `token` is any ERC-20, with MockUSDC's
- * `mint` where it is one.
+ * The contracts' names in `ContractAddresses`. `token` is any ERC-20; its ABI has MockUSDC's `mint`
+ * too.
  */
 export type ContractName = 'registry' | 'identity' | 'billing' | 'disputes' | 'beacon' | 'token';
 
-/** A log as JSON-RPC gives it, and our reading of it. */
+/** A log in JSON-RPC's form, and the decoded log. */
 export interface DecodedLog {
   readonly contract: ContractName;
   readonly event: string;
@@ -17,7 +17,7 @@ export interface DecodedLog {
 }
 
 export interface Abi {
-  /** The contracts whose logs are the state: all but the token. */
+  /** Addresses of the contracts whose logs make up the state: all but the token. */
   readonly addresses: readonly Address[];
   encode(contract: ContractName, method: string, args: readonly unknown[]): Hex;
   decode(contract: ContractName, method: string, data: string): Result;

@@ -1,5 +1,5 @@
-// One account's way of sending: gas estimated, nonces in one line, inclusion awaited, refusals
-// decoded.
+// Sends one account's transactions: estimates gas, orders nonces, waits for inclusion, decodes
+// reverts.
 import {
   dataLength,
   type JsonRpcProvider,
@@ -19,7 +19,7 @@ import {
   type SignedTransaction,
 } from './nonce-line.ts';
 
-/** An included transaction, and our contracts' logs of it in order. */
+/** An included transaction with the logs of our contracts in order. */
 export interface Sent {
   readonly tx: Hex;
   readonly blockNumber: number;
@@ -29,8 +29,8 @@ export interface Sent {
 export interface Account {
   readonly address: Address;
   /**
-   * Sends a call of a contract and waits until it is included. Calls are sent in the order they
-   * were asked for, each after the one before is sent, not after it is included.
+   * Sends a contract call and waits until it is included. Calls are sent in the order of the
+   * requests; a call waits until the one before it is sent, not until that one is included.
    * @throws ChainError CHAIN_REVERTED and the codes of known reverts; CHAIN_GAS, CHAIN_PENDING,
    *   CHAIN_REPLACED, CHAIN_UNREACHABLE
    */
@@ -41,17 +41,18 @@ export interface Account {
     options?: SendOptions,
   ): Promise<Sent>;
   /**
-   * Goes on with a call that was signed earlier, all its transactions, the newest last: gives it
-   * out again, waits, and raises its fee. It is included once at most, whoever has given it out
-   * before. @throws as `send`
+   * Resumes a call that was signed earlier: broadcasts it again, raises its fee and waits. `signed`
+   * holds all transactions of the call, the newest last. They share one nonce, so at most one is
+   * included.
+   * @throws as `send`
    */
   resume(signed: readonly SignedTransaction[], options?: SendOptions): Promise<Sent>;
   /**
-   * Asks the node what would come of it as of the newest block; nothing is sent.
+   * Simulates the call at the newest block; sends nothing.
    * @throws ChainError  what `send` would be refused with
    */
   check(contract: ContractName, method: string, args: readonly unknown[]): Promise<void>;
-  /** As `check`, and what sending it would take. */
+  /** Simulates like `check` and returns the gas and length of the transaction. */
   estimate(
     contract: ContractName,
     method: string,
@@ -61,10 +62,10 @@ export interface Account {
   transactionGasMax(): Promise<bigint>;
 }
 
-/** What a transaction takes. */
+/** Size of a transaction. */
 export interface TransactionSize {
   readonly gas: bigint;
-  /** Length of the signed transaction as nodes pass it on. */
+  /** Length of the signed transaction as nodes relay it, bytes. */
   readonly bytes: number;
 }
 
@@ -74,21 +75,18 @@ export interface AccountOptions {
   readonly provider: JsonRpcProvider;
   readonly chainId: number;
   readonly privateKey: Hex;
-  /** The nonces of accounts that others in this process send from too. */
+  /** Nonce queues that other clients in this process share. */
   readonly lines: Map<Address, NonceLine>;
   readonly pollMs: number;
   /** Longest wait for inclusion, ms. */
   readonly waitMs: number;
-  /** After so long without inclusion the fee is raised, ms. */
+  /** The fee is raised after this long without inclusion, ms. */
   readonly bumpMs: number;
   /** Most gas of one transaction on this chain. */
   readonly gasCap: number;
 }
 
-/**
- * What a transaction's length is reckoned with; the signature is a parity and two numbers of 32
- * bytes in RLP.
- */
+/** Sizes for the length estimate; in RLP a signature is a parity and two 32-byte numbers. */
 const MAX_FEE = 2n ** 64n - 1n;
 const MAX_NONCE = 2 ** 40;
 const SIGNATURE_BYTES = 1 + 33 + 33;
@@ -111,7 +109,7 @@ export function createAccount(options: AccountOptions): Account {
     });
   options.lines.set(address, line);
 
-  /** What came of an included transaction. */
+  /** The result of an included transaction. */
   const sentOf = async (receipt: RpcReceipt, data: Hex, to: Address, doing: string) => {
     const blockNumber = Number(receipt.blockNumber);
     if (Number(receipt.status) === 0) {
@@ -170,8 +168,8 @@ export function createAccount(options: AccountOptions): Account {
 }
 
 /**
- * Why an included transaction reverted: the receipt does not say, so it is called once more as of
- * its block.
+ * Finds out why an included transaction reverted: the receipt does not say, so the call is
+ * simulated again at its block.
  */
 async function replay(
   provider: JsonRpcProvider,
@@ -186,9 +184,7 @@ async function replay(
   return revertedOf(doing, undefined);
 }
 
-/**
- * The length of a transaction once it has its nonce, its fees and its signature, at their longest.
- */
+/** Upper bound of a transaction's length with its nonce, fees and signature. */
 function signedBytes(fields: Partial<TransactionLike<string>>): number {
   const fees = { maxFeePerGas: MAX_FEE, maxPriorityFeePerGas: MAX_FEE };
   const { unsignedSerialized } = Transaction.from({
@@ -201,8 +197,8 @@ function signedBytes(fields: Partial<TransactionLike<string>>): number {
 }
 
 /**
- * A fifth more than estimated, for state that changes meanwhile, within what one transaction may
- * use.
+ * Adds a fifth to the estimate, because the state may change meanwhile; capped at the limit of one
+ * transaction.
  */
 function withMargin(estimate: bigint, cap: bigint): bigint {
   const wanted = (estimate * 12n) / 10n;

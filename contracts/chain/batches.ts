@@ -15,8 +15,7 @@ interface Pending {
 }
 
 /**
- * `before` is read before the money's own room has taken the event in: a claim needs the lane as it
- * was.
+ * Reads `before` before the money handlers apply the event: a claim needs the lane's former values.
  */
 export function createBatches(
   history: History,
@@ -24,7 +23,7 @@ export function createBatches(
 ): { queries: Batches; replay: Replay } {
   const batches: SettledBatch[] = [];
   const byGateway = new Map<Address, SettledBatch[]>();
-  // Within one transaction only, so a rewind needs no trace of it.
+  // Lives within one transaction only, so it needs no undo history.
   let pending: Pending = { tx: '0x', claims: [], payouts: [] };
   const pendingOf = (tx: Hex): Pending => {
     if (pending.tx !== tx) pending = { tx, claims: [], payouts: [] };

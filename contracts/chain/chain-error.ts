@@ -1,5 +1,5 @@
-// The one error of contracts/: what the chain refused or could not be asked, with a code that never
-// changes.
+// The only error class of contracts/: the chain refused something or did not answer. Codes never
+// change.
 import { type ErrorDescription, Interface, isError } from 'ethers';
 import { artifacts } from '../artifacts.gen.ts';
 import type { Hex } from '../libraries/keccak.ts';
@@ -60,7 +60,7 @@ export class ChainError extends Error {
   }
 }
 
-/** Reverts with a code of their own, and what to do about them. */
+/** Reverts that have their own code, with what to do about each. */
 const KNOWN: Readonly<Record<string, readonly [ChainErrorCode, string]>> = {
   NameTaken: ['NAME_TAKEN', 'choose another name'],
   InvalidName: ['NAME_INVALID', 'use 1 to 63 of a-z, 0-9 and -'],
@@ -78,10 +78,10 @@ const KNOWN: Readonly<Record<string, readonly [ChainErrorCode, string]>> = {
   StillOpen: ['DEMAND_OPEN', 'wait until its deadline has passed'],
 };
 
-/** How nodes that ethers does not know say it (Hardhat). */
+/** The message of nodes whose errors ethers does not recognise (Hardhat). */
 const NO_FUNDS = /(insufficient|enough) funds/i;
 
-/** How ethers says that our own side has closed the connection. */
+/** ethers' message when our side has closed the connection. */
 const CLOSED = /provider destroyed/;
 
 const errors = new Interface(
@@ -89,8 +89,8 @@ const errors = new Interface(
 );
 
 /**
- * The custom error in `data`, also Solidity's own Error(string) and Panic(uint256); undefined when
- * it is none we know.
+ * Decodes the custom error in `data`, or Solidity's Error(string) or Panic(uint256); undefined if
+ * unknown.
  */
 export function revertOf(data: string | null | undefined): Revert | undefined {
   if (data === null || data === undefined || data === '0x') return undefined;
@@ -101,8 +101,8 @@ export function revertOf(data: string | null | undefined): Revert | undefined {
 }
 
 /**
- * The ChainError of what ethers threw during `doing` (such as `billing.settle`). A ChainError
- * passes as it is.
+ * Converts an error that ethers threw during `doing` (such as `billing.settle`). A ChainError is
+ * returned unchanged.
  */
 export function chainErrorOf(doing: string, error: unknown): ChainError {
   if (error instanceof ChainError) return error;
@@ -112,7 +112,7 @@ export function chainErrorOf(doing: string, error: unknown): ChainError {
     const message = `${doing}: the account cannot pay the gas, send it some`;
     return new ChainError('CHAIN_GAS', message, { cause: error });
   }
-  // What was asked may have been done all the same.
+  // The node may have executed the request all the same.
   if (isError(error, 'UNSUPPORTED_OPERATION') && CLOSED.test(text)) {
     const message = `${doing}: the connection to the chain was closed meanwhile, look up what became of it`;
     return new ChainError('CHAIN_UNREACHABLE', message, { cause: error });
@@ -160,7 +160,7 @@ function shortMessageOf(error: unknown): string {
   return `${short} ${node}`;
 }
 
-/** At most 256 characters of a foreign text, in one line. */
+/** Cuts a foreign text to one line of at most 256 characters. */
 function oneLine(text: string): string {
   return text.replaceAll(/\s+/g, ' ').slice(0, 256);
 }

@@ -1,6 +1,6 @@
-// What differs between the chains that the contracts can live on: which block counts, what a
-// transaction may weigh, what gas costs. The deployer refuses what does not work; a gateway and a
-// client take their defaults from here.
+// Differences between the chains that can host the contracts: finality, limits of a transaction,
+// price of gas. The deployer refuses unsuitable chains; gateways and clients take their defaults
+// from here.
 
 /** `latest`, or a block that the chain says is final enough. */
 export type BlockTag = 'latest' | 'safe' | 'finalized';
@@ -16,27 +16,27 @@ export const CHAIN_KINDS = [
 export type ChainKind = (typeof CHAIN_KINDS)[number];
 
 export interface ChainTraits {
-  /** EIP-155 ids that are known to be of this kind, test networks too. */
+  /** EIP-155 chain ids of this kind, test networks included. */
   readonly chainIds: readonly number[];
   /**
-   * Deposits, lines, lanes, top-ups, epochs and sets count as of this block; what lowers a position
-   * counts at `latest`.
+   * Block tag from which deposits, lines, lanes, top-ups, epochs and sets count; events that lower
+   * a position count at `latest`.
    */
   readonly blockTag: BlockTag;
-  /** Largest transaction that nodes take into their pools, bytes, with room for its envelope. */
+  /** Largest transaction that nodes accept into their pools, bytes, less room for the envelope. */
   readonly maxTransactionBytes: number;
   /** Most gas of one transaction. */
   readonly transactionGasCap: number;
   /**
-   * Whose number the EVM's `block.number` is: never compute an epoch from a node's, ask the Beacon
-   * for `nextEpoch`.
+   * The chain whose height the EVM's `block.number` gives. Never compute an epoch from a node's
+   * block number; ask the Beacon for `nextEpoch`.
    */
   readonly evmBlockNumber: 'own' | 'parent';
-  /** Nobody pays for gas, so no slash must cover it. */
+  /** Gas is free, so slashes need not cover it. */
   readonly isGasFree: boolean;
-  /** False: a proof of a misroute (D6) may cost more than its reward. */
+  /** False where a proof of a misroute (D6) may cost more than its reward. */
   readonly isDrawEnforced: boolean;
-  /** What a deployer has to know, one sentence. */
+  /** One sentence for the deployer. */
   readonly note?: string;
 }
 
@@ -58,7 +58,7 @@ const OWN_CHAIN = {
 export const CHAINS: Readonly<Record<ChainKind, ChainTraits>> = {
   /** anvil and Hardhat. */
   local: { ...OWN_CHAIN, chainIds: [1_337, 31_337] },
-  /** Blocks are final at once. Its id is whatever its founders chose. */
+  /** Blocks are final at once. Its founders choose the chain id, so the table lists none. */
   'besu-qbft': {
     ...OWN_CHAIN,
     note: 'its genesis needs cancunTime 0 and zeroBaseFee, its nodes a least gas price of 0',
@@ -101,7 +101,7 @@ export const CHAINS: Readonly<Record<ChainKind, ChainTraits>> = {
   },
 };
 
-/** The kind of a chain by its id; undefined where the table does not know it. */
+/** The kind of a chain by its id; undefined if the table does not have it. */
 export function chainKindOf(chainId: number): ChainKind | undefined {
   return CHAIN_KINDS.find((kind) => CHAINS[kind].chainIds.includes(chainId));
 }

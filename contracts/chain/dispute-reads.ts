@@ -1,18 +1,17 @@
-// What Disputes answers when it is asked: whether evidence holds, what is demanded, paid and left
-// to take, and its terms.
+// Read calls of Disputes: checks of evidence, demands, paid and remaining amounts, and the terms.
 
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { callOf, type Evidence, FRAUD_KIND } from './evidence.ts';
 import { toAddress } from './replay.ts';
 import type { ReadContract } from './types.ts';
 
-/** What never changes. Amounts in base units, times in seconds. */
+/** Fixed terms of Disputes. Amounts in base units, times in seconds. */
 export interface DisputeTerms {
   readonly demandPledge: bigint;
   readonly demandWindowSec: number;
   readonly answerWindowSec: number;
   readonly proofWindowSec: number;
-  /** Least slash of D2 and D3, D4 and D5, D6, D9. */
+  /** Minimum slash of D2 and D3, D4 and D5, D6, D9. */
   readonly floors: Readonly<Record<'grave' | 'charge' | 'misroute' | 'silence', bigint>>;
 }
 
@@ -25,21 +24,21 @@ export interface StoredDemand {
 export interface DisputeReads {
   readTerms(): Promise<DisputeTerms>;
   /**
-   * Whether evidence shows a fraud, and its damage in base units. Nothing is sent.
+   * Checks whether evidence shows a fraud, and returns the damage in base units. Sends nothing.
    * @throws ChainError CHAIN_REVERTED  InvalidProof: it does not hold together
    * @throws ChainError CHAIN_REVERTED  WindowClosed: the batch is too old
    */
   check(evidence: Evidence): Promise<{ readonly isFraud: boolean; readonly damage: bigint }>;
-  /** Undefined when there is none, 'answered' after an answer. */
+  /** The demand: undefined if there is none, 'answered' after an answer. */
   demandOf(id: Hex): Promise<StoredDemand | 'answered' | undefined>;
   isProven(id: Hex): Promise<boolean>;
-  /** What the payer got by an id, base units. */
+  /** Amount the payer got for one fraud id, base units. */
   paidOf(id: Hex): Promise<bigint>;
-  /** What the payer got for a claim by all ids, base units. */
+  /** Amount the payer got for a claim over all fraud ids, base units. */
   repaidOf(gateway: Address, batch: number, claim: number): Promise<bigint>;
-  /** Capped slashes of the bucket of now and of the one before, base units. */
+  /** Capped slashes in the current bucket and the one before, base units. */
   bucketOf(gateway: Address): Promise<{ readonly current: bigint; readonly previous: bigint }>;
-  /** What the cap leaves to take of a bond now, base units. */
+  /** Amount that the cap still allows to slash from a bond now, base units. */
   roomOf(gateway: Address): Promise<bigint>;
 }
 

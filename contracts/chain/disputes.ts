@@ -1,4 +1,4 @@
-// Proven frauds and demands for withheld receipts, as Disputes' events tell them.
+// State of proven frauds and of demands for withheld receipts, from Disputes' events.
 import type { Result } from 'ethers';
 import type { Hex } from '../libraries/keccak.ts';
 import { FRAUD_KIND } from './evidence.ts';
@@ -35,7 +35,7 @@ export function createDisputes(history: History): { queries: Disputes; replay: R
         close(args.id, { state: 'answered', answer: { blockNumber, ...answerOf(args) } }),
       Expired: (args, place) => {
         close(args.id, { state: 'expired' });
-        // Without a slash nothing is proven.
+        // A demand that expires without a slash counts as no proven fraud.
         if (args.slashed === 0n) return;
         history.push(frauds, fraudOf(args, place, FRAUD_KIND.silence, args.demander));
       },

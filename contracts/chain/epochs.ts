@@ -9,7 +9,10 @@ type Epochs = Pick<ChainView, 'latestEpoch' | 'latestEpochAt' | 'epochOf'>;
 
 export function createEpochs(history: History): { queries: Epochs; replay: Replay } {
   const epochs = new Map<number, Epoch>();
-  /** Those that were the newest when they were recorded, with the block of that; both rise. */
+  /**
+   * Epochs that were the newest when they were recorded, with the block of the recording; both
+   * ascend.
+   */
   const newest: { readonly epoch: Epoch; readonly blockNumber: number }[] = [];
 
   const replay: Replay = {

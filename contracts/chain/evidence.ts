@@ -1,5 +1,5 @@
-// What Disputes judges: a claim's place in its batch, leaves of its lane tree, and the evidence of
-// each kind of fraud. Browser-safe.
+// Builds the evidence that Disputes judges: a claim's place in its batch, leaves of its lane tree,
+// and the arguments for each kind of fraud. Runs in a browser too.
 
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { keccak256Hex } from '../libraries/keccak.ts';
@@ -15,7 +15,7 @@ import {
 import { Words } from '../libraries/words.ts';
 import type { SettledBatch } from './types.ts';
 
-/** A claim in a settled batch: place `claim` of `claims`, and what its leaf says. */
+/** A claim in a settled batch: its index `claim` among `claims`, and the fields of its leaf. */
 export interface Place {
   readonly gateway: Address;
   readonly batch: number;
@@ -23,7 +23,7 @@ export interface Place {
   readonly settledAtSec: number;
   readonly claims: number;
   readonly claim: number;
-  /** Root of what the batch settles outside lanes; `NO_RECEIPTS` today. */
+  /** Root of the receipts that the batch settles outside lanes; always `NO_RECEIPTS` today. */
   readonly outside: Hex;
   /** From the claim's leaf to the batch's root. */
   readonly path: readonly Hex[];
@@ -45,7 +45,7 @@ export interface Leaf {
 }
 
 /**
- * A receipt as the gateway handed it out: at `index` of a group of `count`, whose root an operator
+ * A receipt as the gateway issued it: leaf `index` of a group of `count`, whose root an operator
  * key signed.
  */
 export interface SignedReceipt {
@@ -64,16 +64,16 @@ export interface OpenedLeaf {
   readonly execution: Execution;
 }
 
-/** One fraud each, as IDisputes describes them. */
+/** The kinds of fraud, as IDisputes describes them. */
 export type Evidence =
   | {
       readonly kind: 'omission';
       readonly signed: SignedReceipt;
       readonly place: Place;
-      /** What stands in the lane tree at the receipt's place, and its path. */
+      /** The node in the lane tree at the receipt's index, and its path. */
       readonly node: Hex;
       readonly path: readonly Hex[];
-      /** The receipt behind `node`; without it there is no damage. */
+      /** The receipt that hashes to `node`; without it the damage is 0. */
       readonly opened?: Receipt;
     }
   | { readonly kind: 'break'; readonly place: Place; readonly a: Leaf; readonly b: Leaf }
@@ -98,7 +98,7 @@ export type Evidence =
 
 export type EvidenceKind = Evidence['kind'];
 
-/** Kind of fraud as ids, floors and events number it. */
+/** Number of each kind of fraud in ids, floors and events. */
 export const FRAUD_KIND = {
   omission: 2,
   break: 3,
@@ -111,7 +111,7 @@ export const FRAUD_KIND = {
 } as const;
 
 /**
- * The place of the claim with that index in a settled batch, from the chain's logs alone.
+ * Locates the claim with that index in a settled batch, from the chain's logs alone.
  * @throws RangeError  there is none
  */
 export function placeAt(batch: SettledBatch, claim: number): Place {
@@ -141,7 +141,7 @@ export function placeAt(batch: SettledBatch, claim: number): Place {
 }
 
 /**
- * The leaf at `index` of a lane tree, of all receipts of its claim in order.
+ * Builds the leaf at `index` of a lane tree from all receipts of its claim, in order.
  * @throws RangeError  there is none
  */
 export function leafAt(receipts: readonly Receipt[], index: number): Leaf {

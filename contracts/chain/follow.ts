@@ -25,27 +25,25 @@ export interface FollowerOptions {
   readonly provider: Pick<JsonRpcProvider, 'send'>;
   readonly addresses: readonly Address[];
   readonly fromBlock: number;
-  /**
-   * The block to follow: the newest, one that the chain says is final, or so many blocks behind the
-   * newest.
-   */
+  /** The block to follow: a tag, or a number of blocks behind the newest. */
   readonly target: BlockTag | number;
   readonly pageBlocks: number;
   readonly pollMs: number;
   readonly waitMs: number;
   /**
-   * One node only: then a lower head is a chain set back, not a node that lags behind the others.
+   * True with one node only: then a lower head means that the chain was reset, not that a node
+   * lags.
    */
   readonly isAlone: boolean;
   readonly nowMs: () => number;
   apply(logs: readonly FollowedLog[], head: Head): void;
-  /** False when the reorganisation is deeper than is remembered. */
+  /** False if the reorganisation is deeper than the undo history. */
   rewind(head: Head): boolean;
 }
 
-/** Heads remembered to find a common ancestor. */
+/** Number of heads kept to find a common ancestor. */
 const TRAIL_BLOCKS = 2_000;
-/** Blocks asked for at a time where logs come without their block's time. */
+/** Blocks per batch of requests where logs lack their block's time. */
 const BLOCKS_AT_ONCE = 16;
 
 interface Block {
@@ -55,9 +53,12 @@ interface Block {
   readonly timestampSec: number;
 }
 
-/** Somebody in `synced`. */
+/** A pending call of `synced`. */
 interface Waiter {
-  /** Called after each step with its number; what it has taken in was the newest when it began. */
+  /**
+   * Called after each step with the step's number; a step takes in what was the newest when it
+   * began.
+   */
   check(step: number): void;
   fail(): void;
 }
@@ -81,7 +82,7 @@ interface RpcLog {
 
 export function createFollower(options: FollowerOptions): Follower {
   const { provider, fromBlock, nowMs, waitMs } = options;
-  /** The ends of the pages taken in, oldest first. */
+  /** Last block of each page taken in, oldest first. */
   const trail: Block[] = [];
   const listeners = new Set<(head: Head) => void>();
   const waiting = new Set<Waiter>();
@@ -101,11 +102,11 @@ export function createFollower(options: FollowerOptions): Follower {
     return block === null ? undefined : blockOf(block);
   };
 
-  /** The block that the view should lead to now. */
+  /** The block that the view should reach now. */
   const readTarget = async (): Promise<Block | undefined> => {
     const { target } = options;
     if (target === 'latest') return readBlock(target);
-    // A chain that is young, or whose finality has never worked, answers with an error.
+    // A young chain, or one without finality so far, answers with an error.
     if (typeof target === 'string') return readBlock(target).catch(absentOr);
     const latest = await readBlock('latest');
     if (target === 0 || latest === undefined) return latest;
@@ -121,7 +122,7 @@ export function createFollower(options: FollowerOptions): Follower {
     return known === undefined ? !options.isAlone : known.hash === target.hash && !options.isAlone;
   };
 
-  /** Takes back what is no longer on the chain. */
+  /** Undoes the blocks that are no longer on the chain. */
   const rewind = async (target: Block): Promise<void> => {
     for (let last = trail.at(-1); last !== undefined; last = trail.at(-1)) {
       const isKept =
@@ -155,8 +156,8 @@ export function createFollower(options: FollowerOptions): Follower {
   };
 
   /**
-   * The next page: one block by its hash, which is exact, or several, whose end must be the same
-   * before and after.
+   * Reads the next page: one block by its hash, which is exact, or a range whose last block must
+   * have the same hash before and after.
    */
   const takePage = async (target: Block): Promise<void> => {
     const from = taken() + 1;
@@ -167,7 +168,7 @@ export function createFollower(options: FollowerOptions): Follower {
     const to = Math.min(from + pageBlocks - 1, target.number);
     const end = to === target.number ? target : await readBlock(to);
     const logs = await readLogs({ fromBlock: hexOf(from), toBlock: hexOf(to) }).catch((error) => {
-      // Nodes limit the answer in many ways and words; a smaller page is within each of them.
+      // Nodes limit answers in many ways with many messages; a smaller page satisfies each limit.
       if (pageBlocks === 1 || error instanceof ChainError) throw error;
       pageBlocks = Math.ceil(pageBlocks / 4);
       return undefined;
@@ -200,7 +201,7 @@ export function createFollower(options: FollowerOptions): Follower {
     const last = trail.at(-1);
     if (last !== undefined && !(await isOnChain(last, target))) await rewind(target);
     while (!isClosed && taken() < target.number) await takePage(target);
-    // The same head again: somebody has answered for it just now.
+    // The head is unchanged, but a node has just confirmed it.
     const now = trail.at(-1);
     if (now?.hash === target.hash) {
       const { number, hash, timestampSec } = now;
@@ -226,7 +227,7 @@ export function createFollower(options: FollowerOptions): Follower {
       try {
         await step();
       } catch (error) {
-        // No one waits here: the head grows stale, and `synced` tells why.
+        // Nobody awaits this error: the head becomes stale, and `synced` reports the cause.
         failure = error;
       }
     }
@@ -287,7 +288,7 @@ export function createFollower(options: FollowerOptions): Follower {
   };
 }
 
-/** Times of the blocks of `logs`, in seconds; most nodes put them into the log. */
+/** Block times for `logs`, Unix seconds; most nodes include them in the log. */
 async function readTimes(
   logs: readonly RpcLog[],
   readBlock: (at: number) => Promise<Block | undefined>,
@@ -306,7 +307,7 @@ async function readTimes(
   return times;
 }
 
-/** The node has no such block; a node that does not answer is another matter. */
+/** Undefined if the node has no such block; rethrows if the node did not answer. */
 function absentOr(error: unknown): undefined {
   if (error instanceof ChainError) throw error;
 }

@@ -56,7 +56,8 @@ export function createFunctions(history: History): { queries: Functions; replay:
         history.set(namespaces, label, toAddress(namespace));
         history.set(labels, toAddress(namespace), label);
       },
-      // ERC-721; a mint comes just before its Registered.
+      // A mint's ERC-721 Transfer precedes its Registered event, which reads the owner from
+      // `owners`.
       Transfer: ({ to, tokenId }, { blockNumber }) => {
         const owner = toAddress(to);
         history.push(listOf(owners, tokenId), { fromBlock: blockNumber, owner });

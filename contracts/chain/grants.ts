@@ -1,5 +1,5 @@
-// Who may call which function: grants, epochs and policies of Identity, beside the functions and
-// their owners.
+// Who may call which function: grants, epochs and policies from Identity's events, with the
+// functions and their owners.
 
 import type { Address } from '../libraries/keccak.ts';
 import type { History } from './history.ts';

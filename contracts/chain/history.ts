@@ -1,15 +1,15 @@
-// State that can be taken back block by block: what the local view is built on, so that a
-// reorganisation costs no rescan.
+// State with an undo history by block: the local view is built on it, so that a reorganisation
+// needs no rescan.
 
-/** Maps and lists are changed through this only; every change remembers how to undo itself. */
+/** The only way to change the maps and lists; records an undo step for every change. */
 export interface History {
-  /** The block that the changes from now on belong to. Numbers only grow, but for `rewind`. */
+  /** Sets the block of the following changes. Numbers only grow, except by `rewind`. */
   begin(blockNumber: number): void;
   set<K, V>(map: Map<K, V>, key: K, value: V): void;
   push<V>(list: V[], item: V): void;
   /**
-   * Undoes all changes of blocks above `blockNumber`. False, and nothing done, when they are no
-   * longer remembered.
+   * Undoes all changes of blocks above `blockNumber`. Returns false and changes nothing if the
+   * history does not reach back that far.
    */
   rewind(blockNumber: number): boolean;
 }
@@ -19,7 +19,7 @@ interface BlockChanges {
   readonly undo: (() => void)[];
 }
 
-/** Remembers the changes of the newest `blocks` blocks that had any. */
+/** Keeps the undo steps of the newest `blocks` blocks that had changes. */
 export function createHistory(blocks: number): History {
   const remembered: BlockChanges[] = [];
   let current: BlockChanges = { blockNumber: -1, undo: [] };

@@ -1,5 +1,5 @@
-// Free money, lines, lanes and dues, as Billing's events tell them. What a call reads of it is
-// three look-ups away.
+// Free money, lines, lanes and dues, from Billing's events. An invocation reads them with three map
+// look-ups.
 
 import type { Address } from '../libraries/keccak.ts';
 import type { History } from './history.ts';
@@ -26,7 +26,7 @@ const NOTHING_DUE: Due = { credited: 0n, withdrawn: 0n, advanced: 0n };
 
 export function createMoney(history: History): { queries: Money; replay: Replay } {
   const free = new Map<Address, bigint>();
-  // By gateway, then payer (and signer): a gateway asks for its own.
+  // Keyed by gateway, then payer (then signer): a gateway reads its own entries.
   const lines = new Map<Address, Map<Address, Line>>();
   const limits = new Map<Address, Map<Address, bigint>>();
   const lanes = new Map<Address, Map<Address, Map<Address, Lane>>>();
@@ -112,7 +112,8 @@ export function createMoney(history: History): { queries: Money; replay: Replay 
       },
       Paid: ({ gateway, payee, amount }) =>
         changeDue(gateway, payee, (due) => ({ ...due, credited: due.credited + amount })),
-      // From the gateway's float, the line where it is itself the payer.
+      // The money comes from the gateway's float: the line on which the gateway is itself the
+      // payer.
       Collected: ({ gateway, payee, amount }) => {
         changeLine(gateway, payee, (line) => ({ ...line, allotted: line.allotted - amount }));
         changeDue(gateway, payee, (due) => ({
@@ -121,7 +122,7 @@ export function createMoney(history: History): { queries: Money; replay: Replay 
           advanced: due.advanced + amount,
         }));
       },
-      // What the Paid before it has credited goes to the float instead.
+      // Moves what the preceding Paid event credited to the float instead.
       Refilled: ({ gateway, payee, amount }) => {
         changeLine(gateway, payee, (line) => ({ ...line, allotted: line.allotted + amount }));
         changeDue(gateway, payee, (due) => ({

@@ -1,6 +1,6 @@
-// The transactions of one account in the order of their nonces: signed, kept, given to the node,
-// and given again with a higher fee until one of each nonce is included. Another process may send
-// from the account too: the chain says whose turn a nonce was.
+// Sends one account's transactions in nonce order: signs, keeps and broadcasts them, and broadcasts
+// again with a higher fee until one transaction per nonce is included. Another process may send
+// from the same account; the chain decides which transaction gets a nonce.
 import {
   isError,
   type JsonRpcProvider,
@@ -13,8 +13,7 @@ import type { Address, Hex } from '../libraries/keccak.ts';
 import { ChainError } from './chain-error.ts';
 
 /**
- * A transaction as it goes to a node. Whoever keeps it can give it out again: it is included once
- * at most.
+ * A signed transaction. It may be broadcast any number of times: its nonce allows one inclusion.
  */
 export interface SignedTransaction {
   readonly nonce: number;
@@ -24,14 +23,11 @@ export interface SignedTransaction {
 }
 
 export interface SendOptions {
-  /**
-   * Told of each transaction that is signed for the call, before it is given to a node; that waits
-   * for it.
-   */
+  /** Receives each transaction signed for the call, and is awaited before the broadcast. */
   readonly onSigned?: (signed: SignedTransaction) => Promise<void>;
 }
 
-/** An included transaction as JSON-RPC tells of it. */
+/** The receipt of an included transaction in JSON-RPC's form. */
 export interface RpcReceipt {
   readonly transactionHash: Hex;
   readonly status: Hex;
@@ -41,8 +37,8 @@ export interface RpcReceipt {
 
 export interface NonceLine {
   /**
-   * Sends a call and waits until it is included, reverted or not. Calls are sent in the order they
-   * were asked for, each after the one before is sent, not after it is included.
+   * Sends a call and waits until it is included, reverted or not. Calls are sent in the order of
+   * the requests; a call waits until the one before it is sent, not until that one is included.
    * @throws ChainError CHAIN_PENDING   not included in time; it still may be
    * @throws ChainError CHAIN_REPLACED  another transaction has its nonce: it never will be
    */
@@ -52,8 +48,8 @@ export interface NonceLine {
     options: SendOptions & { readonly doing: string },
   ): Promise<RpcReceipt>;
   /**
-   * Goes on with a call that was signed earlier, by a process that ended perhaps: all transactions
-   * of one nonce, the newest last.
+   * Resumes a call that was signed earlier, perhaps by a process that has ended. `signed` holds all
+   * transactions of one nonce, the newest last.
    * @throws as `send`; CHAIN_PENDING also while this process itself waits for it
    */
   resume(
@@ -69,24 +65,21 @@ export interface NonceLineOptions {
   readonly pollMs: number;
   /** Longest wait for inclusion, ms. */
   readonly waitMs: number;
-  /** After so long without inclusion the fee is raised, ms. */
+  /** The fee is raised after this long without inclusion, ms. */
   readonly bumpMs: number;
-  /** Gas to be asked for what the node has estimated. */
+  /** The gas limit for a node's estimate. */
   readonly gasLimit: (estimate: bigint) => bigint;
 }
 
-/** A replacement must offer a tenth more to be taken; a quarter, so that few are needed. */
+/** Nodes accept a replacement that offers a tenth more; a quarter more needs fewer replacements. */
 const BUMP = { times: 5n, parts: 4n } as const;
-/** No fee is raised above so many times what the chain asks now. */
+/** No fee is raised above this multiple of the current market fee. */
 const MOST_TIMES_MARKET = 4n;
-/**
- * How often a nonce is asked for again when somebody else was faster, or a fee raised that was too
- * low.
- */
+/** Attempts to send, with a new nonce after another sender took it or with a higher fee. */
 const ATTEMPTS = 5;
 /**
- * A node behind others may know a nonce to be used and its transaction not yet: looks until that is
- * believed.
+ * A lagging node may report a nonce as used before it has the receipt: this many polls must agree
+ * before the transaction counts as replaced.
  */
 const LOOKS_UNTIL_LOST = 4;
 
@@ -105,7 +98,7 @@ interface Flight {
 export function createNonceLine(options: NonceLineOptions): NonceLine {
   const { provider, wallet, chainId, pollMs, waitMs, bumpMs } = options;
   const flights = new Map<number, Flight>();
-  /** The next nonce; undefined when only the chain knows it. */
+  /** The next nonce; undefined if it must be read from the chain. */
   let next: number | undefined;
   let queue: Promise<unknown> = Promise.resolve();
 
@@ -115,7 +108,7 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
     return done;
   };
 
-  /** Signs with these fees, tells of it, then gives it to the node. */
+  /** Signs with these fees, calls `onSigned`, then broadcasts. */
   const put = async (flight: Flight, fees: Fees): Promise<void> => {
     const raw = (await wallet.signTransaction({ ...flight.request, ...fees })) as Hex; // ethers types hex as string
     const signed = { nonce: flight.request.nonce, tx: keccak256(raw) as Hex, raw };
@@ -160,8 +153,8 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
       try {
         return await launch(to, data, onSigned, raised);
       } catch (error) {
-        // Somebody else has sent from this account; the chain is asked for the nonce again. Or the
-        // fee has risen meanwhile.
+        // Another process has sent from this account, so read the nonce again; or the market fee
+        // has risen.
         const isUnderpriced = isFeeRefused(error);
         if (attempt === ATTEMPTS || !(isUnderpriced || isNonceRefused(error))) throw error;
         if (isUnderpriced) raised += 1n;
@@ -170,8 +163,8 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
   };
 
   /**
-   * Offers more for a nonce that is not included, within what the chain asks; what is free is only
-   * given out again.
+   * Replaces a pending transaction by one with a higher, bounded fee; where gas is free, only
+   * broadcasts it again.
    */
   const bump = async (flight: Flight): Promise<void> => {
     flight.bumpAtMs = Date.now() + bumpMs;
@@ -181,13 +174,13 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
       if (fees !== undefined) await put(flight, fees);
       else await push(provider, flight.signed.at(-1)?.raw ?? '0x');
     } catch (error) {
-      // It may be included by now, or the node be away: the next look tells.
+      // It may be included by now, or the node may be down: the next poll tells.
       if (!(error instanceof ChainError) && !isNonceRefused(error) && !isFeeRefused(error))
         throw error;
     }
   };
 
-  /** Raises what is due of this nonce and of those before it, which hold it up. */
+  /** Raises the due fees of this nonce and of the lower ones, which block it. */
   const bumpUpTo = async (nonce: number): Promise<void> => {
     for (const flight of [...flights.values()].sort((a, b) => a.request.nonce - b.request.nonce)) {
       if (flight.request.nonce > nonce) return;
@@ -228,7 +221,7 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
       flight.isAwaited = false;
     }
   };
-  /** A nonce that nobody waits for any more and that is used. */
+  /** Forgets a used nonce that nobody awaits any more. */
   const forget = (nonce: number): void => {
     if (flights.get(nonce)?.isAwaited === false) flights.delete(nonce);
   };
@@ -256,8 +249,7 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
       };
       flights.set(nonce, flight);
       next = undefined;
-      // Refused where it is included already or its turn is over, which the look that follows finds
-      // out.
+      // The node refuses it if it is included already or its nonce is used; `land` finds that out.
       await push(provider, newest.raw).catch((error) => {
         if (!isNonceRefused(error) && !isFeeRefused(error)) throw error;
       });
@@ -266,7 +258,7 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
   };
 }
 
-/** A node that has it already has taken it. */
+/** Broadcasts; a node that already knows the transaction counts as success. */
 async function push(provider: JsonRpcProvider, raw: Hex): Promise<void> {
   try {
     await provider.send('eth_sendRawTransaction', [raw]);
@@ -288,19 +280,19 @@ async function receiptOf(
 
 async function readFees(provider: JsonRpcProvider): Promise<Fees> {
   const { gasPrice, maxFeePerGas, maxPriorityFeePerGas } = await provider.getFeeData();
-  // A chain with free gas has accounts without money: they can promise no fee.
+  // On a chain with free gas accounts have no money and can offer no fee.
   if (gasPrice === 0n || maxFeePerGas === null) return { type: 0, gasPrice: gasPrice ?? 0n };
   return { type: 2, maxFeePerGas, maxPriorityFeePerGas };
 }
 
-/** `times` raises in one. */
+/** Applies `times` raises at once. */
 function timesOf(fees: Fees, times: bigint): Fees {
   let raised = fees;
   for (let i = 0n; i < times; i += 1n) raised = mapFees(raised, increased);
   return raised;
 }
 
-/** What is offered next; undefined where it is free, or would be more than the bound. */
+/** The next, higher fee; undefined if gas is free or the fee would exceed the bound. */
 function raisedFees(fees: Fees, market: Fees): Fees | undefined {
   const most = MOST_TIMES_MARKET * amountOf(market);
   if (amountOf(fees) === 0n) return undefined;
@@ -337,8 +329,8 @@ function isNonceRefused(error: unknown): boolean {
 }
 
 /**
- * A replacement that offers too little may also mean that another process took the nonce: both are
- * tried again.
+ * The error for an underpriced replacement also occurs when another process took the nonce; both
+ * cases are retried.
  */
 function isFeeRefused(error: unknown): boolean {
   if (isError(error, 'REPLACEMENT_UNDERPRICED')) return true;

@@ -10,7 +10,7 @@ type Parties = Pick<
   ChainView,
   'gateway' | 'gateways' | 'party' | 'operatorKeys' | 'isKeyInForce'
 > & {
-  /** The fee in force at a time, basis points. */
+  /** The fee in force at a given time, basis points. */
   feeAt(gateway: Address, timestampSec: number): number;
 };
 
@@ -20,8 +20,8 @@ const NO_ACCOUNT = `0x${'00'.repeat(20)}`;
 const NO_THUMBPRINT = `0x${'00'.repeat(32)}` as const;
 
 /**
- * The part of a GatewayBond that is written down; the fee in force and what is at stake depend on
- * when one asks.
+ * The stored part of a GatewayBond; the fee in force and the amount at stake depend on the time of
+ * the query.
  */
 type Bond = Omit<GatewayStanding, 'address' | 'uri' | 'jwksThumbprint' | 'atStake' | 'standing'>;
 const NO_BOND: Bond = {
@@ -150,7 +150,7 @@ export function createParties(options: PartiesOptions): { queries: Parties; repl
   return { queries, replay };
 }
 
-/** What stands of a bond while a part of it is on its way out, as Billing has it. */
+/** The standing part of a bond: `bond` less `unbonding`, as Billing computes it. */
 export function standingBond({ bond, unbonding }: Pick<Bond, 'bond' | 'unbonding'>): bigint {
   return bond > unbonding ? bond - unbonding : 0n;
 }

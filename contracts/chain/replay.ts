@@ -1,4 +1,4 @@
-// How a log becomes state: each room of the view lists what it does on which event; the view plays
+// Turns logs into state: each part of the view has a table of handlers by event; the view applies
 // the logs in the chain's order.
 import type { Result } from 'ethers';
 import type { Address, Hex } from '../libraries/keccak.ts';
@@ -12,8 +12,7 @@ export interface LogPlace {
 }
 
 /**
- * What a room does on each event of a contract. Our contracts wrote the arguments, so their forms
- * are trusted.
+ * Handlers by event of a contract. Our contracts wrote the arguments, so their forms are trusted.
  */
 export type Replay = {
   readonly [C in ContractName]?: Readonly<Record<string, (args: Result, place: LogPlace) => void>>;
@@ -25,8 +24,8 @@ export function toAddress(value: string): Address {
 }
 
 /**
- * The map under `key`, made when it is missing. An empty one says the same as none, so no history
- * is kept of it.
+ * Gets or creates the map under `key`. An empty map means the same as none, so the creation needs
+ * no undo step.
  */
 export function inner<K, L, V>(outer: Map<K, Map<L, V>>, key: K): Map<L, V> {
   const known = outer.get(key);
@@ -36,7 +35,7 @@ export function inner<K, L, V>(outer: Map<K, Map<L, V>>, key: K): Map<L, V> {
   return fresh;
 }
 
-/** The list under `key`, made when it is missing. */
+/** Gets or creates the list under `key`. */
 export function listOf<K, V>(lists: Map<K, V[]>, key: K): V[] {
   const known = lists.get(key);
   if (known !== undefined) return known;

@@ -1,5 +1,5 @@
-// JSON-RPC over HTTP with several URLs: whichever answered last is asked first, the others when it
-// does not answer.
+// JSON-RPC over HTTP with failover: asks the URL that answered last, then the others if it does not
+// answer.
 import { type JsonRpcPayload, JsonRpcProvider, type JsonRpcResult, Network } from 'ethers';
 import { ChainError } from './chain-error.ts';
 
@@ -20,9 +20,8 @@ export async function readChainId(options: RpcOptions): Promise<number> {
 }
 
 /**
- * An ethers provider with failover in its transport, so that everything built on it has it. It
- * neither batches nor caches: ethers would wait 10 ms to gather a batch, and answer nonces from 250
- * ms ago.
+ * An ethers provider with failover in its transport. It neither batches nor caches: ethers would
+ * wait 10 ms to gather a batch, and would answer with nonces up to 250 ms old.
  */
 export class RpcProvider extends JsonRpcProvider {
   readonly #post: Post;
@@ -70,7 +69,8 @@ function createPost({ urls, timeoutMs }: RpcOptions): Post {
 }
 
 /**
- * One POST. A JSON-RPC error is an answer; anything that is not JSON-RPC is a node that is down.
+ * Sends one POST. A JSON-RPC error is an answer; a reply that is not JSON-RPC means that the node
+ * is down.
  */
 async function postOnce(url: string, body: string, timeoutMs: number): Promise<JsonRpcResult[]> {
   const response = await fetch(url, {
@@ -79,7 +79,8 @@ async function postOnce(url: string, body: string, timeoutMs: number): Promise<J
     body,
     signal: AbortSignal.timeout(timeoutMs),
   });
-  // Many nodes send a JSON-RPC error with status 400 or 500; what counts is that there is one.
+  // Many nodes send a JSON-RPC error with status 400 or 500, so ignore the status and look at the
+  // body.
   const text = await response.text();
   if (response.status === HTTP_TOO_LARGE) throw new TooLarge('HTTP 413');
   const answer: unknown = parseJson(text);
@@ -88,7 +89,7 @@ async function postOnce(url: string, body: string, timeoutMs: number): Promise<J
   return answers;
 }
 
-/** A node, or what stands before it, takes no request of this length: it is not down. */
+/** The node, or a proxy before it, refuses a request of this length: the node is not down. */
 class TooLarge extends Error {}
 
 function parseJson(text: string): unknown {
@@ -103,7 +104,7 @@ function isAnswer(answer: unknown): answer is JsonRpcResult {
   return typeof answer === 'object' && answer !== null && ('result' in answer || 'error' in answer);
 }
 
-/** URLs may carry a key in their path: only the host is shown. */
+/** Shows only the host, because a URL may carry an API key in its path. */
 function hostOf(url: string): string {
   return URL.canParse(url) ? new URL(url).host : 'an invalid URL';
 }

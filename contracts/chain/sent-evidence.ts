@@ -1,5 +1,5 @@
-// What was sent to Disputes and its events leave out: the signed receipt of a D2. It stands in the
-// transaction's data, also where a contract passed it on as it was.
+// Reads the signed receipt of a proven D2, which Disputes' events leave out, from the transaction's
+// data. Finds it also if another contract forwarded the call unchanged.
 import { Interface, type JsonRpcProvider, type Result } from 'ethers';
 import { artifacts } from '../artifacts.gen.ts';
 import type { Hex } from '../libraries/keccak.ts';
@@ -9,7 +9,7 @@ import type { SignedReceipt } from './evidence.ts';
 import { toAddress } from './replay.ts';
 import type { ContractAddresses } from './types.ts';
 
-/** Places in one transaction's data that are tried. */
+/** Most positions tried in one transaction's data. */
 const MAX_TRIES = 64;
 
 const disputes = new Interface(artifacts.Disputes.abi);
@@ -20,8 +20,8 @@ interface Asking {
 }
 
 /**
- * The receipt that a D2 was proven with; undefined where the transaction hides it. @throws
- * ChainError CHAIN_UNREACHABLE
+ * The receipt with which a D2 was proven; undefined if the transaction's data does not contain it.
+ * @throws ChainError CHAIN_UNREACHABLE
  */
 export async function readProvenReceipt(
   chain: Asking,
@@ -43,8 +43,8 @@ export async function readProvenReceipt(
 }
 
 /**
- * Calls of a method of Disputes in the transaction that emitted an event with this id in that
- * block.
+ * Decodes the calls of a method of Disputes in the transaction that emitted an event with this id
+ * in that block.
  */
 async function callsAt(
   { provider, contracts }: Asking,
@@ -66,7 +66,7 @@ async function callsAt(
   return calls;
 }
 
-/** Wherever the method's selector stands, what follows is tried as its arguments. */
+/** Decodes the arguments after every occurrence of the method's selector in `data`. */
 function callsIn(data: string, method: string): Result[] {
   const selector = disputes.getFunction(method)?.selector.slice(2) ?? '';
   const found: Result[] = [];

@@ -1,13 +1,12 @@
-// What the local view of the chain answers with: functions, lines, lanes, gateways, batches,
-// demands. On the ground: everything that reads or writes the chain imports it, it imports no
-// reader.
+// Types of the local view of the chain: functions, lines, lanes, gateways, batches, demands.
+// Everything that reads or writes the chain imports this file; it imports none of that.
 import type { Result } from 'ethers';
 import type { Address, Hex } from '../libraries/keccak.ts';
 import type { Call, Execution, Receipt } from '../libraries/receipts.ts';
 import type { PriceTerms } from '../libraries/tariffs.ts';
 import type { ContractName } from './abi.ts';
 
-/** Where a deployment lives. All logs since `deployedAtBlock` are its state. */
+/** Addresses of a deployed set. Its state is the logs since `deployedAtBlock`. */
 export interface ContractAddresses {
   readonly registry: Address;
   readonly identity: Address;
@@ -28,7 +27,7 @@ export type ReadContract = (
   args: readonly unknown[],
 ) => Promise<Result>;
 
-/** What the contracts were deployed with and never changes. Amounts in base units of the token. */
+/** Constants that the contracts were deployed with. Amounts in base units of the token. */
 export interface ChainConstants {
   /** Blocks per epoch of the Beacon. */
   readonly beaconK: number;
@@ -41,17 +40,17 @@ export interface Head {
   readonly number: number;
   readonly hash: Hex;
   readonly timestampSec: number;
-  /** When an RPC last said that this is the head, by the local clock, ms. */
+  /** When an RPC last confirmed this head, local clock, ms. */
   readonly seenAtMs: number;
 }
 
 /**
- * What the logs say, answered at once and without asking anybody. "Now" is the later of the head's
- * time and the local clock. Addresses and hashes are lower-case.
+ * State from the logs, read from memory without a request. "Now" is the later of the head's time
+ * and the local clock. Addresses and hashes are lower-case.
  */
 export interface ChainView {
   readonly head: Head;
-  /** The address behind a label; an address is its own answer. */
+  /** Resolves a namespace's label to its address; an address resolves to itself. */
   resolveNamespace(labelOrAddress: string): Address | undefined;
   /** The label that a namespace has claimed. */
   labelOf(namespace: Address): string | undefined;
@@ -63,7 +62,7 @@ export interface ChainView {
   versionByHash(functionVersion: Hex): FunctionVersion | undefined;
   /** Who owned the function's ERC-721 at the end of this block. */
   ownerAt(functionId: bigint, blockNumber: number): Address | undefined;
-  /** All that were ever enrolled, also retired and barred ones. */
+  /** All deployments ever enrolled, retired and barred ones included. */
   deployments(functionVersion: Hex): Deployment[];
   deploymentById(id: number): Deployment | undefined;
   /** The gateway's last set with fromEpoch <= epoch; without an epoch its newest. */
@@ -72,16 +71,16 @@ export interface ChainView {
   lane(payer: Address, gateway: Address, signer: Address): Lane | undefined;
   /** A payer's open lanes at a gateway. */
   lanes(payer: Address, gateway: Address): (Lane & { readonly signer: Address })[];
-  /** Undefined until something is allotted. */
+  /** A line; undefined until something is allotted. */
   line(payer: Address, gateway: Address): Line | undefined;
   /** A payer's lines with the gateways they are for. */
   lines(payer: Address): (Line & { readonly gateway: Address })[];
-  /** Base units deposited and promised to nobody. */
+  /** Free money: base units deposited and neither allotted nor pledged. */
   free(account: Address): bigint;
-  /** The standing order up to which the gateway may top the line up. */
+  /** The limit up to which the gateway may top the line up from free money. */
   limit(payer: Address, gateway: Address): bigint;
   due(gateway: Address, payee: Address): Due;
-  /** What all payers have set aside at a gateway, and what its bond was slashed. */
+  /** Sums over all payers of a gateway's lines, and the slashes of its bond. */
   exposure(gateway: Address): Exposure;
   /** Undefined for an account that neither registered as a gateway nor has a bond. */
   gateway(address: Address): GatewayStanding | undefined;
@@ -94,7 +93,7 @@ export interface ChainView {
    */
   isKeyInForce(key: Address, party: Address, role?: number): boolean;
   readonly latestEpoch: Epoch | undefined;
-  /** The newest of those that were recorded in that block or before it. */
+  /** The newest epoch that was recorded in that block or before. */
   latestEpochAt(blockNumber: number): Epoch | undefined;
   epochOf(epoch: number): Epoch | undefined;
   /**
@@ -109,7 +108,7 @@ export interface ChainView {
   frauds(gateway?: Address): Fraud[];
   /** Demands for withheld receipts, the answered and expired ones too. */
   demands(gateway?: Address): Demand[];
-  /** Money that is no account's: pledges of open demands, and what slashes have burned. */
+  /** Money that belongs to no account: pledges of open demands, and burned slashes. */
   readonly totals: { readonly pledged: bigint; readonly burned: bigint };
   readonly isPaused: boolean;
 }
@@ -118,7 +117,7 @@ export interface RegisteredFunction {
   readonly id: bigint;
   readonly namespace: Address;
   readonly name: string;
-  /** Of the ERC-721 now; accounts it approved are not listed here. */
+  /** Current owner of the ERC-721; approved accounts are not listed. */
   readonly owner: Address;
   /** Number of the version that `latest` points at; 0 before the first is published. */
   readonly latest: number;
@@ -138,7 +137,7 @@ export interface FunctionVersion extends PriceTerms {
   readonly idempotent: boolean;
   readonly deterministic: boolean;
   readonly deprecated: boolean;
-  /** Where it was published. */
+  /** The block in which it was published. */
   readonly blockNumber: number;
 }
 
@@ -163,7 +162,7 @@ export interface CandidateSet {
 export interface Line {
   readonly allotted: bigint;
   /**
-   * What was on it after the payer last put money on or took money off; settlements since have
+   * Amount on the line after the payer's last allotment or release; settlements since then have
    * lowered `allotted`.
    */
   readonly filled: bigint;
@@ -178,7 +177,7 @@ export interface Lane {
   readonly cap: bigint;
   readonly seq: number;
   readonly expirySec: number;
-  /** Its payer has closed it: the key is to be trusted no more. */
+  /** The payer has closed it: no longer trust the key. */
   readonly isClosing?: boolean;
   /** 1 prepaid, 2 signed; 0 only in the contract, for a lane that was never opened. */
   readonly mode: 0 | 1 | 2;
@@ -187,14 +186,16 @@ export interface Lane {
 export interface Due {
   readonly credited: bigint;
   readonly withdrawn: bigint;
-  /** Of what was credited: what came from the gateway's float and no batch has paid back yet. */
+  /**
+   * The part of `credited` that came from the gateway's float and that no batch has paid back yet.
+   */
   readonly advanced: bigint;
 }
 
 export interface Exposure {
   /** Sum of all lines, base units. */
   readonly lines: bigint;
-  /** How often, and by how much in all, base units. */
+  /** Number of slashes, and their sum in base units. */
   readonly slashes: number;
   readonly slashed: bigint;
 }
@@ -202,11 +203,11 @@ export interface Exposure {
 /** What Billing and Identity know of a gateway. */
 export interface GatewayStanding {
   readonly address: Address;
-  /** Held by Billing: from `unbondEndSec` on also `unbonding`, which waits for `leave`. */
+  /** Balance in Billing, including `unbonding` until `leave` withdraws it, base units. */
   readonly bond: bigint;
-  /** On its way out: at stake until `unbondEndSec`, the gateway's own from then on. */
+  /** The unbonding part: at stake until `unbondEndSec`, the gateway's own from then on. */
   readonly unbonding: bigint;
-  /** What a slash can take now, as Billing's `standing` has it. */
+  /** The amount that a slash can take now, as Billing's `standing` computes it. */
   readonly atStake: bigint;
   /** `bond` less `unbonding`: at least MIN_BOND of it must stand for new lanes and settlements. */
   readonly standing: bigint;
@@ -220,10 +221,10 @@ export interface GatewayStanding {
   readonly nextFeeBps: number;
   readonly feeFromSec: number;
   readonly settler: Address | undefined;
-  /** How many it has settled, which is the number of the next. */
+  /** Number of batches settled, which is also the number of the next. */
   readonly batches: number;
   readonly uri: string;
-  /** Of the key that signs its access tokens (RFC 7638), 32 bytes. */
+  /** RFC 7638 thumbprint of the key that signs its access tokens, 32 bytes. */
   readonly jwksThumbprint: Hex;
 }
 
@@ -254,7 +255,7 @@ export interface Epoch {
 export interface Grant {
   readonly expirySec: number;
   readonly scopes: number;
-  /** The function's epoch when it was granted; a later one ends it. */
+  /** The function's grant epoch at the time of the grant; a later epoch ends the grant. */
   readonly epoch: number;
 }
 
@@ -280,9 +281,9 @@ export interface SettledBatch {
   readonly cidDigest: Hex;
   /** Taken from lines, base units. */
   readonly total: bigint;
-  /** What of it went to the gateway's bond. */
+  /** The part that went to the gateway's bond, base units. */
   readonly fee: bigint;
-  /** The rate in force then. */
+  /** The fee rate in force at that time. */
   readonly feeBps: number;
   readonly blockNumber: number;
   readonly timestampSec: number;
@@ -298,10 +299,10 @@ export interface Fraud {
   readonly gateway: Address;
   readonly payer: Address;
   readonly reporter: Address;
-  /** The claim that it is about: its batch, and its place in it. */
+  /** The claim in question: its batch and its index there. */
   readonly batch: number;
   readonly claim: number;
-  /** Base units; `paid` is what of the damage the payer got this time. */
+  /** Base units; `paid` is the part of the damage that this proof paid to the payer. */
   readonly damage: bigint;
   readonly paid: bigint;
   readonly slashed: bigint;
@@ -319,7 +320,7 @@ export interface Demand {
   readonly index: number;
   readonly deadlineSec: number;
   readonly state: 'open' | 'answered' | 'expired';
-  /** What the answer showed: all that D4, D5 and D6 need besides the place. */
+  /** What the answer disclosed: all that D4, D5 and D6 need besides the claim's place. */
   readonly answer?: DemandAnswer;
 }
 

@@ -1,5 +1,4 @@
-// The local view: the sum of the contracts' events, played block by block into rooms that answer
-// from memory.
+// The local view: applies the contracts' events block by block and answers reads from memory.
 
 import type { Abi } from './abi.ts';
 import { createBatches } from './batches.ts';
@@ -13,7 +12,7 @@ import { createMoney } from './money.ts';
 import { createParties } from './parties.ts';
 import type { ChainView, Head } from './types.ts';
 
-/** Blocks with changes that a reorganisation may undo without a rescan. */
+/** Number of changed blocks that a reorganisation may undo without a rescan. */
 const UNDO_BLOCKS = 1_000;
 const NO_HEAD: Head = { number: -1, hash: '0x', timestampSec: 0, seenAtMs: 0 };
 
@@ -24,11 +23,11 @@ interface ViewOptions {
 
 export interface View {
   readonly view: ChainView;
-  /** Takes logs in, in the chain's order, and the block they lead to. */
+  /** Applies logs, in the chain's order, up to the block `head`. */
   apply(logs: readonly FollowedLog[], head: Head): void;
   /**
-   * Takes back everything above a block. False when that is too long ago to be remembered; then
-   * nothing is changed.
+   * Undoes everything above a block. Returns false and changes nothing if the history does not
+   * reach back that far.
    */
   rewind(head: Head): boolean;
 }
@@ -48,7 +47,7 @@ export function createView({ abi, nowMs }: ViewOptions): View {
     feeAt: parties.queries.feeAt,
   });
   const disputes = createDisputes(history);
-  // Batches first: a claim is told with the lane as it was before it.
+  // Batches come first: a claim records the lane's values before it.
   const rooms = [batches, money, parties, functions, grants, epochs, disputes];
 
   return {
@@ -60,7 +59,7 @@ export function createView({ abi, nowMs }: ViewOptions): View {
       ...epochs.queries,
       ...batches.queries,
       ...disputes.queries,
-      // Getters, which a spread would ask once and for all.
+      // Getters: a spread would read their values once and freeze them.
       get head() {
         return head;
       },

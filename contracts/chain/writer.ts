@@ -1,5 +1,5 @@
-// Typed writes of one account. Each waits for inclusion and, unless it says otherwise, gives the
-// number of the block.
+// Typed transactions of one account. Each waits for inclusion and, unless stated otherwise, returns
+// the block number.
 import type { JsonRpcProvider, Result } from 'ethers';
 import { type Key, keyOf } from '../keystore.ts';
 import type { Address, Hex } from '../libraries/keccak.ts';
@@ -21,7 +21,7 @@ import {
 import type { SendOptions, SignedTransaction } from './nonce-line.ts';
 import type { ReadContract } from './types.ts';
 
-/** What a publisher fixes for one version, for ever. */
+/** The immutable terms of one version. */
 export interface VersionTerms {
   readonly manifestCid: string;
   readonly artifactCid: string;
@@ -52,17 +52,17 @@ export interface LaneTerms {
   readonly mode: 1 | 2;
 }
 
-/** One lane's row of a batch as `settle` takes it. */
+/** One lane's row of a batch, in the form of `settle`. */
 export interface SettleClaim {
   readonly payer: Address;
   readonly signer: Address;
-  /** What the lane shall have settled after it, base units. */
+  /** The lane's `settled` after this claim, base units. */
   readonly amount: bigint;
-  /** Of the signed voucher, base units. */
+  /** Ceiling of the signed voucher, base units. */
   readonly ceiling: bigint;
   /**
-   * The lane's newest settled receipt before it; on another state of the lane the chain refuses the
-   * claim.
+   * The lane's newest settled receipt before this claim; the contract refuses the claim on any
+   * other state of the lane.
    */
   readonly seqFrom: number;
   /** The newest receipt it covers. */
@@ -73,19 +73,19 @@ export interface SettleClaim {
   readonly signature: Hex;
 }
 
-/** What one payee gets of a batch, base units. */
+/** A payee's share of a batch, base units. */
 export interface PayoutTerms {
   readonly payee: Address;
   readonly amount: bigint;
 }
 
-/** What came of a proof or of an expired demand, base units. */
+/** Result of a proof or of an expired demand, base units. */
 export interface Slashed {
   readonly tx: Hex;
   readonly blockNumber: number;
   readonly id: Hex;
   readonly damage: bigint;
-  /** What of the damage the payer got now. */
+  /** The part of the damage paid to the payer now. */
   readonly paid: bigint;
   readonly slashed: bigint;
 }
@@ -93,7 +93,7 @@ export interface Slashed {
 /** All amounts in base units. Every write throws a ChainError, as `Account.send` does. */
 export interface ChainWriter {
   readonly address: Address;
-  /** Any function of any contract, for what has no method of its own here. */
+  /** Calls any function of any contract, for those without a method here. */
   send(
     contract: ContractName,
     method: string,
@@ -101,14 +101,17 @@ export interface ChainWriter {
     options?: SendOptions,
   ): Promise<Sent>;
   /**
-   * What would come of `send` as of the newest block; nothing is sent.
+   * Simulates `send` at the newest block; sends nothing.
    * @throws ChainError  what `send` would be refused with
    */
   check(contract: ContractName, method: string, args: readonly unknown[]): Promise<void>;
 
   claimNamespace(label: string): Promise<number>;
   register(name: string): Promise<{ functionId: bigint; blockNumber: number }>;
-  /** `asLatest`: the alias `latest` moves to the new version at once, deployed or not. */
+  /**
+   * With `asLatest` the alias `latest` moves to the new version at once, even if it is not
+   * deployed.
+   */
   publish(
     functionId: bigint,
     terms: VersionTerms,
@@ -124,10 +127,10 @@ export interface ChainWriter {
 
   registerParty(terms: PartyTerms): Promise<number>;
   updateParty(terms: PartyTerms): Promise<number>;
-  /** Adds an operator key, which itself signs that it belongs to this account. */
+  /** Adds an operator key; the key signs a proof that it belongs to this account. */
   addKey(privateKey: Hex, role: number): Promise<number>;
   retireKey(key: Address): Promise<number>;
-  /** Both in one transaction: from it on the old key is on its way out and the new one in force. */
+  /** Adds the new key and retires the old one in one transaction. */
   replaceKey(privateKey: Hex, role: number, old: Address): Promise<number>;
   grant(
     functionId: bigint,
@@ -138,13 +141,11 @@ export interface ChainWriter {
   revokeAll(functionId: bigint): Promise<number>;
   setPolicy(functionId: bigint, policy: Address): Promise<number>;
 
-  /**
-   * Approves what is missing of the allowance, then deposits for `account`, this one by default.
-   */
+  /** Raises the allowance if needed, then deposits for `account`, by default this account. */
   approveAndDeposit(amount: bigint, account?: Address): Promise<number>;
   /**
-   * One transaction (after an approval): deposit, allot to the gateway, and open a lane where one
-   * is given.
+   * Deposits, allots to the gateway and, if `lane` is given, opens a lane, in one transaction after
+   * an approval.
    */
   depositAllotOpenLane(terms: {
     readonly amount: bigint;
@@ -163,7 +164,7 @@ export interface ChainWriter {
   withdraw(to: Address, amount: bigint): Promise<number>;
 
   /**
-   * What `settle` would take as of the newest block.
+   * Estimates `settle` at the newest block.
    * @throws ChainError  ClaimFailed names the row that is refused
    */
   estimateSettle(
@@ -180,9 +181,9 @@ export interface ChainWriter {
     cidDigest: Hex,
     options?: SendOptions,
   ): Promise<{ tx: Hex; batch: number; blockNumber: number }>;
-  /** Goes on with a call that was signed earlier: see `Account.resume`. */
+  /** Resumes a call that was signed earlier: see `Account.resume`. */
   resume(signed: readonly SignedTransaction[], options?: SendOptions): Promise<number>;
-  /** Goes on with a `settle` that was signed earlier: see `Account.resume`. */
+  /** Resumes a `settle` that was signed earlier: see `Account.resume`. */
   resumeSettle(
     signed: readonly SignedTransaction[],
     options?: SendOptions,
@@ -190,7 +191,7 @@ export interface ChainWriter {
   collect(gateway: Address, payee: Address, cumulative: bigint, signature: Hex): Promise<number>;
   payOut(gateway: Address, payee: Address): Promise<number>;
 
-  /** Approves what is missing of the allowance, then adds to the gateway's bond. */
+  /** Raises the allowance if needed, then adds to the gateway's bond. */
   bond(gateway: Address, amount: bigint): Promise<number>;
   unbond(amount: bigint): Promise<number>;
   leave(gateway: Address): Promise<number>;
@@ -198,8 +199,8 @@ export interface ChainWriter {
   setSettler(settler: Address): Promise<number>;
 
   /**
-   * Demands the receipt at `index` of a claim; takes the pledge of this account's free money until
-   * it is answered.
+   * Demands the receipt at `index` of a claim; pledges part of this account's free money until the
+   * answer.
    */
   demand(
     place: Place,
@@ -210,14 +211,14 @@ export interface ChainWriter {
   /** After the deadline: slashes, and returns the pledge. */
   expire(place: Place, index: number): Promise<Slashed>;
   /**
-   * What `prove` would take as of the newest block.
+   * Estimates `prove` at the newest block.
    * @throws ChainError  what it would be refused with
    */
   estimateProof(evidence: Evidence): Promise<TransactionSize>;
   prove(evidence: Evidence): Promise<Slashed>;
 
   checkpoint(epoch: number): Promise<number>;
-  /** Of the local house's token only. */
+  /** Only for the local house's token. */
   mintMock(amount: bigint, to?: Address): Promise<number>;
 }
 
@@ -225,10 +226,7 @@ interface WritersOptions extends Omit<AccountOptions, 'privateKey'> {
   readonly read: ReadContract;
 }
 
-/**
- * Gives each account its writer, always the same one: an account's nonces are given out in one
- * place.
- */
+/** Returns the one writer of each account, which hands out the account's nonces. */
 export function createWriters(
   options: WritersOptions,
 ): (key: Pick<Key, 'privateKey'>) => ChainWriter {
@@ -253,7 +251,7 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
   const identity = to('identity');
   const billing = to('billing');
 
-  /** Arguments of addKey: the key itself signs that it belongs to this account. */
+  /** Arguments of addKey with the key's proof of possession. */
   const proveKey = async (keyPrivate: Hex, role: number): Promise<readonly unknown[]> => {
     const key = keyOf(keyPrivate).address;
     const deadlineSec = (await nowSec(provider)) + KEY_PROOF_LIFE_SEC;
@@ -384,9 +382,9 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
   };
 }
 
-/** What the contract makes of a batch does not depend on where its pages lie. */
+/** The contract's result for a batch does not depend on where its pages are stored. */
 const NO_CID: Hex = `0x${'ff'.repeat(32)}`;
-/** How long a key's proof of possession may be sent, seconds. */
+/** Validity of a key's proof of possession, seconds. */
 const KEY_PROOF_LIFE_SEC = 3_600;
 
 function batchOf(sent: Sent): { tx: Hex; batch: number; blockNumber: number } {
@@ -394,7 +392,7 @@ function batchOf(sent: Sent): { tx: Hex; batch: number; blockNumber: number } {
   return { tx: sent.tx, batch, blockNumber: sent.blockNumber };
 }
 
-/** The arguments of the event that a write has caused. */
+/** Arguments of the event that a transaction emitted. */
 function eventOf({ logs, tx }: Sent, name: string): Result {
   const found = logs.find(({ event }) => event === name);
   if (found !== undefined) return found.args;

@@ -1,11 +1,12 @@
-// The verifiable draw of candidates: an epoch's value and what the caller chose decide the order.
+// The verifiable draw of candidates: the epoch's value and the caller's choices decide the order.
 // Twin of Draw.sol.
 import { type Hex, keccak256Hex } from './keccak.ts';
 import type { Call } from './receipts.ts';
 import { Words } from './words.ts';
 
 /**
- * The fields of a Call that draw, besides its epoch. In own calls the payer's client chooses them.
+ * The fields of a Call that determine the draw, besides its epoch. In a payer's own calls its
+ * client chooses them.
  */
 export type DrawnCall = Pick<Call, 'payer' | 'signer' | 'nonce'>;
 

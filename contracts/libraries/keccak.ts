@@ -3,16 +3,13 @@
 
 /** Bytes as `0x` and lower-case hex, two digits a byte. */
 export type Hex = `0x${string}`;
-/**
- * An account, 20 bytes, always lower-case inside our code; checksummed only where a person reads
- * it.
- */
+/** An account, 20 bytes. Lower-case in our code; checksummed only for display. */
 export type Address = Hex;
 
 const hexDigits = nativeDigits() ?? (await wasmDigits());
 
 /**
- * Node's own, where its OpenSSL has it: 2.1 us for 384 bytes, two thirds of what WASM takes. A
+ * Node's keccak-256, if its OpenSSL has it: 2.1 us for 384 bytes, two thirds of the WASM's time. A
  * browser has no such module.
  */
 function nativeDigits(): ((bytes: Uint8Array) => string) | undefined {
@@ -31,9 +28,7 @@ async function wasmDigits(): Promise<(bytes: Uint8Array) => string> {
 const PAIRS: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
   byte.toString(16).padStart(2, '0'),
 );
-/**
- * What a table look-up gives for a character that is no hex digit: any sum with it is above a byte.
- */
+/** Table entry of a character that is no hex digit: any sum with it exceeds a byte. */
 const NOT_HEX = 0x1000;
 const DIGITS = new Uint16Array(128).fill(NOT_HEX);
 for (let digit = 0; digit < 16; digit += 1) {
@@ -42,7 +37,8 @@ for (let digit = 0; digit < 16; digit += 1) {
 }
 
 /**
- * keccak-256 of `bytes`, 32 bytes. Of 6 MiB it takes 16 to 27 ms, so it is never taken of a body.
+ * keccak-256 of `bytes`, 32 bytes. 6 MiB take 16 to 27 ms, so request bodies are never hashed with
+ * it.
  */
 export function keccak256(bytes: Uint8Array): Uint8Array {
   return fromHex(keccak256Hex(bytes));

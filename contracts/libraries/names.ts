@@ -1,9 +1,9 @@
-// Ids of functions and versions, and the CIDs that stand on-chain as a codec and 32 bytes
+// Ids of functions and versions, and CIDs, which the chain stores as a codec and 32 bytes
 // (docs/contracts.md 5.5 and 8.1).
 import { type Address, fromHex, type Hex, keccak256Hex, toHex } from './keccak.ts';
 import { WORD_BYTES, Words } from './words.ts';
 
-/** Codecs of the multicodec table that a version's or a batch's digest may have. */
+/** Multicodec codes that a version's or a batch's digest may have. */
 export const CODECS = { raw: 0x55, dagPb: 0x70, dagCbor: 0x71 } as const;
 
 /** CIDv1; the multihash's code of sha2-256 and its length in bytes. */
@@ -30,7 +30,7 @@ export function functionIdOf(namespace: Address, name: string): bigint {
 }
 
 /**
- * The version's hash by which everything names it: keccak256(abi.encode(registry, functionId,
+ * The hash that identifies the version everywhere: keccak256(abi.encode(registry, functionId,
  * uint32 number)).
  */
 export function functionVersionOf(registry: Address, functionId: bigint, number: number): Hex {

@@ -1,5 +1,5 @@
-// The ordered Merkle tree of receipt groups, lanes and batches: position is part of what is proven.
-// Twin of OrderedMerkle.sol.
+// The ordered Merkle tree of receipt groups, lanes and batches: a proof covers the leaf's position
+// too. Twin of OrderedMerkle.sol.
 import { fromHex, type Hex, keccak256, keccak256Hex, toHex, writeHex } from './keccak.ts';
 
 /** Bytes of a node. */
@@ -30,7 +30,9 @@ export function createTree(leaves: readonly Hex[]): OrderedTree {
   };
 }
 
-/** A root whose leaves come one by one: log2(n) nodes in memory, one hash per leaf. */
+/**
+ * Computes a root from leaves that arrive one by one: log2(n) nodes in memory, one hash per leaf.
+ */
 export interface GrowingRoot {
   readonly count: number;
   /** @throws TypeError  not 32 bytes of hex */
@@ -39,7 +41,7 @@ export interface GrowingRoot {
   root(): Hex;
 }
 
-/** The root of a tree too large to be kept; the same as `createTree` of all its leaves. */
+/** Computes the root of a tree that is too large to keep; equals `createTree` of all its leaves. */
 export function createRoot(): GrowingRoot {
   // Peaks of full trees from left to right, as the binary digits of `count` name them.
   const peaks: Uint8Array[] = [];
@@ -66,20 +68,22 @@ export function createRoot(): GrowingRoot {
 }
 
 /**
- * As GrowingRoot, with the paths of some leaves: each leaf is followed from when it is added until
- * it is forgotten.
+ * GrowingRoot with the paths of some leaves: tracks each leaf from when it is added until `forget`.
  */
 export interface GrowingPaths extends GrowingRoot {
-  /** Stops following a leaf: its path is not wanted. */
+  /** Stops tracking a leaf whose path is not needed. */
   forget(index: number): void;
   /**
-   * Of the leaves that are still followed, in the tree of all leaves so far. Undefined: not
-   * followed, or not added.
+   * Path of a tracked leaf in the tree of all leaves so far. Undefined if it is not tracked or not
+   * added.
    */
   path(index: number): Hex[] | undefined;
 }
 
-/** Paths in a tree too large to be kept; the same as those of `createTree` of all its leaves. */
+/**
+ * Computes paths in a tree that is too large to keep; equal to those of `createTree` of all its
+ * leaves.
+ */
 export function createPaths(): GrowingPaths {
   interface Peak {
     readonly node: Uint8Array;
@@ -98,7 +102,7 @@ export function createPaths(): GrowingPaths {
     node: parentOf(left.node, right.node),
     leaves: [...extend(left, right.node, into), ...extend(right, left.node, into)],
   });
-  /** The peaks as one tree, from the right; what `into` gives is extended. */
+  /** Joins the peaks into one tree, from the right, and extends the paths that `into` returns. */
   const fold = (into: (index: number) => Hex[] | undefined): Peak => {
     const last = peaks.at(-1);
     if (last === undefined) throw new RangeError('an ordered tree has at least one leaf');

@@ -3,7 +3,7 @@
 import { type Address, type Hex, keccak256Hex } from './keccak.ts';
 import { Words } from './words.ts';
 
-/** What one call cost and where it stands in its lane. Its hash is its public id. */
+/** The price of one call and its place in the lane. The hash of a receipt is its public id. */
 export interface Receipt {
   readonly payer: Address;
   readonly gateway: Address;
@@ -27,8 +27,8 @@ export interface Receipt {
 }
 
 /**
- * What was asked for. Signed by the lane's key in `signed` lanes, written by the gateway in
- * `prepaid` ones.
+ * The request. Signed by the lane's key in `signed` lanes, written by the gateway in `prepaid`
+ * ones.
  */
 export interface Call {
   readonly payer: Address;
@@ -49,14 +49,14 @@ export interface Call {
   readonly authority: Hex;
 }
 
-/** What was run. `status` is the HTTP status of the function's answer, 0 if it failed. */
+/** The execution. `status` is the HTTP status of the function's answer, 0 if it failed. */
 export interface Execution {
   /** The deployment's id in FunctionRegistry. */
   readonly deployment: number;
   /** keccak256 of the provider's request id in UTF-8. */
   readonly request: Hex;
   readonly billedMs: number;
-  /** What of it was the cold start, as the cloud or the shim tells it, ms; not priced. */
+  /** The cold start's part of the time, as the cloud or the shim reports it, ms; not priced. */
   readonly initMs: number;
   readonly memoryMiB: number;
   readonly status: number;
@@ -69,8 +69,8 @@ export interface Execution {
 }
 
 /**
- * One lane's row in a batch: what was taken between two settlements, and the root of the receipts
- * for it.
+ * One lane's row in a batch: the amount taken between two settlements, and the root of its
+ * receipts.
  */
 export interface Claim {
   readonly payer: Address;
@@ -83,7 +83,7 @@ export interface Claim {
   readonly receipts: Hex;
 }
 
-/** Root of the receipts that a batch settles outside lanes: none yet. */
+/** Root for a batch that settles no receipts outside lanes, as every batch today. */
 export const NO_RECEIPTS: Hex = `0x${'0'.repeat(64)}`;
 /** `Call.authority` of the payer's own calls. */
 export const NO_AUTHORITY: Hex = `0x${'0'.repeat(64)}`;
@@ -173,9 +173,9 @@ export function hashClaim(claim: Claim): Hex {
 }
 
 /**
- * What Billing stores for a batch: it binds the batch tree's root, the root of receipts settled
- * outside lanes (`NO_RECEIPTS` while there are none), the number of claims and the block's time
- * (Unix seconds).
+ * The word that Billing stores for a batch. It binds the batch tree's root, the root of receipts
+ * settled outside lanes (`NO_RECEIPTS` while there are none), the number of claims and the block's
+ * time (Unix seconds).
  * @throws as `hashReceipt`
  */
 export function batchWord(root: Hex, outside: Hex, claims: number, timestampSec: number): Hex {

@@ -2,14 +2,17 @@
 // 6.3).
 import type { Execution } from './receipts.ts';
 
-/** Of a version, the same for all its providers. Money in base units of the billing token. */
+/**
+ * The tariff of a version, the same for all its providers. Money in base units of the billing
+ * token.
+ */
 export interface Tariff {
   readonly perCall: bigint;
   /** Per GiB of memory and second of billed time. */
   readonly perGiBSecond: bigint;
-  /** The most that one call costs. */
+  /** Highest price of one call. */
   readonly maxPrice: bigint;
-  /** Less time than this is billed as this. */
+  /** Minimum billed time of a call, ms. */
   readonly minBilledMs: number;
   /** Time is billed per started step of this many milliseconds, 1 to 60 000. */
   readonly roundMs: number;
@@ -17,7 +20,7 @@ export interface Tariff {
   readonly publisherBps: number;
 }
 
-/** What of a version its price depends on. */
+/** The fields of a version that affect the price. */
 export interface PriceTerms {
   readonly tariff: Tariff;
   readonly memoryMiB: number;

@@ -1,4 +1,4 @@
-// EIP-712: the domains, types and digests of all that is signed (docs/contracts.md 4). Digests are
+// EIP-712: domains, types and digests of every signed message (docs/contracts.md 4). Digests are
 // made here, without ethers; TYPES and `messageOf` have the form that wallets and ethers'
 // `signTypedData` take.
 import { type Address, type Hex, keccak256Hex, writeHex } from './keccak.ts';
@@ -13,7 +13,7 @@ export interface Eip712Domain {
 }
 
 /**
- * The most that `gateway` may ever have taken through the lane of `signer`, base units. Signed by
+ * The most that `gateway` may take in all through the lane of `signer`, base units. Signed by
  * `signer`.
  */
 export interface Voucher {
@@ -40,10 +40,10 @@ export interface Payout {
 }
 
 /**
- * What a payer lets be charged without calling itself: who may (`kind`, `subject`), which function,
- * how much at once, a day and in all, base units, until when. Its EIP-712 hash is `Call.authority`.
- * Signed by the lane's key; never checked on-chain, where the lane's ceiling bounds all of it.
- * `perDay` counts days of UTC.
+ * A payer's permission for others to spend its money: who may call (`kind`, `subject`), which
+ * function, the limits per call, per day and in all (base units), and until when. Its EIP-712 hash
+ * is `Call.authority`. Signed by the lane's key; never checked on-chain, where the lane's ceiling
+ * bounds the spending. `perDay` counts days of UTC.
  */
 export interface Mandate {
   readonly payer: Address;
@@ -59,13 +59,13 @@ export interface Mandate {
   readonly total: bigint;
   /** Unix seconds (uint40). */
   readonly untilSec: number;
-  /** Makes two mandates with the same terms two (uint64). */
+  /** Distinguishes mandates with the same terms (uint64). */
   readonly serial: bigint;
 }
 
 /**
- * What a relayed action ends with: a keyed nonce (192-bit key, 64-bit counter) and a deadline in
- * Unix seconds.
+ * The last fields of a relayed action: a keyed nonce (192-bit key, 64-bit counter) and a deadline
+ * in Unix seconds.
  */
 interface Relayed {
   readonly nonce: bigint;
@@ -84,7 +84,7 @@ interface OfGrant extends Relayed {
   readonly granter: Address;
 }
 
-/** What each type is signed over, in our terms: base units, Unix seconds. */
+/** The fields of each signed type under our names: base units, Unix seconds. */
 export interface Messages {
   Voucher: Voucher;
   Call: Call;
@@ -131,12 +131,12 @@ const TYPE_STRINGS: Record<keyof Messages, string> = {
 };
 const DOMAIN_TYPE =
   'EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)';
-/** The wire's names of times; inside they carry their unit. */
+/** Names of times on the wire; inside our code they carry their unit. */
 const IN_SECONDS: readonly string[] = ['deadline', 'expiry', 'until'];
 
 type Scalar = Hex | bigint | number;
 
-/** One type made ready: its fields, and a buffer that begins with its type hash. */
+/** A prepared type: its fields, and a buffer that begins with its type hash. */
 interface Struct {
   readonly fields: { name: string; type: string }[];
   readonly words: Words;
@@ -150,7 +150,7 @@ const STRUCTS = mapTypes(createStruct);
  */
 export const TYPES = mapTypes((type) => STRUCTS[type].fields);
 
-/** Billing's domain: vouchers, calls, receipt groups, payouts and what payers sign. */
+/** Billing's domain: vouchers, calls, receipt groups, payouts and payers' relayed actions. */
 export function billingDomain(chainId: number, billing: Address): Eip712Domain {
   return { name: 'DeFaaS Billing', version: '1', chainId, verifyingContract: billing };
 }
@@ -161,7 +161,7 @@ export function identityDomain(chainId: number, identity: Address): Eip712Domain
 }
 
 /**
- * The 32 bytes that are signed: keccak256(0x1901 || domain separator || hashStruct).
+ * The digest to sign, 32 bytes: keccak256(0x1901 || domain separator || hashStruct).
  * @throws as `hashReceipt`
  */
 export function hashTypedData<T extends keyof Messages>(
@@ -189,7 +189,8 @@ export function hashPayout(domain: Eip712Domain, payout: Payout): Hex {
 }
 
 /**
- * The digest that a lane's key signs in `signed` lanes. With the call's hash at hand: `hashToSign`.
+ * The digest that a lane's key signs in `signed` lanes. If the call's hash is already known, use
+ * `hashToSign`.
  */
 export function hashSignedCall(domain: Eip712Domain, call: Call): Hex {
   return hashToSign(domain, hashCall(call));
@@ -226,7 +227,7 @@ const digestBytes = new Uint8Array(2 + 2 * WORD_BYTES);
 digestBytes.set([0x19, 0x01]);
 
 /**
- * The digest of an already hashed struct, so that a call is hashed once for draw, receipt and
+ * The digest of an already hashed struct: a call is hashed once for the draw, the receipt and the
  * signature.
  */
 export function hashToSign(domain: Eip712Domain, structHash: Hex): Hex {
