@@ -1,5 +1,4 @@
-// `npm run build`: compiles the contracts and writes what is generated from them
-// (contracts/artifacts.gen.ts).
+// `npm run build`: compiles the contracts and generates contracts/artifacts.gen.ts from them.
 import { spawnSync } from 'node:child_process';
 import { runHardhat } from './hardhat.ts';
 

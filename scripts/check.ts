@@ -1,5 +1,5 @@
-// `npm run check`: format, lint with its import fences, types, and that nothing generated or listed
-// has gone stale. Runs every check and exits 1 if one failed; it runs no test.
+// `npm run check`: checks format, lint with import fences, types, and that generated files and
+// lists are up to date. Runs every check and exits 1 if one failed. Runs no tests.
 import { spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 import { lintSolidity } from './lint-solidity.ts';
@@ -38,7 +38,7 @@ for (const [name, check] of Object.entries(checks)) {
 }
 process.exitCode = failed === 0 ? 0 : 1;
 
-/** A program under this Node, its output shown; its faults are empty when it ended with 0. */
+/** Runs a program under this Node and shows its output; no faults if its exit code is 0. */
 function runProgram(program: string, ...args: string[]): readonly string[] {
   const { status, signal } = spawnSync(process.execPath, [program, ...args], {
     stdio: ['ignore', 'inherit', 'inherit'],

@@ -1,6 +1,6 @@
-// The three clouds' emulators in one process (`npm run emulators`, and a part of the house): the
-// same ports and credentials at every start. It writes where they are to `emulators.json`, which a
-// gateway reads as DEFAAS_EMULATORS_FILE.
+// The three clouds' emulators in one process (`npm run emulators`, and a part of the house): with
+// the same ports and credentials at every start. Writes their addresses to `emulators.json`, which
+// a gateway reads as DEFAAS_EMULATORS_FILE.
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -15,15 +15,15 @@ import { findHome } from './cli/house.ts';
 import { openPidBook } from './house/pid-book.ts';
 
 const AWS_REGION = 'us-east-1';
-/** The emulator's account is all zeros; it takes any role of it. */
+/** The emulator's account number is all zeros; any role in it is accepted. */
 const AWS_ROLE = 'arn:aws:iam::000000000000:role/defaas';
 const GOOGLE_PROJECT = 'defaas-local';
 const GOOGLE_REGION = 'us-central1';
 const AZURE_LOCATION = 'westeurope';
 
 /**
- * What is written: what a gateway needs, the ports for the next start, and the fault switches where
- * they are served.
+ * Content of `emulators.json`: what a gateway needs, the ports for the next start, and the URLs of
+ * the fault switches if they are served.
  */
 interface WrittenFile extends EmulatorsFile {
   readonly ports: {
@@ -40,7 +40,7 @@ interface Emulators {
   close(): Promise<void>;
 }
 
-/** Starts all three; a port of before that is taken now gives way to a free one. */
+/** Starts all three emulators. A former port that is taken now is replaced by a free one. */
 async function startEmulators(
   dir: string,
   { hasFaults, idleMs }: { readonly hasFaults: boolean; readonly idleMs: number | undefined },
@@ -122,7 +122,10 @@ async function startEmulators(
   };
 }
 
-/** On the port of before, which deployments know; where another program has taken it, on any. */
+/**
+ * Listens on the former port, which deployments refer to; on any port if another program has taken
+ * it.
+ */
 async function onPort<T>(
   port: number | undefined,
   start: (port: number) => Promise<T>,
@@ -165,8 +168,8 @@ async function main(): Promise<void> {
   const idleMs = values['idle-ms'] === undefined ? undefined : Number(values['idle-ms']);
   const home = findHome();
   const dir = resolve(values.dir ?? join(home, 'emulators'));
-  // By itself it must not share the folder with a house that is up; in a house, the house has the
-  // book.
+  // Started alone it must not share the folder with a running house. In a house, the house holds
+  // the pid book.
   const book =
     process.send === undefined && values.dir === undefined ? openPidBook(home) : undefined;
   const hasFaults = values.faults ?? process.env.DEFAAS_EMULATORS_FAULTS === '1';

@@ -1,5 +1,5 @@
-// `npm run -s gas`: the gas of every action against the committed snapshot; `-- --update` writes
-// the snapshot anew. Exit code 1 when a figure has changed. `bench gas` has the bars.
+// `npm run -s gas`: compares the gas of every action with the committed snapshot; `-- --update`
+// rewrites the snapshot. Exit code 1 if a figure has changed. `bench gas` has the bars.
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { measureGas } from './bench/gas/measure.ts';

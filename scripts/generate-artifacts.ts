@@ -1,14 +1,14 @@
-// Writes contracts/artifacts.gen.ts: ABI and production bytecode of what gets deployed, so that
-// nothing compiles at start, and what a client compares the code of a deployed contract with
-// (contracts/deployed-code.ts). `--check` compiles nothing: it compares a hash of the compiler's
-// input with the one in the file, and exits 1 when stale.
+// Writes contracts/artifacts.gen.ts: ABI and production bytecode of the deployed contracts, so that
+// nothing compiles at start, and the runtime code's hash, with which a client checks a deployed
+// contract (contracts/deployed-code.ts). `--check` compiles nothing: it compares a hash of the
+// compiler's input with the one in the file, and exits 1 when stale.
 import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import hre from 'hardhat';
 import { keccak256Hex } from '../contracts/libraries/keccak.ts';
 
-/** Deployed contracts and their sources; only these get into the file. */
+/** The deployed contracts and their sources; only these are in the file. */
 const CONTRACTS = {
   FunctionRegistry: 'contracts/FunctionRegistry.sol',
   Identity: 'contracts/Identity.sol',
@@ -59,9 +59,9 @@ interface DeployedBytecode {
 }
 
 /**
- * The runtime code as its size, the keccak-256 of it with zeros where its immutables stand (the
- * form in which solc gives it), and where each immutable stands, by name. A hash says the same as
- * the code itself, and a browser need not load 80 kB more.
+ * Describes the runtime code: its size, its keccak-256 with zeros in place of the immutables (as
+ * solc outputs it), and the offsets of each immutable by name. A hash suffices for the comparison
+ * and saves a browser 80 kB.
  */
 function describeRuntime(
   { object, immutableReferences = {} }: DeployedBytecode,

@@ -1,9 +1,12 @@
-// Runs Hardhat as a child, its output shown while it comes: for the test, check and build programs.
+// Runs Hardhat as a child process and streams its output, for the test, check and build programs.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { stripVTControlCharacters } from 'node:util';
 
-/** Exit code and the output without colours. Hardhat's question about telemetry never appears. */
+/**
+ * Returns the exit code and the output without colours. Suppresses Hardhat's question about
+ * telemetry.
+ */
 export async function runHardhat(
   args: readonly string[],
 ): Promise<{ readonly code: number; readonly output: string }> {

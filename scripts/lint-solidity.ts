@@ -1,5 +1,5 @@
-// solhint over the contracts, for `check`. The rules stand here, each exception with its reason; a
-// warning counts as a finding.
+// Runs solhint over the contracts, for `check`. The rules are below, each exception with its
+// reason. A warning counts as a finding.
 import { createRequire } from 'node:module';
 
 interface Report {
@@ -21,7 +21,7 @@ interface Solhint {
   ): { readonly reports: readonly Report[] };
 }
 
-// A CommonJS package without types; this is what its main file exports.
+// A CommonJS package without types; this type describes its exports.
 const solhint: Solhint = createRequire(import.meta.url)('solhint');
 
 const OFF = [
@@ -38,7 +38,7 @@ const OFF = [
   'quotes',
   // A permit that fails is ignored on purpose: then the allowance decides.
   'no-empty-blocks',
-  // Few lines, each for a figure of gas, and marked memory-safe for the compiler.
+  // Assembly is short, each use saves measured gas, and it is marked memory-safe for the compiler.
   'no-inline-assembly',
 ] as const;
 
@@ -51,8 +51,8 @@ const RULES = {
 };
 
 /**
- * Every function of an interface says what it does, in which units, and how it fails; a parameter
- * is told where its name does not.
+ * Every function of an interface documents what it does, its units and its errors; a parameter only
+ * if its name does not say enough.
  */
 const NOTICES = {
   title: { enabled: false },
@@ -62,8 +62,8 @@ const NOTICES = {
   return: { enabled: false },
 };
 /**
- * Of `use-natspec`, which knows no exception by kind: an event is told where the function that
- * emits it is.
+ * Findings of `use-natspec` to ignore, because the rule has no exceptions by kind: an event is
+ * documented with the function that emits it.
  */
 const UNTOLD_EVENT = / in event '/;
 
@@ -72,7 +72,7 @@ const SETS = [
   { pattern: 'contracts/interfaces/*.sol', rules: { ...RULES, 'use-natspec': ['error', NOTICES] } },
   {
     pattern: 'contracts/test-tokens/*.sol',
-    // Hostile tokens and wallets do what the rules are there to prevent.
+    // Hostile tokens and wallets do on purpose what the rules prevent.
     rules: {
       ...RULES,
       'avoid-low-level-calls': 'off',
@@ -84,11 +84,11 @@ const SETS = [
 ];
 
 /**
- * Findings as `file:line:column rule: message`; none when all is well. Relative to the working
- * directory, the project's root.
+ * Findings as `file:line:column rule: message`, empty if there are none. Paths are relative to the
+ * working directory, the project's root.
  */
 export function lintSolidity(): string[] {
-  // solhint goes on with a warning where it cannot load our rules.
+  // solhint only warns if it cannot load our rules, so check for that.
   const probe = lintText('contract A { function f() external { block.prevrandao; } }', 'A.sol');
   if (!probe.some((finding) => finding.includes('defaas/no-forbidden-opcode'))) {
     throw new Error('solhint does not see scripts/solhint-plugin-defaas, run npm ci');

@@ -1,6 +1,6 @@
-// The house's chain: anvil behind a JSON-RPC front that keeps every operation durable before it is
-// done, so that after `kill -9` at any moment the same blocks, hashes, nonces and logs are there
-// again. Run by itself it serves one folder.
+// The house's chain: anvil behind a JSON-RPC front that writes every operation to disk before it
+// executes it. After `kill -9` at any moment a restart restores the same blocks, hashes, nonces and
+// logs. As a program it serves one folder.
 import { once } from 'node:events';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -14,16 +14,16 @@ import { createSequencer, DivergedError, type Sequencer } from './local-chain/se
 
 const CHAIN_ID = 31_337;
 /**
- * Blocks that a restore may have to replay before a state is kept: about 0.6 s on a chain of 3 000
- * blocks.
+ * Blocks after which a state is saved, so that a restore replays few: about 0.6 s on a chain of 3
+ * 000 blocks.
  */
 const KEEP_AFTER_BLOCKS = 100;
 /**
- * A state is taken when nothing came for so long, ms: taking it stops the chain, 160 ms at 3 000
+ * A state is saved after this long without requests, ms: saving stops the chain for 160 ms at 3 000
  * blocks.
  */
 const IDLE_MS = 1_000;
-/** Beyond so many blocks a state is taken although the chain is busy. */
+/** After this many blocks a state is saved even if the chain is busy. */
 const KEEP_BUSY_AFTER_BLOCKS = 1_000;
 const MAX_BODY_BYTES = 32 * 1024 * 1024;
 const READABLE = /^(eth|net|web3|txpool|debug|trace)_(?!sendTransaction$|sign)/;
@@ -32,21 +32,21 @@ export interface LocalChain {
   readonly rpcUrl: string;
   readonly port: number;
   /**
-   * BLOCKHASH is right in contracts only for blocks from this one on (anvil forgets earlier ones
-   * when it loads a state).
+   * BLOCKHASH is right in contracts only from this block on, because anvil forgets earlier hashes
+   * when it loads a state.
    */
   readonly trustedFromBlock: number;
-  /** Ends when the EVM process does. */
+  /** Settles when the EVM process has ended. */
   readonly ended: Promise<void>;
   close(): Promise<void>;
 }
 
 export interface LocalChainOptions {
-  /** Folder of its history. */
+  /** Folder of the chain's history. */
   readonly dir: string;
-  /** 0 or none: any free port. @throws Error EADDRINUSE */
+  /** 0 or undefined: any free port. @throws Error EADDRINUSE */
   readonly port?: number;
-  /** Called with the pid of each process it starts. */
+  /** Receives the pid of each process it starts. */
   readonly onSpawn?: (pid: number) => void;
 }
 
@@ -89,7 +89,9 @@ export async function startLocalChain(options: LocalChainOptions): Promise<Local
   };
 }
 
-/** The newest base from which a replay gives the recorded hashes; the genesis gives them always. */
+/**
+ * Restores from the newest base whose replay gives the recorded hashes; the genesis always does.
+ */
 async function restore(history: History, genesisSec: number, options: LocalChainOptions) {
   for (const base of history.bases) {
     const anvil = await startAnvil({
@@ -109,8 +111,8 @@ async function restore(history: History, genesisSec: number, options: LocalChain
       };
     } catch (error) {
       await anvil.close();
-      // A state cut short, or blocks that used a hash from before their base (see
-      // trustedFromBlock): take an older base.
+      // The state is truncated, or a block used a hash from before its base (see trustedFromBlock):
+      // use an older base.
       const isBaseAtFault = error instanceof DivergedError || error instanceof SyntaxError;
       if (base === undefined || !(isBaseAtFault || error instanceof RpcError)) throw error;
     }
@@ -118,10 +120,10 @@ async function restore(history: History, genesisSec: number, options: LocalChain
   throw new Error('a history has at least its genesis');
 }
 
-/** All operations in one line: durable, then done, then answered. */
+/** Serialises all operations: each is written to disk, executed, then answered. */
 function createLine(history: History, sequencer: Sequencer, baseBlock: number) {
   interface Waiting {
-    /** None: only the time of the next block is told to the node, which keeps nothing of it. */
+    /** No operation: only sets the time of the next block, which the node does not keep. */
     readonly operation?: Operation;
     readonly resolve: (result: unknown) => void;
     readonly reject: (error: unknown) => void;
@@ -184,7 +186,7 @@ function createLine(history: History, sequencer: Sequencer, baseBlock: number) {
 
   return {
     add,
-    /** The chain's clock: this machine's, and what `evm_increaseTime` has added. */
+    /** The chain's clock: this machine's clock plus what `evm_increaseTime` has added. */
     nowSec,
     get offsetSec() {
       return sequencer.offsetSec;
@@ -198,7 +200,7 @@ function createLine(history: History, sequencer: Sequencer, baseBlock: number) {
 
 type Line = ReturnType<typeof createLine>;
 
-/** One request or a batch, as JSON-RPC 2.0 has it. Reads pass to the node as they are. */
+/** Handles a request or a batch (JSON-RPC 2.0). Reads are passed to the node unchanged. */
 async function dispatch(body: string, anvil: Anvil, line: Line): Promise<string> {
   const parsed: unknown = JSON.parse(body);
   if (!Array.isArray(parsed)) {
@@ -227,8 +229,8 @@ async function reply(request: unknown, anvil: Anvil, line: Line): Promise<object
 }
 
 /**
- * What changes the chain becomes an operation; anvil's other ways of changing it would be lost at a
- * restart.
+ * Requests that change the chain become operations. Other state-changing methods of anvil are
+ * refused, because a restart would lose their effect.
  */
 async function perform(
   method: string,
@@ -268,7 +270,7 @@ async function perform(
   }
 }
 
-/** Whether the node answers from a block that is yet to come, so that its timestamp matters. */
+/** Whether the node answers from the pending block, whose timestamp then matters. */
 function seesPending(method: string, params: readonly unknown[]): boolean {
   return method === 'eth_estimateGas' || (method === 'eth_call' && params[1] === 'pending');
 }
@@ -291,9 +293,7 @@ function numberOf(value: unknown): number {
   return number;
 }
 
-/**
- * Reads the request, answers it; what cannot be read at all gets a JSON-RPC error without an id.
- */
+/** Reads and answers a request; an unreadable one gets a JSON-RPC error without an id. */
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
@@ -322,7 +322,7 @@ async function readBody(request: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-/** The genesis' time is chosen once: it is part of every hash. */
+/** Chooses the genesis' time once, because every hash depends on it. */
 async function readGenesis(path: string): Promise<number> {
   try {
     return JSON.parse(readFileSync(path, 'utf8')).timestampSec;
@@ -334,7 +334,7 @@ async function readGenesis(path: string): Promise<number> {
   }
 }
 
-/** The process of the house: tells its parent where it listens, ends with it. */
+/** Runs as the house's child process: reports its address to the parent and ends with it. */
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: { dir: { type: 'string', default: '.defaas/chain' }, port: { type: 'string' } },

@@ -1,4 +1,5 @@
-// What `npm ci` would trip over in package-lock.json, found without a network; `check` runs it.
+// Finds, without a network, entries in package-lock.json on which `npm ci` would fail. `check` runs
+// it.
 
 interface Lock {
   readonly packages: Readonly<
@@ -14,9 +15,9 @@ interface Lock {
 }
 
 /**
- * Optional dependencies without an entry of their own, as `package needs name`. `npm install`
- * leaves them out without a word where the registry has no build for a platform, and `npm ci` then
- * refuses ("Missing ... from lock file").
+ * Optional dependencies without an entry of their own, as `package needs name`. `npm install` omits
+ * them silently if the registry has no build for a platform, and `npm ci` then refuses ("Missing
+ * ... from lock file").
  */
 export function findMissingOptional(lock: Lock): string[] {
   const missing: string[] = [];
@@ -29,7 +30,7 @@ export function findMissingOptional(lock: Lock): string[] {
   return missing;
 }
 
-/** Node's look-up: the nearest `node_modules` upward from the dependent that has the name. */
+/** Node's module lookup: the nearest `node_modules` upward from the dependent that has the name. */
 function resolves(lock: Lock, from: string, name: string): boolean {
   for (
     let folder = from;

@@ -1,8 +1,7 @@
-// `npm run -s mutate -- [files] [--sample n] [--seed n] [--list] [--near] [--within name]`: changes
-// the contracts in one place at a time and asks the Solidity tests whether they notice. Default:
-// the contracts changed since HEAD~1. A survivor that changes nothing stands in
-// test/contracts/mutants.json with its reason; exit code 1 when another survives. `--near` asks the
-// file's own tests alone.
+// `npm run -s mutate -- [files] [--sample n] [--seed n] [--list] [--near] [--within name]`: mutates
+// the contracts in one place at a time and runs the Solidity tests against each mutant. Default:
+// the contracts changed since HEAD~1. Equivalent mutants are listed in test/contracts/mutants.json
+// with a reason; exit code 1 if any other mutant survives. `--near` runs only the file's own tests.
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -13,12 +12,12 @@ import { CompileError, parse } from './mutation/solc.ts';
 
 const EQUIVALENTS = 'test/contracts/mutants.json';
 /**
- * Inputs of a fuzz test: many in the near suites; in the others, which take seconds, at first few.
+ * Inputs per fuzz test: many in the near suites; few at first in the others, which take seconds.
  */
 const NEAR_RUNS = 64;
 const FAR_RUNS = [4, 24] as const;
 
-/** Whose tests are asked first; a survivor of these meets all others. */
+/** The suites that run first for a file; a survivor then meets all others. */
 const SUITES: Readonly<Record<string, readonly string[]>> = {
   Beacon: ['Beacon'],
   Billing: ['Bonds', 'Deposits', 'Lines', 'Settlement'],
@@ -28,11 +27,12 @@ const SUITES: Readonly<Record<string, readonly string[]>> = {
   Signatures: ['Libraries', 'Settlement', 'Lines'],
   TypedData: ['Libraries', 'Lines', 'Settlement', 'Identity'],
 };
-/** Of the libraries that a probe shows as they are. */
+/** Suites of the libraries that LibraryProbe exposes unchanged. */
 const LIBRARY_SUITES = ['Libraries'];
 
 /**
- * A mutant that no test can notice. `within`, `from`, `to` and `nth` are as `--list` prints them.
+ * An equivalent mutant, which no test can notice. `within`, `from`, `to` and `nth` are as `--list`
+ * prints them.
  */
 interface Equivalent extends Pick<Mutant, 'file' | 'within' | 'from' | 'to' | 'nth'> {
   readonly reason: string;
@@ -120,8 +120,8 @@ function readEquivalents(): Equivalent[] {
 }
 
 /**
- * Changed since HEAD~1, the working tree included; interfaces and test tokens have nothing to
- * mutate.
+ * Contracts changed since HEAD~1, including the working tree; interfaces and test tokens have
+ * nothing to mutate.
  */
 function changedContracts(): string[] {
   const names = execFileSync('git', ['diff', '--name-only', 'HEAD~1', '--', 'contracts'], {
@@ -132,7 +132,7 @@ function changedContracts(): string[] {
     .filter((name) => /^contracts\/(libraries\/)?[A-Za-z]+\.sol$/.test(name) && existsSync(name));
 }
 
-/** `count` of them by a seeded draw, in their order. */
+/** Draws `count` of them with a seed, in their original order. */
 function draw(all: readonly Mutant[], count: number, seed: string): Mutant[] {
   let state = Number(seed) >>> 0;
   // mulberry32

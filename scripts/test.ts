@@ -1,6 +1,6 @@
-// `npm test`: the Solidity tests under Hardhat, then everything else under mocha; both added up in
-// the last line. `npm run test:file -- <paths>` runs only the named files. Not to be confused with
-// `check`, which runs no test.
+// `npm test`: the Solidity tests under Hardhat, then everything else under mocha; the last line has
+// the sum of both. `npm run test:file -- <paths>` runs only the named files. Not to be confused
+// with `check`, which runs no test.
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -17,7 +17,7 @@ interface Tally {
   failed: number;
   /** One line each; a skipped test's title says why. */
   readonly skipped: string[];
-  /** What went wrong beside the tests themselves. */
+  /** Failures outside of the tests. */
   readonly faults: string[];
 }
 
@@ -26,7 +26,7 @@ const { values, positionals } = parseArgs({
   options: { grep: { type: 'string', short: 'g' } },
 });
 let isReported = false;
-// A test that calls process.exit must not pass for a finished run.
+// A test that calls process.exit must not look like a finished run.
 process.once('exit', () => {
   if (isReported) return;
   total.faults.push('the test process ended before its tests');
@@ -54,7 +54,7 @@ function selectFiles(paths: readonly string[]): { solidity: string[]; mocha: str
   };
 }
 
-/** Hardhat's runner; its output passes through while it runs and is counted afterwards. */
+/** Runs Hardhat's tests; streams the output and counts the results afterwards. */
 async function runSolidity(paths: readonly string[], grep: string | undefined): Promise<Tally> {
   const filter = grep === undefined ? [] : ['--grep', grep];
   const { code, output } = await runHardhat(['test', 'solidity', ...paths, ...filter]);
@@ -80,8 +80,8 @@ async function runSolidity(paths: readonly string[], grep: string | undefined): 
 }
 
 /**
- * Mocha in this process, with the options of `.mocharc.json`; its contracts are built first, for it
- * compiles nothing.
+ * Runs mocha in this process with the options of `.mocharc.json`. The contracts must be built
+ * before, because this compiles nothing.
  */
 async function runMocha(paths: readonly string[], grep: string | undefined): Promise<Tally> {
   const tally: Tally = { passed: 0, failed: 0, skipped: [], faults: [] };
@@ -114,8 +114,8 @@ function add(tally: Tally): void {
 }
 
 /**
- * Prints the sum once nothing is left open; a test that leaves a socket or a process behind is a
- * fault too.
+ * Prints the sum once no handle is open; a test that leaves a socket or a process open counts as a
+ * failure.
  */
 function report(): void {
   const late = setTimeout(() => {

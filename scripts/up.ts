@@ -1,6 +1,6 @@
 // `npm start`: the whole house on this machine. Supervises three processes, the chain, the clouds'
-// emulators and the gateway, and on the first start furnishes the house; what `kill -9` interrupts,
-// the next start takes up.
+// emulators and the gateway, and on the first start deploys the contracts and the example. A start
+// resumes what `kill -9` interrupted.
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -22,7 +22,7 @@ const EMULATORS_MS = 30_000;
 const GATEWAY_MS = 60_000;
 const FURNISH_MS = 120_000;
 const RPC_MS = 5_000;
-/** What each part gets to end by itself, ms; together below the 10 s of a clean stop. */
+/** Grace period of each part at a stop, ms; their sum is below the 10 s of a clean stop. */
 const GATEWAY_GRACE_MS = 7_000;
 const PART_GRACE_MS = 1_500;
 
@@ -30,10 +30,7 @@ const EXAMPLE = join(PACKAGE_ROOT, 'scripts/examples/hello');
 
 interface ChainReady {
   readonly rpcUrl: string;
-  /**
-   * Block hashes are right in contracts from this block on; undefined on a chain that is not the
-   * house's own.
-   */
+  /** BLOCKHASH is right in contracts from this block on; undefined on a foreign chain. */
   readonly trustedFromBlock?: number;
 }
 
@@ -49,26 +46,26 @@ interface GatewayReady {
   readonly ipfs: { readonly multiaddrs: readonly string[] };
 }
 
-/** What was there when the furnishing was last complete. */
+/** The state for which the setup was last completed. */
 interface Furnished {
   readonly mark: string;
   /** Of the gateway. */
   readonly url: string;
 }
 
-/** What `$DEFAAS_HOME/up.json` says (docs/architecture.md, "The house on one machine"). */
+/** Content of `$DEFAAS_HOME/up.json` (docs/architecture.md, "The house on one machine"). */
 interface UpFile {
   readonly pid: number;
   readonly gateway: string;
   readonly chain: { readonly rpcUrl: string; readonly contracts: ContractAddresses };
   readonly emulators: EmulatorsReady;
-  /** No page is served yet. */
+  /** Always null: the dashboard is not served yet. */
   readonly dashboard: null;
   readonly example: string;
   readonly ipfs: { readonly multiaddrs: readonly string[] };
 }
 
-/** The parts of a house, in the order in which they start. */
+/** The parts of a house in their start order. */
 class House {
   readonly home: string;
   readonly #book: PidBook;
@@ -93,14 +90,17 @@ class House {
     return this.#stopping !== undefined;
   }
 
-  /** Which of the supervised parts ends by itself, and how. Never settles while all run. */
+  /**
+   * Resolves when a supervised part ends by itself, with its name and cause. Never settles while
+   * all run.
+   */
   get broken(): Promise<string> {
     return Promise.race(
       this.#parts.map(async ({ name, ended }) => `the ${name} ${await ended} by itself`),
     );
   }
 
-  /** The house's own chain, or the one that DEFAAS_CHAIN_RPC_URL names. */
+  /** Starts the house's own chain, or connects to DEFAAS_CHAIN_RPC_URL. */
   async startChain(): Promise<ChainReady> {
     const given = process.env.DEFAAS_CHAIN_RPC_URL?.split(',')[0];
     if (given) {
@@ -126,8 +126,8 @@ class House {
   }
 
   /**
-   * Configured by its environment, as anywhere; what the user has set stays. Of any free port it
-   * takes that of before.
+   * Starts the gateway, configured by its environment; variables that the user has set keep their
+   * value. Reuses the former port if any port is allowed.
    */
   async startGateway({ rpcUrl, trustedFromBlock }: ChainReady): Promise<GatewayReady> {
     const before = Number(new URL(readJson<Furnished>(this.furnishedFile)?.url ?? 'http://x').port);
@@ -150,7 +150,7 @@ class House {
       DEFAAS_WARM_EVERY_SEC: process.env.DEFAAS_WARM_EVERY_SEC ?? '45',
       DEFAAS_PROBE_EVERY_SEC: process.env.DEFAAS_PROBE_EVERY_SEC ?? '45',
       DEFAAS_LOCAL_ENABLED: process.env.DEFAAS_LOCAL_ENABLED ?? '1',
-      // Where there is no sandbox, only code of the house's own accounts runs on this machine.
+      // Without a sandbox, only code of the house's own accounts runs on this machine.
       DEFAAS_LOCAL_TRUSTED_PUBLISHERS:
         process.env.DEFAAS_LOCAL_TRUSTED_PUBLISHERS ??
         ['publisher', 'user'].map((role) => addressIn(key(role))).join(','),
@@ -158,7 +158,7 @@ class House {
     return this.#start('gateway', 'broker/main.ts', GATEWAY_MS, { env });
   }
 
-  /** A program that ends when its work is done. */
+  /** Runs a program that ends when its work is done. */
   async furnish(
     program: string,
     args: readonly string[],
@@ -193,8 +193,8 @@ class House {
   }
 
   /**
-   * The gateway first: it still writes to the chain and the clouds. Repeated calls wait for the
-   * first.
+   * Stops the gateway first, because it still writes to the chain and the clouds. Repeated calls
+   * await the first.
    */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
@@ -281,7 +281,8 @@ async function isFree(port: number): Promise<boolean> {
 }
 
 /**
- * Keys are there, the contracts stand on this chain, and they are what the command line believes.
+ * Whether the keys exist, the contracts are on this chain, and the command line's deployments name
+ * them.
  */
 async function isFounded(home: string, rpcUrl: string): Promise<boolean> {
   const contracts = readJson<ContractAddresses>(join(home, 'contracts.json'));
@@ -310,9 +311,7 @@ async function askRpc(rpcUrl: string, method: string, ...params: unknown[]): Pro
   }
 }
 
-/**
- * Changes when the last furnishing no longer fits: other contracts, another URL, another example.
- */
+/** Fingerprint of the setup; changes with the contracts, the URL or the example. */
 function markOf(home: string, url: string): string {
   const hash = createHash('sha256')
     .update(readFileSync(join(home, 'contracts.json')))

@@ -1,13 +1,13 @@
-// Holds `.env.example` and the environment that the code reads equal; `check` runs it.
+// Compares `.env.example` with the environment variables that the code reads; `check` runs it.
 
 /**
- * A variable of ours, anywhere in a source; or any other that is read from an object named `env`,
- * or by name.
+ * Matches our own variables anywhere in a source, and others that are read from an object named
+ * `env` or by name.
  */
 const READ =
   /\b(DEFAAS_[A-Z0-9_]*[A-Z0-9])\b|\benv(?:\.|\[['"])([A-Z][A-Z0-9_]+)\b|\bneeded\('([A-Z][A-Z0-9_]+)'/g;
 
-/** Not configuration: what the shell, npm and the tools set. */
+/** Variables that the shell, npm or tools set; they are no configuration. */
 const SURROUNDINGS = ['PATH', 'INIT_CWD', 'FORCE_COLOR', 'NODE_COMPILE_CACHE'];
 
 /**

@@ -1,14 +1,14 @@
-// A process of the house: started in a group of its own, its output in a log file, ready when it
-// says so.
+// Starts a process of the house in its own process group, with its output in a log file, and waits
+// for its ready message.
 import { fork } from 'node:child_process';
 import { createWriteStream, mkdirSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { CliError } from '../cli/cli-error.ts';
 import type { PidBook } from './pid-book.ts';
 
-/** A log above this size begins anew, bytes; the one before is kept. */
+/** A log above this size is rotated, bytes; one old log is kept. */
 const MAX_LOG_BYTES = 10 * 1024 * 1024;
-/** What is kept of stderr to say why a process has ended, characters. */
+/** Length of the stderr tail kept to explain why a process has ended, characters. */
 const TAIL_CHARACTERS = 8_192;
 
 export interface ChildOptions {
@@ -19,24 +19,25 @@ export interface ChildOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly home: string;
   readonly book: PidBook;
-  /** Longest wait for it to be ready, ms. */
+  /** Longest wait for the ready message, ms. */
   readonly readyMs: number;
-  /** What it reports meanwhile. */
+  /** Receives its progress reports. */
   readonly onStep?: (line: string) => void;
 }
 
 export interface HouseChild<Ready> {
   readonly name: string;
-  /** What it said when it was ready. @throws CliError its own code and line, or HOUSE_START */
+  /** Its ready message. @throws CliError its own code and line, or HOUSE_START */
   readonly ready: Promise<Ready>;
-  /** Settles when the process is gone, with why. Never rejects. */
+  /** Resolves with the cause when the process has ended. Never rejects. */
   readonly ended: Promise<string>;
-  /** SIGTERM, and SIGKILL after `graceMs`; settles when it is gone. */
+  /** Sends SIGTERM, and SIGKILL after `graceMs`; settles when the process has ended. */
   stop(graceMs: number): Promise<void>;
 }
 
 /**
- * Messages: `{spawned: pid}` for each process of its own, `{step: text}`, and `{ready: ...}` once.
+ * Messages of the child: `{spawned: pid}` for each process it starts, `{step: text}`, and `{ready:
+ * ...}` once.
  */
 export function startChild<Ready>(options: ChildOptions): HouseChild<Ready> {
   const { name, home, book } = options;

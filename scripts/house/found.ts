@@ -1,6 +1,5 @@
-// First thing on a chain: the house's accounts, their money, and the contracts. A program of its
-// own, run by `up` when something is missing; killed in the middle, its next run goes on from
-// there.
+// Creates the house's accounts, funds them and deploys the contracts. `up` runs it as a program
+// when something is missing; after a kill the next run resumes.
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { JsonRpcProvider, parseEther, toQuantity, Wallet } from 'ethers';
@@ -15,12 +14,12 @@ import { CliError, errorLine } from '../cli/cli-error.ts';
 import { houseFile } from '../cli/house.ts';
 
 /**
- * One account each: deployer of the contracts, gateway and provider, its signing key, who settles,
- * publisher of `hello`, the user.
+ * The accounts: deployer of the contracts, gateway and provider, its signing key, settler,
+ * publisher of `hello`, user.
  */
 export const ROLES = ['deployer', 'gateway', 'operator', 'settler', 'publisher', 'user'] as const;
 
-/** The operator key signs only; it sends nothing. */
+/** The operator key only signs; it sends no transactions, so it needs no gas. */
 const SENDERS = ROLES.filter((role) => role !== 'operator');
 const FUNDS_WEI = parseEther('10000');
 const LEAST_WEI = parseEther('0.5');
@@ -47,7 +46,7 @@ async function makeKeys(home: string): Promise<void> {
   }
 }
 
-/** A development chain gives money away; on another the accounts must have some. */
+/** A development chain can mint gas money; on any other chain the accounts must have some. */
 async function fund(provider: JsonRpcProvider, home: string): Promise<void> {
   for (const { address } of SENDERS.map((role) => readAccount(home, role))) {
     if ((await provider.getBalance(address)) >= LEAST_WEI) continue;
@@ -73,14 +72,14 @@ async function deploy(provider: JsonRpcProvider, home: string): Promise<void> {
   const deployer: Account = readAccount(home, 'deployer');
   const contracts = await deployContracts(new Wallet(deployer.privateKey, provider), {
     beaconK: 1,
-    // The house's own contracts, on whatever chain it was told to use.
+    // A configured chain that the table does not know counts as local.
     chain: chainKindOf(Number(chainId)) ?? 'local',
   });
   await writeWhole(file, `${JSON.stringify(contracts, null, 2)}\n`);
   await believe(home, Number(chainId), contracts);
 }
 
-/** What the command line takes from here and not from a gateway. */
+/** Writes the deployments file, which the command line trusts instead of a gateway's word. */
 async function believe(home: string, chainId: number, contracts: ContractAddresses): Promise<void> {
   const deployments = deploymentsOf(chainId, contracts);
   await writeWhole(houseFile(home), `${JSON.stringify(deployments, null, 2)}\n`);

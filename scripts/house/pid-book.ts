@@ -1,5 +1,5 @@
-// Which processes a house has started: so that one house runs in a folder, and what a killed one
-// left is ended first.
+// Records which processes a house has started, so that only one house runs in a folder and the
+// leftovers of a killed one are ended first.
 import {
   closeSync,
   mkdirSync,
@@ -14,22 +14,22 @@ import { join } from 'node:path';
 import { startOf } from '../../adapters/runtime/children.ts';
 import { CliError } from '../cli/cli-error.ts';
 
-/** Longest wait for a killed process to be gone, and time between two looks, ms. */
+/** Longest wait for a killed process to end, and the poll interval, ms. */
 const END_MS = 1_000;
 const LOOK_EVERY_MS = 5;
 
 export interface PidBook {
-  /** Notes a process of this house. */
+  /** Records a process of this house. */
   add(pid: number): void;
   remove(pid: number): void;
-  /** Gives the folder free for the next house. */
+  /** Releases the folder for the next house. */
   close(): void;
 }
 
 /**
- * Takes the folder for this process and ends, with SIGKILL, what an earlier house left running
- * there; a stopped process (SIGSTOP) too. A pid that another program has by now is left alone: its
- * start time differs.
+ * Claims the folder for this process and ends, with SIGKILL, the processes that an earlier house
+ * left running, also stopped ones (SIGSTOP). A pid that another program has by now is left alone:
+ * its start time differs.
  * @throws CliError HOUSE_RUNNING  another house is up in this folder
  */
 export function openPidBook(home: string): PidBook {
@@ -55,8 +55,8 @@ export function openPidBook(home: string): PidBook {
 }
 
 /**
- * Its ports and files are free only when it is gone; a zombie that nobody reaps holds none, so the
- * wait is bounded.
+ * Waits until the process has ended, because it holds ports and files until then. The wait is
+ * bounded, because an unreaped zombie holds none.
  */
 function awaitEnd(isThere: () => boolean): void {
   for (let waitedMs = 0; waitedMs < END_MS && isThere(); waitedMs += LOOK_EVERY_MS) {

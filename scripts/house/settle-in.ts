@@ -1,6 +1,5 @@
-// Last thing of a start: the gateway's standing on the chain, and the example `hello`, published,
-// deployed and paid for by its publisher. A program of its own, run by `up` while something of it
-// is missing; every step may be there already.
+// Last step of a start: registers and bonds the gateway, and publishes, deploys and sponsors the
+// example `hello`. `up` runs it as a program while something is missing; every step is idempotent.
 import type { Sponsorship } from '../../broker/client/sponsorship.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
 import type { Chain } from '../../contracts/chain.ts';
@@ -14,15 +13,17 @@ import { sponsor } from '../cli/sponsor.ts';
 
 /** Ten times the least bond, base units (6 decimals). */
 const BOND_UNITS = 10_000_000_000n;
-/** What the gateway may set aside for payees, base units. */
+/** Amount that the gateway may set aside for payees, base units. */
 const FLOATS_UNITS = 20_000_000n;
 /** Bits: 1 gateway, 2 provider; both for the one account of the local house. */
 const GATEWAY_AND_PROVIDER = 3;
-/** What the publisher of `hello` sets aside for its callers, whole tokens: five million calls. */
+/**
+ * Amount that the publisher of `hello` sets aside for its callers, whole tokens: five million
+ * calls.
+ */
 const SPONSORED_TOKENS = '100';
 /**
- * How it is spent: so much a day, for so many days; signed again when less than a month of them is
- * left.
+ * Daily limit and duration of the sponsorship; it is signed again when less than a month is left.
  */
 const SPONSORED_DAILY_TOKENS = '1';
 const SPONSORED_DAYS = '100';
@@ -110,7 +111,7 @@ async function setFloatsAside(writer: ChainWriter): Promise<number> {
   return writer.approveAndDeposit(FLOATS_UNITS);
 }
 
-/** On all clouds; it is enough that one takes it. */
+/** Deploys to all clouds; one success is enough. */
 async function deployExample(flags: Flags): Promise<void> {
   const { document, failure } = await deploy(flags, 'hello', { to: 'aws,google,azure' });
   // Safe: what `deploy` has just made.
@@ -122,9 +123,7 @@ async function deployExample(flags: Flags): Promise<void> {
   report(`not on every cloud: ${failure.message}`);
 }
 
-/**
- * What the publisher pays of the callers of `hello`, where it is not signed for for a while yet.
- */
+/** Signs the sponsorship for the callers of `hello` unless a valid one has enough time left. */
 async function sponsorExample(flags: Flags): Promise<void> {
   const { document } = await sponsor(flags, 'hello', {});
   // Safe: what `sponsor` has just made.

@@ -1,4 +1,4 @@
-// One anvil process without mining of its own, and calls to it: the EVM behind the local chain's
+// Starts and calls one anvil process that does not mine by itself: the EVM behind the local chain's
 // front.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -17,9 +17,9 @@ export interface Anvil {
   readonly port: number;
   /** @throws RpcError what the node refuses */
   call(method: string, params?: readonly unknown[]): Promise<unknown>;
-  /** A request's bytes to it, the reply's bytes back. */
+  /** Forwards a request's bytes and returns the reply's bytes. */
   forward(body: string): Promise<string>;
-  /** Resolves when the process has ended, whatever ended it. */
+  /** Resolves when the process has ended, for any reason. */
   readonly ended: Promise<void>;
   close(): Promise<void>;
 }
@@ -63,7 +63,7 @@ function chainBinary(name: string): string {
 export async function startAnvil(options: {
   readonly chainId: number;
   readonly genesisSec: number;
-  /** Where it may put states that do not fit its memory. */
+  /** Folder for states that do not fit into memory. */
   readonly cacheDir: string;
   readonly onSpawn?: ((pid: number) => void) | undefined;
 }): Promise<Anvil> {
@@ -110,7 +110,7 @@ export async function startAnvil(options: {
 
 const JSON_HEADERS = { 'content-type': 'application/json' };
 
-/** Reads the port from what it prints at start, then lets the rest of its output go. */
+/** Reads the port from anvil's output at start, then discards the output. */
 async function listeningPort(child: ChildProcess, ended: Promise<void>): Promise<number> {
   let output = '';
   const port = new Promise<number>((resolve) => {

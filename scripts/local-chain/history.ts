@@ -1,6 +1,6 @@
-// What the local chain keeps on disk: every operation since its beginning, in segments, and now and
-// then a whole state. A segment `<n>.journal` holds the operations from number n on; `<n>.state` is
-// the state before operation n.
+// The local chain's data on disk: every operation since its beginning, in segments, and from time
+// to time a whole state. A segment `<n>.journal` holds the operations from number n on; `<n>.state`
+// is the state before operation n.
 import { closeSync, fdatasync, openSync, writeSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,8 +8,8 @@ import { promisify } from 'node:util';
 import { writeWhole } from '../../adapters/runtime/whole-file.ts';
 
 /**
- * What changes the chain. `atSec` is the chain's clock when it came, so that a replay gives the
- * same timestamps.
+ * An operation that changes the chain. `atSec` is the chain's clock at its arrival, so that a
+ * replay gives the same timestamps.
  */
 export type Operation =
   | { readonly kind: 'transaction'; readonly atSec: number; readonly raw: string }
@@ -34,13 +34,13 @@ type Line = { readonly operation: Operation } | { readonly after: number; readon
 export interface State {
   readonly head: Head;
   readonly offsetSec: number;
-  /** What `anvil_dumpState` gave. */
+  /** Output of `anvil_dumpState`. */
   readonly dump: string;
 }
 
 /**
- * An operation with the head it led to; without one it was refused, or the process ended before it
- * was done.
+ * An operation with its resulting head; without a head it was refused, or the process ended before
+ * it was executed.
  */
 export interface Recorded {
   readonly operation: Operation;
@@ -50,16 +50,16 @@ export interface Recorded {
 export interface History {
   /** Number of the next operation. */
   readonly next: number;
-  /** Where a restore can begin, newest first; undefined is the genesis. */
+  /** Bases from which a restore can begin, newest first; undefined is the genesis. */
   readonly bases: readonly (number | undefined)[];
   readState(base: number): Promise<State>;
   /** The operations since a base, oldest first. */
   read(base: number | undefined): Promise<Recorded[]>;
-  /** Durable when it resolves; the number of the first. */
+  /** Appends operations; durable when it resolves, with the number of the first. */
   append(operations: readonly Operation[]): Promise<number>;
-  /** Written at once, not synced: it only proves a replay right. */
+  /** Written at once but not synced: it only serves to verify a replay. */
   noteHead(after: number, head: Head): void;
-  /** Keeps a state as the base of the next segment; older states than the one before it go. */
+  /** Saves a state as the base of the next segment; deletes states older than the previous one. */
   keep(state: State): Promise<void>;
   close(): void;
 }
@@ -67,8 +67,8 @@ export interface History {
 const sync = promisify(fdatasync);
 
 /**
- * Opens the folder's history. A last line that was cut short by a crash is dropped: nobody was told
- * of it.
+ * Opens the folder's history. A last line truncated by a crash is dropped: its operation was never
+ * acknowledged.
  */
 export async function openHistory(dir: string): Promise<History> {
   await mkdir(dir, { recursive: true });
@@ -126,7 +126,7 @@ export async function openHistory(dir: string): Promise<History> {
   };
 }
 
-/** The whole lines of a segment; what follows the last whole one is cut off the file. */
+/** Returns the complete lines of a segment and truncates the file after the last one. */
 async function readSegment(path: string): Promise<Line[]> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return '';

@@ -1,10 +1,9 @@
-// Brings anvil from one state to the next, one operation after the other, live and in a replay by
-// the same steps. Each transaction gets a block of its own, with the timestamp the operation names:
-// so hashes come out the same again.
+// Executes operations on anvil one by one, by the same steps live and in a replay. Each transaction
+// gets its own block with the operation's timestamp, so that a replay gives the same hashes.
 import { type Anvil, RpcError } from './anvil.ts';
 import type { Head, Operation, Recorded, State } from './history.ts';
 
-/** A replay that came to another block than the first time. */
+/** A replay gave another block than the original run. */
 export class DivergedError extends Error {}
 
 export interface Sequencer {
@@ -17,9 +16,9 @@ export interface Sequencer {
   apply(operation: Operation): Promise<unknown>;
   /** @throws DivergedError a block's hash is not the recorded one */
   replay(recorded: readonly Recorded[]): Promise<void>;
-  /** Undefined while transactions wait in the pool, which no dump contains. */
+  /** Dumps the state; undefined while transactions are in the pool, which no dump contains. */
   dump(): Promise<State | undefined>;
-  /** Lets estimates see the time at which a block would be mined now. */
+  /** Makes estimates use the time at which a block would be mined now. */
   setNextTime(atSec: number): Promise<void>;
 }
 
@@ -29,7 +28,7 @@ interface Block {
   readonly timestamp: string;
 }
 
-/** From the genesis, or from a state that is loaded first. */
+/** Starts from the genesis, or from a state that is loaded first. */
 export async function createSequencer(anvil: Anvil, state?: State): Promise<Sequencer> {
   if (state !== undefined) await anvil.call('anvil_loadState', [state.dump]);
   let head = await readHead(anvil);
@@ -37,10 +36,11 @@ export async function createSequencer(anvil: Anvil, state?: State): Promise<Sequ
     throw new DivergedError(`loaded block ${head.number} is ${head.hash}, not ${state.head.hash}`);
   }
   let offsetSec = state?.offsetSec ?? 0;
-  /** anvil's own step between two blocks, seconds; it alone lets two blocks share a timestamp. */
+  /** The block interval set in anvil, seconds; two blocks can share a timestamp only through it. */
   let intervalSec: number | undefined;
   /**
-   * anvil forgets the last timestamp when it loads a state: the first block after it names its own.
+   * anvil forgets the last timestamp when it loads a state, so the first block after that sets its
+   * own.
    */
   let isLoaded = state !== undefined;
 
@@ -58,7 +58,7 @@ export async function createSequencer(anvil: Anvil, state?: State): Promise<Sequ
 
   async function mine(atSec: number): Promise<void> {
     await setNextTime(atSec);
-    // The node's own reply, trusted: one block, for one was asked for.
+    // Safe: the node's own reply; one block was requested, so it has one.
     const [block] = (await anvil.call('evm_mine_detailed')) as Block[];
     isLoaded = false;
     head = block === undefined ? await readHead(anvil) : headOf(block);
@@ -121,7 +121,7 @@ export async function createSequencer(anvil: Anvil, state?: State): Promise<Sequ
 }
 
 async function readHead(anvil: Anvil): Promise<Head> {
-  // The node's own reply, trusted.
+  // Safe: the node's own reply.
   return headOf((await anvil.call('eth_getBlockByNumber', ['latest', false])) as Block);
 }
 

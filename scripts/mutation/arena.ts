@@ -1,6 +1,6 @@
-// Where mutants meet the Solidity tests: these are compiled once, without the contracts in them,
-// and given each mutant's code when they deploy it. Hardhat's runner compiles every contract into
-// every test, which takes ten times as long.
+// Runs the Solidity tests against mutants. The tests are compiled once, without the contracts, and
+// load each mutant's code when they deploy it. Hardhat's runner compiles every contract into every
+// test, which takes ten times as long.
 import { globSync, readFileSync } from 'node:fs';
 import {
   type Artifact,
@@ -17,15 +17,15 @@ import {
 import { type Compiled, compile, type Sources } from './solc.ts';
 
 const TESTS = 'test/contracts';
-/** Hardhat's own, at which the tests run. */
+/** Hardhat's default, with which the tests run. */
 const HARDFORK = OSAKA;
-/** Fewer than in the everyday run: the contracts here are slower, being without optimizer. */
+/** Fewer than in `npm test`, because unoptimised contracts are slower. */
 const INVARIANT_RUNS = 8;
 const SOLC_VERSION = '0.8.37';
-/** A mutant that loops for ever runs out of it; no test needs as much. */
+/** Ends a mutant that loops for ever; no test needs as much. */
 const GAS_LIMIT = 2n ** 32n;
 
-/** Contracts that the tests deploy by `new`, and where they stand. */
+/** Contracts that the tests deploy by `new`, and their sources. */
 const DEPLOYED: Readonly<Record<string, string>> = {
   Beacon: 'contracts/Beacon.sol',
   Billing: 'contracts/Billing.sol',
@@ -38,8 +38,8 @@ const DEPLOYED: Readonly<Record<string, string>> = {
 
 export interface Arena {
   /**
-   * The test that fails on the given mutant first, by suite and name; undefined when all pass.
-   * Throws what solc refuses.
+   * The first test that fails on the given mutant, by suite and name; undefined if all pass. Throws
+   * solc's error if the mutant does not compile.
    */
   fight(
     file: string,
@@ -84,7 +84,8 @@ export async function createArena(): Promise<Arena> {
             disableTransactionGasCap: true,
             collectStackTraces: CollectStackTraces.OnFailure,
             fuzz: { runs: fuzzRuns, seed: '0x1' },
-            // What fails is asked, not its shortest form: shrinking takes longer than all else.
+            // Skip shrinking: only the failure matters, and shrinking takes longer than everything
+            // else.
             invariant: {
               runs: INVARIANT_RUNS,
               depth: 32,

@@ -1,23 +1,23 @@
-// Every way to change a contract in one place: each is an error that somebody could have made, and
+// Lists all mutants of a contract, each with one change: an error that somebody could have made and
 // that a test must notice.
 import type { AstNode } from './solc.ts';
 
 export interface Mutant {
   readonly file: string;
   readonly line: number;
-  /** Function or contract it stands in. */
+  /** Enclosing function or contract. */
   readonly within: string;
   readonly from: string;
   readonly to: string;
   /**
-   * The n-th of its kind in that function, from 0; with the above it names the mutant although
-   * lines move.
+   * Index among equal mutations in that function, from 0; with the fields above it identifies the
+   * mutant even if lines move.
    */
   readonly nth: number;
   readonly source: string;
 }
 
-/** Operator -> what stands in its place. */
+/** Operator -> its replacements. */
 const OPERATORS: Readonly<Record<string, readonly string[]>> = {
   '<': ['<=', '>='],
   '<=': ['<', '>'],
@@ -58,7 +58,7 @@ const INSTRUCTIONS: Readonly<Record<string, string>> = {
 
 interface Place {
   readonly within: string;
-  /** In an emit, a revert or a type string: not counted as code. */
+  /** Inside an emit, a revert or a type string, which are not mutated. */
   readonly isText: boolean;
 }
 
@@ -89,7 +89,7 @@ export function mutantsOf(file: string, source: string, ast: AstNode): Mutant[] 
       source: before + to + after,
     });
   };
-  /** A statement's place in the tree ends before its semicolon; an empty one must be a block. */
+  /** A statement's range ends before its semicolon, so an empty one must be a block. */
   const drop = (node: AstNode, place: Place): void => {
     const [start = 0, length = 0] = node.src.split(':').map(Number);
     const semicolon = /^\s*;/.exec(bytes.toString('utf8', start + length));
@@ -134,7 +134,7 @@ export function mutantsOf(file: string, source: string, ast: AstNode): Mutant[] 
         }
         break;
       case 'IfStatement':
-        // Dropping a check. With an alternative, the alternative always runs.
+        // Drops a check; if there is an else branch, it always runs.
         if (isPresent(node.falseBody)) replace(node, textOf(child(node, 'falseBody')), place);
         else if (textOf(node).endsWith('}')) replace(node, '{}', place);
         else drop(node, place);
@@ -171,7 +171,7 @@ export function mutantsOf(file: string, source: string, ast: AstNode): Mutant[] 
   return mutants.filter(({ from, to }) => from !== to);
 }
 
-/** Where the children of a node stand. */
+/** The fields that hold a node's children. */
 function placeOf(node: AstNode, place: Place): Place {
   if (node.nodeType === 'ContractDefinition') return { ...place, within: String(node.name) };
   if (node.nodeType === 'FunctionDefinition' || node.nodeType === 'ModifierDefinition') {

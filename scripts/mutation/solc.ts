@@ -1,9 +1,9 @@
-// solc in this process, without Hardhat: one contract alone compiles in seconds, and mutants come
-// by the hundred.
+// Runs solc in this process, without Hardhat: a single contract compiles in seconds, and there are
+// hundreds of mutants.
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
-/** Source texts by path from the project's root; they come before the files of that name. */
+/** Source texts by path from the project's root; they override the files. */
 export type Sources = ReadonlyMap<string, string>;
 
 /** A node of solc's syntax tree; `src` is `start:length:file` in bytes. */
@@ -37,12 +37,11 @@ interface Solc {
 // CommonJS without types.
 const solc: Solc = createRequire(import.meta.url)('solc');
 
-/** What solc refuses, the first of its errors. */
+/** The first error of solc. */
 export class CompileError extends Error {}
 
 /**
- * The contracts of `roots` by file and name. Without optimizer: what is asked is whether tests
- * notice, not what it costs.
+ * The contracts of `roots` by file and name. Without optimizer: the tests check behaviour, not gas.
  */
 export function compile(roots: readonly string[], sources: Sources) {
   const { contracts } = run(roots, sources, {
@@ -65,7 +64,7 @@ function run(roots: readonly string[], sources: Sources, all: object): Output {
       evmVersion: 'cancun',
       optimizer: { enabled: false },
       metadata: { appendCBOR: false },
-      // Only of the roots: what they import is compiled with them as far as they need it.
+      // Output only for the roots; their imports are compiled as far as needed.
       outputSelection: Object.fromEntries(roots.map((file) => [file, Object.values(all)[0]])),
     },
   };
@@ -79,7 +78,7 @@ function run(roots: readonly string[], sources: Sources, all: object): Output {
     }
   };
   const output: Output = JSON.parse(solc.compile(JSON.stringify(input), { import: find }));
-  // Never a mutant's fault: solc would refuse it for that.
+  // Not caused by a mutant: solc would report an error.
   if (missing !== undefined) throw missing;
   const error = output.errors?.find(({ severity }) => severity === 'error');
   if (error !== undefined) throw new CompileError(error.formattedMessage);

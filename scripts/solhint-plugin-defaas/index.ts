@@ -1,9 +1,9 @@
-// solhint's rule `defaas/no-forbidden-opcode`: what the contracts must not use of the EVM,
-// whichever chain they stand on. prevrandao halts validators of some chains and is the proposer's
-// on others; fees and blobs are not there on a chain with free gas; the height is no clock;
-// `transfer` and `send` of native currency give the receiver 2 300 gas.
+// solhint's rule `defaas/no-forbidden-opcode`: EVM features that the contracts must not use on any
+// chain. prevrandao halts validators of some chains and is the proposer's on others; fees and blobs
+// are not there on a chain with free gas; the height is no clock; `transfer` and `send` of native
+// currency give the receiver 2 300 gas.
 
-/** A node of @solidity-parser/parser's tree, as far as the rule looks. */
+/** The part of a @solidity-parser/parser node that the rule reads. */
 interface Node {
   readonly type: string;
   readonly name?: string;
@@ -18,8 +18,8 @@ interface Reporter {
 }
 
 /**
- * Members of `block` and `tx`; `number` is Beacon's alone, which needs the height of the hash it
- * records.
+ * Forbidden members of `block` and `tx`; only Beacon may use `number`, because it needs the height
+ * of the hash it records.
  */
 const MEMBERS: Readonly<Record<string, readonly string[]>> = {
   block: ['prevrandao', 'difficulty', 'basefee', 'blobbasefee', 'number'],
@@ -58,7 +58,7 @@ class ForbiddenOpcode {
   FunctionCall(node: Node): void {
     const called = node.expression;
     if (FUNCTIONS.includes(called?.name ?? '')) this.#refuse(node, `${called?.name}()`);
-    // A token's has two arguments.
+    // A token's `transfer` has two arguments.
     const isOfNative = ['transfer', 'send'].includes(called?.memberName ?? '');
     if (isOfNative && node.arguments?.length === 1) this.#refuse(node, `.${called?.memberName}()`);
   }
