@@ -66,7 +66,7 @@ for (const [cloud, { open, upload, refusedCall, loadsAtStart }] of Object.entrie
     const deploy = (overrides: Parameters<typeof createSpec>[1] = {}, ms?: number) =>
       bed.provider.deploy(createSpec(bed.region, { name: 'df-bad', ...overrides }), within(ms));
 
-    it('a package that is too large, a region that is none: refused before any request', async () => {
+    it('refuses a package that is too large, and an unknown region, before any request', async () => {
       const { maxUnpackedBytes } = bed.provider.limits;
       const files = new Map([['handler.mjs', Buffer.alloc(maxUnpackedBytes + 1)]]);
 
@@ -84,7 +84,7 @@ for (const [cloud, { open, upload, refusedCall, loadsAtStart }] of Object.entrie
       ['a quota that is reached', { kind: 'quota' }, 'PROVIDER_QUOTA'],
     ];
     for (const [title, rule, code] of cases) {
-      it(`${title}: ${code}; run again, it is deployed`, async () => {
+      it(`gives ${code} for ${title}, and the same deploy run again succeeds`, async () => {
         await bed.faults.set([rule]);
         await fails(deploy(), code);
         await bed.faults.clear();
@@ -93,7 +93,7 @@ for (const [cloud, { open, upload, refusedCall, loadsAtStart }] of Object.entrie
       });
     }
 
-    it('work that does not end: PROVIDER_DEADLINE; taken away and run again, it is deployed', async () => {
+    it('gives PROVIDER_DEADLINE for work that does not end, and a deploy after a removal succeeds', async () => {
       await bed.faults.set([{ kind: 'stuck-operation' }]);
       await fails(deploy({}, 1500), 'PROVIDER_DEADLINE');
       await bed.faults.clear();
@@ -102,7 +102,7 @@ for (const [cloud, { open, upload, refusedCall, loadsAtStart }] of Object.entrie
       await converges();
     });
 
-    it('the network lost in the middle of the upload: run again, it is deployed', async () => {
+    it('fails when the network breaks in the middle of the upload, and the same deploy run again succeeds', async () => {
       // More than the sockets between us can hold: the sender is still at it when the connection
       // goes.
       const files = new Map([...createSpec(bed.region).files, ['noise', randomBytes(24 * MiB)]]);
@@ -114,7 +114,7 @@ for (const [cloud, { open, upload, refusedCall, loadsAtStart }] of Object.entrie
       await converges();
     });
 
-    it('calls that are refused: told at the end of the deploy; run again, it is deployed', async () => {
+    it('reports refused calls at the end of the deploy, and the same deploy run again succeeds', async () => {
       await bed.faults.set([{ kind: 'expire-credentials', on: { operation: 'invoke' } }]);
       await fails(deploy({}, 8000), refusedCall);
       assert.ok((bed.faults.hits()[0] ?? 0) > 0, 'nothing was called');
@@ -124,14 +124,14 @@ for (const [cloud, { open, upload, refusedCall, loadsAtStart }] of Object.entrie
     });
 
     if (loadsAtStart) {
-      it('code that ends at its start: PROVIDER_DEPLOY_FAILED; put right, it is deployed', async () => {
+      it('gives PROVIDER_DEPLOY_FAILED for code that exits at its start, and a deploy of corrected code succeeds', async () => {
         await fails(deploy({ handler: 'process.exit(3);' }), 'PROVIDER_DEPLOY_FAILED');
 
         await converges();
       });
     }
 
-    it('a removed function leaves none of its secrets on the disk of an emulator', async () => {
+    it('leaves no secret of a removed function on the disk of the emulator', async () => {
       const secret = randomBytes(16).toString('hex');
       const deployment = await deploy({ secrets: { TOKEN: secret } });
       assert.ok(holds(dir, secret), 'it was never there');

@@ -122,8 +122,8 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
     rmSync(dir, { recursive: true, force: true });
   });
 
-  describe('deploys', () => {
-    it('keeps what is there: the same spec again writes nothing and gives the same deployment', async () => {
+  describe('on deploy', () => {
+    it('writes nothing and returns the same deployment for a spec that is already deployed', async () => {
       const writes = bed.writes?.();
 
       const again = await bed.provider.deploy(specOf(), within());
@@ -132,7 +132,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       assert.deepEqual(again, deployment);
     });
 
-    it('plans only what is to be done', async () => {
+    it('plans only the steps that are missing', async () => {
       const kept = await bed.provider.plan(specOf(), within());
       const other = specOf({ name: 'df-never-deployed' });
       const planned = await bed.provider.plan(other, within());
@@ -151,7 +151,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       );
     });
 
-    it('refuses what the cloud cannot take before any request', async () => {
+    it('refuses a spec that the cloud cannot take before it sends a request', async () => {
       const { limits } = bed.provider;
       const writes = bed.writes?.();
       const tooLong = specOf({ timeoutMs: limits.maxTimeoutMs + 1 });
@@ -163,7 +163,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       assert.equal(bed.writes?.(), writes);
     });
 
-    it('puts another artifact under the same name, and removes it, twice', async () => {
+    it('replaces the artifact under the same name, and removes the deployment, both twice', async () => {
       const other = (text: string) =>
         specOf({
           name: 'df-conformance-2',
@@ -185,7 +185,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
     });
   });
 
-  describe('invokes', () => {
+  describe('on invoke', () => {
     it('passes JSON in and out, and keeps the instance between calls', async () => {
       const body = Buffer.from('{"a":[1,"ü"]}');
 
@@ -200,7 +200,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
 
     // On this machine there is nothing to be kept.
     if (!options.isOnThisMachine) {
-      it('warms an instance without the handler: the next call is its first, and not cold', async () => {
+      it('warms an instance without running the handler: the next call is the first of the handler, and not cold', async () => {
         const fresh = await bed.provider.deploy(specOf({ name: 'df-warm' }), within());
         const options = { ...within(), holdMs: 75 };
         const startedMs = performance.now();
@@ -252,7 +252,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
     }
 
     for (const status of [201, 204, 304, 404, 418, 500, 502, 503, 504]) {
-      it(`gives status ${status} as an answer`, async () => {
+      it(`returns status ${status} as the function’s answer`, async () => {
         const result = await get(`/status/${status}`);
 
         assert.ok(result.ok);
@@ -260,7 +260,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       });
     }
 
-    it('keeps each cookie apart and shows no mark of the shim', async () => {
+    it('keeps each cookie a header of its own and shows no header of the shim', async () => {
       const result = await get('/cookies');
 
       assert.ok(result.ok);
@@ -273,7 +273,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       assert.ok(!result.headers.some(([name]) => name.startsWith('x-defaas-')));
     });
 
-    it('tells the function where it is, and gives it its environment', async () => {
+    it('passes the function its place as the context, and its environment', async () => {
       const context = JSON.parse(text(await get('/context')));
       const env = JSON.parse(text(await get('/env')));
 
@@ -287,7 +287,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       assert.deepEqual(env, { greeting: 'grüß dich', secret: 'not-for-logs' });
     });
 
-    it('tells how long the module took to load of a cold call, and of no other', async () => {
+    it('reports the load time of the module for a cold call, and for no other call', async () => {
       const handler = `for (const end = Date.now() + 50; Date.now() < end; );
         export default () => new Promise((resolve) => setTimeout(resolve, 300, 'loaded'));`;
       const slow = await bed.provider.deploy(specOf({ name: 'df-slow-load', handler }), within());
@@ -303,7 +303,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       }
     });
 
-    it('reports usage within the time measured, under an id of its own', async () => {
+    it('reports usage within the measured time, under a unique id', async () => {
       const first = await get('/sleep/20');
       const second = await get('/sleep/20');
 
@@ -317,8 +317,8 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
     });
   });
 
-  describe('reads logs', () => {
-    it('of what a function wrote, newest last, under the id of the call, from the time asked for', async () => {
+  describe('on reading logs', () => {
+    it('returns what a function wrote, newest last, by the id of the call, from the requested time on', async () => {
       const said = randomUUID();
       const read = (sinceMs: number, limit = 1000) =>
         bed.provider.logs(deployment, { sinceMs, limit }, within());
@@ -345,7 +345,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       assert.equal((await read(0, 1)).length, 1);
     });
 
-    it('of a function that never ran: none', async () => {
+    it('returns nothing for a function that never ran', async () => {
       const spec = specOf({ name: 'df-never-ran' });
       const fresh = await bed.provider.deploy(spec, within());
 
@@ -360,7 +360,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
     });
   });
 
-  describe('tells what a function did that gave no answer', () => {
+  describe('reports, when a function gives no answer, that', () => {
     for (const [path, type, message] of [
       ['/throw', 'RangeError', 'thrown on purpose'],
       ['/reject', 'Error', 'rejected on purpose'],
@@ -438,8 +438,8 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
     }
   });
 
-  describe('says what went wrong, and whether the function may have run', () => {
-    it('an answer slower than the deadline: DEADLINE, maybe, within 100 ms of it', async () => {
+  describe('reports what failed and whether the function may have run:', () => {
+    it('an answer slower than the deadline is DEADLINE with ran maybe, within 100 ms of the deadline', async () => {
       const started = performance.now();
 
       const request = createRequest({ path: '/sleep/1500' });
@@ -451,7 +451,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       assert.equal(error.operation, 'invoke');
     });
 
-    it('a signal that is aborted before: DEADLINE, no', async () => {
+    it('a signal that is aborted before the call is DEADLINE with ran no', async () => {
       const signal = AbortSignal.abort();
 
       const call = bed.provider.invoke(deployment, createRequest(), { signal });
@@ -459,13 +459,13 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       await rejects(call, 'PROVIDER_DEADLINE', 'no');
     });
 
-    it('a body above the limit: TOO_LARGE, no, and nothing is sent', async () => {
+    it('a body above the limit is TOO_LARGE with ran no, and nothing is sent', async () => {
       const body = new Uint8Array(bed.provider.limits.maxRequestBytes + 1);
 
       await rejects(invoke({ body }), 'PROVIDER_TOO_LARGE', 'no');
     });
 
-    it('as many headers as fit into a request: an answer, or TOO_LARGE, no, and never the platform’s own refusal', async () => {
+    it('a request with as many headers as fit is answered or TOO_LARGE with ran no, and never refused by the platform itself', async () => {
       const lists = [
         Array.from({ length: 1_000 }, (_, at) => [`h${at}`, 'v'] as const),
         Array.from({ length: 500 }, (_, at) => [`h${at}`, '"'.repeat(24)] as const),
@@ -479,7 +479,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       }
     });
 
-    it('a function that is not there: NOT_FOUND, no', async () => {
+    it('a function that does not exist is NOT_FOUND with ran no', async () => {
       const spec = specOf({ name: 'df-soon-gone' });
       const gone = await bed.provider.deploy(spec, within());
       await bed.provider.remove(gone, within());
@@ -492,7 +492,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
 
   if (options.isOnThisMachine || kind === 'live') return;
 
-  describe('says of a failing way to the cloud whether the function may have run', () => {
+  describe('reports, when the connection to the cloud fails, whether the function may have run:', () => {
     const cases: readonly {
       readonly rule: FaultRule;
       readonly code: ProviderErrorCode;
@@ -522,7 +522,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       });
     }
 
-    it('a throttle passes on when to come again, where the cloud says it', async () => {
+    it('a throttle carries the time to retry after, where the cloud gives one', async () => {
       await faultsOf(bed).set([
         { kind: 'throttle', retryAfterMs: 2000, on: { operation: 'invoke' } },
       ]);
@@ -532,7 +532,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       assert.equal(error.retryAfterMs, options.tellsRetryAfter ? 2000 : undefined);
     });
 
-    it('a cloud that lies about the time is held to what was measured', async () => {
+    it('a cloud that reports more time than was measured is cut to the measured time', async () => {
       await faultsOf(bed).set([{ kind: 'lie', billedMs: 1000 }]);
 
       const result = await get('/sleep/20');

@@ -63,7 +63,7 @@ describe('the execution metric', function () {
     { name: 'Azure', open: openAzure, leastMs: CALLS * 1_000 },
   ];
   for (const { name, open, leastMs } of clouds) {
-    it(`has on ${name} each execution of a function that forges its marks, once its minute is over`, async () => {
+    it(`counts on ${name} each execution of a function that forges its marks, once the minute is over`, async () => {
       const cloud = await open({ dir, nowMs });
       try {
         const deployment = await deployTo(cloud);
@@ -89,7 +89,7 @@ describe('the execution metric', function () {
       }
     });
 
-    it(`is 0 on ${name} in a window without executions, and refused as the cloud refuses`, async () => {
+    it(`is 0 on ${name} in a window without executions, and reports the cloud’s refusal`, async () => {
       const cloud = await open({ dir, nowMs });
       try {
         const deployment = await deployTo(cloud);
@@ -127,7 +127,7 @@ describe('the execution metric', function () {
     });
   }
 
-  it('counts on Azure an instance once, however many executions it has at once', async () => {
+  it('counts on Azure an instance once, however many executions run in it at once', async () => {
     const cloud = await openAzure({ dir, nowMs });
     try {
       const deployment = await deployTo(cloud);
@@ -149,7 +149,7 @@ describe('the execution metric', function () {
     }
   });
 
-  it('is not there on Azure’s older plan, and gone with its app', async () => {
+  it('does not exist on Azure’s older plan, and ends with its app', async () => {
     const older = await openAzure({ dir: join(dir, 'older'), nowMs, planKind: 'y1' });
     const cloud = await openAzure({ dir, nowMs });
     try {

@@ -57,7 +57,7 @@ describe(`isolation${reason}`, () => {
       return JSON.parse(Buffer.from(result.body).toString());
     };
 
-    it('files of the host are still refused', async () => {
+    it('still refuses files of the host', async () => {
       writeFileSync(join(dir, 'secret'), 'x');
 
       const got = await attempt('/read', ['/etc/passwd', join(dir, 'secret'), '/root']);
@@ -66,7 +66,7 @@ describe(`isolation${reason}`, () => {
       assert.equal(provider.isolation, 'trusted');
     });
 
-    it('the network is still refused', async () => {
+    it('still refuses the network', async () => {
       const got = await attempt('/connect', [['127.0.0.1', 1], join(dir, 'a.sock')]);
       const { interfaces: _, ...others } = await attempt('/network');
 
@@ -76,7 +76,7 @@ describe(`isolation${reason}`, () => {
     });
   });
 
-  it('has a filter of system calls for the machines that Node runs on here', () => {
+  it('has a filter of system calls for each CPU architecture that it supports', () => {
     for (const architecture of ['x64', 'arm64']) {
       const filter = createFilter(architecture);
       assert.ok(filter && filter.length % 8 === 0 && filter.length > 100);
@@ -145,7 +145,7 @@ function testWalls(isolation: () => Isolation): void {
     }
   };
 
-  it('no file of the host can be read, nor another function’s code and secrets', async () => {
+  it('lets no file of the host be read, nor another function’s code and secrets', async () => {
     const other = await deploy('df-neighbour');
 
     const got = await attempt('/read', [
@@ -160,7 +160,7 @@ function testWalls(isolation: () => Isolation): void {
     refusesAll(await attempt('/links', ['/etc/passwd', join(dir, 'functions')]));
   });
 
-  it('the environment is the version’s and nothing else', async () => {
+  it('shows the version’s environment and nothing else', async () => {
     const env = {
       NODE_OPTIONS: '--allow-fs-read=*',
       LD_PRELOAD: '/var/task/evil.so',
@@ -184,7 +184,7 @@ function testWalls(isolation: () => Isolation): void {
     refusesAll(await attempt('/read', ['/etc/passwd', '/work'], tricky));
   });
 
-  it('no network: not the gateway, not the metadata address, no name is resolved', async () => {
+  it('lets no network be reached: not the gateway, not the metadata address, no name server', async () => {
     const got = await attempt('/connect', [
       ['127.0.0.1', port],
       ['169.254.169.254', 80],
@@ -198,7 +198,7 @@ function testWalls(isolation: () => Isolation): void {
     assert.equal(connections, 0);
   });
 
-  it('no process but its own can be signalled', async () => {
+  it('lets no process but the function’s own be signalled', async () => {
     const got = await attempt('/kill', [victim.pid, process.pid, process.ppid]);
 
     refusesAll(got);
@@ -206,7 +206,7 @@ function testWalls(isolation: () => Isolation): void {
     assert.ok(existsSync(`/proc/${victim.pid}`));
   });
 
-  it('no process is started: a fork bomb does not go off', async () => {
+  it('lets no process be started: a fork bomb has no effect', async () => {
     const got = await attempt('/processes', ['spawn', 'spawnSync', 'fork', 'exec']);
     const bomb = await attempt('/fork-bomb');
 
@@ -215,7 +215,7 @@ function testWalls(isolation: () => Isolation): void {
   });
 
   for (const path of ['/heap', '/buffers']) {
-    it(`memory is bounded: ${path.slice(1)} that grow end the instance, not the machine`, async () => {
+    it(`bounds memory: growing ${path.slice(1)} ends the instance, not the machine`, async () => {
       const result = await call(path);
 
       assert.ok(!result.ok);
@@ -224,7 +224,7 @@ function testWalls(isolation: () => Isolation): void {
     });
   }
 
-  it('time is bounded: a loop is killed at its timeout, and others are served meanwhile', async () => {
+  it('bounds time: a loop is killed at its timeout, and others are served meanwhile', async () => {
     const short = await deploy('df-spin', { timeoutMs: 1000 });
     const spinning = call('/spin', undefined, short);
 
@@ -237,7 +237,7 @@ function testWalls(isolation: () => Isolation): void {
     assert.ok(result.usage.billedMs >= 1000);
   });
 
-  it('no time is had between calls: work that goes on after the answer is frozen', async () => {
+  it('gives no time between calls: work that goes on after the answer is frozen', async () => {
     const before = await attempt('/linger');
     // Half a second in which it would tick a hundred times.
     await new Promise((resolve) => setTimeout(resolve, 500));
@@ -248,14 +248,14 @@ function testWalls(isolation: () => Isolation): void {
     await call('/heap');
   });
 
-  it('the disk is bounded: its temporary folder is full long before the host’s', async () => {
+  it('bounds the disk: the function’s temporary folder is full long before the host’s', async () => {
     const { filledBytes, ...rest } = await attempt('/fill');
 
     assert.ok(Number(filledBytes) > 10_000_000 && Number(filledBytes) <= 64 * 1024 * 1024);
     refusesAll(rest);
   });
 
-  it('nothing is written outside its temporary folder', async () => {
+  it('lets nothing be written outside the function’s temporary folder', async () => {
     const outside = [
       ...['/x', '/var/task/x', '/var/task/handler.mjs', '/var/runtime/local.mjs', '/opt/node'],
       ...['/usr/lib/x', '/dev/x', '/dev/shm/x', '/proc/sys/kernel/hostname', '/tmp/../x'],
@@ -268,7 +268,7 @@ function testWalls(isolation: () => Isolation): void {
     assert.ok(!existsSync(join(dir, 'x')));
   });
 
-  it('what it writes to its log without end is cut off', async () => {
+  it('cuts off a log that is written without end', async () => {
     const result = await call('/shout');
 
     assert.ok(result.ok);
@@ -282,12 +282,12 @@ function testWalls(isolation: () => Isolation): void {
   });
 
   for (const [title, bytes] of [
-    ['what is no frame', Buffer.alloc(64, 'x')],
+    ['bytes that are no frame', Buffer.alloc(64, 'x')],
     ['an answer of 4 GB', Buffer.from('00000002ffffffff7b7d', 'hex')],
     ['an answer to another call', frame({ type: 'answer', requestId: 'other', status: 200 })],
     ['a head that is no object', frame([1])],
   ] as const) {
-    it(`the channel is no way out: ${title} ends the instance`, async () => {
+    it(`ends the instance that abuses the channel to the host with ${title}`, async () => {
       const result = await call('/garbage', bytes.toString('hex'));
 
       assert.ok(!result.ok);
@@ -296,7 +296,7 @@ function testWalls(isolation: () => Isolation): void {
     });
   }
 
-  it('leaves nothing running and nothing behind', async () => {
+  it('leaves no process and no file behind', async () => {
     const fresh = createLocal({
       dir: mkdtempSync(join(root, 'local-')),
       gateway: '0xgateway',

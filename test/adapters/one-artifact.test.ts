@@ -290,7 +290,7 @@ describe('one artifact', () => {
     rmSync(dir, { recursive: true, force: true });
   });
 
-  it('is the same on all four', () => {
+  it('has the same CID on all four providers', () => {
     assert.deepEqual(
       beds.map(({ provider }) => provider.name),
       ['aws-lambda', 'google-cloud-functions', 'azure-functions', 'local'],

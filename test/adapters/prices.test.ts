@@ -31,14 +31,14 @@ function meter(provider: ProviderName, plan?: string): Meter {
   return found;
 }
 
-describe('estimate', () => {
+describe('a price estimate', () => {
   for (const { title, provider, plan, usage, pico } of estimates) {
-    it(`gives the worked example: ${title}`, () => {
+    it(`equals the worked example: ${title}`, () => {
       assert.equal(estimate(meter(provider, plan), usage), pico);
     });
   }
 
-  it('bills started steps only, whatever the fractions add up to', () => {
+  it('bills only steps that were started, whatever the fractions add up to', () => {
     const lambda = meter('aws-lambda');
     const whole = estimate(lambda, { durationMs: 3, memoryMiB: 1024 });
 
@@ -46,7 +46,7 @@ describe('estimate', () => {
     assert.ok(estimate(lambda, { durationMs: 3.001, memoryMiB: 1024 }) > whole);
   });
 
-  it('bills observed memory in steps where the cloud does, the whole instance where that is billed', () => {
+  it('bills observed memory in steps, or the whole instance, as the cloud does', () => {
     const y1 = meter('azure-functions', 'y1');
     const flex = meter('azure-functions', 'flex');
     const call = { durationMs: 1000, memoryMiB: 1024 };
@@ -57,7 +57,7 @@ describe('estimate', () => {
     assert.equal(estimate(flex, { ...call, memoryMiB: 512 }), 400_000n + 13_000_000n);
   });
 
-  it('divides what calls in one instance share, but not their requests', () => {
+  it('divides the cost of an instance among the calls that share it, but not the cost of requests', () => {
     const flex = meter('azure-functions', 'flex');
     const lambda = meter('aws-lambda');
     const call = { durationMs: 100, memoryMiB: 2048 };

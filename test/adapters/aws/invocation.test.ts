@@ -27,8 +27,8 @@ function failure(value: unknown) {
   return result.error;
 }
 
-describe('aws-lambda, a call', () => {
-  it('keeps headers that are named like members of an object', () => {
+describe('a call of aws-lambda', () => {
+  it('keeps headers whose names are members of every object, such as constructor', () => {
     const headers: [string, string][] = [
       ['constructor', 'a'],
       ['__proto__', 'b'],
@@ -51,7 +51,7 @@ describe('aws-lambda, a call', () => {
   });
 });
 
-describe('aws-lambda, an answer', () => {
+describe('an answer of aws-lambda', () => {
   const answer = { statusCode: 200, headers: {}, cookies: [], body: '', isBase64Encoded: false };
 
   it('is refused when its headers are not strings', () => {
@@ -70,7 +70,7 @@ describe('aws-lambda, an answer', () => {
     assert.ok('ok' in read(answer));
   });
 
-  it('reports a failure as strings, its type cut at 256 characters', () => {
+  it('reports a failure as strings and cuts its type at 256 characters', () => {
     assert.equal(failure({ errorType: 'T'.repeat(300) }).type, 'T'.repeat(256));
     assert.deepEqual(failure({ errorType: { toString: 1 }, errorMessage: { toString: 1 } }), {
       kind: 'thrown',

@@ -40,7 +40,7 @@ describe('aws-lambda', () => {
       ...['PublishVersion', 'UpdateAlias', 'TagResource'],
     ];
     for (const kind of ['drop-before', 'drop-after'] as const) {
-      it(`finishes when it runs again after a ${kind} of any request`, async () => {
+      it(`is completed by a second run after a ${kind} of any request`, async () => {
         for (const operation of cuts) {
           const { provider, faults } = bed;
           const name = `df-cut-${operation.toLowerCase()}`;
@@ -91,7 +91,7 @@ describe('aws-lambda', () => {
       assert.equal(versions[0], 7);
     });
 
-    it('reports that the work of the cloud failed, or that it did not end in time', async () => {
+    it('reports that the cloud’s asynchronous work failed or did not end in time', async () => {
       const { provider, faults } = bed;
 
       await faults.set([{ kind: 'operation-fails', on: { operation: 'CreateFunction' } }]);
@@ -104,7 +104,7 @@ describe('aws-lambda', () => {
       await rejectsWith(stuck, 'PROVIDER_DEADLINE');
     });
 
-    it('reports an error of the API at once while it waits for a new function', async () => {
+    it('reports an API error at once while it waits for a new function', async () => {
       const { provider, faults } = bed;
       const on = { operation: 'GetFunctionConfiguration' };
 
@@ -138,7 +138,7 @@ describe('aws-lambda', () => {
       );
     });
 
-    it('limits concurrent calls: Lambda throttles the surplus, which does not run', async () => {
+    it('limits concurrent calls: Lambda throttles the calls above the limit and does not run them', async () => {
       const { provider } = bed;
       const spec = createSpec(region, { maxConcurrency: 2 });
       const deployment = await provider.deploy(spec, within());
@@ -191,7 +191,7 @@ describe('aws-lambda', () => {
       assert.equal(theirs.ExecutedVersion, '1');
     });
 
-    it('are refused with wrong credentials, as a deploy is', async () => {
+    it('are refused with wrong credentials, and so is a deploy', async () => {
       const deployment = await provider.deploy(createSpec(region), within());
       const { endpoint } = emulator;
       for (const wrong of [
@@ -213,7 +213,7 @@ describe('aws-lambda', () => {
       await rejectsWith(expired, 'PROVIDER_UNAUTHENTICATED');
     });
 
-    it('end with an exit when heap or buffers pass the memory size', async () => {
+    it('end with an exit when heap or buffers exceed the memory size', async () => {
       const handler = `export default async (request) => {
         const kept = [];
         for (;;) kept.push(request.url.endsWith('heap') ? { a: kept.length } : Buffer.alloc(1e6, 1));
@@ -264,7 +264,7 @@ describe('aws-lambda', () => {
     });
   });
 
-  it('finds its functions after the emulator was killed, and ends the instances that were left', async () => {
+  it('finds its functions again after the emulator is killed, and ends the instances that are left over', async () => {
     const dir = mkdtempSync(join(tmpdir(), 'defaas-aws-'));
     const fixture = fileURLToPath(new URL('../fixtures/aws-emulator.ts', import.meta.url));
     const child = spawn(process.execPath, [fixture, dir], { stdio: ['ignore', 'pipe', 'inherit'] });

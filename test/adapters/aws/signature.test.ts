@@ -87,7 +87,7 @@ describe('aws-signature', () => {
       return { method: 'POST', url: path, headers: byName(headers), body };
     };
 
-    it('accepts a session token, and the query in any order and encoding', async () => {
+    it('accepts a session token, and a query in any order and encoding', async () => {
       const credentials = { ...EXAMPLE, sessionToken: 'token/+=' };
       const region = 'eu-central-1';
       const verifyToken = createVerifier({
@@ -106,7 +106,7 @@ describe('aws-signature', () => {
       await verifyToken({ ...request, url: `${path}?x=&Qualifier=$LATEST&tagKeys=a&tagKeys=b/c` });
     });
 
-    it('accepts a signed request, its clock up to 5 min off', async () => {
+    it('accepts a signed request whose clock is off by up to 5 minutes', async () => {
       await verify(signed());
       await verify(signed(NOW_MS + 4 * 60_000));
     });

@@ -7,7 +7,7 @@ import { createSpec } from '../conformance.ts';
 const SHIM = new Map([['shim.mjs', Buffer.from('shim')]]);
 
 describe('names', () => {
-  it('are the same for the same version and gateway, and differ else', () => {
+  it('are equal for the same version and gateway, and differ otherwise', () => {
     const of = { functionId: '0x01', version: 1, gateway: '0xaa' };
 
     const name = deploymentName(of);
@@ -20,10 +20,10 @@ describe('names', () => {
   });
 });
 
-describe('specHash', () => {
+describe('the spec hash', () => {
   const spec = createSpec('r');
 
-  it('fits a label of every cloud', () => {
+  it('fits into a label of every cloud', () => {
     assert.match(specHash(spec, SHIM), /^[a-z2-7]{52}$/);
   });
 
@@ -35,7 +35,7 @@ describe('specHash', () => {
     assert.equal(specHash(one, SHIM), specHash(other, SHIM));
   });
 
-  it('changes with everything but the value of a secret', () => {
+  it('changes with every member of the spec except the value of a secret', () => {
     const before = specHash(spec, SHIM);
     const changes = [
       { ...spec, memoryMiB: 512 },

@@ -11,7 +11,7 @@ const NO_LIMIT = 2 ** 31;
 const utf8 = (text: string) => Buffer.from(text);
 
 describe('zip', () => {
-  it('does not depend on the order of the files', () => {
+  it('writes the same bytes for any order of the files', () => {
     const files: [string, Uint8Array][] = [
       ['b.mjs', utf8('b')],
       ['a/ü.txt', utf8('ü')],
@@ -24,7 +24,7 @@ describe('zip', () => {
     assert.deepEqual(one, other);
   });
 
-  it('is the same in another time zone, to the byte', () => {
+  it('writes the same bytes in another time zone', () => {
     const code = `
       import { zip } from ${JSON.stringify(new URL('../../../adapters/deployment/zip.ts', import.meta.url).href)};
       import { createHash } from 'node:crypto';
@@ -44,7 +44,7 @@ describe('zip', () => {
     assert.equal(hashIn('America/Los_Angeles'), here);
   });
 
-  it('gives back through unzip what went in', () => {
+  it('writes archives that unzip reads back unchanged', () => {
     const path = fc
       .array(fc.stringMatching(/^[a-zA-Z0-9_\-ü]{1,12}$/), { minLength: 1, maxLength: 3 })
       .filter((parts) => !parts.includes('__proto__'))

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createFaults, type FaultRule, serveFaults } from '../../../adapters/emulators/faults.ts';
 
 describe('faults', () => {
-  it('take the first rule that matches, as often as it says', async () => {
+  it('apply the first rule that matches, as many times as the rule says', async () => {
     const faults = createFaults();
     await faults.set([
       { kind: 'throttle', on: { operation: 'Invoke', function: 'a' }, times: 1 },
@@ -18,7 +18,7 @@ describe('faults', () => {
     assert.deepEqual(faults.hits(), [1, 2]);
   });
 
-  it('meet every call without `on`, and none when cleared', async () => {
+  it('hit every call when the rule has no `on`, and none after they are cleared', async () => {
     const faults = createFaults();
     await faults.set([{ kind: 'drop-before' }]);
 
@@ -27,7 +27,7 @@ describe('faults', () => {
     assert.equal(faults.take('anything'), undefined);
   });
 
-  it('choose the same calls for the same seed', async () => {
+  it('hit the same calls for the same seed', async () => {
     const faults = createFaults();
     const choose = async (seed: number) => {
       await faults.set([{ kind: 'throttle', probability: 0.5, seed }]);
@@ -58,7 +58,7 @@ describe('faults', () => {
     assert.equal(changes, 2);
   });
 
-  it('are switched over HTTP, and refuse what is no list of rules', async () => {
+  it('are set over HTTP, which refuses a body that is no list of rules', async () => {
     const faults = createFaults();
     const served = await serveFaults(faults);
     const url = `${served.url}/_faults`;

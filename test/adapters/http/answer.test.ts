@@ -181,7 +181,7 @@ const OK = 'HTTP/1.1 200 OK\r\n';
 const CHUNKED = `${OK}transfer-encoding: chunked\r\n\r\n`;
 
 describe('an HTTP answer', () => {
-  it('is the same wherever it is cut', () => {
+  it('is read the same wherever the network cuts it', () => {
     fc.assert(
       fc.property(answers, fc.array(fc.nat(), { maxLength: 12 }), (sent, places) => {
         const { reader, isWhole } = readIn(cut(sent.bytes, places), sent.method);
@@ -198,7 +198,7 @@ describe('an HTTP answer', () => {
     );
   });
 
-  it('is the same byte by byte', () => {
+  it('is read the same when it arrives byte by byte', () => {
     fc.assert(
       fc.property(answers, (sent) => {
         const bytes = [...sent.bytes].map((byte) => Buffer.of(byte));
@@ -214,7 +214,7 @@ describe('an HTTP answer', () => {
     );
   });
 
-  it('is not whole before its last byte', () => {
+  it('is not complete before its last byte', () => {
     fc.assert(
       fc.property(answers, fc.nat(), (sent, place) => {
         const { reader, isWhole } = readIn(
@@ -228,7 +228,7 @@ describe('an HTTP answer', () => {
     );
   });
 
-  it('is the last one of its connection when more comes with it', () => {
+  it('is the last one of its connection when more bytes follow it', () => {
     fc.assert(
       fc.property(answers, fc.array(fc.nat()), (sent, places) => {
         fc.pre(sent.framing !== 'close');
@@ -260,7 +260,7 @@ describe('an HTTP answer', () => {
     );
   });
 
-  it('with a fault is refused, or read as Node reads it', async () => {
+  it('that is malformed is refused or read as Node reads it', async () => {
     const faults = fc.record({
       at: fc.nat(),
       gone: fc.nat({ max: 3 }),
@@ -299,7 +299,7 @@ describe('an HTTP answer', () => {
     assert.ok(taken > 0);
   });
 
-  it('may be the last one of its connection by its own word', () => {
+  it('is the last one of its connection when its headers say so', () => {
     const isLast = (head: string) => read(`${head}content-length: 0\r\n\r\n`).reader.isLast;
 
     assert.equal(isLast(OK), false);
@@ -381,7 +381,7 @@ describe('an HTTP answer', () => {
     'trailers too long': `${CHUNKED}0\r\n${'a: bcdefg\r\n'.repeat(MAX_HEAD_BYTES / 9 + 1)}\r\n`,
   };
   for (const [title, text] of Object.entries(refused)) {
-    it(`is none: ${title}`, () => {
+    it(`is refused as malformed: ${title}`, () => {
       const bytes = latin1(text);
       const one = [...bytes].map((byte) => Buffer.of(byte));
 
@@ -399,7 +399,7 @@ describe('an HTTP answer', () => {
     'until its end': `${OK}\r\n${'a'.repeat(MAX_BYTES + 1)}`,
   };
   for (const [title, text] of Object.entries(tooLarge)) {
-    it(`is too large ${title}`, () => {
+    it(`is refused as too large ${title}`, () => {
       const bytes = latin1(text);
 
       for (const pieces of [[bytes], [...bytes].map((byte) => Buffer.of(byte))]) {
@@ -411,7 +411,7 @@ describe('an HTTP answer', () => {
     });
   }
 
-  it('may be as large as is taken', () => {
+  it('is accepted at exactly the size limit', () => {
     const body = 'a'.repeat(MAX_BYTES);
 
     const sized = read(`${OK}content-length: ${MAX_BYTES}\r\n\r\n${body}`);
@@ -422,7 +422,7 @@ describe('an HTTP answer', () => {
     assert.ok(sized.isWhole && inChunks.isWhole && untilEnd.reader.end());
   });
 
-  it('may have a head as long as is taken, wherever that is cut', () => {
+  it('is accepted with a head at exactly the limit, wherever the head is cut', () => {
     const value = 'b'.repeat(MAX_HEAD_BYTES - OK.length - 'content-length: 0\r\na: '.length);
     const bytes = latin1(`${OK}content-length: 0\r\na: ${value}\r\n\r\n`);
     assert.equal(bytes.length, MAX_HEAD_BYTES + 4);
@@ -432,7 +432,7 @@ describe('an HTTP answer', () => {
     }
   });
 
-  it('may have an extension as long as is taken, wherever that is cut', () => {
+  it('is accepted with a chunk extension at exactly the limit, wherever it is cut', () => {
     const line = `0;${'a'.repeat(MAX_HEAD_BYTES - 2)}\r\n`;
     const bytes = latin1(`${CHUNKED}${line}\r\n`);
 
@@ -457,7 +457,7 @@ describe('an HTTP answer', () => {
     }
   });
 
-  it('keeps little more than its body, however small the chunks of that are', () => {
+  it('uses little more memory than its body, however small its chunks are', () => {
     const size = 200_000;
     const reader = new AnswerReader('GET', size);
     reader.read(latin1(CHUNKED));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { memoize } from '../../../adapters/http/memoize.ts';
 
 describe('memoize', () => {
-  it('computes each cached text once, undefined included, and drops the oldest text', () => {
+  it('computes each cached text once, also when the result is undefined, and drops the oldest text', () => {
     const made: string[] = [];
     const read = memoize(2, (text) => {
       made.push(text);
@@ -27,7 +27,7 @@ describe('memoize', () => {
     assert.equal(calls, 2);
   });
 
-  it('keeps texts apart that differ in one code unit, lone surrogates included', () => {
+  it('distinguishes texts that differ in one code unit, including lone surrogates', () => {
     const read = memoize(9, (text) => text);
 
     for (const text of ['\u00e9', 'e\u0301', '\ud800', '\u0416', ''])

@@ -195,7 +195,7 @@ for (const isTls of [false, true]) {
   describe(`a sender over ${isTls ? 'TLS' : 'TCP'}`, () => {
     const over = { isTls };
 
-    it('sends one request and gives its answer', async () => {
+    it('sends one request and returns its answer', async () => {
       const asked: Asked[] = [];
       const site = await serve((one) => {
         asked.push(one);
@@ -238,7 +238,7 @@ for (const isTls of [false, true]) {
       assert.equal(site.sockets.length, 1);
     });
 
-    it('has at most so many connections; the others wait their turn', async () => {
+    it('opens at most the allowed number of connections; further calls wait their turn', async () => {
       const { site, answer } = await serveByHand(over);
       const sender = senderWith({ connections: 2 });
       const paths = Array.from({ length: 10 }, (_, i) => `/${i}`);
@@ -265,7 +265,7 @@ for (const isTls of [false, true]) {
       ['before the last chunk', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nb\r\n'],
     ] as const) {
       for (const how of ['ended', 'reset'] as const) {
-        it(`tells a connection that is ${how} ${title} as begun`, async () => {
+        it(`reports a connection that is ${how} ${title} as a call that has begun`, async () => {
           const site = await serve(({ path, socket }) => {
             if (path === '/next') return socket.write(whole('next'));
             return socket.write(part, () => (how === 'ended' ? socket.end() : reset(socket)));
@@ -279,7 +279,7 @@ for (const isTls of [false, true]) {
       }
     }
 
-    it('gives an answer that lasts until the end of its connection, unless that is reset', async () => {
+    it('returns an answer that ends with its connection, unless the connection is reset', async () => {
       const site = await serve(({ path, socket }) => {
         socket.write('HTTP/1.1 200 OK\r\n\r\nall of it', () =>
           path === '/whole' ? socket.end() : reset(socket),
@@ -316,7 +316,7 @@ for (const isTls of [false, true]) {
       });
     }
 
-    it('refuses what is no answer, as begun, and does not use its connection again', async () => {
+    it('refuses bytes that are no HTTP answer, reports that the call has begun, and does not reuse the connection', async () => {
       const site = await serve(
         ({ path, socket }) =>
           socket.write(
@@ -331,7 +331,7 @@ for (const isTls of [false, true]) {
       assert.equal(site.sockets.length, 2);
     });
 
-    it('refuses an answer that is too large, as begun', async () => {
+    it('refuses an answer that is too large, and reports that the call has begun', async () => {
       const long = 'x'.repeat(1001);
       const site = await serve(({ path, socket }) => {
         if (path === '/next') return socket.write(whole(long.slice(1)));
@@ -402,7 +402,7 @@ for (const isTls of [false, true]) {
       assert.equal(site.sockets.length, 0);
     });
 
-    it('does not send what is aborted in the moment it is sent', async () => {
+    it('does not send a request that is aborted in the moment it is sent', async () => {
       const site = await serve(({ path, socket }) => socket.write(whole(path)), over);
       const sender = senderWith();
       const first = new AbortController();
@@ -416,7 +416,7 @@ for (const isTls of [false, true]) {
       assert.deepEqual(site.paths, ['/next']);
     });
 
-    it('does not send what is aborted while it waits for a connection', async () => {
+    it('does not send a request that is aborted while it waits for a connection', async () => {
       const { site, answer } = await serveByHand(over);
       const sender = senderWith({ connections: 1 });
       const second = new AbortController();
@@ -437,7 +437,7 @@ for (const isTls of [false, true]) {
       assert.equal(site.sockets.length, 1);
     });
 
-    it('breaks the connection of what is aborted while its answer comes', async () => {
+    it('closes the connection of a request that is aborted while its answer arrives', async () => {
       const { site, held, answer } = await serveByHand(over);
       const sender = senderWith({ connections: 1 });
       const first = new AbortController();
@@ -457,7 +457,7 @@ for (const isTls of [false, true]) {
       assert.equal(site.sockets.length, 2);
     });
 
-    it('gives an answer that comes while a long body still goes out', async () => {
+    it('returns an answer that arrives while a long request body is still being sent', async () => {
       const site = await listen((socket) => {
         socket.once('data', () => {
           socket.pause();
@@ -476,12 +476,12 @@ for (const isTls of [false, true]) {
     for (const [title, text, expected] of [
       ['fails when no answer can come any more', '', 'connection after'],
       [
-        'gives an answer that ends with its half of the connection',
+        'returns an answer that ends with the server’s half of the connection',
         'HTTP/1.1 200 OK\r\n\r\nhi',
         'hi',
       ],
     ] as const) {
-      it(`${title}, though nobody takes its body`, async () => {
+      it(`${title}, though nobody reads the request body`, async () => {
         const site = await listen(
           (socket) => {
             socket.once('data', () => {
@@ -498,7 +498,7 @@ for (const isTls of [false, true]) {
       });
     }
 
-    it('keeps no connection when it is told to keep them for no time', async () => {
+    it('keeps no connection when the idle time is 0', async () => {
       const site = await serve(({ path, socket }) => socket.write(whole(path)), over);
       const sender = senderWith({ keepAliveMs: 0, connections: 1 });
 
@@ -508,7 +508,7 @@ for (const isTls of [false, true]) {
       assert.equal(site.sockets.length, 3);
     });
 
-    it('ends idle connections after a while', async () => {
+    it('closes idle connections after the idle time', async () => {
       const site = await serve(({ socket }) => socket.write(whole('')), over);
       const sender = senderWith({ keepAliveMs: 1 });
 
@@ -517,7 +517,7 @@ for (const isTls of [false, true]) {
       await until(() => site.sockets.every((socket) => socket.destroyed));
     });
 
-    it('waits for what is under way when it is closed, and then has no connection', async () => {
+    it('waits on close for the calls in flight, and then has no connection', async () => {
       const { site, answer } = await serveByHand(over);
       const sender = senderWith({ connections: 1 });
       const aborted = new AbortController();
@@ -546,7 +546,7 @@ for (const isTls of [false, true]) {
       await sender.close();
     });
 
-    it('may be used and closed by whom it tells of an end', async () => {
+    it('may be used and closed by the code that handles an abort or an answer', async () => {
       const { site, answer } = await serveByHand(over);
       const sender = senderWith({ connections: 1 });
       const first = new AbortController();
@@ -573,7 +573,7 @@ for (const isTls of [false, true]) {
       await sender.close();
     });
 
-    it('breaks all that is under way with one signal, and neither what has ended nor what has another', async () => {
+    it('aborts all calls in flight with the same signal, but no ended call and no call with another signal', async () => {
       const { site, held, answer } = await serveByHand(over);
       const sender = senderWith();
       const [shared, other] = [new AbortController(), new AbortController()];
@@ -601,7 +601,7 @@ for (const isTls of [false, true]) {
       await sender.close();
     });
 
-    it('leaves nothing with the signal', async () => {
+    it('leaves no listener on the signal', async () => {
       const site = await serve(({ path, socket }) => {
         if (path === '/broken') socket.destroy();
         else socket.write(path === '/none' ? 'x\r\n\r\n' : whole('answer'));
@@ -618,7 +618,7 @@ for (const isTls of [false, true]) {
       assert.equal(getEventListeners(signal, 'abort').length, 0);
     });
 
-    it('settles each of many calls with its own answer, whatever the other side does', async function () {
+    it('settles each of many parallel calls with its own answer, whatever the server does', async function () {
       this.timeout(20_000);
       const next = randomFrom(0x5eed);
       const seen = new Set<string>();
@@ -687,7 +687,7 @@ describe('a sender', () => {
     return { measuredMs, elapsedMs: performance.now() - startedMs };
   };
 
-  it('does not measure the way out of a large request', async () => {
+  it('does not measure the time that a large request takes to be sent', async () => {
     const body = LONG_BODY;
 
     const { measuredMs, elapsedMs } = await measureBehind(200, body);
@@ -695,7 +695,7 @@ describe('a sender', () => {
     assert.ok(measuredMs >= 0 && measuredMs <= elapsedMs - 190, `${measuredMs} of ${elapsedMs}`);
   });
 
-  it('measures all but the time at 100 Mbit/s when the other side holds a large request back', async () => {
+  it('measures all time except the transfer time at 100 Mbit/s when the server delays a large request', async () => {
     const body = Buffer.alloc(2 * 1024 * 1024);
 
     const { measuredMs } = await measureBehind(500, body);
@@ -703,7 +703,7 @@ describe('a sender', () => {
     assert.ok(measuredMs >= 499 - body.length / 12_500, `${measuredMs}`);
   });
 
-  it('tells a refused port as not begun', async () => {
+  it('reports a refused port as a call that has not begun', async () => {
     const sender = senderWith({ connections: 2 });
 
     const calls = Array.from({ length: 10 }, () => outcome(call(sender, NOBODY, '/')));
@@ -711,14 +711,14 @@ describe('a sender', () => {
     assert.deepEqual(new Set(await Promise.all(calls)), new Set(['connection before']));
   });
 
-  it('tells a name that does not resolve as not begun', async () => {
+  it('reports a name that does not resolve as a call that has not begun', async () => {
     // Too long for a label: no name server is asked.
     const origin = `http://${'x'.repeat(64)}.invalid`;
 
     assert.equal(await outcome(call(senderWith(), origin, '/')), 'connection before');
   });
 
-  it('tells an authority that is not trusted as not begun', async () => {
+  it('reports an untrusted certificate authority as a call that has not begun', async () => {
     const site = await serve(({ socket }) => socket.write(whole('')), { isTls: true });
     const stranger = senderWith({ ca: issueCertificate().caPem });
 
@@ -733,7 +733,7 @@ describe('a sender', () => {
     assert.deepEqual(site.paths, []);
   });
 
-  it('finds the address of a name that has more than one', async () => {
+  it('connects to a name that resolves to more than one address', async () => {
     const site = await serve(({ path, socket }) => socket.write(whole(path)), { isTls: true });
 
     const answer = call(senderWith(), `https://localhost:${site.port}`, '/');
@@ -741,7 +741,7 @@ describe('a sender', () => {
     assert.equal(await outcome(answer), '/');
   });
 
-  it('tells what is no TLS as not begun', async () => {
+  it('reports a server that does not speak TLS as a call that has not begun', async () => {
     const site = await listen((socket) => socket.write('HTTP/1.1 400 Bad Request\r\n\r\n'));
 
     const answer = call(senderWith(), `https://127.0.0.1:${site.port}`, '/');
@@ -784,7 +784,7 @@ describe('a sender', () => {
     });
   }
 
-  it('says the host once, and the length where there may be a body', async () => {
+  it('sends the Host header once, and Content-Length where there may be a body', async () => {
     const heads: string[] = [];
     const site = await serve(({ head, socket }) => {
       heads.push(head);
@@ -806,7 +806,7 @@ describe('a sender', () => {
     assert.equal(site.sockets.length, 1);
   });
 
-  it('does not send what is aborted while it connects', async () => {
+  it('does not send a request that is aborted while the connection is opened', async () => {
     const secure = await serve(({ path, socket }) => socket.write(whole(path)), { isTls: true });
     const wire = await wireTo(secure);
     const sender = senderWith();
@@ -826,7 +826,7 @@ describe('a sender', () => {
     assert.equal(secure.sockets.length, 1);
   });
 
-  it('fails before it has begun when TLS ends in the moment it is there', async () => {
+  it('reports a call that has not begun when TLS ends as soon as it is established', async () => {
     // The server's last message and its end in one piece, which TLS 1.2 has.
     const isEnded: boolean[] = [];
     const site = await listen((socket) => socket.end(() => isEnded.push(true)), {
@@ -849,7 +849,7 @@ describe('a sender', () => {
     }
   });
 
-  it('fails when what comes over TLS is broken', async () => {
+  it('fails when data that arrives over TLS is corrupt', async () => {
     const { site, held } = await serveByHand({ isTls: true });
     const wire = await wireTo(site);
     const sender = senderWith();
@@ -862,7 +862,7 @@ describe('a sender', () => {
     await once(wire.near.sockets[0] as Socket, 'close');
   });
 
-  it('does not use an idle connection on which TLS is broken', async () => {
+  it('does not use an idle connection that received corrupt TLS data', async () => {
     const secure = await serve(({ path, socket }) => socket.write(whole(path)), { isTls: true });
     const wire = await wireTo(secure);
     const sender = senderWith();
@@ -874,7 +874,7 @@ describe('a sender', () => {
     assert.equal(await outcome(call(sender, wire.origin, '/next')), '/next');
   });
 
-  it('never gives what has come behind an answer to the next request', async () => {
+  it('never gives bytes that follow an answer to the next request', async () => {
     const { site, held } = await serveByHand({ isTls: true });
     const wire = await wireTo(site);
     const sender = senderWith({ connections: 1 });
@@ -898,7 +898,7 @@ describe('a sender', () => {
     assert.equal(await second, 'to /2');
   });
 
-  it('begins TLS again where it left off', async () => {
+  it('resumes its TLS session', async () => {
     const reused: string[] = [];
     const site = await serve(
       ({ socket }) => {
@@ -914,7 +914,7 @@ describe('a sender', () => {
     assert.deepEqual(reused, ['false', 'true', 'true']);
   });
 
-  it('begins TLS anew after a connection that did not come about', async () => {
+  it('starts a new TLS session after a connection that failed to open', async () => {
     const reused: string[] = [];
     const secure = await serve(
       ({ socket }) => {
@@ -935,7 +935,7 @@ describe('a sender', () => {
     assert.deepEqual(reused, ['false', 'false']);
   });
 
-  it('keeps a TLS connection whose answer is here before the write is over', async () => {
+  it('keeps a TLS connection whose answer arrives before the write completes', async () => {
     // The answer must come while this thread is in the same turn of its event loop, so it comes
     // from another one.
     const shared = new Int32Array(new SharedArrayBuffer(4));
@@ -974,7 +974,7 @@ describe('a sender', () => {
     assert.match(said, new RegExp(`host: \\[::1\\]:${site.port}`));
   });
 
-  it('keeps the connections of so many origins, and loses no call of those it leaves', async () => {
+  it('keeps connections of a limited number of origins, and loses no call of an evicted origin', async () => {
     const { site, held, answer } = await serveByHand();
     const sender = senderWith();
     const answered = await serve(({ socket }) => socket.write(whole('')));

@@ -27,7 +27,7 @@ const within = (ms = 30_000) => ({ signal: AbortSignal.timeout(ms) });
 /** The owner in the suite's spec. */
 const PUBLISHER = '0x00000000000000000000000000000000000000aa';
 
-describe('local', () => {
+describe('the local provider', () => {
   let dir: string;
   beforeEach(() => {
     dir = mkdtempSync(join(tmpdir(), 'defaas-local-'));
@@ -70,7 +70,7 @@ describe('local', () => {
     });
   });
 
-  it('keeps its functions through a restart, and clears away what a killed deploy left', async () => {
+  it('keeps its functions across a restart, and removes what a killed deploy left behind', async () => {
     const before = open();
     const deployment = await before.deploy(createSpec(region), within());
     await before.deploy(createSpec(region, { name: 'df-other' }), within());
@@ -92,7 +92,7 @@ describe('local', () => {
     await after.close();
   });
 
-  it('ends its instances when it is killed, and its functions are there at the next start', async () => {
+  it('takes its instances with it when it is killed, and has its functions again at the next start', async () => {
     const fixture = fileURLToPath(new URL('../fixtures/local-provider.ts', import.meta.url));
     const child = spawn(process.execPath, [fixture, dir], { stdio: ['ignore', 'pipe', 'inherit'] });
     const [line] = await once(child.stdout, 'data');
@@ -115,7 +115,7 @@ describe('local', () => {
     await provider.close();
   });
 
-  it('serves the version of before until the next one is there, and no call fails', async () => {
+  it('serves the old version until the new one is ready, and no call fails', async () => {
     const provider = open();
     const deployment = await provider.deploy(createSpec(region), within());
     const versions: number[] = [];
@@ -135,7 +135,7 @@ describe('local', () => {
     await provider.close();
   });
 
-  it('keeps to the most calls at once; the surplus is throttled and does not run', async () => {
+  it('limits concurrent calls: calls above the limit are throttled and do not run', async () => {
     const provider = open();
     const spec = createSpec(region, { maxConcurrency: 2 });
     const deployment = await provider.deploy(spec, within());
@@ -155,7 +155,7 @@ describe('local', () => {
     await provider.close();
   });
 
-  it('shares out its memory: idle instances give way, busy ones do not', async () => {
+  it('shares its memory: it ends idle instances for new ones, and never busy ones', async () => {
     const provider = open({ totalMemoryMiB: 700 });
     const deploy = (name: string) => provider.deploy(createSpec(region, { name }), within());
     const [one, two, three] = [await deploy('df-1'), await deploy('df-2'), await deploy('df-3')];
@@ -173,7 +173,7 @@ describe('local', () => {
     await provider.close();
   });
 
-  it('ends the instance of a call that was given up', async () => {
+  it('ends the instance of a call that the caller has aborted', async () => {
     const provider = open();
     const deployment = await provider.deploy(createSpec(region), within());
 
@@ -184,7 +184,7 @@ describe('local', () => {
     await provider.close();
   });
 
-  it('stops instances that are idle', async () => {
+  it('stops instances after their idle time', async () => {
     const provider = open({ idleMs: 50 });
     const deployment = await provider.deploy(createSpec(region), within());
     await provider.invoke(deployment, createRequest(), within());
@@ -195,7 +195,7 @@ describe('local', () => {
     await provider.close();
   });
 
-  it('keeps what a function wrote, by call, and how it ended', async () => {
+  it('keeps the log of a function by call, with how each call ended', async () => {
     const seen: LogLine[] = [];
     const provider = open({ onLine: (_, line) => seen.push(line) });
     const deployment = await provider.deploy(createSpec(region), within());
@@ -224,7 +224,7 @@ describe('local', () => {
     await provider.close();
   });
 
-  it('bounds the log of a function that writes without end', async () => {
+  it('bounds the log of a function that writes endlessly', async () => {
     const handler = `export default async () => {
       for (let n = 0; n < 40; n += 1) console.log('x'.repeat(100_000));
       return 'done';
@@ -243,7 +243,7 @@ describe('local', () => {
     assert.ok(bytes > 100_000 && bytes < 3 * 1024 * 1024, `${bytes} bytes`);
   });
 
-  it('keeps secrets in a file of its owner alone, and out of plans, lists and errors', async () => {
+  it('keeps secrets in a file that only its owner can read, and out of plans, lists and errors', async () => {
     const provider = open();
     const deployment = await provider.deploy(createSpec(region), within());
     const plan = await provider.plan(createSpec(region), within());
@@ -272,7 +272,7 @@ describe('local', () => {
     await provider.close();
   });
 
-  it('runs functions under a strict umask, files in folders and all', async () => {
+  it('runs functions with files in folders under a strict umask', async () => {
     const before = process.umask(0o077);
     try {
       const provider = open();
@@ -308,7 +308,7 @@ describe('local', () => {
     await provider.close();
   });
 
-  it('says in its log what it found', async () => {
+  it('logs which isolation it found', async () => {
     const found: unknown[] = [];
 
     const provider = open({ log: (_, fields) => found.push(fields.isolation, fields.found) });

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Children, createChildren } from '../../../adapters/runtime/children.ts';
 
-describe('children', () => {
+describe('child processes', () => {
   let dir: string;
   let children: Children;
   let output: Buffer[];
@@ -30,14 +30,14 @@ describe('children', () => {
       onOutput: (chunk) => output.push(chunk),
     });
 
-  it('have nothing of our environment', async () => {
+  it('see nothing of the gateway’s environment', async () => {
     const exit = await start('console.log(JSON.stringify(process.env))').exited;
 
     assert.deepEqual(exit, { code: 0, signal: null, isOverMemory: false });
     assert.deepEqual(JSON.parse(Buffer.concat(output).toString()), { GIVEN: 'yes' });
   });
 
-  it('are killed above their memory, buffers counted', async function () {
+  it('are killed above their memory limit, which includes buffers', async function () {
     if (!existsSync('/proc/self/statm')) this.skip();
     const exit = await start('const a = []; for (;;) a.push(Buffer.alloc(1e6, 1))', 128).exited;
 
@@ -59,7 +59,7 @@ describe('children', () => {
     assert.equal(frozen, seen);
   });
 
-  it('end with what they started', async () => {
+  it('end together with the processes that they started', async () => {
     const child = start(`
       const { spawn } = require('node:child_process');
       const sub = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
@@ -71,7 +71,7 @@ describe('children', () => {
     await until(() => !isRunning(pid));
   });
 
-  it('that a killed process left are ended by the next start, and no other process', async () => {
+  it('that a killed provider left are ended by its next start, and no other process is', async () => {
     const child = start('setInterval(() => {}, 1000)');
     const records = join(dir, 'records');
     // A record of a pid that now belongs to another program: ourselves.

@@ -20,7 +20,7 @@ function createNumbered(): { start: () => Promise<Numbered>; started: () => numb
   };
 }
 
-describe('pool', () => {
+describe('the pool of instances', () => {
   it('reuses the instance that was used last', async () => {
     const { start } = createNumbered();
     const pool = createPool({ start, idleMs: 10_000 });
@@ -38,7 +38,7 @@ describe('pool', () => {
     await pool.close();
   });
 
-  it('takes a place before anything is awaited, so that no limit is passed', async () => {
+  it('reserves a place before anything is awaited, so that no limit is exceeded', async () => {
     const { start, started } = createNumbered();
     const pool = createPool({ start, idleMs: 10_000, maxInstances: 2, concurrency: 2 });
 
@@ -50,7 +50,7 @@ describe('pool', () => {
     await pool.close();
   });
 
-  it('stops idle instances, forgets those that exited or did not start', async () => {
+  it('stops idle instances, and forgets those that exited or did not start', async () => {
     const { start } = createNumbered();
     const pool = createPool({ start, idleMs: 1 });
     const lease = pool.take();
@@ -69,7 +69,7 @@ describe('pool', () => {
     assert.equal(failing.size(), 0);
   });
 
-  it('drains: no new calls, running ones end first', async () => {
+  it('drains: it takes no new call and lets running calls end', async () => {
     const { start } = createNumbered();
     const pool = createPool({ start, idleMs: 10_000 });
     const lease = pool.take();

@@ -109,7 +109,7 @@ describe('the aws-lambda emulator', () => {
   }
 
   describe('keeps functions', () => {
-    it('with every field of a configuration, its defaults and its states', async () => {
+    it('with all fields of their configuration, with defaults and states', async () => {
       const input = { ...settings('fields'), Publish: true, Tags: { team: 'a' } };
       const created = await client.send(new CreateFunctionCommand(input));
       const waiting = { client, maxWaitTime: 10, minDelay: 1 };
@@ -172,7 +172,7 @@ describe('the aws-lambda emulator', () => {
       );
     });
 
-    it('and sends calls by the weights of an alias', async () => {
+    it('whose calls it distributes by the weights of an alias', async () => {
       await create('w', { Publish: true });
       const FunctionName = 'w';
       await client.send(new UpdateFunctionConfigurationCommand({ FunctionName, Timeout: 9 }));
@@ -221,7 +221,7 @@ describe('the aws-lambda emulator', () => {
   });
 
   describe('runs', () => {
-    it('handlers that return, call back, or do nothing', async () => {
+    it('handlers that return a value, call back, or do neither', async () => {
       await create('cb', { Handler: 'index.callback' });
       await create('silent', { Handler: 'index.silent' });
 
@@ -230,7 +230,7 @@ describe('the aws-lambda emulator', () => {
       assert.equal((await invoke('silent', {})).value, null);
     });
 
-    it('and writes the log as the platform does, its last 4096 bytes in the answer', async () => {
+    it('functions with the platform’s log lines, and returns the last 4096 bytes of the log', async () => {
       const { log, value } = await invoke('f', { log: 'a line' });
       const long = await invoke('f', { log: 'x'.repeat(10_000) });
 
@@ -268,7 +268,7 @@ describe('the aws-lambda emulator', () => {
         'RequestId: ID Error: Task timed out after 1.00 seconds',
       ],
     ] as const) {
-      it(`a function that ${title}: 200, Unhandled`, async () => {
+      it(`a function that ${title}, and answers 200 with FunctionError Unhandled`, async () => {
         const name = `fails-${Object.keys(event)[0]}-${Object.values(event)[0]}`;
         await create(name, { Timeout: 1 });
 
@@ -292,7 +292,7 @@ describe('the aws-lambda emulator', () => {
         'Runtime.UserCodeSyntaxError',
       ],
     ] as const) {
-      it(`${title} is told at each call`, async () => {
+      it(`a function with ${title}, and reports the error at each call`, async () => {
         const name = `start-${title.replaceAll(' ', '-')}`;
         await create(name, more);
 
@@ -303,7 +303,7 @@ describe('the aws-lambda emulator', () => {
       });
     }
 
-    it('freezes an instance between calls', async () => {
+    it('nothing in an instance between calls, because the instance is frozen', async () => {
       const code = `let ticks = 0; setInterval(() => ticks += 1, 5);
         exports.handler = async () => ticks;`;
       await create('ticks', { Code: { ZipFile: zipOf(code) } });
@@ -464,7 +464,7 @@ describe('the aws-lambda emulator', () => {
       });
     }
 
-    it('an update while one runs', async () => {
+    it('an update while another update runs', async () => {
       await create('busy');
       const update = { FunctionName: 'busy', Timeout: 5 };
 

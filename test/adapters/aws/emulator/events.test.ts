@@ -40,7 +40,7 @@ exports.handler = async (event, context) => {
   return event.rawPath ? { path: event.rawPath, query: event.rawQueryString, method: event.requestContext.http.method, body: event.body } : null;
 };`;
 
-describe('the aws-lambda emulator, asynchronously', () => {
+describe('the aws-lambda emulator, called asynchronously,', () => {
   let dir: string;
   let nowMs: number;
   let timers: { atMs: number; work: () => void }[];
@@ -143,7 +143,7 @@ describe('the aws-lambda emulator, asynchronously', () => {
     assert.equal(timers.length, 0);
   });
 
-  it('keeps events over a restart', async () => {
+  it('keeps queued events across a restart', async () => {
     const id = await send({ fail: true });
     await waits();
     assert.equal(kept().length, 1);
@@ -157,7 +157,7 @@ describe('the aws-lambda emulator, asynchronously', () => {
     assert.deepEqual(ran(), [id, id]);
   });
 
-  it('keeps to the function’s own retries and age', async () => {
+  it('obeys the function’s own limits of retries and event age', async () => {
     const FunctionName = 'f';
     const config = { FunctionName, MaximumRetryAttempts: 1, MaximumEventAgeInSeconds: 60 };
     await client.send(new PutFunctionEventInvokeConfigCommand(config));
@@ -177,7 +177,7 @@ describe('the aws-lambda emulator, asynchronously', () => {
     await rejects(client.send(new PutFunctionEventInvokeConfigCommand(bad)), 'ValidationException');
   });
 
-  it('lets events that find no free place wait, and counts no attempt', async () => {
+  it('keeps events waiting that find no free instance, and counts no attempt for them', async () => {
     const FunctionName = 'f';
     const none = { FunctionName, ReservedConcurrentExecutions: 0 };
     await client.send(new PutFunctionConcurrencyCommand(none));
@@ -196,7 +196,7 @@ describe('the aws-lambda emulator, asynchronously', () => {
     assert.deepEqual(ran(), [id]);
   });
 
-  it('drops the events of a function that is gone', async () => {
+  it('drops the events of a deleted function', async () => {
     await send({ fail: true });
     await waits();
     await client.send(new DeleteFunctionCommand({ FunctionName: 'f' }));
@@ -206,7 +206,7 @@ describe('the aws-lambda emulator, asynchronously', () => {
     assert.equal(ran().length, 1);
   });
 
-  it('only checks a dry run', async () => {
+  it('checks a dry run and does not run the function', async () => {
     const dry = { FunctionName: 'f', InvocationType: 'DryRun' } as const;
     const Payload = JSON.stringify({ file: witness });
 
@@ -240,7 +240,7 @@ describe('the aws-lambda emulator, asynchronously', () => {
       assert.deepEqual([thrown.status, gone.status], [502, 403]);
     });
 
-    it('serves nobody without a signature where it says AWS_IAM', async () => {
+    it('refuses unsigned requests to a URL with AuthType AWS_IAM', async () => {
       const FunctionName = 'f';
       const alias = { FunctionName, Name: 'live', FunctionVersion: '$LATEST' };
       await client.send(new CreateAliasCommand(alias));

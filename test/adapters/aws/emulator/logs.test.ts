@@ -24,7 +24,7 @@ describe('the Lambda emulator’s logs', () => {
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-  it('are read by pages, from a time to a time, also by another process', async () => {
+  it('are read by pages, within a time range, also by another process', async () => {
     const first = openLogs(dir, () => 5_000);
     first.append('f', 'START RequestId: a\n1970-01-01T00:00:04.000Z\ta\tINFO\tone\nEND\n');
     first.append('f', 'START RequestId: b\n');
@@ -46,7 +46,7 @@ describe('the Lambda emulator’s logs', () => {
     assert.deepEqual([late.events.length, early.events.length], [2, 2]);
   });
 
-  it('refuse groups that are not there, other operations and bad parameters', async () => {
+  it('refuse unknown groups, other operations and bad parameters', async () => {
     const logs = openLogs(dir, () => 5_000);
     logs.append('f', 'x');
     const cases: [string, object, string][] = [
@@ -72,7 +72,7 @@ describe('the Lambda emulator’s logs', () => {
     afterEach(() => aws.close());
     after(() => sender.close());
 
-    it('are shown to whoever signs for the service, and to nobody else', async () => {
+    it('are shown to requests that are signed for the service, and to no other', async () => {
       const clock = Date.now;
       const read = createLogsReader({
         origin: aws.endpoint,

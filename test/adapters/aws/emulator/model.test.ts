@@ -69,7 +69,7 @@ const FUNCTION = {
  */
 const SEEN = ['Creating'];
 
-describe('the aws-lambda emulator and AWS’s model of the API', function () {
+describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
   if (!existsSync(MODEL)) {
     it.skip(`every example of the model (no ${MODEL}: set DEFAAS_VECTORS)`);
     return;
@@ -167,7 +167,7 @@ describe('the aws-lambda emulator and AWS’s model of the API', function () {
     }
   }
 
-  describe('every example is taken, and answered in its shape', () => {
+  describe('accepts every example and answers in its shape:', () => {
     for (const operation of OFFERED) {
       for (const example of examplesOf(operation)) {
         it(`${operation}: ${example.title}`, async () => {
@@ -188,7 +188,7 @@ describe('the aws-lambda emulator and AWS’s model of the API', function () {
       }
     }
 
-    it('and so are the operations that have none', async () => {
+    it('operations without an example are answered in their shapes too', async () => {
       await setUp('');
       const FunctionName = 'my-function';
       const url = { FunctionName, AuthType: 'NONE' };
@@ -208,10 +208,10 @@ describe('the aws-lambda emulator and AWS’s model of the API', function () {
     });
   });
 
-  describe('errors have the model’s codes', () => {
+  describe('gives errors the model’s codes:', () => {
     const unnamed = ['CreateFunction', 'ListFunctions', 'DeleteAlias'];
     const named = OFFERED.filter((operation) => !unnamed.includes(operation));
-    it(`an unknown function, in each of ${named.length} operations`, async () => {
+    it(`an unknown function gets the model’s code in each of ${named.length} operations`, async () => {
       const Resource = `arn:aws:lambda:${REGION}:${ACCOUNT}:function:nope`;
       for (const operation of named) {
         const error = await refused(operation, {
@@ -257,7 +257,7 @@ describe('the aws-lambda emulator and AWS’s model of the API', function () {
       });
     }
 
-    it('no free place: TooManyRequestsException with its reason', async () => {
+    it('a call without a free instance is TooManyRequestsException with its reason', async () => {
       await setUp('');
       const FunctionName = 'my-function';
       await send('PutFunctionConcurrency', { FunctionName, ReservedConcurrentExecutions: 0 });
@@ -265,7 +265,7 @@ describe('the aws-lambda emulator and AWS’s model of the API', function () {
       assert.equal(await refused('Invoke', { FunctionName }), 'TooManyRequestsException');
     });
 
-    it('every operation it does not offer is refused in the API’s own form', async () => {
+    it('every operation that it does not offer is refused in the API’s own form', async () => {
       const others = operations.filter((operation) => !OFFERED.includes(operation));
       const FunctionName = 'my-function';
       for (const operation of others) {
