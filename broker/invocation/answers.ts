@@ -20,7 +20,7 @@ const EXPIRE_EVERY_MS = 60_000;
 const NAME_CHARACTERS = 34;
 
 /** Headers that differ between attempts of the same caller. */
-const OF_THE_WAY = new Set(['date', 'traceparent', 'tracestate']);
+const PER_ATTEMPT_HEADERS = new Set(['date', 'traceparent', 'tracestate']);
 
 /** A call under a key, while it runs. */
 export interface KeyedCall {
@@ -207,7 +207,7 @@ function outcomeText(answer: Answer): string {
  * differ between attempts.
  */
 function whoOf({ headers }: Invocation): string {
-  const own = forwardedHeaders(headers).filter(([name]) => !OF_THE_WAY.has(name));
+  const own = forwardedHeaders(headers).filter(([name]) => !PER_ATTEMPT_HEADERS.has(name));
   return hashOf(...own.flat());
 }
 

@@ -33,7 +33,7 @@ export interface Asked {
   readonly headers: Headers;
   readonly mayBeEvent: boolean;
   /** The request came to the origin that serves functions only. */
-  readonly isApart: boolean;
+  readonly isFunctionsOrigin: boolean;
 }
 
 export interface FunctionCalls {
@@ -103,14 +103,14 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
     read: (head) => {
       const address = addressIn(head.url ?? '');
       if (address === undefined || options.isOwn(head.method ?? '', address.path)) return undefined;
-      const isApart = functionsHost !== undefined && head.headers.host === functionsHost;
-      const headers = headersOf(head.rawHeaders, isApart);
+      const isFunctionsOrigin = functionsHost !== undefined && head.headers.host === functionsHost;
+      const headers = headersOf(head.rawHeaders, isFunctionsOrigin);
       return {
         call: callIn(head, address, headers, origins),
         authorization: head.headers.authorization,
         headers,
         mayBeEvent: mayBeEvent(headers),
-        isApart,
+        isFunctionsOrigin,
       };
     },
     take: (asked, call) => {
@@ -212,7 +212,7 @@ function sendAnswer(exchange: Exchange, answer: Answer): void {
   if (low !== undefined) headers.push('defaas-low-balance', `${low}`);
   if (answer.isReplay) headers.push('idempotent-replayed', 'true');
   if (answer.ok) {
-    const passed = exchange.asked.isApart ? answer.headers : confined(answer.headers);
+    const passed = exchange.asked.isFunctionsOrigin ? answer.headers : confined(answer.headers);
     for (const [name, value] of passed) headers.push(name, value);
     reply(exchange, answer.status, headers, answer.body);
     return;
@@ -251,11 +251,11 @@ function reply(
  * Functions receive no cookies on the gateway's main origin: they belong to the gateway and to
  * other services on its host.
  */
-function headersOf(raw: readonly string[], isApart: boolean): Headers {
+function headersOf(raw: readonly string[], isFunctionsOrigin: boolean): Headers {
   const headers: [string, string][] = [];
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = raw[i]?.toLowerCase() ?? '';
-    if (isApart || name !== 'cookie') headers.push([name, raw[i + 1] ?? '']);
+    if (isFunctionsOrigin || name !== 'cookie') headers.push([name, raw[i + 1] ?? '']);
   }
   return headers;
 }
