@@ -1,8 +1,6 @@
 // Settlement: turns the receipts since the last one into claims, payouts and pages on IPFS, and
 // sends them in one transaction. The batch is stored before it is sent, so that after a crash the
 // chain tells what happened. A lane that the chain refuses does not delay the others.
-
-import { LRUCache } from 'lru-cache';
 import type { TransactionSize } from '../../contracts/chain/account.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
@@ -10,23 +8,18 @@ import type { SettledBatch } from '../../contracts/chain/types.ts';
 import type { SettleClaim } from '../../contracts/chain/writer.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { digestOf } from '../../contracts/libraries/names.ts';
-import { createTree, type OrderedTree, rootOf } from '../../contracts/libraries/ordered-merkle.ts';
-import { type Claim, hashClaim } from '../../contracts/libraries/receipts.ts';
-import { encodeBatch } from '../client/batch.ts';
-import type { BatchReceipt } from '../client/batch-format.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-import type { BatchRecord, StoredGroup } from '../ledger/ledger.ts';
+import type { BatchRecord } from '../ledger/ledger.ts';
 import type { LaneState } from '../money/lanes.ts';
 import { type BatchBounds, isWithin, readBounds } from './bounds.ts';
 import type { SettlementParts } from './parts.ts';
 import { signPayouts } from './payouts.ts';
 import { isOver } from './sent.ts';
-import { entriesOf, type Gathered, gatherShares, type LaneShare, owedOf } from './shares.ts';
+import { type Gathered, gatherShares, type LaneShare, owedOf } from './shares.ts';
 import { resumeTopUps } from './top-up.ts';
+import { writePages } from './write-pages.ts';
 
-/** Maximum number of groups whose tree is cached while a batch is written. */
-const KEPT_GROUPS = 1_000;
 /**
  * Maximum number of lanes per run that a node may refuse alone. Beyond it, assume that the node
  * refuses everything.
@@ -409,86 +402,6 @@ async function resume(
     log.warn({ err, n: record.n }, 'a settlement that was sent is void');
     await ledger.putBatch(voidRecord(kept.record()));
   }
-}
-
-/** Writes and pins the batch's blocks. Returns the CID of the root block. */
-async function writePages(
-  gateway: SettlementParts,
-  claims: readonly Claim[],
-  batch: number,
-): Promise<string> {
-  const groups = createGroups(gateway);
-  const { root } = await encodeBatch({
-    header: {
-      chainId: gateway.chain.chainId,
-      billing: gateway.chain.contracts.billing,
-      gateway: gateway.address,
-      batch,
-      root: rootOf(claims.map(hashClaim)),
-    },
-    lanes: claims.map((claim) => ({ claim, receipts: batchReceipts(gateway, claim, groups) })),
-    put: (block) => gateway.artifacts.putBlock(block, { signal: gateway.closing }),
-  });
-  await gateway.artifacts.pin(root, { signal: gateway.closing });
-  return root;
-}
-
-async function* batchReceipts(
-  gateway: Pick<Gateway, 'ledger'>,
-  { payer, signer, seqFrom, seqTo }: Claim,
-  groups: (group: number) => Promise<SignedTree>,
-): AsyncGenerator<BatchReceipt> {
-  for await (const entry of entriesOf(gateway, payer, signer, seqFrom, seqTo)) {
-    const { tree, group, signature } = await groups(entry.group);
-    yield {
-      receipt: entry.receipt,
-      call: entry.call,
-      execution: entry.execution,
-      group: {
-        root: group.root,
-        index: entry.groupIndex,
-        count: group.count,
-        path: tree.path(entry.groupIndex),
-        signature,
-      },
-      attempts: entry.attempts.map(({ deployment, ran, code, measuredMs }) => ({
-        deployment,
-        ran,
-        code,
-        measuredMs,
-      })),
-      ...(entry.callSignature !== undefined && { callSignature: entry.callSignature }),
-      ...(entry.reason !== undefined && { reason: entry.reason }),
-    };
-  }
-}
-
-interface SignedTree {
-  readonly tree: OrderedTree;
-  readonly group: StoredGroup;
-  readonly signature: Hex;
-}
-
-/** Builds the trees of receipt groups; the newest ones are cached. */
-function createGroups(
-  gateway: Pick<Gateway, 'groupSigner' | 'ledger'>,
-): (group: number) => Promise<SignedTree> {
-  const trees = new LRUCache<number, SignedTree>({ max: KEPT_GROUPS });
-  return async (number) => {
-    const known = trees.get(number);
-    if (known !== undefined) return known;
-    const stored = await gateway.ledger.group(number);
-    if (stored === undefined) {
-      throw new DefaasError('INTERNAL', `receipt group ${number} is not in the ledger`);
-    }
-    const { group, ids } = stored;
-    // The newest group's signature is not stored yet. Signatures are deterministic (RFC 6979), so
-    // sign it here.
-    const signature = group.signature ?? gateway.groupSigner.sign(group.root, group.count);
-    const fresh = { tree: createTree(ids), group, signature };
-    trees.set(number, fresh);
-    return fresh;
-  };
 }
 
 function settleClaim({ claim, voucher }: LaneShare): SettleClaim {
