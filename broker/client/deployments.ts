@@ -79,12 +79,14 @@ export interface DestroyRequest extends Named {
 export interface CallCost {
   /** Name of the cloud's price plan, such as `x86` or `flex`. */
   readonly plan: string;
-  /** Day of the price list. */
+  /** Day of the price list, RFC 3339. */
   readonly asOf: string;
   readonly durationMs: number;
-  /** 1e-12 USD. */
+  /** What the cloud bills, 1e-12 USD. */
   readonly costPico: bigint;
+  /** The same in base units of the token, rounded up. */
   readonly costUnits: bigint;
+  /** What the caller pays, base units. */
   readonly priceUnits: bigint;
   /** The price without the publisher's share. */
   readonly earnedUnits: bigint;

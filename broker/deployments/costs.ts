@@ -3,7 +3,7 @@ import { estimate, findMeter, unitsOf } from '../../adapters/prices.ts';
 import type { Deployment, ProviderName } from '../../adapters/provider.ts';
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { priceOf, splitPrice } from '../../contracts/libraries/tariffs.ts';
-import type { WarmCost } from '../client/deployments.ts';
+import type { CallCost as ShownCost, WarmCost } from '../client/deployments.ts';
 import type { Config } from '../config.ts';
 import { DefaasError } from '../errors.ts';
 
@@ -15,23 +15,8 @@ const EXPECTED_CALL_MS = 100;
 /** Period for the cost of keeping instances warm, days. */
 const WARM_DAYS = 30;
 
-export interface CallCost {
-  /** The cloud's billing plan, such as `x86` or `flex`. */
-  readonly plan: string;
-  /** Date of the price list, RFC 3339. */
-  readonly asOf: string;
-  readonly durationMs: number;
-  /** Amount that the cloud bills, 1e-12 USD. */
-  readonly costPico: bigint;
-  /** The same in base units of the token, rounded up. */
-  readonly costUnits: bigint;
-  /** What the caller pays. */
-  readonly priceUnits: bigint;
-  /** Share of the price that gateway and provider keep: all but the publisher's. */
-  readonly earnedUnits: bigint;
-  /** Cost of keep-warm, if the version requests it. */
-  readonly warm?: WarmCost;
-}
+/** What `costDocument` shows, without its verdict. */
+export type CallCost = Omit<ShownCost, 'belowCost'>;
 
 /** The expected cost of a call; undefined for the operator's own machine, which sends no bill. */
 export function callCost(
