@@ -1,4 +1,5 @@
-// Artifacts and blocks at a gateway: a bundle goes up as a CAR, single blocks come down and are checked by whoever knows their CID.
+// Artifacts and blocks at a gateway: a bundle goes up as a CAR, single blocks come down and are
+// checked by whoever knows their CID.
 import type { Connection } from './connection.ts';
 import { DefaasClientError, readProblem } from './errors.ts';
 import { readJson, readText } from './parse.ts';
@@ -10,7 +11,10 @@ const BLOCK_TIMEOUT_MS = 30_000;
 /** Largest block of bitswap, bytes: twice that of a batch's. */
 const MAX_BLOCK_BYTES = 2 * 1024 * 1024;
 
-/** Uploads a CAR; the gateway verifies each block. Returns the CID it stored. @throws ARTIFACT_INVALID, ARTIFACT_TOO_LARGE */
+/**
+ * Uploads a CAR; the gateway verifies each block. Returns the CID it stored.
+ * @throws ARTIFACT_INVALID, ARTIFACT_TOO_LARGE
+ */
 export async function uploadArtifact(
   session: Session,
   car: Uint8Array<ArrayBuffer>,
@@ -24,7 +28,10 @@ export async function uploadArtifact(
   return readText((await readJson(reply, 'the artifact')).cid, 'cid');
 }
 
-/** The bytes that the gateway has under this CID, unchecked. @throws ARTIFACT_NOT_FOUND, GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL */
+/**
+ * The bytes that the gateway has under this CID, unchecked.
+ * @throws ARTIFACT_NOT_FOUND, GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL
+ */
 export async function fetchBlock(connection: Connection, cid: string): Promise<Uint8Array> {
   const reply = await connection.request(`/ipfs/${cid}?format=raw`, {
     headers: { accept: 'application/vnd.ipld.raw' },

@@ -1,4 +1,5 @@
-// The few things a payer asks the chain itself, by RPC: balances, keys in force, terms of a version. No logs are read.
+// The few things a payer asks the chain itself, by RPC: balances, keys in force, terms of a
+// version. No logs are read.
 import { Contract } from 'ethers';
 import { RpcProvider } from '../../contracts/chain/rpc.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
@@ -67,8 +68,8 @@ export interface ChainReader extends CallChain {
 }
 
 /**
- * `of` is where the chain is by the trust root: `connection.chain`. What is asked of a gateway's RPC would be the gateway's word.
- * All methods reject with CHAIN_UNREACHABLE when no RPC answers.
+ * `of` is where the chain is by the trust root: `connection.chain`. What is asked of a gateway's
+ * RPC would be the gateway's word. All methods reject with CHAIN_UNREACHABLE when no RPC answers.
  */
 export function createChainReader(of: Connection['chain']): ChainReader {
   const { chainId, contracts, rpcUrl } = of;

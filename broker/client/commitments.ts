@@ -1,12 +1,15 @@
-// What a receipt commits to: the whole request and the whole answer, hashed under the call's salt. Twin:
-// broker/invocation/commitments.ts.
+// What a receipt commits to: the whole request and the whole answer, hashed under the call's salt.
+// Twin: broker/invocation/commitments.ts.
 import { fromHex, type Hex, toHex } from '../../contracts/libraries/keccak.ts';
 
 /** A request as its receipt commits to it. */
 export interface CommittedRequest {
   /** As it is sent: `POST`, `GET`, ... */
   readonly method: string;
-  /** What follows `/functions/{owner}/{name}[@version]` in the request line, byte for byte, `/` if empty. */
+  /**
+   * What follows `/functions/{owner}/{name}[@version]` in the request line, byte for byte, `/` if
+   * empty.
+   */
   readonly target: string;
   readonly body: Uint8Array;
 }
@@ -16,7 +19,10 @@ export function commitRequest(salt: Hex, { method, target, body }: CommittedRequ
   return commit(salt, `${method}\n${target}`, body);
 }
 
-/** `Execution.output`: sha256(salt32 || sha256(status in decimal) || sha256(body)); status 0 and no body when the call failed. */
+/**
+ * `Execution.output`: sha256(salt32 || sha256(status in decimal) || sha256(body)); status 0 and no
+ * body when the call failed.
+ */
 export function commitAnswer(salt: Hex, status: number, body: Uint8Array): Promise<Hex> {
   return commit(salt, `${status}`, body);
 }

@@ -1,4 +1,5 @@
-// One gateway as the client speaks to it: where it is, what it says of itself, and one way to send a request.
+// One gateway as the client speaks to it: where it is, what it says of itself, and one way to send
+// a request.
 import type { ContractAddresses } from '../../contracts/chain/types.ts';
 import { addressesOf, type ContractSet } from '../../contracts/deployments.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -18,16 +19,25 @@ import { mismatch, revoked, type TrustRoot, trustedSet } from './trust-root.ts';
 /** Longest wait for an answer unless a request says otherwise, ms. */
 const TIMEOUT_MS = 30_000;
 
-/** What a gateway says at `/.well-known/defaas`. Of a connection, chain and contracts are the trust root's: the gateway's were equal. */
+/**
+ * What a gateway says at `/.well-known/defaas`. Of a connection, chain and contracts are the trust
+ * root's: the gateway's were equal.
+ */
 export interface GatewayDocument {
   readonly gateway: Address;
   readonly chainId: number;
   readonly contracts: ContractAddresses;
   readonly feeBps: number;
   readonly providers: readonly string[];
-  /** Of a gateway that runs functions on its own machine: in a sandbox, or only for publishers whom it trusts. */
+  /**
+   * Of a gateway that runs functions on its own machine: in a sandbox, or only for publishers whom
+   * it trusts.
+   */
   readonly isolation?: 'sandbox' | 'trusted';
-  /** Where it says that it serves payers of other contracts. Nothing of it is believed: `connect` looks there and checks all anew. */
+  /**
+   * Where it says that it serves payers of other contracts. Nothing of it is believed: `connect`
+   * looks there and checks all anew.
+   */
   readonly otherSets?: readonly SetPointer[];
 }
 
@@ -75,18 +85,29 @@ export interface SetChoice {
 export interface GatewayClaim {
   readonly origin: string;
   readonly gateway: Address;
-  /** The URL that this account has registered on the chain. @throws DEPLOYMENT_MISMATCH the account is no gateway there */
+  /**
+   * The URL that this account has registered on the chain.
+   * @throws DEPLOYMENT_MISMATCH the account is no gateway there
+   */
   registeredUri(): Promise<string>;
 }
 
 export interface ConnectOptions {
   /** Which chain and contracts to believe. */
   readonly trust: TrustRoot;
-  /** The gateway's account, where it is known, as from `findLanes`: the gateway must be that one. */
+  /**
+   * The gateway's account, where it is known, as from `findLanes`: the gateway must be that one.
+   */
   readonly gateway?: Address;
-  /** Decides on the gateway's account where it is not known; left out: the account must have registered this very origin. */
+  /**
+   * Decides on the gateway's account where it is not known; left out: the account must have
+   * registered this very origin.
+   */
   readonly accept?: (claim: GatewayClaim) => boolean | Promise<boolean>;
-  /** Which set to use while a gateway serves several; left out: the one at `url`. Undefined: none of them, which is a mismatch. */
+  /**
+   * Which set to use while a gateway serves several; left out: the one at `url`. Undefined: none of
+   * them, which is a mismatch.
+   */
   readonly chooseSet?: (choice: SetChoice) => ContractSet | undefined;
   /** Contracts that are revoked are good enough, to take money out. */
   readonly allowRevoked?: boolean;
@@ -95,10 +116,12 @@ export interface ConnectOptions {
 }
 
 /**
- * Reads the gateway's document, holds it against the trust root, and makes a connection of it. `url` may have a path, it is dropped.
- * Where another set is chosen, the gateway's pointer to it is followed once: what answers there must be the same gateway, of that set.
+ * Reads the gateway's document, holds it against the trust root, and makes a connection of it.
+ * `url` may have a path, it is dropped. Where another set is chosen, the gateway's pointer to it is
+ * followed once: what answers there must be the same gateway, of that set.
  * @example const connection = await connect('http://127.0.0.1:8080', { trust });
- * @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL, DEPLOYMENT_MISMATCH, DEPLOYMENT_REVOKED; ChainError DEPLOYMENT_CODE, CHAIN_...
+ * @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL, DEPLOYMENT_MISMATCH, DEPLOYMENT_REVOKED;
+ *   ChainError DEPLOYMENT_CODE, CHAIN_...
  */
 export async function connect(url: string, options: ConnectOptions): Promise<Connection> {
   const { trust, allowRevoked = false } = options;
@@ -166,8 +189,10 @@ function pointerTo({ otherSets }: GatewayDocument, billing: Address): SetPointer
 }
 
 /**
- * The same gateway's document of another set, where its pointer says; one that names a third place is not followed.
- * @throws DEPLOYMENT_MISMATCH the place is no https, or what answers there is another gateway, chain or set; GATEWAY_...
+ * The same gateway's document of another set, where its pointer says; one that names a third place
+ * is not followed.
+ * @throws DEPLOYMENT_MISMATCH the place is no https, or what answers there is another gateway,
+ *   chain or set; GATEWAY_...
  */
 async function follow(
   options: ConnectOptions,
@@ -184,7 +209,10 @@ async function follow(
   throw mismatch(next.origin, `is account ${next.said.gateway}, it should be ${said.gateway}`);
 }
 
-/** A gateway's own machine may be spoken to as it was before; any other by https alone. @throws DEPLOYMENT_MISMATCH */
+/**
+ * A gateway's own machine may be spoken to as it was before; any other by https alone.
+ * @throws DEPLOYMENT_MISMATCH
+ */
 function placeOf(pointer: string, from: string): string {
   const url = URL.canParse(pointer) ? new URL(pointer) : undefined;
   const { protocol, hostname } = new URL(from);

@@ -1,5 +1,6 @@
 // How far a lane's owner signs: as far as it has checked, and what its calls in flight and its
-// mandates may come to today. A gateway's numbers never move a ceiling; its receipts do, each after it was checked.
+// mandates may come to today. A gateway's numbers never move a ceiling; its receipts do, each after
+// it was checked.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { CallChain } from './call-terms.ts';
 import { DefaasClientError } from './errors.ts';

@@ -1,10 +1,11 @@
-// What stands behind the money that payers set aside at a gateway, by the chain alone: its bond, what is set aside there, its past.
+// What stands behind the money that payers set aside at a gateway, by the chain alone: its bond,
+// what is set aside there, its past.
 import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 
 /**
- * A provable lie loses a gateway more than it takes while all that it can take is at most 7/12 of its bond: of what is slashed 5/12 come
- * back to one who proves its own lie under another name.
+ * A provable lie loses a gateway more than it takes while all that it can take is at most 7/12 of
+ * its bond: of what is slashed 5/12 come back to one who proves its own lie under another name.
  */
 const AT_STAKE = { numerator: 7n, denominator: 12n } as const;
 const PERCENT = 100n;
@@ -18,7 +19,10 @@ export interface Coverage {
   readonly atStakeUnits: bigint;
   /** What all payers have set aside there: no gateway can take more, whatever was signed for it. */
   readonly linesUnits: bigint;
-  /** `linesUnits` in percent of `atStakeUnits`, rounded up; above 100 a lie may pay. Undefined: nothing is at stake. */
+  /**
+   * `linesUnits` in percent of `atStakeUnits`, rounded up; above 100 a lie may pay. Undefined:
+   * nothing is at stake.
+   */
   readonly usedPercent: number | undefined;
   readonly slashes: number;
   readonly slashedUnits: bigint;
@@ -26,7 +30,10 @@ export interface Coverage {
   readonly sinceSec: number | undefined;
 }
 
-/** `moreUnits` is what the caller is about to set aside there. @example coverageOf(chain.view, gateway, 5_000_000n) */
+/**
+ * `moreUnits` is what the caller is about to set aside there. @example coverageOf(chain.view,
+ * gateway, 5_000_000n)
+ */
 export function coverageOf(
   view: Pick<ChainView, 'gateway' | 'party' | 'exposure'>,
   gateway: Address,

@@ -1,4 +1,5 @@
-// DPoP (RFC 9449) from the caller's side: a P-256 key that never leaves WebCrypto, and a proof of it for each request.
+// DPoP (RFC 9449) from the caller's side: a P-256 key that never leaves WebCrypto, and a proof of
+// it for each request.
 import { bytesToBase64Url, textToBase64Url } from './base64url.ts';
 
 const KEY = { name: 'ECDSA', namedCurve: 'P-256' } as const;
@@ -6,13 +7,17 @@ const SIGNATURE = { name: 'ECDSA', hash: 'SHA-256' } as const;
 
 export interface DpopKey {
   /**
-   * A proof for one request: `url` with or without its query, and the access token that goes with it.
+   * A proof for one request: `url` with or without its query, and the access token that goes with
+   * it.
    * @example headers.set('dpop', await key.prove('POST', url, accessToken));
    */
   prove(method: string, url: string, accessToken?: string): Promise<string>;
 }
 
-/** A fresh key, not extractable: what reads the page or the process memory later cannot take the token elsewhere. */
+/**
+ * A fresh key, not extractable: what reads the page or the process memory later cannot take the
+ * token elsewhere.
+ */
 export async function createDpopKey(): Promise<DpopKey> {
   const { privateKey, publicKey } = await crypto.subtle.generateKey(KEY, false, ['sign', 'verify']);
   const { kty, crv, x, y } = await crypto.subtle.exportKey('jwk', publicKey);

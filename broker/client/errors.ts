@@ -1,6 +1,10 @@
-// The one error of the client library: what a gateway refused (RFC 9457 problem), or what the client itself would not accept.
+// The one error of the client library: what a gateway refused (RFC 9457 problem), or what the
+// client itself would not accept.
 
-/** A problem document (RFC 9457) with the stable `code` of the gateway's catalogue and members of its own, such as those of a 402. */
+/**
+ * A problem document (RFC 9457) with the stable `code` of the gateway's catalogue and members of
+ * its own, such as those of a 402.
+ */
 export interface Problem {
   readonly type?: string;
   readonly title?: string;
@@ -19,7 +23,10 @@ interface DefaasClientErrorOptions {
   readonly evidence?: readonly object[];
 }
 
-/** `code` is the gateway's when it answered with a problem, else one of the client's own (`GATEWAY_...`, `BATCH_...`, `RECEIPT_INVALID`). */
+/**
+ * `code` is the gateway's when it answered with a problem, else one of the client's own
+ * (`GATEWAY_...`, `BATCH_...`, `RECEIPT_INVALID`).
+ */
 export class DefaasClientError extends Error {
   override readonly name = 'DefaasClientError';
   readonly code: string;
@@ -41,7 +48,10 @@ export class DefaasClientError extends Error {
   }
 }
 
-/** The error of a reply that is not what was asked for: its problem document, or its status when it has none. */
+/**
+ * The error of a reply that is not what was asked for: its problem document, or its status when it
+ * has none.
+ */
 export async function readProblem(reply: Response, doing: string): Promise<DefaasClientError> {
   const text = (await reply.text()).slice(0, 64 * 1024);
   const problem = parseProblem(text);
@@ -62,7 +72,8 @@ function parseProblem(text: string): Problem | undefined {
   try {
     const parsed: unknown = JSON.parse(text);
     if (typeof parsed !== 'object' || parsed === null || !('code' in parsed)) return undefined;
-    // Safe: `code` is checked here, every other member is optional and read with a check by whoever uses it.
+    // Safe: `code` is checked here, every other member is optional and read with a check by whoever
+    // uses it.
     return typeof parsed.code === 'string' ? (parsed as Problem) : undefined;
   } catch {
     return undefined;

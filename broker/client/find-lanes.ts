@@ -1,4 +1,5 @@
-// Where a payer can call, by the chain alone: the registered gateways at which a lane of theirs is open.
+// Where a payer can call, by the chain alone: the registered gateways at which a lane of theirs is
+// open.
 import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 
@@ -10,7 +11,10 @@ export interface FoundLane {
   /** The key that spends from it. */
   readonly signer: Address;
   readonly mode: 'prepaid' | 'signed';
-  /** What the payer's line there has beyond what thaws, base units; calls that are not settled are not seen from here. */
+  /**
+   * What the payer's line there has beyond what thaws, base units; calls that are not settled are
+   * not seen from here.
+   */
   readonly lineUnits: bigint;
 }
 

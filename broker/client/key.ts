@@ -1,4 +1,5 @@
-// A key that signs for a caller: a private key, or any signer of ethers (a wallet in the browser, a hardware key).
+// A key that signs for a caller: a private key, or any signer of ethers (a wallet in the browser, a
+// hardware key).
 import { type Signer, Wallet } from 'ethers';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import {

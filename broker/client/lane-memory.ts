@@ -40,8 +40,8 @@ export interface OpenCall {
 }
 
 /**
- * What is left of an own call whose tries are over and that is not paid: a receipt over it may still
- * come, and is held to what was seen.
+ * What is left of an own call whose tries are over and that is not paid: a receipt over it may
+ * still come, and is held to what was seen.
  */
 export interface SeenCall {
   /** The longest of its answered tries, ms. */
@@ -130,7 +130,10 @@ export interface LaneMemory {
   mandates(): readonly HeldMandate[];
   putMandate(mandate: NewMandate): void;
   revokeMandate(hash: Hex, atMs: number): void;
-  /** All receipts that the gateway shows were checked at that time: what ended long before counts now. */
+  /**
+   * All receipts that the gateway shows were checked at that time: what ended long before counts
+   * now.
+   */
   looked(atMs: number): void;
   /**
    * Nothing is signed any more; keeps what the error says and its evidence. The first one stays.
@@ -208,7 +211,8 @@ export function createLaneMemory(): LaneMemory {
       if (receipt.seq <= record.verifiedSeq) return;
       const { seq, price, cumulative } = receipt;
       record = { ...record, verifiedSeq: seq, verifiedUnits: cumulative };
-      // A reply may have named the receipt of another call, or one that costs nothing: its own may follow.
+      // A reply may have named the receipt of another call, or one that costs nothing: its own may
+      // follow.
       for (const one of [...(bySeq.get(seq) ?? [])]) dropCall(one, seenIn(calls.get(one)));
       if (price === 0n) return;
       for (const one of [...(byCall.get(call) ?? [])]) dropCall(one);
@@ -280,9 +284,9 @@ export function countedFrom(lookedAtMs: number): number {
 }
 
 /**
- * When a receipt counts that says that it ended at `finishedAtSec`, Unix seconds. What was not shown
- * at the last look is not of a day before it, whatever the gateway writes. A look that lies ahead of
- * `nowMs` was made by a clock that was wrong: then it counts now.
+ * When a receipt counts that says that it ended at `finishedAtSec`, Unix seconds. What was not
+ * shown at the last look is not of a day before it, whatever the gateway writes. A look that lies
+ * ahead of `nowMs` was made by a clock that was wrong: then it counts now.
  */
 export function countedSecOf(
   { countsFromMs }: Pick<HeldMandate, 'countsFromMs'>,

@@ -1,4 +1,5 @@
-// A lane from its owner's side: how it stands at the gateway, the vouchers its key signs, and how far they go.
+// A lane from its owner's side: how it stands at the gateway, the vouchers its key signs, and how
+// far they go.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { type Eip712Domain, hashVoucher } from '../../contracts/libraries/typed-data.ts';
 import { recoverAddress } from '../../contracts/signatures.ts';
@@ -32,14 +33,20 @@ export interface LaneDocument extends LaneName {
   readonly seq: number;
   readonly ceilingUnits: bigint;
   readonly heldUnits: bigint;
-  /** What the key may spend per UTC day; null: all that the lane has. What was spent counts only where there is a limit. */
+  /**
+   * What the key may spend per UTC day; null: all that the lane has. What was spent counts only
+   * where there is a limit.
+   */
   readonly limit: { readonly dailyUnits: bigint | null; readonly spentTodayUnits: bigint };
   readonly line: { readonly allottedUnits: bigint; readonly thawingUnits: bigint };
   /** The newest voucher that a key signed by ECDSA; only where the lane itself was asked for. */
   readonly voucher?: { readonly ceilingUnits: bigint; readonly signature: Hex };
 }
 
-/** @throws LANE_UNKNOWN the lane was never opened at this gateway; TOKEN_INVALID, GATEWAY_UNREACHABLE */
+/**
+ * @throws LANE_UNKNOWN the lane was never opened at this gateway; TOKEN_INVALID,
+ *   GATEWAY_UNREACHABLE
+ */
 export async function fetchLane(session: Session, lane: LaneName): Promise<LaneDocument> {
   const reply = await session.request(`/lanes/${lane.payer}/${lane.signer}`);
   return parseLane(await readJson(reply, 'the lane'));
@@ -65,7 +72,10 @@ export function voucherHeader(ceilingUnits: bigint, signature: Hex): string {
   return `${ceilingUnits}:${signature}`;
 }
 
-/** Hands a voucher over by itself; `invoke` sends it along with a call. @throws VOUCHER_INVALID, LANE_UNKNOWN */
+/**
+ * Hands a voucher over by itself; `invoke` sends it along with a call.
+ * @throws VOUCHER_INVALID, LANE_UNKNOWN
+ */
 export async function putVoucher(
   session: Session,
   lane: LaneName,
@@ -80,7 +90,10 @@ export async function putVoucher(
   return parseLane(await readJson(reply, 'the lane'));
 }
 
-/** Sets what the lane's key may spend per UTC day; signed in as the payer. @throws NOT_OWNER with the key itself; LANE_UNKNOWN */
+/**
+ * Sets what the lane's key may spend per UTC day; signed in as the payer.
+ * @throws NOT_OWNER with the key itself; LANE_UNKNOWN
+ */
 export async function putLaneLimit(
   session: Session,
   lane: LaneName,
@@ -99,7 +112,10 @@ export function shortageIn({ code, problem }: DefaasClientError): string | undef
   return code === 'PAYMENT_REQUIRED' && problem ? String(problem.reason) : undefined;
 }
 
-/** The highest ceiling that the lane's own key has signed, by its signature; 0 when there is none, or none by ECDSA. */
+/**
+ * The highest ceiling that the lane's own key has signed, by its signature; 0 when there is none,
+ * or none by ECDSA.
+ */
 export function signedCeiling(
   domain: Eip712Domain,
   { payer, gateway, signer, voucher }: LaneDocument,

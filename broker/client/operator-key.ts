@@ -14,7 +14,10 @@ export interface SwitchedKey {
   readonly signedAgain: number;
 }
 
-/** The key in which the gateway says that it signs. @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL */
+/**
+ * The key in which the gateway says that it signs.
+ * @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL
+ */
 export async function fetchOperatorKey(connection: Pick<Connection, 'request'>): Promise<Address> {
   const said = await readJson(await connection.request('/.well-known/defaas'), 'the document');
   return readAddress(said.operatorKey, 'operatorKey');

@@ -1,4 +1,5 @@
-// Reading of JSON that a gateway sent: each member is checked for its form once, here, and trusted afterwards.
+// Reading of JSON that a gateway sent: each member is checked for its form once, here, and trusted
+// afterwards.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasClientError } from './errors.ts';
 

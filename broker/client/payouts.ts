@@ -46,7 +46,8 @@ export interface PayeeStatement {
 
 /**
  * A page of a payee's statement; anybody may ask for anybody's.
- * @example const { voucher } = await fetchPayouts(connection, '0x15d34aaf54267db7d7c367839aaf71a00a2c6a65');
+ * @example const { voucher } = await fetchPayouts(connection,
+ *   '0x15d34aaf54267db7d7c367839aaf71a00a2c6a65');
  * @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL, REQUEST_INVALID
  */
 export async function fetchPayouts(

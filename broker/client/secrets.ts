@@ -17,7 +17,10 @@ export interface SecretEntry {
   readonly atMs: number;
 }
 
-/** The same value again changes nothing. What runs keeps its old value until it is deployed again. @throws SECRET_INVALID, NOT_OWNER, FUNCTION_UNKNOWN */
+/**
+ * The same value again changes nothing. What runs keeps its old value until it is deployed again.
+ * @throws SECRET_INVALID, NOT_OWNER, FUNCTION_UNKNOWN
+ */
 export async function setSecret(
   session: Session,
   of: SecretName,

@@ -1,4 +1,5 @@
-// A service account: a program with a key of its own that spends from one lane of whoever registered it (RFC 7523, private_key_jwt).
+// A service account: a program with a key of its own that spends from one lane of whoever
+// registered it (RFC 7523, private_key_jwt).
 import { bytesToBase64Url, textToBase64Url } from './base64url.ts';
 import type { Connection } from './connection.ts';
 import { type Json, readJson } from './parse.ts';
@@ -18,7 +19,8 @@ export interface ServiceAccount {
 }
 
 /**
- * Registers a key, or puts another in its place. `session` is the payer's; the lane must be a prepaid one of the payer.
+ * Registers a key, or puts another in its place. `session` is the payer's; the lane must be a
+ * prepaid one of the payer.
  * @throws LANE_UNKNOWN, NAME_INVALID, REQUEST_INVALID, GATEWAY_UNREACHABLE
  */
 export async function registerServiceAccount(
@@ -47,8 +49,8 @@ export async function removeServiceAccount(
 }
 
 /**
- * Requests that go with the account's token. They invoke as far as a mandate of the lane allows, and
- * read the lane.
+ * Requests that go with the account's token. They invoke as far as a mandate of the lane allows,
+ * and read the lane.
  * @example const reply = await account.send('/functions/0xabc…/hello', { method: 'POST', body });
  */
 export function createServiceSender(options: TokenOptions & ServiceAccount): TokenSender {

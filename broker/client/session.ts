@@ -1,4 +1,5 @@
-// A signed-in connection: it signs in when it has to, sends the token along, and renews it before it ends or when it is refused.
+// A signed-in connection: it signs in when it has to, sends the token along, and renews it before
+// it ends or when it is refused.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { Connection, RequestOptions } from './connection.ts';
 import { createDpopKey, type DpopKey } from './dpop.ts';
@@ -28,8 +29,9 @@ export interface Session extends TokenSender {
 export interface TokenOptions {
   readonly connection: Connection;
   /**
-   * Binds the token to a key of this session (RFC 9449), so that it is of no use to whoever steals it: the default. Costs a proof per
-   * request: about 0.2 ms of the caller's CPU and 0.3 ms of the gateway's, where a bearer call takes 0.35 ms. `false`: a bearer token.
+   * Binds the token to a key of this session (RFC 9449), so that it is of no use to whoever steals
+   * it: the default. Costs a proof per request: about 0.2 ms of the caller's CPU and 0.3 ms of the
+   * gateway's, where a bearer call takes 0.35 ms. `false`: a bearer token.
    */
   readonly dpop?: boolean;
   /** A token of before, as `onToken` gave it. */
@@ -61,7 +63,9 @@ export async function createSession(options: SessionOptions): Promise<Session> {
   return { connection, key, lane, ownCallsKey, ...sender };
 }
 
-/** Sends a token along, which `obtain` gets, and gets another before it ends or when it is refused. */
+/**
+ * Sends a token along, which `obtain` gets, and gets another before it ends or when it is refused.
+ */
 export function createTokenSender(
   options: TokenOptions,
   obtain: (dpop: DpopKey | undefined) => Promise<Token>,

@@ -21,7 +21,10 @@ export interface Settlement {
   readonly lanes: number;
   readonly receipts: number;
   readonly totalUnits: bigint;
-  /** Lanes that the chain would not take, each with the contract's error, `TooLargeAlone` or `NodeRefused`. */
+  /**
+   * Lanes that the chain would not take, each with the contract's error, `TooLargeAlone` or
+   * `NodeRefused`.
+   */
   readonly refused: readonly { payer: Address; signer: Address; reason: string }[];
   /** Lanes that one transaction had no room for: settle again. */
   readonly left: number;

@@ -17,7 +17,10 @@ import type { LaneName } from './sign-in.ts';
  * minutes.
  */
 const FRESH_MS = 120_000;
-/** How far beyond the version's timeout a Call may be answered, seconds: failovers, and clocks apart. */
+/**
+ * How far beyond the version's timeout a Call may be answered, seconds: failovers, and clocks
+ * apart.
+ */
 const DEADLINE_SLACK_SEC = 120;
 
 export interface CallToSign {

@@ -1,4 +1,5 @@
-// Signing in at a gateway: an ERC-4361 message of the account or of a lane's key, exchanged for a short-lived token (RFC 8693).
+// Signing in at a gateway: an ERC-4361 message of the account or of a lane's key, exchanged for a
+// short-lived token (RFC 8693).
 import { getAddress } from 'ethers';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { textToBase64Url } from './base64url.ts';
@@ -53,8 +54,8 @@ export function signInMessage(options: {
 }
 
 /**
- * Signs in and returns the token. `lane` is the one that the token may spend from; its payer or its key may sign. With a `dpop`
- * key the token is bound to it, where the gateway can.
+ * Signs in and returns the token. `lane` is the one that the token may spend from; its payer or its
+ * key may sign. With a `dpop` key the token is bound to it, where the gateway can.
  * @throws SIGN_IN_REFUSED the gateway does not accept the message; GATEWAY_UNREACHABLE
  */
 export async function signIn(
@@ -79,7 +80,10 @@ export async function signIn(
   );
 }
 
-/** Asks for a token; with a `dpop` key it is bound to that, where the gateway can. @throws SIGN_IN_REFUSED, GATEWAY_UNREACHABLE */
+/**
+ * Asks for a token; with a `dpop` key it is bound to that, where the gateway can.
+ * @throws SIGN_IN_REFUSED, GATEWAY_UNREACHABLE
+ */
 export async function requestToken(
   connection: Connection,
   form: Readonly<Record<string, string>>,

@@ -1,10 +1,13 @@
-// The key behind a gateway's access tokens. Its thumbprint stands in Identity, so that whoever checks a token need not trust a name
-// service or a certificate.
+// The key behind a gateway's access tokens. Its thumbprint stands in Identity, so that whoever
+// checks a token need not trust a name service or a certificate.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { Connection } from './connection.ts';
 import { readArray, readJson, readObject, readText } from './parse.ts';
 
-/** SHA-256 thumbprints (RFC 7638) of the keys that a gateway publishes, all of them P-256. @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL */
+/**
+ * SHA-256 thumbprints (RFC 7638) of the keys that a gateway publishes, all of them P-256.
+ * @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL
+ */
 export async function fetchTokenKeys({
   request,
 }: Pick<Connection, 'request'>): Promise<readonly Hex[]> {

@@ -1,5 +1,6 @@
-// What a caller believes before it has asked anybody: the contracts of one chain, from a file, and an RPC of its own. What a gateway
-// says is held against it, so that no gateway tells a client which contracts, chain or code to use.
+// What a caller believes before it has asked anybody: the contracts of one chain, from a file, and
+// an RPC of its own. What a gateway says is held against it, so that no gateway tells a client
+// which contracts, chain or code to use.
 import { Interface, toQuantity, zeroPadValue } from 'ethers';
 import { artifacts } from '../../contracts/artifacts.gen.ts';
 import { createAbi } from '../../contracts/chain/abi.ts';
@@ -32,15 +33,22 @@ export interface TrustRootOptions {
 export interface TrustRoot extends Deployments {
   readonly rpcUrl: string;
   /**
-   * Looks at the chain once per set: that it is this chain, that the contracts are this release's, and what they were deployed with.
+   * Looks at the chain once per set: that it is this chain, that the contracts are this release's,
+   * and what they were deployed with.
    * @throws ChainError DEPLOYMENT_CODE, CHAIN_MISMATCH another chain, CHAIN_UNREACHABLE
    */
   check(set: ContractSet): Promise<SetTerms>;
-  /** The URL that a gateway has registered in Identity; undefined: the account is no gateway. @throws ChainError CHAIN_UNREACHABLE */
+  /**
+   * The URL that a gateway has registered in Identity; undefined: the account is no gateway.
+   * @throws ChainError CHAIN_UNREACHABLE
+   */
   gatewayUri(set: ContractSet, account: Address): Promise<string | undefined>;
 }
 
-/** @example const trust = createTrustRoot({ deployments: parseDeployments(text, 'deployment.json'), rpcUrl: 'http://127.0.0.1:8545' }); */
+/**
+ * @example const trust = createTrustRoot({ deployments: parseDeployments(text, 'deployment.json'),
+ *   rpcUrl: 'http://127.0.0.1:8545' });
+ */
 export function createTrustRoot({ deployments, rpcUrl }: TrustRootOptions): TrustRoot {
   const { chainId, sets } = deployments;
   const rpc = { urls: [rpcUrl], timeoutMs: TIMEOUT_MS };
@@ -82,7 +90,10 @@ export function createTrustRoot({ deployments, rpcUrl }: TrustRootOptions): Trus
   };
 }
 
-/** Only the logs have it. The newest counts, so nodes that refuse all blocks at once are asked from the newest page backwards. */
+/**
+ * Only the logs have it. The newest counts, so nodes that refuse all blocks at once are asked from
+ * the newest page backwards.
+ */
 async function readUri(
   provider: RpcProvider,
   { contracts, fromBlock }: ContractSet,

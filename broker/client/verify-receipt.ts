@@ -1,4 +1,5 @@
-// What a payer checks of a receipt before it signs for more: that it is what it says, signed by the gateway, and not too dear.
+// What a payer checks of a receipt before it signs for more: that it is what it says, signed by the
+// gateway, and not too dear.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
 import {
@@ -35,7 +36,10 @@ export interface ReceiptExpectations {
   readonly gateway: Address;
   readonly lane: LaneName;
   readonly chain: ReceiptChain;
-  /** Where the lane stood before this receipt, and how far it has signed; left out when that is not known. */
+  /**
+   * Where the lane stood before this receipt, and how far it has signed; left out when that is not
+   * known.
+   */
   readonly after?: LaneRecord;
   /** The lane is one of signed Calls: what its key has not signed is not paid. */
   readonly isSigned?: boolean;

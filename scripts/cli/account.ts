@@ -1,4 +1,5 @@
-// Keys on this machine: one file per role in $DEFAAS_HOME/keys, and one per lane, readable by their owner only.
+// Keys on this machine: one file per role in $DEFAAS_HOME/keys, and one per lane, readable by their
+// owner only.
 import {
   closeSync,
   existsSync,

@@ -1,4 +1,5 @@
-// What the chain has, the gateway has a moment later: commands that change what it may serve wait for that.
+// What the chain has, the gateway has a moment later: commands that change what it may serve wait
+// for that.
 import { setTimeout } from 'node:timers/promises';
 import type { Connection } from '../../broker/client/connection.ts';
 

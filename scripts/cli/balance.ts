@@ -1,11 +1,15 @@
-// `defaas balance`: the account's money as the chain has it, and what the gateway says it has served of it.
+// `defaas balance`: the account's money as the chain has it, and what the gateway says it has
+// served of it.
 import { fetchLane, type LaneDocument } from '../../broker/client/lane.ts';
 import { openChain } from './chain.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
-/** Everything is read from the chain, except `servedUnits`: that is the gateway's word, and the receipts prove it. */
+/**
+ * Everything is read from the chain, except `servedUnits`: that is the gateway's word, and the
+ * receipts prove it.
+ */
 export async function balance(flags: Flags): Promise<Outcome> {
   const opened = await openGateway(flags, { allowRevoked: true });
   const chain = await openChain(opened);
@@ -17,7 +21,8 @@ export async function balance(flags: Flags): Promise<Outcome> {
       const lanes = chain.view.lanes(payer, gateway);
       let servedUnits = 0n;
       const limits = [];
-      // Another gateway's lanes would have to be asked for there: what is settled is what we know of them.
+      // Another gateway's lanes would have to be asked for there: what is settled is what we know
+      // of them.
       for (const { signer, settled } of lanes) {
         const isHere = gateway === opened.connection.document.gateway;
         const lane = isHere ? await fetchLane(session, { payer, signer }) : undefined;

@@ -1,5 +1,5 @@
-// What a person is told before money moves: once per file and RPC what the contracts were deployed with, each time what stands behind
-// the gateway. Never on stdout, and not with `--json`.
+// What a person is told before money moves: once per file and RPC what the contracts were deployed
+// with, each time what stands behind the gateway. Never on stdout, and not with `--json`.
 import { type Coverage, coverageOf } from '../../broker/client/coverage.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import type { SetTerms } from '../../contracts/deployed-code.ts';
@@ -10,7 +10,8 @@ import { DECIMALS, formatTokens } from './units.ts';
 const DAY_SEC = 86_400;
 
 /**
- * Tells what the set is, the first time. A token of other decimals is refused: every amount here would be another than it says.
+ * Tells what the set is, the first time. A token of other decimals is refused: every amount here
+ * would be another than it says.
  * @throws CliError DEPLOYMENT_CODE; ChainError CHAIN_...
  */
 export async function tellTerms(

@@ -34,8 +34,8 @@ export interface BondOptions extends AmountOptions {
 }
 
 /**
- * Adds tokens of the operator's wallet to its gateway's bond; with these contracts another account settles from then on, where one is
- * named.
+ * Adds tokens of the operator's wallet to its gateway's bond; with these contracts another account
+ * settles from then on, where one is named.
  * @throws CliError USAGE, OPERATOR_ONLY, INSUFFICIENT_TOKENS; ChainError CHAIN_...
  */
 export async function bond(flags: Flags, amount: string, options: BondOptions): Promise<Outcome> {

@@ -1,4 +1,5 @@
-// The chain as the command line needs it: the RPC of our own settings, the contracts of the trust root.
+// The chain as the command line needs it: the RPC of our own settings, the contracts of the trust
+// root.
 import { type ChainReader, createChainReader } from '../../broker/client/chain-reader.ts';
 import { type Chain, createChain } from '../../contracts/chain.ts';
 import type { Opened } from './context.ts';
@@ -6,7 +7,10 @@ import type { Opened } from './context.ts';
 /** Chain id of local development chains (anvil, Hardhat): only there tokens are minted. */
 export const LOCAL_CHAIN_ID = 31337;
 
-/** Caught up from the logs: for commands that read functions, batches or deployments. @throws ChainError CHAIN_UNREACHABLE */
+/**
+ * Caught up from the logs: for commands that read functions, batches or deployments.
+ * @throws ChainError CHAIN_UNREACHABLE
+ */
 export async function openChain({ connection }: Pick<Opened, 'connection'>): Promise<Chain> {
   const { chainId, contracts, rpcUrl } = connection.chain;
   const chain = await createChain({ rpcUrls: [rpcUrl], contracts, chainId });

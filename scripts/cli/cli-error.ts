@@ -1,6 +1,10 @@
-// What the command line tells a user who cannot have what was asked for: `CODE: what, on what, what to do` on stderr.
+// What the command line tells a user who cannot have what was asked for: `CODE: what, on what, what
+// to do` on stderr.
 
-/** Errors of the command line itself. Those of the gateway, the chain and the bundler have a `code` too and are shown the same way. */
+/**
+ * Errors of the command line itself. Those of the gateway, the chain and the bundler have a `code`
+ * too and are shown the same way.
+ */
 export class CliError extends Error {
   override readonly name = 'CliError';
   readonly code: string;

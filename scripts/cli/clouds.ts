@@ -29,8 +29,9 @@ export function parseClouds(text: string, option = '--to'): string[] {
 }
 
 /**
- * Those that the version's manifest names, all of the gateway's where it names none; the manifest is checked against the CID that
- * the chain has. @throws CliError FUNCTION_UNKNOWN, ARTIFACT_CORRUPT
+ * Those that the version's manifest names, all of the gateway's where it names none; the manifest
+ * is checked against the CID that the chain has. @throws CliError FUNCTION_UNKNOWN,
+ * ARTIFACT_CORRUPT
  */
 export async function cloudsOf(
   opened: Opened,

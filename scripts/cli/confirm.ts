@@ -14,7 +14,8 @@ export interface Question {
 
 /**
  * Goes on once the user has confirmed it, now or before.
- * @throws CliError DEPLOYMENT_UNCONFIRMED the answer is no, or there is neither a terminal nor `--yes`
+ * @throws CliError DEPLOYMENT_UNCONFIRMED the answer is no, or there is neither a terminal nor
+ *   `--yes`
  */
 export async function confirmOnce(
   flags: Pick<HouseFlags, 'yes'>,
@@ -43,8 +44,9 @@ async function ask(says: string): Promise<boolean> {
 }
 
 /**
- * A home holds keys, and says which contracts to believe. One that lies above the folder where the command was typed, or that somebody
- * else owns or can write to, is confirmed first; the answer is kept in the user's own folder.
+ * A home holds keys, and says which contracts to believe. One that lies above the folder where the
+ * command was typed, or that somebody else owns or can write to, is confirmed first; the answer is
+ * kept in the user's own folder.
  * @throws CliError DEPLOYMENT_UNCONFIRMED
  */
 export async function confirmHome(
@@ -61,7 +63,8 @@ export async function confirmHome(
       how === 'found' ? `found from ${process.env.INIT_CWD ?? process.cwd()} upward` : '';
     const why = [where, foreign].filter(Boolean).join(', ');
     await confirmOnce(flags, confirmed, {
-      // Another folder that is put in its place later is another one, though its inode may be the same.
+      // Another folder that is put in its place later is another one, though its inode may be the
+      // same.
       what: `home ${path} ${found.dev}:${found.ino}:${found.uid}:${found.birthtimeMs}`,
       says: `keys and contracts are taken from ${path} (${why}; DEFAAS_HOME names another)`,
     });

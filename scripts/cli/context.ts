@@ -1,4 +1,5 @@
-// What every command works with: the global flags, and the gateway, account and memory that they lead to.
+// What every command works with: the global flags, and the gateway, account and memory that they
+// lead to.
 import {
   type Connection,
   connect,
@@ -20,7 +21,8 @@ export interface Flags extends HouseFlags {
   /** Role of the active account: the name of its file in $DEFAAS_HOME/keys. */
   readonly account: string;
   /**
-   * Id of a set of the trust root. Left out, commands that ask the chain alone take the current one, the others as `chooseSet` says.
+   * Id of a set of the trust root. Left out, commands that ask the chain alone take the current
+   * one, the others as `chooseSet` says.
    */
   readonly set?: string;
 }
@@ -35,7 +37,10 @@ export interface Outcome {
   readonly failure?: { readonly code: string; readonly message: string };
 }
 
-/** A gateway that was found and asked who it is, with the active account and what is remembered of both. */
+/**
+ * A gateway that was found and asked who it is, with the active account and what is remembered of
+ * both.
+ */
 export interface Opened {
   readonly house: House;
   readonly account: Account;
@@ -56,9 +61,12 @@ export interface OpenOptions {
 }
 
 /**
- * What the gateway says of chain, contracts and itself is held against the trust root before anything is signed or sent.
- * @throws CliError USAGE no such set, HOUSE_DOWN, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING, DEPLOYMENT_UNCONFIRMED
- * @throws DefaasClientError GATEWAY_UNREACHABLE, DEPLOYMENT_MISMATCH, DEPLOYMENT_REVOKED; ChainError DEPLOYMENT_CODE, DEPLOYMENT_INVALID
+ * What the gateway says of chain, contracts and itself is held against the trust root before
+ * anything is signed or sent.
+ * @throws CliError USAGE no such set, HOUSE_DOWN, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING,
+ *   DEPLOYMENT_UNCONFIRMED
+ * @throws DefaasClientError GATEWAY_UNREACHABLE, DEPLOYMENT_MISMATCH, DEPLOYMENT_REVOKED;
+ *   ChainError DEPLOYMENT_CODE, DEPLOYMENT_INVALID
  */
 export async function openGateway(flags: Flags, options: OpenOptions = {}): Promise<Opened> {
   await confirmHome(flags, locateHome());
@@ -102,7 +110,8 @@ function houseOf({ chainId }: Trusted, { contracts }: ContractSet, gateway: Addr
 }
 
 /**
- * Of the sets that the gateway serves, the one where the account has lanes, the current one first; where it has none yet, the current one.
+ * Of the sets that the gateway serves, the one where the account has lanes, the current one first;
+ * where it has none yet, the current one.
  */
 function chooseSet(
   { gateway, named, others }: SetChoice,
@@ -127,7 +136,8 @@ export function openSession(
   return createSession({
     connection,
     key: key.privateKey,
-    // The token is kept for other calls, beside the key that signs in: binding it to one more key there would protect nothing.
+    // The token is kept for other calls, beside the key that signs in: binding it to one more key
+    // there would protect nothing.
     dpop: false,
     ...(lane && { lane }),
     ...(token && { token }),

@@ -1,4 +1,5 @@
-// `defaas deploy <function>`: shows what will change at each cloud and what a call costs there, then does it and says each step.
+// `defaas deploy <function>`: shows what will change at each cloud and what a call costs there,
+// then does it and says each step.
 import {
   deploy as askToDeploy,
   type CallCost,
@@ -22,7 +23,8 @@ export interface DeployOptions {
 
 /**
  * A cloud that fails does not undo the others; the command then fails and says what is live.
- * @throws PROVIDER_UNKNOWN, PROVIDER_INVALID, PROVIDER_TOO_LARGE, FUNCTION_UNKNOWN, NOT_OWNER, PUBLISHER_NOT_ALLOWED, SECRET_MISSING
+ * @throws PROVIDER_UNKNOWN, PROVIDER_INVALID, PROVIDER_TOO_LARGE, FUNCTION_UNKNOWN, NOT_OWNER,
+ *   PUBLISHER_NOT_ALLOWED, SECRET_MISSING
  * @throws TARIFF_BELOW_COST  unless the loss is accepted
  */
 export async function deploy(

@@ -1,4 +1,5 @@
-// `defaas deposit <tokens>`: money set aside at the gateway, and a lane with a key of its own to spend it from.
+// `defaas deposit <tokens>`: money set aside at the gateway, and a lane with a key of its own to
+// spend it from.
 import { coverageOf } from '../../broker/client/coverage.ts';
 import { type LaneDocument, putLaneLimit } from '../../broker/client/lane.ts';
 import type { Lane } from '../../contracts/chain/types.ts';
@@ -36,8 +37,10 @@ export interface DepositOptions {
 }
 
 /**
- * Deposits, allots to the gateway and opens a lane, or gives the account's lane there more room and time.
- * @throws CliError USAGE, INSUFFICIENT_TOKENS the wallet is short and this is no local chain; ChainError CHAIN_...
+ * Deposits, allots to the gateway and opens a lane, or gives the account's lane there more room and
+ * time.
+ * @throws CliError USAGE, INSUFFICIENT_TOKENS the wallet is short and this is no local chain;
+ *   ChainError CHAIN_...
  */
 export async function deposit(
   flags: Flags,
@@ -78,7 +81,8 @@ export async function deposit(
 }
 
 /**
- * Money onto the account's line at the gateway, and a prepaid lane that may take it: its newest one, or a new one with a key of its own.
+ * Money onto the account's line at the gateway, and a prepaid lane that may take it: its newest
+ * one, or a new one with a key of its own.
  * @throws CliError INSUFFICIENT_TOKENS; ChainError CHAIN_...
  */
 export async function fillLane(
@@ -127,7 +131,10 @@ export async function mintIfShort(
   return missing;
 }
 
-/** What a local chain would have to mint for the account to hold so much. @throws CliError INSUFFICIENT_TOKENS it is no local chain */
+/**
+ * What a local chain would have to mint for the account to hold so much.
+ * @throws CliError INSUFFICIENT_TOKENS it is no local chain
+ */
 export async function missingUnits(chain: Chain, account: Address, units: bigint): Promise<bigint> {
   const [held] = await chain.read('token', 'balanceOf', [account]);
   const missing = units - BigInt(held);
@@ -191,7 +198,10 @@ async function open(
   return signer;
 }
 
-/** The lane may then take all that is set aside; run again after a failure, it takes up what is missing. */
+/**
+ * The lane may then take all that is set aside; run again after a failure, it takes up what is
+ * missing.
+ */
 async function extend(
   { account, connection }: Opened,
   chain: Chain,

@@ -1,4 +1,5 @@
-// `defaas destroy <function>`: takes a function off its clouds and retires its deployments on the chain. Versions and receipts stay.
+// `defaas destroy <function>`: takes a function off its clouds and retires its deployments on the
+// chain. Versions and receipts stay.
 import {
   destroy as askToDestroy,
   type DeploymentOutcome,
@@ -10,7 +11,11 @@ import { parseFunctionName } from './function-name.ts';
 import { runSteps } from './progress.ts';
 import { formatTable } from './table.ts';
 
-/** All versions, or the one that is named; from all clouds, or those of `--from`. Done already is done. @throws FUNCTION_UNKNOWN, NOT_OWNER */
+/**
+ * All versions, or the one that is named; from all clouds, or those of `--from`. Done already is
+ * done.
+ * @throws FUNCTION_UNKNOWN, NOT_OWNER
+ */
 export async function destroy(
   flags: Flags,
   target: string,

@@ -1,4 +1,5 @@
-// The HTTP side of `defaas dev`: a request becomes a call as at a gateway, without token, price and receipt.
+// The HTTP side of `defaas dev`: a request becomes a call as at a gateway, without token, price and
+// receipt.
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';

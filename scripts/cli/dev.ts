@@ -1,5 +1,6 @@
-// `defaas dev <folder>`: the function on this machine while it is written, as the local provider runs it, anew after each
-// change. No gateway, no chain, no price. What is wrong with it is shown with file and line, and goes away when mended.
+// `defaas dev <folder>`: the function on this machine while it is written, as the local provider
+// runs it, anew after each change. No gateway, no chain, no price. What is wrong with it is shown
+// with file and line, and goes away when mended.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';

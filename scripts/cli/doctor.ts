@@ -1,4 +1,5 @@
-// `defaas doctor`: looks at everything a user needs, and says for each what is wrong and what to do.
+// `defaas doctor`: looks at everything a user needs, and says for each what is wrong and what to
+// do.
 import { statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -48,7 +49,10 @@ interface Check {
   readonly found: string;
 }
 
-/** Runs all checks that can be run; one that fails does not stop the others. It changes nothing unless it is to `fix` the clouds. */
+/**
+ * Runs all checks that can be run; one that fails does not stop the others. It changes nothing
+ * unless it is to `fix` the clouds.
+ */
 export async function doctor(
   flags: Flags,
   { fix = false }: { readonly fix?: boolean } = {},
@@ -208,7 +212,10 @@ async function checkBond(opened: Opened): Promise<string> {
   }
 }
 
-/** What was proven of the gateway and is demanded of it; and demands of this account that wait to be collected. */
+/**
+ * What was proven of the gateway and is demanded of it; and demands of this account that wait to be
+ * collected.
+ */
 async function checkDisputes(opened: Opened): Promise<string> {
   const { gateway } = opened.connection.document;
   const chain = await openChain(opened);
@@ -229,7 +236,9 @@ async function checkDisputes(opened: Opened): Promise<string> {
   }
 }
 
-/** What the gateway wants its operator to see to; as long as nothing of its own is lost, a warning. */
+/**
+ * What the gateway wants its operator to see to; as long as nothing of its own is lost, a warning.
+ */
 async function checkAlarms(session: Session): Promise<Check> {
   const warnings = new Set(['BOND_LOW', 'FRAUD_FOUND', 'METERING_UNREAD']);
   let isWarning = false;
@@ -258,7 +267,10 @@ async function checkTokenKey(opened: Opened): Promise<string> {
   }
 }
 
-/** What the clouds have against the gateway's records, and the age of its prices: for its operator, whose key must be here. */
+/**
+ * What the clouds have against the gateway's records, and the age of its prices: for its operator,
+ * whose key must be here.
+ */
 async function checkClouds(flags: Flags, opened: Opened, fix: boolean): Promise<Check[]> {
   const operator = readOperator(opened);
   if (operator === undefined) {

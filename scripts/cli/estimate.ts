@@ -1,4 +1,5 @@
-// `defaas estimate <function>`: what calls will cost, from the tariff that the version carries on the chain.
+// `defaas estimate <function>`: what calls will cost, from the tariff that the version carries on
+// the chain.
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import { openChain } from './chain.ts';
@@ -22,8 +23,8 @@ export interface EstimateOptions {
 }
 
 /**
- * Typical and at worst: a call that takes all of its timeout, which is also what has to be free on the lane for a call to begin.
- * Failed calls cost nothing and are not in it.
+ * Typical and at worst: a call that takes all of its timeout, which is also what has to be free on
+ * the lane for a call to begin. Failed calls cost nothing and are not in it.
  * @throws CliError USAGE, FUNCTION_UNKNOWN; ChainError CHAIN_...
  */
 export async function estimate(

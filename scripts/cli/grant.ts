@@ -1,4 +1,5 @@
-// `defaas grant <function> <address>`: lets an account use a function whose access is `granted`, from the next block on.
+// `defaas grant <function> <address>`: lets an account use a function whose access is `granted`,
+// from the next block on.
 import { awaitBlock } from './await-block.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
@@ -21,7 +22,8 @@ export interface GrantOptions {
 }
 
 /**
- * A second grant to the same account takes the place of the first. The chain decides, so it holds at every gateway.
+ * A second grant to the same account takes the place of the first. The chain decides, so it holds
+ * at every gateway.
  * @throws CliError USAGE, FUNCTION_UNKNOWN, NOT_OWNER; ChainError CHAIN_...
  */
 export async function grant(

@@ -25,7 +25,10 @@ export interface House {
   readonly home: string;
   /** URL of the gateway. */
   readonly gateway: string;
-  /** An RPC of our own: named by the user, or that of the house that is up on this machine. Never one that a gateway names. */
+  /**
+   * An RPC of our own: named by the user, or that of the house that is up on this machine. Never
+   * one that a gateway names.
+   */
   readonly rpcUrl: string | undefined;
   /** The house on this machine, when that is the one in use. */
   readonly up: UpFile | undefined;
@@ -42,16 +45,24 @@ export interface HouseFlags {
 
 export interface Home {
   readonly path: string;
-  /** `named` by DEFAAS_HOME; `fixed`: of this checkout or of the user; `found` above the folder where the command was typed. */
+  /**
+   * `named` by DEFAAS_HOME; `fixed`: of this checkout or of the user; `found` above the folder
+   * where the command was typed.
+   */
   readonly how: 'named' | 'fixed' | 'found';
 }
 
-/** Paths that a user writes begin where the command was typed, not where npm or the launcher went. */
+/**
+ * Paths that a user writes begin where the command was typed, not where npm or the launcher went.
+ */
 export function userPath(path: string): string {
   return resolve(process.env.INIT_CWD ?? process.cwd(), path);
 }
 
-/** `DEFAAS_HOME`, else `.defaas` of the checkout; for the installed package the nearest `.defaas` upward, else one in the user's home folder. */
+/**
+ * `DEFAAS_HOME`, else `.defaas` of the checkout; for the installed package the nearest `.defaas`
+ * upward, else one in the user's home folder.
+ */
 export function findHome(): string {
   return locateHome().path;
 }
@@ -76,7 +87,10 @@ export function userFolder(): string {
   return join(homedir(), '.defaas');
 }
 
-/** Which contracts to believe: those that the house on this machine has deployed; `up` has it written. */
+/**
+ * Which contracts to believe: those that the house on this machine has deployed; `up` has it
+ * written.
+ */
 export function houseFile(home: string): string {
   return join(home, 'deployment.json');
 }

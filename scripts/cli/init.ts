@@ -11,7 +11,8 @@ const NOT_COPIED = ['node_modules', 'package-lock.json'];
 
 /**
  * Writes `<folder>`; the function is called like it.
- * @throws CliError FOLDER_EXISTS it is there and not empty; NAME_INVALID its name is none for a function; USAGE no such template
+ * @throws CliError FOLDER_EXISTS it is there and not empty; NAME_INVALID its name is none for a
+ *   function; USAGE no such template
  */
 export async function init(
   _flags: Flags,
@@ -63,7 +64,10 @@ export async function init(
   };
 }
 
-/** Puts the name into a JSON file, at the place where it stands, so that the rest stays as it was written. */
+/**
+ * Puts the name into a JSON file, at the place where it stands, so that the rest stays as it was
+ * written.
+ */
 function rename(file: string, name: string): void {
   if (!existsSync(file)) return;
   const text = readFileSync(file, 'utf8');

@@ -11,7 +11,10 @@ export function lanesHere({ account, house, store }: Omit<Known, 'connection'>):
   return store.lanes(account.address).filter(({ signer }) => hasLaneKey(house.home, signer));
 }
 
-/** Why nothing here can pay: LANE_UNKNOWN, or KEY_MISSING where there are lanes whose keys are gone. `what` says what to do. */
+/**
+ * Why nothing here can pay: LANE_UNKNOWN, or KEY_MISSING where there are lanes whose keys are gone.
+ * `what` says what to do.
+ */
 export function noLane(opened: Known, what: string, cause?: unknown): CliError {
   const { account, connection, house, store } = opened;
   const at = `at gateway ${connection.document.gateway}`;

@@ -1,4 +1,5 @@
-// `defaas list`: the account's functions on the chain, where their newest versions run, and what a call costs there.
+// `defaas list`: the account's functions on the chain, where their newest versions run, and what a
+// call costs there.
 import {
   type CallCost,
   type DeployedVersion,
@@ -72,7 +73,10 @@ function describe(view: ChainView, fn: RegisteredFunction, known: Known) {
   };
 }
 
-/** The chain's word, with what the gateway knows beside it; what never got as far as the chain is the gateway's word alone. */
+/**
+ * The chain's word, with what the gateway knows beside it; what never got as far as the chain is
+ * the gateway's word alone.
+ */
 function deploymentsOf(
   view: ChainView,
   fn: RegisteredFunction,

@@ -1,4 +1,5 @@
-// `defaas <command>`: parses the line, loads the one command that it names, prints what comes of it.
+// `defaas <command>`: parses the line, loads the one command that it names, prints what comes of
+// it.
 import { readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';

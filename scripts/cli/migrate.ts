@@ -1,5 +1,6 @@
-// `defaas migrate --to <set>`: an account's money from older contracts to those that take their place, at the same gateways. What is
-// set aside thaws first, so it is run twice; whatever was done stays done.
+// `defaas migrate --to <set>`: an account's money from older contracts to those that take their
+// place, at the same gateways. What is set aside thaws first, so it is run twice; whatever was done
+// stays done.
 import { createKey } from '../../contracts/keystore.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { hasLaneKey, writeLaneKey } from './account.ts';
@@ -19,14 +20,19 @@ interface Moved {
   readonly thawEndSec: number;
   /** Is set aside in the new set now. */
   readonly movedUnits: bigint;
-  /** Spends from the line in the new set; null: the gateway does not stand there, and its money is in the wallet. */
+  /**
+   * Spends from the line in the new set; null: the gateway does not stand there, and its money is
+   * in the wallet.
+   */
   readonly lane: Address | null;
 }
 
 /**
- * Lanes are opened in the new set at once, so that a call can be paid as soon as the gateway serves it; the old lines thaw. Run again
- * after the thaw, what is left of each is released, withdrawn and set aside at the same gateway in the new set; free money moves at once.
- * @throws CliError USAGE the set is not in the file or has replaced none, NOTHING_TO_WITHDRAW; ChainError CHAIN_...
+ * Lanes are opened in the new set at once, so that a call can be paid as soon as the gateway serves
+ * it; the old lines thaw. Run again after the thaw, what is left of each is released, withdrawn and
+ * set aside at the same gateway in the new set; free money moves at once.
+ * @throws CliError USAGE the set is not in the file or has replaced none, NOTHING_TO_WITHDRAW;
+ *   ChainError CHAIN_...
  */
 export async function migrate(flags: Flags, options: { readonly to: string }): Promise<Outcome> {
   const next = await openOwnChain({ ...flags, set: options.to });
@@ -120,7 +126,10 @@ async function moveLine(old: OwnChain, next: OwnChain, gateway: Address): Promis
   return { gateway, thawingUnits: 0n, thawEndSec: 0, movedUnits, lane };
 }
 
-/** The account's lane in the new set, of which the key is here, or a new one; its key is on disk before the chain knows it. */
+/**
+ * The account's lane in the new set, of which the key is here, or a new one; its key is on disk
+ * before the chain knows it.
+ */
 async function laneAt(next: OwnChain, gateway: Address): Promise<Address> {
   const { address } = next.account;
   const { home } = next.house;

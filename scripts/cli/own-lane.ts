@@ -124,8 +124,8 @@ export async function revokeAllOf(opened: LaneParts, lane: StoredLane): Promise<
 }
 
 /**
- * Tells the gateway of mandates that are closed here and not over, once more where it knows: one that
- * was not reached goes on serving under them, and its receipts would be taken for lies.
+ * Tells the gateway of mandates that are closed here and not over, once more where it knows: one
+ * that was not reached goes on serving under them, and its receipts would be taken for lies.
  */
 async function tellRevoked(opened: LaneParts, lane: StoredLane): Promise<void> {
   const { store, house } = opened;
@@ -177,9 +177,9 @@ export async function signOwnMandate(
 }
 
 /**
- * Checks the receipts of a lane that others spend from, and hands its gateway a voucher for what its
- * mandates allow today. The open ones are put there once more, and the closed ones revoked: what was
- * said of them may never have come there. @throws as `signOwnMandate`
+ * Checks the receipts of a lane that others spend from, and hands its gateway a voucher for what
+ * its mandates allow today. The open ones are put there once more, and the closed ones revoked:
+ * what was said of them may never have come there. @throws as `signOwnMandate`
  */
 export async function renewLane(opened: LaneParts, lane: StoredLane): Promise<void> {
   const { connection, house, store } = opened;

@@ -3,7 +3,10 @@ import { getAddress } from 'ethers';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { CliError } from './cli-error.ts';
 
-/** Lower-case; mixed case is a checksum (ERC-55), and one that is wrong is a typing error. @throws CliError USAGE */
+/**
+ * Lower-case; mixed case is a checksum (ERC-55), and one that is wrong is a typing error.
+ * @throws CliError USAGE
+ */
 export function parseAddress(text: string): Address {
   try {
     // Safe: ethers gives 0x and 40 digits of hex, or throws.

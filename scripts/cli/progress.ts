@@ -1,4 +1,5 @@
-// Long work shown step by step: a live list on a terminal, one line per step elsewhere, nothing with `--json`.
+// Long work shown step by step: a live list on a terminal, one line per step elsewhere, nothing
+// with `--json`.
 import type { Flags } from './context.ts';
 
 export interface Step {

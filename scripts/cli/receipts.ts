@@ -17,7 +17,10 @@ import { formatTokens } from './units.ts';
 /** Bit of a key that signs for a gateway (Identity). */
 const GATEWAY_ROLE = 1;
 
-/** All of the active account's, oldest first; `--limit` keeps the newest so many. @throws CliError USAGE */
+/**
+ * All of the active account's, oldest first; `--limit` keeps the newest so many.
+ * @throws CliError USAGE
+ */
 export async function receipts(
   flags: Flags,
   options: { readonly limit?: string },
@@ -72,8 +75,9 @@ function parseLimit(text: string | undefined): number | undefined {
 }
 
 /**
- * Whether a receipt of the lane stands in a group that a key of the gateway has signed; which keys are or were its own, the chain says.
- * A group is over many receipts, and its signature is looked at once.
+ * Whether a receipt of the lane stands in a group that a key of the gateway has signed; which keys
+ * are or were its own, the chain says. A group is over many receipts, and its signature is looked
+ * at once.
  */
 function createSignatureCheck({ view, domain }: Pick<Chain, 'view' | 'domain'>, gateway: Address) {
   const keys = new Set<Address>();
@@ -98,7 +102,10 @@ function createSignatureCheck({ view, domain }: Pick<Chain, 'view' | 'domain'>, 
   };
 }
 
-/** Receipts that this machine has and the gateway shows otherwise or not at all, and gaps in what it shows. */
+/**
+ * Receipts that this machine has and the gateway shows otherwise or not at all, and gaps in what it
+ * shows.
+ */
 function compare(lane: StoredLane, listed: readonly ReceiptDocument[], store: Store): string[] {
   const shown = new Map(listed.map((document) => [document.receipt.seq, document.id]));
   const differences: string[] = [];

@@ -15,8 +15,10 @@ import { runSteps } from './progress.ts';
 const ACCESS_MODES = { public: 0, granted: 1, policy: 2 } as const;
 
 /**
- * Publishes a new version, or finds that the newest one is this already. What was done stays done: run again, it goes on from there.
- * @throws ArtifactError NOT_A_FUNCTION_FOLDER, ARTIFACT_...; ChainError NAME_TAKEN, NOT_OWNER, CHAIN_...; DefaasClientError of the upload
+ * Publishes a new version, or finds that the newest one is this already. What was done stays done:
+ * run again, it goes on from there.
+ * @throws ArtifactError NOT_A_FUNCTION_FOLDER, ARTIFACT_...; ChainError NAME_TAKEN, NOT_OWNER,
+ *   CHAIN_...; DefaasClientError of the upload
  */
 export async function register(flags: Flags, folder: string): Promise<Outcome> {
   // Before the house is asked: what is wrong with the folder can be mended without one.

@@ -1,4 +1,5 @@
-// `defaas rollback <function>`: points `latest` at an earlier version on the chain, and says where that one runs.
+// `defaas rollback <function>`: points `latest` at an earlier version on the chain, and says where
+// that one runs.
 
 import type { RegisteredFunction } from '../../contracts/chain/types.ts';
 import type { Chain } from '../../contracts/chain.ts';
@@ -10,7 +11,10 @@ import { liveDeployments } from './list.ts';
 import { findFunction } from './owned-function.ts';
 import { formatTable } from './table.ts';
 
-/** To the version before, or to that of `--to`; clouds are not asked. @throws FUNCTION_UNKNOWN no such or no earlier version; NOT_OWNER, CHAIN_... */
+/**
+ * To the version before, or to that of `--to`; clouds are not asked.
+ * @throws FUNCTION_UNKNOWN no such or no earlier version; NOT_OWNER, CHAIN_...
+ */
 export async function rollback(
   flags: Flags,
   target: string,

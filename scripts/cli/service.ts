@@ -1,5 +1,5 @@
-// `defaas token --service <id>`: a service account, a program with a key of its own that spends from
-// a lane of its own by a mandate, until it is stopped.
+// `defaas token --service <id>`: a service account, a program with a key of its own that spends
+// from a lane of its own by a mandate, until it is stopped.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TOKEN_KIND, tokenSubject } from '../../broker/client/mandates.ts';
@@ -59,7 +59,9 @@ export function parseService(id: string, options: ServiceOptions): ServiceChange
   return { id, dailyUnits, days: parseDays(days ?? DEFAULT_DAYS), isRenewed };
 }
 
-/** @throws CliError LANE_UNKNOWN nothing is set aside to pay from; DefaasClientError CLIENT_UNKNOWN */
+/**
+ * @throws CliError LANE_UNKNOWN nothing is set aside to pay from; DefaasClientError CLIENT_UNKNOWN
+ */
 export async function service(
   flags: Flags,
   opened: Opened,
@@ -129,8 +131,8 @@ async function closeFor(opened: Opened, lane: StoredLane): Promise<void> {
 }
 
 /**
- * The public key of the account. Its private key is made once and lies in the file, a JWK (RFC 7517)
- * beside the client's id, readable by its owner only.
+ * The public key of the account. Its private key is made once and lies in the file, a JWK (RFC
+ * 7517) beside the client's id, readable by its owner only.
  */
 async function keyIn(
   file: string,

@@ -1,4 +1,5 @@
-// `defaas settle`: the operator's gateway settles what it has served, as much as one transaction takes.
+// `defaas settle`: the operator's gateway settles what it has served, as much as one transaction
+// takes.
 import { settle as askToSettle } from '../../broker/client/settlement.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
 import { formatTokens } from './units.ts';
@@ -6,7 +7,10 @@ import { formatTokens } from './units.ts';
 /** The role whose key may settle. */
 const OPERATOR = 'gateway';
 
-/** Signs in with the operator's key, whatever account is active. @throws OPERATOR_ONLY, NOTHING_TO_SETTLE, SETTLEMENT_REFUSED, CHAIN_UNREACHABLE */
+/**
+ * Signs in with the operator's key, whatever account is active.
+ * @throws OPERATOR_ONLY, NOTHING_TO_SETTLE, SETTLEMENT_REFUSED, CHAIN_UNREACHABLE
+ */
 export async function settle(flags: Flags): Promise<Outcome> {
   const opened = await openGateway(flags, { role: OPERATOR });
   try {

@@ -4,7 +4,10 @@ import { SourceMap } from 'node:module';
 /** `file:///var/task/handler.mjs:12:3` and the like. */
 const PLACE = /(?:file:\/\/)?[^\s()]*\/handler\.mjs:(\d+):(\d+)/g;
 
-/** Puts file and line of the source where a text names a place in `handler.mjs`. `map` is `handler.mjs.map`. */
+/**
+ * Puts file and line of the source where a text names a place in `handler.mjs`. `map` is
+ * `handler.mjs.map`.
+ */
 export function createSourceLines(map: Uint8Array | undefined): (text: string) => string {
   if (!map) return (text) => text;
   const sources = new SourceMap(JSON.parse(Buffer.from(map).toString()));

@@ -40,7 +40,8 @@ export interface SponsorOptions {
 }
 
 /**
- * Shows, or with options sets. The manifest says that the publisher pays (`payer`); this says how much.
+ * Shows, or with options sets. The manifest says that the publisher pays (`payer`); this says how
+ * much.
  * @throws CliError USAGE, FUNCTION_UNKNOWN, NOT_OWNER, LANE_UNKNOWN there is nothing to pay from,
  * INSUFFICIENT_TOKENS
  */

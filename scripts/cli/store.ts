@@ -1,4 +1,5 @@
-// The command line's own memory in SQLite: lanes and their ceilings, tokens, receipts. Calls in parallel wait for each other's writes.
+// The command line's own memory in SQLite: lanes and their ceilings, tokens, receipts. Calls in
+// parallel wait for each other's writes.
 import { chmodSync, closeSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -15,7 +16,8 @@ const BUSY_TIMEOUT_MS = 10_000;
 /** Vouchers of a gateway that are kept. */
 const KEPT_PAYOUTS = 100;
 
-// Money is decimal text: it does not fit SQLite's 64 bits. `house` tells apart chains, contracts and gateways.
+// Money is decimal text: it does not fit SQLite's 64 bits. `house` tells apart chains, contracts
+// and gateways.
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS lanes (
     house TEXT NOT NULL, payer TEXT NOT NULL, signer TEXT NOT NULL, opened_at_ms INTEGER NOT NULL,
@@ -82,12 +84,18 @@ export interface Store {
   putPayouts(payee: Address, vouchers: readonly PayoutVoucher[]): void;
   /** Highest first. */
   payouts(payee: Address): readonly PayoutVoucher[];
-  /** The same as JSON, as the gateway has shown them: what proves its fraud, should it settle others. */
+  /**
+   * The same as JSON, as the gateway has shown them: what proves its fraud, should it settle
+   * others.
+   */
   receiptDocuments(lane: StoredLane): readonly string[];
   close(): void;
 }
 
-/** Opens `$DEFAAS_HOME/cli.sqlite` for one gateway on one chain; `house` is any text that names both. */
+/**
+ * Opens `$DEFAAS_HOME/cli.sqlite` for one gateway on one chain; `house` is any text that names
+ * both.
+ */
 export function openStore(home: string, house: string): Store {
   const database = openDatabase(home);
   const statement = (sql: string) => database.prepare(sql);
@@ -240,7 +248,10 @@ function payoutsOf(database: DatabaseSync, house: string, payee: Address): Payou
     .sort((a, b) => (a.cumulativeUnits < b.cumulativeUnits ? 1 : -1));
 }
 
-/** Gateways for whose lanes the payer has signed mandates, of the contracts that `house` begins with. */
+/**
+ * Gateways for whose lanes the payer has signed mandates, of the contracts that `house` begins
+ * with.
+ */
 export function mandatedGateways(home: string, contracts: string, payer: Address): Address[] {
   const database = openDatabase(home);
   try {
@@ -255,7 +266,10 @@ export function mandatedGateways(home: string, contracts: string, payer: Address
   }
 }
 
-/** What a user has said yes to, and what was seen once and must stay as it is. Kept for the folder, whatever the gateway. */
+/**
+ * What a user has said yes to, and what was seen once and must stay as it is. Kept for the folder,
+ * whatever the gateway.
+ */
 export interface Confirmed {
   get(what: string): string | undefined;
   put(what: string, value: string): void;
@@ -293,7 +307,10 @@ export function storeFiles(home: string): readonly [string, string, string] {
   return [file, `${file}-wal`, `${file}-shm`];
 }
 
-/** It holds bearer tokens. SQLite gives its other files the mode of the database, which is made before SQLite would make it. */
+/**
+ * It holds bearer tokens. SQLite gives its other files the mode of the database, which is made
+ * before SQLite would make it.
+ */
 function keepPrivate(home: string): void {
   const files = storeFiles(home);
   closeSync(openSync(files[0], 'a', 0o600));

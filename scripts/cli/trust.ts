@@ -1,4 +1,5 @@
-// Where the command line's trust root comes from: a file that the user names, the house's own, or the release's, and never a gateway.
+// Where the command line's trust root comes from: a file that the user names, the house's own, or
+// the release's, and never a gateway.
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,8 +29,10 @@ export interface Trusted extends TrustRoot {
 }
 
 /**
- * The root for the chain that our own RPC is of. A file that the user names is confirmed once, with its RPC.
- * @throws CliError RPC_REQUIRED, DEPLOYMENT_MISSING, DEPLOYMENT_UNCONFIRMED, FILE_UNREADABLE; ChainError DEPLOYMENT_INVALID, CHAIN_...
+ * The root for the chain that our own RPC is of. A file that the user names is confirmed once, with
+ * its RPC.
+ * @throws CliError RPC_REQUIRED, DEPLOYMENT_MISSING, DEPLOYMENT_UNCONFIRMED, FILE_UNREADABLE;
+ *   ChainError DEPLOYMENT_INVALID, CHAIN_...
  */
 export async function openTrust(
   flags: HouseFlags,
@@ -106,8 +109,9 @@ function hostOf(url: string): string {
 }
 
 /**
- * Whether the gateway may be that account: the house's own gateway is, and one that was seen here before under this origin. Another one
- * must have registered the origin on the chain, or be confirmed; from then on it must stay the same, `--yes` or not.
+ * Whether the gateway may be that account: the house's own gateway is, and one that was seen here
+ * before under this origin. Another one must have registered the origin on the chain, or be
+ * confirmed; from then on it must stay the same, `--yes` or not.
  * @throws DefaasClientError DEPLOYMENT_MISMATCH; CliError DEPLOYMENT_UNCONFIRMED
  */
 export async function acceptGateway(

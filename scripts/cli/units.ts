@@ -1,4 +1,5 @@
-// Amounts as people write them (whole tokens, `1.25`) and as they are counted (base units, 6 decimals of the billing token).
+// Amounts as people write them (whole tokens, `1.25`) and as they are counted (base units, 6
+// decimals of the billing token).
 import { CliError } from './cli-error.ts';
 
 /** Decimals of the billing token everywhere in DeFaaS: USDC's. */

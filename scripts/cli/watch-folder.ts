@@ -1,4 +1,5 @@
-// Tells when a publisher's own files change: every folder but node_modules and hidden ones, also those that come later.
+// Tells when a publisher's own files change: every folder but node_modules and hidden ones, also
+// those that come later.
 import { type FSWatcher, readdirSync, watch } from 'node:fs';
 import { join } from 'node:path';
 

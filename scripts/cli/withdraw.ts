@@ -20,8 +20,9 @@ export interface WithdrawOptions {
 }
 
 /**
- * Without an amount everything is meant. A thaw that has ended is released and withdrawn, and no other begins in the same run; one
- * that runs is left as it is, for a second would begin the wait anew. The gateway settles what it has served while money thaws.
+ * Without an amount everything is meant. A thaw that has ended is released and withdrawn, and no
+ * other begins in the same run; one that runs is left as it is, for a second would begin the wait
+ * anew. The gateway settles what it has served while money thaws.
  * @throws CliError USAGE, NOTHING_TO_WITHDRAW, INSUFFICIENT_BALANCE; ChainError CHAIN_...
  */
 export async function withdraw(
@@ -45,7 +46,8 @@ export async function withdraw(
         `account ${address} has neither free money nor any set aside, see defaas balance`,
       );
     }
-    // While money thaws the amount may be that of the first run, part of which is in the wallet already.
+    // While money thaws the amount may be that of the first run, part of which is in the wallet
+    // already.
     const isFirst = before.line.thawing === 0n;
     if (isFirst && wantedUnits !== undefined && wantedUnits > haveUnits) {
       throw new CliError(
@@ -70,7 +72,9 @@ export async function withdraw(
   }
 }
 
-/** Whose line is meant: the named one, or the only one with money; undefined where there is none. */
+/**
+ * Whose line is meant: the named one, or the only one with money; undefined where there is none.
+ */
 function gatewayOf({ chain, account }: OwnChain, from: string | undefined): Address | undefined {
   if (from !== undefined) return parseAddress(from);
   const lines = chain.view.lines(account.address).filter(({ allotted }) => allotted > 0n);
