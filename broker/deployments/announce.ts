@@ -98,7 +98,7 @@ function liveIds(
   gateway: Pick<DeploymentParts, 'chain' | 'deployments'>,
   functionVersion: Hex,
 ): number[] {
-  return [...gateway.deployments.routes(functionVersion).keys()]
+  return [...gateway.deployments.live(functionVersion).keys()]
     .filter((id) => {
       const known = gateway.chain.view.deploymentById(id);
       return !known?.barred && !known?.retired;

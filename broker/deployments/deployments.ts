@@ -1,9 +1,10 @@
-// The gateway's deployments: records that survive a crash, and the routes that calls take.
+// The gateway's deployments: records that survive a crash, and the live candidates that calls
+// choose from.
 import type { Deployment, Provider, ProviderName } from '../../adapters/provider.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
 import type { DeploymentRecord, Ledger, LedgerState } from '../ledger/ledger.ts';
-import type { Route } from '../routing/choose.ts';
+import type { Candidate } from '../routing/choose.ts';
 import { createCircuit } from '../routing/circuit.ts';
 import { createColdStarts } from '../routing/cold-starts.ts';
 import type { Executions } from '../routing/executions.ts';
@@ -20,7 +21,7 @@ export interface Deployments {
   /** The hedge budget of a version that requests hedged calls; otherwise undefined. */
   hedges(functionVersion: Hex): HedgeBudget | undefined;
   /** The live deployments of a version, by their id in the FunctionRegistry. */
-  routes(functionVersion: Hex): ReadonlyMap<number, Route>;
+  live(functionVersion: Hex): ReadonlyMap<number, Candidate>;
   records(functionVersion?: Hex): readonly DeploymentRecord[];
   /** Stores the record durably, then applies it. */
   putRecord(record: DeploymentRecord): Promise<void>;
@@ -45,16 +46,16 @@ interface KnownManifest {
   readonly hedges: HedgeBudget | undefined;
 }
 
-const NO_ROUTES: ReadonlyMap<number, Route> = new Map();
+const NONE_LIVE: ReadonlyMap<number, Candidate> = new Map();
 
 export function createDeployments(options: DeploymentsOptions): Deployments {
   const records = new Map<string, DeploymentRecord>();
   const manifests = new Map<Hex, KnownManifest>();
-  const routes = new Map<Hex, Map<number, Route>>();
+  const candidates = new Map<Hex, Map<number, Candidate>>();
 
   const enforce = (record: DeploymentRecord): void => {
-    const ofVersion = routes.get(record.functionVersion) ?? new Map<number, Route>();
-    routes.set(record.functionVersion, ofVersion);
+    const ofVersion = candidates.get(record.functionVersion) ?? new Map<number, Candidate>();
+    candidates.set(record.functionVersion, ofVersion);
     const before = records.get(keyOf(record));
     records.set(keyOf(record), record);
     if (before?.chainId !== undefined && before.chainId !== record.chainId) {
@@ -67,9 +68,10 @@ export function createDeployments(options: DeploymentsOptions): Deployments {
       ofVersion.delete(record.chainId);
       return;
     }
-    // Keep the route's state (load, circuit, latency) while its deployment is unchanged.
-    const route = ofVersion.get(record.chainId);
-    if (route && JSON.stringify(route.deployment) === JSON.stringify(record.deployment)) return;
+    // Keep the candidate's state (load, circuit, latency) while its deployment is unchanged.
+    const candidate = ofVersion.get(record.chainId);
+    if (candidate && JSON.stringify(candidate.deployment) === JSON.stringify(record.deployment))
+      return;
     ofVersion.set(record.chainId, {
       id: record.chainId,
       account: options.account,
@@ -99,7 +101,7 @@ export function createDeployments(options: DeploymentsOptions): Deployments {
     manifest: (functionVersion) => manifests.get(functionVersion)?.manifest,
     hedges: (functionVersion) => manifests.get(functionVersion)?.hedges,
     routing: (functionVersion) => manifests.get(functionVersion)?.routing ?? BALANCED,
-    routes: (functionVersion) => routes.get(functionVersion) ?? NO_ROUTES,
+    live: (functionVersion) => candidates.get(functionVersion) ?? NONE_LIVE,
     records: (functionVersion) =>
       [...records.values()].filter(
         (record) => functionVersion === undefined || record.functionVersion === functionVersion,

@@ -5,7 +5,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { ProviderName } from '../../adapters/provider.ts';
 import type { Manifest } from '../../ipfs/manifest.ts';
 import { toDefaasError } from '../errors.ts';
-import type { Route } from '../routing/choose.ts';
+import type { Candidate } from '../routing/choose.ts';
 import type { DeploymentParts } from './parts.ts';
 
 /**
@@ -48,35 +48,42 @@ export function createLook(
     'chain' | 'closing' | 'deployments' | 'log' | 'nowMs' | 'stoppedPublishers'
   >,
 ): () => Promise<void> {
-  const failing = new WeakSet<Route>();
+  const failing = new WeakSet<Candidate>();
 
-  async function warm({ route, calls }: ReturnType<typeof idleRoutes>[number]): Promise<void> {
+  async function warm({
+    candidate,
+    calls,
+  }: ReturnType<typeof idleCandidates>[number]): Promise<void> {
     const signal = AbortSignal.any([gateway.closing, AbortSignal.timeout(CALL_MS)]);
     const options = { holdMs: HOLD_MS, signal };
     const ended = await Promise.allSettled(
       Array.from({ length: calls }, async () => {
         const startedMs = gateway.nowMs();
-        await route.provider.warm?.(route.deployment, options).finally(() => {
+        await candidate.provider.warm?.(candidate.deployment, options).finally(() => {
           const endedMs = gateway.nowMs();
           // Nobody is billed for it, but the cloud counts it.
-          route.executions?.add({ startedMs, endedMs, ms: endedMs - startedMs });
+          candidate.executions?.add({ startedMs, endedMs, ms: endedMs - startedMs });
         });
       }),
     );
     const failed = ended.find(({ status }) => status === 'rejected');
     if (failed === undefined) {
-      failing.delete(route);
-    } else if (failed.status === 'rejected' && !failing.has(route) && !gateway.closing.aborted) {
-      failing.add(route);
+      failing.delete(candidate);
+    } else if (
+      failed.status === 'rejected' &&
+      !failing.has(candidate) &&
+      !gateway.closing.aborted
+    ) {
+      failing.add(candidate);
       const { code, message } = toDefaasError(failed.reason);
-      const { provider, name } = route.deployment;
+      const { provider, name } = candidate.deployment;
       gateway.log.warn({ provider, name, code, message }, 'instances were not kept warm');
     }
   }
 
   return async () => {
     // One iterator shared by all workers.
-    const waiting = idleRoutes(gateway).values();
+    const waiting = idleCandidates(gateway).values();
     const one = async (): Promise<void> => {
       for (const idle of waiting) await warm(idle);
     };
@@ -88,22 +95,22 @@ export function createLook(
  * Deployments whose peak of concurrent calls was below the requested number of instances, with the
  * number of calls to make.
  */
-function idleRoutes({
+function idleCandidates({
   deployments,
   chain,
   stoppedPublishers,
 }: Pick<DeploymentParts, 'deployments' | 'chain' | 'stoppedPublishers'>) {
   return deployments.records().flatMap(({ functionVersion, chainId, provider }) => {
     const instances = warmInstances(deployments.manifest(functionVersion), provider);
-    const route = deployments.routes(functionVersion).get(chainId ?? 0);
-    if (instances === 0 || route === undefined) return [];
+    const candidate = deployments.live(functionVersion).get(chainId ?? 0);
+    if (instances === 0 || candidate === undefined) return [];
     // Skip versions that receive no calls: deprecated ones, and those of a stopped publisher.
     const version = chain.view.versionByHash(functionVersion);
     if (version?.deprecated !== false) return [];
     const owner = chain.view.functionById(version.functionId)?.owner;
     if (owner !== undefined && stoppedPublishers.isStopped(owner)) return [];
-    const { peakInFlight, inFlight } = route;
-    route.peakInFlight = inFlight;
-    return peakInFlight >= instances ? [] : [{ route, calls: instances - inFlight }];
+    const { peakInFlight, inFlight } = candidate;
+    candidate.peakInFlight = inFlight;
+    return peakInFlight >= instances ? [] : [{ candidate, calls: instances - inFlight }];
   });
 }

@@ -3,7 +3,7 @@
 import { type InvokeRequest, type InvokeResult, ProviderError } from '../../adapters/provider.ts';
 import type { FailedAttempt } from '../ledger/ledger.ts';
 import type { FreeFailures, Spender } from '../money/free-failures.ts';
-import type { Choice, Route } from '../routing/choose.ts';
+import type { Candidate, Choice } from '../routing/choose.ts';
 import type { Deadlines } from './deadlines.ts';
 import { billedMsOf } from './metering.ts';
 
@@ -132,12 +132,12 @@ async function hedged(
   start: (choice: Choice, reserved: number) => Promise<End> | undefined,
   { hedge, nowMs, freeFailures, spender }: AttemptOptions,
 ): Promise<readonly End[]> {
-  const usualMs = first.route.latency.p95Ms();
+  const usualMs = first.candidate.latency.p95Ms();
   if (usualMs === undefined) return [await running];
   const startedMs = nowMs();
   const inTime = await within(running, usualMs);
   if (inTime !== undefined) return [inTime];
-  if (second.route.circuit.isOpen(nowMs()) || !hedge?.()) return [await running];
+  if (second.candidate.circuit.isOpen(nowMs()) || !hedge?.()) return [await running];
   const reservedMs = freeFailures.tryReserve(spender);
   if (reservedMs === undefined) return [await running];
   const secondMs = nowMs();
@@ -156,10 +156,10 @@ async function hedged(
     if (lost.result === undefined) freeFailures.settle(spender, lost.reservedMs, 0, false);
     else if (lost.result.ok) freeFailures.spend(spender, lost.billedMs);
   });
-  const { route } = isFirst ? second : first;
+  const { candidate } = isFirst ? second : first;
   const failure: FailedAttempt = {
-    deployment: route.id,
-    provider: route.provider.name,
+    deployment: candidate.id,
+    provider: candidate.provider.name,
     code: 'HEDGED',
     ran: 'maybe',
     measuredMs: Math.round(nowMs() - (isFirst ? secondMs : startedMs)),
@@ -186,21 +186,21 @@ async function run(
   options: AttemptOptions,
   { deadlineMs, reserved }: { readonly deadlineMs: number; readonly reserved: number },
 ): Promise<End> {
-  const { route } = choice;
+  const { candidate } = choice;
   const { freeFailures, spender } = options;
   const startedMs = options.nowMs();
-  route.inFlight += 1;
-  if (route.inFlight > route.peakInFlight) route.peakInFlight = route.inFlight;
-  const mayBeCold = route.coldStarts.begins(route.inFlight, startedMs);
-  route.circuit.began(startedMs);
+  candidate.inFlight += 1;
+  if (candidate.inFlight > candidate.peakInFlight) candidate.peakInFlight = candidate.inFlight;
+  const mayBeCold = candidate.coldStarts.begins(candidate.inFlight, startedMs);
+  candidate.circuit.began(startedMs);
   const { signal, clear } = options.deadlines.start(deadlineMs);
   try {
-    const result = await route.provider.invoke(route.deployment, request, { signal });
-    route.circuit.succeeded();
-    route.latency.add(result.usage.measuredMs);
-    const billedMs = billedMsOf(result, route, mayBeCold);
+    const result = await candidate.provider.invoke(candidate.deployment, request, { signal });
+    candidate.circuit.succeeded();
+    candidate.latency.add(result.usage.measuredMs);
+    const billedMs = billedMsOf(result, candidate, mayBeCold);
     freeFailures.settle(spender, reserved, result.ok ? 0 : billedMs, !result.ok);
-    route.executions?.add({
+    candidate.executions?.add({
       startedMs,
       endedMs: options.nowMs(),
       ms: billedMs,
@@ -214,10 +214,10 @@ async function run(
     const nowMs = options.nowMs();
     // What a place does not take of the request itself says nothing of the place: else any caller could
     // close it to all others.
-    if (known?.code !== 'PROVIDER_TOO_LARGE') route.circuit.failed(nowMs);
+    if (known?.code !== 'PROVIDER_TOO_LARGE') candidate.circuit.failed(nowMs);
     const failure: FailedAttempt = {
-      deployment: route.id,
-      provider: route.provider.name,
+      deployment: candidate.id,
+      provider: candidate.provider.name,
       code: known?.code ?? 'INTERNAL',
       ran: known?.ran ?? 'maybe',
       measuredMs: Math.round(nowMs - startedMs),
@@ -225,18 +225,18 @@ async function run(
     if (failure.ran === 'maybe') {
       // A lost connection says nothing about the execution, which may continue until its timeout.
       const isCut = failure.code === 'PROVIDER_CONNECTION' || failure.code === 'PROVIDER_DEADLINE';
-      const ms = Math.max(nowMs - startedMs, isCut ? route.deployment.timeoutMs : 0);
-      route.executions?.add({ startedMs, endedMs: startedMs + ms, ms });
-      settleBroken(route, options, { reserved, measuredMs: failure.measuredMs });
+      const ms = Math.max(nowMs - startedMs, isCut ? candidate.deployment.timeoutMs : 0);
+      candidate.executions?.add({ startedMs, endedMs: startedMs + ms, ms });
+      settleBroken(candidate, options, { reserved, measuredMs: failure.measuredMs });
       return { choice, failure, retryAfterMs: known?.retryAfterMs, reservedMs: 0 };
     }
-    if (isOwnRefusal(route, known, failure.measuredMs)) {
-      holdAgainst(route, (isWell) => isWell && freeFailures.spend(spender, failure.measuredMs));
+    if (isOwnRefusal(candidate, known, failure.measuredMs)) {
+      holdAgainst(candidate, (isWell) => isWell && freeFailures.spend(spender, failure.measuredMs));
     }
     return { choice, failure, retryAfterMs: known?.retryAfterMs, reservedMs: reserved };
   } finally {
     clear();
-    route.inFlight -= 1;
+    candidate.inFlight -= 1;
   }
 }
 
@@ -246,11 +246,11 @@ async function run(
  * reserved stays so until that is known.
  */
 function settleBroken(
-  route: Route,
+  candidate: Candidate,
   { freeFailures, spender }: AttemptOptions,
   { reserved, measuredMs }: { readonly reserved: number; readonly measuredMs: number },
 ): void {
-  holdAgainst(route, (isWell) =>
+  holdAgainst(candidate, (isWell) =>
     freeFailures.settle(spender, reserved, isWell ? measuredMs : 0, isWell),
   );
 }
@@ -261,7 +261,7 @@ function settleBroken(
  * lets a call wait for an instance and then throttles.
  */
 function isOwnRefusal(
-  { overhead }: Route,
+  { overhead }: Candidate,
   known: ProviderError | undefined,
   measuredMs: number,
 ): boolean {
@@ -269,7 +269,7 @@ function isOwnRefusal(
   return isAnswer && measuredMs > overhead.ms;
 }
 
-function holdAgainst({ overhead }: Route, settle: (isWell: boolean) => void): void {
+function holdAgainst({ overhead }: Candidate, settle: (isWell: boolean) => void): void {
   const isWell = overhead.isWell();
   if (isWell instanceof Promise) void isWell.then(settle);
   else settle(isWell);

@@ -107,7 +107,7 @@ async function run(parts: InvokeParts, authorized: AuthorizedCall): Promise<Answ
     });
     const choices = choose(
       { value: draw.value, call: opened.call, ids: draw.ids },
-      parts.deployments.routes(functionVersion),
+      parts.deployments.live(functionVersion),
       narrow(parts.deployments.routing(functionVersion), invocation.routing),
       nowMs(),
     );

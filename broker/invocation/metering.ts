@@ -1,7 +1,7 @@
 // Billed time of a run: the time that the cloud or the shim reports, clamped by the gateway's own
 // clock. The publisher's code runs in the shim's process and could forge its report.
 import type { InvokeResult } from '../../adapters/provider.ts';
-import type { Route } from '../routing/choose.ts';
+import type { Candidate } from '../routing/choose.ts';
 
 /**
  * Billed time of a run, whole ms: at most the measured time, rounded up; at least the measured time
@@ -12,7 +12,7 @@ import type { Route } from '../routing/choose.ts';
  */
 export function billedMsOf(
   { usage, cold }: InvokeResult,
-  { provider, overhead }: Pick<Route, 'provider' | 'overhead'>,
+  { provider, overhead }: Pick<Candidate, 'provider' | 'overhead'>,
   mayBeCold: boolean,
 ): number {
   const { billedMs, measuredMs, source } = usage;

@@ -55,7 +55,7 @@ export async function record(parts: RecordParts, finished: Finished): Promise<An
   lane.cumulative += price;
   const place = { seq: lane.seq, cumulative: lane.cumulative };
   const spending = finished.daily.flatMap((hold) => hold.spend(price) ?? []);
-  const provider = outcome.choice.route.provider.name;
+  const provider = outcome.choice.candidate.provider.name;
   const line = { priceUnits: price, provider, seq: place.seq };
   const id = await parts.journal.append(() => {
     const entry = entryOf(parts.address, finished, place);
@@ -70,10 +70,10 @@ function entryOf(gateway: Address, finished: Finished, { seq, cumulative }: Plac
   const { lane, opened, priced, choices, outcome, target } = finished;
   const { call, callHash, salt, item, callSignature } = opened;
   const { billedMs, initMs, memoryMiB, status, finishedAtSec, price } = priced;
-  const { route, place } = outcome.choice;
+  const { candidate, place } = outcome.choice;
   const result = outcome.kind === 'unknown' ? undefined : outcome.result;
   const execution: Execution = {
-    deployment: route.id,
+    deployment: candidate.id,
     request: textHash(result?.requestId ?? ''),
     billedMs,
     initMs,
@@ -90,7 +90,7 @@ function entryOf(gateway: Address, finished: Finished, { seq, cumulative }: Plac
     seq,
     call: callHash,
     execution: hashExecution(execution),
-    provider: route.account,
+    provider: candidate.account,
     attempt: place,
     atBlock: finished.atBlock,
     price,
@@ -103,11 +103,11 @@ function entryOf(gateway: Address, finished: Finished, { seq, cumulative }: Plac
     call,
     execution,
     salt: toHex(salt),
-    cloud: route.provider.name,
+    cloud: candidate.provider.name,
     functionName: target.label,
     attempts: [
       ...passedOver(choices, place, outcome.failed),
-      ...outcome.failed.filter((one) => one.deployment !== route.id),
+      ...outcome.failed.filter((one) => one.deployment !== candidate.id),
     ],
     ...(item !== undefined && { item }),
     ...(callSignature !== undefined && { callSignature }),

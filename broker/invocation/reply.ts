@@ -165,7 +165,7 @@ export function refuseExcluded({ label }: Target, { inTurn, behind }: Choices): 
 
 /** The smallest request limit among the clouds that could take the call. */
 export function refuseTooLarge(invocation: Invocation, { inTurn }: Choices): void {
-  const limits = inTurn.map(({ route }) => route.provider.limits.maxRequestBytes);
+  const limits = inTurn.map(({ candidate }) => candidate.provider.limits.maxRequestBytes);
   const limit = Math.min(...limits);
   if (invocation.body.length <= limit) return;
   throw new DefaasError(

@@ -19,7 +19,7 @@ import { allows, type Routing } from './routing.ts';
 const EXPLORING = 16;
 
 /** A deployment that this gateway can reach, with its routing state. */
-export interface Route {
+export interface Candidate {
   /** Id in the FunctionRegistry. */
   readonly id: number;
   /** The provider's account. */
@@ -42,7 +42,7 @@ export interface Route {
 }
 
 export interface Choice {
-  readonly route: Route;
+  readonly candidate: Candidate;
   /** Place in the drawn order, as the receipt records it. */
   readonly place: number;
 }
@@ -57,14 +57,14 @@ export interface Choices {
 }
 
 /**
- * The order in which to try a candidate set (docs/contracts.md 9). `routes` holds the live
- * deployments by id; ids without a route are skipped but keep their place. Strategy `balanced`
+ * The order in which to try a candidate set (docs/contracts.md 9). `candidates` holds the live
+ * deployments by id; ids that are not live are skipped but keep their place. Strategy `balanced`
  * takes the less loaded of the first two first; `cheapest` and `fastest` sort all, ties in drawn
  * order. Deployments with an open circuit come last.
  */
 export function choose(
   draw: { readonly value: Hex; readonly call: DrawnCall; readonly ids: readonly number[] },
-  routes: ReadonlyMap<number, Route>,
+  candidates: ReadonlyMap<number, Candidate>,
   routing: Routing,
   nowMs: number,
 ): Choices {
@@ -74,16 +74,16 @@ export function choose(
   const failing: Choice[] = [];
   const behind: (PassedOver | undefined)[] = [];
   order.forEach((id, place) => {
-    const route = routes.get(id);
-    if (route === undefined) {
+    const candidate = candidates.get(id);
+    if (candidate === undefined) {
       behind[place] = 'NOT_LIVE';
-    } else if (!allows(routing, route.deployment)) {
+    } else if (!allows(routing, candidate.deployment)) {
       behind[place] = 'POLICY';
-    } else if (route.circuit.isOpen(nowMs)) {
+    } else if (candidate.circuit.isOpen(nowMs)) {
       behind[place] = 'CIRCUIT_OPEN';
-      failing.push({ route, place });
+      failing.push({ candidate, place });
     } else {
-      inTurn.push({ route, place });
+      inTurn.push({ candidate, place });
     }
   });
   const { strategy } = routing;
@@ -114,17 +114,17 @@ export function passedOver(
 function swapByLoad(inTurn: Choice[], behind: (PassedOver | undefined)[]): void {
   const [first, second] = inTurn;
   if (first === undefined || second === undefined) return;
-  if (second.route.inFlight >= first.route.inFlight) return;
+  if (second.candidate.inFlight >= first.candidate.inFlight) return;
   inTurn[0] = second;
   inTurn[1] = first;
   behind[first.place] = 'LOAD';
 }
 
-function byCost({ route: a }: Choice, { route: b }: Choice): number {
+function byCost({ candidate: a }: Choice, { candidate: b }: Choice): number {
   return a.costPico < b.costPico ? -1 : a.costPico > b.costPico ? 1 : 0;
 }
 
-function byLatency({ route: a }: Choice, { route: b }: Choice): number {
+function byLatency({ candidate: a }: Choice, { candidate: b }: Choice): number {
   return a.latency.meanMs() - b.latency.meanMs();
 }
 

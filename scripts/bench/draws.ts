@@ -6,7 +6,7 @@ import {
   ProviderError,
   type ProviderErrorOptions,
 } from '../../adapters/provider.ts';
-import { type Choices, choose, type Route } from '../../broker/routing/choose.ts';
+import { type Candidate, type Choices, choose } from '../../broker/routing/choose.ts';
 import { createCircuit } from '../../broker/routing/circuit.ts';
 import { createColdStarts } from '../../broker/routing/cold-starts.ts';
 import { createLatency } from '../../broker/routing/latency.ts';
@@ -69,7 +69,7 @@ export const run: Run = async (report) => {
 type Pick = (choices: Choices) => number;
 
 /** What the gateway does: the first of those in turn. */
-const byLoad: Pick = ({ inTurn }) => inTurn[0]?.route.id ?? 0;
+const byLoad: Pick = ({ inTurn }) => inTurn[0]?.candidate.id ?? 0;
 /** Random: the draw without a look at the load. */
 const asDrawn: Pick = ({ order }) => order[0] ?? 0;
 function createRoundRobin(): Pick {
@@ -96,13 +96,13 @@ function simulate(
   onDraw: (choices: Choices) => void = () => {},
 ): Simulated {
   const random = createRandom();
-  const routes = Array.from({ length: DEPLOYMENTS }, (_, id) => createRoute(id));
-  const byId = new Map(routes.map((route) => [route.id, route]));
-  const ids = routes.map(({ id }) => id);
+  const candidates = Array.from({ length: DEPLOYMENTS }, (_, id) => createCandidate(id));
+  const byId = new Map(candidates.map((candidate) => [candidate.id, candidate]));
+  const ids = candidates.map(({ id }) => id);
   /** When each slot is free, and when the calls under way end. */
-  const free = routes.map(() => new Float64Array(SLOTS));
-  const ends: number[][] = routes.map(() => []);
-  const calls = routes.map(() => 0);
+  const free = candidates.map(() => new Float64Array(SLOTS));
+  const ends: number[][] = candidates.map(() => []);
+  const calls = candidates.map(() => 0);
   const took = new Float64Array(DRAWS);
   const everyMs = SERVICE_MS / (DEPLOYMENTS * SLOTS * LOAD);
   let nowMs = 0;
@@ -111,10 +111,10 @@ function simulate(
     nowMs += exponential(random, everyMs);
     if (nowMs >= reportedMs + staleMs) {
       reportedMs = nowMs;
-      for (const route of routes) {
-        const left = ends[route.id]?.filter((endMs) => endMs > nowMs) ?? [];
-        ends[route.id] = left;
-        route.inFlight = left.length;
+      for (const candidate of candidates) {
+        const left = ends[candidate.id]?.filter((endMs) => endMs > nowMs) ?? [];
+        ends[candidate.id] = left;
+        candidate.inFlight = left.length;
       }
     }
     const choices = choose({ value: VALUE, call: callOf(draw), ids }, byId, BALANCED, nowMs);
@@ -152,7 +152,7 @@ function callOf(nonce: number): DrawnCall {
   };
 }
 
-function createRoute(id: number): Route {
+function createCandidate(id: number): Candidate {
   return {
     id,
     account: `0x${'f6'.repeat(20)}`,

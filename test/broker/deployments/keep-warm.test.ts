@@ -6,7 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import pino from 'pino';
 import { deploy, fetchDeployments, planDeployment } from '../../../broker/client/deployments.ts';
 import { createLook, keepWarm } from '../../../broker/deployments/keep-warm.ts';
-import type { Route } from '../../../broker/routing/choose.ts';
+import type { Candidate } from '../../../broker/routing/choose.ts';
 import { planLine } from '../../../scripts/cli/deploy.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 
@@ -41,12 +41,12 @@ describe('keep-warm', function () {
     version: 'latest',
     providers: ['aws-lambda'],
   });
-  const onlyRoute = (): Route => {
+  const onlyCandidate = (): Candidate => {
     const { deployments } = house.gateway();
     const [record] = deployments.records();
-    const [route] = record ? deployments.routes(record.functionVersion).values() : [];
-    assert.ok(route);
-    return route;
+    const [candidate] = record ? deployments.live(record.functionVersion).values() : [];
+    assert.ok(candidate);
+    return candidate;
   };
   const until = async (holds: () => boolean): Promise<void> => {
     for (const endMs = Date.now() + 10_000; !holds(); await wait(5)) {
@@ -63,7 +63,7 @@ describe('keep-warm', function () {
     const kept = house.aws.instances();
     await look();
     const keptAgain = house.aws.instances();
-    const { provider, deployment } = onlyRoute();
+    const { provider, deployment } = onlyCandidate();
     const request = { callId: '0x01', method: 'GET', path: '/', query: '', headers: [] };
     const results = await Promise.all(
       [1, 2].map(() =>
@@ -88,16 +88,16 @@ describe('keep-warm', function () {
   it('calls only those that traffic leaves idle', async () => {
     const { label, release } = await publishHeld();
     const caller = await house.caller(KEYS.user, await house.openLane(KEYS.user));
-    const route = onlyRoute();
+    const candidate = onlyCandidate();
     const lines: string[] = [];
     const look = createLook({ ...house.gateway(), log: logTo(lines) });
 
     const first = caller.invoke({ function: label });
-    await until(() => route.inFlight === 1);
+    await until(() => candidate.inFlight === 1);
     await look();
     const besideOne = house.aws.instances();
     const second = caller.invoke({ function: label });
-    await until(() => route.inFlight === 2);
+    await until(() => candidate.inFlight === 2);
     await look();
     const besideTwo = house.aws.instances();
     release();
@@ -127,11 +127,11 @@ describe('keep-warm', function () {
     assert.deepEqual([before, house.aws.instances()], [2, 2]);
   });
 
-  it('logs a failure once, and holds it against no route', async () => {
+  it('logs a failure once, and holds it against no candidate', async () => {
     await house.publish('warm', COUNT, TWO_WARM);
     const lines: string[] = [];
     const look = createLook({ ...house.gateway(), log: logTo(lines) });
-    const route = onlyRoute();
+    const candidate = onlyCandidate();
 
     house.aws.faults.set([{ kind: 'throttle' }]);
     for (let round = 0; round < 4; round += 1) await look();
@@ -143,7 +143,7 @@ describe('keep-warm', function () {
 
     assert.deepEqual([atFirst, lines.length], [1, 2]);
     assert.equal(JSON.parse(lines[0] ?? '').code, 'PROVIDER_THROTTLED');
-    assert.equal(route.circuit.isOpen(Date.now()), false);
+    assert.equal(candidate.circuit.isOpen(Date.now()), false);
   });
 
   it('ends when the gateway closes', async () => {

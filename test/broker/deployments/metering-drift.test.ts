@@ -20,7 +20,7 @@ import { createDeadlines } from '../../../broker/invocation/deadlines.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
 import { createFreeFailures } from '../../../broker/money/free-failures.ts';
 import { createStoppedPublishers } from '../../../broker/money/stopped-publishers.ts';
-import type { Route } from '../../../broker/routing/choose.ts';
+import type { Candidate } from '../../../broker/routing/choose.ts';
 import { createExecutions, HOUR_MS, hourOf } from '../../../broker/routing/executions.ts';
 import { createOverheads } from '../../../broker/routing/overheads.ts';
 import type { Hex } from '../../../contracts/libraries/keccak.ts';
@@ -145,7 +145,7 @@ describe('metering drift', function () {
       lookFrom,
       place: overheads.of(provider.name, region),
       /** Publishes the source on the chain and puts it on the cloud. */
-      put: async (source: string, memoryMiB = 256): Promise<Route> => {
+      put: async (source: string, memoryMiB = 256): Promise<Candidate> => {
         names += 1;
         const number = await house.register(`drift-${names}`, source);
         await house.gateway().chain.synced(house.view.view.head.number);
@@ -158,13 +158,16 @@ describe('metering drift', function () {
         const deployment = await provider.deploy(spec, within);
         const record = { functionVersion, provider: provider.name, region, name };
         await deployments.putRecord({ ...record, state: 'live', chainId: names, deployment });
-        return deployments.routes(functionVersion).get(names) ?? assert.fail('no route');
+        return deployments.live(functionVersion).get(names) ?? assert.fail('no candidate');
       },
     };
   }
 
   /** Calls one after the other, `atOnce` beside each other. @returns what was billed, ms */
-  async function callMany(route: Route, of: { calls: number; atOnce?: number; query?: string }) {
+  async function callMany(
+    candidate: Candidate,
+    of: { calls: number; atOnce?: number; query?: string },
+  ) {
     const { calls, atOnce = 1, query = '' } = of;
     const freeFailures = createFreeFailures({ leastMs: 600_000, nowMs });
     const spender = createSpender({ timeoutMs: 10_000 });
@@ -173,7 +176,7 @@ describe('metering drift', function () {
     const work = async (): Promise<void> => {
       for (const index of waiting) {
         const request = createRequest({ query: query || `ms=${1 + (index % 20)}` });
-        const outcome = await attempt([{ route, place: 0 }], request, {
+        const outcome = await attempt([{ candidate, place: 0 }], request, {
           ...{ spender, freeFailures, nowMs, timeoutMs: 10_000, idempotent: false },
           reservedMs: freeFailures.tryReserve(spender) ?? 0,
           deadlines: createDeadlines(new AbortController().signal),
@@ -197,14 +200,14 @@ describe('metering drift', function () {
   it('stops on Google the publisher of a function that forges its time within the overhead', async () => {
     const { cloud, parts, look, put, place, refused, lines } = await openGateway(openGoogle);
     const metric = cloud.provider.executionMetric;
-    const route = await put(forgerOf(65));
+    const candidate = await put(forgerOf(65));
     const probe = createProbes(parts);
     for (let round = 0; round < 4; round += 1) await probe();
     // The place's overhead is as large as it may be.
     for (let sample = 0; sample < 64; sample += 1) place.add(100);
-    await callMany(route, { calls: 1 });
+    await callMany(candidate, { calls: 1 });
 
-    const billedMs = await callMany(route, { calls: 300, atOnce: 6 });
+    const billedMs = await callMany(candidate, { calls: 300, atOnce: 6 });
     await look();
     assert.doesNotThrow(refused);
     passHour(metric);
@@ -228,11 +231,11 @@ describe('metering drift', function () {
   it('stops on Azure the publisher of a function that forges cold starts', async () => {
     const { cloud, look, put, refused } = await openGateway(openAzure);
     atMs -= 12 * MINUTE_MS;
-    const route = await put(forgerOf(1_700), 512);
+    const candidate = await put(forgerOf(1_700), 512);
     // A new instance is believed when the last call is 4 minutes ago.
     let billedMs = 0;
     for (let call = 0; call < 10; call += 1) {
-      billedMs += await callMany(route, { calls: 1 });
+      billedMs += await callMany(candidate, { calls: 1 });
       atMs += 5 * MINUTE_MS;
     }
     passHour(cloud.provider.executionMetric);
@@ -246,9 +249,9 @@ describe('metering drift', function () {
   it('bills a function that stops its clocks, and so stops nobody', async () => {
     const { cloud, look, put, place, refused } = await openGateway(openGoogle);
     for (let sample = 0; sample < 64; sample += 1) place.add(100);
-    const route = await put(CLOCK_STOPPER);
+    const candidate = await put(CLOCK_STOPPER);
 
-    const billedMs = await callMany(route, { calls: 150, atOnce: 5 });
+    const billedMs = await callMany(candidate, { calls: 150, atOnce: 5 });
     passHour(cloud.provider.executionMetric);
     await look();
 
@@ -262,7 +265,7 @@ describe('metering drift', function () {
   ] as const) {
     it(`stops nobody on ${name} for 1,000 short calls, probes and calls that keep warm`, async () => {
       const { cloud, parts, look, put, refused, lines } = await openGateway(open);
-      const route = await put(SHORT, 512);
+      const candidate = await put(SHORT, 512);
       const probe = createProbes(parts);
       const { functionVersion = '0x' } = parts.deployments.records()[0] ?? {};
       const manifest = JSON.stringify({
@@ -275,7 +278,7 @@ describe('metering drift', function () {
         await probe();
         await warm();
         await warm();
-        await callMany(route, { calls: 100, atOnce: 4 });
+        await callMany(candidate, { calls: 100, atOnce: 4 });
       }
       passHour(cloud.provider.executionMetric);
       await look();
@@ -288,7 +291,7 @@ describe('metering drift', function () {
       const [own] = parts.executions.at(cloud.provider.name).filter((one) => one.functionVersion);
       const window = { fromMs: hourMs, toMs: hourMs + HOUR_MS };
       const within = { signal: AbortSignal.timeout(30_000) };
-      const told = await cloud.provider.executionMetric?.read(route.deployment, window, within);
+      const told = await cloud.provider.executionMetric?.read(candidate.deployment, window, within);
       const ownCount = own?.hour(hourMs).count ?? 0;
       assert.ok(ownCount > 1_000, `${ownCount}`);
       const beside = (told?.count ?? 0) - ownCount;
@@ -300,15 +303,15 @@ describe('metering drift', function () {
     const { cloud, lookFrom, put, place, refused } = await openGateway(openGoogle);
     const metric = cloud.provider.executionMetric;
     for (let sample = 0; sample < 64; sample += 1) place.add(100);
-    const route = await put(forgerOf(400));
+    const candidate = await put(forgerOf(400));
     const look = lookFrom(nowMs());
 
     // What an earlier process has billed is not known.
-    await callMany({ ...route, executions: undefined }, { calls: 60, atOnce: 6 });
+    await callMany({ ...candidate, executions: undefined }, { calls: 60, atOnce: 6 });
     passHour(metric);
     await look();
     assert.doesNotThrow(refused);
-    await callMany({ ...route, executions: undefined }, { calls: 60, atOnce: 6 });
+    await callMany({ ...candidate, executions: undefined }, { calls: 60, atOnce: 6 });
     passHour(metric);
     await look();
 
@@ -318,12 +321,12 @@ describe('metering drift', function () {
   it('counts a call at the border of an hour on both sides', async () => {
     const { cloud, parts, look, put, refused } = await openGateway(openGoogle);
     const metric = cloud.provider.executionMetric;
-    const route = await put(SHORT);
+    const candidate = await put(SHORT);
     const hourMs = hourOf(nowMs());
     atMs = hourMs + HOUR_MS - 1_500 - performance.now();
 
     // 24 s of execution, of which the cloud has some in each hour.
-    await callMany(route, { calls: 48, atOnce: 6, query: 'ms=500' });
+    await callMany(candidate, { calls: 48, atOnce: 6, query: 'ms=500' });
     passHour(metric);
     await look();
 
@@ -336,7 +339,7 @@ describe('metering drift', function () {
     const { cloud, parts, look, put, place, refused, lines } = await openGateway(openGoogle);
     const metric = cloud.provider.executionMetric;
     for (let sample = 0; sample < 64; sample += 1) place.add(100);
-    const route = await put(forgerOf(400));
+    const candidate = await put(forgerOf(400));
     const outage: FaultRule = { kind: 'status', code: 503, on: { operation: 'ListTimeSeries' } };
     await cloud.faults.set([outage]);
     const told: string[][] = [];
@@ -344,7 +347,7 @@ describe('metering drift', function () {
     for (let hour = 0; hour < 26; hour += 1) {
       // Of the last hours only is anything known when the metrics are there again.
       if (hour === 23)
-        await callMany({ ...route, executions: undefined }, { calls: 60, atOnce: 6 });
+        await callMany({ ...candidate, executions: undefined }, { calls: 60, atOnce: 6 });
       passHour(metric);
       await look();
       await look();

@@ -10,9 +10,9 @@ import {
 import { attempt, type Hedge, type Outcome } from '../../../broker/invocation/attempt.ts';
 import { createDeadlines } from '../../../broker/invocation/deadlines.ts';
 import { createFreeFailures } from '../../../broker/money/free-failures.ts';
-import type { Route } from '../../../broker/routing/choose.ts';
+import type { Candidate } from '../../../broker/routing/choose.ts';
 import { createHedgeBudget } from '../../../broker/routing/hedge.ts';
-import { answer, createRoute, createSpender, refuse } from './in-process-cloud.ts';
+import { answer, createCandidate, createSpender, refuse } from './in-process-cloud.ts';
 
 const REQUEST: InvokeRequest = {
   callId: 'a',
@@ -45,10 +45,10 @@ const later =
   };
 
 /** A deployment whose calls mostly take 1 ms. */
-function createUsual(id: number, invoke: ReturnType<typeof answer>): Route {
-  const route = createRoute(id, { invoke });
-  for (let call = 0; call < 32; call += 1) route.latency.add(1);
-  return route;
+function createUsual(id: number, invoke: ReturnType<typeof answer>): Candidate {
+  const candidate = createCandidate(id, { invoke });
+  for (let call = 0; call < 32; call += 1) candidate.latency.add(1);
+  return candidate;
 }
 
 const ALWAYS: Hedge = () => true;
@@ -87,11 +87,11 @@ function createBooks(leastMs = 600_000) {
 }
 
 function start(
-  routes: readonly Route[],
+  candidates: readonly Candidate[],
   hedge?: Hedge,
   { idempotent = true, books = createBooks() } = {},
 ): Promise<Outcome> {
-  const choices = routes.map((route, place) => ({ route, place }));
+  const choices = candidates.map((candidate, place) => ({ candidate, place }));
   return attempt(choices, REQUEST, {
     ...books.options,
     timeoutMs: 1_000,
@@ -111,11 +111,11 @@ function answered(outcome: Outcome): Extract<Outcome, { kind: 'answered' }> {
 
 describe('attempt', () => {
   it('goes on to the next where nothing ran, and stops where something may have', async () => {
-    const routes = [createRoute(1, { invoke: refuse('no') }), createRoute(2)];
-    const maybe = [createRoute(1, { invoke: refuse('maybe') }), createRoute(2)];
+    const candidates = [createCandidate(1, { invoke: refuse('no') }), createCandidate(2)];
+    const maybe = [createCandidate(1, { invoke: refuse('maybe') }), createCandidate(2)];
 
     const [failedOver, stopped, again] = await Promise.all([
-      start(routes, undefined, { idempotent: false }),
+      start(candidates, undefined, { idempotent: false }),
       start(maybe, undefined, { idempotent: false }),
       start(maybe),
     ]);
@@ -133,7 +133,7 @@ describe('attempt', () => {
         const of = { provider: 'local', operation: 'invoke', target: 'test', ran: 'no' } as const;
         throw new ProviderError(code, 'done', { ...of, status: 404 });
       };
-      const outcome = await start([createRoute(1, { invoke: later(invoke, ms) })], undefined, {
+      const outcome = await start([createCandidate(1, { invoke: later(invoke, ms) })], undefined, {
         books,
       });
       assert.equal(outcome.kind, 'none');
@@ -149,20 +149,20 @@ describe('attempt', () => {
       const of = { provider: 'local', operation: 'invoke', target: 'test', ran: 'no' } as const;
       throw new ProviderError('PROVIDER_TOO_LARGE', 'as base64', of);
     };
-    const route = createRoute(1, { invoke });
+    const candidate = createCandidate(1, { invoke });
 
-    for (let call = 0; call < 5; call += 1) await start([route]);
+    for (let call = 0; call < 5; call += 1) await start([candidate]);
 
-    assert.equal(route.circuit.isOpen(performance.now()), false);
+    assert.equal(candidate.circuit.isOpen(performance.now()), false);
   });
 
   it('asks a second cloud when the first is slower than mostly, and takes its answer', async () => {
     const slow = createSlowCloud('slow');
-    const routes = [createUsual(1, slow.invoke), createUsual(2, answer('quick'))];
+    const candidates = [createUsual(1, slow.invoke), createUsual(2, answer('quick'))];
     const books = createBooks();
 
-    const outcome = answered(await start(routes, ALWAYS, { books }));
-    const inFlight = routes.map((route) => route.inFlight);
+    const outcome = answered(await start(candidates, ALWAYS, { books }));
+    const inFlight = candidates.map((candidate) => candidate.inFlight);
     slow.answer();
     while (books.free.length === 0) await new Promise(setImmediate);
 
@@ -171,20 +171,20 @@ describe('attempt', () => {
     assert.equal(outcome.failed[0]?.ran, 'maybe');
     // The first cloud is still at it, and known to be; what it took is counted when it has ended.
     assert.deepEqual(inFlight, [1, 0]);
-    assert.deepEqual([books.free, books.reserved, routes[0]?.inFlight], [[7], 0, 0]);
+    assert.deepEqual([books.free, books.reserved, candidates[0]?.inFlight], [[7], 0, 0]);
   });
 
   it('takes the first’s answer when it comes before the second’s', async () => {
     const [slow, slower] = [createSlowCloud('slow'), createSlowCloud('slower')];
-    const routes = [createUsual(1, slow.invoke), createUsual(2, slower.invoke)];
+    const candidates = [createUsual(1, slow.invoke), createUsual(2, slower.invoke)];
     const books = createBooks();
 
-    const running = start(routes, ALWAYS, { books });
+    const running = start(candidates, ALWAYS, { books });
     await slower.asked;
     slow.answer();
     const outcome = answered(await running);
     slower.fail(new Error('too late'));
-    while (routes[1]?.inFlight !== 0) await new Promise(setImmediate);
+    while (candidates[1]?.inFlight !== 0) await new Promise(setImmediate);
 
     assert.equal(outcome.result.requestId, 'slow');
     assert.deepEqual(tries(outcome), [[2, 'HEDGED']]);
@@ -224,7 +224,7 @@ describe('attempt', () => {
 
     const outcomes = await Promise.all([
       start([createUsual(1, slow), unused()]),
-      start([createRoute(1, { invoke: slow }), unused()], ALWAYS),
+      start([createCandidate(1, { invoke: slow }), unused()], ALWAYS),
       start([createUsual(1, slow), unused()], () => false),
       start([createUsual(1, slow), down], ALWAYS),
       start([createUsual(1, slow)], ALWAYS),
@@ -240,27 +240,27 @@ describe('attempt', () => {
 
   it('counts the time of each run that may have been one, also where another has answered', async () => {
     const books = createBooks();
-    const routes = [
-      createRoute(1, { invoke: later(refuse('maybe'), SLOW_MS) }),
-      createRoute(2, { invoke: refuse('no') }),
-      createRoute(3),
+    const candidates = [
+      createCandidate(1, { invoke: later(refuse('maybe'), SLOW_MS) }),
+      createCandidate(2, { invoke: refuse('no') }),
+      createCandidate(3),
     ];
 
-    const outcome = answered(await start(routes, undefined, { books }));
+    const outcome = answered(await start(candidates, undefined, { books }));
 
-    assert.equal(outcome.choice.route.id, 3);
+    assert.equal(outcome.choice.candidate.id, 3);
     assert.deepEqual([books.free.length, books.reserved, books.runs], [1, 0, 2]);
     assert.ok((books.free[0] ?? 0) >= SLOW_MS - 1, `${books.free}`);
   });
 
   it('begins no further run when nothing of the budget is left', async () => {
     const books = createBooks(SLOW_MS / 2);
-    const routes = [
-      createRoute(1, { invoke: later(refuse('maybe'), SLOW_MS) }),
-      createRoute(2, { invoke: () => assert.fail('a second run') }),
+    const candidates = [
+      createCandidate(1, { invoke: later(refuse('maybe'), SLOW_MS) }),
+      createCandidate(2, { invoke: () => assert.fail('a second run') }),
     ];
 
-    const outcome = await start(routes, undefined, { books });
+    const outcome = await start(candidates, undefined, { books });
 
     assert.deepEqual([outcome.kind, books.reserved], ['unknown', 0]);
   });
@@ -271,20 +271,21 @@ describe('attempt', () => {
       .map(({ ms, kind }) => later(kind === 'answer' ? answer(kind) : refuse(kind), ms));
     await fc.assert(
       fc.asyncProperty(fc.array(invokes, { minLength: 1, maxLength: 4 }), async (clouds) => {
-        const routes = clouds.map((invoke, index) => createUsual(index + 1, invoke));
+        const candidates = clouds.map((invoke, index) => createUsual(index + 1, invoke));
 
         const books = createBooks();
 
-        const outcome = await start(routes, ALWAYS, { books });
+        const outcome = await start(candidates, ALWAYS, { books });
 
         const listed = outcome.failed.map((one) => one.deployment);
         assert.equal(new Set(listed).size, listed.length);
         if (outcome.kind === 'answered') {
-          assert.equal(listed.includes(outcome.choice.route.id), false);
+          assert.equal(listed.includes(outcome.choice.candidate.id), false);
         } else {
-          assert.equal(listed.length, routes.length);
+          assert.equal(listed.length, candidates.length);
         }
-        while (routes.some((route) => route.inFlight > 0)) await new Promise(setImmediate);
+        while (candidates.some((candidate) => candidate.inFlight > 0))
+          await new Promise(setImmediate);
         assert.equal(books.reserved, 0);
         const free = outcome.failed.filter(({ ran }) => ran === 'maybe').length;
         assert.ok(books.free.length <= free, `${books.free.length} of ${free}`);

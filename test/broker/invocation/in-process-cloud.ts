@@ -8,7 +8,7 @@ import {
   type ProviderName,
 } from '../../../adapters/provider.ts';
 import type { Spender } from '../../../broker/money/free-failures.ts';
-import type { Route } from '../../../broker/routing/choose.ts';
+import type { Candidate } from '../../../broker/routing/choose.ts';
 import { createCircuit } from '../../../broker/routing/circuit.ts';
 import { createColdStarts } from '../../../broker/routing/cold-starts.ts';
 import { createLatency } from '../../../broker/routing/latency.ts';
@@ -18,7 +18,7 @@ import type { Address } from '../../../contracts/libraries/keccak.ts';
 
 type Invoke = (request: InvokeRequest, signal: AbortSignal) => Promise<InvokeResult>;
 
-interface RouteOptions {
+interface CandidateOptions {
   readonly provider?: ProviderName;
   readonly region?: string;
   readonly costPico?: bigint;
@@ -26,7 +26,7 @@ interface RouteOptions {
 }
 
 /** A deployment at a cloud of its own. */
-export function createRoute(id: number, options: RouteOptions = {}): Route {
+export function createCandidate(id: number, options: CandidateOptions = {}): Candidate {
   const { provider: name = 'local', region = 'here', costPico = 0n, invoke = answer() } = options;
   return {
     id,

@@ -9,12 +9,12 @@ import { attempt } from '../../../broker/invocation/attempt.ts';
 import { createDeadlines } from '../../../broker/invocation/deadlines.ts';
 import { billedMsOf } from '../../../broker/invocation/metering.ts';
 import { createFreeFailures } from '../../../broker/money/free-failures.ts';
-import type { Route } from '../../../broker/routing/choose.ts';
+import type { Candidate } from '../../../broker/routing/choose.ts';
 import { createColdStarts } from '../../../broker/routing/cold-starts.ts';
 import { createOverhead, createOverheads } from '../../../broker/routing/overheads.ts';
 import { createRequest, createSpec } from '../../adapters/conformance.ts';
 import { openProviders } from '../../adapters/fixtures/emulated-providers.ts';
-import { createRoute, createSpender } from './in-process-cloud.ts';
+import { createCandidate, createSpender } from './in-process-cloud.ts';
 
 const WORK_MS = 300;
 
@@ -75,16 +75,16 @@ describe('metering, a hostile function', function () {
     rmSync(dir, { recursive: true, force: true });
   });
 
-  async function deployTo(provider: Provider, name: string, handler: string): Promise<Route> {
+  async function deployTo(provider: Provider, name: string, handler: string): Promise<Candidate> {
     const spec = createSpec(provider.regions[0] ?? '', { name, handler });
     const deployment = await provider.deploy(spec, { signal: AbortSignal.timeout(60_000) });
-    return { ...createRoute(1), provider, deployment };
+    return { ...createCandidate(1), provider, deployment };
   }
 
-  async function run(route: Route) {
+  async function run(candidate: Candidate) {
     const spender = createSpender({ timeoutMs: 10_000 });
     const freeFailures = createFreeFailures({ leastMs: 600_000, nowMs: () => 0 });
-    const outcome = await attempt([{ route, place: 0 }], createRequest(), {
+    const outcome = await attempt([{ candidate, place: 0 }], createRequest(), {
       spender,
       freeFailures,
       reservedMs: freeFailures.tryReserve(spender) ?? 0,
@@ -106,10 +106,10 @@ describe('metering, a hostile function', function () {
       providers.find((one) => one.name === name) ?? assert.fail(`no ${name}`);
 
     it(`is billed its time on ${name} though it stops every clock`, async () => {
-      const route = await deployTo(provider(), 'df-clock-stopper', CLOCK_STOPPER);
+      const candidate = await deployTo(provider(), 'df-clock-stopper', CLOCK_STOPPER);
 
-      const cold = await run(route);
-      const warm = await run(route);
+      const cold = await run(candidate);
+      const warm = await run(candidate);
 
       for (const { billedMs, usage } of [cold, warm]) {
         // The shim's own clock goes on: the gateway's bound is not what gives this figure.
@@ -119,17 +119,17 @@ describe('metering, a hostile function', function () {
     });
 
     it(`is billed within the overhead of what the gateway measured on ${name} though it forges its marks`, async () => {
-      const route = await deployTo(provider(), 'df-forger', FORGER);
-      await run(route);
+      const candidate = await deployTo(provider(), 'df-forger', FORGER);
+      await run(candidate);
 
-      const { billedMs, usage } = await run(route);
+      const { billedMs, usage } = await run(candidate);
 
       // Date.now() cuts off fractions: the work may have taken a millisecond less.
-      const least = WORK_MS - 1 - (usage.source === 'gateway' ? 0 : route.overhead.ms);
+      const least = WORK_MS - 1 - (usage.source === 'gateway' ? 0 : candidate.overhead.ms);
       assert.ok(billedMs >= least, `${billedMs} of ${usage.measuredMs}`);
       assert.ok(billedMs <= Math.ceil(usage.measuredMs), `${billedMs} of ${usage.measuredMs}`);
       if (usage.source !== 'gateway') {
-        assert.ok(billedMs >= usage.measuredMs - route.overhead.ms, `${billedMs}`);
+        assert.ok(billedMs >= usage.measuredMs - candidate.overhead.ms, `${billedMs}`);
       }
       assert.equal(usage.memoryMiB, 256);
       assert.ok((usage.initMs ?? 0) <= usage.measuredMs);
@@ -150,7 +150,7 @@ describe('metering', () => {
   } satisfies Record<keyof Omit<Usage, 'peakMemoryMiB' | 'initMs' | 'disputed'>, unknown>);
 
   it('holds every word between the time measured and that time less overhead and allowance', () => {
-    const { provider } = createRoute(1);
+    const { provider } = createCandidate(1);
     fc.assert(
       fc.property(
         word,

@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { unaccounted } from '../../../broker/client/receipt-faults.ts';
-import { choose, passedOver, type Route } from '../../../broker/routing/choose.ts';
+import { type Candidate, choose, passedOver } from '../../../broker/routing/choose.ts';
 import { BALANCED, narrow, type Routing } from '../../../broker/routing/routing.ts';
 import { type DrawnCall, drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';
 import type { Hex } from '../../../contracts/libraries/keccak.ts';
 import { address, bytes32, bytesOf } from '../../contracts/libraries/arbitraries.ts';
-import { createRoute } from '../invocation/in-process-cloud.ts';
+import { createCandidate } from '../invocation/in-process-cloud.ts';
 
 const PROVIDERS = ['aws-lambda', 'google-cloud-functions', 'azure-functions', 'local'] as const;
 const REGIONS = ['a', 'b'];
@@ -16,7 +16,7 @@ const NOW_MS = 1_000;
 
 interface Situation {
   readonly draw: { readonly value: Hex; readonly call: DrawnCall; readonly ids: readonly number[] };
-  readonly routes: ReadonlyMap<number, Route>;
+  readonly candidates: ReadonlyMap<number, Candidate>;
   readonly routing: Routing;
 }
 
@@ -47,18 +47,18 @@ const situations: fc.Arbitrary<Situation> = fc
     call_: fc.option(routing, { nil: undefined }),
   })
   .map(({ value, call, deployments, version, call_ }) => {
-    const routes = new Map<number, Route>();
+    const candidates = new Map<number, Candidate>();
     deployments.forEach((one, index) => {
       if (!one.isLive) return;
-      const route = createRoute(index + 1, one);
-      route.inFlight = one.inFlight;
-      route.latency.add(one.ms);
-      for (let i = 0; one.isFailing && i < 3; i += 1) route.circuit.failed(NOW_MS - 1);
-      routes.set(route.id, route);
+      const candidate = createCandidate(index + 1, one);
+      candidate.inFlight = one.inFlight;
+      candidate.latency.add(one.ms);
+      for (let i = 0; one.isFailing && i < 3; i += 1) candidate.circuit.failed(NOW_MS - 1);
+      candidates.set(candidate.id, candidate);
     });
     const ids = deployments.map((_, index) => index + 1);
     const declared = { ...version, strategy: version.strategy ?? BALANCED.strategy };
-    return { draw: { value, call, ids }, routes, routing: narrow(declared, call_) };
+    return { draw: { value, call, ids }, candidates, routing: narrow(declared, call_) };
   });
 
 function toSet(names: readonly string[]): ReadonlySet<string> {
@@ -66,9 +66,10 @@ function toSet(names: readonly string[]): ReadonlySet<string> {
 }
 
 const orderOf = ({ draw }: Situation) => drawOrder(drawSeed(draw.value, draw.call), draw.ids);
-const chosen = ({ draw, routes, routing }: Situation) => choose(draw, routes, routing, NOW_MS);
+const chosen = ({ draw, candidates, routing }: Situation) =>
+  choose(draw, candidates, routing, NOW_MS);
 
-function isAllowed({ providers, excludedRegions }: Routing, { deployment }: Route): boolean {
+function isAllowed({ providers, excludedRegions }: Routing, { deployment }: Candidate): boolean {
   return (providers?.has(deployment.provider) ?? true) && !excludedRegions?.has(deployment.region);
 }
 
@@ -78,10 +79,10 @@ describe('choose', () => {
       fc.property(situations, (situation) => {
         const { inTurn } = chosen(situation);
 
-        const allowed = [...situation.routes.values()].filter((route) =>
-          isAllowed(situation.routing, route),
+        const allowed = [...situation.candidates.values()].filter((candidate) =>
+          isAllowed(situation.routing, candidate),
         );
-        const tried = inTurn.map(({ route }) => route.id);
+        const tried = inTurn.map(({ candidate }) => candidate.id);
         assert.deepEqual([...tried].sort(), allowed.map(({ id }) => id).sort());
       }),
     );
@@ -92,11 +93,11 @@ describe('choose', () => {
       fc.property(situations, (situation) => {
         const order = orderOf(situation);
 
-        for (const { route, place } of chosen(situation).inTurn) {
+        for (const { candidate, place } of chosen(situation).inTurn) {
           const isMisroute =
-            place < 2 ? !order.slice(0, 2).includes(route.id) : order[place] !== route.id;
+            place < 2 ? !order.slice(0, 2).includes(candidate.id) : order[place] !== candidate.id;
           assert.equal(isMisroute, false);
-          assert.equal(order[place], route.id);
+          assert.equal(order[place], candidate.id);
         }
       }),
     );
@@ -108,8 +109,8 @@ describe('choose', () => {
         const choices = chosen(situation);
         const used = choices.inTurn[tries];
         if (used === undefined) return;
-        const failed = choices.inTurn.slice(0, tries).map(({ route }) => ({
-          deployment: route.id,
+        const failed = choices.inTurn.slice(0, tries).map(({ candidate }) => ({
+          deployment: candidate.id,
           code: 'PROVIDER_UNAVAILABLE',
           ran: 'no' as const,
           measuredMs: 1,
@@ -120,18 +121,19 @@ describe('choose', () => {
         const order = orderOf(situation);
         const listed = [...passed, ...failed].map((one) => one.deployment);
         assert.equal(new Set(listed).size, listed.length);
-        assert.equal(listed.includes(used.route.id), false);
+        assert.equal(listed.includes(used.candidate.id), false);
         const places = listed.map((id) => order.indexOf(id));
         assert.equal(unaccounted(used.place, [...passed, ...failed], places), undefined);
         for (const { deployment, code } of passed) {
-          const route = situation.routes.get(deployment);
+          const candidate = situation.candidates.get(deployment);
           const because: boolean | undefined = {
-            NOT_LIVE: route === undefined,
-            CIRCUIT_OPEN: route?.circuit.isOpen(NOW_MS),
-            LOAD: route && used.route.inFlight < route.inFlight,
+            NOT_LIVE: candidate === undefined,
+            CIRCUIT_OPEN: candidate?.circuit.isOpen(NOW_MS),
+            LOAD: candidate && used.candidate.inFlight < candidate.inFlight,
             POLICY:
-              route &&
-              (!isAllowed(situation.routing, route) || situation.routing.strategy !== 'balanced'),
+              candidate &&
+              (!isAllowed(situation.routing, candidate) ||
+                situation.routing.strategy !== 'balanced'),
           }[code];
           assert.equal(because, true, code);
         }
@@ -145,50 +147,54 @@ describe('choose', () => {
     call,
     ids,
   });
-  const first = (routes: readonly Route[], routing: Partial<Routing>, call: DrawnCall) => {
-    const ids = routes.map(({ id }) => id);
-    const byId = new Map(routes.map((route) => [route.id, route]));
+  const first = (candidates: readonly Candidate[], routing: Partial<Routing>, call: DrawnCall) => {
+    const ids = candidates.map(({ id }) => id);
+    const byId = new Map(candidates.map((candidate) => [candidate.id, candidate]));
     const { inTurn } = choose(draw(call, ids), byId, { ...BALANCED, ...routing }, NOW_MS);
-    return inTurn[0]?.route.id;
+    return inTurn[0]?.candidate.id;
   };
 
   it('takes the cheapest, whatever the load and the draw', () => {
-    const routes = [createRoute(1, { costPico: 5n }), createRoute(2, { costPico: 3n })];
+    const candidates = [createCandidate(1, { costPico: 5n }), createCandidate(2, { costPico: 3n })];
     fc.assert(
       fc.property(calls, fc.nat(9), (call, inFlight) => {
-        for (const route of routes) route.inFlight = inFlight;
+        for (const candidate of candidates) candidate.inFlight = inFlight;
 
-        assert.equal(first(routes, { strategy: 'cheapest' }, call), 2);
+        assert.equal(first(candidates, { strategy: 'cheapest' }, call), 2);
       }),
     );
   });
 
   it('takes the fastest, one that was never measured before it, and looks at the others now and then', () => {
-    const routes = [createRoute(1), createRoute(2), createRoute(3)];
-    for (const [index, route] of routes.entries()) route.latency.add(10 * (3 - index));
+    const candidates = [createCandidate(1), createCandidate(2), createCandidate(3)];
+    for (const [index, candidate] of candidates.entries()) candidate.latency.add(10 * (3 - index));
     const counts = new Map<number | undefined, number>();
     fc.assert(
       fc.property(calls, (call) => {
-        const id = first(routes, { strategy: 'fastest' }, call);
+        const id = first(candidates, { strategy: 'fastest' }, call);
         counts.set(id, (counts.get(id) ?? 0) + 1);
       }),
       { numRuns: 2_000, seed: 1 },
     );
-    const unmeasured = createRoute(4);
+    const unmeasured = createCandidate(4);
     const call: DrawnCall = {
       payer: `0x${'02'.repeat(20)}`,
       signer: `0x${'03'.repeat(20)}`,
       nonce: `0x${'04'.repeat(32)}`,
     };
 
-    assert.equal(first([...routes, unmeasured], { strategy: 'fastest' }, call), 4);
+    assert.equal(first([...candidates, unmeasured], { strategy: 'fastest' }, call), 4);
     const others = (counts.get(1) ?? 0) + (counts.get(2) ?? 0);
     // A sixteenth of the calls explores, two thirds of those elsewhere: 83 of 2000, give or take 9.
     assert.ok(others > 50 && others < 120, `${others}`);
   });
 
   it('swaps the first two that remain when the second has fewer calls under way', () => {
-    const [a, b, c] = [createRoute(1, { region: 'far' }), createRoute(2), createRoute(3)] as const;
+    const [a, b, c] = [
+      createCandidate(1, { region: 'far' }),
+      createCandidate(2),
+      createCandidate(3),
+    ] as const;
     const excludedRegions = new Set(['far']);
     fc.assert(
       fc.property(calls, (call) => {
