@@ -8,7 +8,7 @@ import { splitPrice } from '../../contracts/libraries/tariffs.ts';
 import type { BatchLane } from './batch.ts';
 import { type BatchReceipt, PASSED_OVER, type PassedOver } from './batch-format.ts';
 import { blockFault, type Fault, type Location, MAX_FINDINGS, type Report } from './findings.ts';
-import { createLargest, type Largest } from './largest.ts';
+import { createLargestOfEach, type Largest } from './largest.ts';
 import {
   capUnits,
   orderFaults,
@@ -67,12 +67,12 @@ export async function auditLane(context: LaneContext, parts: LaneAudit): Promise
   return read.hasPayees;
 }
 
-/** A receipt's fault, with the units by which it ranks among those of its lane. */
+/** A receipt's fault, with the units by which it ranks among those of its code and lane. */
 interface LaneFault {
   readonly fault: Fault;
   readonly seq: number;
   readonly index: number;
-  readonly units: bigint;
+  readonly ownUnits: bigint;
 }
 
 /** What the receipts of one lane add up to. */
@@ -100,7 +100,10 @@ async function readLane(context: LaneContext, parts: LaneAudit): Promise<LaneRea
   const { settled, claim } = parts;
   const claimed = claim.settledTo - claim.settledFrom;
   const tree = createRoot();
-  const faults = createLargest<LaneFault>(MAX_FINDINGS);
+  const faults = createLargestOfEach<LaneFault>(MAX_FINDINGS, {
+    kindOf: ({ fault }) => fault.code,
+    unitsOf: ({ ownUnits }) => ownUnits,
+  });
   const owed = new Map<Address, bigint>();
   let faultUnits = 0n;
   let firstBreak: Fault | undefined;
@@ -123,13 +126,15 @@ async function readLane(context: LaneContext, parts: LaneAudit): Promise<LaneRea
     prices += receipt.price;
     hasPayees = addShares(context, settled, item, owed) && hasPayees;
     if (found.length === 0) proven += 1;
-    for (const fault of capUnits(found, receipt.price)) {
+    // Each unit of a receipt counts once, and each fault ranks by all of its own: else one that cannot
+    // be proven takes them from one that can.
+    for (const [place, fault] of [...capUnits(found, receipt.price)].entries()) {
       const isFirstBreak = firstBreak === undefined && fault.code === 'CUMULATIVE_BREAK';
       if (isFirstBreak) firstBreak = fault;
       faultUnits += fault.units;
       // The first break stands for everything that the lane was overcharged, so it ranks first.
-      const units = isFirstBreak ? claimed : fault.units;
-      faults.add({ fault, seq: receipt.seq, index: tree.count - 1, units });
+      const ownUnits = isFirstBreak ? claimed : (found[place]?.units ?? 0n);
+      faults.add({ fault, seq: receipt.seq, index: tree.count - 1, ownUnits });
     }
   }
   const { count } = tree;
@@ -189,10 +194,10 @@ function reportFaults(
   }
   let unlistedUnits = read.faultUnits;
   const listed = read.faults.items();
-  for (const { fault, seq, index } of listed) {
+  for (const { fault, seq, index, ownUnits } of listed) {
     const isCounted = isExact && fault === read.firstBreak;
     const units = isCounted ? overchargedUnits : fault.units;
-    report({ ...fault, units }, { ...location, seq, index });
+    report({ ...fault, units }, { ...location, seq, index, ...(ownUnits > units && { ownUnits }) });
     unlistedUnits -= fault.units;
   }
   countUnlisted(context, read.faults.count - listed.length, unlistedUnits);

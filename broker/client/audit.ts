@@ -11,6 +11,7 @@ import { auditLane, type LaneContext, type PassedOverCounts } from './audit-lane
 import { type Batch, batchCid, type GetBlock, readBatch } from './batch.ts';
 import {
   blockFault,
+  createFindings,
   type Fault,
   type Finding,
   type FindingCode,
@@ -30,7 +31,7 @@ export interface AuditResult {
   readonly totalUnits: bigint;
   /** Units taken from lanes that no receipt explains, and units that payees did not get. */
   readonly unexplainedUnits: bigint;
-  /** The MAX_FINDINGS largest, in order of appearance. */
+  /** The MAX_FINDINGS largest of each code, in order of appearance. */
   readonly findings: readonly Finding[];
   readonly findingCount: number;
   readonly passedOver: PassedOverCounts;
@@ -90,7 +91,7 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
 /** What the audit finds in one batch. */
 export interface BatchAudit {
   readonly settled: SettledBatch;
-  /** The MAX_FINDINGS largest, in order of appearance. */
+  /** The MAX_FINDINGS largest of each code, in order of appearance. */
   readonly findings: readonly Finding[];
 }
 
@@ -114,7 +115,7 @@ async function* replay(run: Run): AsyncGenerator<BatchAudit> {
   const { view, gateway, isWanted = () => true } = run;
   const batches = view.batches(gateway).filter(isWanted);
   for (const settled of batches) {
-    const findings = createLargest<Finding>(MAX_FINDINGS);
+    const findings = createFindings(MAX_FINDINGS);
     await auditBatch(run, settled, findings);
     run.totals.batches += 1;
     run.onBatch?.(run.totals.batches, batches.length);

@@ -2,8 +2,9 @@
 // unexplained.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasClientError } from './errors.ts';
+import { createLargestOfEach, type Largest } from './largest.ts';
 
-/** Most findings listed for a lane, a batch and an audit. All are counted. */
+/** Most findings listed for an audit, and of each code for a lane and a batch. All are counted. */
 export const MAX_FINDINGS = 1000;
 
 export type FindingCode =
@@ -47,8 +48,10 @@ export interface Finding {
   readonly claim?: number;
   /** Index of the receipt in its lane's tree, whatever seq the receipt says. */
   readonly index?: number;
-  /** Base units that it leaves unexplained. */
+  /** Base units that it leaves unexplained. Several faults of a receipt share its price. */
   readonly units: bigint;
+  /** What the fault would leave unexplained by itself, base units, where that is more. */
+  readonly ownUnits?: bigint;
   /** Who is paid too little or too much. */
   readonly payee?: Address;
   /** One line for people. */
@@ -59,9 +62,20 @@ export interface Finding {
 export type Fault = Pick<Finding, 'code' | 'units' | 'message'>;
 
 /** Where in a batch a fault is. */
-export type Location = Pick<Finding, 'lane' | 'seq' | 'claim' | 'index' | 'payee'>;
+export type Location = Pick<Finding, 'lane' | 'seq' | 'claim' | 'index' | 'payee' | 'ownUnits'>;
 
 export type Report = (fault: Fault, location?: Location) => void;
+
+/**
+ * A list of findings that is bounded. It keeps the largest of each code: faults that nobody can
+ * prove, and that cost a gateway nothing, leave no less room for those that are to be proven.
+ */
+export function createFindings(mostOfCode: number): Largest<Finding> {
+  return createLargestOfEach<Finding>(mostOfCode, {
+    kindOf: ({ code }) => code,
+    unitsOf: ({ units, ownUnits = units }) => ownUnits,
+  });
+}
 
 /** The fault of a block that could not be read. @throws the error itself, when it is another one */
 export function blockFault(error: unknown): Pick<Fault, 'code' | 'message'> {

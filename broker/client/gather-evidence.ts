@@ -14,12 +14,11 @@ import type { AuditView } from './audit.ts';
 import { type Batch, batchCid, type GetBlock, readBatch } from './batch.ts';
 import { DefaasClientError } from './errors.ts';
 import type { Withheld } from './exhibits.ts';
-import type { Finding, FindingCode } from './findings.ts';
-import { createLargest } from './largest.ts';
+import { createFindings, type Finding, type FindingCode } from './findings.ts';
 import { type OpenedLeaf, openClaim } from './open-claim.ts';
 
 /**
- * Findings of leaves that are followed per claim at most, those of the most units: each proof
+ * Findings of leaves that are followed per claim and code at most, those of the most units: each proof
  * slashes its floor, and the claim's damage is bounded.
  */
 const MAX_LEAVES = 100;
@@ -115,7 +114,7 @@ async function* evidenceOfClaim(
   const count = place.seqTo - place.seqFrom;
   const { pick = (of) => Math.floor(Math.random() * of) } = options;
   const indexes = new Map<number, Finding[]>();
-  const ofLeaves = createLargest<Finding>(MAX_LEAVES);
+  const ofLeaves = createFindings(MAX_LEAVES);
   for (const finding of findings) if (finding.index !== undefined) ofLeaves.add(finding);
   for (const finding of ofLeaves.items()) {
     const index = finding.index ?? 0;

@@ -39,3 +39,38 @@ export function createLargest<Item extends { readonly units: bigint }>(
     },
   };
 }
+
+/**
+ * The largest of each kind: many of one kind leave no less room for another. `unitsOf` is what an
+ * item ranks by. Memory holds `2 * most` items of each kind at most.
+ */
+export function createLargestOfEach<Item>(
+  most: number,
+  of: { readonly kindOf: (item: Item) => string; readonly unitsOf: (item: Item) => bigint },
+): Largest<Item> {
+  interface Placed {
+    readonly item: Item;
+    readonly order: number;
+    readonly units: bigint;
+  }
+  const kinds = new Map<string, Largest<Placed>>();
+  let count = 0;
+
+  return {
+    add: (item) => {
+      const kind = of.kindOf(item);
+      const kept = kinds.get(kind) ?? createLargest<Placed>(most);
+      kinds.set(kind, kept);
+      kept.add({ item, order: count, units: of.unitsOf(item) });
+      count += 1;
+    },
+    items: () =>
+      [...kinds.values()]
+        .flatMap((kept) => kept.items())
+        .toSorted((a, b) => a.order - b.order)
+        .map(({ item }) => item),
+    get count() {
+      return count;
+    },
+  };
+}

@@ -7,7 +7,12 @@ import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';
 import { pathOf } from '../../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../../contracts/libraries/receipts.ts';
 import { testKey } from '../../contracts/hardhat-chain.ts';
-import { type LyingGateway, PRICE, startLyingGateway } from '../settlement/lying-gateway.ts';
+import {
+  type LyingGateway,
+  PRICE,
+  startLyingGateway,
+  stranger,
+} from '../settlement/lying-gateway.ts';
 
 const PLEDGE = 1_000_000n;
 
@@ -72,5 +77,38 @@ describe('what an answer to a demand shows', function () {
       found.filter(([kind]) => kind !== 'withheld'),
       [['overcharge', 6n]],
     );
+  });
+});
+
+describe('what a batch shows', function () {
+  this.timeout(120_000);
+  let liar: LyingGateway;
+  beforeEach(async () => {
+    liar = await startLyingGateway();
+  });
+  afterEach(() => liar?.close());
+
+  it('is found, the largest of it, among more faults that nobody can prove than are kept', async () => {
+    const count = 1_100;
+    const unsigned = Array.from({ length: count }, (_, index) => [index, { groupKey: stranger }]);
+    const lies = { ...Object.fromEntries(unsigned) };
+    // Tiny ones first, then the large one.
+    const dear = (price: bigint) => ({ groupKey: stranger, receipt: { price } });
+    for (let index = 0; index < count - 1; index += 1) lies[index] = dear(PRICE + 1n);
+    lies[count - 1] = dear(PRICE + 900n);
+    const { batch } = await liar.settle({ count, lies });
+
+    const damages: bigint[] = [];
+    const { chain } = liar;
+    for await (const { evidence, damage } of findFrauds({
+      chain,
+      getBlock: () => liar.getBlock,
+      isWanted: (settled) => settled.batch === batch,
+    })) {
+      assert.equal(evidence.kind, 'overcharge');
+      damages.push(damage);
+    }
+
+    assert.ok(damages.includes(900n), `${damages.length} of up to ${damages.at(-1)}`);
   });
 });

@@ -1,7 +1,7 @@
 // What is kept of what a stranger can make without end.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { createLargest } from '../../../broker/client/largest.ts';
+import { createLargest, createLargestOfEach } from '../../../broker/client/largest.ts';
 
 describe('the largest of many', () => {
   it('are kept in the order in which they came, the earlier of two that are alike, and all are counted', () => {
@@ -19,6 +19,34 @@ describe('the largest of many', () => {
           const expected = ranked.slice(0, most).toSorted((a, b) => a.order - b.order);
           assert.deepEqual(largest.items(), expected);
           assert.equal(largest.count, items.length);
+        },
+      ),
+    );
+  });
+
+  it('are kept of each kind as if there were no other', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ kind: fc.constantFrom('a', 'b'), units: fc.bigInt(0n, 5n) })),
+        fc.integer({ min: 1, max: 8 }),
+        (amounts, most) => {
+          const items = amounts.map((one, order) => ({ ...one, order }));
+          const ofEach = createLargestOfEach<(typeof items)[number]>(most, {
+            kindOf: ({ kind }) => kind,
+            unitsOf: ({ units }) => units,
+          });
+          for (const item of items) ofEach.add(item);
+
+          const expected = ['a', 'b'].flatMap((kind) => {
+            const alone = createLargest<(typeof items)[number]>(most);
+            for (const item of items) if (item.kind === kind) alone.add(item);
+            return alone.items();
+          });
+          assert.deepEqual(
+            ofEach.items(),
+            expected.toSorted((a, b) => a.order - b.order),
+          );
+          assert.equal(ofEach.count, items.length);
         },
       ),
     );
