@@ -47,20 +47,20 @@ export interface Config {
   readonly chainRpcUrls: readonly string[];
   /** JSON file with the contracts' addresses, as `contracts/deploy.ts` returns them. */
   readonly contractsFile: string;
-  /** Another set of contracts on the same chain that is served too, at a port of its own, while payers move. */
+  /** Another set of contracts on the same chain, served at its own port while payers move. */
   readonly second:
     | {
         readonly contractsFile: string;
         readonly port: number;
-        /** Where callers reach it; undefined: where it listens. */
+        /** Its public origin; undefined: the address where it listens. */
         readonly origin: string | undefined;
       }
     | undefined;
   /** Selects the defaults that differ between chains; undefined: by the chain's id. */
   readonly chainKind: ChainKind | undefined;
   /**
-   * Deposits, lanes and whatever else adds to a position count when they are so many blocks old.
-   * Undefined: the default of the chain.
+   * Number of blocks after which deposits, new lanes and other credits count. Undefined: the
+   * chain's default.
    */
   readonly chainConfirmations: number | undefined;
   /** The chain's head is stale when no RPC node has answered for this long. */
@@ -70,7 +70,7 @@ export interface Config {
    * on.
    */
   readonly chainLocalFromBlock: number | undefined;
-  /** The gateway's account, which is the account of its deployments' provider too. */
+  /** The gateway's account, which is also the provider account of its deployments. */
   readonly gatewayKey: Secret;
   /** Signs receipt groups and payouts. */
   readonly operatorKey: Secret;
@@ -85,7 +85,7 @@ export interface Config {
   readonly clouds: Partial<ProviderSettings>;
   /** Who may deploy on this gateway's cloud accounts: `any`, or lower-case addresses. */
   readonly publishers: 'any' | readonly string[];
-  /** Limits of one publisher: deployments at once, and memory of one version. */
+  /** Limits of one publisher: number of concurrent deployments, and memory of one version. */
   readonly publisherDeploymentsMax: number;
   readonly publisherMemoryMaxMiB: number;
   /** Instances kept warm for all deployments of one publisher together. */
@@ -99,7 +99,7 @@ export interface Config {
   readonly probeEverySec: number;
   /**
    * A publisher is stopped for this long when a cloud counted more execution of its functions than
-   * was billed. 0: only the operator is told.
+   * was billed. 0: only the operator is alerted.
    */
   readonly meteringStopSec: number;
   /**
@@ -109,7 +109,7 @@ export interface Config {
   readonly functionsOrigin: string | undefined;
   readonly bodyMaxBytes: number;
   /**
-   * A client that takes longer to send its request, or does not read its reply for so long, is
+   * A client that takes longer to send its request, or reads nothing of its reply for this long, is
    * disconnected.
    */
   readonly requestTimeoutMs: number;
@@ -119,12 +119,12 @@ export interface Config {
    */
   readonly waitingMaxBytes: number;
   readonly artifactMaxBytes: number;
-  /** Calls at once; more are refused with OVERLOADED. */
+  /** Maximum number of concurrent calls; more are refused with OVERLOADED. */
   readonly invocationsMax: number;
   /** Disk space for answers of calls with an idempotency key that are too large for the ledger. */
   readonly answersMaxMiB: number;
   /**
-   * Calls per second of one payer, 0: no limit. Then calls at once of one payer, and of one
+   * Calls per second of one payer (0: no limit), then concurrent calls of one payer and of one
    * function.
    */
   readonly payerRatePerSec: number;
@@ -132,7 +132,9 @@ export interface Config {
   readonly functionConcurrency: number;
   /** The most that one payer may owe unsettled, running calls included, base units. */
   readonly exposureMaxUnits: bigint;
-  /** So much execution per hour may always fail free of charge, per function and per publisher. */
+  /**
+   * Execution time per hour that may always fail free of charge, per function and per publisher.
+   */
   readonly freeFailureMsPerHour: number;
   /**
    * Default of what sponsored calls of a function may cost per UTC day, base units; its publisher

@@ -2,7 +2,7 @@
 // docs/errors.md lists the same codes.
 
 interface ErrorEntry {
-  /** HTTP status of the problem document; 0 for errors that only a program on the user's machine raises. */
+  /** HTTP status of the problem document; 0 for errors that only occur on the user's machine. */
   readonly status: number;
   readonly title: string;
   /** What the reader can do about it. */
@@ -14,13 +14,13 @@ interface ErrorEntry {
  * docs/errors.md equal.
  */
 export const ERRORS = {
-  NODE_MISSING: entry(0, 'No Node 26 to be had', 'install Node 26 and try again'),
+  NODE_MISSING: entry(0, 'Node 26 is not available', 'install Node 26 and try again'),
   PORT_TAKEN: entry(0, 'The port is taken', 'stop the other program or set DEFAAS_PORT'),
   HOUSE_DOWN: entry(0, 'The house is not up', 'run npm start'),
   HOUSE_RUNNING: entry(0, 'The house is already up', 'use it, or stop it first'),
   CONFIG_INVALID: entry(0, 'The configuration is wrong', 'correct the named variables'),
   USAGE: entry(0, 'The command was called wrongly', 'see defaas help'),
-  NOT_A_FUNCTION_FOLDER: entry(0, 'The folder is no function', 'run defaas init <folder>'),
+  NOT_A_FUNCTION_FOLDER: entry(0, 'The folder is not a function', 'run defaas init <folder>'),
   FOLDER_EXISTS: entry(0, 'The folder exists already', 'choose another name'),
   FILE_UNREADABLE: entry(0, 'A file cannot be read or written', 'check the path'),
   KEY_MISSING: entry(0, 'The account has no key here', 'choose another account'),
@@ -66,13 +66,13 @@ export const ERRORS = {
   DEPLOYMENT_REVOKED: entry(0, 'The contracts are revoked', 'run defaas withdraw'),
   DEPLOYMENT_UNCONFIRMED: entry(
     0,
-    'Something to be believed was not confirmed yet',
-    'look at what the message names, then pass --yes',
+    'A confirmation is missing',
+    'check what the message names, then pass --yes',
   ),
   RPC_REQUIRED: entry(0, 'An RPC of your own is needed', 'pass --rpc or set DEFAAS_CHAIN_RPC_URL'),
   GATEWAYS_DOWN: entry(0, 'No gateway answered the call', 'try again shortly'),
-  GATEWAY_BEHIND: entry(0, 'The gateway is behind the chain', 'look at its chain RPC'),
-  FUNCTION_STATUS: entry(0, 'The function answered with an error of its own', 'look at its answer'),
+  GATEWAY_BEHIND: entry(0, 'The gateway is behind the chain', 'check its chain RPC'),
+  FUNCTION_STATUS: entry(0, 'The function answered with an error of its own', 'read its answer'),
   INSUFFICIENT_TOKENS: entry(
     0,
     'The account holds too few tokens',
@@ -94,7 +94,7 @@ export const ERRORS = {
   TERMS_CHANGE: entry(
     0,
     'Bond or fee of the gateway are about to change',
-    'look whether that is right',
+    'check whether that is right',
   ),
   KEY_RETIRING: entry(0, 'The gateway’s key is retired', 'the operator must run defaas rotate-key'),
   FLOATS_SHORT: entry(
@@ -102,18 +102,22 @@ export const ERRORS = {
     'Too little is set aside for payees',
     'deposit free money for the gateway',
   ),
-  PAYOUT_SHORT: entry(0, 'Batches have left the account out', 'run defaas collect'),
+  PAYOUT_SHORT: entry(0, 'Batches did not pay the account', 'run defaas collect'),
   PAYOUT_WAITING: entry(0, 'Money waits for the account', 'run defaas payouts --send'),
   NOTHING_DUE: entry(0, 'No gateway owes the account anything', 'see defaas payouts'),
-  NOTHING_TO_COLLECT: entry(0, 'No voucher brings the account anything now', 'see defaas payouts'),
-  GATEWAY_UNKNOWN: entry(0, 'The account is no gateway on the chain', 'check its address'),
+  NOTHING_TO_COLLECT: entry(0, 'No voucher pays the account anything now', 'see defaas payouts'),
+  GATEWAY_UNKNOWN: entry(0, 'The account is not a gateway on the chain', 'check its address'),
   NOTHING_TO_BAR: entry(0, 'The gateway runs nothing of the account', 'see defaas list'),
   RECEIPT_INVALID: entry(
     0,
     'A receipt is not what it must be',
     'sign nothing more, keep it, run defaas audit',
   ),
-  EVIDENCE_INVALID: entry(400, 'The file is no evidence', 'ask whoever made it for another copy'),
+  EVIDENCE_INVALID: entry(
+    400,
+    'The file is not valid evidence',
+    'ask whoever made it for another copy',
+  ),
   EVIDENCE_EARLY: entry(
     0,
     'The receipt is not settled yet',
@@ -132,7 +136,7 @@ export const ERRORS = {
   WATCH_FINDINGS: entry(0, 'A gateway has lied or hides what it settled', 'pay it no more'),
   GATEWAY_ALARM: entry(0, 'The gateway needs its operator', 'see what the message names'),
   AUDIT_FINDINGS: entry(0, 'The audit found something', 'keep the batches: they are the evidence'),
-  BATCH_BLOCK_MISSING: entry(0, 'A block of a batch cannot be had', 'ask another holder'),
+  BATCH_BLOCK_MISSING: entry(0, 'A block of a batch is not available', 'ask another holder'),
   BATCH_BLOCK_ALTERED: entry(
     0,
     'A block of a batch is not what its CID says',
@@ -183,7 +187,7 @@ export const ERRORS = {
     'The function ran out of time',
     'raise timeoutMs; the call costs nothing',
   ),
-  FUNCTION_FAILING: entry(503, 'The function failed too often', 'mend it, then try again later'),
+  FUNCTION_FAILING: entry(503, 'The function failed too often', 'fix it, then try again later'),
   METERING_DRIFT: entry(
     503,
     'The cloud counts more execution than was billed',
@@ -201,7 +205,7 @@ export const ERRORS = {
   ),
   ANSWER_EXPIRED: entry(
     410,
-    'The answer under this key is kept no more',
+    'The answer under this key is no longer stored',
     'use a fresh Idempotency-Key',
   ),
   PROVIDERS_DOWN: entry(503, 'No cloud could take the call', 'try again shortly'),
@@ -257,12 +261,12 @@ export const ERRORS = {
   ),
   SPONSOR_EMPTY: entry(
     402,
-    'The sponsor pays no more today',
+    'The sponsor pays for no more calls today',
     'sign in and pay yourself, or try again tomorrow',
   ),
   DAILY_LIMIT: entry(
     402,
-    'The session key’s day is spent',
+    'The session key’s daily limit is used up',
     'raise its limit, or wait for the next UTC day',
   ),
   EXPOSURE_REACHED: entry(503, 'Too much is unsettled here', 'try again after the next settlement'),
@@ -305,7 +309,7 @@ export const ERRORS = {
   MANDATE_UNKNOWN: entry(404, 'No such mandate', 'check the hash'),
   MANDATE_EMPTY: entry(
     402,
-    'What the token may cost is used up, or it is closed',
+    'The token’s mandate is used up or closed',
     'ask whoever gave it to you for another',
   ),
   SIGN_IN_REFUSED: entry(400, 'The sign-in was refused', 'sign a fresh message'),
@@ -325,7 +329,7 @@ export const ERRORS = {
   ),
   TARIFF_BELOW_COST: entry(
     409,
-    'A call would cost more than it brings',
+    'A call would cost more than it earns',
     'raise the tariff or pass --accept-loss',
   ),
   DEPLOYMENTS_ASTRAY: entry(0, 'Clouds and records differ', 'run defaas doctor --fix'),
@@ -336,12 +340,12 @@ export const ERRORS = {
   ),
   FINALITY_STALLED: entry(
     0,
-    'The chain finds no block final',
+    'The chain finalises no blocks',
     'wait; calls go on, new deposits do not count yet',
   ),
   PRICES_OLD: entry(0, 'The clouds’ prices are old', 'update adapters/prices.json'),
   NOTHING_TO_SETTLE: entry(409, 'There is nothing to settle', 'call a function first'),
-  SETTLEMENT_REFUSED: entry(409, 'The chain settles none of the lanes', 'look at what it says'),
+  SETTLEMENT_REFUSED: entry(409, 'The chain settles none of the lanes', 'read what it says'),
   BOND_TOO_LOW: entry(409, 'The gateway’s bond is too low to settle', 'run defaas bond'),
   EVENT_INVALID: entry(400, 'The CloudEvent is not valid', 'correct the named attribute'),
   REQUEST_INVALID: entry(400, 'The request is not valid', 'see the README'),
@@ -349,9 +353,9 @@ export const ERRORS = {
   BODY_TOO_LARGE: entry(413, 'The body is too large', 'send less'),
   MEDIA_TYPE_UNSUPPORTED: entry(415, 'The media type is not supported', 'see the README'),
   RATE_LIMITED: entry(429, 'Too many calls', 'slow down, see Retry-After'),
-  KEY_STOLEN: entry(503, 'The gateway’s key is in other hands', 'use another gateway'),
-  OVERLOADED: entry(503, 'The gateway has no room', 'try again shortly'),
-  LEDGER_FAILED: entry(503, 'The ledger cannot be written', 'the operator must look at the disk'),
+  KEY_STOLEN: entry(503, 'The gateway’s key was stolen', 'use another gateway'),
+  OVERLOADED: entry(503, 'The gateway is overloaded', 'try again shortly'),
+  LEDGER_FAILED: entry(503, 'The ledger cannot be written', 'the operator must check the disk'),
   CHAIN_UNREACHABLE: entry(503, 'The chain cannot be reached', 'check the RPC URL'),
   CHAIN_STALE: entry(503, 'The chain’s head is stale', 'try again shortly'),
   CHAIN_MISMATCH: entry(

@@ -1,4 +1,4 @@
-// The gateway process: reads the environment, opens the gateway, listens, and ends cleanly.
+// The gateway process: reads the environment, opens the gateway, listens, and shuts down cleanly.
 import { flushCompileCache } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import pino, { type Logger } from 'pino';

@@ -42,7 +42,7 @@ export function createKeyGuard({ file, signer, alarms }: KeyGuardOptions): KeyGu
       if (!stolen.has(signer.key)) return;
       throw new DefaasError(
         'KEY_STOLEN',
-        `the gateway's operator key ${signer.key} is in other hands, no call is taken under it, use another gateway`,
+        `the gateway's operator key ${signer.key} was stolen, no call is accepted under it, use another gateway`,
       );
     },
     stop: (of, how) => {

@@ -116,7 +116,7 @@ export function createAnswers(options: AnswersOptions): Answers {
     if (!body) {
       throw new DefaasError(
         'ANSWER_EXPIRED',
-        'the call was answered and charged once, its answer is kept no more, use a fresh Idempotency-Key',
+        'the call was answered and charged once, its answer is no longer stored, use a fresh Idempotency-Key',
         { members: { receipt: receipt.id } },
       );
     }

@@ -41,7 +41,7 @@ export function openDatabase(file: string): DatabaseSync {
   mkdirSync(dirname(file), { recursive: true });
   const db = new DatabaseSync(file);
   try {
-    // One process at a time: a second one would cut off in the journal what the first one writes.
+    // One process at a time: a second one would truncate the journal that the first one writes.
     db.exec('PRAGMA busy_timeout = 5000; PRAGMA locking_mode = EXCLUSIVE;');
     db.exec('PRAGMA journal_mode = WAL;');
     // Idempotency keys are hashes, so each batch of answers touches other pages: 32 MiB of them

@@ -1,4 +1,4 @@
-// Enters the journal's records in the database: where each receipt and each lane's receipts begin,
+// Indexes the journal's records in the database: where each receipt and each lane's receipts begin,
 // groups, sums spent per day, and outcomes of keyed calls. Runs in the worker thread of
 // `sqlite.ts`.
 import type { DatabaseSync } from 'node:sqlite';
@@ -11,7 +11,7 @@ import type { GroupSignature, Spending, StoredAnswer } from './ledger.ts';
 
 export interface Indexer {
   /**
-   * Enters the records up to byte `to` of the journal, which must be durable.
+   * Indexes the records up to byte `to` of the journal, which must be durable.
    * @returns where the last of them ends
    */
   index(to: number): number;
@@ -20,7 +20,7 @@ export interface Indexer {
   putSignatures(signatures: readonly GroupSignature[]): void;
 }
 
-/** A group as it is entered: with its signature, where that came in the same batch. */
+/** A group to be indexed, with its signature if that came in the same batch. */
 interface IndexedGroup {
   readonly root: Hex;
   readonly count: number;
@@ -28,7 +28,7 @@ interface IndexedGroup {
   signed?: GroupSignature;
 }
 
-/** Bounds the memory that is taken while a long journal is entered. */
+/** Bounds the memory used while a long journal is indexed. */
 const PLACES_AT_ONCE = 100_000;
 
 /** @param journal  file descriptor of the journal */
@@ -141,7 +141,7 @@ export function createIndexer(db: DatabaseSync, journal: number): Indexer {
   };
 }
 
-/** Where the first record begins that is not entered. */
+/** Byte where the first record begins that is not indexed yet. */
 function indexedTo(db: DatabaseSync): number {
   const [known] = rows<{ at: number }>(db, 'SELECT indexed_to AS at FROM journal');
   if (known === undefined) db.exec('INSERT INTO journal VALUES (0)');

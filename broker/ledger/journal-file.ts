@@ -17,7 +17,7 @@ import { crc32 } from 'node:zlib';
 const PREFIX_BYTES = 8;
 /** A longer record is refused: we never write one. */
 const MAX_RECORD_BYTES = 0x7fff_ffff;
-/** Read at once per line; most lines are shorter. */
+/** Bytes read at first per line; most lines are shorter. */
 const LINE_BYTES = 4_096;
 const NEWLINE = 0x0a;
 /**

@@ -10,7 +10,7 @@ export interface RecordHead {
   readonly group?: GroupHead;
   /** Claims of idempotency keys, and outcomes that overwrite claims. */
   readonly answers: readonly StoredAnswer[];
-  /** Scopes of idempotency keys that are to be forgotten. */
+  /** Scopes of idempotency keys to forget. */
   readonly dropped: readonly string[];
 }
 

@@ -32,7 +32,7 @@ export interface JournalEntry {
   readonly functionName: string;
   readonly attempts: readonly FailedAttempt[];
   /**
-   * Of a call under a mandate: 32 bytes from which its nonce is derived; shown to the payer only.
+   * For a call under a mandate: 32 bytes from which its nonce is derived; shown to the payer only.
    */
   readonly item?: Hex;
   /** Why the execution's status is 0. */
@@ -236,7 +236,7 @@ export interface LedgerState {
   readonly dailyLimits: readonly DailyAmount[];
   readonly spentToday: readonly DailyAmount[];
   readonly mandates: readonly StoredMandate[];
-  /** Of every day on which a mandate was charged. */
+  /** Spending of every mandate, for each day on which it was charged. */
   readonly mandateSpending: readonly MandateSpending[];
 }
 

@@ -1,5 +1,5 @@
-// What the ledger's database can be asked, one method per operation of `sqlite.ts`. Runs in its
-// worker thread, each operation in a transaction.
+// Operations on the ledger's database, one method per operation of `sqlite.ts`. Runs in its worker
+// thread, each operation in a transaction.
 import type { DatabaseSync } from 'node:sqlite';
 import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
@@ -104,7 +104,7 @@ function load(db: DatabaseSync, day: string): LedgerState {
       'SELECT n AS "group", root, count FROM groups WHERE signature IS NULL',
     ),
     dailyLimits: dailyAmounts(rows(db, 'SELECT scope, units FROM daily_limits')),
-    // A mandate's spending of all days counts, so it is loaded apart.
+    // A mandate's spending counts for all days, so it is loaded separately.
     spentToday: dailyAmounts(rows(db, today, day)),
     mandates: rows<MandateRow>(
       db,

@@ -12,7 +12,7 @@ const HASHES = 6;
 const DIGITS = 7;
 
 export interface SeenKeys {
-  /** The filter itself, to pass to another thread. */
+  /** The bits of the filter, to pass it to another thread. */
   readonly bits: Uint8Array;
   /** `scope` is 64 digits of hex, a hash. */
   add(scope: string): void;

@@ -89,7 +89,7 @@ function inTransaction<Value>(
   }
 }
 
-/** So that a new file is found after a power cut. Windows does that by itself. */
+/** Makes a new file survive a power cut. Windows does that by itself. */
 function syncFolder(folder: string): void {
   if (process.platform === 'win32') return;
   const descriptor = openSync(folder, 'r');

@@ -11,7 +11,10 @@ import type { GroupCommit, Ledger, StoredAnswer, StoredEntry, StoredVoucher } fr
 import { createSeenKeys } from './seen-keys.ts';
 import type { WorkerOperations } from './sqlite-worker.ts';
 
-/** The worker indexes new records after this time, or once there are so many receipts or bytes. */
+/**
+ * The worker indexes new records after this time, or sooner when there are this many receipts or
+ * bytes.
+ */
 const INDEX_AFTER_MS = 2_000;
 const INDEX_AFTER_ENTRIES = 10_000;
 const INDEX_AFTER_ANSWER_BYTES = 8 * 1024 * 1024;

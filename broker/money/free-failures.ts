@@ -132,7 +132,7 @@ export function createFreeFailures(options: FreeFailuresOptions): FreeFailures {
     const whose = account === own ? '' : 'with the other functions of its publisher ';
     return new DefaasError(
       'FUNCTION_FAILING',
-      `${label} ${whose}has failed for ${Math.round(account.spentMs / 1000)} s within the hour, mend it; it is called again later`,
+      `${label} ${whose}has failed for ${Math.round(account.spentMs / 1000)} s within the hour, fix it; it is called again later`,
       { retryAfterSec: Math.max(1, Math.ceil((account.untilMs - nowMs()) / 1000)) },
     );
   };

@@ -1,5 +1,5 @@
 // Mandates: the lane owner's signed permission to charge the lane for calls by others, either with
-// a handed-on token or as a sponsor. A mandate limits the amount at once, per day and in total;
+// a handed-on token or as a sponsor. A mandate limits the amount per call, per day and in total;
 // this file enforces the limits.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import type { Mandate } from '../../contracts/libraries/typed-data.ts';

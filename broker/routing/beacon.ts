@@ -129,8 +129,8 @@ export function createBeacon(options: BeaconOptions): Beacon {
       const draw = newestDraw(functionVersion);
       const leastEpoch = draw === undefined ? announced.fromEpoch : 0;
       const isFresh = isRecorded(leastEpoch, STALE_AFTER_SEC);
-      // Wait for a fresh epoch only where blocks are final at once; elsewhere take the newest final
-      // one, however old.
+      // Wait for a fresh epoch only if blocks are final at once on this chain; otherwise use the
+      // newest final one, however old.
       if (!isFresh && (isFinalAtOnce || draw === undefined)) {
         try {
           await renew(leastEpoch);

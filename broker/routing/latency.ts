@@ -1,5 +1,5 @@
-// How long the calls of one deployment take. `fastest` ranks by the mean, and a hedge is due after
-// the 95th percentile (docs/decisions/latency-window.md).
+// Latency of one deployment's calls. `fastest` ranks by the mean; a hedge is due after the 95th
+// percentile (docs/decisions/latency-window.md).
 
 /** Weight of the newest call in the mean. */
 const NEWEST = 1 / 16;
@@ -11,7 +11,7 @@ const LEAST = 32;
 const SORT_EVERY = 16;
 
 export interface Latency {
-  /** Counts an answered call, ms by the gateway's clock. */
+  /** Adds the latency of an answered call, ms by the gateway's clock. */
   add(ms: number): void;
   /**
    * Exponentially weighted mean, ms. It is 0 before the first call, so that a new deployment is

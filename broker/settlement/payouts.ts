@@ -29,7 +29,8 @@ export async function signPayouts(
   const owed = await ledger.owed(rows.map(({ payee }) => payee));
   return rows.map(({ payee, amount }) => {
     const { credited, advanced } = chain.view.due(address, payee);
-    // A ledger that started anew has no sum; then use what the batches on the chain have paid.
+    // A ledger that started anew has no sum. Everything that batches have paid was owed, so use
+    // that as the minimum.
     const before = larger(owed.get(payee) ?? 0n, credited - advanced);
     const cumulative = before + amount;
     return {
