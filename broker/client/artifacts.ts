@@ -1,5 +1,5 @@
-// Artifacts and blocks at a gateway: a bundle goes up as a CAR, single blocks come down and are
-// checked by whoever knows their CID.
+// Artifacts and blocks at a gateway: uploads a bundle as a CAR and fetches single blocks. The
+// caller checks a block against its CID.
 import type { Connection } from './connection.ts';
 import { DefaasClientError, readProblem } from './errors.ts';
 import { readJson, readText } from './parse.ts';
@@ -8,7 +8,7 @@ import type { Session } from './session.ts';
 /** Longest upload, ms: 64 MiB at 2 Mbit/s. */
 const UPLOAD_TIMEOUT_MS = 300_000;
 const BLOCK_TIMEOUT_MS = 30_000;
-/** Largest block of bitswap, bytes: twice that of a batch's. */
+/** Largest block that bitswap carries, bytes: twice the largest block of a batch. */
 const MAX_BLOCK_BYTES = 2 * 1024 * 1024;
 
 /**
@@ -29,7 +29,7 @@ export async function uploadArtifact(
 }
 
 /**
- * The bytes that the gateway has under this CID, unchecked.
+ * Fetches the bytes that the gateway stores under this CID, without checking them.
  * @throws ARTIFACT_NOT_FOUND, GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL
  */
 export async function fetchBlock(connection: Connection, cid: string): Promise<Uint8Array> {
@@ -39,7 +39,10 @@ export async function fetchBlock(connection: Connection, cid: string): Promise<U
   return readBlock(reply, cid);
 }
 
-/** The same of any IPFS gateway at this origin. @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL */
+/**
+ * Fetches the bytes of this CID from any IPFS gateway at this origin, without checking them.
+ * @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL
+ */
 export async function fetchBlockAt(origin: string, cid: string): Promise<Uint8Array> {
   const url = new URL(`/ipfs/${cid}?format=raw`, origin);
   try {
@@ -56,7 +59,7 @@ export async function fetchBlockAt(origin: string, cid: string): Promise<Uint8Ar
   }
 }
 
-/** Whoever answers may never end: what is longer than any block of ours is not read on. */
+/** Reads at most MAX_BLOCK_BYTES: a hostile server may send an endless body. */
 async function readBlock(reply: Response, cid: string): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let length = 0;

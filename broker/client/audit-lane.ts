@@ -81,9 +81,9 @@ interface LaneReading {
   /** The tree over them is the one that was settled. */
   readonly isSettledTree: boolean;
   readonly faults: Largest<LaneFault>;
-  /** Of all faults, listed or not. */
+  /** Sum over all faults, listed or not. */
   readonly faultUnits: bigint;
-  /** The first CUMULATIVE_BREAK. */
+  /** The lane's first CUMULATIVE_BREAK. */
   readonly firstBreak: Fault | undefined;
   /** Receipts without a fault. */
   readonly proven: number;

@@ -1,5 +1,5 @@
-// base64url without padding (RFC 4648 section 5), as JOSE and our headers have it; in browsers and
-// Node alike.
+// base64url without padding (RFC 4648 section 5), as JOSE and our headers use it. Works in browsers
+// and Node.
 
 export function textToBase64Url(text: string): string {
   return bytesToBase64Url(new TextEncoder().encode(text));

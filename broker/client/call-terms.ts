@@ -1,14 +1,14 @@
-// What a call of a function can come to at most, by the chain: the maximum price that a Call agrees
-// on, before anything is sent.
+// The most that a call of a function can cost, read from the chain before anything is sent: a
+// Call's maximum price.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { type PriceTerms, priceOf } from '../../contracts/libraries/tariffs.ts';
 import { DefaasClientError } from './errors.ts';
 import type { ReceiptChain } from './verify-receipt.ts';
 
-/** How long it is remembered which version an alias means, ms. */
+/** How long the version behind an alias is cached, ms. */
 const FRESH_MS = 120_000;
 
-/** What of the chain a Call is made of, by RPC: the gateway must not choose the version. */
+/** What a Call takes from the chain, by RPC: the gateway must not choose the version. */
 export interface CallChain extends ReceiptChain {
   /**
    * The version behind `owner/name[@version|alias]`, owner an address or a label. It may never have
@@ -27,7 +27,7 @@ export interface CallTerms extends PriceTerms {
 export interface CallTermsReader {
   /** @throws FUNCTION_UNKNOWN */
   of(name: string): Promise<CallTerms>;
-  /** Forgets which versions aliases mean: the gateway has said that one has moved. */
+  /** Drops the cached aliases, after the gateway has said that one has moved. */
   forget(): void;
 }
 

@@ -8,7 +8,7 @@ import type { PriceTerms } from '../../contracts/libraries/tariffs.ts';
 import type { CallChain } from './call-terms.ts';
 import type { Connection } from './connection.ts';
 
-/** A key's state is asked again after so long, ms: a retired key must be seen. */
+/** How long a key's state is cached, ms. Short, so that a retired key is noticed. */
 const KEY_CACHE_MS = 60_000;
 const TIMEOUT_MS = 10_000;
 /** Role of a key that signs receipts (docs/contracts.md 8.2). */
@@ -38,7 +38,7 @@ const TOKEN = [
 export interface LineBalance {
   readonly allottedUnits: bigint;
   readonly thawingUnits: bigint;
-  /** When what thaws can be released, Unix seconds; 0 when nothing does. */
+  /** When the thawing amount can be released, Unix seconds; 0 when nothing thaws. */
   readonly thawEndSec: number;
 }
 
@@ -47,20 +47,20 @@ export interface LaneBalance {
   readonly capUnits: bigint;
   readonly seq: number;
   readonly expirySec: number;
-  /** 0 never opened, 1 prepaid, 2 signed. */
+  /** 0: never opened, 1: prepaid, 2: signed. */
   readonly mode: number;
 }
 
 export interface ChainReader extends CallChain {
   readonly chainId: number;
   readonly contracts: Connection['chain']['contracts'];
-  /** Whether a published version may be called again when it may have run. */
+  /** Whether a published version may be called again although the first call may have run. */
   isIdempotent(functionVersion: Hex): Promise<boolean>;
-  /** Deposited and promised to nobody, base units. */
+  /** Deposited and not set aside for any gateway, base units. */
   freeUnits(account: Address): Promise<bigint>;
   /** Tokens that the account holds itself, base units. */
   tokenUnits(account: Address): Promise<bigint>;
-  /** How the billing token is shown to people. */
+  /** How the billing token is displayed. */
   tokenForm(): Promise<{ decimals: number; symbol: string }>;
   line(payer: Address, gateway: Address): Promise<LineBalance>;
   lane(payer: Address, gateway: Address, signer: Address): Promise<LaneBalance>;
@@ -68,8 +68,8 @@ export interface ChainReader extends CallChain {
 }
 
 /**
- * `of` is where the chain is by the trust root: `connection.chain`. What is asked of a gateway's
- * RPC would be the gateway's word. All methods reject with CHAIN_UNREACHABLE when no RPC answers.
+ * `of` locates the chain by the trust root: `connection.chain`. An RPC of the gateway would only
+ * give the gateway's own word. All methods reject with CHAIN_UNREACHABLE when no RPC answers.
  */
 export function createChainReader(of: Connection['chain']): ChainReader {
   const { chainId, contracts, rpcUrl } = of;
@@ -91,7 +91,7 @@ export function createChainReader(of: Connection['chain']): ChainReader {
     const known = terms.get(functionVersion);
     if (known) return known;
     const found = parseTerms(await registry('priceTermsOf', functionVersion));
-    // Versions are immutable, so what was read once stays true.
+    // Versions are immutable, so the result is cached for good.
     if (found) terms.set(functionVersion, found);
     return found;
   };
@@ -111,7 +111,7 @@ export function createChainReader(of: Connection['chain']): ChainReader {
     functionOf: async (functionVersion) => {
       const known = functions.get(functionVersion);
       if (known !== undefined) return known;
-      // Of a version that was never published the contract says nothing but an error.
+      // The contract reverts for a version that was never published.
       if (!(await priceTerms(functionVersion))) return undefined;
       const { functionId } = await registry('versionOf', functionVersion);
       functions.set(functionVersion, functionId);
@@ -172,7 +172,7 @@ interface TermsWords {
 }
 
 /**
- * A version that was never published is all zeros, and roundMs is never 0 otherwise
+ * A version that was never published is all zeros; roundMs is never 0 for a published one
  * (docs/contracts.md 8.1).
  */
 function parseTerms({ tariff, memoryMiB, timeoutMs }: TermsWords): PriceTerms | undefined {

@@ -4,7 +4,7 @@ import { fromHex, type Hex, toHex } from '../../contracts/libraries/keccak.ts';
 
 /** A request as its receipt commits to it. */
 export interface CommittedRequest {
-  /** As it is sent: `POST`, `GET`, ... */
+  /** As sent: `POST`, `GET`, ... */
   readonly method: string;
   /**
    * What follows `/functions/{owner}/{name}[@version]` in the request line, byte for byte, `/` if

@@ -1,5 +1,4 @@
-// One gateway as the client speaks to it: where it is, what it says of itself, and one way to send
-// a request.
+// A connection to one gateway: its address, its document, and the function that sends requests.
 import type { ContractAddresses } from '../../contracts/chain/types.ts';
 import { addressesOf, type ContractSet } from '../../contracts/deployments.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -20,8 +19,8 @@ import { mismatch, revoked, type TrustRoot, trustedSet } from './trust-root.ts';
 const TIMEOUT_MS = 30_000;
 
 /**
- * What a gateway says at `/.well-known/defaas`. Of a connection, chain and contracts are the trust
- * root's: the gateway's were equal.
+ * The document that a gateway serves at `/.well-known/defaas`. In a connection, chain and contracts
+ * come from the trust root and equal the gateway's.
  */
 export interface GatewayDocument {
   readonly gateway: Address;
@@ -30,13 +29,13 @@ export interface GatewayDocument {
   readonly feeBps: number;
   readonly providers: readonly string[];
   /**
-   * Of a gateway that runs functions on its own machine: in a sandbox, or only for publishers whom
-   * it trusts.
+   * Present where the gateway runs functions on its own machine: in a sandbox, or only for
+   * publishers whom it trusts.
    */
   readonly isolation?: 'sandbox' | 'trusted';
   /**
-   * Where it says that it serves payers of other contracts. Nothing of it is believed: `connect`
-   * looks there and checks all anew.
+   * Where the gateway says that it serves payers of other contracts. `connect` does not trust this:
+   * it fetches the document there and checks all of it.
    */
   readonly otherSets?: readonly SetPointer[];
 }
@@ -58,7 +57,7 @@ export interface Connection {
   readonly document: GatewayDocument;
   /** The contracts in use, of those that the trust root has. */
   readonly set: ContractSet;
-  /** Where the chain is asked, by the trust root alone: for `createChainReader`. */
+  /** The RPC and contracts of the trust root, for `createChainReader`. */
   readonly chain: {
     readonly chainId: number;
     readonly contracts: ContractAddresses;
@@ -66,22 +65,22 @@ export interface Connection {
   };
   /** Domain of vouchers, calls and receipt groups. */
   readonly domain: Eip712Domain;
-  /** Any status is an answer. @throws GATEWAY_UNREACHABLE there was none */
+  /** Resolves for any status. @throws GATEWAY_UNREACHABLE there was none */
   send(path: string, options?: RequestOptions): Promise<Response>;
-  /** Only 2xx is an answer. @throws GATEWAY_UNREACHABLE; the problem's code otherwise */
+  /** Resolves for 2xx only. @throws GATEWAY_UNREACHABLE; the problem's code otherwise */
   request(path: string, options?: RequestOptions): Promise<Response>;
 }
 
-/** What a gateway says that it serves, of the sets of the trust root. */
+/** The trust root's sets that a gateway says it serves. */
 export interface SetChoice {
   readonly gateway: Address;
-  /** The one of its own document. */
+  /** The set that its own document names. */
   readonly named: ContractSet;
-  /** Those that it serves under other URLs. */
+  /** The sets that it serves under other URLs. */
   readonly others: readonly ContractSet[];
 }
 
-/** That the gateway at `origin` is the account `gateway`: only the gateway says so. */
+/** An unproven claim: the gateway at `origin` says that it is the account `gateway`. */
 export interface GatewayClaim {
   readonly origin: string;
   readonly gateway: Address;
@@ -96,29 +95,30 @@ export interface ConnectOptions {
   /** Which chain and contracts to believe. */
   readonly trust: TrustRoot;
   /**
-   * The gateway's account, where it is known, as from `findLanes`: the gateway must be that one.
+   * The gateway's account, if known, for example from `findLanes`. A gateway with another account
+   * is refused.
    */
   readonly gateway?: Address;
   /**
-   * Decides on the gateway's account where it is not known; left out: the account must have
-   * registered this very origin.
+   * Decides whether to accept an account that is not known beforehand. Left out: the account must
+   * have registered exactly this origin.
    */
   readonly accept?: (claim: GatewayClaim) => boolean | Promise<boolean>;
   /**
-   * Which set to use while a gateway serves several; left out: the one at `url`. Undefined: none of
-   * them, which is a mismatch.
+   * Chooses the set when a gateway serves several. Left out: the set at `url`. Returning undefined
+   * rejects all of them with DEPLOYMENT_MISMATCH.
    */
   readonly chooseSet?: (choice: SetChoice) => ContractSet | undefined;
-  /** Contracts that are revoked are good enough, to take money out. */
+  /** Accepts revoked contracts too, for commands that only take money out. */
   readonly allowRevoked?: boolean;
   readonly fetch?: typeof fetch;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Reads the gateway's document, holds it against the trust root, and makes a connection of it.
- * `url` may have a path, it is dropped. Where another set is chosen, the gateway's pointer to it is
- * followed once: what answers there must be the same gateway, of that set.
+ * Reads the gateway's document, checks it against the trust root, and returns a connection. A path
+ * in `url` is dropped. If another set is chosen, the gateway's pointer to it is followed once: the
+ * same gateway must answer there, with that set.
  * @example const connection = await connect('http://127.0.0.1:8080', { trust });
  * @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL, DEPLOYMENT_MISMATCH, DEPLOYMENT_REVOKED;
  *   ChainError DEPLOYMENT_CODE, CHAIN_...
@@ -140,12 +140,12 @@ export async function connect(url: string, options: ConnectOptions): Promise<Con
   return { origin, document, set, chain, domain, send, request };
 }
 
-/** For `chooseSet`: the set with that Billing and no other. */
+/** A `chooseSet` that accepts only the set with that Billing. */
 export function setOf(billing: Address): NonNullable<ConnectOptions['chooseSet']> {
   return ({ named, others }) => [named, ...others].find((set) => set.contracts.billing === billing);
 }
 
-/** A gateway's document as it said it, and how it is reached. */
+/** A gateway's unchecked document, and how to reach the gateway. */
 interface Said extends Pick<Connection, 'origin' | 'send' | 'request'> {
   readonly said: GatewayDocument;
 }
@@ -189,8 +189,8 @@ function pointerTo({ otherSets }: GatewayDocument, billing: Address): SetPointer
 }
 
 /**
- * The same gateway's document of another set, where its pointer says; one that names a third place
- * is not followed.
+ * Fetches the same gateway's document of another set, from the URL of its pointer. A further
+ * pointer is not followed.
  * @throws DEPLOYMENT_MISMATCH the place is no https, or what answers there is another gateway,
  *   chain or set; GATEWAY_...
  */
@@ -200,7 +200,7 @@ async function follow(
   set: ContractSet,
 ): Promise<Said> {
   const url = pointerTo(said, set.contracts.billing)?.url ?? '';
-  // A redirect would lead to a place that was not looked at.
+  // A redirect would lead to a URL that `placeOf` has not checked.
   const next = await readDocument(placeOf(url, origin), options, { redirect: 'error' });
   if (trustedSet(options.trust, next.origin, next.said) !== set) {
     throw mismatch(next.origin, `should be of set ${set.id} and is not`);
@@ -210,7 +210,7 @@ async function follow(
 }
 
 /**
- * A gateway's own machine may be spoken to as it was before; any other by https alone.
+ * Returns the pointer's URL. The gateway's own host keeps its scheme; any other host needs https.
  * @throws DEPLOYMENT_MISMATCH
  */
 function placeOf(pointer: string, from: string): string {
@@ -239,7 +239,7 @@ async function checkAccount(
   throw mismatch(origin, `is account ${gateway}, which the chain has at ${uri.slice(0, 256)}`);
 }
 
-/** Whether the account has registered the origin that was asked. */
+/** Whether the account has registered the origin of the connection. */
 export async function hasRegistered({ origin, registeredUri }: GatewayClaim): Promise<boolean> {
   const uri = await registeredUri();
   return URL.canParse(uri) && new URL(uri).origin === origin;
@@ -270,7 +270,7 @@ function createSend(origin: string, fetch: typeof globalThis.fetch): Connection[
   };
 }
 
-/** fetch says "fetch failed"; why stands in the cause. */
+/** fetch only says "fetch failed"; its cause holds the reason. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { cause } = error;
