@@ -316,11 +316,11 @@ function refuseStrangers(second: ContractAddresses, first: ContractAddresses): v
 /** Warn of settings that the table of chains has no default for and the operator has not set. */
 function warnOfChain({ chainId, traits }: Chain, config: Config, log: Logger): void {
   if (config.chainKind === undefined && chainKindOf(chainId) === undefined) {
-    log.warn({ chainId }, 'an unknown chain is taken for Ethereum, set DEFAAS_CHAIN_KIND');
+    log.warn({ chainId }, 'unknown chain, treated as Ethereum, set DEFAAS_CHAIN_KIND');
   }
   if (!traits.isGasFree && config.nativePriceUnits === 0n) {
     log.warn(
-      'lanes are settled by time, whatever their gas costs, set DEFAAS_CHAIN_NATIVE_PRICE_UNITS',
+      'lanes are settled by time, without regard to gas costs, set DEFAAS_CHAIN_NATIVE_PRICE_UNITS',
     );
   }
 }

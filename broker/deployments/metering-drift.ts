@@ -193,7 +193,7 @@ async function readHour(
     const sinceMs = cloud.readAtMs;
     if (gateway.nowMs() - sinceMs >= UNREAD_MS) {
       const since = new Date(sinceMs).toISOString();
-      const why = `what ${provider} has counted of executions could not be read since ${since} (${code}: ${message}): nobody compares it with what was billed, look at the account's rights there (monitoring.viewer, Monitoring Reader)`;
+      const why = `the execution counts of ${provider} could not be read since ${since} (${code}: ${message}): billing is not compared with them, check the account's rights there (monitoring.viewer, Monitoring Reader)`;
       gateway.alarms.raise('METERING_UNREAD', provider, why);
     }
     return undefined;

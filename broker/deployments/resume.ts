@@ -24,7 +24,7 @@ export async function resume(gateway: DeploymentParts): Promise<void> {
       if (!isMoving && isAnnounced(gateway, functionVersion)) return;
       const target = targetOf(gateway.chain.view, functionVersion);
       if (target === undefined) {
-        gateway.log.warn({ functionVersion }, 'a deployment is of no version on this chain');
+        gateway.log.warn({ functionVersion }, 'a deployment belongs to no version on this chain');
         return;
       }
       const { label, function: fn } = target;

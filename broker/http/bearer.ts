@@ -84,7 +84,7 @@ export async function signedIn(
   if (token.details !== undefined) {
     throw new DefaasError(
       'TOKEN_SCOPE',
-      `${request.method} ${request.routeOptions.url} is beyond the token, which is for calls of some functions, sign in without authorization_details`,
+      `${request.method} ${request.routeOptions.url} is not allowed for this token, which may only call certain functions, sign in without authorization_details`,
       { members: { error: 'insufficient_scope' } },
     );
   }

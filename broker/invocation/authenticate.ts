@@ -102,7 +102,7 @@ function sponsorshipOf(
 function nonceMissing({ label }: Target): DefaasError {
   return new DefaasError(
     'NONCE_MISSING',
-    `the call of ${label} has no Defaas-Nonce of its payer, who would not know its receipt, call by the client library or defaas invoke, or with a token of defaas token`,
+    `the call of ${label} has no Defaas-Nonce of its payer, who could not recognise its receipt, call by the client library or defaas invoke, or with a token of defaas token`,
   );
 }
 

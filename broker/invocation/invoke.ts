@@ -130,7 +130,8 @@ async function run(parts: InvokeParts, authorized: AuthorizedCall): Promise<Answ
       // A caller that leaves early does not end its call: it runs, is charged, and answers its key.
       deadlines: parts.deadlines,
       nowMs,
-      onFault: (err) => parts.log.error({ err, invocationId: invocation.id }, 'attempt broke'),
+      onFault: (err) =>
+        parts.log.error({ err, invocationId: invocation.id }, 'attempt failed unexpectedly'),
     });
     if (outcome.kind === 'none') throw providersDown(target, choices, outcome);
 

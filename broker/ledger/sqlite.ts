@@ -39,7 +39,7 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
   let ended: Error | undefined;
 
   const endWith = (cause: unknown): void => {
-    ended ??= new DefaasError('LEDGER_FAILED', `the ledger ${file} ended, look at the disk`, {
+    ended ??= new DefaasError('LEDGER_FAILED', `the ledger ${file} ended, check the disk`, {
       cause,
     });
     for (const one of waiting.values()) one.reject(ended);

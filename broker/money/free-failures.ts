@@ -271,7 +271,7 @@ function forgetOne<Key, Waiter>(
 function crowded({ label }: Spender): DefaasError {
   return new DefaasError(
     'RATE_LIMITED',
-    `${label} has as many calls under way as may fail free of charge here, try again shortly or give it a shorter timeout`,
+    `${label} has as many running calls as may fail free of charge here, try again shortly or give it a shorter timeout`,
     { retryAfterSec: 1 },
   );
 }

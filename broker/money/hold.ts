@@ -86,7 +86,7 @@ export function holdMoney(parts: HoldParts, caller: Caller, target: Target, unit
 export function mandateEmpty({ label }: Target, units: bigint): DefaasError {
   return new DefaasError(
     'MANDATE_EMPTY',
-    `the token leaves nothing for a call of ${label} that may cost ${units} units, ask whoever gave it to you for another`,
+    `the token does not cover a call of ${label} that may cost ${units} units, ask whoever gave it to you for another`,
     { members: { priceUnits: `${units}` } },
   );
 }
@@ -95,7 +95,7 @@ export function mandateEmpty({ label }: Target, units: bigint): DefaasError {
 export function sponsorEmpty(target: Target): DefaasError {
   return new DefaasError(
     'SPONSOR_EMPTY',
-    `the publisher of ${target.label} pays no more calls here now, sign in and pay yourself, or try again later`,
+    `the publisher of ${target.label} pays for no more calls here now, sign in and pay yourself, or try again later`,
   );
 }
 

@@ -51,7 +51,7 @@ export function createStoppedPublishers(options: StoppedPublishersOptions): Stop
     const until = new Date(untilMs(stop)).toISOString();
     const done =
       stopMs === 0
-        ? 'its functions go on, as DEFAAS_METERING_STOP_SEC is 0'
+        ? 'its functions keep running, because DEFAAS_METERING_STOP_SEC is 0'
         : `all functions of the publisher are stopped here until ${until}, set DEFAAS_METERING_STOP_SEC=0 and restart to lift that`;
     alarms.raise('METERING_DRIFT', publisher, `${stop.why}; ${done}`);
   };
@@ -82,7 +82,7 @@ export function createStoppedPublishers(options: StoppedPublishersOptions): Stop
       if (stop === undefined) return;
       throw new DefaasError(
         'METERING_DRIFT',
-        `${label} takes no call on this gateway, for ${stop.why}; use another gateway, or ask the operator of this one`,
+        `${label} receives no calls on this gateway, because ${stop.why}; use another gateway, or ask the operator of this one`,
         { retryAfterSec: Math.max(1, Math.ceil((untilMs(stop) - nowMs()) / 1000)) },
       );
     },

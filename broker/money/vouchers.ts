@@ -68,7 +68,7 @@ async function notSigned(
   if (signer === payer && (await chain.provider.getCode(payer)) !== '0x') {
     return new DefaasError(
       'VOUCHER_BY_CONTRACT',
-      `${payer} is a contract, whose word can change until it is settled: let it open a lane for a session key (openLane with the key as signer) and sign with that key`,
+      `${payer} is a contract, whose approval can change until settlement: let it open a lane for a session key (openLane with the key as signer) and sign with that key`,
     );
   }
   return invalid(`it is not signed by the lane's key ${signer}`);

@@ -152,7 +152,7 @@ function refuseMany(
     .filter(({ mandate }) => mandate.untilSec > sinceSec);
   if (known.length + entering < MAX_MANDATES) return;
   throw invalid(
-    `the lane has ${MAX_MANDATES} that are not over for ${FORGOTTEN_AFTER_SEC / 60} minutes, let some end`,
+    `the lane has ${MAX_MANDATES} that are not over for ${FORGOTTEN_AFTER_SEC / 60} minutes, wait until some have ended`,
   );
 }
 

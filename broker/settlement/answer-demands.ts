@@ -76,7 +76,7 @@ export function startAnswering(gateway: Parts): Answering {
     for (const { id, deadlineSec } of open) {
       if (deadlineSec - answerWindowSec + ALARM_AFTER_SEC > nowSec) continue;
       const until = new Date(deadlineSec * 1000).toISOString();
-      const why = `demand ${id} is not answered for an hour, it costs bond at ${until}; look at the chain RPC, the gas of ${gateway.account.address} and the log`;
+      const why = `demand ${id} is not answered for an hour, it costs bond at ${until}; check the chain RPC, the gas of ${gateway.account.address} and the log`;
       gateway.alarms.raise('DEMAND_OPEN', id, why);
     }
     const due = open.filter(({ id }) => (retries.get(id)?.untilMs ?? 0) <= nowMs());
@@ -179,7 +179,7 @@ export function startAnswering(gateway: Parts): Answering {
     while (isWanted && !gateway.closing.aborted) {
       isWanted = false;
       await lookOnce().catch((err) => {
-        if (!gateway.closing.aborted) log.error({ err }, 'demands could not be looked for');
+        if (!gateway.closing.aborted) log.error({ err }, 'demands could not be read');
       });
     }
     running = undefined;

@@ -157,7 +157,7 @@ function refuseUnbonded({
   if (standing >= minBond || nowSec <= settleUntilSec) return;
   throw new DefaasError(
     'BOND_TOO_LOW',
-    `the bond of ${address} is ${bond} units, ${unbonding} of them on their way out, and at least ${minBond} must stay for it to settle: run defaas bond`,
+    `the bond of ${address} is ${bond} units, ${unbonding} of them unbonding, and at least ${minBond} must stay for it to settle: run defaas bond`,
   );
 }
 
@@ -326,7 +326,7 @@ async function refuseUnseen({
   if (Number(batches) === seen && pending <= latest) return;
   throw new ChainError(
     'CHAIN_PENDING',
-    `an earlier settlement of ${address} is not confirmed yet (${seen} of ${batches} batches, ${pending - latest} transactions on their way); it is tried again later`,
+    `an earlier settlement of ${address} is not confirmed yet (${seen} of ${batches} batches, ${pending - latest} transactions pending); it is tried again later`,
   );
 }
 

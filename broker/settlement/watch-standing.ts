@@ -69,7 +69,7 @@ export function watchStanding(gateway: Parts): StandingWatch {
     const own = new Set((await gateway.ledger.batches()).map(({ cid }) => digestOf(cid).digest));
     for (const { batch, cidDigest, tx } of fresh) {
       if (own.has(cidDigest)) continue;
-      const why = `batch ${batch} (transaction ${tx}) is not in the ledger: it was restored from an older copy, or the settler key is in other hands, then set another settler at once`;
+      const why = `batch ${batch} (transaction ${tx}) is not in the ledger: it was restored from an older copy, or the settler key was stolen: then set another settler at once`;
       alarms.raise('BATCH_UNKNOWN', `${batch}`, why);
     }
     knownBatches = batches.length;
