@@ -84,7 +84,7 @@ describe('access', function () {
     return [reply.status, reply.ok ? undefined : (await reply.json()).code];
   };
 
-  it('is refused without a grant, given with one, and free for the owner', async () => {
+  it('is refused without a grant, given with one, and always given to the owner', async () => {
     assert.deepEqual(await statusOf(gated), [403, 'NOT_GRANTED']);
 
     await grant();
@@ -137,7 +137,7 @@ describe('access', function () {
     });
   }
 
-  it('closes what is gated while the head is stale, leaves open what is public, and comes back', async () => {
+  it('refuses calls of gated functions while the chain head is stale, serves public ones, and recovers', async () => {
     await grant();
     const rpc = new Rpc(house.chain.url);
     await rpc.open();

@@ -134,7 +134,7 @@ globalThis.codeOf = async (doing) => { try { await doing; return 'done'; } catch
 const reason = CHROMIUM ? '' : ' (skipped: no chromium on the PATH)';
 const describeInBrowser = CHROMIUM ? describe : describe.skip;
 
-describeInBrowser(`in a real browser${reason}`, function () {
+describeInBrowser(`the gateway in a real browser${reason}`, function () {
   this.timeout(120_000);
   let house: SmallHouse;
   let browser: Browser;
@@ -200,7 +200,7 @@ describeInBrowser(`in a real browser${reason}`, function () {
       .filter(([, what]) => what.startsWith('got '))
       .map(([name]) => name);
 
-  it('gives the gateway’s own page all that the hostile ones are to be kept from', async () => {
+  it('gives the gateway’s own page everything that hostile pages are denied', async () => {
     const found: Record<string, string> = await page.evaluate(`(${RUN_ALL})(${TRIES})`);
 
     const { token, receipts, document, nonce, popup, ...storage } = found;
@@ -219,7 +219,7 @@ describeInBrowser(`in a real browser${reason}`, function () {
     assert.match(popup ?? '', /^got /);
   });
 
-  it('keeps a function’s page from storage, cookies, workers and routes of the gateway', async () => {
+  it('denies a function’s page the storage, cookies, workers and routes of the gateway', async () => {
     await page.goto(hostileUrl);
 
     const found = await foundBy(page);
@@ -243,7 +243,7 @@ describeInBrowser(`in a real browser${reason}`, function () {
     );
   });
 
-  it('keeps it from the window that opened it, and from the one that frames it', async () => {
+  it('denies a function’s page the window that opened it and the window that frames it', async () => {
     const [popup] = await Promise.all([
       page.waitForEvent('popup'),
       page.evaluate(`window.open(${JSON.stringify(hostileUrl)}) && undefined`),
@@ -262,7 +262,7 @@ describeInBrowser(`in a real browser${reason}`, function () {
     assert.equal(page.url(), `${house.url()}/healthz`);
   });
 
-  it('lets its forms be posted, which does nothing: a cookie is no token here', async () => {
+  it('lets a function’s page post forms, which have no effect because a cookie is no token', async () => {
     await page.goto(hostileUrl);
     await foundBy(page);
 

@@ -11,8 +11,8 @@ const RAISED =
 /** Codes that belong to somebody else's wire or to the audit's list of findings. */
 const FOREIGN_FILES = /^(adapters\/emulators|broker\/client\/(audit|receipt-faults))/;
 
-describe('errors', () => {
-  it('stand in docs/errors.md as they stand in the catalogue', () => {
+describe('errors of the gateway', () => {
+  it('are listed in docs/errors.md as in the catalogue', () => {
     const page = readFileSync('docs/errors.md', 'utf8');
     const table = page.slice(page.indexOf('<!-- codes'), page.indexOf('<!-- /codes'));
 
@@ -29,7 +29,7 @@ describe('errors', () => {
     );
   });
 
-  it('are all in the catalogue, wherever they are raised', () => {
+  it('are in the catalogue, wherever they are raised', () => {
     const files = globSync('{adapters,broker,contracts,ipfs,scripts}/**/*.{ts,mjs}').filter(
       (path) => !FOREIGN_FILES.test(path) && !path.includes('/examples/'),
     );
@@ -43,7 +43,7 @@ describe('errors', () => {
     assert.deepEqual(unknown, []);
   });
 
-  it('keep a leaf’s code and message, and say nothing of what is not ours', () => {
+  it('keep the code and message of a known error, and hide the message of an unknown one', () => {
     const leaf = Object.assign(new Error('block x is not found'), { code: 'ARTIFACT_NOT_FOUND' });
 
     assert.deepEqual(
@@ -67,7 +67,7 @@ describe('errors', () => {
     assert.equal(problem.instance, 'urn:defaas:request:r1');
   });
 
-  it('say in the scheme that was tried what was wrong with a token, and nothing where none was', () => {
+  it('report a bad token in the scheme that was tried, and nothing when no token was sent', () => {
     const challenges = (code: keyof typeof ERRORS, authorization?: string, error?: string) =>
       problemReply(new DefaasError(code, 'no', error === undefined ? {} : { members: { error } }), {
         id: 'r1',

@@ -62,7 +62,7 @@ describe('a chain whose blocks are not final at once', function () {
     return stored ?? assert.fail('no receipt');
   };
 
-  it('serves against a deposit once it is final, and never against one that a reorganisation takes back', async () => {
+  it('serves against a deposit once it is final, and never against one that a reorganisation reverts', async () => {
     const payer = testKey(10);
     const snapshot = await house.chain.rpc('evm_snapshot');
     const lane = await house.openLane(payer);
@@ -99,7 +99,7 @@ describe('a chain whose blocks are not final at once', function () {
     await assert.rejects(call(payer, lane), { code: 'PAYMENT_REQUIRED' });
   });
 
-  it('serves a lane no more from the block on in which it is closed', async () => {
+  it('stops serving a lane at the block that closes it', async () => {
     const payer = testKey(12);
     const lane = await house.openLane(payer);
     await finalise();
@@ -110,7 +110,7 @@ describe('a chain whose blocks are not final at once', function () {
     await assert.rejects(call(payer, lane), { code: 'PAYMENT_REQUIRED' });
   });
 
-  it('draws by final epochs only, so that a reorganisation of an epoch and of a settlement leaves every receipt honest', async () => {
+  it('draws by final epochs only, so that every receipt stays honest when a reorganisation replaces an epoch and a settlement', async () => {
     const lane = await house.openLane(KEYS.user);
     await finalise();
     const snapshot = await house.chain.rpc('evm_snapshot');
@@ -141,7 +141,7 @@ describe('a chain whose blocks are not final at once', function () {
     assert.ok(receipts > 0 && proven === receipts);
   });
 
-  it('goes on with the newest final epoch, however old, while finality stalls; new money waits', async () => {
+  it('keeps drawing by the newest final epoch, however old, while finality stalls, and new money waits', async () => {
     const lane = await house.openLane(KEYS.user);
     await finalise();
     const known = gateway.chain.final.latestEpoch?.epoch;

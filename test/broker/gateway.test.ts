@@ -36,7 +36,7 @@ async function problem(
   return body;
 }
 
-describe('gateway', function () {
+describe('the gateway', function () {
   this.timeout(120_000);
   let house: SmallHouse;
   let hello: string;
@@ -110,7 +110,7 @@ describe('gateway', function () {
     assert.match(reply.headers.get('link') ?? '', /rel="receipt"/);
   });
 
-  it('answers preflights itself as the version declares, and lets a page read its receipt', async () => {
+  it('answers CORS preflights as the version declares, and lets a page read its receipt', async () => {
     const url = `${house.url()}/functions/${hello}`;
     const ask = (origin: string, method = 'OPTIONS') =>
       fetch(url, { method, headers: { origin, 'access-control-request-method': 'POST' } });
@@ -136,7 +136,7 @@ describe('gateway', function () {
     );
   });
 
-  it('takes the name of a function, a version or an alias, and 404s everything else', async () => {
+  it('accepts the name of a function, a version or an alias, and answers anything else with 404', async () => {
     for (const reference of ['@1', '@latest', '%401']) {
       const reply = await fetch(`${house.url()}/functions/${hello}${reference}`);
       assert.equal(reply.status, 200, reference);
@@ -220,7 +220,7 @@ describe('gateway', function () {
     });
   });
 
-  it('refuses a voucher of another key and one that is no voucher', async () => {
+  it('refuses a voucher signed by another key and a malformed voucher', async () => {
     const session = await house.session(lane, { payer: KEYS.user, signer: lane });
     for (const voucher of ['1000000:0x00', 'x', `9999999:0x${'11'.repeat(65)}`]) {
       const reply = await session.send(`/functions/${echo}`, {
@@ -230,7 +230,7 @@ describe('gateway', function () {
     }
   });
 
-  it('refuses before running what may cost more than the caller allows', async () => {
+  it('refuses, before it runs, a call that may cost more than the caller allows', async () => {
     await assert.rejects(caller.invoke({ function: echo, maxPriceUnits: 10n }), {
       code: 'PRICE_ABOVE_MAX',
     });
@@ -251,14 +251,14 @@ describe('gateway', function () {
     });
   }
 
-  it('charges for any Response, also an error of the function’s own', async () => {
+  it('charges for any Response, also for one with an error status', async () => {
     const { response, receipt } = await caller.invoke({ function: echo, path: '/?mode=teapot' });
 
     assert.deepEqual([response.status, await response.text()], [418, 'short and stout']);
     assert.ok(receipt.priceUnits > 0n);
   });
 
-  it('keeps a stranger’s page away from what the browser holds for the gateway', async () => {
+  it('denies a stranger’s page everything that the browser stores for the gateway', async () => {
     const { response } = await caller.invoke({ function: echo, path: '/?mode=page' });
 
     const { headers } = response;
@@ -270,7 +270,7 @@ describe('gateway', function () {
     assert.match(headers.get('defaas-receipt') ?? '', /^0x[0-9a-f]{64}$/);
   });
 
-  it('answers the same again under one key, charges once, and refuses another request under it', async () => {
+  it('repeats its answer under one Idempotency-Key, charges once, and refuses another request under that key', async () => {
     const keyed = { function: echo, idempotencyKey: 'key-1', body: body('one') };
     const replies = await Promise.all([1, 2, 3].map(() => caller.invoke(keyed)));
     const later = await caller.invoke(keyed);
@@ -285,7 +285,7 @@ describe('gateway', function () {
     });
   });
 
-  it('takes the key of a caller that sets the header itself, also through the library', async () => {
+  it('uses an Idempotency-Key that the caller sets as a header, also through the library', async () => {
     const ask = async () => {
       const headers = { 'Idempotency-Key': 'order-of-its-own' };
       const { receipt, idempotencyKey } = await caller.invoke({ function: echo, headers });
@@ -298,7 +298,7 @@ describe('gateway', function () {
     assert.equal(first[1], 'order-of-its-own');
   });
 
-  it('takes a CloudEvent in both modes, deduplicates it by source and id, and refuses a broken one', async () => {
+  it('accepts a CloudEvent in both modes, deduplicates it by source and id, and refuses a malformed one', async () => {
     const binary = { 'ce-specversion': '1.0', 'ce-type': 't', 'ce-source': '/s', 'ce-id': 'e1' };
     const session = await house.session(lane, { payer: KEYS.user, signer: lane });
     const send = (headers: Record<string, string>, text: string) =>
@@ -334,7 +334,7 @@ describe('gateway', function () {
     });
   });
 
-  it('loses no call and charges none when the cloud is down, and says when to come back', async () => {
+  it('loses no call and charges for none when the cloud is down, and sends Retry-After', async () => {
     house.aws.faults.set([{ kind: 'outage', scope: 'invoke' }]);
     try {
       const session = await house.session(lane, { payer: KEYS.user, signer: lane });
@@ -352,7 +352,7 @@ describe('gateway', function () {
     }
   });
 
-  it('charges nothing for an unknown outcome of a version that is not idempotent, and never runs its key again', async () => {
+  it('charges nothing for an unknown outcome of a version that is not idempotent, and never runs the same key again', async () => {
     house.aws.faults.set([{ on: { operation: 'Invoke' }, kind: 'drop-after', times: 1 }]);
     const keyed = { function: echo, idempotencyKey: 'unknown-1' };
 
@@ -380,7 +380,7 @@ describe('gateway', function () {
     await problem(await fetch(`${house.url()}/receipts/0x12`), 404, 'RECEIPT_UNKNOWN');
   });
 
-  it('burns no key while nothing has run, whatever went wrong', async () => {
+  it('uses up no Idempotency-Key while nothing has run, whatever failed', async () => {
     const gateway = house.gateway();
     const { drawFor } = gateway.beacon;
     const broken = async () => {
@@ -395,7 +395,7 @@ describe('gateway', function () {
     assert.equal((await ask()).response.status, 200);
   });
 
-  it('serves a key no more from the block on in which its payer closed its lane', async () => {
+  it('stops serving a key at the block in which its payer closes the lane', async () => {
     const key = await house.openLane(KEYS.user);
     const mine = await house.caller(KEYS.user, key);
     await mine.invoke({ function: echo });
@@ -407,7 +407,7 @@ describe('gateway', function () {
     await assert.rejects(mine.invoke({ function: echo }), { code: 'PAYMENT_REQUIRED' });
   });
 
-  it('goes on after a restart where it was: numbers, ceilings, answers, routes', async () => {
+  it('continues after a restart with the same receipt numbers, ceilings, kept answers and routes', async () => {
     const keyed = { function: echo, idempotencyKey: 'across-restart' };
     const memory = createLaneMemory();
     const before = await (await house.caller(KEYS.user, lane, memory)).invoke(keyed);
@@ -501,7 +501,7 @@ describe('gateway', function () {
     await problem(await fetch(`${house.url()}/functions/${hello}`), 402, 'SPONSOR_EMPTY');
   });
 
-  it('calls a failing function no more once its free failures are used up', async () => {
+  it('stops calling a failing function once its free failures are used up', async () => {
     await house.restart({ freeFailureMsPerHour: 1 });
     const mine = await house.caller(KEYS.user, await house.openLane(KEYS.user));
     await mine.invoke({ function: echo, path: '/?mode=throw' });
@@ -512,7 +512,7 @@ describe('gateway', function () {
     });
   });
 
-  it('says what it is, and that it is well', async () => {
+  it('describes itself, and reports that it is healthy', async () => {
     const document = await (await fetch(`${house.url()}/.well-known/defaas`)).json();
     const ready = await fetch(`${house.url()}/readyz`);
 

@@ -103,7 +103,7 @@ describe('hostile requests', function () {
     return { status: reply.status, ...(await reply.json()) };
   };
 
-  it('that are slow to send their bodies take nobody’s place', async () => {
+  it('that send their bodies slowly use up no place of other callers', async () => {
     const head = `POST ${mirror} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc`;
     const slow = Array.from({ length: INVOCATIONS_MAX + 1 }, () => open(head));
     await Promise.all(slow.map((socket) => once(socket, 'connect')));
@@ -113,11 +113,11 @@ describe('hostile requests', function () {
     assert.equal(other.status, 200);
   });
 
-  describe('on a gateway that soon loses patience', () => {
+  describe('on a gateway with short timeouts', () => {
     before(() => house.restart({ requestTimeoutMs: IMPATIENT_MS }));
     after(() => house.restart());
 
-    it('that are slow to send their headers are cut off', async () => {
+    it('that send their headers slowly are cut off', async () => {
       for (const text of ['', 'GET ', `GET ${mirror} HTTP/1.1\r\nHost: x\r\nX-A`]) {
         const { status } = await answerOf(open(text));
 
@@ -155,7 +155,7 @@ describe('hostile requests', function () {
     });
   });
 
-  it('beyond what the gateway takes at once are refused at once, and none of them waits', async () => {
+  it('above the limit of concurrent calls are refused at once, and none of them waits', async () => {
     let waiting: ServerResponse[] = [];
     const gate: Server = createServer((_request, response) => waiting.push(response));
     await once(gate.listen(0, '127.0.0.1'), 'listening');
@@ -211,7 +211,7 @@ describe('hostile requests', function () {
     assert.equal((await artifact.json()).code, 'TOKEN_MISSING');
   });
 
-  it('tell the function nothing in the gateway’s name or a proxy’s', async () => {
+  it('pass to the function no header in the name of the gateway or of a proxy', async () => {
     const { host, headers } = await seen(
       `GET ${mirror} HTTP/1.1`,
       'Host: evil.example',
@@ -242,7 +242,7 @@ describe('hostile requests', function () {
     assert.doesNotMatch(host, /evil/);
   });
 
-  it('cannot leave the function by their path, nor have the gateway fetch or redirect anything', async () => {
+  it('cannot leave the function by their path, nor make the gateway fetch or redirect anything', async () => {
     const paths: Record<string, string> = {
       '/../../../settlements': '/settlements',
       '/%2e%2e/%2e%2e/oauth/token': '/oauth/token',
@@ -273,7 +273,7 @@ describe('hostile requests', function () {
     assert.equal((await send('CONNECT evil.example:443 HTTP/1.1', 'Host: x')).status, 0);
   });
 
-  it('cannot be two requests in one', async () => {
+  it('cannot smuggle a second request', async () => {
     for (const lines of [
       [`GET ${mirror} HTTP/1.1`, 'Host: x', 'X-A: b\rX-B: c'],
       [`GET ${mirror} HTTP/1.1`, 'Host: x', 'X-A: b\nEvil'],
@@ -289,7 +289,7 @@ describe('hostile requests', function () {
     }
   });
 
-  it('with two keys or an empty one are refused', async () => {
+  it('with two Idempotency-Keys or an empty one are refused', async () => {
     for (const lines of [['Idempotency-Key: a', 'idempotency-key: b'], ['Idempotency-Key:']]) {
       const { status, body } = await send(`POST ${mirror} HTTP/1.1`, 'Host: x', ...lines);
 
@@ -298,21 +298,21 @@ describe('hostile requests', function () {
     }
   });
 
-  it('get a function’s own redirect as it is, which the gateway does not follow', async () => {
+  it('get a function’s own redirect unchanged, which the gateway does not follow', async () => {
     const reply = await fetch(`${house.url()}${mirror}?redirect`, { redirect: 'manual' });
 
     assert.deepEqual([reply.status, reply.headers.get('location')], [302, 'https://evil.example/']);
     assert.match(reply.headers.get('defaas-receipt') ?? '', /^0x/);
   });
 
-  it('are passed on with a deadline, within the version’s timeout', async () => {
+  it('are passed on with a deadline within the version’s timeout', async () => {
     const { remainingMs, hasSignal } = await seen(`GET ${mirror} HTTP/1.1`, 'Host: x');
 
     assert.ok(remainingMs > 0 && remainingMs <= TIMEOUT_MS, `${remainingMs}`);
     assert.equal(hasSignal, true);
   });
 
-  it('have cookies and pages of the function’s own on the origin that is for functions, and only there', async () => {
+  it('can use the function’s own cookies and pages on the origin for functions, and only there', async () => {
     const ask = (host: string) =>
       send(`GET ${mirror}?redirect HTTP/1.1`, `Host: ${host}`, 'Cookie: name=own');
 
@@ -327,7 +327,7 @@ describe('hostile requests', function () {
     assert.equal(headers.cookie, 'name=own');
   });
 
-  it('get no header that a function forges in the shim’s name', async () => {
+  it('get no header that the function forges in the name of the shim', async () => {
     const { status, head } = await send(`GET ${forger} HTTP/1.1`, 'Host: x');
 
     const names = head.split('\r\n').map((line) => line.split(':', 1)[0]?.toLowerCase() ?? '');
@@ -347,7 +347,7 @@ describe('hostile requests', function () {
     }
   });
 
-  it('get no answer for a status that is none, and pay nothing', async () => {
+  it('get no answer when the function returns an invalid status, and pay nothing', async () => {
     for (const status of [0, 99, 101, 600, 200.5]) {
       const reply = await fetch(`${house.url()}${forger}?status=${status}`);
 
@@ -368,7 +368,7 @@ describe('hostile requests', function () {
     assert.equal((await inside.response.json()).path, '/b');
   });
 
-  it('to sign in are refused before anything long is parsed', async () => {
+  it('to sign in are refused before a long message is parsed', async () => {
     const names = Array.from({ length: 7_000 }, (_, i) => i.toString(36)).join('&');
     const message = `${'a.'.repeat(3_000)} wants you to sign in with your Ethereum account:`;
     const token = Buffer.from(JSON.stringify({ message, signature: '0x00' })).toString('base64url');
@@ -390,7 +390,7 @@ describe('hostile requests', function () {
     assert.deepEqual([status, code], [413, 'BODY_TOO_LARGE']);
   });
 
-  it('may be bound to a key on the origin that is for functions too, where nobody signs in', async () => {
+  it('may carry DPoP proofs on the origin for functions too, where nobody signs in', async () => {
     const key = await createDpopKey();
     const signer = await house.openLane(KEYS.user);
     const lane = { payer: KEYS.user.address, signer: signer.address };
@@ -414,7 +414,7 @@ describe('hostile requests', function () {
     assert.deepEqual([apart.status, stranger.status], [200, 401]);
   });
 
-  it('for the head of an artifact read nothing of it', async () => {
+  it('with HEAD for an artifact read nothing of the artifact', async () => {
     const cid = await house.gateway().artifacts.put(new Map([['a', new Uint8Array(100)]]));
     const url = `${house.url()}/ipfs/${cid}?format=car`;
 
@@ -423,7 +423,7 @@ describe('hostile requests', function () {
     assert.deepEqual([whole.status, head.status], [200, 404]);
   });
 
-  it('for a Response that is none are told that the function failed', async () => {
+  it('for which the function returns no valid Response report that the function failed', async () => {
     const reply = await fetch(`${house.url()}${mirror}?error`);
 
     assert.deepEqual([reply.status, (await reply.json()).code], [502, 'FUNCTION_FAILED']);

@@ -65,7 +65,7 @@ describe('this machine as a cloud', function () {
     assert.deepEqual(after, [200, 'local', 2]);
   });
 
-  it('is no cloud unless the operator says so, and is told who is trusted in a known form', () => {
+  it('is no cloud unless the operator configures it, and refuses a malformed list of trusted publishers', () => {
     assert.equal(clouds({ DEFAAS_LOCAL_ENABLED: '0' }).local, undefined);
     assert.deepEqual(clouds().local?.trustedPublishers, []);
     assert.equal(clouds({ DEFAAS_LOCAL_MEMORY_MIB: '512' }).local?.totalMemoryMiB, 512);

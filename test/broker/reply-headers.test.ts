@@ -26,7 +26,7 @@ const MIRROR = `export default async (request) => Response.json(Object.fromEntri
 });`;
 const APART = 'functions.example';
 
-describe('headers of a reply', function () {
+describe('headers between caller and function', function () {
   this.timeout(120_000);
   let house: SmallHouse;
   let mirror: string;
@@ -51,7 +51,7 @@ describe('headers of a reply', function () {
     return { names: new Set(names), body: JSON.parse(body) };
   };
 
-  it('leave nothing with the browser for the gateway’s own origin', async () => {
+  it('store nothing in the browser for the gateway’s own origin', async () => {
     const { names } = await send('Host: x');
 
     assert.ok(names.has('x-own'));
@@ -64,12 +64,12 @@ describe('headers of a reply', function () {
     for (const name of Object.keys(KEPT)) assert.ok(names.has(name), name);
   });
 
-  it('say of a repetition only what the gateway knows of it', async () => {
+  it('mark a reply as repeated only by the gateway’s own knowledge', async () => {
     assert.ok(!(await send('Host: x')).names.has('idempotent-replayed'));
     assert.ok(!(await send(`Host: ${APART}`)).names.has('idempotent-replayed'));
   });
 
-  it('reach the function without what any line of Connection names', async () => {
+  it('reach the function without the headers that any Connection line names', async () => {
     const { body } = await send(
       'Host: x',
       'Connection: X-First',

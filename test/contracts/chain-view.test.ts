@@ -56,7 +56,7 @@ describe('the view of the chain', function () {
   });
   after(() => hardhat?.close());
 
-  it('is what the contracts say after any sequence of actions, live, rebuilt and taken back', async () => {
+  it('equals the contracts after any sequence of actions: live, rebuilt from logs, and after a reorganisation', async () => {
     const world = await createWorld(await hardhat.open());
     const random = createRandom(7);
     const half = ACTIONS / 2;

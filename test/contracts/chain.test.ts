@@ -18,7 +18,7 @@ const UNIT = 1_000_000n;
 const DAY_SEC = 86_400;
 const digest = (byte: string): Hex => `0x${byte.repeat(32)}`;
 
-describe('chain', function () {
+describe('the chain', function () {
   this.timeout(60_000);
   let hardhat: HardhatChain;
   let chain: Chain;
@@ -39,7 +39,7 @@ describe('chain', function () {
   });
   after(() => hardhat?.close());
 
-  it('moves money from a deposit through a settled call to payees and back, and sees each step', async () => {
+  it('moves money from a deposit through a settled call to payees and back, and the view shows each step', async () => {
     const { view } = chain;
     const session = createKey();
     const operator = createKey();
@@ -171,7 +171,7 @@ describe('a chain client', function () {
   });
   after(() => hardhat?.close());
 
-  it('gives refusals a stable code, the error of the contract and what to do', async () => {
+  it('gives each refusal a stable code, the contract’s error and what to do', async () => {
     const chain = await hardhat.open();
     const [one, other] = [chain.connect(testKey(1)), chain.connect(testKey(2))];
     const { functionId } = await one.register('taken');
@@ -221,7 +221,7 @@ describe('a chain client', function () {
     });
   });
 
-  it('sends many transactions of one account at once, and goes on after a refused one', async () => {
+  it('sends many transactions of one account at once, and continues after a refused one', async () => {
     const chain = await hardhat.open();
     const writer = chain.connect(testKey(1));
     const names = Array.from({ length: 12 }, (_, i) => `many-${i}`);
@@ -250,7 +250,7 @@ describe('a chain client', function () {
     assert.equal(chain.connect(testKey(3)), here);
   });
 
-  it('raises the fee of a transaction that is not included, and gives out the same call once', async () => {
+  it('raises the fee of a transaction that is not included, and executes the call once', async () => {
     const chain = await hardhat.open({ bumpMs: 50 });
     const writer = chain.connect(testKey(9));
     const before = await chain.provider.getTransactionCount(writer.address);
@@ -292,7 +292,7 @@ describe('a chain client', function () {
     assert.ok(fees.every((fee, i) => i === 0 || fee > (fees[i - 1] ?? 0n)));
   });
 
-  it('says that another transaction of the account took its place, and that nothing was done', async () => {
+  it('reports that another transaction of the account took its nonce, and that nothing was done', async () => {
     const chain = await hardhat.open();
     const key = testKey(9);
     const writer = chain.connect(key);
@@ -322,7 +322,7 @@ describe('a chain client', function () {
     await writer.mintMock(1n);
   });
 
-  it('asks the next RPC when one does not answer, and says so when none does', async () => {
+  it('asks the next RPC when one does not answer, and reports when none does', async () => {
     const dead = 'http://127.0.0.1:1';
     const { url, contracts } = hardhat;
     const chain = await createChain({ rpcUrls: [dead, url], contracts, pollMs: 20 });
@@ -370,7 +370,7 @@ describe('a chain client', function () {
     assert.ok(chain.isStale());
   });
 
-  it('has a view of the newest block and one that stays as many blocks behind as it is told', async () => {
+  it('has a view of the newest block, and one that stays a configured number of blocks behind', async () => {
     const chain = await hardhat.open({ finality: 3 });
     const { functionId, blockNumber } = await chain.connect(testKey(1)).register('confirmed');
     await chain.synced(blockNumber);
@@ -383,7 +383,7 @@ describe('a chain client', function () {
     assert.equal(chain.final.head.number, blockNumber);
   });
 
-  it('goes on with what was final while a chain finds nothing final, and with nothing on one that never did', async () => {
+  it('keeps the last final block while finality stalls, and has none on a chain that never finalised a block', async () => {
     const proxy = await startRpcProxy(() => hardhat.url);
     const chain = await hardhat.open({ rpcUrls: [proxy.url], finality: 'finalized' });
     const last = chain.final.head.number;
@@ -408,7 +408,7 @@ describe('a chain client', function () {
     await proxy.close();
   });
 
-  it('asks the Beacon which epoch comes next, where the node counts other blocks than the EVM', async () => {
+  it('asks the Beacon which epoch comes next when the node’s block numbers differ from the EVM’s', async () => {
     const parent = await startHardhatChain({ beaconK: 4 });
     const proxy = await startRpcProxy(() => parent.url);
     const chain = await parent.open({ rpcUrls: [proxy.url] });
@@ -427,7 +427,7 @@ describe('a chain client', function () {
     await parent.close();
   });
 
-  it('forgets what a reorganisation has taken back, whether the new chain is shorter or longer', async () => {
+  it('forgets what a reorganisation has reverted, whether the new chain is shorter or longer', async () => {
     const chain = await hardhat.open();
     const writer = chain.connect(testKey(1));
     for (const [name, blocks] of [
@@ -461,7 +461,7 @@ describe('a chain client', function () {
     await assert.rejects(waiting, isCode('CHAIN_STALE'));
   });
 
-  it('tells of each block once, until it is told to stop', async () => {
+  it('reports each block once, until it is told to stop', async () => {
     const chain = await hardhat.open();
     const seen: number[] = [];
     const stop = chain.onBlock(({ number }) => seen.push(number));
@@ -473,7 +473,7 @@ describe('a chain client', function () {
     assert.deepEqual(seen, [first]);
   });
 
-  it('records an epoch once, waits for none that is known, and mines only what is missing', async () => {
+  it('records an epoch once, does not wait for a known one, and mines only the missing blocks', async () => {
     const chain = await hardhat.open();
     const writer = chain.connect(testKey(1));
     const head = await chain.provider.getBlockNumber();

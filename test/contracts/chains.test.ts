@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { CHAIN_KINDS, CHAINS, chainKindOf } from '../../contracts/chain/chains.ts';
 
-describe('chains', () => {
+describe('the known chains', () => {
   it('are in docs/contracts.md with the values of the code', () => {
     const page = readFileSync('docs/contracts.md', 'utf8');
     const section = page.split('## 12 Chains')[1]?.split('\n## ')[0] ?? '';
@@ -33,7 +33,7 @@ describe('chains', () => {
     assert.deepEqual(said, meant);
   });
 
-  it('are told by their ids, each id by one kind only', () => {
+  it('are recognised by their ids, each id by one kind only', () => {
     const ids = CHAIN_KINDS.flatMap((kind) => CHAINS[kind].chainIds.map((id) => ({ kind, id })));
 
     assert.equal(new Set(ids.map(({ id }) => id)).size, ids.length);
@@ -41,7 +41,7 @@ describe('chains', () => {
     assert.equal(chainKindOf(4_242), undefined);
   });
 
-  it('take a batch that nodes take: within 128 KiB, and gas for at least one lane', () => {
+  it('have batch limits that nodes accept: within 128 KiB, and with gas for at least one lane', () => {
     for (const kind of CHAIN_KINDS) {
       assert.ok(CHAINS[kind].maxTransactionBytes <= 128 * 1024, kind);
       assert.ok(CHAINS[kind].transactionGasCap >= 2 ** 24, kind);

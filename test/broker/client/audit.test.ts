@@ -25,7 +25,7 @@ import {
 
 const FAILED = { ran: 'maybe', code: 'PROVIDER_CONNECTION', measuredMs: 8 } as const;
 
-describe('audit', () => {
+describe('the audit', () => {
   let liar: LyingGateway;
   let chain: Chain;
   let gateway: LyingGateway['gateway'];
@@ -75,7 +75,7 @@ describe('audit', () => {
     assert.equal(result.passedOver.CIRCUIT_OPEN, 1 + 3);
   });
 
-  it('takes each account that an honest gateway gives of the draw', async () => {
+  it('accepts each reason that an honest gateway gives for passing over a place of the draw', async () => {
     const accounts: ((order: number[]) => Attempt[])[] = [
       ([a = 0]) => [{ deployment: a, ...PASSED, code: 'LOAD' }],
       // By price: a later place was tried first.

@@ -260,7 +260,7 @@ function longLane(count: number, perGroup: number) {
   return { header, claim, receiptAt };
 }
 
-describe('batch format', () => {
+describe('the batch format', () => {
   it('reads back what it wrote, and writes the same blocks again', async () => {
     await fc.assert(
       fc.asyncProperty(batches, async ({ header, lanes }) => {
@@ -276,7 +276,7 @@ describe('batch format', () => {
     );
   });
 
-  it('keeps every page within its bound and well filled, each group signature once a page', async () => {
+  it('keeps every page within its bound and well filled, with each group signature once a page', async () => {
     const { header, claim, receiptAt } = longLane(3000, 64);
     const receipts = Array.from({ length: 3000 }, (_, index) => receiptAt(index));
 
@@ -298,7 +298,7 @@ describe('batch format', () => {
     );
   });
 
-  it('streams: a page is handed over before the receipts after it are asked for', async () => {
+  it('streams: it hands a page over before it asks for the receipts after it', async () => {
     const { header, claim, receiptAt } = longLane(3000, 1);
     let asked = 0;
     const askedAtPage: number[] = [];
@@ -333,7 +333,7 @@ describe('batch format', () => {
     await assert.rejects(readBatch(root, getBlock), { code: 'BATCH_BLOCK_MISSING' });
   });
 
-  it('refuses a receipt that is not over the Call beside it', async () => {
+  it('refuses a receipt that does not hash the Call beside it', async () => {
     const { header, claim, receiptAt } = longLane(1, 1);
     const item = receiptAt(0);
     const other = { ...item, call: { ...item.call, maxPrice: 1n } };
@@ -350,7 +350,7 @@ describe('batch format', () => {
     await assert.rejects(write(header, lanes), { code: 'BATCH_TOO_LARGE' });
   });
 
-  it('refuses a root block with one page again and again, before it reads any', async () => {
+  it('refuses a root block that repeats one page, before it reads any page', async () => {
     const { header, claim, receiptAt } = longLane(1, 2);
     const { root, byCid } = await write(header, [{ claim, receipts: [receiptAt(0)] }]);
     const { lanes, ...rest } = decode<{ lanes: [unknown, unknown[]][] }>(
@@ -374,7 +374,7 @@ describe('batch format', () => {
     }
   });
 
-  it('refuses a page with any one value of another form', async () => {
+  it('refuses a page with any one value of a wrong form', async () => {
     const { header, claim, receiptAt } = longLane(1, 2);
     const item = {
       ...receiptAt(0),

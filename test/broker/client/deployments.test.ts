@@ -55,7 +55,7 @@ describe('deploy', () => {
     providers: [{ provider: 'aws-lambda', region: 'r', state: 'live' }],
   };
 
-  it('reports each step once when the stream breaks off and is taken up again', async () => {
+  it('reports each step once when the stream breaks off and is resumed', async () => {
     streams = [
       (reply) => {
         reply.write(event('step', step('role')) + event('step', step('function')));
@@ -76,7 +76,7 @@ describe('deploy', () => {
     assert.deepEqual(outcome, live);
   });
 
-  it('tells which cloud failed, and why', async () => {
+  it('reports which cloud failed, and why', async () => {
     const error = { code: 'PROVIDER_QUOTA', message: 'no room, on aws-lambda, raise it' };
     const failed = {
       state: 'failed',

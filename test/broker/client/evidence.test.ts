@@ -130,7 +130,7 @@ describe('evidence', () => {
     );
   });
 
-  it('refuses every file of which one member is missing, unknown or of another form, with one code', () => {
+  it('refuses with one code every file with a missing, unknown or malformed member', () => {
     const rubbish = fc.oneof(
       fc.constantFrom(null, true, -1, 1.5, 2 ** 53, '', '0x', '0xzz', '-1', '1e3', [], {}, [[]]),
       fc.string(),
@@ -157,7 +157,7 @@ describe('evidence', () => {
     );
   });
 
-  it('refuses what is no JSON, too long, of another version, or about another gateway than it says', () => {
+  it('refuses a file that is no JSON, too long, of another version, or about another gateway than it says', () => {
     const [file] = fc.sample(files, { numRuns: 1, seed: 1 });
     assert.ok(file);
     const text = formatEvidence(file);
@@ -182,7 +182,7 @@ describe('evidence', () => {
     }
   });
 
-  it('shows no control characters of a stranger', () => {
+  it('shows no control characters from a stranger’s file', () => {
     const [file] = fc.sample(files, { numRuns: 1, seed: 1 });
     assert.ok(file);
 

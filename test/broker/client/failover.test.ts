@@ -209,7 +209,7 @@ describe('failover between gateways', function () {
     assert.equal(charged(second, b).seq, 0);
   });
 
-  it('moves on when a gateway says that nothing ran, and leaves it alone for as long as it asks', async () => {
+  it('asks the next gateway when one says that nothing ran, and honours its Retry-After', async () => {
     const a = await lane(first);
     const b = await lane(second);
     const told: Failover[] = [];
@@ -231,7 +231,7 @@ describe('failover between gateways', function () {
     });
   });
 
-  it('does not take a call elsewhere that the first gateway has refused for the call’s own sake', async () => {
+  it('does not repeat at another gateway a call that is refused because of the call itself', async () => {
     const a = await lane(first);
     const b = await lane(second);
     const told: Failover[] = [];
@@ -243,7 +243,7 @@ describe('failover between gateways', function () {
     assert.deepEqual([told, charged(second, b).seq], [[], 0]);
   });
 
-  it('passes over gateways that are not there, have no open lane, or are of another house, for any version', async () => {
+  it('passes over gateways that are unreachable, have no open lane, or are on another chain, for any version', async () => {
     const b = await lane(second);
     const stranger = await first.openLane(KEYS.publisher);
     const told: Failover[] = [];

@@ -43,7 +43,7 @@ describe('what an answer to a demand shows', function () {
     await create(`73${address}3b805f5f73${address}3c5f5f825f5f73${to.slice(2)}5af100`);
   };
 
-  it('is judged where no transaction has the path in its data', async () => {
+  it('is judged also when no transaction carries the Merkle path in its data', async () => {
     const price = PRICE + 6n;
     const { batch, items } = await liar.settle({ lies: { 2: { receipt: { price } } } });
     liar.blocks.clear();

@@ -37,7 +37,7 @@ describe('audit of a batch with more faults than it lists', function () {
   };
   const isFirstTwo = ({ batch }: { readonly batch: number }) => batch <= other.batch;
 
-  it('lists the largest findings, counts all of them, and sums the units of all', async () => {
+  it('lists the largest findings, and counts and sums all of them', async () => {
     const result = await audit(optionsOf(isFirstTwo));
 
     assert.equal(result.findings.length, 1_000);
@@ -48,7 +48,7 @@ describe('audit of a batch with more faults than it lists', function () {
     assert.deepEqual({ index, units }, LARGE);
   });
 
-  it('counts the faults of receipts that are not the settled ones without their units', async () => {
+  it('counts the faults of receipts that differ from the settled ones, but not their units', async () => {
     const { batch } = await liar.settle({
       count: MANY,
       lies: Array.from({ length: MANY }, () => ({ receipt: { price: PRICE + 1n } })),

@@ -61,7 +61,7 @@ for (const kind of ['in memory', 'on disk'] as const) {
       assert.equal(memory.openUnits().maxUnits, 0n);
     });
 
-    it('keeps how long a call took whose answer names the receipt of another', () => {
+    it('keeps how long a call took when its answer names the receipt of another call', () => {
       sent('1');
       answered('1', 1, 12);
       sent('2', 'bb:1');
@@ -81,7 +81,7 @@ for (const kind of ['in memory', 'on disk'] as const) {
       assert.equal(memory.seenOf(CALL), undefined);
     });
 
-    it('knows no time of a call while a try of it has no answer', () => {
+    it('knows no duration of a call while one of its attempts has no answer', () => {
       sent('1');
       answered('1', 1, 12);
       sent('2');
@@ -89,7 +89,7 @@ for (const kind of ['in memory', 'on disk'] as const) {
       assert.equal(elapsedOf(memory, CALL), undefined);
     });
 
-    it('counts what is charged under a mandate on the day it ended, and on none before the last look', () => {
+    it('counts a mandate’s charge on the day the call ended, and on no day before the last look', () => {
       const daySec = 86_400;
       const signedAtMs = Date.parse('2026-11-20T12:00:00Z');
       const later = signedAtMs + 3 * daySec * 1000;
@@ -142,7 +142,7 @@ for (const kind of ['in memory', 'on disk'] as const) {
       ]);
     });
 
-    it('forgets all of a call that is paid', () => {
+    it('forgets everything about a call that is paid', () => {
       sent('1');
       answered('1', 1, 12);
       memory.acknowledge({ document: receiptOf(1, 0n), call: CALL, atMs: 0 });

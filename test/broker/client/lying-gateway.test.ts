@@ -92,7 +92,7 @@ describe('a client of a gateway that lies', function () {
     return Response.json({ code: 'PAYMENT_REQUIRED', ...missing }, { status: 402 });
   };
 
-  it('gets no connection with another chain, contract, token or account, and its RPC and first block are not heard', async () => {
+  it('connects to no gateway that names another chain, contract, token or account, and ignores its RPC and first block', async () => {
     const swindler = testKey(12).address;
     const { contracts } = house.chain;
     const connectTo = (changes: object, said: object = {}) =>
@@ -166,7 +166,7 @@ describe('a client of a gateway that lies', function () {
     assert.deepEqual([memory.read().verifiedSeq, memory.read().stopped], [1, undefined]);
   });
 
-  it('knows by its own signature how far its key has signed, when it has forgotten or another program signed', async () => {
+  it('learns from its own signature how far its key has signed, when its memory is lost or another program signed', async () => {
     const { caller, lane } = await callerOf(createLaneMemory());
     const { receipt } = await caller.invoke({ function: hello });
     const [forgetful, behind] = [createLaneMemory(), createLaneMemory()];
@@ -299,7 +299,7 @@ describe('a client of a gateway that lies', function () {
     });
   }
 
-  it('checks the time of a call under a fresh key though its answer says that it is an earlier one', async () => {
+  it('checks the duration of a call under a fresh key though its answer claims to be a repetition', async () => {
     const memory = createLaneMemory();
     const { caller } = await callerOf(memory);
     later = async (path, ask) => {
@@ -324,7 +324,7 @@ describe('a client of a gateway that lies', function () {
     instead(last(honest), { execution: { billedMs: 5000 }, receipt: { price: 45n } }),
   ]);
 
-  it('checks the time of a call whose answer names a receipt that was checked before', async () => {
+  it('checks the duration of a call whose answer names a receipt that was checked before', async () => {
     const memory = createLaneMemory();
     const { caller } = await callerOf(memory);
     await caller.invoke({ function: hello });
@@ -357,7 +357,7 @@ describe('a client of a gateway that lies', function () {
     await assert.rejects(caller.acknowledge(), { code: 'RECEIPT_INVALID' });
   });
 
-  it('waits, and stops nothing, where a receipt is wrong by its own clock alone, and goes on when that is right', async () => {
+  it('waits, and stops no lane, when a receipt is wrong only by the client’s clock, and goes on when the clock is right', async () => {
     const [price, daySec] = [45n, 86_400];
     const realMs = Date.now();
     let nowMs = realMs;

@@ -68,7 +68,7 @@ const faultOf = (document: ReceiptDocument, of = held(), functionId = 7n) =>
   faultUnder(of, document, functionId, NOON_SEC * 1000);
 
 describe('mandates', () => {
-  it('allow what is left of today and in all, and nothing once they are over or revoked', () => {
+  it('allow what is left of the day and of the total, and nothing once they are over or revoked', () => {
     const at = (of: HeldMandate, sec = NOON_SEC) => allowanceOf(of, sec * 1000);
 
     assert.equal(at(held()), 100n);
@@ -91,7 +91,7 @@ describe('mandates', () => {
     assert.equal(faultOf(receipt({ price: 0n }), held({ revokedAtMs: 0 })), undefined);
   });
 
-  it('share their day with the one whose place they take, and with no other', () => {
+  it('share their day with the mandate that they replace, and with no other', () => {
     const before = held({ revokedAtMs: NOON_SEC * 1000 - 1, spent: new Map([[TODAY, 70n]]) });
     const over = held({ spent: new Map([[TODAY, 200n]]), revokedAtMs: 1 });
     const other = held({ functionId: 8n });
@@ -106,7 +106,7 @@ describe('mandates', () => {
     assert.equal(at(before, other), 100n);
   });
 
-  it('give no day twice by step after step, when one takes the place of another', () => {
+  it('give no day twice when one mandate replaces another again and again', () => {
     const memory = createLaneMemory();
     const at = NOON_SEC * 1000;
     const step = 10n;
@@ -151,7 +151,7 @@ describe('mandates', () => {
     assert.equal(record.ceilingUnits, 100n + step);
   });
 
-  it('go on after a look by a clock that was far ahead', () => {
+  it('keep working after a look by a clock that was far ahead', () => {
     const memory = createLaneMemory();
     const { hash, mandate } = held();
     const { perDay } = mandate;
@@ -168,7 +168,7 @@ describe('mandates', () => {
     );
   });
 
-  it('count what is back-dated before the last look as of that look', () => {
+  it('count a charge that is back-dated before the last look on the day of that look', () => {
     const lookedAt = held({ countsFromMs: (NOON_SEC - 60) * 1000 });
     const full = { ...lookedAt, spent: new Map([[TODAY, 90n]]) };
     const longClosed = { ...lookedAt, revokedAtMs: (NOON_SEC - 3600) * 1000 };
@@ -179,7 +179,7 @@ describe('mandates', () => {
     assert.equal(typeof faultOf(receipt({ atSec: NOON_SEC - 3700 }), longClosed), 'string');
   });
 
-  it('never let a ceiling beyond perDay for each day since they were signed, whatever is back-dated', () => {
+  it('never allow a ceiling beyond perDay for each day since they were signed, whatever is back-dated', () => {
     const [perDay, total] = [100n, 1_000n];
     const signedAtSec = NOON_SEC;
     const look = fc.record({

@@ -20,7 +20,7 @@ const call = fc.record({
 const idempotencyKey = fc.option(fc.string(), { nil: undefined });
 
 describe('nonces of own calls', () => {
-  it('are known by the key they were made with, for what they were made for, and by nothing else', () => {
+  it('are recognised only with the key, function and maximum price that they were made with', () => {
     fc.assert(
       fc.property(word, word, call, call, idempotencyKey, (key, other, made, asked, id) => {
         const nonce = ownNonce(key, made, id);
@@ -35,7 +35,7 @@ describe('nonces of own calls', () => {
     );
   });
 
-  it('have the form that is written down: r and the first 16 bytes of an HMAC over r, function and price', () => {
+  it('are r and the first 16 bytes of an HMAC over r, function and price', () => {
     const key = ownCallsKey(`0x${'11'.repeat(32)}`);
     const hmac = (of: Hex, message: string | Uint8Array) =>
       createHmac('sha256', fromHex(of)).update(message).digest('hex');
@@ -47,7 +47,7 @@ describe('nonces of own calls', () => {
     assert.equal(ownNonce(key, { functionId: 7n, maxPriceUnits: 100n }, 'order-1'), `0x${r}${tag}`);
   });
 
-  it('are the same call under one Idempotency-Key, whatever its maximum price, and fresh ones without a key', () => {
+  it('name the same call under one Idempotency-Key, whatever its maximum price, and are fresh without a key', () => {
     const key: Hex = `0x${'22'.repeat(32)}`;
     const made = { functionId: 7n, maxPriceUnits: 100n };
     const first = ownNonce(key, made, 'order-1');

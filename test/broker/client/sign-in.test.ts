@@ -30,7 +30,7 @@ const DOCUMENT = {
   providers: ['local'],
 };
 
-describe('sign-in message', () => {
+describe('the sign-in message', () => {
   it('is an ERC-4361 message with the lane among its resources, valid for less than 5 minutes', async () => {
     const key = createKey();
     const issuedAtMs = Date.UTC(2026, 10, 22, 15, 0, 0);
@@ -56,7 +56,7 @@ describe('sign-in message', () => {
     assert.equal(parsed.toMessage(), message);
   });
 
-  it('reads without a lane too', () => {
+  it('is readable without a lane too', () => {
     const message = signInMessage({
       connection: { origin: 'https://gateway.example', document: DOCUMENT },
       address: createKey().address,
@@ -68,7 +68,7 @@ describe('sign-in message', () => {
   });
 });
 
-describe('session', function () {
+describe('a session', function () {
   this.timeout(30_000);
   let chain: HardhatChain;
   let server: Server;
@@ -129,7 +129,7 @@ describe('session', function () {
     assert.equal(signIns, 1);
   });
 
-  it('uses a token of before, and signs in again when it is refused', async () => {
+  it('uses a stored token, and signs in again when it is refused', async () => {
     const connection = await connect(origin, { trust: chain.trust, gateway: at('9a') });
     const kept: string[] = [];
     const session = await createSession({

@@ -166,7 +166,7 @@ describe('verifyReceipt', () => {
     await verifyReceipt(document(), expected);
   });
 
-  it('passes a failed call without an output, for nothing', async () => {
+  it('passes a failed call without an output and at price 0', async () => {
     const failed = document({
       execution: { status: 0, output: word('00') },
       receipt: { price: 0n, cumulative: 126n },
@@ -291,7 +291,7 @@ describe('ceilingFor', () => {
     stepUnits: fc.bigInt({ min: 0n, max: 10n ** 6n }),
   });
 
-  it('never falls, and goes beyond what is checked by a step or the calls in flight and by the mandates, and no more', () => {
+  it('never falls, and exceeds the checked sum by at most a step or the calls in flight, plus the mandates', () => {
     fc.assert(
       fc.property(cases, ({ ceilingUnits, verifiedUnits, ...open }) => {
         const next = ceilingFor({ ceilingUnits, verifiedUnits }, open);
@@ -325,7 +325,7 @@ describe('signedCeiling', () => {
       ...(voucher && { voucher }),
     }) as LaneDocument;
 
-  it('is what the lane’s own key has signed, and nothing that the gateway only says', () => {
+  it('is what the lane’s own key has signed, and never what the gateway only claims', () => {
     const raised = { ...voucherBy(key, 5n), ceilingUnits: 500n };
 
     assert.equal(signedCeiling(domain, laneWith(voucherBy(key, 5n))), 5n);

@@ -35,7 +35,7 @@ function runExample(names: Readonly<Record<string, unknown>>): Promise<void> {
 describe('watching lanes', function () {
   this.timeout(120_000);
 
-  it('signs what the mandates allow, again and again, and tells once that a gateway lies', async () => {
+  it('signs what the mandates allow at each look, and reports a lying gateway once', async () => {
     const house = await startSmallHouse();
     const ending = new AbortController();
     try {
@@ -107,7 +107,7 @@ describe('watching lanes', function () {
     }
   });
 
-  it('tells each lie that was settled once, as its docstring has it, and nothing of the lanes of others', async () => {
+  it('reports each settled lie once, as its docstring shows, and nothing about other people’s lanes', async () => {
     const liar = await startLyingGateway();
     const ending = new AbortController();
     const { signal } = ending;

@@ -89,7 +89,7 @@ describe('deployments', function () {
     return Buffer.from(result.body).toString();
   };
 
-  it('plans what is to be done, what a call costs, and writes nothing', async () => {
+  it('plans its steps and the cost of a call, and writes nothing', async () => {
     const name = await register();
 
     const plan = await planDeployment(owner, of(name));
@@ -114,7 +114,7 @@ describe('deployments', function () {
     assert.deepEqual(await listed(), []);
   });
 
-  it('records each step, announces what is live, and keeps all of it when nothing has changed', async () => {
+  it('records each step, announces what is live, and repeats nothing when nothing has changed', async () => {
     const name = await register();
 
     const done = await deploy(owner, of(name));
@@ -174,7 +174,7 @@ describe('deployments', function () {
     assert.equal((await listed()).length, new Set(await listed()).size);
   });
 
-  it('drives on an update that was cut off while the old one serves', async () => {
+  it('completes an update that was cut off, while the old deployment serves', async () => {
     const name = await register(SHOW_SECRET, { secrets: ['API_KEY'] });
     const key = { owner: KEYS.publisher.address, name, key: 'API_KEY' };
     await setSecret(owner, key, 'first-value');
@@ -234,7 +234,7 @@ describe('deployments', function () {
     }
   });
 
-  it('deploys again what was destroyed, as a new deployment on the chain', async () => {
+  it('deploys a destroyed function again, as a new deployment on the chain', async () => {
     const name = await register();
     await deploy(owner, of(name));
     const [before] = recordsOf(name);
@@ -247,7 +247,7 @@ describe('deployments', function () {
     assert.equal(await invoke(name), 'hello');
   });
 
-  it('refuses what a cloud cannot take before anything is written', async () => {
+  it('refuses what a cloud cannot take, before anything is written', async () => {
     const slow = await register(HELLO, { timeoutMs: 900_000 });
     house.gateway();
     const reserved = await register(HELLO, { env: { X: 'y'.repeat(4090) } });
@@ -310,7 +310,7 @@ describe('deployments', function () {
     await assert.rejects(deploy(owner, of(name)), { code: 'TARIFF_BELOW_COST' });
   });
 
-  it('holds a publisher to its share of the accounts, what is there counting once', async () => {
+  it('limits a publisher to its share of the cloud accounts, and counts existing deployments once', async () => {
     const first = await register();
     const second = await register();
     await deploy(owner, of(first));
@@ -331,7 +331,7 @@ describe('deployments', function () {
     assert.equal(again.state, 'live');
   });
 
-  it('holds a publisher to its share also where deployments are asked for at once', async () => {
+  it('limits a publisher to its share also when deployments are requested at once', async () => {
     const names = [await register(), await register(), await register()];
     const { deployments } = house.gateway();
     const there = deployments.records().filter(({ state }) => state !== 'gone').length;
@@ -398,7 +398,7 @@ describe('deployments', function () {
       assert.equal(await invoke(name), 'two');
     });
 
-    it('are missing again once they are unset', async () => {
+    it('are missing again after they are unset', async () => {
       const name = await register(SHOW_SECRET, { secrets: ['API_KEY'] });
       const key = { owner: KEYS.publisher.address, name, key: 'API_KEY' };
       await setSecret(owner, key, 'one');
@@ -426,7 +426,7 @@ describe('deployments', function () {
       assert.equal(hide('nothing of it'), 'nothing of it');
     });
 
-    it('are refused when no environment can hold them, and to whoever is not the owner', async () => {
+    it('are refused when no environment can hold them, and from anybody but the owner', async () => {
       const name = await register();
       const user = await house.session(KEYS.user);
       const key = { owner: KEYS.publisher.address, name, key: 'API_KEY' };
@@ -443,7 +443,7 @@ describe('deployments', function () {
     });
   });
 
-  it('shows the owner what a version wrote, and of a cloud that cannot be read why', async () => {
+  it('shows the owner the logs of a version, and why a cloud’s logs cannot be read', async () => {
     const name = await register('export default async (_, { log }) => (log("said so"), "ok");');
     await deploy(owner, of(name));
     await invoke(name);
@@ -467,7 +467,7 @@ describe('deployments', function () {
   });
 
   describe('orphans and ghosts', () => {
-    it('are found by the operator alone, and mended: removed, or deployed anew', async () => {
+    it('are shown to the operator alone, and repaired: removed or deployed again', async () => {
       const lost = await register();
       await deploy(owner, of(lost));
       const forgotten = await register();
@@ -501,7 +501,7 @@ describe('deployments', function () {
       assert.ok(!(await listed()).includes(known.name));
     });
 
-    it('are not looked for where the cloud cannot be listed', async () => {
+    it('are not reported for a cloud that cannot be listed', async () => {
       const operator = await house.session(KEYS.gateway);
       house.aws.faults.set([{ kind: 'expire-credentials' }]);
 

@@ -54,7 +54,7 @@ describe('keep-warm', function () {
     }
   };
 
-  it('keeps as many instances as a version asks for: calls at once find no cold one, and no handler ran before', async () => {
+  it('keeps as many instances warm as a version asks for, without running its handler', async () => {
     await house.publish('warm', COUNT, TWO_WARM);
     const atFirst = house.aws.instances();
     const look = createLook(house.gateway());
@@ -85,7 +85,7 @@ describe('keep-warm', function () {
     );
   });
 
-  it('calls only those that traffic leaves idle', async () => {
+  it('calls only instances that traffic leaves idle', async () => {
     const { label, release } = await publishHeld();
     const caller = await house.caller(KEYS.user, await house.openLane(KEYS.user));
     const candidate = onlyCandidate();
@@ -112,7 +112,7 @@ describe('keep-warm', function () {
     assert.deepEqual([afterBoth, lines.length], [0, 1]);
   });
 
-  it('leaves alone what asks for none, and a version that its owner has withdrawn', async () => {
+  it('warms no version that asks for no instance or that its owner has withdrawn', async () => {
     await house.publish('warm', COUNT, TWO_WARM);
     await house.publish('warm', `${COUNT} // 2`);
     const { chain, deployments } = house.gateway();
@@ -127,7 +127,7 @@ describe('keep-warm', function () {
     assert.deepEqual([before, house.aws.instances()], [2, 2]);
   });
 
-  it('logs a failure once, and holds it against no candidate', async () => {
+  it('logs a failure once, and counts it against no candidate', async () => {
     await house.publish('warm', COUNT, TWO_WARM);
     const lines: string[] = [];
     const look = createLook({ ...house.gateway(), log: logTo(lines) });
@@ -154,7 +154,7 @@ describe('keep-warm', function () {
     await kept;
   });
 
-  it('shows what the operator pays, before and after', async () => {
+  it('shows the operator’s cost before and after the deploy', async () => {
     await house.publish('plain', COUNT);
     await house.register('warm', COUNT, TWO_WARM);
     const owner = await house.session(KEYS.publisher);
@@ -184,7 +184,7 @@ describe('keep-warm', function () {
     );
   });
 
-  it('refuses a publisher more than the operator allows, what is there counting once', async () => {
+  it('limits a publisher to what the operator allows, and counts existing instances once', async () => {
     await house.publish('warm', COUNT, TWO_WARM);
     await house.register('more', COUNT, { minWarm: 1 });
     const owner = await house.session(KEYS.publisher);
@@ -196,7 +196,7 @@ describe('keep-warm', function () {
     assert.equal(again.state, 'live');
   });
 
-  it('refuses it also where two are asked for at once', async () => {
+  it('limits a publisher also when two deploys are requested at once', async () => {
     for (const name of ['one', 'two']) await house.register(name, COUNT, TWO_WARM);
     const owner = await house.session(KEYS.publisher);
 

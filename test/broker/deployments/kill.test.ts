@@ -129,7 +129,7 @@ describe('a deploy under kill -9', function () {
     });
   }
 
-  it('leaves nothing at a cloud that no record knows, and takes all of it away again', async () => {
+  it('leaves nothing at a cloud without a record, and a destroy that is killed is completed too', async () => {
     const operator = await session(KEYS.gateway);
     const before = await checkDeployments(operator);
     const [first] = CUTS;

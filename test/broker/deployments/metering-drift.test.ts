@@ -76,7 +76,7 @@ const SHORT = `
     return new Response('done');
   };`;
 
-describe('metering drift', function () {
+describe('the comparison with the cloud’s metrics', function () {
   this.timeout(240_000);
   let house: SmallHouse;
   let dir: string;
@@ -197,7 +197,7 @@ describe('metering drift', function () {
     atMs = endMs + (metric?.delayMs ?? 0) + MINUTE_MS - performance.now();
   };
 
-  it('stops on Google the publisher of a function that forges its time within the overhead', async () => {
+  it('stops on Google the publisher of a function that hides its time within the allowed overhead', async () => {
     const { cloud, parts, look, put, place, refused, lines } = await openGateway(openGoogle);
     const metric = cloud.provider.executionMetric;
     const candidate = await put(forgerOf(65));
@@ -246,7 +246,7 @@ describe('metering drift', function () {
     assert.throws(refused, DRIFT);
   });
 
-  it('bills a function that stops its clocks, and so stops nobody', async () => {
+  it('bills a function that stops its clocks for its time, and so does not stop its publisher', async () => {
     const { cloud, look, put, place, refused } = await openGateway(openGoogle);
     for (let sample = 0; sample < 64; sample += 1) place.add(100);
     const candidate = await put(CLOCK_STOPPER);
@@ -299,7 +299,7 @@ describe('metering drift', function () {
     });
   }
 
-  it('does not compare the hour in which the gateway has started, and does the next one', async () => {
+  it('skips the hour in which the gateway started, and compares the next one', async () => {
     const { cloud, lookFrom, put, place, refused } = await openGateway(openGoogle);
     const metric = cloud.provider.executionMetric;
     for (let sample = 0; sample < 64; sample += 1) place.add(100);
@@ -318,7 +318,7 @@ describe('metering drift', function () {
     assert.throws(refused, DRIFT);
   });
 
-  it('counts a call at the border of an hour on both sides', async () => {
+  it('counts a call that crosses the end of an hour in both hours', async () => {
     const { cloud, parts, look, put, refused } = await openGateway(openGoogle);
     const metric = cloud.provider.executionMetric;
     const candidate = await put(SHORT);
@@ -335,7 +335,7 @@ describe('metering drift', function () {
     assert.deepEqual([own?.hour(hourMs).count, own?.hour(hourMs + HOUR_MS).count], [48, 48]);
   });
 
-  it('stops nobody while the cloud’s metrics cannot be read, tells so after a day, and then compares what it still knows', async () => {
+  it('stops nobody while the cloud’s metrics cannot be read, reports that after a day, and later compares what it still knows', async () => {
     const { cloud, parts, look, put, place, refused, lines } = await openGateway(openGoogle);
     const metric = cloud.provider.executionMetric;
     for (let sample = 0; sample < 64; sample += 1) place.add(100);
@@ -373,7 +373,7 @@ describe('metering drift', function () {
     );
   });
 
-  it('has the rights it needs named when the account may not read metrics', async () => {
+  it('names the rights that it needs when the account may not read metrics', async () => {
     const { cloud, parts, look, put, refused } = await openGateway(openAzure);
     await put(SHORT);
     await cloud.faults.set([{ kind: 'expire-credentials', on: { operation: 'Metrics_List' } }]);
@@ -389,7 +389,7 @@ describe('metering drift', function () {
     assert.match(alarm?.message ?? '', /PROVIDER_UNAUTHENTICATED.*Monitoring Reader/);
   });
 
-  it('ends a stop after its time, keeps it over a restart, and lifts it where the operator wants none', async () => {
+  it('ends a stop after its time, keeps it across a restart, and lifts it when the operator turns stops off', async () => {
     const { parts, file, refused } = await openGateway(openGoogle);
     const open = (stopMs: number) => {
       const alarms = createAlarms({ log: parts.log, nowMs });
@@ -414,7 +414,7 @@ describe('metering drift', function () {
     assert.equal(readFileSync(file, 'utf8'), '[]\n');
   });
 
-  it('counts what a gateway deploys and calls', async () => {
+  it('covers what a real gateway deploys and calls', async () => {
     const cloud = await openGoogle({ dir, nowMs: Date.now, gateway: house.account });
     closing.push(cloud.close);
     const { publisher } = KEYS;
@@ -480,7 +480,7 @@ describe('isDrift', () => {
     { minLength: 1, maxLength: 300 },
   );
 
-  it('is never true of what the gateway’s clock bounds, however a cloud rounds', () => {
+  it('is never true of times that the gateway’s clock bounds, however a cloud rounds', () => {
     fc.assert(
       fc.property(rules, calls, (rule, made) => {
         const metric = { ...rule, delayMs: 0, skewMs: 0, read: () => assert.fail() };

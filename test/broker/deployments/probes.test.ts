@@ -41,7 +41,7 @@ describe('probes', function () {
     const mine = () => probeName(house.gateway().address);
     const namesOnAws = () => namesAt(house.gateway().provider('aws-lambda'));
 
-    it('are put where functions are, measure, are no orphans, and go with the last function', async () => {
+    it('are deployed where functions are, measure, count as no orphans, and are removed with the last function', async () => {
       const look = createProbes(house.gateway());
       await look();
       const before = await namesOnAws();
@@ -64,7 +64,7 @@ describe('probes', function () {
       assert.deepEqual(await namesOnAws(), []);
     });
 
-    it('are removed after a restart too, where the last function went before', async () => {
+    it('are removed after a restart too, when the last function was removed before it', async () => {
       await house.publish('one', HANDLER);
       await createProbes(house.gateway())();
       await destroy(await house.session(KEYS.publisher), {
@@ -78,7 +78,7 @@ describe('probes', function () {
       assert.deepEqual(await namesOnAws(), []);
     });
 
-    it('come back some time after somebody has removed them, and the failure is logged once', async () => {
+    it('are deployed again after somebody has removed them, and the failure is logged once', async () => {
       await house.publish('one', HANDLER);
       let nowMs = Date.now();
       const lines: string[] = [];
@@ -103,7 +103,7 @@ describe('probes', function () {
       );
     });
 
-    it('tell a cloud that is down from a function that breaks: only the function’s time is held against it', async () => {
+    it('distinguish a cloud that is down from a function that fails: only the function’s failure uses up its budget', async () => {
       await house.restart({ freeFailureMsPerHour: 1 });
       const name = await house.publish('one', HANDLER);
       const own = house.gateway().deployments.records()[0]?.name ?? '';
@@ -133,7 +133,7 @@ describe('probes', function () {
       );
     });
 
-    it('end when the gateway closes, and are none where the operator wants none', async () => {
+    it('stop when the gateway closes, and do not exist when the operator wants none', async () => {
       await house.publish('one', HANDLER);
       await createProbes(house.gateway())();
       const probing = probeClouds(house.gateway());

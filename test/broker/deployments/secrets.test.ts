@@ -9,7 +9,7 @@ import { createSecrets, type Secrets } from '../../../broker/deployments/secrets
 import type { Ledger } from '../../../broker/ledger/ledger.ts';
 import { openSqliteLedger } from '../../../broker/ledger/sqlite.ts';
 
-describe('secrets', () => {
+describe('sealed secrets', () => {
   let dir: string;
   let ledger: Ledger;
   beforeEach(async () => {
@@ -25,7 +25,7 @@ describe('secrets', () => {
   const reveal = async (secrets: Secrets, functionId: string): Promise<string | undefined> =>
     (await secrets.open(functionId, ['A'])).get('A')?.value.reveal();
 
-  it('come back as they were, also in another process', async () => {
+  it('are read back unchanged, also in another process', async () => {
     await fc.assert(
       fc.asyncProperty(fc.string({ unit: 'grapheme', minLength: 1 }), async (text) => {
         await open().set('1', 'A', new Secret(text));
@@ -36,7 +36,7 @@ describe('secrets', () => {
     );
   });
 
-  it('have a key that is readable by its owner only, made once', async () => {
+  it('use a key that is made once and readable by its owner only', async () => {
     await open().set('1', 'A', new Secret('x'));
     await open().set('2', 'A', new Secret('y'));
 
@@ -44,7 +44,7 @@ describe('secrets', () => {
     assert.equal(await reveal(open(), '1'), 'x');
   });
 
-  it('open neither in another’s place nor with another key, and can then be set again', async () => {
+  it('open neither in another place nor with another key, and can then be set again', async () => {
     await open().set('1', 'A', new Secret('x'));
     const [stored] = await ledger.secrets('1');
     assert.ok(stored);
@@ -57,7 +57,7 @@ describe('secrets', () => {
     assert.equal(await reveal(open(), '1'), 'x');
   });
 
-  it('show their names only, and give values of those that are asked for', async () => {
+  it('show their names only, and give the values of those that are requested', async () => {
     const secrets = open();
     await secrets.set('1', 'A', new Secret('x'));
     await secrets.set('1', 'B', new Secret('y'));

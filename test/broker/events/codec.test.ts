@@ -22,8 +22,8 @@ function readStructured(value: unknown, headers = structured) {
   return eventOf(headers, Buffer.from(text, 'utf8'));
 }
 
-describe('CloudEvents codec', () => {
-  it('sees no event in an ordinary request', () => {
+describe('the CloudEvents codec', () => {
+  it('takes an ordinary request for no event', () => {
     assert.equal(eventOf([['content-type', 'application/json']], NO_BODY), undefined);
     assert.equal(eventOf(binary.slice(0, 4), NO_BODY), undefined);
   });
@@ -110,7 +110,7 @@ describe('CloudEvents codec', () => {
     });
   }
 
-  it('takes attributes by any name of a-z and 0-9, also those that objects have', () => {
+  it('accepts attributes with any name of a-z and 0-9, also names of object members', () => {
     const read = readStructured({
       ...event,
       constructor: 'x',
@@ -143,7 +143,7 @@ describe('CloudEvents codec', () => {
     assert.throws(() => readBinary(...headers, ['ce-b', '1']), refused);
   });
 
-  it('refuses an event with half a million members before it has read them', () => {
+  it('refuses an event with half a million members before it has read them all', () => {
     const members = Array.from({ length: 500_000 }, (_, i) => `"a${i}":1`).join(',');
     const body = Buffer.from(`{"specversion":"1.0","id":"1","source":"/s","type":"t",${members}}`);
 

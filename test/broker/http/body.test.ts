@@ -45,7 +45,7 @@ describe('readBody', () => {
     return `${cut.map((one) => `${one.length.toString(16)}\r\n${one}\r\n`).join('')}0\r\n\r\n`;
   };
 
-  it('gives the bytes as they were sent, however they were cut, and counts all that it sets aside for them', async () => {
+  it('returns the bytes as they were sent, however they were split, and counts all memory that it reserves for them', async () => {
     const text = Array.from({ length: 30_000 }, (_, i) => i % 10).join('');
     for (const bytes of [1, 7, 1_000, 30_000]) {
       const { body, held } = await read('Transfer-Encoding: chunked', chunks(text, bytes));
@@ -57,13 +57,13 @@ describe('readBody', () => {
     }
   });
 
-  it('is nothing where there is none', async () => {
+  it('returns nothing for a request without a body', async () => {
     const { body } = await read('Content-Length: 0');
 
     assert.equal((await body).length, 0);
   });
 
-  it('refuses what is too long, by its length or once it is', async () => {
+  it('refuses a body that is too long, by its Content-Length or while it arrives', async () => {
     const long = 'x'.repeat(MAX_BYTES + 1);
 
     const { body } = await read('Transfer-Encoding: chunked', chunks(long, 5_000));
@@ -71,7 +71,7 @@ describe('readBody', () => {
     await assert.rejects(body, { code: 'BODY_TOO_LARGE' });
   });
 
-  it('refuses what breaks off', async () => {
+  it('refuses a body that breaks off', async () => {
     const { body } = await read('Content-Length: 10', 'abc');
     socket.destroy();
 

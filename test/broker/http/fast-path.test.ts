@@ -24,7 +24,7 @@ interface Limits {
   readonly waitingMaxBytes?: number;
 }
 
-describe('the plain lane', () => {
+describe('the fast path', () => {
   const servers: Server[] = [];
   const sockets: Socket[] = [];
   /** The servers' sides of them. */
@@ -118,7 +118,7 @@ describe('the plain lane', () => {
     assert.ok(plain > 50, `only ${plain} were plain`);
   });
 
-  it('reads a request as Node does, wherever it is cut', async function () {
+  it('reads a request as Node does, wherever the network cuts it', async function () {
     this.timeout(60_000);
     const port = await serve(echo);
     const text = `POST ${ECHO}/a?b=c HTTP/1.1\r\nHost: x\r\nX-Tab:\t a b \t\r\nContent-Length: 3\r\n\r\nabc`;
@@ -132,7 +132,7 @@ describe('the plain lane', () => {
     assert.equal(whole?.isPlain, true);
   });
 
-  it('reads requests on one connection as Node does, also where a head comes again', async function () {
+  it('reads requests on one connection as Node does, also when a head is repeated', async function () {
     this.timeout(60_000);
     const ports = [await serve(echo), await serve(echo, {}, false)];
     const head = fc.constantFrom(
@@ -183,7 +183,7 @@ describe('the plain lane', () => {
     assert.ok(plain > 100, `only ${plain} were plain`);
   });
 
-  it('reads a head once, and again when it has changed', async () => {
+  it('parses a repeated head once, and a changed one again', async () => {
     let reads = 0;
     const port = await serve((call, head) => {
       if (head !== last) reads += 1;
@@ -205,7 +205,7 @@ describe('the plain lane', () => {
     assert.equal(reads, 4);
   });
 
-  it('reads a head once that comes again with another nonce, and tells each call its own', async () => {
+  it('parses once a head that is repeated with another nonce, and gives each call its own nonce', async () => {
     let reads = 0;
     const told: (string | undefined)[] = [];
     const port = await serve((call, head) => {
@@ -245,7 +245,7 @@ describe('the plain lane', () => {
     assert.equal(reads, 7);
   });
 
-  it('answers requests that come before the answer, each in its turn', async () => {
+  it('answers pipelined requests in their order', async () => {
     const waiting: (() => void)[] = [];
     const port = await serve((call, head) => {
       waiting.push(() => echo(call, head));
@@ -273,7 +273,7 @@ describe('the plain lane', () => {
     );
   });
 
-  it('goes on on one connection, and leaves what is no function’s to Node', async () => {
+  it('keeps serving one connection, and leaves requests that are for no function to Node', async () => {
     const port = await serve(echo);
     const ask = (path: string) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
     const socket = await open(port);
@@ -297,7 +297,7 @@ describe('the plain lane', () => {
     );
   });
 
-  it('answers whole, with a long body and with none', async () => {
+  it('sends complete answers, with a long body and with none', async () => {
     const long = Buffer.alloc(300_000, 'x');
     const port = await serve((call, { url }) => {
       if (url === `${ECHO}/long`) call.reply(200, ['x-a', '1', 'X-A', '2'], long);
@@ -313,7 +313,7 @@ describe('the plain lane', () => {
     assert.doesNotMatch(empty?.head ?? '', /content-length/i);
   });
 
-  it('sends no header that is none, and nothing with it', async () => {
+  it('sends nothing of an answer with a malformed header', async () => {
     const thrown: unknown[] = [];
     const port = await serve((call) => {
       for (const [name, value] of [
@@ -339,7 +339,7 @@ describe('the plain lane', () => {
     assert.ok(thrown.every((error) => error instanceof TypeError));
   });
 
-  it('ends idle connections at once and the others with their answer', async () => {
+  it('on close ends idle connections at once and the others with their answer', async () => {
     let call: IncomingCall | undefined;
     const port = await serve((one) => {
       call = one;
@@ -359,7 +359,7 @@ describe('the plain lane', () => {
     assert.match(reply?.head ?? '', /\r\nconnection: close/i);
   });
 
-  it('takes no call that it could not answer any more', async () => {
+  it('takes no call when its answer could not be sent any more', async () => {
     let calls = 0;
     const port = await serve((call, head) => {
       calls += 1;
@@ -377,7 +377,7 @@ describe('the plain lane', () => {
     assert.equal(replies.length, calls);
   });
 
-  it('leaves connections that come after its end to Node', async () => {
+  it('leaves connections that arrive after its end to Node', async () => {
     const port = await serve(echo);
 
     for (const lane of lanes) lane.end();
@@ -386,7 +386,7 @@ describe('the plain lane', () => {
     assert.deepEqual([reply?.status, reply?.isPlain], [200, false]);
   });
 
-  it('breaks what is idle and what is under way', async () => {
+  it('destroys idle and busy connections when it is destroyed', async () => {
     let call: IncomingCall | undefined;
     const port = await serve((one) => {
       call = one;
@@ -415,7 +415,7 @@ describe('the plain lane', () => {
     assert.equal(ofLane, ofNode);
   });
 
-  it('counts no more of a reply whose reader has gone', async () => {
+  it('stops counting a reply whose reader has gone', async () => {
     const long = Buffer.alloc(8 * 1024 * 1024);
     const calls: IncomingCall[] = [];
     const port = await serve(
@@ -446,7 +446,7 @@ describe('the plain lane', () => {
     );
   });
 
-  it('knows when its caller has gone', async () => {
+  it('notices when a caller has gone', async () => {
     let call: IncomingCall | undefined;
     const port = await serve((one) => {
       call = one;
@@ -468,7 +468,7 @@ describe('the plain lane', () => {
     assert.equal(await textOf(await open(port)), '');
   });
 
-  it('cuts off who does not read, after a while or when it is too much', async () => {
+  it('cuts off a reader that does not read, after a timeout or when too much is held', async () => {
     const long = Buffer.alloc(32 * 1024 * 1024);
     const calls: IncomingCall[] = [];
     const take = (call: IncomingCall): void => {
@@ -492,7 +492,7 @@ describe('the plain lane', () => {
     assert.deepEqual([calls.length, calls[2]?.isGone], [3, false]);
   });
 
-  it('reads on when what was slow is read after all', async () => {
+  it('reads the next request once a slow reader has read its reply', async () => {
     const long = Buffer.alloc(8 * 1024 * 1024, 'x');
     let calls = 0;
     const port = await serve((call) => {

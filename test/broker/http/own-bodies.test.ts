@@ -19,7 +19,7 @@ describe('bodies of the gateway’s own routes', function () {
     await house.close();
   });
 
-  it('are cut off, the oldest first, when together they hold too much', async () => {
+  it('are cut off, the oldest first, when together they hold too much memory', async () => {
     const head =
       'POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Type: a/b\r\nContent-Length: 262000\r\n\r\n';
     const open = () => {

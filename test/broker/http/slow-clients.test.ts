@@ -45,7 +45,7 @@ describe('slow clients', () => {
     return reply;
   };
 
-  it('that do not read are cut off, the oldest first, when together they hold too much', async () => {
+  it('that do not read are cut off, the oldest first, when together they hold too much memory', async () => {
     const replies = await serve(
       createSlowClients({ maxBytes: 1.5 * REPLY_BYTES, stallMs: NEVER_MS }),
       REPLY_BYTES,
@@ -58,7 +58,7 @@ describe('slow clients', () => {
     assert.deepEqual([isKept, first.destroyed, second.destroyed], [true, true, false]);
   });
 
-  it('that stop reading are cut off after a while', async () => {
+  it('that stop reading are cut off after a timeout', async () => {
     const replies = await serve(
       createSlowClients({ maxBytes: 2 * REPLY_BYTES, stallMs: 50 }),
       REPLY_BYTES,
@@ -70,7 +70,7 @@ describe('slow clients', () => {
     assert.equal(reply.writableFinished, false);
   });
 
-  it('that stop reading a stream are cut off after a while, and hold one chunk of it at most', async () => {
+  it('that stop reading a stream are cut off after a timeout, and hold one chunk of it at most', async () => {
     const replies = await serve(createSlowClients({ maxBytes: REPLY_BYTES, stallMs: NEVER_MS }));
     const slow = createSlowClients({ maxBytes: 1.5 * REPLY_BYTES, stallMs: 50 });
     const chunks = async function* () {
@@ -107,7 +107,7 @@ describe('slow clients', () => {
     await kept.return(undefined);
   });
 
-  it('whose body is complete hold nothing any more', async () => {
+  it('whose request body is complete hold nothing any more', async () => {
     const slow = createSlowClients({ maxBytes: 1000, stallMs: NEVER_MS });
     const replies = await serve(slow);
     const first = await ask(replies);
@@ -124,7 +124,7 @@ describe('slow clients', () => {
     assert.deepEqual([first.destroyed, second.destroyed], [false, true]);
   });
 
-  it('are not those whose reply has gone out', async () => {
+  it('do not include those whose reply has been sent', async () => {
     const slow = createSlowClients({ maxBytes: 1, stallMs: 1 });
     const replies = await serve(slow, 900);
 

@@ -16,7 +16,7 @@ const RFC_IAT_SEC = 1_562_262_616;
 
 const URL_HERE = 'http://127.0.0.1:8080/functions/a/b';
 
-describe('DPoP proofs', () => {
+describe('the check of DPoP proofs', () => {
   const nowMs = () => 1_800_000_000_000;
   const nowSec = nowMs() / 1000;
   let keys: Awaited<ReturnType<typeof generateKeyPair>>;
@@ -33,7 +33,7 @@ describe('DPoP proofs', () => {
   const check = async (jwt: string, accessTokenHash?: string) =>
     createDpopProofs(nowMs).verify({ jwt, method: 'POST', urls: [URL_HERE] }, accessTokenHash);
 
-  it('takes both examples of RFC 9449, and names their key as it does', async () => {
+  it('accepts both examples of RFC 9449, and computes the RFC’s key thumbprint', async () => {
     const proofs = createDpopProofs(() => RFC_IAT_SEC * 1000);
 
     const atToken = await proofs.verify({
@@ -53,7 +53,7 @@ describe('DPoP proofs', () => {
     assert.deepEqual([atToken, atResource], [RFC_THUMBPRINT, RFC_THUMBPRINT]);
   });
 
-  it('takes what the client library makes, without the query of the address', async () => {
+  it('accepts the client library’s proofs, which leave out the query of the URL', async () => {
     const key = await createDpopKey();
     const proofs = createDpopProofs(Date.now);
     const proof = { method: 'GET', urls: [URL_HERE] };
@@ -67,7 +67,7 @@ describe('DPoP proofs', () => {
     assert.equal(first, second);
   });
 
-  it('takes Ed25519 too', async () => {
+  it('accepts Ed25519 too', async () => {
     const pair = await generateKeyPair('EdDSA', { extractable: true });
     const jwt = await prove(
       {},
@@ -78,7 +78,7 @@ describe('DPoP proofs', () => {
     assert.match(await check(jwt), /^[\w-]{43}$/);
   });
 
-  it('takes a proof once', async () => {
+  it('accepts a proof once', async () => {
     const proofs = createDpopProofs(nowMs);
     const proof = { jwt: await prove({}), method: 'POST', urls: [URL_HERE] };
     await proofs.verify(proof);
@@ -100,12 +100,12 @@ describe('DPoP proofs', () => {
     'with an endless jti': { jti: 'x'.repeat(129) },
     'of another access token': { ath: RFC_ATH },
   })) {
-    it(`refuses one ${what}`, async () => {
+    it(`refuses a proof ${what}`, async () => {
       await assert.rejects(check(await prove(claims), 'the-hash'), { code: 'DPOP_INVALID' });
     });
   }
 
-  it('refuses one that is no dpop+jwt, without a public key, or with a private one', async () => {
+  it('refuses a proof that is no dpop+jwt, has no public key, or has a private one', async () => {
     const privateJwk = await exportJWK(keys.privateKey);
     const rsa = await exportJWK((await generateKeyPair('RS256', { extractable: true })).publicKey);
     const headers = [
@@ -122,7 +122,7 @@ describe('DPoP proofs', () => {
     }
   });
 
-  it('refuses other algorithms, also none and a MAC with the public key', async () => {
+  it('refuses other algorithms, also `none` and a MAC with the public key', async () => {
     const secret = new TextEncoder().encode(JSON.stringify(jwk));
     const mac = await new SignJWT({ jti: 'x', htm: 'POST', htu: URL_HERE, iat: nowSec })
       .setProtectedHeader({ typ: 'dpop+jwt', alg: 'HS256', jwk })
@@ -136,7 +136,7 @@ describe('DPoP proofs', () => {
     await assert.rejects(check(`${none}.${payload}.AA`), { code: 'DPOP_INVALID' });
   });
 
-  it('refuses one that another key signed, or that was altered', async () => {
+  it('refuses a proof that another key signed, or that was altered', async () => {
     const stranger = await generateKeyPair('ES256');
     const [head, , mark] = (await prove({})).split('.');
     const payload = Buffer.from(
@@ -150,8 +150,8 @@ describe('DPoP proofs', () => {
   });
 });
 
-describe('what may be used once', () => {
-  it('refuses an id for at least its life, and keeps no more than two lives of them', () => {
+describe('the memory of ids that may be used once', () => {
+  it('refuses a repeated id for at least its lifetime, and keeps ids for no more than two lifetimes', () => {
     let now = 0;
     const once = createOnce({ lifeMs: 100, max: 1_000, nowMs: () => now });
 
@@ -161,7 +161,7 @@ describe('what may be used once', () => {
     assert.equal(once.take('a'), true);
   });
 
-  it('forgets the oldest when there are too many', () => {
+  it('forgets the oldest ids when there are too many', () => {
     const once = createOnce({ lifeMs: 100, max: 10, nowMs: () => 0 });
     for (let i = 0; i < 30; i += 1) once.take(`${i}`);
 

@@ -30,7 +30,7 @@ describe('tokens', function () {
   const ask = (headers: Record<string, string>, path = lanePath()) =>
     fetch(`${house.url()}${path}`, { headers });
 
-  it('are bound to the key of a DPoP proof, and plain bearer without one', async () => {
+  it('are bound to the key of a DPoP proof, and are bearer tokens without one', async () => {
     const bearer = await tokenOf();
     const bound = await tokenOf(await createDpopKey());
 
@@ -62,7 +62,7 @@ describe('tokens', function () {
     assert.deepEqual(await refusal(mixed), [401, 'TOKEN_INVALID']);
   });
 
-  it('say that they are invalid where they are none of ours, in both schemes', async () => {
+  it('that the gateway did not issue are reported as invalid, in both schemes', async () => {
     const key = await createDpopKey();
     const url = `${house.url()}${lanePath()}`;
 
@@ -81,7 +81,7 @@ describe('tokens', function () {
     assert.deepEqual(await refusal(bound), [401, 'TOKEN_INVALID']);
   });
 
-  it('see their own lane and no other one when they are narrowed to some functions', async () => {
+  it('that are narrowed to some functions see their own lane and no other one', async () => {
     const payer = KEYS.user.address;
     const other = await house.openLane(KEYS.user);
     const details = [
@@ -102,7 +102,7 @@ describe('tokens', function () {
     assert.deepEqual(await lanes(true, lane.address), [404, 404]);
   });
 
-  it('need a fresh proof of their own key, for this very request', async () => {
+  it('need a fresh proof of their own key for each request', async () => {
     const key = await createDpopKey();
     const stranger = await createDpopKey();
     const { accessToken } = await tokenOf(key);
@@ -130,7 +130,7 @@ describe('tokens', function () {
     }
   });
 
-  it('take a proof for our own hosts only, whatever the Host header says', async () => {
+  it('accept a proof for the gateway’s own hosts only, whatever the Host header says', async () => {
     const key = await createDpopKey();
     const { accessToken } = await tokenOf(key);
     const { hostname, port } = new URL(house.url());
@@ -173,7 +173,7 @@ describe('tokens', function () {
     );
   });
 
-  it('refuses a proof that is none with OAuth’s own word for it', async () => {
+  it('are refused with a malformed proof by OAuth’s own error code', async () => {
     const { connection } = await house.session(KEYS.user);
     const reply = await connection.send('/oauth/token', {
       method: 'POST',

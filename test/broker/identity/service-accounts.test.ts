@@ -103,7 +103,7 @@ describe('service accounts', function () {
     }
   });
 
-  it('spend by a mandate alone: without one, or when it is long over, a nonce of theirs is nobody’s', async () => {
+  it('spend by a mandate alone: without a mandate in force their calls are refused', async () => {
     await register('unbound', keys.publicKey);
     const account = createServiceSender({
       connection: payer.connection,
@@ -117,7 +117,7 @@ describe('service accounts', function () {
     assert.deepEqual(await codeOf(reply), [402, 'MANDATE_EMPTY']);
   });
 
-  it('get tokens of at most 10 minutes that say who they are, for the lane of their payer', async () => {
+  it('get tokens of at most 10 minutes that name them, for the lane of their payer', async () => {
     const reply = await ask(await assertionWith({}));
 
     const { access_token, expires_in, issued_token_type } = await reply.json();
@@ -129,7 +129,7 @@ describe('service accounts', function () {
     assert.equal(issued_token_type, undefined);
   });
 
-  it('reach nothing that needs an account, not even their own payer’s', async () => {
+  it('reach no route that needs an account, not even for their own payer', async () => {
     const account = sender();
     const other = await house.openLane(KEYS.user);
 
@@ -170,7 +170,7 @@ describe('service accounts', function () {
     assert.deepEqual(await codeOf(reply), [403, 'ACCOUNT_ONLY']);
   });
 
-  it('prove themselves once per assertion', async () => {
+  it('can use each client assertion once', async () => {
     const assertion = await assertionWith({});
 
     assert.equal((await ask(assertion)).status, 200);
@@ -178,7 +178,7 @@ describe('service accounts', function () {
     assert.deepEqual([again.code, again.error], ['SIGN_IN_REFUSED', 'invalid_client']);
   });
 
-  it('are refused when the assertion is not as RFC 7523 has it', async () => {
+  it('are refused when the assertion does not follow RFC 7523', async () => {
     const nowSec = Math.floor(Date.now() / 1000);
     const cases: Record<string, unknown>[] = [
       { aud: 'https://evil.example' },
@@ -217,7 +217,7 @@ describe('service accounts', function () {
     assert.equal(token.status, 200);
   });
 
-  it('get tokens for some functions only, where they ask for that (RFC 9396)', async () => {
+  it('get tokens for some functions only when they ask for that (RFC 9396)', async () => {
     const type = 'urn:defaas:function';
     const askFor = async (details: unknown) =>
       ask(await assertionWith({}), {
@@ -260,7 +260,7 @@ describe('service accounts', function () {
     }
   });
 
-  it('are refused with OAuth’s own words for a wrong request', async () => {
+  it('are refused with OAuth’s error codes for a wrong request', async () => {
     const assertion = await assertionWith({});
     const errorOf = async (reply: Response) => (await reply.json()).error;
 
@@ -333,7 +333,7 @@ describe('service accounts', function () {
     assert.deepEqual(await codeOf(ofSigned), [404, 'LANE_UNKNOWN']);
   });
 
-  it('are 100 of one payer at most, also where many are registered at once', async () => {
+  it('are limited to 100 of one payer, also when many are registered at once', async () => {
     const jwk = await crypto.subtle.exportKey('jwk', keys.publicKey);
     const body = JSON.stringify({ jwk, lane: { signer: lane.address } });
     const ids = Array.from({ length: 104 }, (_, number) => `many-${number}`);
@@ -349,7 +349,7 @@ describe('service accounts', function () {
     assert.equal(replies.filter(({ status }) => status === 400).length, 104 - ofNow.length);
   });
 
-  it('find in the metadata what the gateway takes (RFC 8414), by its own name only', async () => {
+  it('find in the metadata what the gateway accepts (RFC 8414), under its own URL only', async () => {
     const metadata = await (
       await fetch(`${house.url()}/.well-known/oauth-authorization-server`)
     ).json();
@@ -366,7 +366,7 @@ describe('service accounts', function () {
 });
 
 describe('client assertions', () => {
-  it('are taken once for as long as they verify, clocks apart and all', async () => {
+  it('are accepted once for as long as they verify, with the allowed clock skew', async () => {
     const startMs = 1_800_000_000_000;
     let nowMs = startMs;
     const { publicKey, privateKey } = await generateKeyPair('ES256');

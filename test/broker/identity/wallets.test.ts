@@ -79,7 +79,7 @@ describe('sign-in of contract wallets', function () {
     return JSON.parse(claims).sub;
   };
 
-  it('takes a wallet that is not there yet, and leaves it not there (ERC-6492)', async () => {
+  it('accepts a wallet that is not deployed yet, and does not deploy it (ERC-6492)', async () => {
     const wallet = await walletOf(OWNER.address);
     const signer = await signerFor(wallet, OWNER.privateKey, (inner) => wrap(OWNER.address, inner));
 
@@ -98,7 +98,7 @@ describe('sign-in of contract wallets', function () {
     }
   });
 
-  it('asks a wallet that is there, which may change its mind (ERC-1271)', async () => {
+  it('asks a deployed wallet at each sign-in, because its answer may change (ERC-1271)', async () => {
     await (await factory.getFunction('create')(OWNER.address)).wait();
     const { abi } = wallets.Wallet1271 ?? assert.fail('Wallet1271');
     const address = await walletOf(OWNER.address);
@@ -119,7 +119,7 @@ describe('sign-in of contract wallets', function () {
     assert.ok(await subjectOf(await signerFor(address, OWNER.privateKey)));
   });
 
-  it('takes the key of an account that has code by EIP-7702, whatever that code says', async () => {
+  it('accepts the key of an account that has code by EIP-7702, whatever that code answers', async () => {
     const account = testKey(32);
     await house.chain.rpc('hardhat_setCode', [
       account.address,

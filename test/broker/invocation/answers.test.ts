@@ -62,7 +62,7 @@ describe('kept answers', () => {
       );
   }
 
-  it('give back the room of one that could not be written', async () => {
+  it('give back the space of an answer that could not be written', async () => {
     rmSync(dir, { recursive: true });
     await assert.rejects(keeps('a'), { code: 'ENOENT' });
     mkdirSync(dir);
@@ -71,7 +71,7 @@ describe('kept answers', () => {
     assert.equal(await keeps('c'), false);
   });
 
-  it('share the room when they come at once', async () => {
+  it('share the space when they arrive at once', async () => {
     const kept = await Promise.all(['a', 'b', 'c'].map(keeps));
 
     assert.deepEqual(kept.filter(Boolean), [true]);

@@ -109,8 +109,8 @@ function answered(outcome: Outcome): Extract<Outcome, { kind: 'answered' }> {
   return outcome.kind === 'answered' ? outcome : assert.fail(JSON.stringify(tries(outcome)));
 }
 
-describe('attempt', () => {
-  it('goes on to the next where nothing ran, and stops where something may have', async () => {
+describe('an attempt at a call', () => {
+  it('goes on to the next cloud when nothing ran, and stops when the function may have run', async () => {
     const candidates = [createCandidate(1, { invoke: refuse('no') }), createCandidate(2)];
     const maybe = [createCandidate(1, { invoke: refuse('maybe') }), createCandidate(2)];
 
@@ -156,7 +156,7 @@ describe('attempt', () => {
     assert.equal(candidate.circuit.isOpen(performance.now()), false);
   });
 
-  it('asks a second cloud when the first is slower than mostly, and takes its answer', async () => {
+  it('asks a second cloud when the first is slower than usual, and uses the second’s answer', async () => {
     const slow = createSlowCloud('slow');
     const candidates = [createUsual(1, slow.invoke), createUsual(2, answer('quick'))];
     const books = createBooks();
@@ -174,7 +174,7 @@ describe('attempt', () => {
     assert.deepEqual([books.free, books.reserved, candidates[0]?.inFlight], [[7], 0, 0]);
   });
 
-  it('takes the first’s answer when it comes before the second’s', async () => {
+  it('uses the first cloud’s answer when it arrives before the second’s', async () => {
     const [slow, slower] = [createSlowCloud('slow'), createSlowCloud('slower')];
     const candidates = [createUsual(1, slow.invoke), createUsual(2, slower.invoke)];
     const books = createBooks();
@@ -191,7 +191,7 @@ describe('attempt', () => {
     assert.equal(books.reserved, 0);
   });
 
-  it('waits for the other when one of the two fails, and goes on when both do', async () => {
+  it('waits for the other cloud when one of the two fails, and goes on when both fail', async () => {
     const [slow, failing] = [createSlowCloud('slow'), createSlowCloud('failing')];
     const oneFails = [createUsual(1, slow.invoke), createUsual(2, failing.invoke)];
     const bothFail = [
@@ -216,7 +216,7 @@ describe('attempt', () => {
     ]);
   });
 
-  it('hedges only where it is asked for, where the usual time is known, and to a cloud that is up', async () => {
+  it('hedges only when the version asks for it, when the usual time is known, and to a cloud that is up', async () => {
     const slow = later(answer('slow'), SLOW_MS);
     const unused = () => createUsual(2, () => assert.fail('a second run'));
     const down = unused();
@@ -238,7 +238,7 @@ describe('attempt', () => {
     }
   });
 
-  it('counts the time of each run that may have been one, also where another has answered', async () => {
+  it('counts the time of each run that may have happened, also when another cloud has answered', async () => {
     const books = createBooks();
     const candidates = [
       createCandidate(1, { invoke: later(refuse('maybe'), SLOW_MS) }),
@@ -253,7 +253,7 @@ describe('attempt', () => {
     assert.ok((books.free[0] ?? 0) >= SLOW_MS - 1, `${books.free}`);
   });
 
-  it('begins no further run when nothing of the budget is left', async () => {
+  it('begins no further run when the budget is used up', async () => {
     const books = createBooks(SLOW_MS / 2);
     const candidates = [
       createCandidate(1, { invoke: later(refuse('maybe'), SLOW_MS) }),
@@ -265,7 +265,7 @@ describe('attempt', () => {
     assert.deepEqual([outcome.kind, books.reserved], ['unknown', 0]);
   });
 
-  it('has one outcome whatever the clouds do, and each deployment in it once', async () => {
+  it('has one outcome whatever the clouds do, and names each deployment in it once', async () => {
     const invokes = fc
       .record({ ms: fc.nat(6), kind: fc.constantFrom('answer', 'no', 'maybe') })
       .map(({ ms, kind }) => later(kind === 'answer' ? answer(kind) : refuse(kind), ms));
@@ -295,8 +295,8 @@ describe('attempt', () => {
   });
 });
 
-describe('hedge budget', () => {
-  it('is a tenth of the calls, however slow the clouds are, and little is saved up', () => {
+describe('the hedge budget', () => {
+  it('is a tenth of the calls, however slow the clouds are, and saves up little', () => {
     const budget = createHedgeBudget();
     let hedges = 0;
     for (let call = 0; call < 1_000; call += 1) {

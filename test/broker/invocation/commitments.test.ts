@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { drawBytes } from '../../../broker/invocation/commitments.ts';
 
-describe('drawn bytes', () => {
-  it('are never given out twice, and stay what they were', () => {
+describe('random bytes', () => {
+  it('are never given out twice, and never overwritten', () => {
     const drawn = Array.from({ length: 500 }, (_, index) => drawBytes(index % 2 === 0 ? 32 : 8));
     const before = drawn.map((bytes) => Buffer.from(bytes).toString('hex'));
 

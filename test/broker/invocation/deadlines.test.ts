@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createDeadlines } from '../../../broker/invocation/deadlines.ts';
 
 describe('deadlines', () => {
-  it('aborts what takes longer than its time, and leaves alone what has more of it', async () => {
+  it('abort an attempt after its time, and no attempt that has more time', async () => {
     const deadlines = createDeadlines(new AbortController().signal);
     const ended = deadlines.start(1);
     const slow = deadlines.start(2);
@@ -17,7 +17,7 @@ describe('deadlines', () => {
     for (const one of [slow, quick]) one.clear();
   });
 
-  it('shares a signal among attempts that end together, and with no other', () => {
+  it('share a signal among attempts that end together, and with no other', () => {
     const deadlines = createDeadlines(new AbortController().signal);
     // Each step of the clock is 50 ms: of three attempts at once two at least have the same end.
     const running = [1, 2, 3].map(() => deadlines.start(60_000));
@@ -31,7 +31,7 @@ describe('deadlines', () => {
     other.clear();
   });
 
-  it('aborts all that is under way when the gateway closes, and whatever is begun after', () => {
+  it('abort all attempts in flight when the gateway closes, and all that begin after', () => {
     const closing = new AbortController();
     const deadlines = createDeadlines(closing.signal);
     const ended = deadlines.start(30_000);

@@ -13,7 +13,7 @@ const failOn = (error: unknown): void => assert.fail(String(error));
 const sealed = (entry: JournalEntry) => () => ({ entry });
 const signer = { key: SIGNER, sign: () => '0x01' as const };
 
-describe('journal', () => {
+describe('the journal of receipts', () => {
   let dir: string;
   let ledger: Ledger;
   beforeEach(async () => {
@@ -25,7 +25,7 @@ describe('journal', () => {
     rmSync(dir, { recursive: true });
   });
 
-  it('makes a group of what some turns of the loop bring, and of what gathers during a write, in order', async () => {
+  it('groups the receipts of some turns of the event loop, and those that arrive during a write, in order', async () => {
     const appended: Promise<unknown>[] = [];
     const [first, second, ...gathered] = [1, 2, 3, 4].map((seq) => createEntry({ seq }));
     const append = (entry: JournalEntry) => appended.push(journal.append(sealed(entry)));
@@ -51,7 +51,7 @@ describe('journal', () => {
     assert.deepEqual(await Promise.all(appended), [first?.id, second?.id, ...later]);
   });
 
-  it('keeps the signature of a group that is durable', async () => {
+  it('stores the signature of a durable group', async () => {
     const signing = { key: SIGNER, sign: () => '0x02' as const };
     const journal = createJournal({ ledger, signer: signing, lastGroup: 0, onBroken: failOn });
 
@@ -61,7 +61,7 @@ describe('journal', () => {
     assert.equal((await ledger.group(1))?.group.signature, '0x02');
   });
 
-  it('waits in a flush for what was there before it, however many receipts come behind', async () => {
+  it('flushes the receipts that were there before, however many arrive after', async () => {
     const disk = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const given: number[] = [];
     const journal = createJournal({
@@ -92,7 +92,7 @@ describe('journal', () => {
     assert.deepEqual(given, [1, 2]);
   });
 
-  it('lets nobody have the signature of a group that is not durable', async () => {
+  it('gives nobody the signature of a group that is not durable', async () => {
     const disk = Promise.withResolvers<void>();
     const given: unknown[] = [];
     const journal = createJournal({
@@ -122,7 +122,7 @@ describe('journal', () => {
     assert.deepEqual([before, given], [[], []]);
   });
 
-  it('answers nobody and says so once a write has failed', async () => {
+  it('answers no call after a failed write, and reports the failure', async () => {
     const broken: unknown[] = [];
     const journal = createJournal({
       ledger,

@@ -60,7 +60,7 @@ const FORGER = `
     return new Response('done');
   };`;
 
-describe('metering, a hostile function', function () {
+describe('a hostile function', function () {
   this.timeout(120_000);
   let dir: string;
   let providers: Provider[] = [];
@@ -149,7 +149,7 @@ describe('metering', () => {
     source: fc.constantFrom('provider', 'shim', 'gateway'),
   } satisfies Record<keyof Omit<Usage, 'peakMemoryMiB' | 'initMs' | 'disputed'>, unknown>);
 
-  it('holds every word between the time measured and that time less overhead and allowance', () => {
+  it('bounds every reported time by the measured time and by that time less overhead and allowance', () => {
     const { provider } = createCandidate(1);
     fc.assert(
       fc.property(
@@ -179,7 +179,7 @@ describe('metering', () => {
     );
   });
 
-  it('takes the overhead from the slowest twentieth of the samples, 5 to 100 ms, for each place', () => {
+  it('derives the overhead of each place from the slowest twentieth of its samples, within 5 to 100 ms', () => {
     const overheads = createOverheads();
     const place = overheads.of('azure-functions', 'westeurope');
     const atFirst = place.ms;
@@ -192,7 +192,7 @@ describe('metering', () => {
     assert.equal(overheads.of('azure-functions', 'northeurope').ms, 5);
   });
 
-  it('believes a cold start only where more calls are under way than there were lately', () => {
+  it('believes a cold start only when more calls are in flight than there were lately', () => {
     const coldStarts = createColdStarts();
     const first = coldStarts.begins(1, 0);
     const again = coldStarts.begins(1, 1_000);
@@ -206,7 +206,7 @@ describe('metering', () => {
     );
   });
 
-  it('gives a function that always says it is cold one allowance per instance in 2 minutes at most', () => {
+  it('gives a function that always reports a cold start at most one allowance per instance in 2 minutes', () => {
     fc.assert(
       fc.property(
         fc.array(fc.record({ pauseMs: fc.nat(5_000), inFlight: fc.integer({ min: 1, max: 8 }) }), {

@@ -35,7 +35,7 @@ describe('nonces of prepaid calls', function () {
     });
   const codeOf = async (reply: Response) => [reply.status, (await reply.json()).code];
 
-  it('stand in the Call as they came, with the maximum price that they were made for', async () => {
+  it('are written into the Call unchanged, with the maximum price that they were made for', async () => {
     const nonce = nonceOf();
 
     const reply = await call(nonce);
@@ -44,7 +44,7 @@ describe('nonces of prepaid calls', function () {
     assert.deepEqual([document.call.nonce, document.call.maxPrice], [nonce, 1234n]);
   });
 
-  it('are refused in another form, or without the maximum price that they were made for', async () => {
+  it('are refused when malformed, or without the maximum price that they were made for', async () => {
     for (const nonce of ['0x12', `${nonceOf()}00`, 'nonsense']) {
       assert.deepEqual(await codeOf(await call(nonce)), [400, 'REQUEST_INVALID'], nonce);
     }
@@ -53,7 +53,7 @@ describe('nonces of prepaid calls', function () {
     assert.deepEqual(await codeOf(reply), [400, 'REQUEST_INVALID']);
   });
 
-  it('are charged once: the same again runs nothing, and under a key has the first answer', async () => {
+  it('are charged once: a repeated nonce runs nothing, and with an Idempotency-Key gets the first answer', async () => {
     const nonce = nonceOf();
     const both = await Promise.all([call(nonce), call(nonce)]);
     const again = await call(nonce);
@@ -67,7 +67,7 @@ describe('nonces of prepaid calls', function () {
     assert.equal(second.headers.get('defaas-receipt'), first.headers.get('defaas-receipt'));
   });
 
-  it('may come again after a call that cost nothing, or that was refused', async () => {
+  it('may be used again after a call that cost nothing or was refused', async () => {
     const nonce = nonceOf();
 
     const refused = await call(nonce, { 'defaas-max-price': '1' });

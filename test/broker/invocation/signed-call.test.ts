@@ -107,7 +107,7 @@ describe('signed calls', function () {
     assert.equal(memory.read().verifiedUnits, first.receipt.priceUnits + second.receipt.priceUnits);
   });
 
-  it('go in parallel, each covered while it is in flight', async () => {
+  it('run in parallel, each covered while it is in flight', async () => {
     const own = await house.openLane(KEYS.user, undefined, 'signed');
     const memory = createLaneMemory();
     const caller = await house.caller(KEYS.user, own, memory, 'signed');
@@ -125,7 +125,7 @@ describe('signed calls', function () {
     assert.ok(memory.read().ceilingUnits <= 20n * WORST_UNITS);
   });
 
-  it('leave a receipt over the very Call that was signed', async () => {
+  it('leave a receipt over exactly the Call that was signed', async () => {
     const header = await headerOf('x');
     const { call, connection } = await send(header, 'x').then(async (reply) => {
       const session = await house.session(lane, { payer: KEYS.user, signer: lane });
@@ -142,7 +142,7 @@ describe('signed calls', function () {
     assert.equal(recoverAddress(digest, call.callSignature ?? '0x'), lane.address);
   });
 
-  it('answer the same again under one nonce, charge once, and refuse another request under it', async () => {
+  it('repeat the answer under one nonce, charge once, and refuse another request under that nonce', async () => {
     const header = await headerOf('same', 'key-1');
     const replies = await Promise.all([1, 2, 3].map(() => send(header, 'same')));
     const signedAgain = await send(await headerOf('same', 'key-1'), 'same');
@@ -159,7 +159,7 @@ describe('signed calls', function () {
     assert.deepEqual(await codeOf(elsewhere), [422, 'IDEMPOTENCY_MISMATCH']);
   });
 
-  it('are refused when anything in them is not as it was agreed', async () => {
+  it('are refused when any field differs from what was agreed', async () => {
     const nowSec = Math.floor(Date.now() / 1000);
     const latest = house.view.view.latestEpoch?.epoch ?? 0;
     const word = `0x${'11'.repeat(32)}`;
@@ -189,7 +189,7 @@ describe('signed calls', function () {
     }
   });
 
-  it('are what a signed lane takes, and a prepaid lane does not', async () => {
+  it('are accepted in a signed lane and refused in a prepaid one', async () => {
     const prepaid = await house.openLane(KEYS.user);
     const session = await house.session(lane, { payer: KEYS.user, signer: lane });
 
@@ -235,7 +235,7 @@ describe('signed calls', function () {
     assert.deepEqual([result.receipts, result.unexplainedUnits], [settled.receipts, 0n]);
   });
 
-  it('name an epoch that the gateway tells', async () => {
+  it('name an epoch that the gateway has announced', async () => {
     const { connection } = await house.session(KEYS.user);
     const version = await createChainReader(connection.chain).functionVersion(`${echo}@latest`);
 

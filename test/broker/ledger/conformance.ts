@@ -44,7 +44,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       });
     });
 
-    it('gives back after a restart what was committed, to the unit', async () => {
+    it('returns after a restart exactly what was committed', async () => {
       const first = createEntry({ seq: 1, price: 21n });
       const second = createEntry({ seq: 2, price: 2n ** 80n });
       const entries = [first, second];
@@ -141,7 +141,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.deepEqual(ids, [entries[2]?.id, last.id]);
     });
 
-    it('refuses a second receipt with the same number and keeps nothing of that group', async () => {
+    it('refuses a second receipt with the same number, and keeps nothing of its group', async () => {
       const first = createEntry({ seq: 1, price: 1n });
       const second = createEntry({ seq: 1, price: 2n });
       const commit = (group: number, entry: typeof first): Promise<void> =>
@@ -160,7 +160,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.equal((await ledger.load(DAY)).lastGroup, 1);
     });
 
-    it('keeps the signatures that come with a later group', async () => {
+    it('stores the signatures that arrive with a later group', async () => {
       const first = createEntry({ seq: 1 });
       const second = createEntry({ seq: 2 });
       const signature = `0x${'11'.repeat(65)}` as const;
@@ -190,7 +190,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       });
     });
 
-    it('answers a key at once, after a restart too, and forgets one that was dropped', async () => {
+    it('finds an Idempotency-Key at once, also after a restart, and forgets a dropped one', async () => {
       const claim = (scope: string) => ({ scope: scope.repeat(64), fingerprint: 'f', atMs: 5 });
       const outcome = {
         ...claim('a'),
@@ -232,7 +232,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.equal(await ledger.answer('c'.repeat(64)), undefined);
     });
 
-    it('finds a receipt by its id and its group the moment it is committed', async () => {
+    it('finds a receipt by its id and with its group as soon as it is committed', async () => {
       const entry = createEntry({ seq: 1 });
       const other = createEntry({ seq: 2 });
       await ledger.commit({
@@ -250,7 +250,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.equal(await ledger.group(2), undefined);
     });
 
-    it('keeps the higher of two vouchers, whichever came last', async () => {
+    it('keeps the higher of two vouchers, in whatever order they arrive', async () => {
       const voucher = (ceiling: bigint) => ({
         payer: PAYER,
         signer: SIGNER,
@@ -263,7 +263,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.equal((await ledger.voucher(PAYER, SIGNER))?.ceiling, 100n);
     });
 
-    it('adds up what was spent of a limit on a day, and keeps the limits', async () => {
+    it('sums what was spent of a daily limit, and keeps the limits', async () => {
       const scope = `function:1f:${PAYER}` as const;
       const other = `function:2:${PAYER}` as const;
       const spend = (group: number, units: bigint): Promise<void> => {
@@ -370,7 +370,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.deepEqual(await ledger.batches('settled'), []);
     });
 
-    it('keeps what batches owe, newest first, and forgets nothing but what never reached the chain', async () => {
+    it('keeps what batches owe, newest first, and forgets only batches that never reached the chain', async () => {
       const [payee, other] = [address('71'), address('72')];
       const batch = (n: number, state: 'prepared' | 'settled' | 'void') =>
         ({ n, state, cid: 'bafy', claims: [], receipts: 1, totalUnits: '9' }) as const;
@@ -468,7 +468,7 @@ export function testLedger(name: string, open: (dir: string) => Promise<Ledger>)
       assert.equal((await ledger.group(3))?.group.signature, '0x33');
     });
 
-    it('keeps service accounts under their payer, the newest key of each', async () => {
+    it('keeps service accounts under their payer, each with its newest key', async () => {
       const jwk = { kty: 'OKP', crv: 'Ed25519', x: 'first' };
       const client = { payer: PAYER, id: 'ci', signer: SIGNER, jwk, createdAtMs: 7 };
       await ledger.putClient(client);

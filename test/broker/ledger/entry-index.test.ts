@@ -8,8 +8,8 @@ import type { Hex } from '../../../contracts/libraries/keccak.ts';
 /** An id that begins with these 48 bits. */
 const idOf = (short: number): Hex => `0x${short.toString(16).padStart(12, '0')}${'5e'.repeat(26)}`;
 
-describe('index of receipts', () => {
-  it('finds every receipt that was entered, and all that share 48 bits of their id', () => {
+describe('the index of receipts', () => {
+  it('finds every receipt that was entered, and all receipts that share 48 bits of their id', () => {
     const short = fc.oneof(fc.nat(2 ** 31 - 1), fc.nat(40), fc.constant(2 ** 48 - 1));
     const batches = fc.array(fc.array(short, { maxLength: 300 }), { maxLength: 12 });
     fc.assert(
@@ -58,7 +58,7 @@ describe('index of receipts', () => {
     assert.deepEqual(index.placesOf(idOf(5)), []);
   });
 
-  it('keeps of an id what its first 12 digits say', () => {
+  it('stores the first 12 digits of an id', () => {
     assert.equal(shortId(idOf(0xabcdef012345)), 0xabcdef012345);
   });
 });

@@ -52,7 +52,7 @@ describe('the lines of a group', () => {
     signatures: [{ group: 4, key: other, signature: `0x${'5e'.repeat(65)}` }],
   };
 
-  it('are a head that gives back the group, and one line for each receipt', () => {
+  it('are a head from which the group is read back, and one line for each receipt', () => {
     const [head = '', ...lines] = groupLines(group);
 
     const { group: found, answers, dropped } = headFromText(head);
@@ -66,7 +66,7 @@ describe('the lines of a group', () => {
     );
   });
 
-  it('have in the head what the index needs: the ids, and runs of receipts of one lane', () => {
+  it('have in the head what the index needs: the ids, and the runs of receipts of one lane', () => {
     const { group: found } = headFromText(groupLines(group)[0] ?? '');
 
     assert.deepEqual(

@@ -26,7 +26,7 @@ const open = (dir: string) => openSqliteLedger(join(dir, 'ledger.sqlite'));
 
 testLedger('sqlite', open);
 
-describe('ledger sqlite after a crash', () => {
+describe('the SQLite ledger after a crash', () => {
   const opened: Ledger[] = [];
   let dir: string;
   beforeEach(() => {
@@ -81,7 +81,7 @@ describe('ledger sqlite after a crash', () => {
     });
   }
 
-  it('is opened by one process at a time: a second one would cut off what the first is writing', async () => {
+  it('is opened by one process at a time, because a second one would cut off what the first is writing', async () => {
     const ledger = await openIn('first');
     await commit(ledger, 1, createEntry({ seq: 1 }));
 
@@ -91,7 +91,7 @@ describe('ledger sqlite after a crash', () => {
     assert.equal((await ledger.load('')).lanes[0]?.seq, 2);
   }).timeout(20_000);
 
-  it('has every voucher of many that came at once, written in few transactions', async () => {
+  it('has each of many vouchers that arrived at once, written in few transactions', async () => {
     const ledger = await openIn('first');
     const writeAhead = join(dir, 'first', 'ledger.sqlite-wal');
     const before = statSync(writeAhead).size;
@@ -115,7 +115,7 @@ describe('ledger sqlite after a crash', () => {
     assert.deepEqual(found, vouchers);
   });
 
-  it('ends when its index cannot be written, so that no key that was answered is forgotten', async () => {
+  it('ends the process when its index cannot be written, so that no answered Idempotency-Key is forgotten', async () => {
     const ledger = await openIn('first');
     await ledger.putAnswer({ scope: 'ab'.repeat(32), fingerprint: 'f', atMs: 1, outcome: '{}' });
     // The record is no record of ours any more.
@@ -132,7 +132,7 @@ describe('ledger sqlite after a crash', () => {
     await ledger.close().catch(() => {});
   });
 
-  it('cuts off a record that was not written to its end, and goes on behind the last whole one', async () => {
+  it('cuts off a record that was written incompletely, and continues after the last complete one', async () => {
     const ledger = await openIn('first');
     const [whole, torn, next] = [
       createEntry({ seq: 1 }),

@@ -16,14 +16,14 @@ function create(nowMs: () => number, spent = 0n) {
 }
 
 describe('daily limits', () => {
-  it('begin with what the ledger says was spent today', () => {
+  it('begin with what was spent today according to the ledger', () => {
     const limits = create(() => 0, 99n);
 
     assert.equal(limits.hold(FUNCTION, 2n), undefined);
     assert.notEqual(limits.hold(FUNCTION, 1n), undefined);
   });
 
-  it('keep none for a key without one, and a function’s own instead of the default', () => {
+  it('keep no limit for a key without one, and use a function’s own instead of the default', () => {
     const limits = create(() => 0);
 
     assert.equal(limits.hold(LANE, 2n ** 80n)?.spend(5n), undefined);
@@ -33,7 +33,7 @@ describe('daily limits', () => {
     assert.notEqual(limits.hold(FUNCTION, 100n), undefined);
   });
 
-  it('begin again with the next UTC day, also for calls that were under way at midnight', () => {
+  it('begin again with the next UTC day, also for calls that were in flight at midnight', () => {
     let nowMs = DAY_MS - 1;
     const limits = create(() => nowMs);
     const hold = limits.hold(FUNCTION, 100n);
@@ -43,7 +43,7 @@ describe('daily limits', () => {
     assert.equal(limits.spentToday(FUNCTION), 0n);
   });
 
-  it('are exceeded by no interleaving of calls that hold, cost less than held, or fail', () => {
+  it('are exceeded by no interleaving of calls that reserve, cost less than reserved, or fail', () => {
     const steps = fc.array(
       fc.record({ units: fc.bigInt(1n, 60n), cost: fc.bigInt(0n, 60n), ends: fc.boolean() }),
     );

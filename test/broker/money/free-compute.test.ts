@@ -16,7 +16,7 @@ describe('free compute', function () {
   });
   after(() => house.close());
 
-  it('is refused to 40 failures of 2 s at once but for four times the budget of 3 s', async () => {
+  it('is limited to four times the budget of 3 s for 40 simultaneous failures of 2 s', async () => {
     const witness = join(house.dir, 'witness');
     const name = await house.publish(
       'hang',
@@ -56,7 +56,7 @@ describe('an Execution', function () {
   });
   after(() => house.close());
 
-  it('says how long the module took to load, of those calls that waited for it', async () => {
+  it('states the load time of the module for those calls that waited for it', async () => {
     const name = await house.publish(
       'slow',
       `for (const end = Date.now() + 50; Date.now() < end; );

@@ -8,7 +8,7 @@ const HOUR_MS = 3_600_000;
 const FAILING = { code: 'FUNCTION_FAILING' };
 const CROWDED = { code: 'RATE_LIMITED', retryAfterSec: 1 };
 
-describe('free failures', () => {
+describe('the budget of free failures', () => {
   let nowMs = 0;
   beforeEach(() => {
     nowMs = 0;
@@ -22,7 +22,7 @@ describe('free failures', () => {
     budget.settle(spender, reservedMs, ms, true);
   };
 
-  it('lets 40 failures of 2 s at once through a budget of 3 s for 12 s of them, and none after', async () => {
+  it('admits 12 s of 40 simultaneous failures of 2 s through a budget of 3 s, and none after', async () => {
     const budget = createBudget(3_000);
     let freeMs = 0;
     const calls = Array.from({ length: 40 }, async () => {
@@ -47,7 +47,7 @@ describe('free failures', () => {
     assert.throws(() => budget.refuseFailing(of), { ...FAILING, retryAfterSec: 3_600 });
   });
 
-  it('begin again with the next hour', async () => {
+  it('begins again with the next hour', async () => {
     const budget = createBudget(1_000);
 
     fail(budget);
@@ -58,7 +58,7 @@ describe('free failures', () => {
     fail(budget);
   });
 
-  it('admits one run whose timeout is more than the budget, as long as something is left', () => {
+  it('admits one run whose timeout exceeds the budget, as long as something is left', () => {
     const budget = createBudget(100);
     const long = createSpender({ timeoutMs: 900_000 });
 
@@ -84,7 +84,7 @@ describe('free failures', () => {
     assert.throws(() => budget.refuseFailing(of), FAILING);
   });
 
-  it('is one budget for all functions of a publisher', () => {
+  it('is shared by all functions of a publisher', () => {
     const budget = createBudget(3_000);
     const functions = [1n, 2n, 3n].map((functionId) =>
       createSpender({ functionId, timeoutMs: 2_000 }),
@@ -98,7 +98,7 @@ describe('free failures', () => {
     fail(budget, stranger);
   });
 
-  it('makes a call wait for what others have reserved, in its turn', async () => {
+  it('makes a call wait in its turn for what others have reserved', async () => {
     const budget = createBudget(1_000);
     const first = [budget.tryReserve(of), budget.tryReserve(of)];
     const turns: number[] = [];
@@ -116,7 +116,7 @@ describe('free failures', () => {
     assert.deepEqual([before, turns], [[], [1, 2]]);
   });
 
-  it('refuses a call that has waited for too long, and one that waits when the budget is used up', async () => {
+  it('refuses a call that has waited too long, and a waiting call when the budget is used up', async () => {
     const budget = createBudget(1_000, 20);
     const patient = createBudget(1_000);
     const held = [of, of].map((spender) => [budget, patient].map((one) => one.tryReserve(spender)));
@@ -128,7 +128,7 @@ describe('free failures', () => {
     await assert.rejects(waiting, FAILING);
   });
 
-  it('grows with what is paid, and keeps that for the hour after', () => {
+  it('grows with paid calls, and stays so for the next hour', () => {
     const budget = createBudget(1_000);
     const paid = (ms: number): void => budget.charge(of, ms);
 
@@ -146,7 +146,7 @@ describe('free failures', () => {
     assert.throws(() => budget.refuseFailing(of), FAILING);
   });
 
-  it('never gives away more than four times the budget in an hour, however calls are mixed', () => {
+  it('never gives away more than four times its amount in an hour, however calls are mixed', () => {
     const call = fc.record({
       timeoutMs: fc.integer({ min: 100, max: 20_000 }),
       /** Of the timeout; a failure takes all of it. */

@@ -41,7 +41,7 @@ describe('lanes', () => {
     units: fc.bigInt({ min: 0n, max: 500n }),
   });
 
-  it('keep nothing for keys without a lane, and lose no hold, voucher or number of those that have one', () => {
+  it('keep nothing for keys without a lane, and lose no hold, voucher or number of keys with one', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const { view, tell, open } = createWorld();
@@ -99,7 +99,7 @@ describe('lanes', () => {
     );
   });
 
-  it('take no voucher for a lane that the chain does not have, neither in memory nor in the ledger', async () => {
+  it('keep no voucher for a lane that the chain does not have, neither in memory nor in the ledger', async () => {
     const { tell, open } = createWorld();
     const lanes = open();
     const key = keyOf(`0x${'5e'.repeat(32)}`);

@@ -4,8 +4,8 @@ import { createLimits } from '../../../broker/money/limits.ts';
 
 const NONE = { payerRatePerSec: 0, payerConcurrency: 1_000, functionConcurrency: 1_000 };
 
-describe('limits', () => {
-  it('lets a payer and a function have so many calls at once, and gives places back', () => {
+describe('limits on calls', () => {
+  it('bound the concurrent calls of a payer and of a function, and give places back', () => {
     const limits = createLimits({
       ...NONE,
       payerConcurrency: 2,
@@ -23,7 +23,7 @@ describe('limits', () => {
     limits.enter('p', 1n);
   });
 
-  it('never lets a payer exceed its rate over any run of calls', () => {
+  it('never let a payer exceed its rate over any run of calls', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 400 }), { maxLength: 200 }), (pausesMs) => {
         let nowMs = 0;
@@ -43,7 +43,7 @@ describe('limits', () => {
     );
   });
 
-  it('says when to come back', () => {
+  it('say when to retry', () => {
     const limits = createLimits({ ...NONE, payerRatePerSec: 1, nowMs: () => 0 });
     limits.enter('p', 1n);
     limits.enter('p', 1n);

@@ -16,8 +16,8 @@ function open() {
   return { balance, events: () => lines.map((line) => JSON.parse(line).event) };
 }
 
-describe('low balance', () => {
-  it('is below a fifth of what the line was filled to', () => {
+describe('a low balance', () => {
+  it('is less than a fifth of what the line was filled to', () => {
     const { balance, events } = open();
 
     assert.equal(balance.lookAt(PAYER, 200n, 1000n), undefined);
@@ -37,7 +37,7 @@ describe('low balance', () => {
     });
   });
 
-  it('is logged once per payer and crossing, not per call, and not again for a hold that comes and goes', () => {
+  it('is logged once per payer and crossing, not per call, and not again when a hold is taken and released', () => {
     const { balance, events } = open();
 
     for (const left of [210n, 190n, 180n, 220n, 170n]) balance.lookAt(PAYER, left, 1000n);

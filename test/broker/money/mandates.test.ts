@@ -46,7 +46,7 @@ describe('mandates at the gateway', function () {
     return replies.map(({ status }) => status).sort();
   };
 
-  it('are refused when anything in them is off, and nothing of them is kept', async () => {
+  it('are refused when any field is wrong, and then not kept', async () => {
     const signer = await house.openLane(KEYS.publisher);
     const payer = KEYS.publisher;
     const { connection, key } = await house.session(signer, { payer, signer });
@@ -75,7 +75,7 @@ describe('mandates at the gateway', function () {
     assert.deepEqual(await statuses(1), [402]);
   });
 
-  it('bound what is charged a day and in all, however many call at once and across a restart', async () => {
+  it('bound what is charged a day and in all, however many calls run at once, and across a restart', async () => {
     const signer = await house.openLane(KEYS.publisher);
     const payer = KEYS.publisher;
     const lane = { payer: payer.address, signer: signer.address };
@@ -94,7 +94,7 @@ describe('mandates at the gateway', function () {
     await assert.rejects(revokeMandate(stranger, lane, hash), { code: 'MANDATE_UNKNOWN' });
   });
 
-  it('end with their revocation, for good, also after a restart', async () => {
+  it('end for good when they are revoked, also after a restart', async () => {
     const signer = await house.openLane(KEYS.publisher);
     const payer = KEYS.publisher;
     const lane = { payer: payer.address, signer: signer.address };
@@ -117,7 +117,7 @@ describe('mandates at the gateway', function () {
     await revokeMandate(again, lane, hash);
   });
 
-  it('are a hundred of a lane at most, however short they are and however many come at once', async () => {
+  it('are limited to a hundred of a lane, however short they are and however many arrive at once', async () => {
     const payer = KEYS.publisher;
     const signer = await house.openLane(payer);
     const { connection, key } = await house.session(signer, { payer, signer });

@@ -23,7 +23,7 @@ describe('sponsored calls', function () {
 
   const publish = async (name: string): Promise<string> =>
     `${house.url()}/functions/${await house.publish(name, HANDLER, { payer: 'publisher' })}`;
-  it('cost nobody who was only sent the function, until that account says so itself', async () => {
+  it('cost an account that was only sent the function nothing until it agrees itself', async () => {
     const url = await publish('trap');
     const [victim, account] = [testKey(12), testKey(12).address];
     await house.openLane(victim);
@@ -45,7 +45,7 @@ describe('sponsored calls', function () {
     assert.equal(after.status, 200);
   });
 
-  it('are paid from a lane that is open and has something left, not from the first there ever was', async () => {
+  it('are paid from a lane that is open and has money left, not from the first one ever opened', async () => {
     const url = await publish('free');
     const writer = house.view.connect(KEYS.publisher);
     const old = testKey(60);
@@ -69,7 +69,7 @@ describe('sponsored calls', function () {
     assert.equal((await fetch(url)).status, 200);
   });
 
-  it('under one key answer only the caller who sent the same headers', async () => {
+  it('under one Idempotency-Key repeat their answer only to a caller who sends the same headers', async () => {
     const url = await publish('account');
     await house.sponsor(`${KEYS.publisher.address}/account`);
     const ask = (apiKey?: string) =>

@@ -31,7 +31,7 @@ describe('limits per day', function () {
     return reply.ok ? 200 : (await reply.json()).code;
   };
 
-  it('are set, shown and lifted again by a function’s owner, and outlive a restart', async () => {
+  it('are set, shown and lifted by a function’s owner, and survive a restart', async () => {
     const publisher = await house.session(KEYS.publisher);
     const defaultUnits = house.gateway().config.sponsorDailyUnits;
     const nothing = await fetchSponsorship(publisher, sponsored);
@@ -62,7 +62,7 @@ describe('limits per day', function () {
     assert.equal(await callFree(), 200);
   });
 
-  it('of a function are its owner’s to see and to set', async () => {
+  it('of a function can be seen and set by its owner alone', async () => {
     const user = await house.session(KEYS.user);
     const other = { ...sponsored, name: 'none-such' };
     const body = JSON.stringify({ dailyUnits: '-1' });
@@ -78,7 +78,7 @@ describe('limits per day', function () {
     assert.equal(unsigned.status, 401);
   });
 
-  it('of a lane are its payer’s to set, not its key’s', async () => {
+  it('of a lane can be set by its payer, not by its key', async () => {
     const key = await house.openLane(KEYS.user);
     const lane = { payer: KEYS.user.address, signer: key.address };
     const payer = await house.session(KEYS.user);
@@ -106,7 +106,7 @@ describe('limits per day', function () {
     assert.equal(lifted.response.status, 200);
   });
 
-  it('say when the line runs low, also after a settlement, and no more when it is filled again', async () => {
+  it('report a line that runs low, also after a settlement, until it is filled again', async () => {
     const payer = KEYS.operator;
     const key = await house.openLane(payer, 130n);
     const caller = await house.caller(payer, key);

@@ -35,7 +35,7 @@ describe('the payouts page', function () {
   };
   const numbers = ({ batches }: { batches: readonly { n: number }[] }) => batches.map(({ n }) => n);
 
-  it('has at most 20 batches, whatever is asked for, and names where the next one begins', async () => {
+  it('has at most 20 batches, whatever is requested, and names where the next page begins', async () => {
     for (let n = 1; n <= 2 * PAGE + 5; n += 1) await keep(n);
 
     const first = await page('');
@@ -49,7 +49,7 @@ describe('the payouts page', function () {
     assert.deepEqual([second.next, numbers(last), last.next], [6, countdown(5, 1), null]);
   });
 
-  it('has the transaction and the number of a batch that is on the chain, and null of one that is not', async () => {
+  it('has transaction and number of a batch that is on the chain, and null for any other batch', async () => {
     await keep(46, 'prepared');
     await keep(47, 'void');
     await keep(48);

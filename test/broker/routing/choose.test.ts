@@ -73,7 +73,7 @@ function isAllowed({ providers, excludedRegions }: Routing, { deployment }: Cand
   return (providers?.has(deployment.provider) ?? true) && !excludedRegions?.has(deployment.region);
 }
 
-describe('choose', () => {
+describe('the choice of deployments', () => {
   it('tries each live deployment that the routing allows once, and no other', () => {
     fc.assert(
       fc.property(situations, (situation) => {
@@ -88,7 +88,7 @@ describe('choose', () => {
     );
   });
 
-  it('gives each its true place, so that no routing makes an honest receipt a misroute (D6)', () => {
+  it('gives each deployment its true place, so that no routing makes an honest receipt a misroute (D6)', () => {
     fc.assert(
       fc.property(situations, (situation) => {
         const order = orderOf(situation);
@@ -103,7 +103,7 @@ describe('choose', () => {
     );
   });
 
-  it('accounts for every place before the used one as the audit wants it, whichever of those in turn answers', () => {
+  it('accounts for every place before the used one as the audit requires, whichever deployment answers', () => {
     fc.assert(
       fc.property(situations, fc.nat(7), (situation, tries) => {
         const choices = chosen(situation);
@@ -154,7 +154,7 @@ describe('choose', () => {
     return inTurn[0]?.candidate.id;
   };
 
-  it('takes the cheapest, whatever the load and the draw', () => {
+  it('takes the cheapest first, whatever the load and the draw', () => {
     const candidates = [createCandidate(1, { costPico: 5n }), createCandidate(2, { costPico: 3n })];
     fc.assert(
       fc.property(calls, fc.nat(9), (call, inFlight) => {
@@ -165,7 +165,7 @@ describe('choose', () => {
     );
   });
 
-  it('takes the fastest, one that was never measured before it, and looks at the others now and then', () => {
+  it('takes an unmeasured one first, then the fastest, and explores the others now and then', () => {
     const candidates = [createCandidate(1), createCandidate(2), createCandidate(3)];
     for (const [index, candidate] of candidates.entries()) candidate.latency.add(10 * (3 - index));
     const counts = new Map<number | undefined, number>();
@@ -189,7 +189,7 @@ describe('choose', () => {
     assert.ok(others > 50 && others < 120, `${others}`);
   });
 
-  it('swaps the first two that remain when the second has fewer calls under way', () => {
+  it('swaps the first two that remain when the second has fewer calls in flight', () => {
     const [a, b, c] = [
       createCandidate(1, { region: 'far' }),
       createCandidate(2),

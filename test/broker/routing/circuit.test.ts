@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createCircuit } from '../../../broker/routing/circuit.ts';
 
 describe('circuit', () => {
-  it('opens after three failures in a row and is looked at again by one call after its pause', () => {
+  it('opens after three failures in a row, and lets one call try again after its pause', () => {
     const circuit = createCircuit();
     const seen: boolean[] = [];
 

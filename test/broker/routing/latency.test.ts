@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { createLatency } from '../../../broker/routing/latency.ts';
 
-describe('latency', () => {
-  it('says nothing of the slowest twentieth of fewer than 32 calls', () => {
+describe('the usual latency', () => {
+  it('is unknown for fewer than 32 calls', () => {
     const latency = createLatency();
     for (let call = 1; call < 32; call += 1) latency.add(1);
     assert.equal(latency.p95Ms(), undefined);
@@ -28,7 +28,7 @@ describe('latency', () => {
     );
   });
 
-  it('forgets a slow time once faster calls have come', () => {
+  it('forgets a slow time after enough faster calls', () => {
     const latency = createLatency();
     for (let call = 0; call < 128; call += 1) latency.add(1_000);
     for (let call = 0; call < 128; call += 1) latency.add(1);

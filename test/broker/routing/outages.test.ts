@@ -73,7 +73,7 @@ describe('routing of calls', function () {
     return [...clouds].sort();
   };
 
-  it('goes by the draw where nothing is said, and where the version says', async () => {
+  it('follows the draw by default, and the version’s policy where it has one', async () => {
     assert.deepEqual(await cloudsOf('anywhere'), ['aws-lambda', 'local']);
     // One's own machine bills nothing.
     assert.deepEqual(await cloudsOf('cheap'), ['local']);
@@ -81,7 +81,7 @@ describe('routing of calls', function () {
     assert.deepEqual(await cloudsOf('named'), ['aws-lambda']);
   });
 
-  it('is narrowed by the call, and reordered', async () => {
+  it('is narrowed and reordered by the call', async () => {
     const pinned = { routing: { providers: ['aws-lambda'] } };
     const cheapest = { routing: { strategy: 'cheapest' } } as const;
     const away = { routing: { excludedRegions: ['us-east-1', 'else'] } };
@@ -92,7 +92,7 @@ describe('routing of calls', function () {
     assert.deepEqual(await cloudsOf('anywhere', away), ['local']);
   });
 
-  it('refuses a call that nothing is left for, in one line and uncharged', async () => {
+  it('refuses a call for which no cloud is left, in one line and uncharged', async () => {
     const before = await invoke({ function: `${owner}/cheap` });
     const outside = invoke({ function: `${owner}/named`, routing: { providers: ['local'] } });
     await assert.rejects(outside, { code: 'ROUTING_EXCLUDES_ALL', status: 409 });
@@ -122,7 +122,7 @@ describe('routing of calls', function () {
     assert.equal(attempts.length, 1);
   });
 
-  it('leaves pages that account for every place of the draw', async () => {
+  it('writes pages that account for every place of the draw', async () => {
     await settle(await house.session(KEYS.gateway));
     const { connection } = await house.session(KEYS.user);
     await house.view.synced(house.gateway().chain.view.head.number);

@@ -8,8 +8,8 @@ import {
   readRouting,
 } from '../../../broker/routing/routing.ts';
 
-describe('routing', () => {
-  it('reads a dictionary of RFC 9651, names as tokens or strings, alone or in a list', () => {
+describe('the routing header', () => {
+  it('is read as a dictionary of RFC 9651, with names as tokens or strings, alone or in a list', () => {
     const cases: [
       text: string,
       strategy: string | undefined,
@@ -40,7 +40,7 @@ describe('routing', () => {
     }
   });
 
-  it('refuses in one line what it does not know, rather than to run the call elsewhere', () => {
+  it('is refused in one line when it has an unknown member, rather than run elsewhere', () => {
     const cases = [
       'fastest',
       'strategy',
@@ -58,11 +58,11 @@ describe('routing', () => {
     }
   });
 
-  it('parses each text once', () => {
+  it('is parsed once for each text', () => {
     assert.equal(readRouting('strategy=fastest'), readRouting('strategy=fastest'));
   });
 
-  it('lets a call run only where both its version and itself allow it', () => {
+  it('lets a call run only where both the version and the call allow it', () => {
     const providers = ['aws-lambda', 'google-cloud-functions', 'local'] as const;
     const names = <Name extends string>(all: readonly Name[]) =>
       fc.option(

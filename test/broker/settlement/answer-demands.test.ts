@@ -23,7 +23,7 @@ const DAY_SEC = 86_400;
 const WINDOW_SEC = 2 * DAY_SEC;
 const MAIN = resolve(import.meta.dirname, '../../../broker/main.ts');
 
-describe('answering demands', function () {
+describe('a gateway that answers demands', function () {
   this.timeout(240_000);
   let house: SmallHouse;
   let provider: JsonRpcProvider;
@@ -139,7 +139,7 @@ describe('answering demands', function () {
     );
   });
 
-  it('answers from the pages on IPFS what the ledger has lost, and says what neither has', async () => {
+  it('answers from the pages on IPFS what the ledger has lost, and reports what neither has', async () => {
     await serve(testKey(9), 7);
     await serve(testKey(10), 5, 'signed');
     await settleAll();
@@ -177,7 +177,7 @@ describe('answering demands', function () {
     assert.equal(await bond(), bondBefore);
   });
 
-  it('answers after a kill in the middle of its answers, as a process of its own', async () => {
+  it('continues to answer after it is killed between its answers, as a process of its own', async () => {
     await serve(testKey(9), 6);
     await settleAll();
     const bondBefore = await bond();
@@ -261,7 +261,7 @@ describe('answering demands', function () {
     });
   }
 
-  it('answers again when a reorganisation takes its answer back', async () => {
+  it('answers again when a reorganisation reverts its answer', async () => {
     await serve(testKey(9), 2);
     await settleAll();
     const [leaf] = await leaves();

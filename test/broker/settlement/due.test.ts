@@ -18,13 +18,13 @@ const lane = (changes: Partial<LaneDue>): LaneDue => ({
   ...changes,
 });
 
-describe('when a lane is due', () => {
+describe('a lane', () => {
   it('is due at once when it owes a hundred times its gas, and not before', () => {
     assert.equal(isDue(lane({})), false);
     assert.equal(isDue(lane({ owedUnits: 100n * GAS })), true);
   });
 
-  it('is due after a week of cycles when it owes less, and never when it owes less than its gas', () => {
+  it('is due after a week of cycles when it owes less than that, and never when it owes less than its gas', () => {
     const old = { nowSec: 28 * CYCLE_SEC };
     assert.equal(isDue(lane({ nowSec: 28 * CYCLE_SEC - 1 })), false);
     assert.equal(isDue(lane(old)), true);
@@ -40,7 +40,7 @@ describe('when a lane is due', () => {
     assert.equal(isDue(lane({ gasUnits: 0n, owedUnits: 0n, nowSec: 100 * CYCLE_SEC })), false);
   });
 
-  it('is due when a quarter of a thaw is over, and when the lane ends in less than two cycles', () => {
+  it('is due when a quarter of a thaw is over, and when it ends in less than two cycles', () => {
     const thaw = { leavesAtSec: 400 };
     assert.equal(isDue(lane({ ...thaw, nowSec: 99 })), false);
     assert.equal(isDue(lane({ ...thaw, nowSec: 100 })), true);
@@ -48,7 +48,7 @@ describe('when a lane is due', () => {
     assert.equal(isDue(lane({ expirySec: 2 * CYCLE_SEC - 1 })), true);
   });
 
-  it('is due at once when its payer is about to be refused for what is not settled', () => {
+  it('is due at once when unsettled receipts are about to make the gateway refuse its payer', () => {
     assert.equal(isDue(lane({ owedUnits: GAS, isPressing: true })), true);
   });
 });

@@ -63,7 +63,7 @@ describe('floats', function () {
     await settle(house.gateway());
   };
 
-  it('hold what a cycle brings a payee, and are left alone while three quarters are there', async () => {
+  it('hold what a cycle brings a payee, and are not refilled while three quarters are left', async () => {
     await deposit(100_000n);
     await settleCalls(4);
     await lookWith(bounded());
@@ -92,7 +92,7 @@ describe('floats', function () {
     assert.equal(float(), 2n * SHARE);
   });
 
-  it('stay within the bound and the free money, and say what is missing', async () => {
+  it('stay within the bound and the free money, and report what is missing', async () => {
     said.length = 0;
     await settleCalls(20);
     await lookWith(bounded());
@@ -113,7 +113,7 @@ describe('floats', function () {
     assert.deepEqual(shortFloats(house.gateway().chain.view, { ...rules, leastUnits: 6_001n }), []);
   });
 
-  it('are not filled for dust, while the operator takes them back, or when the gateway leaves', async () => {
+  it('are not filled for dust, while the operator withdraws them, or when the gateway leaves', async () => {
     await deposit(100_000n);
     await settleCalls(2);
     await lookWith(bounded(BOUND, 2n * SHARE + 1n));
@@ -131,7 +131,7 @@ describe('floats', function () {
     assert.deepEqual([dust, thawing, float()], [0n, 2n * SHARE, 2n * SHARE]);
   });
 
-  it('are filled by themselves when a batch has landed', async () => {
+  it('are filled automatically when a batch has landed', async () => {
     await house.restart({ floatMaxUnits: BOUND });
     await openLane();
     await deposit(100_000n);

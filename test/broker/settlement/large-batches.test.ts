@@ -24,7 +24,7 @@ const TOKEN = 1_000_000n;
 /** A coin of 3,000 tokens: a lane's gas at 1 gwei costs 0.07 tokens. */
 const NATIVE_PRICE_UNITS = 3_000_000_000n;
 
-describe('settlement of what one transaction cannot take', function () {
+describe('settlement of more than one transaction can hold', function () {
   this.timeout(300_000);
   let house: SmallHouse;
   let gateway: Gateway;
@@ -111,7 +111,7 @@ describe('settlement of what one transaction cannot take', function () {
     for (let i = 0; i < 510; i += 1) assert.ok(creditedTo(ownerOf(i)) > 0n, `payee ${i}`);
   });
 
-  it('claims for nothing the free receipts that fill a batch, and the paid ones in a later batch', async () => {
+  it('claims free receipts that fill a batch at price 0, and the paid ones in a later batch', async () => {
     const payer = testKey(13);
     const [functionVersion = '0x'] = await publishMany(1, 'free', false);
     const signer = laneKey(800);
@@ -133,7 +133,7 @@ describe('settlement of what one transaction cannot take', function () {
     await settleAll();
   });
 
-  it('settles a lane at once that owes a hundred times its gas, lets 5,000 others wait that owe less than theirs, and settles them when it is told to', async () => {
+  it('settles at once a lane that owes a hundred times its gas, and 5,000 lanes that owe less than their gas only on command', async () => {
     const [payer, other] = [testKey(11), testKey(12)];
     const [functionVersion = '0x'] = await publishMany(1, 'dust', false);
     const dust = Array.from({ length: 5_000 }, (_, i) => laneKey(1_000 + i));
@@ -163,7 +163,7 @@ describe('settlement of what one transaction cannot take', function () {
     assert.ok(dust.every(({ address }) => seqOf(payer.address, address) === 1));
   });
 
-  it('settles in smaller transactions at a node that takes no large ones, and sets the lane aside that it takes in none', async () => {
+  it('settles in smaller transactions at a node that refuses large ones, and sets aside a lane that it refuses in any', async () => {
     const payer = testKey(13);
     const [functionVersion = '0x'] = await publishMany(1, 'small', false);
     const signers = Array.from({ length: 12 }, (_, i) => laneKey(20_000 + i));

@@ -82,7 +82,7 @@ describe('payouts', function () {
     };
   };
 
-  it('are signed with each batch, add up over batches, and are there after a restart', async () => {
+  it('are signed with each batch, add up over batches, and survive a restart', async () => {
     const before = await statement();
     await call(2);
     await settle(house.gateway());
@@ -138,7 +138,7 @@ describe('payouts', function () {
     await assert.rejects(payOut(), /NothingDue/);
   });
 
-  it('bring a payee its money before the batch lands, which then pays the float and not the payee again', async () => {
+  it('pay a payee before the batch lands, which then refills the float and does not pay the payee again', async () => {
     await setFloatAside();
     await call(2);
     const gateway = house.gateway();
@@ -193,7 +193,7 @@ describe('payouts', function () {
     );
   });
 
-  it('show a stranger a bounded page of anybody, and nothing at an address that is none', async () => {
+  it('are shown to anybody in bounded pages, and refused for an invalid address', async () => {
     for (let i = 0; i < 3; i++) {
       await call(1);
       await settle(house.gateway());

@@ -52,7 +52,7 @@ describe('a settlement that is cut off', function () {
   const seqOf = ({ address }: Key) =>
     gateway.chain.view.lane(KEYS.user.address, gateway.address, address)?.seq;
 
-  it('is given out again after a crash before any node had it', async () => {
+  it('is sent again after a crash before any node had it', async () => {
     const lane = await served();
     const before = batches().length;
     proxy.answer(({ method }) =>
@@ -93,7 +93,7 @@ describe('a settlement that is cut off', function () {
     assert.deepEqual(await gateway.ledger.batches('prepared'), []);
   });
 
-  it('is void where another transaction took its nonce, and its receipts come with the next', async () => {
+  it('is void when another transaction took its nonce, and its receipts come with the next batch', async () => {
     const lane = await served();
     const before = batches().length;
     proxy.answer(({ method }) =>
@@ -111,7 +111,7 @@ describe('a settlement that is cut off', function () {
     assert.equal((await gateway.ledger.batches('void')).length, 1);
   });
 
-  it('is given out again, and not made anew, when a reorganisation takes it back', async () => {
+  it('is sent again, and not made anew, when a reorganisation reverts it', async () => {
     const lane = await served();
     const before = batches().length;
     const snapshot = await house.chain.rpc('evm_snapshot');
@@ -143,7 +143,7 @@ describe('a settlement that is cut off', function () {
     return given;
   };
 
-  it('is still on its way after the process has ended in order, and goes on', async () => {
+  it('is still pending after a normal end of the process, and is then completed', async () => {
     const lane = await served();
     const given = listen();
     await house.chain.rpc('evm_setAutomine', [false]);
@@ -164,7 +164,7 @@ describe('a settlement that is cut off', function () {
     assert.equal(seqOf(lane), 1);
   });
 
-  it('does not wait for ever behind a top-up that an earlier process has left on its way', async () => {
+  it('does not wait for ever behind a top-up that an earlier process has left pending', async () => {
     await house.openLane(KEYS.user);
     const { address } = KEYS.user;
     const line = () => gateway.chain.view.line(address, gateway.address)?.allotted ?? 0n;

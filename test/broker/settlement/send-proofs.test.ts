@@ -16,7 +16,7 @@ import { testKey } from '../../contracts/hardhat-chain.ts';
 import { environmentOf } from '../small-house.ts';
 import { COUNT, type LyingGateway, PRICE, startLyingGateway } from './lying-gateway.ts';
 
-describe('a watcher of a gateway that makes many frauds', function () {
+describe('a watcher of a gateway that commits many frauds', function () {
   this.timeout(120_000);
   const account = testKey(8);
   let liar: LyingGateway;
@@ -68,7 +68,7 @@ describe('a watcher of a gateway that makes many frauds', function () {
   const damages = () => liar.chain.view.frauds().map(({ damage }) => Number(damage));
   const balance = (): Promise<bigint> => liar.chain.provider.getBalance(account.address);
 
-  it('proves so many at a look and no more, those with the largest damage first, and names the rest', async () => {
+  it('proves a limited number at each look, the largest damage first, and names the rest', async () => {
     await overcharge(4);
 
     const unproven = await look();
@@ -82,7 +82,7 @@ describe('a watcher of a gateway that makes many frauds', function () {
     );
   });
 
-  it('sends nothing whose reward is less than its gas', async () => {
+  it('sends no proof whose reward is less than its gas', async () => {
     await overcharge(1);
     const before = await balance();
 
@@ -93,7 +93,7 @@ describe('a watcher of a gateway that makes many frauds', function () {
     assert.match(unproven ?? '', /: 5 worth less than its gas;/);
   });
 
-  it('leaves in its account what answers to demands may need', async () => {
+  it('keeps in its account the gas that answers to demands may need', async () => {
     await overcharge(1);
     const { gasPrice } = await liar.chain.provider.getFeeData();
     const reserved = reservedWei(

@@ -115,7 +115,7 @@ describe('settlement', function () {
     assert.equal(proven, receipts);
   };
 
-  it('takes no voucher from a contract wallet, whose word may change, and says that a session key can sign', async () => {
+  it('accepts no voucher from a contract wallet, whose answer may change, and says that a session key can sign', async () => {
     const owner = testKey(40);
     const { address } = await openWallet(owner);
     const connection = await house.connect();
@@ -149,7 +149,7 @@ describe('settlement', function () {
     assert.equal((await settleOf(house.gateway())).totalUnits, PRICE);
   });
 
-  it('settles the others and names 50 contract wallets that take back their word in one cycle', async () => {
+  it('settles the other lanes in one cycle, and names 50 contract wallets that revoke their signatures', async () => {
     const gateway = house.gateway();
     const owner = testKey(40);
     const { functionVersion } = versionOf(name);
@@ -187,7 +187,7 @@ describe('settlement', function () {
     }
   });
 
-  it('sets aside the wallet that takes back its word in the very block of its settlement', async () => {
+  it('sets aside the wallet that revokes its signature in the block of its settlement', async () => {
     const gateway = house.gateway();
     const owner = testKey(40);
     const { functionVersion } = versionOf(name);
@@ -214,7 +214,7 @@ describe('settlement', function () {
     assert.equal((await settleOf(gateway)).totalUnits, PRICE);
   });
 
-  it('claims nothing while an earlier settlement is on its way: its tree would have another shape than the chain says', async () => {
+  it('claims nothing while an earlier settlement is pending, because its tree would differ from the one on the chain', async () => {
     const lane = await house.openLane(KEYS.user);
     await call(KEYS.user, lane, 1);
     await house.chain.rpc('evm_setAutomine', [false]);
@@ -231,7 +231,7 @@ describe('settlement', function () {
     await assertAudited();
   });
 
-  it('claims what was signed for when it began, also while calls and vouchers go on', async () => {
+  it('claims what was signed when it began, while calls and vouchers continue', async () => {
     const gateway = house.gateway();
     const lane = await house.openLane(KEYS.user);
     const memory = createLaneMemory();
@@ -258,7 +258,7 @@ describe('settlement', function () {
     await assertAudited();
   });
 
-  it('takes as many receipts as a line that thawed out still covers', async () => {
+  it('takes as many receipts as a thawed line still covers', async () => {
     const payer = testKey(6);
     const lane = await house.openLane(payer, 100n * PRICE);
     await call(payer, lane, 3);
@@ -303,7 +303,7 @@ describe('settlement', function () {
     await assertAudited();
   });
 
-  it('settles by itself a cycle after the first receipt, again a cycle later, sooner when the payer leaves', async () => {
+  it('settles automatically a cycle after the first receipt, again a cycle later, and sooner when the payer leaves', async () => {
     let nowMs = Date.now();
     const gateway: Gateway = { ...house.gateway(), nowMs: () => nowMs };
     const cycle = startCycle(gateway);
@@ -341,7 +341,7 @@ describe('settlement', function () {
     cycle.close();
   });
 
-  it('tops up a line that runs low from what its payer allows, and leaves out nobody for another who has withdrawn', async () => {
+  it('tops up a line that runs low from what its payer allows, also when another payer has withdrawn', async () => {
     const [payer, gone] = [testKey(13), testKey(14)];
     const limit = 10n * PRICE;
     for (const one of [payer, gone]) {

@@ -14,7 +14,7 @@ import { testKey } from '../../contracts/hardhat-chain.ts';
 import { environmentOf } from '../small-house.ts';
 import { type LyingGateway, PRICE, startLyingGateway } from './lying-gateway.ts';
 
-describe('watching other gateways', function () {
+describe('a watcher of other gateways', function () {
   this.timeout(120_000);
   let liar: LyingGateway;
   let dir: string;
@@ -45,7 +45,7 @@ describe('watching other gateways', function () {
     return { alarms, ...watching };
   };
 
-  it('proves the lie of a sampled batch, tells of a withheld one, and looks at nothing without a sample', async () => {
+  it('proves the lie of a sampled batch, reports a withheld one, and reads nothing when the sample is 0', async () => {
     const price = PRICE + 5n;
     const { batch } = await liar.settle({
       lies: { 0: { receipt: { price, cumulative: liar.prepaid.settled + price } } },
@@ -75,7 +75,7 @@ describe('watching other gateways', function () {
     assert.deepEqual(about, [`${batch} overcharge`, `${hidden.batch} withheld`]);
   });
 
-  it('draws its sample by a secret of its own, so that no gateway can settle around it', async () => {
+  it('draws its sample by a secret, so that no gateway can predict it', async () => {
     const kept = new Set(liar.blocks.keys());
     for (let n = 0; n < 24; n += 1) await liar.settle({});
     for (const cid of liar.blocks.keys()) if (!kept.has(cid)) liar.blocks.delete(cid);

@@ -20,7 +20,7 @@ import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 const HANDLER = `export default async () => new Response('ok');`;
 const TARIFF = { perCall: 20, perGiBSecond: 0, maxPrice: 20 };
 
-describe('watching the gateway’s own standing', function () {
+describe('a gateway that watches its own standing', function () {
   this.timeout(240_000);
   let house: SmallHouse;
   let name: string;
@@ -59,7 +59,7 @@ describe('watching the gateway’s own standing', function () {
     return found.map(({ kind }) => kind).filter((kind) => kind !== 'BOND_LOW');
   };
 
-  it('takes no call any more once it sees a receipt under its key that it has not made, also after a restart', async () => {
+  it('stops taking calls once it sees a receipt under its key that it has not made, also after a restart', async () => {
     await call();
     const [own] = await kept();
     assert.ok(own);
@@ -80,7 +80,7 @@ describe('watching the gateway’s own standing', function () {
     assert.equal((await settle(await house.session(KEYS.gateway))).receipts, 2);
   });
 
-  it('finds the stolen key in the proof that costs it bond, and doctor says so', async () => {
+  it('detects a stolen key from the proof that costs it bond, and doctor reports it', async () => {
     await call();
     await settle(await house.session(KEYS.gateway));
     await house.view.synced();
@@ -118,7 +118,7 @@ describe('watching the gateway’s own standing', function () {
     }
   });
 
-  it('tells of batches that it has not settled, and of a bond that one slash would stop', async () => {
+  it('reports batches that it has not settled, and a bond that one more slash would make too low', async () => {
     await call();
     await settle(await house.session(KEYS.gateway));
     assert.deepEqual(await alarms(), []);

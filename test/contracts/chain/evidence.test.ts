@@ -184,7 +184,7 @@ describe('evidence', () => {
     };
   }
 
-  it('of every kind is found to be a fraud with its damage, and none of an honest receipt', async () => {
+  it('of every kind is judged a fraud with its damage, and no evidence about an honest receipt is', async () => {
     for (const [kind, { evidence, damage }] of Object.entries(kinds)) {
       assert.deepEqual(await reads.check(evidence), { isFraud: true, damage }, kind);
     }
@@ -210,7 +210,7 @@ describe('evidence', () => {
     );
   });
 
-  it('takes at least the floor of its kind once, and what was paid can be asked for', async () => {
+  it('takes at least the floor of its kind once, and what it paid can be read', async () => {
     const { floors } = await reads.readTerms();
     const floorOf = { 2: floors.grave, 3: floors.grave, 4: floors.charge, 5: floors.charge };
     let repaid = 0n;
@@ -243,7 +243,7 @@ describe('evidence', () => {
     assert.equal(await reads.roomOf(gateway.address), (bond + used) / 4n - used);
   });
 
-  it('is withheld: a demand is answered with all that D4 to D6 need, or it expires', async () => {
+  it('that is withheld can be demanded: the answer carries all that D4 to D6 need, or the demand expires', async () => {
     const terms = await reads.readTerms();
     const answered = await payer.demand(place, DEAR);
     const silent = await payer.demand(place, LATE);
@@ -282,7 +282,7 @@ describe('evidence', () => {
     assert.equal(chain.view.frauds().at(-1)?.kind, FRAUD_KIND.silence);
   });
 
-  it('has terms as the contracts were deployed with', async () => {
+  it('has the terms with which the contracts were deployed', async () => {
     assert.deepEqual(await reads.readTerms(), {
       demandPledge: UNIT,
       demandWindowSec: 7 * DAY_SEC,
@@ -292,7 +292,7 @@ describe('evidence', () => {
     });
   });
 
-  it('names a claim or receipt that exists', () => {
+  it('must name a claim or receipt that exists', () => {
     const batch = chain.view.batches().at(-1) ?? assert.fail();
 
     assert.throws(() => placeAt(batch, 1), RangeError);

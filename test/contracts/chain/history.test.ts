@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { createHistory } from '../../../contracts/chain/history.ts';
 
-describe('history', () => {
-  it('takes any changes back to the end of any block', () => {
+describe('the history of changes', () => {
+  it('reverts any changes to the end of any block', () => {
     const change = fc.record({
       block: fc.integer({ min: 1, max: 3 }),
       key: fc.integer({ min: 0, max: 5 }),
@@ -32,7 +32,7 @@ describe('history', () => {
     );
   });
 
-  it('says so when a block is too long ago, and changes nothing', () => {
+  it('reports a block that is too long ago, and changes nothing', () => {
     const history = createHistory(2);
     const map = new Map<string, number>();
     for (const block of [10, 20, 30]) {
@@ -46,7 +46,7 @@ describe('history', () => {
     assert.equal(map.get('newest'), 10);
   });
 
-  it('goes on after a rewind, in the same block numbers', () => {
+  it('continues after a rewind with the same block numbers', () => {
     const history = createHistory(10);
     const list: string[] = [];
     history.begin(1);
