@@ -126,8 +126,8 @@ async function readLane(context: LaneContext, parts: LaneAudit): Promise<LaneRea
     prices += receipt.price;
     hasPayees = addShares(context, settled, item, owed) && hasPayees;
     if (found.length === 0) proven += 1;
-    // Each unit of a receipt counts once, and each fault ranks by all of its own: else one that cannot
-    // be proven takes them from one that can.
+    // Each unit of a receipt counts once, and each fault ranks by all of its own: else one that
+    // cannot be proven takes them from one that can.
     for (const [place, fault] of [...capUnits(found, receipt.price)].entries()) {
       const isFirstBreak = firstBreak === undefined && fault.code === 'CUMULATIVE_BREAK';
       if (isFirstBreak) firstBreak = fault;

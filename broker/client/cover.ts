@@ -1,6 +1,6 @@
-// How far a lane's owner signs: as far as it has checked, and what its calls in flight and its
-// mandates may come to today. A gateway's numbers never move a ceiling; its receipts do, each after
-// it was checked.
+// How far a lane's owner signs: the checked receipts, plus what its calls in flight and its
+// mandates may cost today. A ceiling never rises by a number that the gateway states, only by
+// receipts that were checked.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { CallChain } from './call-terms.ts';
 import { DefaasClientError } from './errors.ts';
@@ -12,9 +12,9 @@ import type { Session } from './session.ts';
 import type { LaneName } from './sign-in.ts';
 import { verifyReceipt } from './verify-receipt.ts';
 
-/** Receipts are checked at the latest when so many calls are answered and not checked. */
+/** Most answered calls whose receipts are unchecked; at this count the receipts are checked. */
 const MAX_UNCHECKED = 1_000;
-/** Longest time of one check of receipts, ms; what is checked by then stays so. */
+/** Longest time of one check of receipts, ms. Receipts checked by then stay checked. */
 const MAX_CHECK_MS = 600_000;
 
 export interface Cover {
@@ -24,16 +24,19 @@ export interface Cover {
    */
   acknowledge(): Promise<void>;
   /**
-   * Raises the ceiling, where the formula gives room, until it covers the calls in flight.
+   * Raises the ceiling, within `ceilingFor`, until it covers the calls in flight.
    * @throws as `acknowledge`
    */
   coverOpen(): Promise<void>;
-  /** The same though it seems to cover them: the gateway has served what was not checked. */
+  /**
+   * Raises the ceiling even if it seems to cover them: the gateway has served calls whose receipts
+   * are unchecked.
+   */
   raise(): Promise<void>;
   /**
-   * Checks all receipts, raises the ceiling where the formula gives room, and hands its voucher to
-   * the gateway: what a lane needs each day whose mandates others spend. @throws as `acknowledge`,
-   * and what the gateway says
+   * Checks all receipts, raises the ceiling within `ceilingFor`, and sends its voucher to the
+   * gateway. A lane whose mandates others spend needs this each day.
+   * @throws as `acknowledge`, and what the gateway says
    */
   renew(): Promise<void>;
   /** The newest voucher as a header; undefined while nothing is signed. */
@@ -51,15 +54,15 @@ interface CoverOptions {
   readonly isSigned: boolean;
   readonly stepUnits: bigint;
   readonly onReceipt?: ((receipt: ReceiptDocument) => void | Promise<void>) | undefined;
-  /** Unix ms; by it the days of mandates go. */
+  /** Unix ms; decides the UTC day of mandates. */
   readonly nowMs?: (() => number) | undefined;
 }
 
 /**
- * The highest ceiling that may be signed: what is checked, the larger of a step (less what mandates
- * have taken of one today) and the maximum prices of the calls in flight, and what the mandates
- * still allow; never below what is signed already. All of it is this side's own: what lies beyond
- * `verifiedUnits` is the most that a lying gateway could take.
+ * The highest ceiling that may be signed, never below the signed one. It is the sum of three: the
+ * checked units; the larger of the step (less what mandates have overdrawn today) and the maximum
+ * prices of the calls in flight; and what the mandates still allow. None of these numbers comes
+ * from the gateway. What lies beyond `verifiedUnits` is the most that a lying gateway could take.
  */
 export function ceilingFor(
   { ceilingUnits, verifiedUnits }: Pick<LaneRecord, 'ceilingUnits' | 'verifiedUnits'>,
@@ -157,8 +160,8 @@ async function checkReceipts(options: Clocked): Promise<void> {
   const { session, lane, memory, nowMs } = options;
   const untilMs = Date.now() + MAX_CHECK_MS;
   const lookedAtMs = nowMs();
-  // Before they are asked for: what a reply has named is durable, so the gateway must be able to
-  // show it.
+  // Read before the receipts are fetched. A receipt that a reply has named is durable, so the
+  // gateway must be able to show it.
   const named = memory.answered();
   for await (const document of fetchReceipts(session, lane, memory.read().verifiedSeq)) {
     const { verifiedSeq } = memory.read();
@@ -217,8 +220,8 @@ async function check(
 }
 
 /**
- * The longest of the call's tries, ms; undefined where none was answered, or one was not: how long
- * that took is not known.
+ * The longest of the call's tries, ms. Undefined if none was answered or if the duration of one is
+ * unknown because it was not answered.
  */
 export function elapsedOf(memory: LaneMemory, call: string): number | undefined {
   const tries = memory.triesOf(call);
@@ -230,8 +233,8 @@ export function elapsedOf(memory: LaneMemory, call: string): number | undefined 
 }
 
 /**
- * What this memory does not know of, because it has been lost or another one signs for the lane
- * too: by the key's own signature.
+ * Raises the remembered ceiling to one that the lane's key has signed but this memory does not
+ * know: the memory was lost, or another program signs too. Only the key's own signature counts.
  */
 async function recall({ session, lane, memory }: CoverOptions): Promise<void> {
   const { document, domain } = session.connection;

@@ -1,11 +1,12 @@
-// What stands behind the money that payers set aside at a gateway, by the chain alone: its bond,
-// what is set aside there, its past.
+// What secures the money that payers set aside at a gateway, from the chain alone: its bond, the
+// sum set aside there, its record.
 import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 
 /**
- * A provable lie loses a gateway more than it takes while all that it can take is at most 7/12 of
- * its bond: of what is slashed 5/12 come back to one who proves its own lie under another name.
+ * A provable lie costs a gateway more than it gains as long as all it can take is at most 7/12 of
+ * its bond. The other 5/12 of a slash come back to a gateway that proves its own lie under another
+ * name.
  */
 const AT_STAKE = { numerator: 7n, denominator: 12n } as const;
 const PERCENT = 100n;
@@ -13,11 +14,13 @@ const PERCENT = 100n;
 /** Amounts in base units. */
 export interface Coverage {
   readonly gateway: Address;
-  /** The bond, without what is on its way out. */
+  /** The bond, without the amount that is unbonding. */
   readonly bondUnits: bigint;
-  /** Of it, what every provable lie puts at stake: 7/12. */
+  /** The part of it that every provable lie puts at stake: 7/12. */
   readonly atStakeUnits: bigint;
-  /** What all payers have set aside there: no gateway can take more, whatever was signed for it. */
+  /**
+   * What all payers have set aside there. The gateway cannot take more, whatever was signed for it.
+   */
   readonly linesUnits: bigint;
   /**
    * `linesUnits` in percent of `atStakeUnits`, rounded up; above 100 a lie may pay. Undefined:
@@ -26,7 +29,7 @@ export interface Coverage {
   readonly usedPercent: number | undefined;
   readonly slashes: number;
   readonly slashedUnits: bigint;
-  /** When the account was registered, Unix seconds; undefined: never. */
+  /** When the account was registered, Unix seconds; undefined if it never was. */
   readonly sinceSec: number | undefined;
 }
 

@@ -62,7 +62,7 @@ export interface DeployRequest extends Named {
   /** A version number or an alias. */
   readonly version: string;
   readonly providers: readonly string[];
-  /** Deploys also where the operator loses money on a call. */
+  /** Deploys even where the operator loses money on a call. */
   readonly acceptLoss?: boolean;
   readonly onStep?: (step: DeploymentStep) => void;
 }

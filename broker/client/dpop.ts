@@ -15,8 +15,8 @@ export interface DpopKey {
 }
 
 /**
- * A fresh key, not extractable: what reads the page or the process memory later cannot take the
- * token elsewhere.
+ * Creates a key that cannot be extracted: code that reads the page or the process memory later
+ * cannot use the token elsewhere.
  */
 export async function createDpopKey(): Promise<DpopKey> {
   const { privateKey, publicKey } = await crypto.subtle.generateKey(KEY, false, ['sign', 'verify']);
@@ -24,7 +24,7 @@ export async function createDpopKey(): Promise<DpopKey> {
   const header = textToBase64Url(
     JSON.stringify({ typ: 'dpop+jwt', alg: 'ES256', jwk: { kty, crv, x, y } }),
   );
-  // One token serves many requests: its hash is made once.
+  // Cache the hash of the last token: one token serves many requests.
   let hashed = { token: '', ath: '' };
   const hashOf = async (token: string): Promise<string> => {
     if (hashed.token !== token) {

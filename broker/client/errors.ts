@@ -1,5 +1,5 @@
-// The one error of the client library: what a gateway refused (RFC 9457 problem), or what the
-// client itself would not accept.
+// The one error class of the client library: a gateway's refusal (RFC 9457 problem), or a reply or
+// request that the client itself rejects.
 
 /**
  * A problem document (RFC 9457) with the stable `code` of the gateway's catalogue and members of
@@ -33,9 +33,12 @@ export class DefaasClientError extends Error {
   /** HTTP status, when the gateway answered. */
   readonly status: number | undefined;
   readonly problem: Problem | undefined;
-  /** When the gateway takes requests again, as its `Retry-After` says, seconds. */
+  /** Seconds until the gateway takes requests again, from its `Retry-After`. */
   readonly retryAfterSec: number | undefined;
-  /** Receipt documents that the gateway has signed and that contradict what was agreed: it lies. */
+  /**
+   * Receipt documents that the gateway has signed and that contradict what was agreed. They show
+   * that it lies.
+   */
   readonly evidence: readonly object[] | undefined;
 
   constructor(code: string, message: string, options: DefaasClientErrorOptions = {}) {
@@ -49,8 +52,7 @@ export class DefaasClientError extends Error {
 }
 
 /**
- * The error of a reply that is not what was asked for: its problem document, or its status when it
- * has none.
+ * Makes the error of a failed reply from its problem document, or from its status if it has none.
  */
 export async function readProblem(reply: Response, doing: string): Promise<DefaasClientError> {
   const text = (await reply.text()).slice(0, 64 * 1024);

@@ -3,7 +3,7 @@ import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { DefaasClientError } from './errors.ts';
 import { type Json, readObject } from './parse.ts';
 
-/** Longest event, characters: a step or an outcome has a few hundred a cloud. */
+/** Longest event, characters. A step or an outcome has a few hundred per cloud. */
 const MAX_EVENT_LENGTH = 1024 * 1024;
 
 export interface ServerEvent {
@@ -12,7 +12,7 @@ export interface ServerEvent {
 }
 
 /**
- * The events of a stream, whose data is JSON. It ends when the connection breaks, too.
+ * Yields the events of a stream, whose data is JSON. A broken connection ends it without an error.
  * @see https://html.spec.whatwg.org/multipage/server-sent-events.html
  * @throws GATEWAY_PROTOCOL the data of an event is no JSON object, or is longer than 1 Mi
  *   characters
@@ -41,7 +41,10 @@ export async function* readEvents(reply: Response): AsyncGenerator<ServerEvent> 
   }
 }
 
-/** The text of a body. A broken connection ends it, as its end does: the caller asks again. */
+/**
+ * Yields the text of a body. A broken connection ends it like a normal end: the caller requests the
+ * stream again.
+ */
 async function* readTexts(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   const reader = body.getReader();
   const decoder = new TextDecoder();

@@ -14,7 +14,7 @@ export interface EvidenceFile {
   /** Receipts belong to one chain and one Billing. */
   readonly billing: Address;
   readonly gateway: Address;
-  /** One line for people; no part of the proof. */
+  /** One line for people; not part of the proof. */
   readonly message: string;
   readonly exhibit: Exhibit;
 }

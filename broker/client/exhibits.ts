@@ -1,4 +1,4 @@
-// Exhibits: what one evidence file holds. It is a proof of one kind of fraud, a receipt that a
+// An exhibit is the content of one evidence file: a proof of one kind of fraud, a receipt that a
 // payer holds, or a receipt that nobody can open.
 import {
   type Evidence,

@@ -1,5 +1,5 @@
-// Calls through several gateways: where one does not answer, an idempotent call goes to the next,
-// for one further price at most.
+// Calls through several gateways: if one does not answer, an idempotent call goes to the next. It
+// costs one further price at most.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { ChainReader } from './chain-reader.ts';
 import { type Connection, connect, setOf } from './connection.ts';
@@ -15,18 +15,23 @@ import {
 import { type InvokeRequest, withKey } from './invoke-request.ts';
 import { mismatch, type TrustRoot } from './trust-root.ts';
 
-/** How long a gateway that failed is asked last, ms: by default, and at most by `Retry-After`. */
+/**
+ * How long a failed gateway is tried last, ms; the default, and the most that `Retry-After` can ask
+ * for.
+ */
 const REST_MS = 5_000;
 const MAX_REST_MS = 60_000;
 /** Longest wait for a sign of life before a call is sent to the next gateway, ms. */
 const SIGN_OF_LIFE_MS = 3_000;
-/** How long it is remembered which version an alias means, ms. */
+/** How long the version behind an alias is cached, ms. */
 const FRESH_MS = 120_000;
-/** Longest wait after a version's timeout, ms: a gateway ends its attempts 45 s after it. */
+/**
+ * Longest wait after a version's timeout, ms. A gateway ends its attempts 45 s after the timeout.
+ */
 const BEYOND_TIMEOUT_MS = 60_000;
-/** Gateways that may have run and charged one call: the price that was agreed, and one further. */
+/** Most gateways that may have run and charged one call: the agreed price, and one further. */
 const MAX_UNANSWERED = 2;
-/** Errors of a lane for which nothing more is signed: the call was not sent. */
+/** Errors of a lane for which nothing more is signed. The call was not sent then. */
 const NOT_SENT = new Set(['LANE_STOPPED', 'RECEIPTS_MISSING']);
 /** Replies that have no body (Fetch standard, "null body status"). */
 const BODYLESS = new Set([204, 205, 304]);
@@ -41,9 +46,9 @@ export interface GatewayOptions {
 }
 
 export interface FailoverOptions {
-  /** In order of preference. Where a payer has open lanes, the chain knows: `findLanes`. */
+  /** In order of preference. `findLanes` reads from the chain where a payer has open lanes. */
   readonly gateways: readonly GatewayOptions[];
-  /** Which chain and contracts to believe; a gateway of others is passed over. */
+  /** The chain and contracts to trust. A gateway with other contracts is skipped. */
   readonly trust: TrustRoot;
   /**
    * The chain, by an RPC of the caller's own. It tells which gateways belong to this house, where
@@ -56,7 +61,7 @@ export interface FailoverOptions {
 
 /** A gateway that a call has left, and why. */
 export interface Failover {
-  /** Its origin, or the URL that was given when it never answered. */
+  /** Its origin, or the given URL if it never answered. */
   readonly gateway: string;
   readonly code: string;
   readonly message: string;
@@ -67,15 +72,15 @@ export interface Failover {
 export interface FailoverReply extends InvokeReply {
   /** Origin of the gateway that answered. */
   readonly gateway: string;
-  /** Those that were asked before it; empty when all is well. */
+  /** The gateways that were tried before it; empty if the first one answered. */
   readonly failovers: readonly Failover[];
 }
 
 export interface FailoverCaller extends Caller {
   /**
-   * As a caller of one gateway. A call moves on when a gateway does not answer or says that it
-   * cannot take it (502, 503, 504), and then only where its version is idempotent; a gateway to
-   * which nothing was sent is passed over for any version.
+   * Like `invoke` of a caller of one gateway. If a gateway does not answer or cannot take the call
+   * (502, 503, 504), the call moves to the next one, but only if its version is idempotent. A
+   * gateway to which nothing was sent is skipped for any version.
    * @throws GATEWAYS_DOWN no gateway took it, or two may have; CHAIN_UNREACHABLE
    */
   invoke(request: InvokeRequest): Promise<FailoverReply>;
@@ -84,7 +89,7 @@ export interface FailoverCaller extends Caller {
    * @throws RECEIPT_INVALID
    */
   acknowledge(): Promise<void>;
-  /** As a caller of one gateway, at all gateways that were used. */
+  /** Like `renew` of a caller of one gateway, at all gateways that were used. */
   renew(): Promise<void>;
 }
 
@@ -92,7 +97,7 @@ export interface FailoverCaller extends Caller {
 interface Peer {
   readonly options: GatewayOptions;
   opened: Promise<Opened> | undefined;
-  /** It has failed, and not answered since: it is asked for a sign of life first. */
+  /** It has failed and not answered since, so it must show a sign of life first. */
   isSuspect: boolean;
   restUntilMs: number;
 }
@@ -133,7 +138,7 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
       // A refusal of the first gateway is about the call, so it ends the call. After a failover a
       // refusal only moves the call on to the next gateway.
       if (wasSent && !mayBeCharged && causes.length === 0 && !isGatewaysOwn(error)) throw error;
-      // The alias may have moved since it was looked up, and what ran here was another version.
+      // The alias may have moved since it was looked up, so another version may have run here.
       if (wasSent && !(await isStillIdempotent(request.function))) {
         throw notTriedElsewhere(error, request);
       }
@@ -147,7 +152,7 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
     throw gatewaysDown(request, failovers, causes[0]);
   };
 
-  /** By the chain as it is now. When the chain cannot be asked, the call must not run twice. */
+  /** Reads the chain as it is now. If the chain does not answer, the call must not run twice. */
   const isStillIdempotent = async (name: string) => {
     try {
       return (await versionOf(name, 0)).isIdempotent;
@@ -207,7 +212,7 @@ export function createFailoverCaller(options: FailoverOptions): FailoverCaller {
 }
 
 /**
- * The gateway at the URL, with the lane to pay it from.
+ * Connects to the gateway at the URL and opens the lane that pays it.
  * @throws GATEWAY_UNREACHABLE; DEPLOYMENT_MISMATCH it belongs to another house; LANE_UNKNOWN the
  *   lane is not open there by the chain
  */
@@ -219,7 +224,7 @@ async function openGateway(
   const { url, gateway: account } = options;
   const connection = await connect(url, {
     trust,
-    // It may serve payers of older contracts too.
+    // The gateway may serve payers of older contracts too.
     chooseSet: (choice) => setOf(chain.contracts.billing)(choice) ?? choice.named,
     ...(account && { gateway: account }),
   });
@@ -254,7 +259,10 @@ async function awaitSignOfLife(connection: Connection, signal?: AbortSignal): Pr
   });
 }
 
-/** The whole answer, so that one that breaks off is none. @throws GATEWAY_UNREACHABLE */
+/**
+ * Reads the whole answer, so that a truncated one counts as no answer.
+ * @throws GATEWAY_UNREACHABLE
+ */
 async function readWhole(response: Response, gateway: string): Promise<Response> {
   const { status, statusText, headers } = response;
   try {
@@ -267,7 +275,7 @@ async function readWhole(response: Response, gateway: string): Promise<Response>
   }
 }
 
-/** Those that rest come last, whoever is ready soonest first. */
+/** Resting gateways come last, the one that is ready soonest first. */
 function inOrder(peers: readonly Peer[]): Peer[] {
   const nowMs = Date.now();
   const waitMs = (peer: Peer) => Math.max(0, peer.restUntilMs - nowMs);

@@ -1,6 +1,6 @@
-// One look of a watcher: batches that may still be judged are opened and compared with what the
-// payer holds, and everything that the chain would punish or that is withheld comes out as
-// evidence. It sends nothing.
+// One pass of a watcher: opens the batches that may still be judged, compares them with what the
+// payer holds, and yields evidence of everything that the chain would punish or that is withheld.
+// It sends nothing.
 
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { createDisputeReads, type DisputeTerms } from '../../contracts/chain/dispute-reads.ts';
@@ -40,13 +40,16 @@ export interface WatchedLane {
 
 export interface FindFraudsOptions {
   readonly chain: Pick<Chain, 'view' | 'domain' | 'read' | 'provider' | 'contracts'>;
-  /** From a gateway, a mirror or one's own node; checked against the CID. */
+  /**
+   * Fetches blocks from a gateway, a mirror or a node of your own. They are checked against the
+   * CID.
+   */
   getBlock(gateway: Address): GetBlock;
   readonly isWanted: (batch: SettledBatch) => boolean;
   readonly isLaneWanted?: (lane: WatchedLane) => boolean;
   /**
-   * What the gateway has signed for a lane and the payer kept; of one seq it may have signed
-   * several.
+   * The receipts that the gateway has signed for a lane and the payer has kept. A lying gateway may
+   * have signed several for one seq.
    */
   readonly held?: (lane: WatchedLane) => readonly HeldReceipt[];
   readonly pick?: (count: number) => number;
@@ -57,12 +60,15 @@ export interface Found {
   readonly evidence: Evidence | Withheld;
   /** One line: what is wrong. */
   readonly message: string;
-  /** As the chain's check has it, base units; of what is withheld, all that its claim took. */
+  /**
+   * Base units: what the chain's `check` returns; for a withheld receipt, all that its claim took.
+   */
   readonly damage: bigint;
 }
 
 /**
- * What can be proven or demanded now: checked by the chain, not proven before, within its window.
+ * Yields what can be proven or demanded now: confirmed by the chain, not proven before, and within
+ * its window.
  * @throws ChainError CHAIN_UNREACHABLE
  */
 export async function* findFrauds(options: FindFraudsOptions): AsyncGenerator<Found> {
@@ -81,9 +87,9 @@ export async function* findFrauds(options: FindFraudsOptions): AsyncGenerator<Fo
 }
 
 /**
- * What a receipt that a payer holds proves by now: that another one was settled in its place, or
- * that it was wrong itself. Undefined when it is not settled, or honest. @throws DefaasClientError
- * BATCH_BLOCK_MISSING  it is settled, and nobody shows the pages
+ * What a payer's receipt proves by now: that another one was settled in its place, or that it is
+ * wrong itself. Undefined if it is not settled, or is honest.
+ * @throws DefaasClientError BATCH_BLOCK_MISSING it is settled, and nobody shows the pages
  */
 export async function evidenceOfHeld(
   { chain, getBlock }: Pick<FindFraudsOptions, 'chain' | 'getBlock'>,
@@ -124,13 +130,13 @@ interface Look extends FindFraudsOptions {
   readonly isLaneWanted: (lane: WatchedLane) => boolean;
   readonly disputes: ReturnType<typeof createDisputeReads>;
   readonly terms: DisputeTerms;
-  /** Evidence that this look has told. */
+  /** Evidence that this pass has reported. */
   readonly seen: Set<string>;
 }
 
 type Candidate = Omit<Found, 'damage'>;
 
-/** Each batch with what the audit finds in it, of one gateway after the other. */
+/** Yields each batch with the audit's findings, gateway by gateway. */
 async function* auditAll(
   { chain, isLaneWanted, getBlock, recover }: Look,
   batches: readonly SettledBatch[],
@@ -165,14 +171,14 @@ async function* findInPages(
 }
 
 /**
- * A claim that nobody shows: the payer's own receipts may explain it; else a leaf that they do not
- * is to be demanded.
+ * For a claim whose pages nobody shows. The payer's own receipts may explain it; otherwise a leaf
+ * that they do not explain is to be demanded.
  */
 function* demandable(look: Look, place: Place, message: string): Generator<Candidate> {
   if (!look.isLaneWanted(place)) return;
   const count = place.seqTo - place.seqFrom;
   const held = heldBy(look, place);
-  /** The one receipt that is held of a leaf; undefined of none and of several. */
+  /** The receipt held for a leaf; undefined if there is none or there are several. */
   const idAt = (index: number) => {
     const [one, ...others] = held.get(index) ?? [];
     return one && others.length === 0 ? hashReceipt(one.signed.receipt) : undefined;
@@ -182,8 +188,8 @@ function* demandable(look: Look, place: Place, message: string): Generator<Candi
   if (known.length === count && rootOf(known) === place.receipts) return;
   const { pick = (of) => Math.floor(Math.random() * of) } = look;
   const start = pick(count);
-  // Where the gateway has signed two, or else the next one from there that is not held: of what is
-  // held an answer shows little.
+  // Picks a leaf for which the gateway has signed two receipts, or else the next leaf without a
+  // held receipt: an answer shows little about a receipt that is held.
   const [twice] = [...held].find(([, ofLeaf]) => ofLeaf.length > 1) ?? [];
   const steps = Array.from({ length: Math.min(count, held.size + 1) }, (_, step) => step);
   const free = steps.find((step) => idAt((start + step) % count) === undefined) ?? 0;
@@ -191,7 +197,7 @@ function* demandable(look: Look, place: Place, message: string): Generator<Candi
   yield { evidence: { kind: 'withheld', place, index }, message };
 }
 
-/** What is held of a claim, by the place in its lane tree; each receipt once. */
+/** The held receipts of a claim, by index in its lane tree, without duplicates. */
 function heldBy(look: Look, place: Place): ReadonlyMap<number, readonly HeldReceipt[]> {
   const byId = new Map(
     (look.held?.(place) ?? []).map((one) => [hashReceipt(one.signed.receipt), one]),
@@ -202,7 +208,7 @@ function heldBy(look: Look, place: Place): ReadonlyMap<number, readonly HeldRece
   return Map.groupBy(inClaim, ({ signed }) => signed.receipt.seq - place.seqFrom - 1);
 }
 
-/** D2: what the gateway signed for the payer, and what stands in its place. */
+/** D2: a receipt that the gateway signed for the payer, and the one settled in its place. */
 async function* findOmissions(look: Look, settled: SettledBatch): AsyncGenerator<Candidate> {
   for (const claim of settled.claims.keys()) {
     const place = placeAt(settled, claim);
@@ -232,7 +238,10 @@ function omissionOf(
   return { evidence: { kind: 'omission', signed, place, node, path, opened }, message };
 }
 
-/** What answers have shown, where the pages do not: everything that one opened receipt can be. */
+/**
+ * For receipts that only an answer to a demand has opened: tries every fraud that one opened
+ * receipt can prove.
+ */
 async function* findInAnswers(
   look: Look,
   settled: SettledBatch,
@@ -270,7 +279,7 @@ function* findInAnswer(
   }
 }
 
-/** Passes on what holds: the chain is asked, for it alone decides. */
+/** Passes on the candidates that the chain confirms: it alone decides. */
 async function* judge(look: Look, candidates: AsyncGenerator<Candidate>): AsyncGenerator<Found> {
   for await (const candidate of candidates) {
     const { evidence } = candidate;
@@ -288,7 +297,7 @@ async function* judge(look: Look, candidates: AsyncGenerator<Candidate>): AsyncG
   }
 }
 
-/** Undefined when it is too late, or somebody has demanded it. */
+/** Undefined if it is too late, or if somebody has demanded it already. */
 function demandDamage({ chain, terms }: Look, { place, index }: Withheld): bigint | undefined {
   const { view } = chain;
   if (place.settledAtSec + terms.demandWindowSec < view.head.timestampSec) return undefined;
@@ -296,13 +305,13 @@ function demandDamage({ chain, terms }: Look, { place, index }: Withheld): bigin
   const ofClaim = view.demands(place.gateway).filter(({ batch, claim, state }) => {
     return batch === place.batch && claim === place.claim && state !== 'answered';
   });
-  // One unanswered demand takes back all that the claim took.
+  // One unanswered demand returns all that the claim took.
   if (ofClaim.length > 0) return undefined;
   if (view.demands(place.gateway).some((demand) => demand.id === id)) return undefined;
   return place.settledTo - place.settledFrom;
 }
 
-/** Undefined when the chain finds no fraud in it, or it is proven and paid. */
+/** Undefined if the chain finds no fraud in it, or if it is proven and paid. */
 async function fraudDamage({ disputes }: Look, evidence: Evidence): Promise<bigint | undefined> {
   try {
     const { isFraud, damage } = await disputes.check(evidence);

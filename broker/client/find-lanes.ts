@@ -1,5 +1,5 @@
-// Where a payer can call, by the chain alone: the registered gateways at which a lane of theirs is
-// open.
+// Where a payer can call, from the chain alone: the registered gateways at which the payer has an
+// open lane.
 import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 
@@ -12,13 +12,13 @@ export interface FoundLane {
   readonly signer: Address;
   readonly mode: 'prepaid' | 'signed';
   /**
-   * What the payer's line there has beyond what thaws, base units; calls that are not settled are
-   * not seen from here.
+   * The payer's line there without the thawing amount, base units. The chain does not show
+   * unsettled calls, so the rest may be less.
    */
   readonly lineUnits: bigint;
 }
 
-/** All lanes that take calls at `nowSec`, those with the most money on their line first. */
+/** All lanes that take calls at `nowSec`, those with the most money on the line first. */
 export function findLanes(
   view: Pick<ChainView, 'lines' | 'lanes' | 'gateway'>,
   payer: Address,

@@ -18,8 +18,8 @@ import { createFindings, type Finding, type FindingCode } from './findings.ts';
 import { type OpenedLeaf, openClaim } from './open-claim.ts';
 
 /**
- * Findings of leaves that are followed per claim and code at most, those of the most units: each proof
- * slashes its floor, and the claim's damage is bounded.
+ * Findings of leaves that are followed per claim and code at most, those of the most units: each
+ * proof slashes its floor, and the claim's damage is bounded.
  */
 const MAX_LEAVES = 100;
 /** Calls of a batch whose earlier charge is looked for: each time all of the lane may be read. */
