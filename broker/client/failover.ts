@@ -16,8 +16,8 @@ import { type InvokeRequest, withKey } from './invoke-request.ts';
 import { mismatch, type TrustRoot } from './trust-root.ts';
 
 /**
- * How long a failed gateway is tried last, ms; the default, and the most that `Retry-After` can ask
- * for.
+ * How long a failed gateway is placed last, ms: the default, and the most that `Retry-After` can
+ * ask for.
  */
 const REST_MS = 5_000;
 const MAX_REST_MS = 60_000;

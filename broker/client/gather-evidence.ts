@@ -1,6 +1,6 @@
-// From what the audit finds to what Disputes judges: the leaves behind the findings of a batch are
-// opened once more, with their paths, and put into the evidence of each fraud that they may be.
-// Whether one is, `check` says; not every finding is provable.
+// Turns the audit's findings into evidence for Disputes: opens the leaves behind a batch's findings
+// again, with their paths, and builds the evidence of each fraud that they may show. `check`
+// decides whether one is a fraud; not every finding is provable.
 import {
   type Evidence,
   type EvidenceKind,
@@ -22,13 +22,14 @@ import { type OpenedLeaf, openClaim } from './open-claim.ts';
  * proof slashes its floor, and the claim's damage is bounded.
  */
 const MAX_LEAVES = 100;
-/** Calls of a batch whose earlier charge is looked for: each time all of the lane may be read. */
+/** Most calls per batch whose earlier charge is searched. Each search may read the whole lane. */
 const MAX_SEARCHES = 16;
 
 type Proof = Exclude<EvidenceKind, 'omission'> | 'withheld';
 
 /**
- * What a finding may be. `withheld`: nobody can open it as it was settled, so it is to be demanded.
+ * What a finding may prove. `withheld`: nobody can open the receipt as it was settled, so it is to
+ * be demanded.
  */
 const PROOFS: Readonly<Record<FindingCode, readonly Proof[]>> = {
   BATCH_BLOCK_MISSING: ['withheld'],
@@ -61,14 +62,14 @@ const PROOFS: Readonly<Record<FindingCode, readonly Proof[]>> = {
   PAYOUT_OVER: [],
 };
 
-/** Whether nobody can open what it is about. */
+/** Whether the finding is about a receipt that nobody can open. */
 export function isWithheld(code: FindingCode): boolean {
   return PROOFS[code].includes('withheld');
 }
 
 export interface Gathered {
   readonly evidence: Evidence | Withheld;
-  /** What the audit said of it. */
+  /** The audit's finding that it comes from. */
   readonly finding: Finding;
 }
 
@@ -76,15 +77,15 @@ export interface GatherOptions {
   readonly view: Pick<AuditView, 'batches' | 'candidates'>;
   readonly getBlock: GetBlock;
   readonly settled: SettledBatch;
-  /** Of this batch. */
+  /** Findings of this batch. */
   readonly findings: readonly Finding[];
-  /** Which leaf of a withheld claim to demand; any by default. */
+  /** Chooses the leaf of a withheld claim to demand; random by default. */
   readonly pick?: (count: number) => number;
 }
 
 /**
- * Evidence for what can be proven or demanded of the findings. Blocks that are gone meanwhile make
- * their claims withheld.
+ * Yields evidence for the findings that can be proven or demanded. Claims whose blocks have
+ * disappeared since the audit become withheld.
  */
 export async function* gatherEvidence(options: GatherOptions): AsyncGenerator<Gathered> {
   const { settled, findings, getBlock } = options;
@@ -94,14 +95,14 @@ export async function* gatherEvidence(options: GatherOptions): AsyncGenerator<Ga
   const gathering: Gathering = { ...options, searches: 0 };
   for (const claim of settled.claims.keys()) {
     const place = placeAt(settled, claim);
-    // A finding of the whole batch is one of each of its claims.
+    // A finding about the whole batch applies to each of its claims.
     const ofClaim = provable.filter((finding) => (finding.claim ?? claim) === claim);
     if (ofClaim.length > 0) yield* evidenceOfClaim(gathering, place, batch, ofClaim);
   }
 }
 
 interface Gathering extends GatherOptions {
-  /** For earlier charges of a Call, so far. */
+  /** Searches for earlier charges made so far. */
   searches: number;
 }
 
@@ -178,7 +179,7 @@ async function evidenceOf(
   }
 }
 
-/** With the candidate set that the contract will look for. */
+/** Adds the candidate set that the contract will check. */
 export function misrouteOf(view: GatherOptions['view'], opened: Opened): Evidence {
   const { call, place } = opened;
   const set = view.candidates(call.functionVersion, place.gateway, call.beacon);
@@ -186,8 +187,8 @@ export function misrouteOf(view: GatherOptions['view'], opened: Opened): Evidenc
 }
 
 /**
- * The receipt that charged the same Call before: in an earlier claim of the lane, or earlier in
- * this one.
+ * Finds the receipt that charged the same Call before, in an earlier claim of the lane or earlier
+ * in this one.
  */
 async function findFirst(
   { view, getBlock, settled }: GatherOptions,
@@ -229,7 +230,7 @@ async function indexOfCall(
   return undefined;
 }
 
-/** Undefined when the pages are not there, or not those of the claim. */
+/** Undefined if the pages are missing or are not those of the claim. */
 export async function openLane(
   batch: Batch | undefined,
   place: Place,
@@ -244,7 +245,9 @@ export async function openLane(
   }
 }
 
-/** Blocks that cannot be had or read are what a demand is for; anything else is ours. */
+/**
+ * Swallows errors of missing or malformed blocks, for which a demand exists; rethrows all others.
+ */
 export function passWithheld(error: unknown): undefined {
   if (error instanceof DefaasClientError && error.code.startsWith('BATCH_')) return undefined;
   throw error;

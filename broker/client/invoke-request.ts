@@ -4,7 +4,7 @@ import type { CommittedRequest } from './commitments.ts';
 import type { RequestOptions } from './connection.ts';
 import { DefaasClientError } from './errors.ts';
 
-/** Longest wait for a call, ms: the longest timeout of a function, and its cold start. */
+/** Longest wait for a call, ms: the longest timeout of a function plus its cold start. */
 export const TIMEOUT_MS = 330_000;
 
 export interface InvokeRequest {
@@ -20,7 +20,10 @@ export interface InvokeRequest {
   readonly body?: Uint8Array<ArrayBuffer>;
   /** The most that the call may cost, base units. */
   readonly maxPriceUnits?: bigint;
-  /** Where it may run, and by which order. It only narrows what the version allows. */
+  /**
+   * Where the call may run, and in which order of preference. It only narrows what the version
+   * allows.
+   */
   readonly routing?: Routing;
   /**
    * A call repeated with the same key is charged once. By default the one in `headers`, or a new
@@ -76,7 +79,7 @@ export function committedOf(request: InvokeRequest): CommittedRequest {
   return { method: methodOf(request), target: targetOf(request), body };
 }
 
-/** As fetch sends it: fetch writes the common methods in capitals. */
+/** The method as fetch sends it: fetch upper-cases the common methods. */
 function methodOf(request: InvokeRequest): string {
   return new Request('http://localhost', {
     method: request.method ?? (request.body ? 'POST' : 'GET'),
@@ -89,8 +92,7 @@ export function targetOf(request: InvokeRequest): string {
   const [base, whole] = [root, `${root}${pathOf(request)}`].map(
     (one) => new URL(one, 'http://localhost'),
   );
-  // A path from a stranger must not reach another function, or one of the gateway's routes with our
-  // token.
+  // An untrusted path must not reach another function, or a route of the gateway with our token.
   if (
     base?.pathname.split('/').length !== 4 ||
     !whole ||

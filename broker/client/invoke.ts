@@ -35,16 +35,19 @@ export const STEP_UNITS = 100_000n;
 /** First and longest pause between two tries of a call that waits for receipts, ms. */
 const WAIT_MS = 100;
 const MAX_WAIT_MS = 2_000;
-/** Most times that a Call is made, because the epoch, the version or its price has changed. */
+/**
+ * Most times that one call's Call is made anew, because the epoch, the version or its price has
+ * changed.
+ */
 const MAX_MADE = 3;
-/** Codes after which a call may have run or not: of a proxy, and of a ledger that failed. */
+/** Codes that do not tell whether a call has run: those of a proxy, and of a ledger that failed. */
 export const SAY_NOTHING = new Set(['GATEWAY_UNREACHABLE', 'GATEWAY_PROTOCOL', 'LEDGER_FAILED']);
 
 export interface InvokeReply {
   /** The function's answer, whatever its status; the gateway's problem document when it failed. */
   readonly response: Response;
   readonly receipt: ReceiptSummary;
-  /** What the payer's line has left for new calls, base units; present when it is low. */
+  /** What is left on the payer's line for new calls, base units; present when it is low. */
   readonly lowBalanceUnits?: bigint;
   readonly idempotencyKey: string;
 }
@@ -79,20 +82,20 @@ export interface Caller {
 export interface CallerOptions {
   /** Signed in with the lane's key. Its `ownCallsKey` marks the calls as the lane's own. */
   readonly session: Session;
-  /** Tells by the chain which version is called and what it may cost. */
+  /** Reads from the chain which version is called and what it may cost. */
   readonly chain: CallChain;
   /** The lane's mode. In a `signed` one the key signs every Call, and calls need no token. */
   readonly mode?: 'prepaid' | 'signed';
   readonly memory?: LaneMemory;
   /**
-   * How far a voucher goes at least beyond the checked receipts, base units: what a lying gateway
-   * could take. STEP_UNITS by default; 0 in a signed lane, where a voucher covers the checked
-   * receipts and the calls in flight only.
+   * The least that a voucher covers beyond the checked receipts, base units: what a lying gateway
+   * could take. STEP_UNITS by default; 0 in a signed lane, where a voucher covers only the checked
+   * receipts and the calls in flight.
    */
   readonly stepUnits?: bigint;
   /** Called with each checked receipt, in order of seq. */
   readonly onReceipt?: (receipt: ReceiptDocument) => void | Promise<void>;
-  /** Unix ms, for the days of mandates; the machine's clock by default. */
+  /** Unix ms, decides the UTC day of mandates; the machine's clock by default. */
   readonly nowMs?: () => number;
 }
 
@@ -133,13 +136,13 @@ export function createCaller(options: CallerOptions): Caller {
 }
 
 /**
- * Sends one call until the gateway answers it. It is sent again, with another voucher or Call,
- * where the ceiling was too low or the version or the epoch has moved on.
+ * Sends one call until the gateway answers it. It is sent again, with another voucher or Call, if
+ * the ceiling was too low or if the version or the epoch has changed.
  */
 async function payAndCall(parts: CallParts, given: InvokeRequest): Promise<InvokeReply> {
   const { memory, cover } = parts;
   const request = withKey(given);
-  // First of all: a path that leaves the function is not called.
+  // Throws first, before anything is signed, if the path leaves the function.
   targetOf(request);
   const { idempotencyKey, isFreshKey = false } = request;
   const untilMs = Date.now() + (request.patienceMs ?? request.timeoutMs ?? TIMEOUT_MS);
@@ -194,8 +197,9 @@ async function payAndCall(parts: CallParts, given: InvokeRequest): Promise<Invok
       }
     }
   } catch (error) {
-    // A call that was sent and has no answer may have run: it stays open until it must have ended.
-    // With a key of the caller's own it may run elsewhere; a refusal of a new key costs nothing.
+    // A call that was sent without an answer may have run, so it stays open until it must have
+    // ended. With an idempotency key of the caller's own it may also have run elsewhere; a refused
+    // call with a new key costs nothing.
     const isRefused = wasSent && isFreshKey && !isFault(error);
     if (isSettled) memory.dropCall(id, isRefused ? { isRefused } : undefined);
     throw error;
@@ -262,7 +266,7 @@ function lowBalanceIn({ headers }: Response): Pick<InvokeReply, 'lowBalanceUnits
   return left === null ? {} : { lowBalanceUnits: readUnits(left, 'Defaas-Low-Balance') };
 }
 
-/** Present exactly when an attempt may have run. */
+/** The reply's receipt; present exactly if an attempt may have run. */
 function receiptIn({ headers }: Response): ReceiptSummary | undefined {
   const id = headers.get('defaas-receipt');
   if (id === null) return undefined;

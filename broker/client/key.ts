@@ -1,5 +1,5 @@
-// A key that signs for a caller: a private key, or any signer of ethers (a wallet in the browser, a
-// hardware key).
+// A key that signs for a caller: a private key, or any ethers signer (a browser wallet, a hardware
+// key).
 import { type Signer, Wallet } from 'ethers';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import {
@@ -16,17 +16,19 @@ export interface KeySigner {
   /** Lower-case. */
   readonly address: Address;
   /**
-   * Marks the key's own calls (`own-calls.ts`), 32 bytes; undefined where the private key is not at
-   * hand.
+   * Marks the key's own calls (`own-calls.ts`), 32 bytes; undefined if the private key is not
+   * available.
    */
   readonly ownCallsKey: Hex | undefined;
-  /** A text, by ERC-191. */
+  /** Signs a text by ERC-191. */
   signText(text: string): Promise<Hex>;
-  /** Typed data, by EIP-712. */
+  /** Signs typed data by EIP-712. */
   sign<T extends keyof Messages>(domain: Eip712Domain, type: T, message: Messages[T]): Promise<Hex>;
 }
 
-/** Makes one form of both kinds of keys. A signer that asks a person does so on each signature. */
+/**
+ * Gives both kinds of keys one interface. A signer that asks its user does so for each signature.
+ */
 export async function createKeySigner(key: Key): Promise<KeySigner> {
   const signer = typeof key === 'string' ? new Wallet(key) : key;
   // Safe, here and below: ethers types hex as string.

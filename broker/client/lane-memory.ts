@@ -1,14 +1,14 @@
-// What a lane's owner remembers of it: how far it has signed and checked, its calls in flight, what
-// was paid already, and whether the gateway was found lying.
+// What a lane's owner remembers: how far it has signed and checked, its calls in flight, what was
+// paid, and whether the gateway was caught lying.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { Mandate } from '../../contracts/libraries/typed-data.ts';
 import type { DefaasClientError } from './errors.ts';
 import type { ReceiptDocument } from './receipts.ts';
 
-/** How often calls are looked through for those whose answer will not come, ms. */
+/** How often expired calls without an answer are removed, ms. */
 const SWEEP_EVERY_MS = 60_000;
 
-/** Every number only grows, so a lost write costs no more than another signature. */
+/** Every number only grows, so a lost write costs at most another signature. */
 export interface LaneRecord {
   /** Highest ceiling signed, base units. */
   readonly ceilingUnits: bigint;
@@ -16,7 +16,7 @@ export interface LaneRecord {
   readonly verifiedSeq: number;
   /** Their sum, base units. */
   readonly verifiedUnits: bigint;
-  /** Why nothing is signed for the lane any more: a contradiction was found, for good. */
+  /** Why nothing is signed for the lane any more: a contradiction was found. It is permanent. */
   readonly stopped?: string;
 }
 
@@ -27,28 +27,31 @@ export interface OpenCall {
   /** `ownCallOf` its nonce. */
   readonly call: string;
   readonly maxPriceUnits: bigint;
-  /** A call that has no answer by then will have none, Unix ms. */
+  /** The latest time at which an answer can come, Unix ms. */
   readonly expiresAtMs: number;
   /** What the reply's headers said of the receipt. */
   readonly answer?: {
     readonly seq: number;
     readonly id: Hex;
     readonly priceUnits: bigint;
-    /** From sending to the answer, ms; left out for the answer of an earlier call. */
+    /** Time from sending to the answer, ms; left out for a replayed answer of an earlier call. */
     readonly elapsedMs?: number;
   };
 }
 
 /**
- * What is left of an own call whose tries are over and that is not paid: a receipt over it may
- * still come, and is held to what was seen.
+ * What is kept of an unpaid own call whose tries are over. A receipt for it may still come and is
+ * checked against this.
  */
 export interface SeenCall {
   /** The longest of its answered tries, ms. */
   readonly elapsedMs?: number;
-  /** The gateway has refused it, under a key that was made for this very call: it costs nothing. */
+  /**
+   * The gateway has refused it, under an idempotency key made for this call alone, so it costs
+   * nothing.
+   */
   readonly isRefused?: boolean;
-  /** A try of it has no answer: how long that took is not known. */
+  /** One of its tries has no answer, so its duration is unknown. */
   readonly isLost?: boolean;
 }
 
@@ -56,13 +59,15 @@ export interface SeenCall {
 export interface OpenUnits {
   /** Sum of their maximum prices, base units. */
   readonly maxUnits: bigint;
-  /** The same, where the answered ones count as their reply said. */
+  /** The same sum, but an answered call counts with the price that its reply named. */
   readonly expectedUnits: bigint;
-  /** How many are answered and not checked. */
+  /** Number of answered calls whose receipts are unchecked. */
   readonly answered: number;
 }
 
-/** A receipt that was paid, by what may be paid once: an own call, or a mandate's item. */
+/**
+ * A paid receipt, recorded per thing that may be paid once: an own call, or an item of a mandate.
+ */
 export interface PaidReceipt {
   readonly seq: number;
   readonly id: Hex;
@@ -74,26 +79,27 @@ export interface PaidReceipt {
 export interface HeldMandate {
   readonly hash: Hex;
   readonly mandate: Mandate;
-  /** When it was closed before its time, Unix ms. */
+  /** When it was revoked before its end, Unix ms. */
   readonly revokedAtMs?: number;
   /**
-   * Receipts that say that they ended earlier count as if they ended then, Unix ms: the time of the
-   * signature, later that of the last look at all receipts, less `GRACE_SEC`.
+   * Earliest time at which a receipt counts, Unix ms; one that claims an earlier end counts at this
+   * time. It is the time of the signature, later that of the last check of all receipts less
+   * `GRACE_SEC`.
    */
   readonly countsFromMs: number;
-  /** Base units by UTC day on which they count, `2026-11-22`. */
+  /** Base units per UTC day on which they count, such as `2026-11-22`. */
   readonly spent: ReadonlyMap<string, bigint>;
 }
 
 /** A mandate as its signer puts it into a memory. */
 export interface NewMandate extends Pick<HeldMandate, 'hash' | 'mandate'> {
-  /** Unix ms; the same when it is put again after a restart. */
+  /** Unix ms; stays the same when the mandate is put again after a restart. */
   readonly signedAtMs: number;
 }
 
 /**
- * How far clocks may be apart, and how long after its end a receipt may first be shown, seconds. A
- * call that began before its mandate ended may also end so much later.
+ * How far clocks may differ, and how long after its end a receipt may first be shown, seconds. A
+ * call that began before its mandate ended may also end this much later.
  */
 export const GRACE_SEC = 20 * 60;
 
@@ -102,49 +108,50 @@ export interface Checked {
   readonly document: ReceiptDocument;
   /** What it is paid for: `ownCallOf` or a mandated nonce. */
   readonly call: string;
-  /** When it was checked, Unix ms, by the clock by which the days of mandates go. */
+  /** When it was checked, Unix ms, by the clock that decides the UTC day of mandates. */
   readonly atMs: number;
 }
 
 /** Keeps a lane's record. Each method is atomic, also between processes. */
 export interface LaneMemory {
   read(): LaneRecord;
-  /** `change` gets the newest of all. */
+  /** Applies `change` to the newest record, across all processes. */
   update(change: (record: LaneRecord, open: OpenUnits) => LaneRecord): LaneRecord;
   openUnits(): OpenUnits;
-  /** Over the try of the same id. */
+  /** Stores a try and replaces one with the same id. */
   putCall(call: OpenCall): void;
-  /** The try is over; `seen` is what is held against a receipt that comes all the same. */
+  /** Ends a try; `seen` is kept to check a receipt that still comes. */
   dropCall(id: string, seen?: SeenCall): void;
-  /** Of a call that is not paid. A new try of it begins anew. */
+  /** What is kept of an unpaid call. A new try of it starts from nothing. */
   seenOf(call: string): SeenCall | undefined;
   /** All tries of an own call. */
   triesOf(call: string): readonly OpenCall[];
   /** Answered calls whose receipts are not checked, by `seq`. */
   answered(): ReadonlyMap<number, Hex>;
   paid(call: string): PaidReceipt | undefined;
-  /** The call may be paid once more: its key is used again, and the gateway has forgotten it. */
+  /**
+   * Allows the call to be paid once more: its idempotency key is used again, and the gateway has
+   * forgotten it.
+   */
   forgetPaid(call: string): void;
-  /** Takes the next receipt as checked; one that is checked already changes nothing. */
+  /** Records the next receipt as checked. One that is already checked changes nothing. */
   acknowledge(checked: Checked): void;
   mandates(): readonly HeldMandate[];
   putMandate(mandate: NewMandate): void;
   revokeMandate(hash: Hex, atMs: number): void;
   /**
-   * All receipts that the gateway shows were checked at that time: what ended long before counts
-   * now.
+   * Records that all receipts shown by the gateway were checked at that time. A receipt that
+   * appears later but claims an older end counts as if it ended then.
    */
   looked(atMs: number): void;
-  /**
-   * Nothing is signed any more; keeps what the error says and its evidence. The first one stays.
-   */
+  /** Stops all signing and keeps the error's message and evidence. The first call wins. */
   stop(found: DefaasClientError): void;
 }
 
 /**
- * A memory that ends with the program; on its next start the lane's newest voucher is asked for,
- * and the
- * gateway's receipts are checked again from the first. It takes about 100 bytes for each paid call.
+ * A memory that ends with the program. At the next start the lane's newest voucher is fetched, and
+ * the gateway's receipts are checked again from the first. It takes about 100 bytes for each paid
+ * call.
  */
 export function createLaneMemory(): LaneMemory {
   let record: LaneRecord = { ceilingUnits: 0n, verifiedSeq: 0, verifiedUnits: 0n };
@@ -211,8 +218,8 @@ export function createLaneMemory(): LaneMemory {
       if (receipt.seq <= record.verifiedSeq) return;
       const { seq, price, cumulative } = receipt;
       record = { ...record, verifiedSeq: seq, verifiedUnits: cumulative };
-      // A reply may have named the receipt of another call, or one that costs nothing: its own may
-      // follow.
+      // A reply may have named the receipt of another call, or a free one; the call's own receipt
+      // may follow.
       for (const one of [...(bySeq.get(seq) ?? [])]) dropCall(one, seenIn(calls.get(one)));
       if (price === 0n) return;
       for (const one of [...(byCall.get(call) ?? [])]) dropCall(one);
@@ -245,13 +252,13 @@ export function createLaneMemory(): LaneMemory {
   };
 }
 
-/** What an answered try has shown of its call. */
+/** What an answered try reveals about its call. */
 export function seenIn(call: OpenCall | undefined): SeenCall {
   const elapsedMs = call?.answer?.elapsedMs;
   return elapsedMs === undefined ? {} : { elapsedMs };
 }
 
-/** Both hold; of two times the longer. */
+/** Merges both: a flag set in either stays set, and the longer time wins. */
 export function seenTogether(before: SeenCall = {}, now: SeenCall): SeenCall {
   const times = [before.elapsedMs, now.elapsedMs].filter((ms) => ms !== undefined);
   return {
@@ -278,15 +285,15 @@ function spentUnder(held: HeldMandate, countedSec: number, price: bigint): HeldM
   return { ...held, spent: new Map(held.spent).set(day, (held.spent.get(day) ?? 0n) + price) };
 }
 
-/** From when receipts count after a look, Unix ms. */
+/** Earliest time at which receipts count after a check of all receipts, Unix ms. */
 export function countedFrom(lookedAtMs: number): number {
   return lookedAtMs - GRACE_SEC * 1000;
 }
 
 /**
- * When a receipt counts that says that it ended at `finishedAtSec`, Unix seconds. What was not
- * shown at the last look is not of a day before it, whatever the gateway writes. A look that lies
- * ahead of `nowMs` was made by a clock that was wrong: then it counts now.
+ * When a receipt counts that claims an end at `finishedAtSec`, Unix seconds. A receipt that was not
+ * shown at the last check cannot count on a day before it, whatever the gateway claims. If that
+ * check lies after `nowMs`, its clock was wrong, and the receipt counts now.
  */
 export function countedSecOf(
   { countsFromMs }: Pick<HeldMandate, 'countsFromMs'>,

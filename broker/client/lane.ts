@@ -1,5 +1,4 @@
-// A lane from its owner's side: how it stands at the gateway, the vouchers its key signs, and how
-// far they go.
+// A lane from its owner's side: its state at the gateway, and the vouchers that its key signs.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { type Eip712Domain, hashVoucher } from '../../contracts/libraries/typed-data.ts';
 import { recoverAddress } from '../../contracts/signatures.ts';
@@ -34,12 +33,12 @@ export interface LaneDocument extends LaneName {
   readonly ceilingUnits: bigint;
   readonly heldUnits: bigint;
   /**
-   * What the key may spend per UTC day; null: all that the lane has. What was spent counts only
-   * where there is a limit.
+   * What the key may spend per UTC day; null: no limit. Spending is counted only while there is a
+   * limit.
    */
   readonly limit: { readonly dailyUnits: bigint | null; readonly spentTodayUnits: bigint };
   readonly line: { readonly allottedUnits: bigint; readonly thawingUnits: bigint };
-  /** The newest voucher that a key signed by ECDSA; only where the lane itself was asked for. */
+  /** The newest voucher signed by ECDSA; present only if this lane was requested by itself. */
   readonly voucher?: { readonly ceilingUnits: bigint; readonly signature: Hex };
 }
 
@@ -67,13 +66,13 @@ export async function signVoucher(
   });
 }
 
-/** Form of the `Defaas-Voucher` header. */
+/** Formats the `Defaas-Voucher` header. */
 export function voucherHeader(ceilingUnits: bigint, signature: Hex): string {
   return `${ceilingUnits}:${signature}`;
 }
 
 /**
- * Hands a voucher over by itself; `invoke` sends it along with a call.
+ * Sends a voucher by itself; `invoke` sends it along with a call.
  * @throws VOUCHER_INVALID, LANE_UNKNOWN
  */
 export async function putVoucher(
@@ -91,7 +90,7 @@ export async function putVoucher(
 }
 
 /**
- * Sets what the lane's key may spend per UTC day; signed in as the payer.
+ * Sets what the lane's key may spend per UTC day. Needs a session of the payer.
  * @throws NOT_OWNER with the key itself; LANE_UNKNOWN
  */
 export async function putLaneLimit(
@@ -107,14 +106,14 @@ export async function putLaneLimit(
   return parseLane(await readJson(reply, 'the lane'));
 }
 
-/** What a 402 says is missing: `ceiling`, `cap`, `line`, ... Its numbers are a stranger's. */
+/** What a 402 says is missing: `ceiling`, `cap`, `line`, ... Its numbers are not to be trusted. */
 export function shortageIn({ code, problem }: DefaasClientError): string | undefined {
   return code === 'PAYMENT_REQUIRED' && problem ? String(problem.reason) : undefined;
 }
 
 /**
- * The highest ceiling that the lane's own key has signed, by its signature; 0 when there is none,
- * or none by ECDSA.
+ * The highest ceiling that the lane's own key has provably signed; 0 if there is none, or none by
+ * ECDSA.
  */
 export function signedCeiling(
   domain: Eip712Domain,

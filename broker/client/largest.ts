@@ -1,15 +1,18 @@
-// What a stranger can make without end is kept within a bound: the largest of it, and how many
-// there were.
+// A bounded list for data that a stranger can produce without end: keeps the largest items and
+// counts all of them.
 
 export interface Largest<Item> {
   add(item: Item): void;
-  /** Those that are kept, in the order in which they came. */
+  /** The kept items, in the order in which they came. */
   items(): readonly Item[];
-  /** All that were added. */
+  /** Number of all added items. */
   readonly count: number;
 }
 
-/** Of two that are alike the earlier one is kept; memory holds `2 * most` items at most. */
+/**
+ * Keeps the `most` items with the most units; of equal ones the earlier wins. Memory holds at most
+ * `2 * most` items.
+ */
 export function createLargest<Item extends { readonly units: bigint }>(
   most: number,
 ): Largest<Item> {

@@ -1,4 +1,4 @@
-// What a function wrote where it ran, as its gateway reads it from the clouds.
+// A function's log lines, which its gateway reads from the clouds.
 import { readArray, readJson, readObject, readText } from './parse.ts';
 import type { Session } from './session.ts';
 
@@ -16,7 +16,7 @@ export interface LogLine {
   readonly text: string;
 }
 
-/** A cloud that gave no lines, and why. */
+/** A cloud that returned no lines, and why. */
 export interface SilentCloud {
   readonly provider: string;
   readonly region: string;

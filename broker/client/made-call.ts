@@ -1,5 +1,5 @@
-// One call of a lane: what it may cost and what marks it as the lane's own, how it is sent, and how
-// its reply is recorded in the lane's memory.
+// One call of a lane: its maximum price and the nonce that marks it as the lane's own, how it is
+// sent, and how its reply is recorded in the lane's memory.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { CallTermsReader } from './call-terms.ts';
 import type { Cover } from './cover.ts';
@@ -10,7 +10,7 @@ import { ownCallOf, ownNonce } from './own-calls.ts';
 import type { Session } from './session.ts';
 import type { CallSigner } from './sign-call.ts';
 
-/** How long after its timeout the answer of a call may still come, ms. */
+/** How long after its timeout a call may still be answered, ms. */
 const LOST_AFTER_MS = 15 * 60_000;
 /** How long a gateway replays the answer of an idempotency key, ms. Later the key is a new call. */
 const KEY_LIFE_MS = 24 * 3_600_000;
@@ -22,7 +22,7 @@ export interface CallParts {
   readonly memory: LaneMemory;
   readonly terms: CallTermsReader;
   readonly cover: Cover;
-  /** Of a signed lane. */
+  /** Present in a signed lane. */
   readonly signer: CallSigner | undefined;
   readonly stepUnits: bigint;
 }
@@ -32,7 +32,7 @@ export interface MadeCall {
   /** `ownCallOf` its nonce. */
   readonly own: string;
   readonly maxPriceUnits: bigint;
-  /** The version's. */
+  /** Timeout of the version, ms. */
   readonly timeoutMs: number;
   readonly headers: Readonly<Record<string, string>>;
   /**
@@ -76,7 +76,10 @@ export function recordOpen(memory: LaneMemory, id: string, made: MadeCall): void
   });
 }
 
-/** Forgets that a call was paid once the gateways no longer know its key: it is a new call then. */
+/**
+ * Forgets that a call was paid once gateways no longer know its idempotency key: it is a new call
+ * then.
+ */
 export function forgetOldKey(memory: LaneMemory, own: string): void {
   const paid = memory.paid(own);
   if (paid && Date.now() - paid.atMs > KEY_LIFE_MS) memory.forgetPaid(own);
@@ -126,8 +129,8 @@ export function recordReply(
   }
   const { own, maxPriceUnits } = made;
   if (receipt.seq <= memory.read().verifiedSeq) {
-    // Either another program has checked and paid it, or it is no receipt of this call, whose own
-    // one may follow.
+    // Either another program has checked and paid this receipt, or it is not the receipt of this
+    // call; the call's own one may follow.
     memory.dropCall(id, memory.paid(own) ? undefined : { elapsedMs });
     return;
   }

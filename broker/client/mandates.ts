@@ -11,12 +11,12 @@ import type { LaneName } from './sign-in.ts';
 /** `Mandate.kind`. */
 export const TOKEN_KIND = 1;
 export const SPONSOR_KIND = 2;
-/** `Mandate.functionId` of a token's mandate that is for any function. */
+/** `Mandate.functionId` of a token's mandate for any function. */
 export const ANY_FUNCTION = 0n;
-/** `Mandate.subject` where none is named. */
+/** `Mandate.subject` if none is named. */
 export const NO_SUBJECT: Hex = `0x${'0'.repeat(64)}`;
 
-/** A mandate that goes on is signed anew so long before its end, seconds. */
+/** How long before its end a renewing mandate is signed again, seconds. */
 const RENEW_BEFORE_SEC = 6 * 3_600;
 const DAY_SEC = 86_400;
 
@@ -37,9 +37,9 @@ export function tokenSubject(name: string): Hex {
 }
 
 /**
- * The most that a ceiling may cover now under a mandate, base units: what is left of the UTC day
- * and in all, and nothing for the days to come: each day needs another voucher. 0 once it is
- * revoked or over.
+ * The most that a ceiling may cover now under a mandate, base units: the rest of the UTC day's
+ * amount, bounded by the rest of the total. Later days are not covered: each day needs another
+ * voucher. 0 once the mandate is revoked or over.
  */
 export function allowanceOf(held: HeldMandate, nowMs: number): bigint {
   if (!isOpenAt(held, nowMs)) return 0n;
@@ -49,9 +49,9 @@ export function allowanceOf(held: HeldMandate, nowMs: number): bigint {
 }
 
 /**
- * The same of all mandates of a lane. Those of one name (kind, subject and function) share one day,
- * the longest of the open ones: neither a mandate that takes the place of another, nor two programs
- * that sign one each, give a day twice.
+ * The same for all mandates of a lane. Mandates with the same kind, subject and function share one
+ * daily amount, the largest of the open ones. So neither a mandate that replaces another nor two
+ * programs that sign one each grant a day's amount twice.
  */
 export function allowanceOfAll(mandates: readonly HeldMandate[], nowMs: number): bigint {
   let sum = 0n;
@@ -65,8 +65,9 @@ export function allowanceOfAll(mandates: readonly HeldMandate[], nowMs: number):
 }
 
 /**
- * What was spent today beyond the days that mandates share, base units. Only the step has left room
- * for it, so it is taken off the next one: else step after step would give such a day twice.
+ * What was spent today beyond the shared daily amounts of mandates, base units. Only the step left
+ * room for it, so it is subtracted from the next step; otherwise each step would grant more beyond
+ * the daily amount.
  */
 export function overdrawnOfAll(mandates: readonly HeldMandate[], nowMs: number): bigint {
   const beyond = alikeIn(mandates).map((alike) => {
@@ -82,8 +83,8 @@ export function isOpenAt({ mandate, revokedAtMs }: HeldMandate, nowMs: number): 
 }
 
 /**
- * Whether another one is to take its place: it is over, ends within 6 hours, or its total had not a
- * whole day left when the UTC day began.
+ * Whether another mandate must replace it: it is over, ends within 6 hours, or its total had less
+ * than a full daily amount left when the UTC day began.
  */
 export function isExhausted(held: HeldMandate, nowMs: number): boolean {
   const { total, perDay, untilSec } = held.mandate;
@@ -92,12 +93,12 @@ export function isExhausted(held: HeldMandate, nowMs: number): boolean {
   return total - before < perDay;
 }
 
-/** What is left of it in all, base units. */
+/** What is left of its total, base units. */
 function leftOf({ mandate, spent }: HeldMandate): bigint {
   return atLeastNothing(mandate.total - sumOf(spent.values()));
 }
 
-/** The largest of their days, base units. */
+/** The largest of their daily amounts, base units. */
 function mostOf(mandates: readonly HeldMandate[]): bigint {
   let most = 0n;
   for (const { mandate } of mandates) if (mandate.perDay > most) most = mandate.perDay;
@@ -115,8 +116,8 @@ function alikeIn(mandates: readonly HeldMandate[]): HeldMandate[][] {
 }
 
 /**
- * What counts today, or tomorrow by a gateway whose clock is ahead. Later days are of a time when
- * the clock of this machine was wrong.
+ * What was spent today, or tomorrow by a gateway whose clock is ahead. Later days were recorded
+ * while this machine's clock was wrong.
  */
 function spentFrom({ spent }: HeldMandate, nowMs: number): bigint {
   const sec = Math.floor(nowMs / 1000);
@@ -126,8 +127,9 @@ function spentFrom({ spent }: HeldMandate, nowMs: number): bigint {
 }
 
 /**
- * Why a receipt is none of the mandate's; undefined where it is. It counts on the UTC day on which
- * it ended, but on none before the last look, so that days that went by unused are not used later.
+ * Why a receipt is not covered by the mandate; undefined if it is. It counts on the UTC day on
+ * which it ended, but on no day before the last check, so that past unused days cannot be used
+ * later.
  */
 export function faultUnder(
   held: HeldMandate,
@@ -168,7 +170,7 @@ function atLeastNothing(units: bigint): bigint {
   return units > 0n ? units : 0n;
 }
 
-/** What a mandate says beside its lane. */
+/** The terms of a mandate, without its lane. */
 export type MandateTerms = Omit<Mandate, 'payer' | 'gateway' | 'signer'>;
 
 /** A mandate as the lane's key has signed it. */
@@ -176,11 +178,11 @@ export interface SignedMandate {
   readonly hash: Hex;
   readonly mandate: Mandate;
   readonly signature: Hex;
-  /** Unix ms; a memory needs it, the gateway does not get it. */
+  /** Unix ms; for the lane's memory, not sent to the gateway. */
   readonly signedAtMs: number;
 }
 
-/** Signs a mandate for the lane of `key`; the gateway knows it once it is put there. */
+/** Signs a mandate for the lane of `key`. The gateway learns of it by `putMandate`. */
 export async function signMandate(
   connection: Pick<Connection, 'document' | 'domain'>,
   key: KeySigner,
@@ -219,8 +221,9 @@ export async function putMandate(
 }
 
 /**
- * Revokes a mandate; signed in as the lane's payer or key. From the answer on no call begins under
- * it. @throws MANDATE_UNKNOWN
+ * Revokes a mandate. Needs a session of the lane's payer or key. After the answer no call begins
+ * under it.
+ * @throws MANDATE_UNKNOWN
  */
 export async function revokeMandate(
   session: Pick<Connection, 'request'>,

@@ -1,19 +1,19 @@
-// A settled claim opened: its receipts from whoever has them, held against the lane tree that the
-// chain knows, and the leaves that are asked for with their paths. Memory holds the asked leaves
-// and log2(n) nodes, however long the lane is.
+// Opens a settled claim: reads its receipts from any source, checks them against the lane tree's
+// root on the chain, and returns the requested leaves with their paths. Memory holds the requested
+// leaves and log2(n) nodes, however long the lane is.
 import type { Leaf, Place } from '../../contracts/chain/evidence.ts';
 import { createPaths } from '../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';
 import type { BatchReceipt } from './batch-format.ts';
 
-/** A receipt with what stands behind its hashes. */
+/** A receipt with the preimages of its hashes. */
 export type OpenedReceipt = Pick<BatchReceipt, 'receipt' | 'call' | 'execution' | 'callSignature'>;
 
 export type OpenedLeaf = Omit<OpenedReceipt, 'receipt'> & { readonly leaf: Leaf };
 
 /**
- * The leaves at `indexes` of a claim, from its receipts in order. Undefined when they are not those
- * that were settled: too few, too many, or another root. Whatever the source throws passes.
+ * Returns the leaves at `indexes` of a claim, from its receipts in order. Undefined if they are not
+ * the settled ones: too few, too many, or another root. Errors of the source pass through.
  */
 export async function openClaim(
   place: Pick<Place, 'seqFrom' | 'seqTo' | 'receipts'>,

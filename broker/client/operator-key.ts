@@ -1,21 +1,21 @@
-// What an operator asks of its own gateway: to sign with the key that its file holds now.
+// An operator's request to its own gateway: sign with the key that its file holds now.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Connection } from './connection.ts';
 import { readAddress, readCount, readJson } from './parse.ts';
 import type { Session } from './session.ts';
 
-/** All receipts that are not settled are signed again, ms. */
+/** Longest wait, ms: all unsettled receipts are signed again. */
 const SWITCH_TIMEOUT_MS = 120_000;
 
 export interface SwitchedKey {
-  /** The one that signs from now on. */
+  /** The key that signs from now on. */
   readonly key: Address;
-  /** Groups of unsettled receipts that it has signed again. */
+  /** Number of groups of unsettled receipts that it has signed again. */
   readonly signedAgain: number;
 }
 
 /**
- * The key in which the gateway says that it signs.
+ * The key with which the gateway says that it signs.
  * @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL
  */
 export async function fetchOperatorKey(connection: Pick<Connection, 'request'>): Promise<Address> {
@@ -24,7 +24,7 @@ export async function fetchOperatorKey(connection: Pick<Connection, 'request'>):
 }
 
 /**
- * Has the gateway read its operator key again.
+ * Makes the gateway read its operator key again.
  * @throws OPERATOR_ONLY, KEY_NOT_IN_FORCE the gateway does not see it on the chain (yet)
  */
 export async function switchOperatorKey(session: Session): Promise<SwitchedKey> {

@@ -1,16 +1,15 @@
-// The nonce of an own call: whoever holds the lane's key knows its calls by it again, on every
-// device and after every restart, and nobody
-// else can make one. So a receipt of a call that the payer never made is known without a list of
-// calls.
+// The nonce of an own call. A holder of the lane's key recognises its calls by it, on every device
+// and after every restart, and nobody else can make one. So a receipt for a call that the payer
+// never made is detected without a list of calls.
 import { computeHmac } from 'ethers';
 import { fromHex, type Hex, toHex } from '../../contracts/libraries/keccak.ts';
 
-/** Bytes of the nonce's two halves, and of what the tag is over. */
+/** Sizes of the nonce's halves and of the fields under its tag, bytes. */
 const HALF_BYTES = 16;
 const FUNCTION_BYTES = 32;
 const PRICE_BYTES = 16;
 const TIME_BYTES = 5;
-/** What the key is derived under. */
+/** The label from which the key is derived. */
 const LABEL = new TextEncoder().encode('DeFaaS own calls 1');
 
 /** What a nonce is made for. */
@@ -21,10 +20,9 @@ export interface OwnCall {
 }
 
 /**
- * The key of a lane's own calls, 32 bytes, from the private key that signs for the lane:
- * HMAC-SHA256(private key, "DeFaaS own calls 1").
- * Derived, so that it is wherever the lane's key is and is never lost alone. A key that cannot be
- * exported needs one of its own.
+ * The key of a lane's own calls, 32 bytes, derived from the private key that signs for the lane:
+ * HMAC-SHA256(private key, "DeFaaS own calls 1"). It exists wherever the lane's key does and cannot
+ * be lost alone. A key that cannot be exported needs a separate one.
  */
 export function ownCallsKey(privateKey: Hex): Hex {
   return hmac(privateKey, LABEL);
@@ -55,8 +53,8 @@ export function isNonceOfKey(key: Hex, nonce: Hex, idempotencyKey: string): bool
 }
 
 /**
- * What may be charged once: one r for one function, whatever the maximum price was when it was sent
- * again.
+ * Identifies what may be charged once: one r for one function, even if it was sent again with
+ * another maximum price.
  */
 export function ownCallOf(nonce: Hex, functionId: bigint): string {
   return `${nonce.slice(2, 2 + 2 * HALF_BYTES)}:${functionId.toString(16)}`;
