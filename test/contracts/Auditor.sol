@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: Apache-2.0 Makes proofs of what a gateway has handed out and published,
-// of pieces that belong together and of any pieces.
+// SPDX-License-Identifier: Apache-2.0
+// Makes proofs of what a gateway has handed out and published, of pieces that belong together and
+// of any pieces.
 pragma solidity 0.8.37;
 
 import {IDisputes, Leaf, Place, SignedReceipt} from "../../contracts/interfaces/IDisputes.sol";

@@ -1,6 +1,7 @@
-// SPDX-License-Identifier: Apache-2.0 An honest gateway as a model: it serves calls, numbers
-// receipts, signs them in groups, crashes, is restored, settles, answers. What it has handed out
-// and published is kept, so that tests can accuse it with any of it.
+// SPDX-License-Identifier: Apache-2.0
+// An honest gateway as a model: it serves calls, numbers receipts, signs them in groups, crashes,
+// is restored, settles, answers. What it has handed out and published is kept, so that tests can
+// accuse it with any of it.
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";

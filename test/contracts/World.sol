@@ -1,6 +1,7 @@
-// SPDX-License-Identifier: Apache-2.0 A deployed world for tests: five contracts with the default
-// windows, a bonded gateway with an operator key, a payer with a deposit and a line, a published
-// function with deployments; and an honest gateway's book of receipts, which tests may falsify.
+// SPDX-License-Identifier: Apache-2.0
+// A deployed world for tests: five contracts with the default windows, a bonded gateway with an
+// operator key, a payer with a deposit and a line, a published function with deployments; and an
+// honest gateway's book of receipts, which tests may falsify.
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
