@@ -6,9 +6,9 @@ import {Epoch, IBeacon} from "./interfaces/IBeacon.sol";
 
 /// @title Beacon
 contract Beacon is IBeacon {
-    /// Of EIP-2935, where it exists: the hashes of the last 8 191 blocks.
+    /// History contract of EIP-2935, if the chain has it: the hashes of the last 8 191 blocks.
     address private constant HISTORY = 0x0000F90827F1C53a10cb7A02335B175320002935;
-    /// How far back the opcode sees, blocks.
+    /// Reach of the BLOCKHASH opcode, blocks.
     uint256 private constant RECENT = 256;
 
     /* IMMUTABLES */
@@ -46,7 +46,7 @@ contract Beacon is IBeacon {
     /// @return hash Zero when it is too old, or the chain has no history contract.
     function _historicHash(uint256 height) private view returns (bytes32 hash) {
         (bool ok, bytes memory answer) = HISTORY.staticcall(abi.encode(height));
-        // What comes with a revert is no hash.
+        // The data of a revert is no hash.
         if (ok && answer.length == 32) hash = bytes32(answer);
     }
 

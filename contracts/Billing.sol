@@ -21,7 +21,8 @@ import {Receipts} from "./libraries/Receipts.sol";
 import {Signatures} from "./libraries/Signatures.sol";
 import {TypedData} from "./libraries/TypedData.sol";
 
-/// @notice The form of ERC-3009 with a signature as bytes, for smart accounts; newer USDC has it.
+/// @notice The ERC-3009 overload that takes the signature as bytes, for smart accounts; newer USDC
+/// has it.
 interface IERC3009Bytes {
     function receiveWithAuthorization(
         address from,
@@ -34,7 +35,8 @@ interface IERC3009Bytes {
     ) external;
 }
 
-/// @notice A Line as it is kept: the word also says whether there is a limit, so that a thaw need not read that word to clear it.
+/// @notice A Line in storage. The word has a flag for the limit, so that a thaw without a limit
+/// need not read the limit's word.
 struct StoredLine {
     uint104 allotted;
     uint104 thawing;
@@ -114,7 +116,8 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         if (lineThaw < 1 hours || lineThaw > 30 days) revert InvalidPeriod("LINE_THAW", lineThaw);
         if (feeDelay < 1 hours || feeDelay > 30 days) revert InvalidPeriod("FEE_DELAY", feeDelay);
         if (proofWindow < 1 days || proofWindow > 180 days) revert InvalidPeriod("PROOF_WINDOW", proofWindow);
-        // A retiring gateway must have time to settle what thaws out, and its last batch must not outlive its bond.
+        // A retiring gateway needs time to settle the thawing lines, and its last batch must not
+        // outlive its bond.
         if (unbondPeriod <= proofWindow + lineThaw || unbondPeriod > 365 days) {
             revert InvalidPeriod("UNBOND", unbondPeriod);
         }
@@ -567,7 +570,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
             if (stood || (g.bond < MIN_BOND && until < g.settleUntil)) g.settleUntil = until;
         }
         if (unbonding > 0) {
-            // No batch that can still come outlives what is at stake.
+            // No later batch may outlive the collateral at stake.
             uint32 least = _timeIn(LINE_THAW + PROOF_WINDOW);
             if (g.unbondEnd < least) g.unbondEnd = least;
         }
@@ -666,7 +669,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
     }
 
     function _setLimit(address payer, address gateway, uint128 limit) private {
-        // A limit that no line can reach would stop every list that the payer is topped up in.
+        // A limit that no line can hold would make every topUp that lists the payer revert.
         _limits[payer][gateway] = uint256(limit).toUint104();
         _lines[payer][gateway].isLimited = limit != 0;
         emit LimitSet(payer, gateway, limit);
@@ -806,7 +809,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         }
     }
 
-    /// @dev What the payee collected ahead of this batch goes back to the float that it came from.
+    /// @dev Refills the float by what the payee collected ahead of this batch.
     function _refill(
         address gateway,
         address payee,
@@ -827,7 +830,8 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         if (paid < least) revert ShareTooLow(paid, least);
     }
 
-    /// @dev What a slash can take, and what of it is on its way out. Money whose unbonding is over belongs to the gateway.
+    /// @dev The amount that a slash can take, and the unbonding part of it. After its unbonding
+    /// money belongs to the gateway.
     function _atStake(GatewayBond memory g) private view returns (uint256 bonded, uint256 unbonding) {
         if (block.timestamp >= g.unbondEnd) return (_standingBond(g.bond, g.unbonding), 0);
         return (g.bond, g.unbonding);
@@ -837,7 +841,8 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         return bonded > unbonding ? bonded - unbonding : 0;
     }
 
-    /// @dev Times have 32 bits, to February 2106, when every lane has expired; none is later, so that no exit is stuck.
+    /// @dev Times have 32 bits, to February 2106, when every lane has expired. Later times are
+    /// capped there, so that no exit gets stuck.
     function _timeIn(uint256 delay) private view returns (uint32) {
         uint256 time = block.timestamp + delay;
         return time < type(uint32).max ? uint32(time) : type(uint32).max;
@@ -849,7 +854,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
 
     /* INTERNAL: PACKING */
 
-    /// @dev One write, where the compiler makes one for each field.
+    /// @dev Writes the word once; the compiler would write each field separately.
     function _write(StoredLine storage to, StoredLine memory line) private {
         uint256 word = uint256(line.allotted) |
             (uint256(line.thawing) << 104) |
@@ -860,7 +865,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         }
     }
 
-    /// @dev As for a line.
+    /// @dev Writes the word once, as for a line.
     function _write(Lane storage to, Lane memory lane) private {
         uint256 word = uint256(lane.settled) |
             (uint256(lane.cap) << 88) |
@@ -872,7 +877,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         }
     }
 
-    /// @dev As for a line: the first of the two words.
+    /// @dev Writes the first of the two words once, as for a line.
     function _write(GatewayBond storage to, GatewayBond memory g) private {
         uint256 word = uint256(g.bond) |
             (uint256(g.unbonding) << 96) |
@@ -884,7 +889,7 @@ contract Billing is IBilling, EIP712, NoncesKeyed, Multicall, ReentrancyGuardTra
         }
     }
 
-    /// @dev As for a line.
+    /// @dev Writes the word once, as for a line.
     function _write(Due storage to, Due memory due) private {
         uint256 word = uint256(due.credited) |
             (uint256(due.withdrawn) << 88) |

@@ -20,18 +20,18 @@ import {TypedData} from "./libraries/TypedData.sol";
 
 /// @title Disputes
 contract Disputes is IDisputes {
-    /// What a proof takes from a bond, and why.
+    /// The slash of a proof, and the figures that it follows from.
     struct Slash {
         /// Nothing was proven under this id before.
         bool isFirst;
         bytes32 claim;
         uint256 bond;
-        /// What the payer got by this id, and for this claim.
+        /// Amounts that the payer got for this id, and for this claim.
         uint256 paid;
         uint256 repaid;
         /// Damage that is not paid yet.
         uint256 damage;
-        /// What would be taken without a cap, and what is.
+        /// The slash without a cap, and with it.
         uint256 wanted;
         uint256 amount;
         /// The part of `amount` that counts against the cap.
@@ -45,8 +45,8 @@ contract Disputes is IDisputes {
     uint8 private constant D5_OVER_LIMIT = 5;
     uint8 private constant D6_MISROUTE = 6;
     uint8 private constant D9_SILENCE = 9;
-    /// Used in ids only: a wrong edge of a claim is another fraud than a break before its last
-    /// receipt.
+    /// Used in ids only: a wrong edge of a claim and a break before its last receipt are two
+    /// frauds.
     uint8 private constant D3_EDGE = 7;
 
     uint8 private constant ROLE_GATEWAY = 1;
@@ -103,7 +103,7 @@ contract Disputes is IDisputes {
         _checkWithin("pledge", terms.pledge, unit / 10, billing.MAX_PLEDGE());
         _checkWithin("demandWindow", terms.demandWindow, 1 days, 30 days);
         _checkWithin("answerWindow", terms.answerWindow, 24 hours, 14 days);
-        // What an answer shows must still be provable.
+        // There must be time left to prove what an answer shows.
         _checkWithin("proofWindow", terms.proofWindow, terms.demandWindow + terms.answerWindow + 1, 180 days);
         BILLING = billing;
         IDENTITY = identity;
@@ -189,7 +189,7 @@ contract Disputes is IDisputes {
     /// @inheritdoc IDisputes
     function proveEdge(Place calldata place, Leaf calldata leaf) external {
         (bool isFraud, uint256 damage) = checkEdge(place, leaf);
-        // A foreign leaf is one fraud by whichever proof.
+        // A foreign leaf is one fraud, whichever function proves it.
         uint8 kindOfId = _isForeign(place, leaf) ? D3_BREAK : D3_EDGE;
         _prove(D3_BREAK, _idAt(kindOfId, place, _seqAt(place, leaf)), place, isFraud, damage);
     }
@@ -406,7 +406,7 @@ contract Disputes is IDisputes {
         delete _demands[id];
         uint256 damage = _deltaOf(place);
         Slash memory s = _weigh(D9_SILENCE, id, place, damage);
-        // Without a bond, or room under the cap, nothing is proven. The pledge comes back even so.
+        // Without a bond, or room under the cap, nothing is proven. The pledge is returned anyway.
         uint256 paid = s.amount > 0 ? _take(s, id, place, d.demander) : 0;
         emit Expired(id, place.gateway, place.payer, d.demander, place.batch, place.claim, damage, paid, s.amount);
         BILLING.unpledge(d.demander, DEMAND_PLEDGE);
@@ -442,8 +442,8 @@ contract Disputes is IDisputes {
         );
     }
 
-    /// @dev What a proof takes now: see IDisputes. `free` is the part that is not capped. The cap is
-    /// a quarter of the bond in two neighbouring buckets, which cover any DEMAND_WINDOW.
+    /// @dev The slash that a proof takes now: see IDisputes. `free` is the part that is not capped.
+    /// The cap is a quarter of the bond in two neighbouring buckets, which cover any DEMAND_WINDOW.
     function _weigh(
         uint8 kind,
         bytes32 id,
@@ -563,7 +563,8 @@ contract Disputes is IDisputes {
     /// @dev The open demand for the leaf at `index`. The place needs no other proof than its hash,
     /// which `demand` stored after it had verified the place.
     function _demandAt(Place calldata place, uint40 index) private view returns (bytes32 id, Demand memory d) {
-        // Below 2^40 for every demanded leaf. No other index of the same place wraps to that number.
+        // Below 2^40 for every demanded leaf. No other index of the same place wraps to that
+        // number.
         unchecked {
             id = _idAt(D9_SILENCE, place, place.seqFrom + 1 + index);
         }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Functions as ERC-721 tokens, their immutable versions, deployments and candidate sets. Resolve and price read it.
+// Functions as ERC-721 tokens, their immutable versions, deployments and candidate sets. Resolve
+// and price read it.
 pragma solidity 0.8.37;
 
 import {ERC721} from "@openzeppelin/contracts/token/ERC721/ERC721.sol";
@@ -23,7 +24,7 @@ contract FunctionRegistry is IFunctionRegistry, ERC721, Multicall {
         string name;
     }
 
-    /// Five words; the tariff's five prices are one of them.
+    /// Five words; the tariff's five prices share one of them.
     struct Version {
         uint256 functionId;
         bytes32 manifest;
@@ -289,7 +290,8 @@ contract FunctionRegistry is IFunctionRegistry, ERC721, Multicall {
 
     /* VIEW */
 
-    /// @notice ERC-8004 registration file of a function, as a data URI, for the version `latest` points at.
+    /// @notice ERC-8004 registration file of a function, as a data URI, for the version `latest`
+    /// points at.
     function tokenURI(uint256 functionId) public view override returns (string memory) {
         _requireOwned(functionId);
         RegisteredFunction storage fn = _functions[functionId];

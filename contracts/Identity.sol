@@ -191,7 +191,8 @@ contract Identity is IIdentity, EIP712, NoncesKeyed, Multicall {
             given.epoch == _epochs[functionId] && given.expiry > block.timestamp && given.scopes & scopes == scopes;
     }
 
-    /// @dev By hand, for a policy may answer anything: only exactly one word with value 1 is a yes, and no more of the answer is copied.
+    /// @dev A low-level call, because a policy may answer anything: only exactly one word of value
+    /// 1 is a yes, and at most one word is copied.
     function _askPolicy(uint256 functionId, address subject, uint32 scopes) private view returns (bool isYes) {
         address policy = _policies[functionId];
         bytes memory question = abi.encodeCall(IPolicy.allowed, (functionId, subject, scopes));

@@ -11,15 +11,18 @@ struct Epoch {
 }
 
 /// @title IBeacon
-/// @notice Records the hash of the block at an exact height, so that the caller of `checkpoint` has no choice at all.
-/// @dev Warning: a block proposer has about one bit of influence. Uses block hashes only, never `prevrandao`.
+/// @notice Records the hash of the block at an exact height, so that the caller of `checkpoint` has
+/// no choice at all.
+/// @dev Warning: a block proposer has about one bit of influence. Uses block hashes only, never
+/// `prevrandao`.
 interface IBeacon {
     /// @notice Epoch `epoch` has its value, for ever. Its time is the timestamp of this block.
     event Checkpointed(uint64 indexed epoch, uint192 value);
 
     /// @notice The block of the epoch is not behind the current one yet.
     error NotYet(uint256 height);
-    /// @notice The block's hash is no longer available: 256 blocks, or 8 191 on chains with EIP-2935.
+    /// @notice The block's hash is no longer available: 256 blocks, or 8 191 on chains with
+    /// EIP-2935.
     error TooLate(uint256 height);
     /// @notice The epoch is recorded already.
     error Known(uint64 epoch);
@@ -29,7 +32,8 @@ interface IBeacon {
     /// @notice Blocks per epoch.
     function K() external view returns (uint64);
 
-    /// @notice Records the value of `epoch`, whose height is epoch x K. Anyone may call, once per epoch.
+    /// @notice Records the value of `epoch`, whose height is epoch x K. Anyone may call, once per
+    /// epoch.
     function checkpoint(uint64 epoch) external returns (uint192 value);
 
     /// @notice The record of `epoch`; all zero when not recorded.

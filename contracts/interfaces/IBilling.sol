@@ -5,9 +5,11 @@ pragma solidity 0.8.37;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IIdentity} from "./IIdentity.sol";
 
-/// @notice A payer's money set aside for one gateway, one word. Exclusive: no other gateway can claim a unit of it.
+/// @notice A payer's money set aside for one gateway, one word. No other gateway can claim any of
+/// it.
 /// @param allotted Token units the gateway may still settle against.
-/// @param thawing Part of it on its way back; claimable until released. May exceed `allotted` after a settlement.
+/// @param thawing The part being taken back; the gateway can claim it until it is released. May
+/// exceed `allotted` after a settlement.
 /// @param thawEnd Seconds; 0 = no thaw.
 struct Line {
     uint104 allotted;
@@ -15,9 +17,10 @@ struct Line {
     uint48 thawEnd;
 }
 
-/// @notice One session key's counter inside a line, one word. Counters never go back, so nothing can be replayed.
-/// @param settled Token units taken through it so far.
-/// @param cap The most that may ever be taken.
+/// @notice One session key's counter inside a line, one word. Counters never go back, so nothing
+/// can be replayed.
+/// @param settled Token units taken through the lane so far.
+/// @param cap The most that may ever be taken through the lane.
 /// @param seq Newest settled receipt.
 /// @param expiry Seconds; nothing is settled after it.
 /// @param mode 0 never opened, 1 prepaid, 2 signed.
@@ -30,22 +33,25 @@ struct Lane {
 }
 
 /// @notice What a gateway owes a payee, token units, one word; the first two only grow.
-/// @param credited All that the payee was ever given, by batches and from the float.
-/// @param withdrawn What of it was paid out.
-/// @param advanced What of it came from the float and no batch has paid back yet.
+/// @param credited All that was ever credited to the payee, by batches and from the float.
+/// @param withdrawn The part of `credited` that was paid out.
+/// @param advanced The part of `credited` that came from the float and that no batch has paid back
+/// yet.
 struct Due {
     uint88 credited;
     uint88 withdrawn;
     uint80 advanced;
 }
 
-/// @notice A gateway's collateral and terms, two words: settle writes the first and only reads the second.
+/// @notice A gateway's collateral and terms, two words: settle writes only the first.
 /// @param bond Token units at stake; the gateway's fees accrue here.
-/// @param unbonding Part of it on its way out; at stake until `unbondEnd`, the gateway's own from then on.
+/// @param unbonding The part of `bond` that unbonds: at stake until `unbondEnd`, the gateway's own
+/// from then on.
 /// @param batches Number of batches settled, which is the number of the next.
 /// @param feeBps Fee until `feeFrom`; `nextFeeBps` from then on. Basis points.
 /// @param unbondEnd Seconds; 0 = nothing is unbonding.
-/// @param settleUntil While `bond` less `unbonding` is below MIN_BOND: last second in which the gateway may settle; 0 = never.
+/// @param settleUntil While `bond` less `unbonding` is below MIN_BOND: last second in which the
+/// gateway may settle; 0 = never.
 struct GatewayBond {
     uint96 bond;
     uint96 unbonding;
@@ -59,10 +65,11 @@ struct GatewayBond {
 }
 
 /// @notice One lane's row of a batch.
-/// @param amount What the lane shall have settled after it, token units.
+/// @param amount The lane's `settled` after this claim, token units.
 /// @param ceiling The signed Voucher's ceiling, token units.
-/// @param seqFrom The lane's newest settled receipt before it: a batch made on another state does not land.
-/// @param seq The newest receipt it covers.
+/// @param seqFrom The lane's newest settled receipt before this claim; a batch made on another
+/// state fails.
+/// @param seq The newest receipt that the claim covers.
 /// @param receipts Root of the tree of the lane's receipts after its settled seq up to `seq`.
 /// @param signature Over Voucher(payer, gateway, signer, ceiling), by the signer.
 struct Claim {
@@ -83,17 +90,19 @@ struct PayoutRow {
 }
 
 /// @title IBilling
-/// @notice All amounts are base units of TOKEN, all times seconds of the chain, all rates basis points.
-/// The sum of events is the state: a replay of logs rebuilds every position.
-/// `...BySig` does the same with the signer in place of the sender: EIP-712 domain "DeFaaS Billing" version 1, keyed nonces,
-/// ECDSA first, then ERC-1271; fails also with Expired, InvalidSignature, InvalidAccountNonce.
-/// @dev Warning: TOKEN must be a plain ERC-20. Fees on transfer are refused at deposit; a rebasing token breaks the sums; a token
-/// that can freeze accounts can freeze a payee, whom pull payments isolate.
+/// @notice All amounts are base units of TOKEN, all times seconds of the chain, all rates basis
+/// points. The sum of events is the state: a replay of logs rebuilds every position. `...BySig`
+/// does the same with the signer in place of the sender: EIP-712 domain "DeFaaS Billing" version 1,
+/// keyed nonces, ECDSA first, then ERC-1271; fails also with Expired, InvalidSignature,
+/// InvalidAccountNonce.
+/// @dev Warning: TOKEN must be a plain ERC-20. Fees on transfer are refused at deposit; a rebasing
+/// token breaks the sums; a token that can freeze accounts can freeze a payee, whom pull payments
+/// isolate.
 /// @dev Assumes timestamps that block producers can move by seconds, not by hours.
 interface IBilling {
     event Deposited(address indexed account, uint256 amount);
     event Withdrawn(address indexed account, address indexed to, uint256 amount);
-    /// @param allotted The line after it.
+    /// @param allotted The line after the event.
     event Allotted(address indexed payer, address indexed gateway, uint256 amount, uint256 allotted);
     event LimitSet(address indexed payer, address indexed gateway, uint128 limit);
     event LaneOpened(
@@ -126,12 +135,13 @@ interface IBilling {
         bytes32 receipts
     );
     event Paid(address indexed gateway, address indexed payee, uint256 amount);
-    /// @notice Of the Paid before it, `amount` went to the float line[gateway][payee], from which the payee had collected it.
+    /// @notice Moves `amount` of the preceding Paid to the float line[gateway][payee], from which
+    /// the payee had collected it.
     event Refilled(address indexed gateway, address indexed payee, uint256 amount);
-    /// @param root Of the tree of this transaction's Claimed events in order.
+    /// @param root Root of the tree of this transaction's Claimed events in order.
     /// @param cid sha2-256 digest of the batch's root block, dag-cbor.
     /// @param total Taken from lines.
-    /// @param fee What of it went to the gateway's bond.
+    /// @param fee The part of `total` that went to the gateway's bond.
     event BatchSettled(
         address indexed gateway,
         uint32 indexed batch,
@@ -140,18 +150,19 @@ interface IBilling {
         uint256 total,
         uint256 fee
     );
-    /// @notice Credited from the float line[gateway][payee], and advanced until batches pay it back.
+    /// @notice Credited from the float line[gateway][payee], and advanced until batches pay it
+    /// back.
     event Collected(address indexed gateway, address indexed payee, uint256 amount);
     event PaidOut(address indexed gateway, address indexed payee, uint256 amount);
-    /// @param bond The bond after it.
+    /// @param bond The bond after the event.
     event Bonded(address indexed gateway, uint256 amount, uint256 bond);
     /// @notice The gateway's unbonding part is `amount`, its own from `end` on (0 with `amount`).
-    /// @param settleUntil As in GatewayBond, after it.
+    /// @param settleUntil As in GatewayBond, after the event.
     event Unbonding(address indexed gateway, uint256 amount, uint256 end, uint256 settleUntil);
     event Left(address indexed gateway, uint256 amount);
     event FeeAnnounced(address indexed gateway, uint16 bps, uint256 from);
     event SettlerSet(address indexed gateway, address settler);
-    /// @param unbondEnd,settleUntil As in GatewayBond, after it.
+    /// @param unbondEnd,settleUntil As in GatewayBond, after the event.
     event Slashed(
         address indexed gateway,
         address indexed payer,
@@ -170,7 +181,7 @@ interface IBilling {
     error InvalidPeriod(string name, uint256 value);
     error InvalidBond(uint256 minBond);
     error InvalidToken(address token);
-    /// @notice Received something else than `amount`, or nothing.
+    /// @notice The contract received another amount than `amount`, or nothing.
     error UnexpectedAmount(uint256 received, uint256 amount);
     error DepositsPaused();
     error NotGuardian(address account);
@@ -182,13 +193,15 @@ interface IBilling {
     error LaneExpired();
     error InvalidMode(uint8 mode);
     error InvalidExpiry(uint32 expiry);
-    /// @notice The bond, less what is unbonding, is too small to open lanes, or to settle any longer.
+    /// @notice The bond, less what is unbonding, is too small to open lanes, or to settle any
+    /// longer.
     error Underbonded(uint256 have, uint256 least);
     error WouldShrink();
     error NotThawing();
     error StillThawing(uint256 until);
     error NotUnbonding();
-    /// @notice Row `index` of a batch fails with the error of selector `reason`; drop it and send again.
+    /// @notice Row `index` of a batch fails with the error of selector `reason`; drop it and send
+    /// again.
     error ClaimFailed(uint256 index, bytes4 reason);
     error StaleVoucher();
     error OverCeiling();
@@ -207,7 +220,7 @@ interface IBilling {
     error Expired(uint256 deadline);
     error InvalidSignature(address signer);
 
-    /// @notice The one token of all amounts here; amounts are in its smallest unit.
+    /// @notice The token of all amounts here, in its smallest unit.
     function TOKEN() external view returns (IERC20);
     /// @notice Where the operator keys that sign payouts are looked up.
     function IDENTITY() external view returns (IIdentity);
@@ -215,7 +228,8 @@ interface IBilling {
     function DISPUTES() external view returns (address);
     /// @notice May pause deposits and bonds and nothing else; zero = nobody may.
     function GUARDIAN() external view returns (address);
-    /// @notice Least bond, less what is unbonding, of a gateway for which lanes can be opened (10 to 10 000 000 whole tokens).
+    /// @notice Least standing bond (bond less unbonding) with which lanes can be opened for a
+    /// gateway (10 to 10 000 000 whole tokens).
     function MIN_BOND() external view returns (uint256);
     /// @notice Time from thaw to release and from closeLane to the lane's end (1 h to 30 d).
     function LINE_THAW() external view returns (uint256);
@@ -236,10 +250,11 @@ interface IBilling {
     /// Fails with DepositsPaused, UnexpectedAmount.
     function deposit(address account, uint256 amount) external;
 
-    /// @notice Relays `account`'s ERC-2612 permit to this contract and deposits for it. Anyone. Fails with DepositsPaused,
-    /// UnexpectedAmount, and as the token's permit and transferFrom do.
-    /// @dev Warning: somebody can relay the permit to the token before; then this fails and the allowance stands, with which
-    /// `account` alone can `deposit`. An allowance by itself lets nobody else move `account`'s tokens.
+    /// @notice Relays `account`'s ERC-2612 permit to this contract and deposits for it. Anyone.
+    /// Fails with DepositsPaused, UnexpectedAmount, and as the token's permit and transferFrom do.
+    /// @dev Warning: somebody can relay the permit to the token first. Then this call fails, but
+    /// the allowance stands and `account` alone can `deposit` with it. An allowance by itself lets
+    /// nobody else move `account`'s tokens.
     function depositWithPermit(
         address account,
         uint256 amount,
@@ -249,9 +264,11 @@ interface IBilling {
         bytes32 s
     ) external;
 
-    /// @notice Relays `account`'s ERC-3009 receiveWithAuthorization, nonce keccak256(abi.encode(account, salt)). Fails with
-    /// DepositsPaused, UnexpectedAmount, and as the token does.
-    /// @param signature 65 bytes (v, r, s form of the standard), else the form with bytes that newer USDC has.
+    /// @notice Relays `account`'s ERC-3009 receiveWithAuthorization, nonce
+    /// keccak256(abi.encode(account, salt)). Fails with DepositsPaused, UnexpectedAmount, and as
+    /// the token does.
+    /// @param signature 65 bytes (v, r, s form of the standard), else the form with bytes that
+    /// newer USDC has.
     function depositWithAuthorization(
         address account,
         uint256 amount,
@@ -263,7 +280,8 @@ interface IBilling {
 
     /// @notice Sends free money of the sender to `to`, at once. Fails with InsufficientFree.
     function withdraw(address to, uint128 amount) external;
-    /// @notice Relays withdraw signed by `account` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// @notice Relays withdraw signed by `account` (ECDSA, else ERC-1271) until `deadline`,
+    /// seconds. Anyone.
     /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as withdraw.
     function withdrawBySig(
         address account,
@@ -276,9 +294,11 @@ interface IBilling {
 
     // Lines
 
-    /// @notice Moves free money of the sender to its line for `gateway`. Fails with InsufficientFree.
+    /// @notice Moves free money of the sender to its line for `gateway`. Fails with
+    /// InsufficientFree.
     function allot(address gateway, uint128 amount) external;
-    /// @notice Relays allot signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// @notice Relays allot signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds.
+    /// Anyone.
     /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as allot.
     function allotBySig(
         address payer,
@@ -289,12 +309,13 @@ interface IBilling {
         bytes calldata signature
     ) external;
 
-    /// @notice Standing order: `gateway` may top the sender's line up to `limit` from its free money. 0 ends it.
-    /// Fails if no line can hold so much (2^104).
-    /// @dev Warning: a top-up may land before a withdrawal that is on its way. A payer who wants its free money out sets the
-    /// limit to 0 first; `thaw` does so too.
+    /// @notice Standing order: `gateway` may top the sender's line up to `limit` from its free
+    /// money. 0 ends it. Fails if no line can hold so much (2^104).
+    /// @dev Warning: a top-up may land before a withdrawal that is on its way. A payer who wants
+    /// its free money out sets the limit to 0 first; `thaw` does so too.
     function setLimit(address gateway, uint128 limit) external;
-    /// @notice Relays setLimit signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// @notice Relays setLimit signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds.
+    /// Anyone.
     /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as setLimit.
     function setLimitBySig(
         address payer,
@@ -305,14 +326,16 @@ interface IBilling {
         bytes calldata signature
     ) external;
 
-    /// @notice Tops lines up to their limits. The gateway or its settler. A payer whose line is thawing or full, or who has nothing
-    /// free, is passed over. Fails with NotSettler.
+    /// @notice Tops lines up to their limits. The gateway or its settler. A payer whose line is
+    /// thawing or full, or who has nothing free, is skipped. Fails with NotSettler.
     function topUp(address gateway, address[] calldata payers) external;
 
-    /// @notice Starts to take `amount` of the sender's line back: it can be released after LINE_THAW, until when the gateway may
-    /// settle against it. Replaces a thaw under way and restarts its clock; sets the limit to 0. Fails with InsufficientLine.
+    /// @notice Starts to take back `amount` of the sender's line. It can be released after
+    /// LINE_THAW; until the release the gateway may settle against it. Replaces a running thaw and
+    /// restarts its clock; sets the limit to 0. Fails with InsufficientLine.
     function thaw(address gateway, uint128 amount) external;
-    /// @notice Relays thaw signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// @notice Relays thaw signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds.
+    /// Anyone.
     /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as thaw.
     function thawBySig(
         address payer,
@@ -325,7 +348,8 @@ interface IBilling {
 
     /// @notice Fails with NotThawing.
     function cancelThaw(address gateway) external;
-    /// @notice Relays cancelThaw signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// @notice Relays cancelThaw signed by `payer` (ECDSA, else ERC-1271) until `deadline`,
+    /// seconds. Anyone.
     /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as cancelThaw.
     function cancelThawBySig(
         address payer,
@@ -335,16 +359,20 @@ interface IBilling {
         bytes calldata signature
     ) external;
 
-    /// @notice Returns what is thawed and still there to `payer`'s free money. Anyone. Fails with NotThawing, StillThawing.
+    /// @notice Returns the thawed amount, as far as settlements have left it, to `payer`'s free
+    /// money. Anyone. Fails with NotThawing, StillThawing.
     function release(address payer, address gateway) external;
 
     // Lanes
 
-    /// @notice Opens the lane of session key `signer` in the sender's line for `gateway`; also needed when signer = sender.
-    /// The mode never changes. Fails with InvalidMode, LaneExists, InvalidExpiry (not in the future), Underbonded.
-    /// @dev Warning: `signer` can spend up to `cap` of the line; a lost key costs at most its unacknowledged ceiling.
+    /// @notice Opens the lane of session key `signer` in the sender's line for `gateway`; also
+    /// needed when signer = sender. The mode never changes. Fails with InvalidMode, LaneExists,
+    /// InvalidExpiry (not in the future), Underbonded.
+    /// @dev Warning: `signer` can spend up to `cap` of the line; a lost key costs at most its
+    /// unacknowledged ceiling.
     function openLane(address gateway, address signer, uint128 cap, uint32 expiry, uint8 mode) external;
-    /// @notice Relays openLane signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// @notice Relays openLane signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds.
+    /// Anyone.
     /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as openLane.
     function openLaneBySig(
         address payer,
@@ -360,7 +388,8 @@ interface IBilling {
 
     /// @notice Raises cap and expiry; neither may fall. Fails with LaneNotOpen, WouldShrink.
     function extendLane(address gateway, address signer, uint128 cap, uint32 expiry) external;
-    /// @notice Relays extendLane signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// @notice Relays extendLane signed by `payer` (ECDSA, else ERC-1271) until `deadline`,
+    /// seconds. Anyone.
     /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as extendLane.
     function extendLaneBySig(
         address payer,
@@ -373,9 +402,11 @@ interface IBilling {
         bytes calldata signature
     ) external;
 
-    /// @notice Ends the lane after LINE_THAW at the latest, until when the gateway may settle what it served. Fails with LaneNotOpen.
+    /// @notice Ends the lane after LINE_THAW at the latest. Until then the gateway may settle what
+    /// it served. Fails with LaneNotOpen.
     function closeLane(address gateway, address signer) external;
-    /// @notice Relays closeLane signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds. Anyone.
+    /// @notice Relays closeLane signed by `payer` (ECDSA, else ERC-1271) until `deadline`, seconds.
+    /// Anyone.
     /// Fails with Expired, InvalidSignature, InvalidAccountNonce and as closeLane.
     function closeLaneBySig(
         address payer,
@@ -388,13 +419,17 @@ interface IBilling {
 
     // Settlement
 
-    /// @notice Takes what payers signed for, credits payees, and binds both to the receipts. The gateway or its settler; 1 to 256 claims.
-    /// No token moves: payees pull. Works while paused. Payees get at least (10 000 - fee) / 10 000 of the total; the rest is added to
-    /// the gateway's bond. What a payee collected ahead of its batches goes back to the float first, the rest is credited.
-    /// Fails with NotSettler, Underbonded, InvalidBatch, ShareTooLow, Overpaid, and ClaimFailed with one of
-    /// LaneNotOpen, LaneExpired, StaleVoucher, OverCeiling, OverCap, InvalidSignature, InsufficientLine.
-    /// StaleVoucher: the lane does not stand at `seqFrom`, or the claim takes nothing further.
-    /// @dev Warning: an ERC-1271 payer may change its answer and fail a batch; put such payers in batches of their own.
+    /// @notice Takes the amounts that payers have signed, credits payees, and binds both to the
+    /// receipts. The gateway or its settler; 1 to 256 claims. No token moves: payees pull. Works
+    /// while paused. Payees get at least (10 000 - fee) / 10 000 of the total; the rest is added to
+    /// the gateway's bond. A payee's share first refills the float by what the payee has collected
+    /// ahead of its batches; the rest is credited.
+    /// Fails with NotSettler, Underbonded, InvalidBatch, ShareTooLow, Overpaid, and ClaimFailed
+    /// with one of LaneNotOpen, LaneExpired, StaleVoucher, OverCeiling, OverCap, InvalidSignature,
+    /// InsufficientLine. StaleVoucher: the lane's seq is not `seqFrom`, or the claim takes nothing
+    /// more.
+    /// @dev Warning: an ERC-1271 payer may change its answer and fail a batch; put such payers in
+    /// batches of their own.
     /// @param cid sha2-256 digest of the batch's root block on IPFS, dag-cbor; not checked.
     function settle(
         address gateway,
@@ -403,9 +438,11 @@ interface IBilling {
         bytes32 cid
     ) external returns (uint32 batch);
 
-    /// @notice Credits a payee that batches left out, or ahead of them, from the gateway's float line[gateway][payee]. Anyone.
-    /// The next batches that name the payee fill the float again before they credit it: nothing is paid twice.
-    /// @param cumulative All that was ever owed to the payee, signed as Payout(gateway, payee, cumulative) by a key of the gateway in force.
+    /// @notice Credits a payee from the gateway's float line[gateway][payee], ahead of batches or
+    /// if batches left it out. Anyone. The next batches that name the payee refill the float before
+    /// they credit the payee, so nothing is paid twice.
+    /// @param cumulative All that was ever owed to the payee, signed as Payout(gateway, payee,
+    /// cumulative) by a key of the gateway in force.
     /// Fails with InvalidSignature, StaleVoucher, InsufficientLine.
     function collect(address gateway, address payee, uint128 cumulative, bytes calldata signature) external;
 
@@ -414,15 +451,18 @@ interface IBilling {
 
     // Bonds and terms
 
-    /// @notice Takes `amount` from the sender, by allowance, into `gateway`'s bond. Anyone. Fails with DepositsPaused, UnexpectedAmount.
+    /// @notice Takes `amount` from the sender, by allowance, into `gateway`'s bond. Anyone. Fails
+    /// with DepositsPaused, UnexpectedAmount.
     function bond(address gateway, uint256 amount) external;
 
-    /// @notice Starts to take `amount` of the sender's bond out; replaces an unbonding under way and restarts its clock. 0 cancels it.
-    /// When less than MIN_BOND stays, the gateway can settle until UNBOND - PROOF_WINDOW from now and not longer, so that no batch
-    /// outlives its collateral. Fails with InsufficientBond.
+    /// @notice Starts to unbond `amount` of the sender's bond; replaces a running unbonding and
+    /// restarts its clock. 0 cancels it. If less than MIN_BOND stays, the gateway can settle only
+    /// until UNBOND - PROOF_WINDOW from now, so that no batch outlives its collateral. Fails with
+    /// InsufficientBond.
     function unbond(uint96 amount) external;
 
-    /// @notice Moves what is unbonded and left by slashes to `gateway`'s free money. Anyone. Fails with NotUnbonding, StillThawing.
+    /// @notice Moves the unbonded amount, less slashes, to `gateway`'s free money. Anyone. Fails
+    /// with NotUnbonding, StillThawing.
     function leave(address gateway) external;
 
     /// @notice Announces the sender's fee, in force after FEE_DELAY. Fails with FeeTooHigh.
@@ -433,9 +473,11 @@ interface IBilling {
 
     // Disputes
 
-    /// @notice Takes `amount` of a bond: shares to payer and reporter, the rest is burned (stays here for ever). Disputes only.
-    /// What is unbonding is at stake until its end, which moves to LINE_THAW + PROOF_WINDOW from now at least. With less than
-    /// MIN_BOND left the gateway can settle for LINE_THAW at most. Fails with NotDisputes, InsufficientBond, SlashedToFriends.
+    /// @notice Takes `amount` of a bond: shares to payer and reporter, the rest is burned (stays
+    /// here for ever). Disputes only. The unbonding part is at stake until its end, which a slash
+    /// moves to at least LINE_THAW + PROOF_WINDOW from now. With less than MIN_BOND left the
+    /// gateway can settle for LINE_THAW at most. Fails with NotDisputes, InsufficientBond,
+    /// SlashedToFriends.
     function slash(
         address gateway,
         uint256 amount,
@@ -445,45 +487,51 @@ interface IBilling {
         uint256 toReporter
     ) external;
 
-    /// @notice Sets free money of `account` aside for a demand. Disputes only. Fails with NotDisputes, PledgeTooHigh, InsufficientFree.
+    /// @notice Sets free money of `account` aside for a demand. Disputes only. Fails with
+    /// NotDisputes, PledgeTooHigh, InsufficientFree.
     function pledge(address account, uint256 amount) external;
 
-    /// @notice Returns a pledge to free money of `to`. Disputes only. Fails with NotDisputes, PledgeTooHigh, InsufficientFree.
+    /// @notice Returns a pledge to free money of `to`. Disputes only. Fails with NotDisputes,
+    /// PledgeTooHigh, InsufficientFree.
     function unpledge(address to, uint256 amount) external;
 
     // Pause
 
-    /// @notice Stops deposits and bonds; everything else goes on. Guardian only. Fails with NotGuardian.
+    /// @notice Stops deposits and bonds; everything else keeps working. Guardian only. Fails with
+    /// NotGuardian.
     function pause() external;
     /// @notice Guardian only. Fails with NotGuardian.
     function unpause() external;
 
     // Views
 
-    /// @notice Deposited and promised to nobody.
+    /// @notice Deposited amount that is neither allotted nor pledged, token units.
     function free(address account) external view returns (uint256);
-    /// @notice What of a line is not thawing.
+    /// @notice The part of a line that is not thawing, token units.
     function available(address payer, address gateway) external view returns (uint256);
-    /// @notice What `payer` has set aside for `gateway`, token units; zeros where nothing is.
+    /// @notice The line of `payer` for `gateway`, token units; all zero if there is none.
     function lineOf(address payer, address gateway) external view returns (Line memory);
-    /// @notice Up to where `gateway` may top the line up, token units; 0 = no standing order.
+    /// @notice The limit up to which `gateway` may top the line up, token units; 0 = no standing
+    /// order.
     function limitOf(address payer, address gateway) external view returns (uint128);
     /// @notice A lane's counters, token units and seconds; mode 0 = never opened.
     function laneOf(address payer, address gateway, address signer) external view returns (Lane memory);
-    /// @notice What `payee` was ever credited by `gateway`, what of it was paid out, and what was advanced, token units.
+    /// @notice What `gateway` has credited to `payee`, has paid out of that, and has advanced,
+    /// token units.
     function dueOf(address gateway, address payee) external view returns (Due memory);
-    /// @notice Credited and not yet paid out.
+    /// @notice Credited and not yet paid out, token units.
     function claimable(address gateway, address payee) external view returns (uint256);
-    /// @notice Bond, fee and settler of `gateway`; zeros where it never bonded.
+    /// @notice Bond, fee and settler of `gateway`; all zero if it never bonded.
     function gatewayBondOf(address gateway) external view returns (GatewayBond memory);
     /// @notice The fee in force, basis points.
     function feeOf(address gateway) external view returns (uint16);
-    /// @notice Bond at stake and what of it is unbonding, MIN_BOND (token units), and the number of batches settled. An unbonding
-    /// that is over counts to neither, whether `leave` was called or not.
+    /// @notice Bond at stake and what of it is unbonding, MIN_BOND (token units), and the number of
+    /// batches settled. A finished unbonding counts in neither, even before `leave`.
     function standing(
         address gateway
     ) external view returns (uint256 bonded, uint256 unbonding, uint256 minBond, uint256 batches);
-    /// @notice keccak256(abi.encode(root, claims, timestamp)) of a batch, or zero.
+    /// @notice keccak256(abi.encode(root, outside, claims, timestamp)) of a batch
+    /// (Receipts.batchWord), or zero.
     function rootOf(address gateway, uint256 batch) external view returns (bytes32);
     /// @notice Sum of the pledges of open demands.
     function pledged() external view returns (uint256);

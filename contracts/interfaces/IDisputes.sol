@@ -8,8 +8,8 @@ import {IBilling} from "./IBilling.sol";
 import {IFunctionRegistry} from "./IFunctionRegistry.sol";
 import {IIdentity} from "./IIdentity.sol";
 
-/// @notice A receipt as handed out: `path` leads from place `index` of `count` to the root that an
-/// operator key of its gateway signed.
+/// @notice A receipt as the gateway issued it: `path` leads from place `index` of `count` to the
+/// root that an operator key of its gateway signed.
 struct SignedReceipt {
     Receipt receipt;
     uint32 index;
@@ -20,7 +20,7 @@ struct SignedReceipt {
 
 /// @notice A claim in a settled batch: place `claim` of `claims` in the batch tree, and the seven
 /// fields of its leaf.
-/// @param outside Root of what the batch settles outside lanes; 0 while there is nothing.
+/// @param outside Root of the receipts that the batch settles outside lanes; always 0 today.
 struct Place {
     address gateway;
     uint64 batch;
@@ -94,24 +94,25 @@ struct DisputeTerms {
 /// @notice Each kind of fraud has a free view `check...` and a transaction `prove...` with the same
 /// evidence. Both fail with InvalidProof when the evidence does not hold together, and WindowClosed
 /// when the batch is too old. `prove...` also fails with NoFraud and AlreadyProven. It fails with
-/// NothingToSlash while the gateway has no bond, and with CapReached while the cap leaves nothing to
-/// take: the evidence is not used up then. Anyone may prove.
+/// NothingToSlash while the gateway has no bond, and with CapReached while the cap leaves nothing
+/// to take: the evidence is not used up then. Anyone may prove.
 ///
 /// The slash: three times the damage that neither this id nor this claim has repaid yet. The first
-/// proof of an id takes at least the kind's floor. The payer gets the damage, at most a third of the
-/// slash; the reporter gets a twelfth; the rest is burned. No damage exceeds what its claim took. An
-/// id can be proven again while part of its damage is unpaid.
+/// proof of an id takes at least the kind's floor. The payer gets the damage, at most a third of
+/// the slash; the reporter gets a twelfth; the rest is burned. No damage exceeds what its claim
+/// took. An id can be proven again while part of its damage is unpaid.
 ///
-/// The cap: at most a quarter of the bond in any DEMAND_WINDOW, for all D2 slashes and, in the other
-/// kinds, for what a floor adds to three times the damage. Whoever has an operator key can make
-/// evidence for a D2. The uncapped part follows from a settlement, which takes the settler's key.
+/// The cap: at most a quarter of the bond in any DEMAND_WINDOW, for all D2 slashes and, in the
+/// other kinds, for what a floor adds to three times the damage. Whoever has an operator key can
+/// make evidence for a D2. The uncapped part follows from a settlement, which takes the settler's
+/// key.
 /// @dev Warning: a proof is public once sent; whoever copies it first is the reporter.
 /// @dev Warning: a gateway can settle a lie against its own payer and prove it itself. It gets 5/12
 /// of the slash back. Nothing here protects against a gateway that burns its own bond first.
 interface IDisputes {
     /// @param kind 2 to 6: D2 to D6.
-    /// @param damage As the check finds it.
-    /// @param paid What of it the payer gets now.
+    /// @param damage The damage that the check finds.
+    /// @param paid The part of `damage` that the payer gets now.
     event FraudProven(
         bytes32 indexed id,
         uint8 kind,
@@ -133,7 +134,8 @@ interface IDisputes {
         uint40 index,
         uint40 deadline
     );
-    /// @notice The demanded leaf with all that D4, D5 and D6 need, whatever contract the answer came through.
+    /// @notice The demanded leaf with all that D4, D5 and D6 need, whatever contract the answer
+    /// came through.
     /// @param path From the leaf to the root of its lane tree; Demanded has its index.
     /// @param callSignature The session key's signature over the Call in a signed lane, else empty.
     event Answered(
@@ -145,9 +147,9 @@ interface IDisputes {
         Execution execution,
         bytes callSignature
     );
-    /// @notice A demand that was not answered in time. The pledge is always returned. If `slashed` is
-    /// 0, the gateway has no bond, or the claim is repaid and the cap leaves nothing to take. Nothing
-    /// is proven then, and the leaf can be demanded again.
+    /// @notice A demand that was not answered in time. The pledge is always returned. If `slashed`
+    /// is 0, the gateway has no bond, or the claim is repaid and the cap leaves nothing to take.
+    /// Nothing is proven then, and the leaf can be demanded again.
     event Expired(
         bytes32 indexed id,
         address indexed gateway,
@@ -165,7 +167,7 @@ interface IDisputes {
     error Miswired(string what);
     error InvalidProof();
     error NoFraud();
-    /// @notice By this id, and nothing of its damage is left to pay.
+    /// @notice The id is proven and all of its damage is paid.
     error AlreadyProven(bytes32 id);
     /// @notice The cap leaves nothing to take. There is room again from `until` on, seconds, unless
     /// another proof takes it.
@@ -206,8 +208,8 @@ interface IDisputes {
     /// @notice A receipt handed out, signed by a key that is evidence for the batch, and a claim
     /// that covers its seq with another leaf there.
     /// @param node The leaf at index seq - seqFrom - 1 of the lane tree, with its path.
-    /// @param opened None, or the one receipt behind `node`; then the damage is what its price is
-    /// above the signed one.
+    /// @param opened Empty, or the one receipt that hashes to `node`. With it the damage is the
+    /// excess of its price over the signed receipt's.
     function checkOmission(
         SignedReceipt calldata signed,
         Place calldata place,
@@ -229,8 +231,8 @@ interface IDisputes {
     // D3 break
 
     /// @notice Neighbours a, b of a lane tree: one is foreign (of another lane, or with another seq
-    /// than its place), or b's cumulative is not a's plus b's price. Damage: what was taken too
-    /// much; of a foreign leaf all that the claim took, for it explains nothing.
+    /// than its place), or b's cumulative is not a's plus b's price. Damage: the excess that was
+    /// taken; for a foreign leaf all that the claim took, because it explains nothing.
     function checkBreak(
         Place calldata place,
         Leaf calldata a,
@@ -271,8 +273,8 @@ interface IDisputes {
 
     // D5 against the Call
 
-    /// @notice Charged, though above maxPrice, after the deadline, by a deployment of another
-    /// version, for another input, or under a Call of another lane. Damage: the price.
+    /// @notice A charge above maxPrice, after the deadline, by a deployment of another version, for
+    /// another input, or under a Call of another lane. Damage: the price.
     function checkOverLimit(
         Place calldata place,
         Leaf calldata leaf,
@@ -307,10 +309,10 @@ interface IDisputes {
 
     // D6 misroute
 
-    /// @notice Run elsewhere than the draw says, or for another provider than the deployment's. An
-    /// epoch that is not recorded draws nothing. The age of the epoch does not matter. Damage: none.
-    /// Its id is idOfMisroute: when a reorganisation replaces an epoch's value, an honest gateway
-    /// loses at most one floor per deployment.
+    /// @notice The call ran on another deployment than the draw gives, or names another provider
+    /// than the deployment's. An epoch that is not recorded draws nothing. The age of the epoch
+    /// does not matter. Damage: none. Its id is idOfMisroute: when a reorganisation replaces an
+    /// epoch's value, an honest gateway loses at most one floor per deployment.
     /// @param setNo The gateway's set in force at the Call's epoch; 0 = there was none.
     /// @param ids Its deployments.
     function checkMisroute(
@@ -378,13 +380,14 @@ interface IDisputes {
     function idOfMisroute(address gateway, uint64 epoch, uint64 deployment) external pure returns (bytes32);
     /// @notice Whether a fraud is proven, or a demand expired.
     function isProven(bytes32 id) external view returns (bool);
-    /// @notice What the payer got by an id, token units.
+    /// @notice Amount that the payer got for one id, token units.
     function paidOf(bytes32 id) external view returns (uint256);
-    /// @notice What the payer got for a claim by all ids, token units; at most what the claim took.
+    /// @notice Amount that the payer got for a claim over all ids, token units; at most what the
+    /// claim took.
     function repaidOf(address gateway, uint64 batch, uint32 claim) external view returns (uint256);
     /// @notice A gateway's capped slashes as of now.
     function bucketOf(address gateway) external view returns (Bucket memory);
-    /// @notice What the cap leaves to take of a gateway's bond now, token units.
+    /// @notice Amount that the cap still allows to take of a gateway's bond now, token units.
     function roomOf(address gateway) external view returns (uint256);
     /// @notice An open demand; all zero when none. After an answer only `deadline` remains, as 1.
     function demandOf(bytes32 id) external view returns (Demand memory);

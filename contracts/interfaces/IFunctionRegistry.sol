@@ -6,7 +6,7 @@ import {PriceTerms, Tariff} from "../libraries/Tariffs.sol";
 import {IBeacon} from "./IBeacon.sol";
 import {IIdentity} from "./IIdentity.sol";
 
-/// @notice Everything a publisher fixes for one version, for ever.
+/// @notice The immutable terms of one version.
 struct VersionTerms {
     /// sha2-256 digests of the CIDs; codecs 0x55 raw, 0x70 dag-pb, 0x71 dag-cbor.
     bytes32 manifest;
@@ -32,14 +32,16 @@ struct Deployment {
 
 /// @notice A gateway's numbered set of deployments for a version.
 /// @param hash keccak256(abi.encode(ids)).
-/// @param fromEpoch First Beacon epoch it decides; the set in force at an epoch is the last with fromEpoch <= epoch.
+/// @param fromEpoch First Beacon epoch it decides; the set in force at an epoch is the last with
+/// fromEpoch <= epoch.
 struct CandidateSet {
     bytes32 hash;
     uint64 fromEpoch;
 }
 
 /// @title IFunctionRegistry
-/// @notice "Owner" is the ERC-721 owner of the function or whoever it approved. Names and labels are 1 to 63 of [a-z0-9-].
+/// @notice "Owner" is the ERC-721 owner of the function or whoever it approved. Names and labels
+/// are 1 to 63 of [a-z0-9-].
 interface IFunctionRegistry {
     /// @notice A publisher's readable form. One per address, first come.
     event NamespaceClaimed(address indexed namespace, string label);
@@ -81,18 +83,21 @@ interface IFunctionRegistry {
     error UnknownDeployment(uint64 id);
     error NotProvider(address account);
     error NotGateway(address account);
-    /// @notice `id` is unknown, out of order, of another version, retired or barred; 0 = the set has not 1 to 32 ids.
+    /// @notice `id` is unknown, out of order, of another version, retired or barred; 0 = the set
+    /// has not 1 to 32 ids.
     error InvalidSet(uint64 id);
 
-    /// @notice Whose epochs say from when a candidate set is in force.
+    /// @notice The Beacon, whose epochs say from when a candidate set is in force.
     function BEACON() external view returns (IBeacon);
     /// @notice Where gateways and providers are registered.
     function IDENTITY() external view returns (IIdentity);
 
-    /// @notice Gives the caller's namespace a readable label. Fails with NameTaken, NamespaceClaimedAlready, InvalidName.
+    /// @notice Gives the caller's namespace a readable label. Fails with NameTaken,
+    /// NamespaceClaimedAlready, InvalidName.
     function claimNamespace(string calldata label) external;
 
-    /// @notice Mints the function `name` in the caller's namespace, which it keeps when the token moves.
+    /// @notice Mints the function `name` in the caller's namespace, which it keeps when the token
+    /// moves.
     /// Fails with InvalidName, NameTaken.
     function register(string calldata name) external returns (uint256 functionId);
 
@@ -109,12 +114,15 @@ interface IFunctionRegistry {
     /// Fails with NotOwner, InvalidName, UnknownVersion, Deprecated.
     function moveAlias(uint256 functionId, string calldata label, uint32 number) external;
 
-    /// @notice Marks a version as not to be served any more, for ever; its receipts stay provable. Owner only.
-    /// Fails with UnknownVersion, NotOwner, Deprecated, and AliasedLatest while `latest` points at it.
+    /// @notice Marks a version as not to be served any more, for ever; its receipts stay provable.
+    /// Owner only.
+    /// Fails with UnknownVersion, NotOwner, Deprecated, and AliasedLatest while `latest` points at
+    /// it.
     function deprecate(bytes32 functionVersion) external;
 
-    /// @notice Records that the caller, a provider registered in Identity, runs a live version. Ids are dense from 1.
-    /// `cloud` and `region` are names. Fails with NotProvider, UnknownVersion, Deprecated, InvalidName.
+    /// @notice Records that the caller, a provider registered in Identity, runs a live version. Ids
+    /// are dense from 1. `cloud` and `region` are names. Fails with NotProvider, UnknownVersion,
+    /// Deprecated, InvalidName.
     function enrol(
         bytes32 functionVersion,
         string calldata cloud,
@@ -124,11 +132,13 @@ interface IFunctionRegistry {
     /// @notice Ends a deployment; its provider only. Fails with NotProvider.
     function retire(uint64 id) external;
 
-    /// @notice Forbids a deployment of the caller's function; owner only. Fails with UnknownDeployment, NotOwner.
+    /// @notice Forbids a deployment of the caller's function; owner only. Fails with
+    /// UnknownDeployment, NotOwner.
     function bar(uint64 id) external;
 
-    /// @notice Sets the caller's candidates from the next epoch on, whose seed nobody knows yet. By a gateway or one of its
-    /// operator keys in force. `ids`: 1 to 32, ascending, of this version, not retired, not barred.
+    /// @notice Sets the caller's candidates from the next epoch on, whose seed nobody knows yet. By
+    /// a gateway or one of its operator keys in force. `ids`: 1 to 32, ascending, of this version,
+    /// not retired, not barred.
     /// Fails with NotGateway, UnknownVersion, InvalidSet.
     function setCandidates(bytes32 functionVersion, uint64[] calldata ids) external returns (uint32 setNo);
 
@@ -151,12 +161,12 @@ interface IFunctionRegistry {
     /// @notice Id of version `number`, published or not.
     function functionVersionOf(uint256 functionId, uint32 number) external view returns (bytes32);
 
-    /// @notice All of a version. Fails with UnknownVersion.
+    /// @notice The terms of a version. Fails with UnknownVersion.
     function versionOf(
         bytes32 functionVersion
     ) external view returns (uint256 functionId, uint32 number, bool deprecated, VersionTerms memory terms);
 
-    /// @notice What its price depends on; all zero for an unknown version.
+    /// @notice The terms that the price of a call depends on; all zero for an unknown version.
     function priceTermsOf(bytes32 functionVersion) external view returns (PriceTerms memory);
 
     /// @notice Function, its ERC-721 owner and the access mode; all zero for an unknown version.
@@ -177,7 +187,8 @@ interface IFunctionRegistry {
         uint32 setNo
     ) external view returns (CandidateSet memory);
 
-    /// @notice Whether set `setNo` is the last with fromEpoch <= `epoch`, and its hash; setNo 0 = no set is, hash 0.
+    /// @notice Whether set `setNo` is the last with fromEpoch <= `epoch`, and its hash; setNo 0 =
+    /// no set is, hash 0.
     function isSetInForce(
         bytes32 functionVersion,
         address gateway,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one tree of the house: group tree, lane tree and batch tree. Twin: ordered-merkle.ts.
+// The Merkle tree of receipt groups, lanes and batches. Twin: ordered-merkle.ts.
 pragma solidity 0.8.37;
 
 /// @title OrderedMerkle
-/// @notice Merkle tree whose leaves have a place. Parent = keccak256(left || right); a last node without a partner moves up
-/// unchanged; pairs are never sorted, so a path proves the position too.
+/// @notice Ordered Merkle tree. Parent = keccak256(left || right); a last node without a partner
+/// moves up unchanged; pairs are never sorted, so a path proves the position too.
 library OrderedMerkle {
     /// @notice Root of `leaves`, at least one. Works in place: `leaves` is destroyed.
     function rootOf(bytes32[] memory leaves) internal pure returns (bytes32) {
@@ -34,7 +34,8 @@ library OrderedMerkle {
     }
 
     /// @notice The root that `path` leads to from `leaf` at `index` of `count` leaves.
-    /// @return root Zero, which no tree has, when index >= count or the path is too short or too long.
+    /// @return root Zero, which no tree has, when index >= count or the path is too short or too
+    /// long.
     function follow(
         bytes32 leaf,
         uint256 index,
@@ -58,7 +59,8 @@ library OrderedMerkle {
         if (used != path.length) return 0;
     }
 
-    /// @notice Whether `leaf` stands at `index` of the tree of `count` leaves with root `root`; every path element must be used.
+    /// @notice Whether `leaf` stands at `index` of the tree of `count` leaves with root `root`;
+    /// every path element must be used.
     function verify(
         bytes32 leaf,
         uint256 index,

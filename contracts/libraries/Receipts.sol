@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The hashed and signed shapes of evidence: Call, Execution, Receipt, ReceiptGroup, the claim leaf and the batch word. Twin: receipts.ts.
+// The hashed and signed structs of evidence: Call, Execution, Receipt, ReceiptGroup, the claim leaf
+// and the batch word. Twin: receipts.ts.
 pragma solidity 0.8.37;
 
-/// @notice What a caller asked for. Signed by the session key in `signed` lanes, written by the gateway in `prepaid` lanes.
+/// @notice The request of a caller. Signed by the session key in `signed` lanes, written by the
+/// gateway in `prepaid` lanes.
 struct Call {
     address payer;
     address gateway;
     address signer;
-    /// Unique in the lane. Own calls: 16 bytes of the client's choice and a 16-byte tag under the lane's secret; calls under a
-    /// mandate: keccak256(abi.encode(authority, item)).
+    /// Unique in the lane. Own calls: 16 bytes of the client's choice and a 16-byte tag under the
+    /// lane's secret; calls under a mandate: keccak256(abi.encode(authority, item)).
     bytes32 nonce;
     bytes32 functionVersion;
     /// sha256(salt32 || sha256(method LF target) || sha256(body)): the whole request.
@@ -23,19 +25,19 @@ struct Call {
     bytes32 authority;
 }
 
-/// @notice What ran. Not signed by itself; the receipt's signature binds it.
+/// @notice The execution. Not signed by itself; the receipt's signature binds it.
 struct Execution {
     /// Deployment id of FunctionRegistry.
     uint64 deployment;
     /// keccak256 of the provider's request id, UTF-8.
     bytes32 request;
     uint32 billedMs;
-    /// What of it was the cold start, as the cloud or the shim tells it; not priced.
+    /// The cold start's part of the time, as the cloud or the shim reports it; not priced.
     uint32 initMs;
     uint32 memoryMiB;
     /// HTTP status the function returned; 0 = failed, and then the price is 0.
     uint16 status;
-    /// The Call's.
+    /// The same as the Call's.
     bytes32 input;
     /// sha256(salt32 || sha256(status in decimal) || sha256(body)): the whole answer.
     bytes32 output;
@@ -43,7 +45,8 @@ struct Execution {
     uint40 finishedAt;
 }
 
-/// @notice One charged or free invocation. Its hash is its public id and the leaf of the group tree and the lane tree.
+/// @notice One charged or free invocation. Its hash is its public id and the leaf of the group tree
+/// and the lane tree.
 struct Receipt {
     address payer;
     address gateway;
@@ -66,7 +69,8 @@ struct Receipt {
 }
 
 /// @title Receipts
-/// @notice Hashes of evidence. Every field is 32 bytes, big-endian, left-padded, in the order of the struct.
+/// @notice Hashes of evidence. Every field is 32 bytes, big-endian, left-padded, in the order of
+/// the struct.
 library Receipts {
     bytes32 internal constant CALL_TYPEHASH =
         keccak256(
@@ -93,18 +97,21 @@ library Receipts {
         return keccak256(abi.encode(EXECUTION_TYPEHASH, e));
     }
 
-    /// @notice hashStruct(Receipt), over 384 bytes, without domain: the group's signature and the contract supply it.
+    /// @notice hashStruct(Receipt), over 384 bytes, without domain: the group's signature and the
+    /// contract supply it.
     function hashReceipt(Receipt calldata r) internal pure returns (bytes32) {
         return keccak256(abi.encode(RECEIPT_TYPEHASH, r));
     }
 
-    /// @notice hashStruct(ReceiptGroup): the receipts of one durable commit, signed once by an operator key of the gateway.
+    /// @notice hashStruct(ReceiptGroup): the receipts of one durable commit, signed once by an
+    /// operator key of the gateway.
     function hashReceiptGroup(address gateway, bytes32 root, uint32 count) internal pure returns (bytes32) {
         return keccak256(abi.encode(RECEIPT_GROUP_TYPEHASH, gateway, root, count));
     }
 
     /// @notice Leaf of the batch tree, over 224 bytes.
-    /// @param settledFrom,settledTo The lane's settled amount before and after the claim, token units.
+    /// @param settledFrom,settledTo The lane's settled amount before and after the claim, token
+    /// units.
     /// @param seqFrom,seqTo The lane's newest settled receipt before and after the claim.
     /// @param receipts Root of the lane tree.
     function hashClaim(
@@ -119,7 +126,8 @@ library Receipts {
         return keccak256(abi.encode(payer, signer, settledFrom, settledTo, seqFrom, seqTo, receipts));
     }
 
-    /// @notice What Billing stores of a batch: binding the time gives the proof windows without a word of storage.
+    /// @notice The word that Billing stores for a batch. It includes the time, so that proof
+    /// windows need no further storage.
     /// @param outside Root of the receipts that are settled outside lanes; 0 while there are none.
     function batchWord(
         bytes32 root,

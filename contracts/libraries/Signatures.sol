@@ -7,7 +7,8 @@ import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/Signa
 
 /// @title Signatures
 library Signatures {
-    /// @notice Signer of `digest`, or zero when `signature` is malformed (not 65 bytes, high s, bad v).
+    /// @notice Signer of `digest`, or zero when `signature` is malformed (not 65 bytes, high s, bad
+    /// v).
     function recover(bytes32 digest, bytes calldata signature) internal pure returns (address signer) {
         // On any error tryRecover returns the zero address.
         (signer, , ) = ECDSA.tryRecoverCalldata(digest, signature);
@@ -19,7 +20,8 @@ library Signatures {
         return signer != address(0) && signer == account;
     }
 
-    /// @notice Whether `account` signed `digest`: by ECDSA, also when it has code (EIP-7702), else by its ERC-1271 answer.
+    /// @notice Whether `account` signed `digest`: by ECDSA, also when it has code (EIP-7702), else
+    /// by its ERC-1271 answer.
     /// @dev Warning: an ERC-1271 answer may differ from one call to the next.
     function isFromAccount(address account, bytes32 digest, bytes calldata signature) internal view returns (bool) {
         return

@@ -25,8 +25,10 @@ struct PriceTerms {
 /// @title Tariffs
 library Tariffs {
     /// @notice Price of one invocation, token units, rounded up, never above the tariff's maxPrice.
-    /// @dev The largest product is below 2^129. A version that does not exist has roundMs 0 and is worth nothing.
-    /// @param billedMs,memoryMiB What the provider reported; more than the version's limits is not charged.
+    /// @dev The largest product is below 2^129. A version that does not exist has roundMs 0 and is
+    /// worth nothing.
+    /// @param billedMs,memoryMiB What the provider reported; more than the version's limits is not
+    /// charged.
     /// @param status 0 = failed, free.
     function priceOf(
         PriceTerms memory terms,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// hashStruct of the EIP-712 types of Billing and Identity (evidence types: Receipts.sol). Twin: typed-data.ts.
+// hashStruct of the EIP-712 types of Billing and Identity (evidence types: Receipts.sol). Twin:
+// typed-data.ts.
 pragma solidity 0.8.37;
 
 /// @title TypedData
@@ -45,7 +46,8 @@ library TypedData {
     bytes32 internal constant REVOKE_GRANT_TYPEHASH =
         keccak256("RevokeGrant(uint256 functionId,address subject,address granter,uint256 nonce,uint40 deadline)");
 
-    /// @notice Domain separator of the Billing at `billing`, under which receipts, vouchers and Calls are signed.
+    /// @notice Domain separator of the Billing at `billing`, under which receipts, vouchers and
+    /// Calls are signed.
     function billingSeparator(address billing) internal view returns (bytes32) {
         return
             keccak256(

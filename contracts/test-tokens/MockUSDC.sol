@@ -16,7 +16,8 @@ contract MockUSDC is ERC20Permit, ERC3009 {
         _mint(to, amount);
     }
 
-    /// @notice receiveWithAuthorization with a signature as bytes, as newer USDC has it, for ERC-1271 accounts too.
+    /// @notice receiveWithAuthorization with a signature as bytes, as newer USDC has it, for
+    /// ERC-1271 accounts too.
     function receiveWithAuthorization(
         address from,
         address to,

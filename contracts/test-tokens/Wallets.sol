@@ -6,7 +6,8 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 
 /// @title Wallet1271
-/// @notice Accepts its owner's signatures; `flip` makes it refuse, and accept again. Does any call for anybody.
+/// @notice Accepts its owner's signatures; `flip` makes it refuse, and accept again. Does any call
+/// for anybody.
 contract Wallet1271 is IERC1271 {
     address public immutable OWNER;
     bool public refuses;
@@ -38,7 +39,8 @@ contract Wallet1271 is IERC1271 {
 }
 
 /// @title WalletFactory
-/// @notice Makes a wallet at an address that is known before, so that ERC-6492 signatures can be tested.
+/// @notice Makes a wallet at an address that is known before, so that ERC-6492 signatures can be
+/// tested.
 contract WalletFactory {
     function create(address owner) external returns (address) {
         return address(new Wallet1271{salt: 0}(owner));
