@@ -9,7 +9,7 @@ import { checkSet } from '../../contracts/deployed-code.ts';
 import { deploymentsOf } from '../../contracts/deployments.ts';
 import { type HardhatChain, startHardhatChain, testKey } from './hardhat-chain.ts';
 
-describe('deploy', function () {
+describe('a deploy of the contracts', function () {
   this.timeout(60_000);
   let hardhat: HardhatChain;
   let provider: RpcProvider;
@@ -24,7 +24,7 @@ describe('deploy', function () {
     await hardhat?.close();
   });
 
-  it('wires five contracts to each other and to a token that is there', async () => {
+  it('wires five contracts to each other and to an existing token', async () => {
     const { token } = hardhat.contracts;
     const guardian = testKey(6).address;
     const options = { token, tokenDecimals: 6, guardian, beaconK: 8, minBondTokens: 50 };
@@ -56,7 +56,7 @@ describe('deploy', function () {
     }
   });
 
-  it('makes a set that replaces another with Registry, Identity, Beacon and token of that one', async () => {
+  it('makes a set that replaces another and keeps its Registry, Identity, Beacon and token', async () => {
     const { billing, disputes, ...stay } = hardhat.contracts;
 
     const contracts = await deployContracts(deployer, { keep: hardhat.contracts });
@@ -71,7 +71,7 @@ describe('deploy', function () {
     assert.equal(terms.token, stay.token);
   });
 
-  it('refuses windows and amounts outside the bounds in the code', async () => {
+  it('refuses windows and amounts outside the contracts’ bounds', async () => {
     const day = 86_400;
     const bad = [
       { windows: { lineThawSec: 60 } },
@@ -104,7 +104,7 @@ describe('deploy', function () {
     ]);
   });
 
-  it('refuses, before it sends anything, where nobody would be paid for a proof or an answer', async () => {
+  it('refuses, before it sends anything, terms under which nobody would be paid for a proof or an answer', async () => {
     const sent = await deployer.getNonce('pending');
     // A million gas for 10 tokens: a proof costs 2.2, an answer 1.2, so a slash is at least 52.8.
     const dear = { chain: 'op-stack', megagasTokens: 10 } as const;
@@ -130,7 +130,7 @@ describe('deploy', function () {
     assert.equal(await deployer.getNonce('pending'), sent);
   });
 
-  it('deploys where slashes pay for proofs, and says where the draw is not enforced', async () => {
+  it('succeeds when slashes pay for proofs, and reports when the draw is not enforced', async () => {
     const slashTokens = { charge: 60, misroute: 0, silence: 60, pledge: 2 };
     const lines: string[] = [];
     const report = (line: string) => lines.push(line);
@@ -141,7 +141,7 @@ describe('deploy', function () {
     assert.equal(lines.length, 1);
   });
 
-  it('refuses a chain of no known kind, and one that lacks an opcode', async () => {
+  it('refuses a chain of an unknown kind, and one that lacks an opcode', async () => {
     for (const [override, message] of [
       [{ chainId: 4242 }, /chain 4242 is not in the table/],
       [{ hardfork: 'shanghai' }, /MCOPY/],
@@ -165,7 +165,7 @@ describe('deploy', function () {
     }
   });
 
-  it('deploys unchanged for an account without money where gas is free', async () => {
+  it('succeeds for an account without money on a chain where gas is free', async () => {
     const override = { initialBaseFeePerGas: 0n };
     const server = await hre.network.createServer({ network: 'default', override }, '127.0.0.1', 0);
     const { address, port } = await server.listen();

@@ -96,7 +96,7 @@ describe('the code of a deployed set', function () {
     ),
   );
 
-  it('is that of this release, and says what the set was deployed with', async () => {
+  it('is that of this release, and reveals the terms of the set', async () => {
     const terms = await check();
 
     assert.deepEqual(terms, {
@@ -112,7 +112,7 @@ describe('the code of a deployed set', function () {
     } satisfies SetTerms);
   });
 
-  it('is refused where an address of the set has no code, or that of another contract', async () => {
+  it('is refused when an address of the set has no code, or that of another contract', async () => {
     const nobody: Address = `0x${'42'.repeat(20)}`;
     for (const contract of Object.keys(NAMES)) {
       const others = Object.values(set.contracts).filter((address) => address !== at(contract));
@@ -126,7 +126,7 @@ describe('the code of a deployed set', function () {
     await assert.rejects(check({ ...set, token: nobody }), refused);
   });
 
-  it('is refused when any byte outside its immutables is another', async () => {
+  it('is refused when any byte outside its immutables differs', async () => {
     for (const contract of Object.keys(NAMES)) {
       const code = await codeOf(contract);
       const { immutables } = artifacts[NAMES[contract as keyof typeof NAMES]].runtime;
@@ -149,7 +149,7 @@ describe('the code of a deployed set', function () {
     }
   });
 
-  it('is refused when an immutable that leads money or binds signatures is another, and only then', async () => {
+  it('is refused when an immutable differs that directs money or binds signatures, and only then', async () => {
     for (const [contract, word, places] of immutables) {
       // Both sides of a pair that `wired()` compares would have to change.
       const isChoice = CHOICES[contract]?.includes(word) && word !== 'PROOF_WINDOW';
@@ -166,12 +166,12 @@ describe('the code of a deployed set', function () {
     }
   });
 
-  it('is refused for a set that names another token, and on another chain', async () => {
+  it('is refused for a set that names another token, and for another chain', async () => {
     await assert.rejects(check({ ...set, token: set.contracts.beacon }), refused);
     await assert.rejects(check(set, 1), refused);
   });
 
-  it('is not judged by an RPC that does not answer', async () => {
+  it('is not judged when the RPC does not answer', async () => {
     const dead = new RpcProvider(31337, { urls: ['http://127.0.0.1:1'], timeoutMs: 1_000 });
     try {
       await assert.rejects(checkSet(dead, 31337, set), { code: 'CHAIN_UNREACHABLE' });

@@ -28,7 +28,7 @@ const FILE = { chainId: 8453, sets: [OLD, NEW] };
 describe('a file of deployments', () => {
   const parse = (value: unknown) => parseDeployments(JSON.stringify(value), 'x.json');
 
-  it('is read as it was written, its addresses in lower case', () => {
+  it('is read as it was written, with its addresses in lower case', () => {
     const upper = { ...OLD, token: `0x${'F'.repeat(40)}`, replaces: null };
 
     const { chainId, sets } = parse({ chainId: 8453, sets: [upper, NEW] });
@@ -37,7 +37,7 @@ describe('a file of deployments', () => {
     assert.deepEqual(sets, [OLD, NEW]);
   });
 
-  it('finds the set that has all of the contracts, and none that differs in one', () => {
+  it('finds the set that has all given contracts, and none that differs in one', () => {
     const file = parse(FILE);
     const [, second] = file.sets;
     assert.ok(second);
@@ -49,7 +49,7 @@ describe('a file of deployments', () => {
     }
   });
 
-  it('is refused whole when a member is missing, malformed or twice there', () => {
+  it('is refused as a whole when a member is missing, malformed or repeated', () => {
     const { id, contracts, ...rest } = NEW;
     const { billing, ...four } = contracts;
     const cases: unknown[] = [

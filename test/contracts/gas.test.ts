@@ -8,7 +8,7 @@ import { BARS, MISSES } from '../../scripts/bench/gas.ts';
 /** EIP-170 allows 24 576 bytes; the rest is kept for what a fix may need. */
 const MAX_CODE_BYTES = 24_000;
 
-describe('gas', () => {
+describe('the gas snapshot', () => {
   let measured: Measurement;
 
   before(async () => {
@@ -24,7 +24,7 @@ describe('gas', () => {
     assert.deepEqual(tooLarge, []);
   });
 
-  it('stays within the bars, but for those whose reason is written down', () => {
+  it('stays within the bars, except where the reason is written down', () => {
     const missed = BARS.filter(({ figure, limit }) => {
       const used = measured.figures[figure];
       return used === undefined || used > limit;
@@ -36,7 +36,7 @@ describe('gas', () => {
     );
   });
 
-  it('is what the snapshot says; after a change meant so: npm run gas -- --update', () => {
+  it('equals the measured gas; after an intended change run: npm run gas -- --update', () => {
     assert.deepEqual(changesOf(readSnapshot(), measured.figures), []);
   });
 });

@@ -21,7 +21,7 @@ const EXAMPLE = {
   version: 3,
 };
 
-describe('keystore', () => {
+describe('the keystore', () => {
   it('makes keys whose addresses are those that ethers computes', () => {
     const key = createKey();
 

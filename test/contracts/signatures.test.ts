@@ -35,7 +35,7 @@ contract Liar {
 }`;
 const MAGIC_6492 = `0x${'6492'.repeat(16)}`;
 
-describe('signatures', function () {
+describe('the check of signatures', function () {
   this.timeout(60_000);
   const owner = createKey();
   const digest = keccak256Hex(new Uint8Array(32));
@@ -75,7 +75,7 @@ describe('signatures', function () {
     return concat([body, MAGIC_6492]) as Hex; // ethers types hex as string
   };
 
-  it('recovers who signed a digest or a text, and nobody from other bytes', async () => {
+  it('recovers the signer of a digest or a text, and nobody from other bytes', async () => {
     const message = 'gateway wants you to sign in';
     const ofText = (await new Wallet(owner.privateKey).signMessage(message)) as Hex;
 
@@ -89,7 +89,7 @@ describe('signatures', function () {
     assert.ok(!(await verifySignature(provider, owner.address, digest, '0xzz')));
   });
 
-  it('asks an account that is not there yet, and leaves it not there (ERC-6492)', async () => {
+  it('asks an account that is not deployed yet, and does not deploy it (ERC-6492)', async () => {
     const account = await accountOf(owner);
     const stranger = createKey();
 
@@ -103,7 +103,7 @@ describe('signatures', function () {
     assert.ok(!(await verifySignature(provider, account, digest, garbage)));
   });
 
-  it('asks an account that is there, plain or wrapped (ERC-1271)', async () => {
+  it('asks a deployed account, with a plain or a wrapped signature (ERC-1271)', async () => {
     const account = await accountOf(owner);
     await (await factory.getFunction('create')(owner.address)).wait();
 
@@ -114,7 +114,7 @@ describe('signatures', function () {
     assert.ok(!(await verifySignature(provider, account, digest, '0x1234')));
   });
 
-  it('does not take the magic of a contract that reverts for a yes', async () => {
+  it('does not accept the magic value of a contract that reverts', async () => {
     assert.ok(!(await verifySignature(provider, liar, digest, signature)));
     assert.ok(!(await verifySignature(provider, liar, digest, await wrap(owner, signature))));
   });

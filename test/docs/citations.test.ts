@@ -45,7 +45,7 @@ describe('citations', () => {
     assert.deepEqual(wrong, []);
   });
 
-  it('are found, and a wrong one is', () => {
+  it('are found, and a wrong one is reported', () => {
     const said = (text: string) => wrongIn(text);
 
     assert.deepEqual(said('as docs/contracts.md 6.1 and 7.3 have it'), []);

@@ -78,7 +78,7 @@ const RUNNERS = [
 describe('commands of the documents', function () {
   this.timeout(120_000);
 
-  it('are all run by a test, and none is listed here that no page has', () => {
+  it('are all run by a test, and this list has none that is on no page', () => {
     const found = new Set(PAGES.flatMap(commandsIn));
 
     assert.deepEqual([...found].toSorted(), [...Object.keys(COMMANDS), ...RUNNERS].toSorted());

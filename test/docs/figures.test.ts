@@ -8,7 +8,7 @@ import { readSnapshot } from '../../scripts/bench/gas/snapshot.ts';
 const BAR = /\{ figure: '(\w+)', limit: ([\d_.]+|[^,}]+?)(?:, kind: '(least)')? \}/g;
 
 describe('figures of the documents', () => {
-  it('of gas are those of the snapshot; after a change meant so, write them into docs/contracts.md', () => {
+  it('of gas are those of the snapshot; after an intended change write them into docs/contracts.md', () => {
     const page = readFileSync('docs/contracts.md', 'utf8');
     const table = page.slice(page.indexOf('<!-- gas'), page.indexOf('<!-- /gas'));
     const cells = [...table.matchAll(/`(\w+)` \| ([\d.]+)/g)];

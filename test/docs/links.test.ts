@@ -14,7 +14,7 @@ describe('links of documents', () => {
     });
   }
 
-  it('are found, and a broken one is', () => {
+  it('are found, and a broken one is reported', () => {
     assert.ok(linksIn('README.md').includes('docs/protocol.md'));
     assert.equal(leadsSomewhere('README.md', 'docs/contracts.md#73-the-slash'), true);
     assert.equal(leadsSomewhere('README.md', 'docs/contracts.md#no-such-heading'), false);

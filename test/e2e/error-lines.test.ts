@@ -14,7 +14,7 @@ const MANIFEST = {
   idempotent: true,
 };
 
-describe('error lines', function () {
+describe('the command line', function () {
   this.timeout(300_000);
   let house: TestHouse;
 
@@ -62,7 +62,7 @@ describe('error lines', function () {
     assert.match(receipt.id, /^0x[0-9a-f]{64}$/);
   });
 
-  it('says how much is missing of a deposit that is too small, and calls once there is more', async () => {
+  it('reports how much is missing of a deposit that is too small, and calls once there is more', async () => {
     await house.json('deposit', '10', '--units');
 
     const told = await house.defaas('invoke', 'echo');
@@ -143,7 +143,7 @@ describe('error lines', function () {
     );
   });
 
-  it('refuses a body that is too large, and goes on', async () => {
+  it('refuses a body that is too large, and still serves the next call', async () => {
     writeFileSync(join(house.folder, 'large'), Buffer.alloc(7 * 1024 * 1024));
 
     assertLine(await house.defaas('invoke', 'echo', '--file', 'large'), 'BODY_TOO_LARGE');
@@ -151,7 +151,7 @@ describe('error lines', function () {
     assert.equal((await house.json('invoke', 'echo', '--data', 'y')).body, 'y');
   });
 
-  it('says that all clouds are down, charges nothing, and goes on when one is back', async () => {
+  it('reports that all clouds are down, charges nothing, and works again when one is back', async () => {
     const before = await house.json('balance');
     for (const cloud of ['aws', 'google', 'azure'] as const) {
       await house.faults(cloud, [{ kind: 'outage' }]);
@@ -166,7 +166,7 @@ describe('error lines', function () {
     assert.equal((await house.json('invoke', 'echo', '--data', 'z')).body, 'z');
   });
 
-  it('will not pay more than --max', async () => {
+  it('pays no more than --max', async () => {
     assertLine(await house.defaas('invoke', 'echo', '--max', '0.00001'), 'PRICE_ABOVE_MAX');
   });
 
@@ -176,7 +176,7 @@ describe('error lines', function () {
     assertLine(ended, 'CHAIN_UNREACHABLE');
   });
 
-  it('calls a batch unexplained whose block is altered or gone, and nothing is lost when it is back', async () => {
+  it('reports a batch as unexplained whose block is altered or gone, and as explained when the block is back', async () => {
     const settled = await house.json('settle');
     assert.equal((await house.json('audit')).proven, settled.receipts);
     const { cid } = await (await fetch(`${house.up().gateway}/batches/${settled.batch}`)).json();

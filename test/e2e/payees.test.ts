@@ -10,7 +10,7 @@ const DAY_SEC = 86_400;
 /** A float is filled when the gateway has seen its batch, ms. */
 const FILLED_MS = 20_000;
 
-describe('payees and operators', function () {
+describe('a house with payees and an operator', function () {
   this.timeout(300_000);
   let house: TestHouse;
   let greet: string;
@@ -76,7 +76,7 @@ describe('payees and operators', function () {
     assert.equal((await owed('publisher')).floatUnits, before.creditedUnits);
   });
 
-  it('signs with another key at once, and after kill -9 still does', async () => {
+  it('signs with another key at once, and also after kill -9', async () => {
     await call(1);
     const rotated = await house.json('rotate-key');
     await call(1);
@@ -96,7 +96,7 @@ describe('payees and operators', function () {
     assert.equal((await owed('publisher')).voucher.isAccepted, true);
   });
 
-  it('lets the operator take its bond and its floats home', async () => {
+  it('lets the operator withdraw its bond and its floats', async () => {
     const begun = await house.json('unbond', '10000');
     const early = await house.defaas('leave');
     const thawing = await house.json('leave', '--floats');

@@ -184,7 +184,7 @@ describe('a gateway that serves two sets', function () {
       ),
     );
 
-  it('says where the other set is, at both places, and doctor names both', async () => {
+  it('names the other set in the document of each, and doctor names both', async () => {
     const first = await connect(running.url, { trust, gateway: gateway.address });
     const [pointer] = first.document.otherSets ?? [];
     assert.ok(pointer);
@@ -243,7 +243,7 @@ describe('a gateway that serves two sets', function () {
     }
   });
 
-  it('serves at both sets what was deployed at either', async () => {
+  it('serves in both sets what was deployed in either', async () => {
     await publish('second');
     const by = (set: string) => at(set, 'publisher');
     for (const set of ['local', 'next']) await documentOf(deposit(by(set), '1', { to: 'lane' }));
@@ -254,7 +254,7 @@ describe('a gateway that serves two sets', function () {
     assert.deepEqual([old, current], [200, 200]);
   });
 
-  it('takes no token of the one set for the other', async () => {
+  it('accepts no token of one set in the other', async () => {
     const origins = [chain.contracts, next].map(async ({ billing }) => {
       const options = { trust, gateway: gateway.address, chooseSet: setOf(billing) };
       return (await connect(running.url, options)).origin;
@@ -270,7 +270,7 @@ describe('a gateway that serves two sets', function () {
     assert.deepEqual(statuses, [403, 401], 'known and no operator; not known');
   });
 
-  it('answers in each set what is demanded there', async () => {
+  it('answers in each set the demands of that set', async () => {
     await serveBoth();
 
     for (const set of ['old', 'next'] as const) await demandNewest(set);
@@ -323,7 +323,7 @@ describe('a gateway that serves two sets', function () {
     assert.deepEqual(statuses, [200, 200]);
   });
 
-  it('takes the operator’s commands for the set that they name', async () => {
+  it('executes the operator’s commands in the set that they name', async () => {
     const [old, current] = [views.old.view, views.next.view];
     const free = () => [old.free(gateway.address), current.free(gateway.address)] as const;
     const [freeOld, freeNext] = free();
@@ -342,7 +342,7 @@ describe('a gateway that serves two sets', function () {
     assert.equal(old.gateway(gateway.address)?.nextFeeBps, 0);
   });
 
-  it('does not start with a second set that is the first one, or has functions of its own', async () => {
+  it('does not start with a second set that equals the first one or has a Registry of its own', async () => {
     const wrong = { same: chain.contracts, other: { ...next, registry: testKey(9).address } };
     for (const [name, contracts] of Object.entries(wrong)) {
       const home = join(dir, name);
@@ -359,7 +359,7 @@ describe('a gateway that serves two sets', function () {
     }
   });
 
-  it('goes on with the new set first, and with the new set alone, from the same folder', async () => {
+  it('continues with the new set first, and with the new set alone, from the same folder', async () => {
     await serveBoth();
     const by = (set: string) => call('first', at(set, 'publisher'));
     const swapped = {
@@ -384,7 +384,7 @@ describe('a gateway that serves two sets', function () {
     assert.equal(document.otherSets, undefined);
   });
 
-  describe('whose pointer lies', () => {
+  describe('whose pointer to the other set may lie', () => {
     let first: Between;
     let second: Between;
     let asked: string[];
@@ -435,7 +435,7 @@ describe('a gateway that serves two sets', function () {
       assert.deepEqual(await sentBy(), before);
     };
 
-    it('is followed where it says the truth', async () => {
+    it('is followed when it is true', async () => {
       pointsTo(second.url);
 
       const { set, origin } = await connect(first.url, {
@@ -447,7 +447,7 @@ describe('a gateway that serves two sets', function () {
       assert.deepEqual([set.id, origin], ['next', second.url]);
     });
 
-    it('signs nothing for another account, other contracts or another chain', async () => {
+    it('gets nothing signed for another account, other contracts or another chain', async () => {
       pointsTo(second.url);
       const lies = [
         { gateway: testKey(10).address },
@@ -461,7 +461,7 @@ describe('a gateway that serves two sets', function () {
       }
     });
 
-    it('goes no further than one step, and back to nobody', async () => {
+    it('is followed for one step only, and never back', async () => {
       pointsTo(first.url);
       await refused();
       pointsTo(second.url);
@@ -473,7 +473,7 @@ describe('a gateway that serves two sets', function () {
       assert.equal(asked.length, 4, 'two documents for each command');
     });
 
-    it('speaks without encryption to no other host, and follows no redirect', async () => {
+    it('gets no unencrypted request sent to another host, and no redirect followed', async () => {
       const { port } = new URL(second.url);
       const places = [
         'http://gateway.example',
@@ -490,7 +490,7 @@ describe('a gateway that serves two sets', function () {
       await refused('GATEWAY_UNREACHABLE');
     });
 
-    it('is refused where it is left out and the set was asked for', async () => {
+    it('is refused when the pointer is left out and the set was requested', async () => {
       changed(first, { otherSets: undefined });
       await refused();
     });

@@ -19,7 +19,7 @@ interface ListedReceipt {
   readonly settled: boolean;
 }
 
-describe('the whole way', function () {
+describe('a house from an empty folder to an audited call', function () {
   this.timeout(300_000);
   let house: TestHouse;
   /** What each call's own document said. */
@@ -32,7 +32,7 @@ describe('the whole way', function () {
   });
   after(() => house.remove());
 
-  it('answers the curl line of npm start without a token', async () => {
+  it('answers the curl line that npm start prints, without a token', async () => {
     const reply = await fetch(house.up().example);
 
     assert.equal(reply.status, 200);
@@ -106,7 +106,7 @@ describe('the whole way', function () {
     );
   });
 
-  it('has everything again after kill -9 of the whole house', async () => {
+  it('has all its state again after kill -9 of every process', async () => {
     const receipts: ListedReceipt[] = await house.json('receipts');
     const balance = await house.json('balance');
 
@@ -151,7 +151,7 @@ describe('the whole way', function () {
     assert.equal(balance.lines[0].allottedUnits, `${5_000_000n - spent}`);
   });
 
-  it('has nothing left to settle, and serves on after another restart', async () => {
+  it('has nothing left to settle, and serves after another restart', async () => {
     const nothing = await house.defaas('settle');
     await house.stop();
     await house.start();

@@ -29,7 +29,7 @@ describeInPython(`an auditor in Python${reason}`, function () {
   });
   after(() => liar?.close());
 
-  it('finds nothing in honest batches and in each other one what our own audit finds', async () => {
+  it('finds nothing in honest batches, and in each other batch what our own audit finds', async () => {
     const { chain, gateway, hardhat, url, getBlock } = liar;
     for (const plan of plansOf(liar)) await liar.settle(plan());
     const { token, deployedAtBlock, ...contracts } = chain.contracts;

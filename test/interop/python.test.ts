@@ -110,7 +110,7 @@ describeInPython(`a client and an auditor in Python${reason}`, function () {
     }
   });
 
-  it('refuse a receipt of which anything was changed', async () => {
+  it('refuse a receipt when anything in it was changed', async () => {
     const [found] = paid.lanes[0].receipts;
     const other = paid.lanes[0].receipts[1];
     const change = (make: (copy: Printed) => void) => {
@@ -208,7 +208,7 @@ describeInPython(`a client and an auditor in Python${reason}`, function () {
     assert.deepEqual(checked, { voucher: voucher.cumulativeUnits, isInForce: true });
   });
 
-  describe('at a holder of blocks that lies', () => {
+  describe('at a source of blocks that lies', () => {
     let server: Server;
     let blocksAt: string;
     let change: (cid: string, bytes: Uint8Array) => Uint8Array | undefined;
@@ -250,7 +250,7 @@ describeInPython(`a client and an auditor in Python${reason}`, function () {
       assert.deepEqual([altered.missing, withheld.missing], [receipts.length, receipts.length]);
     });
 
-    it('refuse a well-formed batch of which one receipt is another than the settled one', async () => {
+    it('refuse a well-formed batch in which one receipt differs from the settled one', async () => {
       const batch = await readBatch(firstRoot(), (cid) => fetchBlock(connection, cid));
       const forge = async (billedMs: number, dropped: number) => {
         const lanes = await Promise.all(

@@ -16,7 +16,7 @@ const FILES = new Map<string, Uint8Array>([
 ]);
 const soon = () => ({ signal: AbortSignal.timeout(5_000) });
 
-describe('artifact store', () => {
+describe('the artifact store', () => {
   let dir: string;
   let node: IpfsNode;
   let store: ArtifactStore;
@@ -51,7 +51,7 @@ describe('artifact store', () => {
     assert.ok(error.message.includes(cid) && !error.message.includes('\n'), error.message);
   }
 
-  it('gives back what was put, under the CID that the CLI computes without a node', async () => {
+  it('returns what was stored, under the CID that the CLI computes without a node', async () => {
     const cid = await store.put(FILES);
 
     assert.equal(cid, (await filesToCar(FILES)).cid);
@@ -59,7 +59,7 @@ describe('artifact store', () => {
     assert.ok(await store.has(cid));
   });
 
-  it('has the manifest as a block of its own', async () => {
+  it('stores the manifest as a block of its own', async () => {
     await store.put(FILES);
     const manifest = FILES.get('defaas.json') ?? assert.fail();
 
@@ -76,7 +76,7 @@ describe('artifact store', () => {
     assert.deepEqual(Buffer.concat(chunks), car);
   });
 
-  it('says of an altered block that it is altered, and is mended by the same artifact', async () => {
+  it('reports an altered block, and is repaired by storing the same artifact again', async () => {
     const bytes = Buffer.from('to be altered');
     const files = new Map([
       ['a', Buffer.from('a')],
@@ -97,7 +97,7 @@ describe('artifact store', () => {
     assert.deepEqual(await store.get(cid, soon()), files);
   });
 
-  it('says of a missing block that it is missing', async () => {
+  it('reports a missing block', async () => {
     const bytes = Buffer.from('to be lost');
     const cid = await store.put(
       new Map([
@@ -115,7 +115,7 @@ describe('artifact store', () => {
     await refused(store.pin(cid, soon()), 'ARTIFACT_NOT_FOUND');
   });
 
-  it('gives up on a block that no peer has when its time is over', async () => {
+  it('gives up on a block that no peer has after its timeout', async () => {
     const peer = await createIpfsNode({ peers: node.multiaddrs() });
     try {
       const short = createArtifactStore(peer, { fetchMs: 200 });
@@ -129,7 +129,7 @@ describe('artifact store', () => {
     }
   });
 
-  it('takes single blocks, verified', async () => {
+  it('verifies and stores single blocks', async () => {
     const bytes = Buffer.from('single');
     const cid = await rawCid(bytes);
 
@@ -141,7 +141,7 @@ describe('artifact store', () => {
     await refused(store.putBlock({ cid, bytes: Buffer.from('other') }), 'ARTIFACT_CORRUPT', cid);
   });
 
-  it('refuses names that are not ours', async () => {
+  it('refuses CIDs of a form that it does not use', async () => {
     const others = [
       '',
       'x',
@@ -155,7 +155,7 @@ describe('artifact store', () => {
     await refused(store.get(await rawCid(file), soon()), 'ARTIFACT_INVALID');
   });
 
-  it('refuses CARs that are altered, incomplete, too large or none', async () => {
+  it('refuses CARs that are altered, incomplete, too large or malformed', async () => {
     const { car } = await filesToCar(
       new Map([
         ['a', Buffer.from('only here 1')],

@@ -15,7 +15,7 @@ const KEY_OF_A_TEST = ['-----BEGIN PRIVATE', `KEY-----\n${'MIIEvQIBADANBgkqhkiG'
   ' ',
 );
 
-describe('bundle', () => {
+describe('the bundler', () => {
   let root: string;
 
   beforeEach(async () => {
@@ -134,17 +134,17 @@ export default async (): Promise<unknown> => ({ value: double(answer.value), __d
     assert.equal(manifest.entry, 'handler.mjs');
   });
 
-  it('refuses a folder that is none', async () => {
+  it('refuses a path that is no folder', async () => {
     await refused(join(root, 'nowhere'), 'NOT_A_FUNCTION_FOLDER', 'nowhere');
     await refused(root, 'NOT_A_FUNCTION_FOLDER', root);
   });
 
-  it('names file and line of what does not bundle', async () => {
+  it('names file and line of source that does not bundle', async () => {
     const path = await folder({ 'handler.ts': 'export default 1;\nconst a = ;\n' });
     await refused(path, 'ARTIFACT_BUNDLE', 'handler.ts:2');
   });
 
-  it('says which import is not installed and where to run npm install', async () => {
+  it('names the import that is not installed, and where to run npm install', async () => {
     const path = await folder({
       'handler.ts': `import 'left-out/sub';\n${TYPED}`,
       'package.json': { dependencies: { 'left-out': '1.0.0' } },
@@ -190,7 +190,7 @@ export default async (): Promise<unknown> => ({ value: double(answer.value), __d
     );
   });
 
-  it('refuses what looks like a key, in env, sources and listed files', async () => {
+  it('refuses text that looks like a key, in env, sources and listed files', async () => {
     const inEnv = await folder(
       { 'handler.ts': TYPED, 'defaas.json': { name: 'fn', env: { API_KEY: 'correct-horse' } } },
       'env',

@@ -21,8 +21,8 @@ const artifacts = paths.chain((names) =>
     .map((contents) => new Map(names.map((name, i) => [name, contents[i] ?? new Uint8Array()]))),
 );
 
-describe('CAR', () => {
-  it('gives files back, whatever their order was', async () => {
+describe('a CAR file', () => {
+  it('returns its files unchanged, whatever their order was', async () => {
     await fc.assert(
       fc.asyncProperty(artifacts, async (files) => {
         const { cid, car } = await filesToCar(files);
@@ -40,7 +40,7 @@ describe('CAR', () => {
     );
   });
 
-  it('has the CID that a known artifact always had', async () => {
+  it('has the same CID for a known artifact as in every release', async () => {
     const files = new Map([
       ['handler.mjs', Buffer.from('export default () => new Response();\n')],
       ['data/big.bin', Buffer.alloc(1_500_000, 'defaas')],
@@ -52,7 +52,7 @@ describe('CAR', () => {
     );
   });
 
-  it('reads as a CARv1 for others, depth first', async () => {
+  it('is a CARv1 that other tools read, in depth-first order', async () => {
     const files = new Map([
       ['b', Buffer.from('2')],
       ['a', Buffer.from('1')],
@@ -68,7 +68,7 @@ describe('CAR', () => {
     assert.deepEqual(texts, ['root', '1', '2']);
   });
 
-  it('writes no time and no mode', async () => {
+  it('contains no file times and no file modes', async () => {
     const { root, blocks } = await filesToBlocks(new Map([['a', Buffer.from('1')]]));
     const { Data } = decode(blocks.get(root.toString())?.bytes ?? assert.fail());
 
@@ -76,7 +76,7 @@ describe('CAR', () => {
     assert.deepEqual(Buffer.from(Data ?? []), Buffer.from([8, 1]));
   });
 
-  it('refuses paths that leave the directory', async () => {
+  it('with paths that leave the directory is refused', async () => {
     for (const path of ['../a', '/a', 'a//b', 'a/./b', 'a\\b', 'a\0b', '']) {
       await assert.rejects(filesToCar(new Map([[path, Buffer.from('x')]])), {
         code: 'ARTIFACT_INVALID',
@@ -91,7 +91,7 @@ describe('CAR', () => {
     }
   });
 
-  it('refuses a small DAG that unfolds to a huge one', async () => {
+  it('with a small DAG that unfolds to a huge one is refused', async () => {
     const directories = [await pbBlock('file', [])];
     const files = [await pbBlock('file', [])];
     for (let depth = 0; depth < 40; depth++) {
@@ -121,7 +121,7 @@ describe('CAR', () => {
     });
   });
 
-  it('refuses more than one root and leaves out what the root does not reach', async () => {
+  it('with more than one root is refused, and blocks that its root does not reach are left out', async () => {
     const one = await filesToBlocks(new Map([['a', Buffer.from('1')]]));
     const two = await filesToBlocks(new Map([['a', Buffer.from('2')]]));
     const both = [...one.blocks.values(), ...two.blocks.values()];

@@ -18,7 +18,7 @@ function refusal(value: unknown): string {
   return assert.fail('a refusal was expected');
 }
 
-describe('manifest', () => {
+describe('the manifest reader', () => {
   it('fills in the defaults', () => {
     assert.deepEqual(parse({ $schema: 'x', name: 'a' }), {
       name: 'a',
@@ -46,7 +46,7 @@ describe('manifest', () => {
     });
   });
 
-  it('comes back the same from its one written form', () => {
+  it('reads back the same manifest from its canonical form', () => {
     const units = fc.bigInt({ min: 0n, max: 10n ** 18n });
     const variable = fc.stringMatching(/^X[A-Z0-9_]{0,10}$/);
     const manifests = fc.record({
@@ -80,7 +80,7 @@ describe('manifest', () => {
     );
   });
 
-  it('names field and line of what it refuses', () => {
+  it('names field and line of each value that it refuses', () => {
     const cases: [value: object, line: string][] = [
       [{ name: 'a', colour: 1 }, 'colour is not a known field, on defaas.json:3'],
       [
@@ -117,7 +117,7 @@ describe('manifest', () => {
       assert.ok(refusal(value).includes(line), `${refusal(value)} | ${line}`);
   });
 
-  it('refuses what is not JSON, with its line', () => {
+  it('refuses text that is not JSON, with the line', () => {
     assert.throws(() => parseManifest(Buffer.from('{\n "name": "a",\n}')), {
       code: 'ARTIFACT_MANIFEST',
       message: /on defaas\.json:3/,
@@ -126,7 +126,7 @@ describe('manifest', () => {
     assert.throws(() => parseManifest(Buffer.alloc(70_000, 32)), { code: 'ARTIFACT_MANIFEST' });
   });
 
-  it('tells secrets from public values', () => {
+  it('distinguishes secrets from public values', () => {
     const word = `0x${'ab'.repeat(32)}`;
     const secrets = {
       DB_PASSWORD: 'long enough',

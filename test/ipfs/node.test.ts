@@ -13,7 +13,7 @@ import { createIpfsNode, type IpfsNode } from '../../ipfs/node.ts';
 const FILES = new Map([['handler.mjs', Buffer.from('export default () => 1;')]]);
 const soon = () => ({ signal: AbortSignal.timeout(10_000) });
 
-describe('ipfs node', () => {
+describe('the IPFS node', () => {
   let dir: string;
   const open: IpfsNode[] = [];
 
@@ -50,7 +50,7 @@ describe('ipfs node', () => {
     assert.deepEqual(pins, [cid]);
   });
 
-  it('loses nothing that it had taken when it is killed', async () => {
+  it('loses nothing that it had stored when it is killed', async () => {
     const program = `
       const { createIpfsNode } = await import(${JSON.stringify(new URL('../../ipfs/node.ts', import.meta.url))});
       const { createArtifactStore } = await import(${JSON.stringify(new URL('../../ipfs/artifact-store.ts', import.meta.url))});
@@ -76,7 +76,7 @@ describe('ipfs node', () => {
     for (const cid of cids) assert.equal((await store.get(cid, soon())).size, 2);
   });
 
-  it('fetches from a peer it was given, gossips, and no socket leaves the machine', async () => {
+  it('fetches from a configured peer and gossips, and opens no socket beyond this machine', async () => {
     const dialled: string[] = [];
     const watch = (message: unknown) => {
       // Safe: the channel's documented message.
@@ -115,7 +115,7 @@ describe('ipfs node', () => {
     }
   });
 
-  it('does not dial an address beyond this machine that it was not given', async () => {
+  it('does not dial an unconfigured address beyond this machine', async () => {
     const { multiaddr } = await import('@multiformats/multiaddr');
     const node = await start();
 
@@ -124,7 +124,7 @@ describe('ipfs node', () => {
     });
   });
 
-  it('starts though a peer is not there', async () => {
+  it('starts although a configured peer is unreachable', async () => {
     const gone = await start();
     const peers = gone.multiaddrs();
     await stop(gone);

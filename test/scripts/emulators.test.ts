@@ -19,7 +19,7 @@ import { createProviders } from '../../adapters/providers.ts';
 import { emulatedClouds } from '../../broker/clouds.ts';
 import { createRequest, createSpec } from '../adapters/conformance.ts';
 
-describe('emulators', () => {
+describe('the emulators', () => {
   const home = mkdtempSync(join(tmpdir(), 'emulators-'));
   const file = join(home, 'emulators', 'emulators.json');
 
@@ -46,7 +46,7 @@ describe('emulators', () => {
     return { said: JSON.parse(text), mode, code };
   };
 
-  it('come up by themselves, say where they are, and write a file that a gateway reads', async () => {
+  it('start on their own, print their addresses, and write a file that a gateway reads', async () => {
     const { said, mode, code } = await runOnce();
 
     const clouds = emulatedClouds(file);
@@ -73,7 +73,7 @@ describe('emulators', () => {
     assert.ok(existsSync(join(home, 'emulators', 'aws')));
   });
 
-  it('run functions, and have them again after a restart', async () => {
+  it('run functions, and still have them after a restart', async () => {
     const within = () => ({ signal: AbortSignal.timeout(30_000) });
     const open = () => [...createProviders(emulatedClouds(file), 'test').values()];
     const answers: string[] = [];
@@ -123,7 +123,7 @@ describe('emulators', () => {
     assert.equal(said, '{"hello":"world"}\n');
   });
 
-  it('say in one line what they were called wrongly with', async () => {
+  it('report wrong arguments in one line', async () => {
     const call = promisify(execFile)(process.execPath, ['scripts/emulators.ts', '--wrong']);
 
     await assert.rejects(call, { code: 2, stderr: /^USAGE: [^\n]*--wrong[^\n]*\n$/ });

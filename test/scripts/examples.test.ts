@@ -107,7 +107,7 @@ describe('examples', () => {
     }
   });
 
-  it('thumbnail says what is wrong with a request', async () => {
+  it('thumbnail reports what is wrong with a request', async () => {
     const photo = takePhoto(64, 48);
     const cases: [status: number, query: string, init: RequestInit][] = [
       [405, '', { method: 'GET' }],

@@ -19,7 +19,7 @@ process.stdout.write(JSON.stringify({ node: process.versions.node, argv, pid: pr
 const olderNode = findOlderNode();
 const withoutNpm = join(tmpdir(), 'no-such-folder');
 
-describe('launch', () => {
+describe('the launcher', () => {
   let folder = '';
   const children: ChildProcess[] = [];
 
@@ -45,7 +45,7 @@ describe('launch', () => {
     return child;
   };
 
-  it('becomes the command on Node 26, with its arguments and exit code', async () => {
+  it('runs the command in its own process on Node 26, with the command’s arguments and exit code', async () => {
     const child = launch(process.execPath, ['defaas', 'list', '--json', '--fail']);
 
     const [said, [code]] = await Promise.all([readLine(child), once(child, 'exit')]);
@@ -55,7 +55,7 @@ describe('launch', () => {
     assert.equal(code, 3);
   });
 
-  it('takes an unknown word as a command of defaas', async () => {
+  it('passes an unknown word to defaas as a command', async () => {
     const child = launch(process.execPath, ['list', '--json']);
 
     assert.deepEqual((await readLine(child)).argv, ['list', '--json']);
@@ -73,7 +73,7 @@ describe('launch', () => {
     assert.deepEqual((await readLine(child)).argv, ['2', 'from-file']);
   });
 
-  it('ends with its npm, however npm died', async () => {
+  it('ends when its npm ends, however npm dies', async () => {
     const npm = spawn(
       process.execPath,
       [
@@ -140,7 +140,7 @@ describe('launch', () => {
     assert.match((await errors).join(''), /looking for Node 26.*^NODE_MISSING: /ms);
   });
 
-  onOlderNode('says NODE_MISSING when there is none to be had', async () => {
+  onOlderNode('reports NODE_MISSING when no Node 26 can be found', async () => {
     const child = launch(olderNode ?? '', ['defaas', 'list'], { PATH: withoutNpm });
     const errors = child.stderr.setEncoding('utf8').toArray();
 

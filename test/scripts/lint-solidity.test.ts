@@ -8,7 +8,7 @@ function forbidden(body: string, fileName = 'contracts/Billing.sol'): string[] {
 }
 
 describe('lintSolidity', () => {
-  it('finds what the contracts must not use of the EVM, in Solidity and in assembly', () => {
+  it('reports EVM features that the contracts must not use, in Solidity and in assembly', () => {
     const bodies = [
       'block.prevrandao;',
       'block.difficulty;',
@@ -33,7 +33,7 @@ describe('lintSolidity', () => {
     assert.deepEqual(passed, []);
   });
 
-  it('lets time, hashes and tokens be, and Beacon ask for the height', () => {
+  it('allows time, hashes and tokens, and allows Beacon the block number', () => {
     assert.deepEqual(forbidden('block.timestamp; blockhash(1); block.chainid;'), []);
     assert.deepEqual(forbidden('t.transfer(a, 1);'), []);
     assert.deepEqual(forbidden('block.number;', 'contracts/Beacon.sol'), []);

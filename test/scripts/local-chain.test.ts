@@ -25,7 +25,7 @@ import { type LocalChain, startLocalChain } from '../../scripts/local-chain.ts';
 /** The first of the well-known test keys. */
 const TEST_KEY = '0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
 
-describe('local chain', () => {
+describe('the local chain', () => {
   let dir = '';
   const closing: (() => unknown)[] = [];
 
@@ -74,7 +74,7 @@ describe('local chain', () => {
     await provider.send('anvil_setBalance', [address, `0x${parseEther('1000').toString(16)}`]);
   }
 
-  it('has everything again after kill -9 in the middle of traffic', async () => {
+  it('has all its state again after kill -9 in the middle of traffic', async () => {
     const first = await spawnChain();
     const { provider, signer } = clientOf(first.rpcUrl);
     await fund(provider, signer);
@@ -202,7 +202,7 @@ describe('local chain', () => {
     assert.equal(await restored.provider.getTransactionCount(poor.address), 0);
   });
 
-  it('keeps time with the clock, lets several blocks share a second, and keeps what was added', async () => {
+  it('follows the clock, lets several blocks share a second, and keeps time that was added', async () => {
     const { chain, provider } = await open();
     const startedAtSec = Math.floor(Date.now() / 1000);
     await provider.send('anvil_mine', ['0x20']);
@@ -220,7 +220,7 @@ describe('local chain', () => {
     assert.ok(aheadSec >= 0 && aheadSec < 30, `${aheadSec} s`);
   });
 
-  it('answers batches, and refuses what would be lost at a restart', async () => {
+  it('answers batches, and refuses methods whose effect would be lost at a restart', async () => {
     const { chain } = await open();
     const ask = async (body: string) => {
       const reply = await fetch(chain.rpcUrl, { method: 'POST', body });

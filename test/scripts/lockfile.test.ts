@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { findMissingOptional, findRegistryAddresses } from '../../scripts/lockfile.ts';
 
-describe('lockfile', () => {
-  it('finds an optional dependency without an entry', () => {
+describe('the check of the lockfile', () => {
+  it('reports an optional dependency without an entry', () => {
     const lock = {
       packages: {
         '': { optionalDependencies: { here: '1.0.0', away: '1.0.0' } },
@@ -29,7 +29,7 @@ describe('lockfile', () => {
     ]);
   });
 
-  it('finds the address of a registry', () => {
+  it('reports the address of a registry', () => {
     const text = '{\n"resolved": "https://registry.example/a.tgz",\n"resolved": "file-name.tgz"\n}';
 
     assert.deepEqual(findRegistryAddresses(text), [

@@ -94,7 +94,7 @@ describe('up', function () {
     assert.equal((await fetch(up.example)).status, 200);
   });
 
-  it('says where everything is, and keeps its keys to its owner', async () => {
+  it('prints where everything is, and lets only the owner read its keys', async () => {
     const house = start();
     const up = await untilUp(house);
     await until(() => house.output().includes('curl'), 5_000);
@@ -136,7 +136,7 @@ describe('up', function () {
     assert.deepEqual(pids(), []);
   });
 
-  it('says so when the chain that it was given does not answer', async () => {
+  it('reports that the given chain does not answer', async () => {
     const house = start({ DEFAAS_CHAIN_RPC_URL: 'http://127.0.0.1:9/' });
 
     assert.equal(await house.ended, 1);
@@ -157,7 +157,7 @@ describe('up', function () {
     assert.ok(!existsSync(join(home, 'up.json')));
   });
 
-  it('stops within 10 s, takes up.json away and leaves no process', async () => {
+  it('stops within 10 s, removes up.json and leaves no process', async () => {
     const house = start();
     await untilUp(house);
     const running = pids().map((pid) => ({ pid, start: startOf(pid) }));
@@ -174,7 +174,7 @@ describe('up', function () {
     assert.ok(!existsSync(join(home, 'up.json')));
   });
 
-  it('has everything again after kill -9, and ends what was left, a stopped process too', async () => {
+  it('has all its state again after kill -9, and ends processes that were left, also a stopped one', async () => {
     const house = start();
     const before = await untilUp(house);
     const receipt = (await fetch(before.example)).headers.get('defaas-receipt');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { compareVariables } from '../../scripts/variables.ts';
 
-describe('variables', () => {
+describe('the check of variables', () => {
   it('accepts a list that is equal to what is read', () => {
     const example = '# text\n#DEFAAS_PORT=8080\nAWS_REGION=\n';
 

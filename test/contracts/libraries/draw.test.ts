@@ -9,7 +9,7 @@ interface Vectors {
   draws: (DrawnCall & { value: Hex; seed: Hex; ids: number[]; order: number[] })[];
 }
 
-describe('draw', () => {
+describe('the draw', () => {
   it('gives the seeds and orders of the vectors', () => {
     for (const { value, seed, ids, order, ...call } of readVectors<Vectors>('draw.json').draws) {
       assert.equal(drawSeed(value, call), seed);
@@ -29,7 +29,7 @@ describe('draw', () => {
     );
   });
 
-  it('is fair: each of five ids comes first about as often', () => {
+  it('is fair: each of five ids comes first about equally often', () => {
     const counts = new Map<number, number>();
     fc.assert(
       fc.property(bytesOf(24), address, bytes32, (value, payer, nonce) => {

@@ -17,7 +17,7 @@ describe('keccak', () => {
     assert.equal(keccak256Hex(large), ethers.keccak256(large));
   });
 
-  it('hashes the same where there is no module of Node’s, as in browsers', () => {
+  it('hashes the same without Node’s modules, as in browsers', () => {
     const library = new URL('../../../contracts/libraries/keccak.ts', import.meta.url);
     const lengths = [0, 1, 64, 135, 136, 137, 384, 5000];
     const program = `

@@ -15,8 +15,8 @@ import { address, bytes32, number, uint } from './arbitraries.ts';
 
 const abi = AbiCoder.defaultAbiCoder();
 
-describe('names', () => {
-  it('makes function ids and version hashes as abi.encode lays them out', () => {
+describe('the codec of names', () => {
+  it('computes function ids and version hashes over the layout of abi.encode', () => {
     fc.assert(
       fc.property(address, fc.string({ maxLength: 100 }), (namespace, name) => {
         const encoded = abi.encode(['address', 'string'], [namespace, name]);
@@ -31,7 +31,7 @@ describe('names', () => {
     );
   });
 
-  it('spells CIDs as multiformats does, and reads them back', () => {
+  it('writes CIDs as multiformats does, and reads them back', () => {
     fc.assert(
       fc.property(fc.constantFrom(...Object.values(CODECS)), bytes32, (codec, digest) => {
         const cid = cidOf(codec, digest);
@@ -42,7 +42,7 @@ describe('names', () => {
     );
   });
 
-  it('refuses other versions, hashes, codecs and spellings', () => {
+  it('refuses CIDs of other versions, hashes, codecs and spellings', () => {
     const digest: Hex = `0x${'ab'.repeat(32)}`;
     const sha512Code = CID.createV1(0x55, Digest.create(0x13, fromHex(digest))).toString();
     const json = CID.createV1(0x0129, Digest.create(0x12, fromHex(digest))).toString();

@@ -15,7 +15,7 @@ interface Vectors {
   trees: { count: number; root: Hex; paths: { index: number; path: Hex[] }[] }[];
 }
 
-describe('ordered-merkle', () => {
+describe('the ordered Merkle tree', () => {
   it('gives the roots and paths of the vectors', () => {
     for (const { count, root, paths } of readVectors<Vectors>('ordered-merkle.json').trees) {
       const leaves = leavesOf(count);
@@ -41,7 +41,7 @@ describe('ordered-merkle', () => {
     }
   });
 
-  it('follows leaves while a tree grows: the paths are those of the whole tree, the forgotten are gone', () => {
+  it('updates the paths of followed leaves while it grows, and drops those of forgotten leaves', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 300 }), fc.func(fc.boolean()), (count, isKept) => {
         const leaves = leavesOf(count);
@@ -65,7 +65,7 @@ describe('ordered-merkle', () => {
     assert.throws(() => createPaths().root(), RangeError);
   });
 
-  it('builds what the definition says, for any count', () => {
+  it('is built by its definition, for any number of leaves', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 3000 }), fc.nat(), (count, pick) => {
         const leaves = leavesOf(count);
@@ -87,7 +87,7 @@ describe('ordered-merkle', () => {
     assert.equal(rootOf(leaves), naiveRoot(leaves));
   });
 
-  it('refuses a tree without leaves and a place that is none', () => {
+  it('refuses to be built without leaves, and refuses an index outside the tree', () => {
     assert.throws(() => createTree([]), RangeError);
     assert.throws(() => rootOf([]), RangeError);
     assert.throws(() => pathOf(leavesOf(3), 3), RangeError);

@@ -27,10 +27,10 @@ interface Vectors {
   batchWords: { root: Hex; outside: Hex; claims: number; timestampSec: number; word: Hex }[];
 }
 
-describe('receipts', () => {
+describe('the hashes of receipts', () => {
   const vectors = readVectors<Vectors>('receipts.json');
 
-  it('gives the hashes of the vectors', () => {
+  it('equal those of the vectors', () => {
     for (const { receipt, hash } of vectors.receipts) assert.equal(hashReceipt(receipt), hash);
     for (const { call, hash } of vectors.calls) assert.equal(hashCall(call), hash);
     for (const { execution, hash } of vectors.executions) {
@@ -42,7 +42,7 @@ describe('receipts', () => {
     }
   });
 
-  it('hashes receipt, call and execution as a generic EIP-712 encoder does', () => {
+  it('equal those of a generic EIP-712 encoder for receipt, call and execution', () => {
     fc.assert(
       fc.property(any.receipt, any.call, any.execution, (receipt, call, execution) => {
         assert.equal(hashReceipt(receipt), oracle(RECEIPT_TYPE, { ...receipt }));
@@ -55,7 +55,7 @@ describe('receipts', () => {
     );
   });
 
-  it('lays a claim out as abi.encode does', () => {
+  it('are computed over a claim in the layout of abi.encode', () => {
     const claims = fc.tuple(
       any.address,
       any.address,
@@ -75,7 +75,7 @@ describe('receipts', () => {
     );
   });
 
-  it('refuses a value outside its Solidity type instead of hashing another one', () => {
+  it('refuse a value outside its Solidity type instead of hashing another value', () => {
     const receipt = vectors.receipts[0]?.receipt;
     assert.ok(receipt);
 

@@ -18,8 +18,8 @@ interface Vectors {
 const bps = fc.integer({ min: 0, max: 10_000 });
 const uint32 = fc.integer({ min: 0, max: 0xffff_ffff });
 
-describe('tariffs', () => {
-  it('gives the prices and shares of the vectors', () => {
+describe('the price by a tariff', () => {
+  it('equals the prices and shares of the vectors', () => {
     const vectors = readVectors<Vectors>('tariffs.json');
 
     for (const { execution, terms, price } of vectors.prices) {
@@ -30,7 +30,7 @@ describe('tariffs', () => {
     }
   });
 
-  it('never charges above the maximum, nor for a failure, nor less for more time', () => {
+  it('never exceeds the maximum, is 0 for a failure, and does not fall with more time', () => {
     const terms = fc.record({
       tariff: fc.record({
         perCall: any.uint(64),
@@ -55,7 +55,7 @@ describe('tariffs', () => {
     );
   });
 
-  it('splits a price into shares that add up to it, the fee never above its rate', () => {
+  it('is split into shares that add up to it, with the fee never above its rate', () => {
     fc.assert(
       fc.property(any.uint(64), bps, bps, (price, feeBps, publisherBps) => {
         const shares = splitPrice(price, feeBps, publisherBps);

@@ -48,7 +48,7 @@ describe('typed-data', () => {
     assert.deepEqual(vectors.messages.map(({ type }) => type).sort(), Object.keys(TYPES).sort());
   });
 
-  it('agrees with a generic encoder, and a wallet signs what it shows', async () => {
+  it('agrees with a generic encoder, and a wallet signs the same digest', async () => {
     const wallet = new Wallet(toHex(new Uint8Array(32).fill(1)));
     const { domain } = vectors.domains.billing;
     for (const { type, message } of vectors.messages) {

@@ -64,7 +64,7 @@ function upFile(up: object): void {
   writeFileSync(join(folder, 'home/up.json'), JSON.stringify(up));
 }
 
-describe('defaas', () => {
+describe('the command line defaas', () => {
   it('prints only the version', async () => {
     const { version } = JSON.parse(readFileSync(resolve(MAIN, '../../../package.json'), 'utf8'));
 
@@ -73,7 +73,7 @@ describe('defaas', () => {
     assert.deepEqual(ended, { code: 0, stdout: `${version}\n`, stderr: '' });
   });
 
-  it('answers wrong usage with one line and 2', async () => {
+  it('answers wrong usage with one line and exit code 2', async () => {
     const lines = [
       ['sing'],
       ['invoke'],
@@ -115,7 +115,7 @@ describe('defaas', () => {
     }
   });
 
-  it('knows a house whose process is gone', async () => {
+  it('recognises a house whose process is gone', async () => {
     const { pid } = await new Promise<{ pid: number }>((done) => {
       const child = execFile(process.execPath, ['-e', '']);
       child.once('exit', () => done({ pid: child.pid ?? 0 }));
@@ -137,7 +137,7 @@ describe('defaas', () => {
     assert.match(stderr, /^KEY_MISSING: .*nobody/);
   });
 
-  it('names a gateway that does not answer, and one that is none', async () => {
+  it('names a gateway that does not answer, and a server that is no gateway', async () => {
     userKey();
     const rpc = await listen((_, reply) => reply.end('{"jsonrpc":"2.0","id":1,"result":"0x7a69"}'));
     const other = await listen((_, reply) => reply.end('hello'));
@@ -160,7 +160,7 @@ describe('defaas', () => {
     assert.deepEqual([closed.code, foreign.code], [1, 1]);
   });
 
-  it('wants an RPC of the user’s own, and to be told which contracts to believe', async () => {
+  it('demands an RPC of the user’s own and the contracts to trust', async () => {
     userKey();
     const rpc = await listen((_, reply) => reply.end('{"jsonrpc":"2.0","id":1,"result":"0x2105"}'));
     const env = { DEFAAS_GATEWAY: 'http://127.0.0.1:1' };
@@ -179,7 +179,7 @@ describe('defaas', () => {
     assert.deepEqual([noRpc.code, noFile.code, bad.code], [1, 1, 1]);
   });
 
-  it('looks at everything with doctor, and reports the first thing that is wrong', async () => {
+  it('checks everything with doctor, and reports the first fault', async () => {
     const { code, stdout, stderr } = await defaas(['doctor', '--json']);
 
     const { ok, checks } = JSON.parse(stdout);
@@ -192,7 +192,7 @@ describe('defaas', () => {
     assert.match(stderr, /^KEY_MISSING: /);
   });
 
-  it('says with doctor that others can read a key, or the tokens that are kept', async () => {
+  it('reports with doctor that others can read a key or the stored tokens', async () => {
     const files = ['home/keys/user.json', 'home/cli.sqlite', 'home/cli.sqlite-wal'];
     mkdirSync(join(folder, 'home/keys'), { recursive: true });
     const key = { address: `0x${'11'.repeat(20)}`, privateKey: `0x${'22'.repeat(32)}` };
@@ -214,7 +214,7 @@ describe('defaas', () => {
 });
 
 describe('defaas init', () => {
-  it('writes a function folder beside where the command was typed, called like the folder', async () => {
+  it('writes a folder with a function of the same name into the current folder', async () => {
     const { code, stdout } = await defaas(['init', 'greet', '--json']);
 
     const made = JSON.parse(stdout);
@@ -253,7 +253,7 @@ describe('defaas register', () => {
       writeFileSync(join(folder, 'broken', name), text);
   }
 
-  it('says what is wrong with a folder before it looks for a house', async () => {
+  it('reports what is wrong with a folder before it looks for a house', async () => {
     const good = JSON.stringify({ ...manifest, memoryMiB: 128, timeoutMs: 1000, tariff: tariff() });
     const cases: [code: string, files: Record<string, string>][] = [
       ['NOT_A_FUNCTION_FOLDER', { 'other.txt': '' }],
@@ -275,7 +275,7 @@ describe('defaas register', () => {
     }
   });
 
-  it('wants a house for a folder that is good', async () => {
+  it('demands a house for a valid folder', async () => {
     await defaas(['init', 'hello']);
 
     const { code, stderr } = await defaas(['register', 'hello']);

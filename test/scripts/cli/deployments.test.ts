@@ -17,7 +17,7 @@ const HELLO = (version: number): string =>
   `export default async () => new Response('${version} ' + (process.env.API_KEY ?? ''));`;
 const DAY_MS = 86_400_000;
 
-describe('the command line, on deployments', function () {
+describe('the command line for deployments', function () {
   this.timeout(120_000);
   let house: SmallHouse;
   let line: CommandLine;
@@ -33,7 +33,7 @@ describe('the command line, on deployments', function () {
   const flags = () => line.flags('publisher');
   const to = 'aws';
 
-  it('shows what changes and what a call costs, deploys, and then has nothing to change', async () => {
+  it('shows the changes and the cost of a call, deploys, and then finds nothing to change', async () => {
     await house.register('shown', HELLO(1), {});
 
     const before = await documentOf(diff(flags(), 'shown', { to }));
@@ -53,7 +53,7 @@ describe('the command line, on deployments', function () {
     );
   });
 
-  it('deploys on all clouds of the gateway when neither the line nor the manifest names one', async () => {
+  it('deploys on all clouds of the gateway when neither the command nor the manifest names one', async () => {
     await house.register('anywhere', HELLO(1), {});
 
     const { providers } = await documentOf(deploy(flags(), 'anywhere', {}));
@@ -75,7 +75,7 @@ describe('the command line, on deployments', function () {
     assert.equal(state, 'live');
   });
 
-  it('rolls back to the version before, or the one named, and says where it runs', async () => {
+  it('rolls back to the previous version or a named one, and says where it runs', async () => {
     await house.publish('rolled', HELLO(1), { payer: 'publisher' });
     await house.register('rolled', HELLO(2), { payer: 'publisher' });
 
@@ -102,7 +102,7 @@ describe('the command line, on deployments', function () {
     });
   });
 
-  it('destroys a version, then all of a function, and is done when nothing is left', async () => {
+  it('destroys a version, then all of a function, and succeeds when nothing is left', async () => {
     await house.publish('gone', HELLO(1), {});
     await house.publish('gone', HELLO(2), {});
 
@@ -119,7 +119,7 @@ describe('the command line, on deployments', function () {
     assert.ok(row.deployments.every(({ state }: { state: string }) => state === 'retired'));
   });
 
-  it('sets a secret from a file, lists its name, and wants it before a deploy', async () => {
+  it('sets a secret from a file, lists its name, and demands it before a deploy', async () => {
     await house.register('secretive', HELLO(1), { secrets: ['API_KEY'] });
     const valueFile = join(line.home, 'value');
     writeFileSync(valueFile, 'hush-hush\n');
@@ -208,7 +208,7 @@ describe('the command line, on deployments', function () {
     assert.equal(known.ok, true);
   });
 
-  it('warns of prices that are older than 90 days, which breaks nothing', () => {
+  it('warns of prices that are older than 90 days, and still works', () => {
     const asOfMs = Date.parse('2026-11-22');
 
     const fresh = checkPrices(asOfMs, asOfMs + 90 * DAY_MS);

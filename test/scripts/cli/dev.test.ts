@@ -47,7 +47,7 @@ describe('defaas dev', () => {
     return running;
   };
 
-  it('serves the function, and what was written since', async () => {
+  it('serves the function, and its changes after each save', async () => {
     write({
       'defaas.json': JSON.stringify({ name: 'fn', entry: 'handler.ts', env: { WORD: 'one' } }),
       'handler.ts': `import { word } from './deep/word.ts';
@@ -78,7 +78,7 @@ export default async (request: Request, context: { provider: string }) => {
     assert.match(said(), /POST \/a%20b\?c=d 201 \d+ ms/);
   });
 
-  it('says what does not build, with file and line, and goes on when it is mended', async () => {
+  it('reports a build error with file and line, and continues when it is fixed', async () => {
     write({
       'defaas.json': JSON.stringify({ name: 'fn', entry: 'handler.ts' }),
       'handler.ts': `\n\nimport { gone } from './gone.ts';\nexport default () => gone;\n`,
@@ -96,7 +96,7 @@ export default async (request: Request, context: { provider: string }) => {
     assert.equal(await mended.json(), 'here');
   });
 
-  it('shows what the function writes, and of what it throws the file and line that were written', async () => {
+  it('shows what the function logs, and the source file and line of what it throws', async () => {
     write({
       'defaas.json': JSON.stringify({ name: 'fn', entry: 'src/handler.ts' }),
       'src/handler.ts': `interface Long {
@@ -122,7 +122,7 @@ export default (request: Request): Long | string => {
     assert.deepEqual([code, detail], ['FUNCTION_FAILED', 'RangeError: on purpose']);
   });
 
-  it('gives secrets from the environment, and nothing else of it', async () => {
+  it('passes the function its secrets from the environment, and no other variable', async () => {
     write({
       'defaas.json': JSON.stringify({ name: 'fn', entry: 'handler.js', secrets: ['API_TOKEN'] }),
       'handler.js': 'export default () => process.env;',
@@ -151,7 +151,7 @@ export default (request: Request): Long | string => {
     await assert.rejects(fetch(url));
   });
 
-  it('refuses what is no function folder, no port, and a port that is taken', async () => {
+  it('refuses a folder without a function, an invalid port, and a port that is taken', async () => {
     write({
       'defaas.json': JSON.stringify({ name: 'fn', entry: 'handler.js' }),
       'handler.js': `export default () => 'ok';`,

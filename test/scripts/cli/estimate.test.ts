@@ -27,7 +27,7 @@ describe('defaas estimate', function () {
   const ask = (target: string, options: Partial<Parameters<typeof estimate>[2]> = {}) =>
     documentOf(estimate(cli.flags(), target, { calls: '1000', deposit: '1', ...options }));
 
-  it('prices a typical call and the worst one, and what a deposit buys of them', async () => {
+  it('gives the price of a typical call and of the worst one, and how many a deposit buys', async () => {
     const { typical, worst, ...rest } = await ask(hello, { ms: '200', calls: '300' });
 
     assert.deepEqual(rest, {
@@ -52,7 +52,7 @@ describe('defaas estimate', function () {
     });
   });
 
-  it('says of a deposit that is too small for one call that it buys none', async () => {
+  it('says that a deposit buys no call when it is too small for one', async () => {
     const { typical } = await ask(hello, { deposit: '0.000039' });
 
     assert.equal(typical.depositBuysCalls, 0);
@@ -72,7 +72,7 @@ describe('defaas estimate', function () {
     await caller.invoke({ function: hello, maxPriceUnits: BigInt(worst.priceUnits) });
   });
 
-  it('names versions that do not exist and numbers that are none', async () => {
+  it('refuses versions that do not exist and invalid numbers', async () => {
     await assert.rejects(ask(`${hello}@7`), { code: 'FUNCTION_UNKNOWN' });
     await assert.rejects(ask('nothing'), { code: 'FUNCTION_UNKNOWN' });
     await assert.rejects(ask(hello, { ms: '4001' }), { code: 'USAGE' });

@@ -63,7 +63,7 @@ describe('defaas grant and revoke', function () {
     assert.equal(await call(KEYS.publisher, own), 'hello');
   });
 
-  it('is for calls only when the grant says invoke', async () => {
+  it('allows calls only when the scope of the grant is invoke', async () => {
     await give('7', 'subscribe,logs');
     await assert.rejects(call(), { code: 'NOT_GRANTED' });
 
@@ -73,13 +73,13 @@ describe('defaas grant and revoke', function () {
     await take(user);
   });
 
-  it('ends with its last day', async () => {
+  it('ends a grant with its last day', async () => {
     const { expirySec } = await give('2099-12-31');
 
     assert.equal(expirySec, Date.parse('2099-12-31T23:59:59Z') / 1000);
   });
 
-  it('is the owner’s to give and to take', async () => {
+  it('can be given and revoked by the owner alone', async () => {
     const scopes = 'invoke';
     const owner = cli.flags('publisher');
 
@@ -91,7 +91,7 @@ describe('defaas grant and revoke', function () {
     await assert.rejects(grant(owner, 'none-such', user, { scopes }), { code: 'FUNCTION_UNKNOWN' });
   });
 
-  it('takes days or a date to come, scopes it knows, and addresses without typing errors', async () => {
+  it('accepts a number of days or a future date, known scopes, and addresses without typing errors', async () => {
     const owner = cli.flags('publisher');
     const wrong = [
       grant(owner, closed, user, { scopes: 'invoke', expires: 'soon' }),

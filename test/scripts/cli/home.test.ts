@@ -105,7 +105,7 @@ describe('the home of an installed command line', function () {
     taken(await defaas(['balance']));
   });
 
-  it('is confirmed once where it lies above the folder in use, and is named by DEFAAS_HOME without', async () => {
+  it('is confirmed once when it lies above the current folder, and needs no confirmation by DEFAAS_HOME', async () => {
     homeIn(user);
     const found = homeIn(join(user, 'project'));
 
@@ -124,7 +124,7 @@ describe('the home of an installed command line', function () {
     assert.equal(mode & 0o777, 0o600);
   });
 
-  it('is confirmed where everybody may write to it', async () => {
+  it('must be confirmed when everybody may write to it', async () => {
     const home = homeIn(user);
     chmodSync(home, 0o777);
 
@@ -134,7 +134,7 @@ describe('the home of an installed command line', function () {
 
   const itAsRoot = isRoot ? it : it.skip;
   itAsRoot(
-    `is confirmed where somebody else owns it${isRoot ? '' : ' (skipped: only root can give a folder away)'}`,
+    `must be confirmed when somebody else owns it${isRoot ? '' : ' (skipped: only root can give a folder away)'}`,
     async () => {
       const home = homeIn(user);
       chownSync(home, 12_345, 12_345);
@@ -150,7 +150,7 @@ describe('the home of an installed command line', function () {
 
   const itOnTerminal = SCRIPT ? it : it.skip;
   itOnTerminal(
-    `asks on a terminal, and takes yes for yes alone${SCRIPT ? '' : ' (skipped: there is no script)'}`,
+    `is confirmed on a terminal by the answer yes alone${SCRIPT ? '' : ' (skipped: there is no script)'}`,
     async () => {
       const found = homeIn(join(user, 'project'));
       const command = `${process.execPath} ${main} deposit 1`;

@@ -69,7 +69,7 @@ describe('defaas invoke', function () {
   const isCall = ({ path }: Pick<Passing, 'path'>) => path.startsWith('/functions/');
   const isReceipt = ({ path }: Passing) => path.startsWith('/receipts/');
 
-  it('takes the key of a header, so that a repeated call is charged once, also when another lane would pay', async () => {
+  it('uses the Idempotency-Key of a header, so that a repeated call is charged once, also when another lane would pay', async () => {
     const header = ['Idempotency-Key: order-1'];
     const before = await paid();
 
@@ -86,7 +86,7 @@ describe('defaas invoke', function () {
     assert.equal(await paid(), before + 1);
   });
 
-  it('names the key when no answer comes, or breaks off, and the same again is charged once', async () => {
+  it('names the Idempotency-Key when no answer comes or the answer breaks off, and the repeated call is charged once', async () => {
     for (const body of [undefined, 'half']) {
       const before = await paid();
       between.lie = (passing) =>
@@ -107,7 +107,7 @@ describe('defaas invoke', function () {
     }
   });
 
-  it('says nothing of a key when nothing was sent', async () => {
+  it('names no Idempotency-Key when nothing was sent', async () => {
     between.lie = ({ path }) => (path.startsWith('/oauth/') ? { cut: true } : undefined);
 
     await assert.rejects(call(count), (error: Error & { code?: string }) => {
@@ -164,7 +164,7 @@ describe('defaas invoke', function () {
     }
   });
 
-  it('prints what the checked receipt says of price and provider', async () => {
+  it('prints price and provider from the checked receipt', async () => {
     between.lie = (passing) =>
       isCall(passing)
         ? { headers: { 'defaas-price': '1', 'defaas-provider': 'local' } }
@@ -175,7 +175,7 @@ describe('defaas invoke', function () {
     assert.deepEqual([receipt.priceUnits, receipt.provider], ['20', 'aws-lambda']);
   });
 
-  it('asks for no compression, and takes an answer that is compressed all the same', async () => {
+  it('asks for no compression, and accepts a compressed answer all the same', async () => {
     const asked: unknown[] = [];
     between.ask = (asking) => {
       if (isCall(asking)) asked.push(asking.headers['accept-encoding']);
@@ -189,7 +189,7 @@ describe('defaas invoke', function () {
     assert.deepEqual(asked, ['identity', 'br']);
   });
 
-  it('sends a file with the content type of its ending, as bytes where the ending says none', async () => {
+  it('sends a file with the content type of its extension, and as bytes when the extension is unknown', async () => {
     const asked: unknown[] = [];
     between.ask = (asking) => {
       if (isCall(asking)) asked.push(asking.headers['content-type']);
@@ -205,7 +205,7 @@ describe('defaas invoke', function () {
     assert.deepEqual(asked, ['image/jpeg', 'text/csv; charset=utf-8', 'application/octet-stream']);
   });
 
-  it('lists no receipts as good that another key than the gateway’s by the chain has signed', async () => {
+  it('lists a receipt as good only when the gateway’s key on the chain has signed it', async () => {
     await ended(hello);
     const honest = await receipts(flags(), {});
     between.lie = ({ path, body }) => {
@@ -241,7 +241,7 @@ describe('defaas invoke', function () {
     assert.equal(readFileSync(out, 'utf8'), 'hello');
   });
 
-  it('prints an answer that cannot be written after all', async () => {
+  it('prints an answer when the --out file turns out not to be writable', async () => {
     mkdirSync(join(cli.home, 'folder'));
     between.lie = (passing) => {
       if (isCall(passing)) rmSync(join(cli.home, 'folder'), { recursive: true });
@@ -253,7 +253,7 @@ describe('defaas invoke', function () {
     assert.deepEqual([textOf(outcome), outcome.failure?.code], ['hello', 'FILE_UNREADABLE']);
   });
 
-  it('calls nothing while the chain cannot say what is called', async () => {
+  it('calls nothing while the chain cannot resolve the function', async () => {
     const before = await paid();
 
     const call = invoke(flags('http://127.0.0.1:9'), hello, { header: [] });
@@ -280,7 +280,7 @@ describe('defaas invoke', function () {
     );
   });
 
-  it('signs no further than a step or the version’s worst price, whatever --max allows', async () => {
+  it('signs no more than a step or the version’s worst price, whatever --max allows', async () => {
     const signed: number[] = [];
     between.ask = (asking) => {
       if (isCall(asking)) signed.push(Number.parseInt(`${asking.headers['defaas-voucher']}`, 10));

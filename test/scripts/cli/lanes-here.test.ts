@@ -43,7 +43,7 @@ describe('a lane whose key is lost', function () {
   };
   const isOfLane = (file: string) => file.startsWith('lane-');
 
-  it('is passed over: a deposit opens another, which pays', async () => {
+  it('is skipped: a deposit opens another lane, which pays', async () => {
     const first = await open();
     lose(first);
 

@@ -16,7 +16,7 @@ const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
 const HELLO = `export default async () => new Response('hello');`;
 const DEAR_UNITS = 60_000;
 
-describe('the command line at a gateway that lies', function () {
+describe('the command line with a gateway that lies', function () {
   this.timeout(180_000);
   let house: SmallHouse;
   let between: Between;
@@ -78,7 +78,7 @@ describe('the command line at a gateway that lies', function () {
     };
   };
 
-  it('signs a step and no more for 99 invented receipts and a row of 402s, keeps the evidence, and pays there no more', async () => {
+  it('signs one step and no more for 99 invented receipts and repeated 402s, keeps the evidence, and stops paying there', async () => {
     const first = await run('invoke', hello);
     between.lie = (passing) => {
       if (!passing.path.startsWith('/receipts?')) return asksForMore(passing);
@@ -105,7 +105,7 @@ describe('the command line at a gateway that lies', function () {
     assert.equal(exhibit.kind === 'receipt' && exhibit.signed.receipt.seq, 3);
   });
 
-  it('signs for several processes what their calls may cost together, and no more, and pays for none that was refused', async () => {
+  it('signs for several processes no more than their calls may cost together, and pays for no refused call', async () => {
     between.lie = (passing) =>
       passing.path.startsWith('/receipts?') ? { body: pageOf([]) } : asksForMore(passing);
 

@@ -95,7 +95,7 @@ describe('defaas migrate', function () {
     await assert.rejects(run(), { code: 'NOTHING_TO_WITHDRAW' });
   });
 
-  it('leaves the money in the wallet where the gateway does not stand in the new set', async () => {
+  it('leaves the money in the wallet when the gateway is not registered in the new set', async () => {
     await put('2', 'lane');
 
     await run();
@@ -108,7 +108,7 @@ describe('defaas migrate', function () {
     assert.equal(held, 2_000_000n);
   });
 
-  it('goes only from the set that the named one replaces', async () => {
+  it('migrates only from the set that the named one replaces', async () => {
     const to = (id: string) => migrate(cli.flags(), { to: id });
 
     await assert.rejects(to('none'), { code: 'USAGE' });

@@ -44,7 +44,7 @@ describe('defaas bond, unbond, leave, fee', function () {
     return units;
   };
 
-  it('lets an operator leave: unbond, wait, leave, withdraw', async () => {
+  it('let an operator leave: unbond, wait, leave, withdraw', async () => {
     const { bond: bonded } = await standing();
 
     const begun = await documentOf(unbond(cli.flags(), '1000', {}));
@@ -66,7 +66,7 @@ describe('defaas bond, unbond, leave, fee', function () {
     await assert.rejects(leave(cli.flags(), {}), { code: 'NOTHING_TO_WITHDRAW' });
   });
 
-  it('names another account that settles, with the bond', async () => {
+  it('name another account that settles, together with the bond', async () => {
     const settler = KEYS.user.address;
 
     const tried = await documentOf(bond(cli.flags(), '1', { settler, dryRun: true }));
@@ -78,7 +78,7 @@ describe('defaas bond, unbond, leave, fee', function () {
     await assert.rejects(bond(cli.flags(), '1', { settler: '0x12' }), { code: 'USAGE' });
   });
 
-  it('adds to the bond, and cancels an unbonding with 0', async () => {
+  it('add to the bond, and cancel an unbonding with the amount 0', async () => {
     const added = await documentOf(bond(cli.flags(), '500', {}));
     const some = await documentOf(unbond(cli.flags(), '400', {}));
     const none = await documentOf(unbond(cli.flags(), '0', {}));
@@ -90,7 +90,7 @@ describe('defaas bond, unbond, leave, fee', function () {
     assert.equal((await standing()).unbonding, 0n);
   });
 
-  it('announces a fee and says from when it is in force', async () => {
+  it('announce a fee and say from when it is in force', async () => {
     const announced = await documentOf(fee(cli.flags(), '2.5', {}));
     const waiting = await documentOf(fee(cli.flags(), undefined, {}));
     await later(2 * DAY_SEC + 1);
@@ -103,7 +103,7 @@ describe('defaas bond, unbond, leave, fee', function () {
     await assert.rejects(fee(cli.flags(), '100', {}), { code: 'FEE_TOO_HIGH' });
   });
 
-  it('takes back what was set aside for payees, after it has thawed', async () => {
+  it('take back what was set aside for payees, after it has thawed', async () => {
     const writer = house.view.connect(KEYS.gateway);
     await writer.mintMock(3n * TOKEN);
     await writer.approveAndDeposit(3n * TOKEN);
@@ -122,7 +122,7 @@ describe('defaas bond, unbond, leave, fee', function () {
     assert.equal(released.freeUnits, `${3n * TOKEN}`);
   });
 
-  it('sends nothing in a dry run, and says what it would do', async () => {
+  it('send nothing in a dry run, and say what they would do', async () => {
     const before = await standing();
     const block = await blockNumber();
 
@@ -141,7 +141,7 @@ describe('defaas bond, unbond, leave, fee', function () {
     assert.deepEqual(await standing(), before);
   });
 
-  it('is seen by doctor: what leaves the bond, a fee to come, a low bond, the key in force', async () => {
+  it('have effects that doctor shows: what leaves the bond, a fee to come, a low bond, the key in force', async () => {
     const found = async () => {
       const { checks } = await documentOf(doctor(cli.flags()));
       const byName = (name: string) =>
@@ -180,7 +180,7 @@ describe('defaas bond, unbond, leave, fee', function () {
     );
   });
 
-  it('refuses another account than the gateway’s, and a missing key', async () => {
+  it('refuse another account than the gateway’s, and a missing key', async () => {
     const file = join(cli.home, 'keys', 'gateway.json');
     writeFileSync(file, JSON.stringify(KEYS.user));
     // The gateway is a stranger's then, and this is its URL.
@@ -197,7 +197,7 @@ describe('defaas bond, unbond, leave, fee', function () {
     await assert.rejects(leave(cli.flags(), {}), { code: 'KEY_MISSING' });
   });
 
-  it('answers bad input with one line and an exit code, as a process', async () => {
+  it('answer bad input with one line and an exit code, as processes', async () => {
     const run = (words: readonly string[]) =>
       new Promise<{ code: number; stdout: string; stderr: string }>((done) => {
         const env = {

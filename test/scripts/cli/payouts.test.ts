@@ -74,7 +74,7 @@ describe('defaas payouts and collect', function () {
     };
   };
 
-  it('lists what a settlement credits, sends it to the wallet once, and says when nothing is due', async () => {
+  it('list what a settlement credits, send it to the wallet once, and say when nothing is due', async () => {
     const empty = await list();
     await assert.rejects(list({ send: true }), { code: 'NOTHING_DUE' });
     await call(3);
@@ -107,7 +107,7 @@ describe('defaas payouts and collect', function () {
     );
   });
 
-  it('collects what a batch left out, once, and shows who left it out', async () => {
+  it('collect once what a batch left out, and show who left it out', async () => {
     await setFloatAside();
     await call(2);
     await settle(thief());
@@ -140,7 +140,7 @@ describe('defaas payouts and collect', function () {
     );
   });
 
-  it('takes the highest voucher that the float covers, and says when it covers none', async () => {
+  it('use the highest voucher that the float covers, and say when it covers none', async () => {
     await call(1);
     await settle(thief());
     await call(2);
@@ -153,7 +153,7 @@ describe('defaas payouts and collect', function () {
     assert.equal(taken.collected[0].units, `${SHARE}`);
   });
 
-  it('collects with what it remembers, when the gateway shows nothing any more', async () => {
+  it('collect with stored vouchers when the gateway shows none any more', async () => {
     await setFloatAside();
     await call(2);
     await settle(thief());
@@ -174,7 +174,7 @@ describe('defaas payouts and collect', function () {
     assert.equal(await walletUnits(), 2n * SHARE);
   });
 
-  it('believes no voucher that another key signed, or that was changed on the way', async () => {
+  it('reject a voucher that another key signed, or that was changed on the way', async () => {
     await setFloatAside();
     await call(2);
     await settle(thief());
@@ -194,7 +194,7 @@ describe('defaas payouts and collect', function () {
     assert.equal(taken.collected[0].units, `${2n * SHARE}`);
   });
 
-  it('is seen by doctor: what waits for the account, what batches left out, floats that are short', async () => {
+  it('have figures that doctor shows: what waits for the account, what batches left out, floats that are short', async () => {
     const found = async (name: string, account: 'publisher' | 'gateway' = 'publisher') => {
       const { checks } = await documentOf(doctor(cli.flags(account)));
       return checks.find((one: { name: string }) => one.name === name).found;
@@ -219,7 +219,7 @@ describe('defaas payouts and collect', function () {
     assert.match(await found('payouts'), /^PAYOUT_SHORT: .* without 0\.0003 tokens /);
   });
 
-  it('bars what a gateway runs of the account, and nothing where that is nothing', async () => {
+  it('bar a gateway’s deployments of the account’s functions, and refuse when there are none', async () => {
     const tried = await list({ bar: gateway, dryRun: true });
     const isBarred = async () => {
       await house.view.synced();
@@ -236,7 +236,7 @@ describe('defaas payouts and collect', function () {
     await assert.rejects(list({ bar: gateway, send: true }), { code: 'USAGE' });
   });
 
-  it('says as a process what it says here', async () => {
+  it('print as a process what they print here', async () => {
     await call(1);
     await settle(house.gateway());
     const env = {

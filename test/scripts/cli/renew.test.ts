@@ -27,7 +27,7 @@ const TERMS = {
 };
 const DAY_SEC = 86_400;
 
-describe('watching lanes that others spend from', function () {
+describe('the watch of lanes that others spend from', function () {
   this.timeout(120_000);
   let house: SmallHouse;
   let between: Between;
@@ -137,7 +137,7 @@ describe('watching lanes that others spend from', function () {
     assert.deepEqual(put, [60n]);
   });
 
-  it('signs the next mandate before the last one ends where that was asked for, and gives no day twice', async () => {
+  it('signs the next mandate before the last one ends when the user asked for it, and gives no day twice', async () => {
     const untilSec = Math.floor(Date.now() / 1000) + 3_600;
     const { address: signer } = await sponsoredBefore({ untilSec });
     const lane = { payer: KEYS.publisher.address, signer };
@@ -169,7 +169,7 @@ describe('watching lanes that others spend from', function () {
     assert.deepEqual([store.renewalDays(lane), await looked()], [undefined, []]);
   });
 
-  it('says again what never came to the gateway: a mandate, and that one is closed', async () => {
+  it('sends again what never reached the gateway: a mandate, and the end of a mandate', async () => {
     const untilSec = Math.floor(Date.now() / 1000) + 3_600;
     const { address: signer } = await sponsoredBefore({ untilSec });
     const lane = { payer: KEYS.publisher.address, signer };
@@ -196,7 +196,7 @@ describe('watching lanes that others spend from', function () {
     assert.deepEqual([healed.failure, await call()], [undefined, 200]);
   });
 
-  it('sends the chain one extension of a lane, however often its gateway breaks off the rest', async () => {
+  it('extends a lane on the chain once, however often its gateway breaks off the rest', async () => {
     const untilSec = Math.floor(Date.now() / 1000) + 3_600;
     const signer = await sponsoredBefore({ untilSec });
     const lane = { payer: KEYS.publisher.address, signer: signer.address };
@@ -220,7 +220,7 @@ describe('watching lanes that others spend from', function () {
     assert.equal(last, first);
   });
 
-  it('goes on only where the user asked for that', async () => {
+  it('renews only when the user asked for it', async () => {
     const asked = sponsor(flags(), hello, { daily: '0.00006', deposit: '0.001', renew: true });
     const { lane } = await documentOf(asked);
     const of = { payer: KEYS.publisher.address, signer: lane.signer };

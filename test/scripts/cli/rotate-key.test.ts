@@ -72,7 +72,7 @@ describe('defaas rotate-key', function () {
     assert.equal(proven, settled);
   };
 
-  it('serves on while the key changes; old receipts stay valid, unsettled ones get the new signature', async () => {
+  it('keeps serving while the key changes; old receipts stay valid, unsettled ones get the new signature', async () => {
     await call();
     await settle(await house.session(KEYS.gateway));
     await call();
@@ -145,7 +145,7 @@ describe('defaas rotate-key', function () {
     assert.deepEqual([before, isRaised()], [true, false]);
   });
 
-  it('goes on from where it was broken off, and makes no second key', async () => {
+  it('continues where it was interrupted, and makes no second key', async () => {
     const next = testKey(60);
     writeFileSync(`${file()}.next`, JSON.stringify(next), { mode: 0o600 });
     const account = house.view.connect(KEYS.gateway);
@@ -160,7 +160,7 @@ describe('defaas rotate-key', function () {
     assert.ok(existsSync(join(house.dir, `operator-${KEYS.operator.address}.json`)));
   });
 
-  it('leaves the old key in force where the gateway cannot be told, and retires it when it is', async () => {
+  it('leaves the old key in force while the gateway cannot be told, and retires it afterwards', async () => {
     await call();
     await acknowledge();
     const url = house.url();
@@ -182,7 +182,7 @@ describe('defaas rotate-key', function () {
     assert.deepEqual(await signers(), new Set([address]));
   });
 
-  it('says so when the gateway reads another file, and does not retire the key that it uses', async () => {
+  it('reports that the gateway reads another key file, and does not retire the key in use', async () => {
     const other = join(cli.home, 'keys', 'operator.json');
     const outcome = await rotateKey(cli.flags(), {});
 
@@ -207,7 +207,7 @@ describe('defaas rotate-key', function () {
     assert.deepEqual(after, before);
   });
 
-  it('is the operator’s alone, and takes no key that the chain does not have', async () => {
+  it('is for the operator alone, and accepts no key that the chain does not have', async () => {
     const ask = async (key: Key) =>
       (await house.session(key)).request('/operator-key', { method: 'POST' });
 

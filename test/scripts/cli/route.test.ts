@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { parseRoute } from '../../../scripts/cli/invoke-request.ts';
 
 describe('invoke --route', () => {
-  it('takes a strategy, clouds by their short names, and regions to avoid', () => {
+  it('accepts a strategy, clouds by their short names, and regions to avoid', () => {
     const routing = parseRoute('fastest, aws,local,not:us-east-1');
 
     assert.deepEqual(routing, {
@@ -13,7 +13,7 @@ describe('invoke --route', () => {
     assert.deepEqual(parseRoute('cheapest'), { strategy: 'cheapest' });
   });
 
-  it('names what it does not know', () => {
+  it('names the part that it does not know', () => {
     const cases: [text: string, code: string][] = [
       ['quickest', 'PROVIDER_UNKNOWN'],
       ['fastest,mars', 'PROVIDER_UNKNOWN'],

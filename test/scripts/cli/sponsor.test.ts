@@ -50,7 +50,7 @@ describe('defaas sponsor', function () {
     return reply.ok ? 200 : (await reply.json()).code;
   };
 
-  it('sets money aside, signs for as many days as it is told and no more, limits the day, and stops', async () => {
+  it('sets money aside, signs for the given number of days and no more, limits the day, and stops', async () => {
     const nothing = await sponsorAs('publisher', {});
     await assert.rejects(sponsorAs('publisher', { daily: '1' }), { code: 'LANE_UNKNOWN' });
     assert.equal(await call(), 'SPONSOR_EMPTY');
@@ -92,7 +92,7 @@ describe('defaas sponsor', function () {
     assert.deepEqual(put, ['200']);
   });
 
-  it('is the owner’s to set, and says when a function’s callers pay anyway', async () => {
+  it('is for the owner alone, and says when a function’s callers pay anyway', async () => {
     const other = await sponsorAs('publisher', { deposit: '1', daily: '1' }, paid);
 
     assert.equal(other.isSponsored, false);
@@ -111,7 +111,7 @@ describe('defaas sponsor', function () {
     }
   });
 
-  it('has a sibling for callers: a deposit that limits what its lane spends a day', async () => {
+  it('has a counterpart for callers: a deposit that limits what its lane spends a day', async () => {
     const flags = cli.flags();
     const pay = () => documentOf(invoke(flags, paid, { header: [] }));
     const limitOf = async () => (await documentOf(balance(flags))).lines[0].limits;
@@ -131,7 +131,7 @@ describe('defaas sponsor', function () {
     await assert.rejects(deposit(flags, '1', { to: 'lane', daily: 'x' }), { code: 'USAGE' });
   });
 
-  it('is warned in one line on stderr when a deposit runs low', async () => {
+  it('warns in one line on stderr when a deposit runs low', async () => {
     const flags = cli.flags('operator');
     await deposit(flags, '24', { to: 'lane', units: true });
 

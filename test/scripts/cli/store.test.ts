@@ -16,7 +16,7 @@ describe('the store of the command line', () => {
 
   const modes = () => storeFiles(home).map((file) => statSync(file).mode & 0o777);
 
-  it('is its owner’s alone, with all files of it', () => {
+  it('is readable by its owner alone, in all its files', () => {
     const before = process.umask(0);
 
     const store = openStore(home, 'house');
@@ -26,7 +26,7 @@ describe('the store of the command line', () => {
     store.close();
   });
 
-  it('closes files that others could read', () => {
+  it('removes the access of others to existing files', () => {
     const other = openStore(home, 'house');
     other.addLane({ payer: `0x${'11'.repeat(20)}`, signer: `0x${'22'.repeat(20)}` });
     for (const file of storeFiles(home)) chmodSync(file, 0o644);

@@ -34,7 +34,7 @@ describe('defaas token', function () {
       body: 'by curl',
     });
 
-  it('needs a deposit, unless it is for the control routes alone', async () => {
+  it('needs a deposit, unless the token is for the control routes alone', async () => {
     await assert.rejects(token(cli.flags(), {}), { code: 'LANE_UNKNOWN' });
     await assert.rejects(token(cli.flags(), { control: true, allow: '1' }), { code: 'USAGE' });
 
@@ -45,7 +45,7 @@ describe('defaas token', function () {
     assert.equal((await reply.json()).code, 'TOKEN_INVALID');
   });
 
-  it('prints a token that pays for calls as far as it is allowed, and ends within 10 minutes', async () => {
+  it('prints a token that pays for calls within its allowance, and ends within 10 minutes', async () => {
     await deposit(cli.flags(), '1', { to: 'lane' });
     await house.gateway().chain.synced();
 
@@ -69,7 +69,7 @@ describe('defaas token', function () {
     assert.match(text ?? '', /^[\w-]+\.[\w-]+\.[\w-]+$/);
   });
 
-  it('gives nobody a way to make a call of the payer’s own, or one of another function', async () => {
+  it('lets nobody make one of the payer’s own calls, or call another function', async () => {
     const { accessToken, lane } = await documentOf(token(cli.flags(), { function: echo }));
     const other = await house.publish('other', ECHO);
     const ask = (fn: string) =>
@@ -94,7 +94,7 @@ describe('defaas token', function () {
     assert.equal(stranger.item, undefined);
   });
 
-  it('makes a service account that pays for calls by its own key from a lane of its own, as far as its day goes, and stops it', async () => {
+  it('creates a service account that pays for calls with its own key and lane within its daily limit, and stops it', async () => {
     await deposit(cli.flags(), '1', { to: 'lane' });
     await house.gateway().chain.synced();
     const terms = { service: 'ci', daily: '0.00006', days: '3', function: echo };

@@ -191,7 +191,7 @@ describe('the command line’s trust root', function () {
     );
   });
 
-  it('refuses any other contract, token, chain, and all of a thief’s at once', async () => {
+  it('refuses any other contract, token or chain, and a complete set of a thief’s contracts', async () => {
     const before = await sent();
     const contracts = Object.entries(thief).filter(([name]) => name !== 'deployedAtBlock');
     const lies = [
@@ -207,7 +207,7 @@ describe('the command line’s trust root', function () {
     assert.deepEqual(await sent(), before);
   });
 
-  it('asks no RPC that a gateway names, and begins no earlier than the trust root says', async () => {
+  it('asks no RPC that a gateway names, and reads from the trust root’s first block on', async () => {
     const other = await startBetween(() => house.chain.url);
     let requests = 0;
     other.ask = () => {
@@ -223,7 +223,7 @@ describe('the command line’s trust root', function () {
     assert.equal(requests, 0);
   });
 
-  it('sends nothing, by any command, while the code that its RPC shows is another', async () => {
+  it('lets no command send anything while its RPC shows other contract code', async () => {
     const before = await sent();
     const rpc = await startBetween(() => house.chain.url);
     const { billing } = house.chain.contracts;
@@ -258,7 +258,7 @@ describe('the command line’s trust root', function () {
     assert.deepEqual(await sent(), before);
   });
 
-  it('confirms a file that the user names once, and again when the file or the RPC is another', async () => {
+  it('asks once about a file that the user names, and again when the file or the RPC changes', async () => {
     const file = believe(deploymentsOf(31337, house.chain.contracts), 'mine.json');
     rmSync(join(cli.home, 'deployment.json'));
     const deposit = (...words: string[]) => defaas(['deposit', '1', '--to', 'free', ...words]);
@@ -279,7 +279,7 @@ describe('the command line’s trust root', function () {
     refused(await deposit('--yes'), 'DEPLOYMENT_MISSING');
   });
 
-  it('holds a gateway to its account: registered under the origin, or confirmed, and the same from then on', async () => {
+  it('binds a gateway to one account, which is registered under its origin or confirmed by the user', async () => {
     // This user's home is not that of the gateway.
     rmSync(join(cli.home, 'keys/gateway.json'));
     const swindler = testKey(10);
@@ -313,7 +313,7 @@ describe('the command line’s trust root', function () {
     assert.match(swapped.stderr, new RegExp(`it was ${KEYS.gateway.address} before`));
   });
 
-  it('takes the account that has registered the origin, without a question', async () => {
+  it('accepts the account that has registered the origin, without a question', async () => {
     rmSync(join(cli.home, 'keys/gateway.json'));
     const account = house.view.connect(KEYS.gateway);
     const terms = { roles: ROLES_BOTH, jwksThumbprint: `0x${'00'.repeat(32)}` } as const;
@@ -324,7 +324,7 @@ describe('the command line’s trust root', function () {
     assert.equal(code, 0, stderr);
   });
 
-  it('says before money moves what the contracts are, once, and what stands behind the gateway', async () => {
+  it('shows once, before money moves, the contracts and the gateway’s bond', async () => {
     const [first, second] = [
       await defaas(['deposit', '1', '--to', 'free']),
       await defaas(['deposit', '2']),

@@ -41,7 +41,7 @@ const UNIT = 1_000_000n;
 const WINDOW_SEC = 2 * 86_400;
 const NOW = { once: true, patience: '0' } as const;
 
-describe('watching a gateway that lies', function () {
+describe('the watch of a gateway that lies', function () {
   this.timeout(240_000);
   let liar: LyingGateway;
   let home: string;
@@ -142,7 +142,7 @@ describe('watching a gateway that lies', function () {
     ['steers a call', 6, () => ({ lies: { 0: { place: 3, receipt: { attempt: 0 } } } })],
   ];
 
-  it('proves each lie of the pages by one look, once, and pays the payer what each took too much', async () => {
+  it('proves each lie of the pages once by one look, and repays the payer what each took too much', async () => {
     const settled: { readonly batch: number }[] = [];
     for (const [, , plan] of lies) settled.push(await liar.settle(plan()));
     const freeBefore = await free();
@@ -169,7 +169,7 @@ describe('watching a gateway that lies', function () {
     assert.ok(paid >= 7n + 9n + 5n + 2n * PRICE);
   });
 
-  it('proves from what it kept that another receipt was settled than was shown', async () => {
+  it('proves from stored receipts that another receipt was settled than was shown', async () => {
     const { items } = await liar.settle({});
     keep(items);
     const replaced = await liar.settle({
@@ -193,7 +193,7 @@ describe('watching a gateway that lies', function () {
     assert.equal(omission.reporter, payer);
   });
 
-  it('proves the other story of two that the client was told of one call, once the batch is there', async () => {
+  it('proves that one call got two different receipts, once the batch is on the chain', async () => {
     const seq = liar.prepaid.seq + 2;
     const { items } = await liar.settle({});
     keep(items);
@@ -218,7 +218,7 @@ describe('watching a gateway that lies', function () {
     assert.deepEqual([dry.kind, dry.slashedUnits], ['D2', `${omission?.slashed}`]);
   });
 
-  it('looks again and again until it is told to end, and then says what it did', async () => {
+  it('looks repeatedly until it is told to end, and then reports what it did', async () => {
     const price = PRICE + 5n;
     await liar.settle({
       lies: { 0: { receipt: { price, cumulative: liar.prepaid.settled + price } } },
@@ -244,7 +244,7 @@ describe('watching a gateway that lies', function () {
     );
   });
 
-  it('writes evidence that anybody proves by the file alone, without a gateway, after a dry run that sends nothing', async () => {
+  it('writes evidence that anybody can prove from the file alone, without a gateway, after a dry run that sends nothing', async () => {
     for (const [, , plan] of lies) await liar.settle(plan());
     const { actions } = await look({ dryRun: true });
     assert.ok(actions.every(({ sent }: { sent: boolean }) => !sent));
@@ -330,7 +330,7 @@ describe('watching a gateway that lies', function () {
   const demandOf = (batch: number, index: number, options = {}) =>
     documentOf(demand(flags(), [liar.gateway.address, `${batch}`, '0', `${index}`], options));
 
-  it('demands by a receipt that is kept here or by its place, and says why it cannot', async () => {
+  it('demands by a stored receipt or by its place, and reports why it cannot', async () => {
     const { batch, items } = await liar.settle({});
     keep(items);
     const id = hashReceipt(items[2]?.receipt ?? assert.fail());
@@ -356,7 +356,7 @@ describe('watching a gateway that lies', function () {
     assert.ok(BigInt(expired.slashedUnits) > 0n);
   });
 
-  it('takes no rubbish for evidence: one line with a code, and nothing is sent', async () => {
+  it('refuses malformed evidence in one line with a code, and sends nothing', async () => {
     const { batch, items } = await liar.settle({});
     const settled = liar.chain.view.batches(liar.gateway.address)[batch] ?? assert.fail();
     const place = placeAt(settled, 0);
@@ -406,10 +406,10 @@ describe('watching a gateway that lies', function () {
   });
 });
 
-describe('watching an honest gateway', function () {
+describe('the watch of an honest gateway', function () {
   this.timeout(120_000);
 
-  it('finds nothing, with all receipts kept and from every angle', async () => {
+  it('finds nothing, with all receipts stored and by every check', async () => {
     const house = await startSmallHouse();
     const cli = createCommandLine(house);
     try {

@@ -53,7 +53,7 @@ describe('defaas withdraw', function () {
     assert.equal(await walletUnits(), 3n * TOKEN);
   });
 
-  it('needs no gateway: money set aside at one that is gone is taken out by the chain alone', async () => {
+  it('needs no gateway: money set aside at a vanished one is withdrawn by the chain alone', async () => {
     await put('2', 'lane');
     const flags = { ...cli.flags(), gateway: 'http://127.0.0.1:1' };
 
@@ -66,7 +66,7 @@ describe('defaas withdraw', function () {
     assert.equal(await walletUnits(), 2n * TOKEN);
   });
 
-  it('takes from the named line where several gateways have one, and asks which otherwise', async () => {
+  it('withdraws from the named line when several gateways have one, and otherwise asks which', async () => {
     await put('2', 'lane');
     await put('1', 'free');
     const other = KEYS.publisher.address;
@@ -110,7 +110,7 @@ describe('defaas withdraw', function () {
     assert.equal(await walletUnits(), (5n * TOKEN) / 2n);
   });
 
-  it('gives back what is left when the gateway has settled what it served', async () => {
+  it('returns what is left after the gateway has settled what it served', async () => {
     const echo = await house.publish('echo', ECHO);
     await put('1', 'lane');
     await house.gateway().chain.synced();
