@@ -1,6 +1,7 @@
-// `bench clouds`: the three emulators as they are started for anybody's tests. 50 functions are
-// deployed over them; warm calls in rounds, the memory of all when their instances are reclaimed,
-// then a cold start of each. Beside it the CPU of an outbound Lambda call against the SDK's own.
+// `bench clouds`: measures the three emulators with their default options. Deploys 50 functions
+// over them, times warm calls in rounds, measures the memory after all instances are reclaimed,
+// then times a cold start of each. Also compares the CPU time of an outbound Lambda call with the
+// SDK's.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -27,10 +28,7 @@ const BARS: readonly Bar[] = [
 const FUNCTIONS = 50;
 const ROUNDS = 6;
 const CALLS_A_ROUND = 100;
-/**
- * Idle instances live this long: longer than all cold starts take together, not longer than one
- * wants to wait.
- */
+/** Lifetime of idle instances: longer than all cold starts together, short enough to wait for. */
 const IDLE_MS = 30_000;
 const RECLAIM_MS = 2 * IDLE_MS;
 const DEPLOY_MS = 60_000;
@@ -130,7 +128,7 @@ async function startEmulators(dir: string): Promise<ChildProcess> {
   return child;
 }
 
-/** `times` pieces of work, one at a time, each on the next cloud. */
+/** Runs `times` tasks, one at a time, on the clouds in turn. */
 async function inTurn(
   clouds: readonly Cloud[],
   times: number,

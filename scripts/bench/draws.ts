@@ -1,6 +1,6 @@
-// `bench draws`: the gateway's own chooser, with clouds that are simulated. Are its candidates
-// uniform, does it spread the load when what it knows of the load is old, and does it keep calls
-// away from a cloud that has become slow? The same figures every time.
+// `bench draws`: runs the gateway's chooser against simulated clouds. Measures whether candidates
+// are uniform, whether load is spread with outdated load figures, and whether calls avoid a cloud
+// that has become slow. Deterministic.
 import {
   type Provider,
   ProviderError,
@@ -21,13 +21,15 @@ const DEPLOYMENTS = 10;
 /** Calls that a deployment runs at once; more of them wait there, first come, first served. */
 const SLOTS = 8;
 const SERVICE_MS = 10;
-/** Share of all slots that is busy when all deployments are well. */
+/** Share of busy slots while all deployments are healthy. */
 const LOAD = 0.45;
 /** How much longer calls take at the slow one: sent a tenth of the calls it is nearly full. */
 const SLOWNESS = 2;
-/** How old the load may be that the chooser goes by: 36 calls come in that time. */
+/** Maximum age of the load figures that the chooser uses: 36 calls arrive in that time. */
 const STALE_MS = 10;
-/** Of chi-square with 89 degrees of freedom, at 1 %: 90 ordered pairs of candidates. */
+/**
+ * Critical value of chi-square at 1 % with 89 degrees of freedom: 90 ordered pairs of candidates.
+ */
 const CRITICAL = 122.94;
 const VALUE: Hex = `0x${'5e'.repeat(24)}`;
 
@@ -68,9 +70,9 @@ export const run: Run = async (report) => {
 
 type Pick = (choices: Choices) => number;
 
-/** What the gateway does: the first of those in turn. */
+/** The gateway's choice: the first candidate in its order. */
 const byLoad: Pick = ({ inTurn }) => inTurn[0]?.candidate.id ?? 0;
-/** Random: the draw without a look at the load. */
+/** A random choice: the draw, ignoring the load. */
 const asDrawn: Pick = ({ order }) => order[0] ?? 0;
 function createRoundRobin(): Pick {
   let call = 0;
@@ -99,7 +101,7 @@ function simulate(
   const candidates = Array.from({ length: DEPLOYMENTS }, (_, id) => createCandidate(id));
   const byId = new Map(candidates.map((candidate) => [candidate.id, candidate]));
   const ids = candidates.map(({ id }) => id);
-  /** When each slot is free, and when the calls under way end. */
+  /** When each slot becomes free, and when the running calls end. */
   const free = candidates.map(() => new Float64Array(SLOTS));
   const ends: number[][] = candidates.map(() => []);
   const calls = candidates.map(() => 0);
@@ -178,7 +180,7 @@ function createCandidate(id: number): Candidate {
   };
 }
 
-/** Never called: what a call takes is simulated. */
+/** Never called: the duration of a call is simulated. */
 const NOWHERE = createNowhere();
 
 function createNowhere(): Provider {
@@ -219,7 +221,9 @@ function exponential(random: () => number, mean: number): number {
   return -mean * Math.log(1 - random());
 }
 
-/** From 0 up to 1, the same sequence every time (mulberry32, 32 bits of state). */
+/**
+ * Pseudo-random numbers from 0 to 1, the same sequence every time (mulberry32, 32 bits of state).
+ */
 function createRandom(): () => number {
   let state = 20_261_122;
   return () => {

@@ -1,6 +1,6 @@
-// `bench failover`: one of three clouds is switched off under 500 calls a second of an idempotent
-// version, and on again: no call may fail, the traffic moves within a second, and is back within
-// ten. Calls are sent on time, whatever the answers take.
+// `bench failover`: switches one of three clouds off and on again under 500 calls a second of an
+// idempotent version. No call may fail; the traffic must move within one second and return within
+// ten. Calls are sent at a fixed rate, however slow the answers.
 import { Pool } from 'undici';
 import { type FaultyCloud, startFaultyCloud } from './http/faulty-cloud.ts';
 import { nonceOf } from './http/load.ts';
@@ -16,7 +16,7 @@ const CONNECTIONS = 128;
 /** Shares are taken over windows of this length, ms. */
 const WINDOW_MS = 100;
 const MOVED_SHARE = 0.95;
-/** Of a cloud that has a third of the traffic when all is well. */
+/** Share at which the cloud counts as back; normally it has a third of the traffic. */
 const BACK_SHARE = 0.2;
 const BACK_WINDOW_MS = 500;
 const NAME = 'failover';
@@ -113,8 +113,8 @@ async function load(gateway: PaidGateway, pool: Pool, options: LoadOptions): Pro
 }
 
 /**
- * From the switch until a window, and all after it, has 95 % of its calls answered by the other
- * clouds.
+ * Time from the switch until the other clouds answer 95 % of the calls in a window and in all later
+ * ones.
  */
 function movedSec(replies: readonly Reply[], offMs: number, onMs: number): number {
   let movedMs = offMs;
@@ -126,7 +126,7 @@ function movedSec(replies: readonly Reply[], offMs: number, onMs: number): numbe
   return round((movedMs - offMs) / 1000);
 }
 
-/** From the return until the cloud has its traffic again; the whole time where it never has. */
+/** Time from the return until the cloud has its traffic again; the whole time if it never has. */
 function backSec(replies: readonly Reply[], onMs: number): number {
   for (let fromMs = onMs; fromMs < onMs + BACK_MS; fromMs += WINDOW_MS) {
     const window = within(replies, fromMs, fromMs + BACK_WINDOW_MS);

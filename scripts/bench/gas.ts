@@ -1,10 +1,10 @@
-// `bench gas`: what every action on the chain costs, on the production bytecode of
+// `bench gas`: measures the gas of every action on the chain, with the production bytecode of
 // artifacts.gen.ts. A bar is 10 % above the figure of the prototype. Two runs of the same bytecode
 // give the same figures.
 import { measureGas } from './gas/measure.ts';
 import type { Bar, Run } from './main.ts';
 
-/** Gas as the prototype used it. */
+/** Gas of the prototype. */
 const DESIGN: Readonly<Record<string, number>> = {
   settleFixed: 53_500,
   settlePerLane: 24_500,
@@ -35,8 +35,8 @@ export const BARS: readonly Bar[] = [
 ];
 
 /**
- * Bars that do not hold, each with its reason; the gas test fails when one of them holds again, or
- * another does not.
+ * Bars known to fail, each with its reason. The gas test fails if one of them holds again or if
+ * another bar fails.
  */
 export const MISSES: readonly string[] = [];
 

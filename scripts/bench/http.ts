@@ -1,7 +1,6 @@
-// `bench http`: what the gateway costs between a caller and a function, beside nginx as a plain
-// reverse proxy to the same stub. Rounds in turn, medians; CPU is the target's own, from /proc.
-// Takes about five minutes. Without nginx there is nothing to compare with: it ends with the reason
-// and exit code 1.
+// `bench http`: measures the gateway's cost between a caller and a function, compared with nginx as
+// a plain reverse proxy to the same stub. Alternating rounds, medians; CPU time is the target's,
+// from /proc. Takes about five minutes. Without nginx it prints the reason and exits with 1.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from 'node:fs';
@@ -22,17 +21,20 @@ const BARS: readonly Bar[] = [
 ];
 
 const ROUNDS = 5;
-/** Of each target before the first round, ms; then of each cell. JavaScript needs it. */
+/**
+ * Warm-up of each target before the first round, then of each cell, ms. JavaScript needs it to
+ * compile.
+ */
 const WARM_UP_MS = 8_000;
 const CELL_WARM_UP_MS = 500;
 /** 129 bytes. */
 const BODY = JSON.stringify({ text: 'x'.repeat(118) });
-/** Below what each target can take. */
+/** A rate that each target can sustain. */
 const PACED_PER_SEC = 1_900;
 
 /**
- * The stub itself without a gateway, nginx, and the gateway: by bearer token, with a DPoP proof
- * each, by signed Calls.
+ * The stub itself, nginx, and the gateway with bearer tokens, with a DPoP proof per request, and
+ * with signed Calls.
  */
 type Name = 'stub' | 'nginx' | 'gateway' | 'dpop' | 'signed';
 
@@ -56,14 +58,14 @@ const CELLS: readonly Cell[] = [
   },
 ];
 
-/** Requests that are proven each by itself, of one cell: about two seconds of them. */
+/** Individually signed requests of one cell: about two seconds' worth. */
 const PREPARED = 6_000;
 const FUNCTION = 'bench';
 
 interface Peer {
   readonly name: Name;
   pids(): readonly number[];
-  /** Asked anew for each cell: a token lives ten minutes, a proof one. */
+  /** Created anew for each cell: a token lives ten minutes, a proof one. */
   target(): Promise<Target>;
 }
 
@@ -189,7 +191,7 @@ async function measure(load: Load, peer: Peer, cell: Cell, round: number): Promi
   };
 }
 
-/** Every counted call of the gateway has its receipt: nothing was answered past the metering. */
+/** Checks that every counted call of the gateway has a receipt: none bypassed the metering. */
 function refuseUnpaid(rows: readonly Row[], receipts: number): void {
   const paid = rows.filter(({ target }) => target !== 'stub' && target !== 'nginx');
   const calls = paid.reduce((sum, row) => sum + row.requests, 0);
@@ -250,7 +252,7 @@ function mediansOf(rows: readonly Row[]) {
   );
 }
 
-/** What a reader must know beside the figures. */
+/** Notes that a reader needs beside the figures. */
 function conditionsOf(nginx: Nginx | undefined, receipts: number, syncMs: readonly number[]) {
   return {
     loadAverage: loadavg().map(rounded),
@@ -265,7 +267,7 @@ function conditionsOf(nginx: Nginx | undefined, receipts: number, syncMs: readon
   };
 }
 
-/** One small append and its sync, where the gateway's ledger lies. */
+/** Measures one small append and its sync on the disk of the gateway's ledger. */
 function fdatasyncP50Ms(): number {
   const file = join(tmpdir(), `bench-http-disk-${process.pid}`);
   const descriptor = openSync(file, 'w');

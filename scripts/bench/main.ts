@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { errorLine } from '../cli/cli-error.ts';
 import { formatTable } from '../cli/table.ts';
 
-/** What a figure must not go beyond; `least` for those that must not fall below. */
+/** Upper bound of a figure; `least` is a lower bound. */
 export interface Bar {
   readonly figure: string;
   readonly limit: number;
@@ -16,14 +16,14 @@ export interface Bar {
 }
 
 export interface Benchmark {
-  /** `null`: not taken here. */
+  /** `null` if it was not measured. */
   readonly figures: Readonly<Record<string, number | null>>;
   readonly bars: readonly Bar[];
-  /** What stands behind the figures: all rounds, other rows. */
+  /** Details behind the figures: all rounds, other rows. */
   readonly details?: unknown;
 }
 
-/** What a benchmark's file exports. `report` says what it is at, to a person who waits. */
+/** What a benchmark's file exports. `report` receives progress messages. */
 export type Run = (report: (line: string) => void) => Promise<Benchmark>;
 
 async function main(): Promise<number> {
@@ -71,13 +71,13 @@ async function main(): Promise<number> {
   return judged.every((bar) => bar.holds) ? 0 : 1;
 }
 
-/** A figure that was not taken holds no bar. */
+/** A figure that was not measured fails its bar. */
 function holds(value: number | null | undefined, { limit, kind }: Bar): boolean {
   if (value === undefined || value === null) return false;
   return kind === 'least' ? value >= limit : value <= limit;
 }
 
-/** The commit of the checkout, with `+` when something in it is changed; empty outside of one. */
+/** The checkout's commit, with `+` if it has uncommitted changes; empty outside of a checkout. */
 function commitOf(): string {
   if (!existsSync('.git')) return '';
   const git = (...args: string[]) => execFileSync('git', args, { encoding: 'utf8' }).trim();

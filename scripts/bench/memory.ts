@@ -1,6 +1,6 @@
-// `bench memory`: does the gateway's memory grow with the number of calls? A million of them, half
-// under an Idempotency-Key, settled once on the way, heap sampled after a full collection; before
-// that, what idle keep-alive connections cost. About five minutes.
+// `bench memory`: checks whether the gateway's memory grows with the number of calls. Sends a
+// million calls, half with an Idempotency-Key, settles once on the way, and samples the heap after
+// a full collection. Measures idle keep-alive connections first. Takes about five minutes.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -14,8 +14,8 @@ import type { Bar, Run } from './main.ts';
 const LEGS = 20;
 const CALLS_A_LEG = 50_000;
 /**
- * After so many legs, and a settlement of what they left, all that is made once is there: code,
- * tables, a filter of keys.
+ * Legs before the first sample: after them and one settlement, all one-time allocations exist
+ * (code, tables, a filter of keys).
  */
 const FIRST_LEG = 2;
 const CONNECTIONS = 64;
@@ -23,10 +23,7 @@ const LEG_MS = 120_000;
 const IDLE_CONNECTIONS = 2_000;
 const FUNCTION = 'memory';
 const BODY = JSON.stringify({ text: 'x'.repeat(118) });
-/**
- * Longer than receipts wait for their index: up to 10,000 of them are held until then, or none, as
- * it happens.
- */
+/** Longer than receipts wait for their index: until then up to 10,000 of them may be in memory. */
 const REST_MS = 3_000;
 const MIB = 1024 * 1024;
 
@@ -88,7 +85,7 @@ export const run: Run = async (report) => {
   }
 };
 
-/** A leg of calls, each second one under a fresh key. */
+/** One leg of calls, every second one with a fresh key. */
 async function call(load: Load, gateway: PaidGateway, leg: number): Promise<void> {
   const each = Array.from(
     { length: CALLS_A_LEG },
@@ -107,8 +104,8 @@ async function call(load: Load, gateway: PaidGateway, leg: number): Promise<void
 }
 
 /**
- * The whole process beside itself without them, both after a collection; a load process of its own
- * holds them.
+ * Compares the process's memory with and without the connections, both after a collection; a
+ * separate load process holds them.
  */
 async function idleConnections(gateway: PaidGateway): Promise<number> {
   const holder = startLoad();
@@ -116,7 +113,8 @@ async function idleConnections(gateway: PaidGateway): Promise<number> {
     const before = await sampleOf(gateway, 0);
     await holder.hold(await gateway.target(BODY), IDLE_CONNECTIONS);
     const after = await sampleOf(gateway, 0);
-    // What a process gave back to itself could hide some of it: then the heap says more.
+    // Memory that the process reuses could hide part of the cost; then the heap is the better
+    // figure.
     const heapMiB = after.heapMiB + after.externalMiB - before.heapMiB - before.externalMiB;
     return rounded(Math.max(after.pssMiB - before.pssMiB, heapMiB));
   } finally {

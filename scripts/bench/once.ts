@@ -1,6 +1,6 @@
-// `bench once`: 10,000 racing duplicates of 1,000 idempotency keys, half of them on a version that
-// is not idempotent, against clouds that drop, delay and fail, while the gateway is killed 20
-// times. The clouds are the witness of what ran.
+// `bench once`: sends 10,000 racing duplicates of 1,000 idempotency keys, half of them to a version
+// that is not idempotent, against clouds that drop, delay and fail, and kills the gateway 20 times.
+// The clouds record what really ran.
 import { Pool } from 'undici';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { type FaultyCloud, type Mood, startFaultyCloud } from './http/faulty-cloud.ts';
@@ -10,17 +10,14 @@ import type { Bar, Run } from './main.ts';
 
 const KEYS = 1_000;
 const DUPLICATES = 10;
-/**
- * Of one key's duplicates so many race each other; the others come later, when the gateway has been
- * killed.
- */
+/** Number of one key's duplicates that race; the others come later, after a kill of the gateway. */
 const AT_ONCE = 5;
 /** Keys that race at the same time. */
 const KEYS_AT_ONCE = 10;
 const KILLS = 20;
 const CALLS_A_KILL = (KEYS * DUPLICATES) / KILLS;
 const CONNECTIONS = 64;
-/** A duplicate that gets no final answer asks again, so often at the most. */
+/** Most tries of a duplicate without a final answer. */
 const MAX_TRIES = 400;
 const PAUSE_MS = 50;
 const IDEMPOTENT = 'again';
@@ -33,7 +30,7 @@ const BARS: readonly Bar[] = [
   { figure: 'lostAnswers', limit: 0 },
 ];
 
-/** Of 100 requests at a cloud. */
+/** Faults per 100 requests at a cloud. */
 const MOODS: readonly (readonly [Mood, number])[] = [
   ['answer', 74],
   ['delay', 10],
@@ -89,7 +86,7 @@ export const run: Run = async (report) => {
 const keyOf = (index: number): string => `key-${index}`;
 const functionOf = (index: number): string => (index % 2 === 0 ? IDEMPOTENT : NOT_IDEMPOTENT);
 
-/** All duplicates of all keys, many at once, while the gateway is killed again and again. */
+/** Sends all duplicates of all keys, many at once, and kills the gateway again and again. */
 async function race(
   gateway: PaidGateway,
   pool: Pool,
@@ -105,7 +102,7 @@ async function race(
   let kills = 0;
   const killer = (async () => {
     while (kills < KILLS) {
-      // In the middle of its calls, many of them under way.
+      // Kills it with many calls running.
       while (begun < (kills + 0.5) * CALLS_A_KILL) await pause(1);
       await gateway.killAndRestart();
       kills += 1;
@@ -141,7 +138,7 @@ function createTargets(gateway: PaidGateway): Targets {
   };
 }
 
-/** One duplicate until it has a final answer: the function's, or that there is none. */
+/** Repeats one duplicate until it has a final answer: the function's, or that there is none. */
 async function ask(pool: Pool, targets: Targets, index: number): Promise<Final | undefined> {
   for (let tries = 0; tries < MAX_TRIES; tries += 1) {
     try {
@@ -160,7 +157,7 @@ async function ask(pool: Pool, targets: Targets, index: number): Promise<Final |
         return { status: reply.statusCode, body, atMs: performance.now() };
       }
     } catch {
-      // The gateway is down or has just died: the next try finds out.
+      // The gateway is down or has just died: try again.
     }
     await pause(PAUSE_MS);
   }
@@ -168,8 +165,8 @@ async function ask(pool: Pool, targets: Targets, index: number): Promise<Final |
 }
 
 /**
- * The function's answer is final; so is, where nothing may run twice, that it failed or that nobody
- * knows.
+ * The function's answer is final. If nothing may run twice, a failure or an unknown outcome is
+ * final too.
  */
 function isFinal(status: number, index: number): boolean {
   if (status === 200) return true;
@@ -178,7 +175,7 @@ function isFinal(status: number, index: number): boolean {
   );
 }
 
-/** Keys that answered once and answered otherwise another time, or do now. */
+/** Keys with two different answers, then or now. */
 async function askAgain(
   gateway: PaidGateway,
   pool: Pool,
@@ -200,8 +197,8 @@ async function askAgain(
 }
 
 /**
- * Receipts with a price, by the call's nonce, which is made of the key; the two versions never
- * share a key.
+ * Priced receipts by the call's nonce, which is derived from the key; the two versions never share
+ * a key.
  */
 async function chargesByNonce(gateway: PaidGateway): Promise<Map<Hex, number>> {
   const targets = createTargets(gateway);
@@ -218,7 +215,7 @@ async function chargesByNonce(gateway: PaidGateway): Promise<Map<Hex, number>> {
   return charges;
 }
 
-/** Second runs of what is not idempotent, and runs after an answer was given. */
+/** Second runs of the version that is not idempotent, and runs after an answer was given. */
 function duplicateRuns(clouds: readonly FaultyCloud[], finals: readonly Final[][]): number {
   const runs = new Map<string, number[]>();
   for (const { call, atMs } of clouds.flatMap((cloud) => cloud.ran)) {
@@ -247,7 +244,7 @@ function statuses(finals: readonly Final[][]): Record<string, number> {
   return counts;
 }
 
-/** The same sequence every time. */
+/** Pseudo-random numbers, the same sequence every time. */
 function createMoods(): () => Mood {
   let state = 20_261_122;
   return () => {

@@ -1,6 +1,6 @@
-// `bench start`: what a newcomer waits for and pays for. A copy of the tree is installed and
-// started in an empty folder; then one warm call of `hello` through the gateway (token, voucher,
-// durable receipt) against the same call to the emulator itself.
+// `bench start`: measures a newcomer's first start. Installs and starts a copy of the tree in an
+// empty folder, then compares a warm call of `hello` through the gateway (token, voucher, durable
+// receipt) with the same call directly to the emulator.
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -91,8 +91,8 @@ export const run: Run = async (report) => {
 };
 
 /**
- * What git knows of the checkout, as a clone would have it, with changes that are not committed
- * yet.
+ * Copies the checkout like a clone, including uncommitted changes and new files that git does not
+ * ignore.
  */
 function copyTree(to: string): void {
   const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], {
@@ -136,7 +136,7 @@ function secondsSince(startedAtMs: number): number {
   return Number(((performance.now() - startedAtMs) / 1000).toFixed(1));
 }
 
-/** Blocks on the disk, a file with several names counted once. */
+/** Disk usage in blocks; a file with several hard links counts once. */
 function diskBytes(folder: string, seen = new Set<number>()): number {
   let bytes = 0;
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
@@ -150,8 +150,8 @@ function diskBytes(folder: string, seen = new Set<number>()): number {
 }
 
 /**
- * The house and all below it: proportional set size where the system tells it, so that shared pages
- * count once.
+ * Memory of the house and its descendants: proportional set size if the system reports it, so that
+ * shared pages count once.
  */
 function residentBytes(root: number): number {
   const parents = new Map<number, number>();
@@ -180,7 +180,7 @@ function readIfThere(path: string): string {
   }
 }
 
-/** Rounds in turn, gateway and emulator, one call at a time; medians of all. */
+/** Alternating rounds of gateway and emulator, one call at a time; medians over all. */
 async function measureCalls(folder: string, home: string) {
   const name = 'bench-hello';
   const cli = (...words: string[]) =>
@@ -231,7 +231,7 @@ async function namesAt(home: string): Promise<string[]> {
 }
 
 /**
- * Calls of the user's function with the token and the voucher of the user's lane, over one kept
+ * Calls the user's function with a token and a voucher of the user's lane over one keep-alive
  * connection.
  */
 async function openGatewayCalls(home: string, name: string) {

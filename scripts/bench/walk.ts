@@ -1,5 +1,5 @@
-// `bench walk`: through how many of our files one warm paid call passes, by V8's precise coverage
-// of the gateway's main thread. It counts rooms that a reader visits, not time.
+// `bench walk`: counts the files of ours that one warm paid call passes through, by V8's precise
+// coverage of the gateway's main thread. It measures how many files a reader must visit, not time.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join, relative } from 'node:path';
@@ -13,7 +13,7 @@ import type { Bar, Run } from './main.ts';
 
 const FUNCTION = 'walk';
 const BODY = JSON.stringify({ text: 'x'.repeat(118) });
-/** Calls before the counted one: everything is compiled, cached and connected then. */
+/** Warm-up calls before the counted one. */
 const WARM_CALLS = 500;
 const LEG_MS = 60_000;
 /** Longer than receipts wait for their index, so that the counted time holds one call alone. */
@@ -47,7 +47,7 @@ export const run: Run = async (report) => {
     await sleep(REST_MS);
     const idle = await walk(gateway.process, () => sleep(REST_MS));
     const walked = await walk(gateway.process, () => call(1));
-    // What the gateway does beside calls (it follows the chain) is no part of the call.
+    // Background work of the gateway (it follows the chain) is no part of the call.
     const beside = new Set(idle.flatMap((one) => namesOf(one)));
     const files = walked
       .filter((one) => namesOf(one).some((name) => !beside.has(name)))
@@ -62,7 +62,7 @@ export const run: Run = async (report) => {
   }
 };
 
-/** Our own files of which a function ran meanwhile. */
+/** Our own files in which a function ran meanwhile. */
 async function walk(child: ChildProcess, work: () => Promise<unknown>): Promise<WalkedFile[]> {
   await ask(child, 'walk-begin', 'walking');
   await work();

@@ -1,8 +1,8 @@
-// CPU of one outbound Lambda call, ours beside the SDK's own Invoke, against a stub. Each in a
-// process of its own that does nothing else, for one's garbage and code would burden the other;
-// rounds in turn. Both turn the same InvokeRequest into the same InvokeResult with the same code
-// around the wire, ask for the log's end, keep their connections and have a signal; the SDK has its
-// own HTTP handler and does not retry.
+// Compares the CPU time of one outbound Lambda call, ours and the SDK's Invoke, against a stub.
+// Each runs in its own process, so that neither's garbage and code burden the other; the rounds
+// alternate. Both turn the same InvokeRequest into the same InvokeResult with the same code around
+// the wire, ask for the log's end, keep their connections and have a signal; the SDK has its own
+// HTTP handler and does not retry.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
@@ -19,7 +19,7 @@ export interface InvokeCpu {
 const IN_FLIGHT = 32;
 const ROUNDS = 15;
 const CALLS = { ours: 8000, sdk: 1500 };
-/** Their code is compiled by then. */
+/** Warm-up calls, after which the code is compiled. */
 const WARM_UP_CALLS = { ours: 16_000, sdk: 3000 };
 
 const region = 'us-east-1';

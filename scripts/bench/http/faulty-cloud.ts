@@ -1,10 +1,10 @@
-// A cloud that misbehaves, for `bench once` and `bench failover`: it answers as the Azure shim
-// does, or drops, delays and fails, and it alone knows what has really run.
+// A misbehaving cloud for `bench once` and `bench failover`: answers like the Azure shim, or drops,
+// delays and fails. It records what has really run.
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 
-/** What becomes of one request; the shares of `bench once` are in its table. */
+/** Fate of one request; `bench once` has a table with the shares. */
 export type Mood = 'answer' | 'delay' | 'drop-before' | 'drop-after' | 'refuse' | 'throw';
 
 export interface Ran {
@@ -96,7 +96,7 @@ export async function startFaultyCloud(options: FaultyCloudOptions): Promise<Fau
   };
 }
 
-/** With the marks by which the Azure adapter knows its shim. */
+/** Adds the headers by which the Azure adapter recognises its shim. */
 function send(response: ServerResponse, status: number, outcome: string, body: string): void {
   const own = Buffer.from(JSON.stringify([['content-type', 'application/json']]));
   response

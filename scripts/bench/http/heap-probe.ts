@@ -1,8 +1,8 @@
-// Preloaded into a gateway (`--import`, with `--expose-gc`): asked by its parent, it collects all
-// garbage and says what is left.
+// Preloaded into a gateway (`--import`, with `--expose-gc`): on request of its parent it collects
+// all garbage and reports the memory in use.
 import { isMainThread } from 'node:worker_threads';
 
-/** What the main thread holds, bytes. */
+/** Memory in use by the main thread, bytes. */
 export interface HeapSample {
   readonly heapBytes: number;
   /** Buffers and the like, outside the heap. */
@@ -12,7 +12,7 @@ export interface HeapSample {
 if (isMainThread) {
   process.on('message', (message) => {
     if (message !== 'heap') return;
-    // Twice: what a finalizer lets go of falls to the second.
+    // Collect twice: memory that finalizers release goes in the second run.
     globalThis.gc?.();
     globalThis.gc?.();
     const { heapUsed, external } = process.memoryUsage();

@@ -1,6 +1,6 @@
-// Load on one HTTP target, from a process of its own: so many connections, on each the next request
-// when the answer is in, or a fixed rate. Raw sockets and prepared requests: about 10 us of CPU a
-// request, so that the target has the machine.
+// Generates load on one HTTP target from a separate process, over a number of connections: closed
+// loop per connection, or at a fixed rate. Raw sockets and prepared requests take about 10 us of
+// CPU a request, which leaves the machine to the target.
 import { fork } from 'node:child_process';
 import { connect, type Socket } from 'node:net';
 import { createHistogram } from 'node:perf_hooks';
@@ -14,11 +14,11 @@ export interface Target {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
   /**
-   * More headers, of one request each, in order; a run is over when all these requests are
+   * Extra headers, one entry per request, in order; the run ends when all these requests are
    * answered.
    */
   readonly each?: readonly Readonly<Record<string, string>>[];
-  /** Of prepaid calls: what the nonce of each is made of; decimal numbers as text. */
+  /** For prepaid calls: the inputs of each nonce; decimal numbers as text. */
   readonly nonces?: {
     readonly key: Hex;
     readonly functionId: string;
@@ -29,13 +29,13 @@ export interface Target {
 export interface LoadOptions {
   readonly target: Target;
   readonly connections: number;
-  /** Before the counting begins, ms. */
+  /** Warm-up before the counting begins, ms. */
   readonly warmUpMs: number;
-  /** What is counted at most, ms. */
+  /** Longest counted time, ms. */
   readonly durationMs: number;
   /**
-   * Requests a second, however slow the answers; their time counts from when they were due.
-   * Default: as fast as answers come.
+   * Requests a second, however slow the answers; latency counts from the due time. Default: as fast
+   * as answers come.
    */
   readonly ratePerSec?: number;
 }
@@ -71,7 +71,7 @@ type Message =
 
 const MAX_REPLY_BYTES = 64 * 1024;
 const TICK_MS = 1;
-/** Below what a gateway takes at once of one payer. */
+/** Below a gateway's limit of concurrent calls of one payer. */
 const HELD_AT_ONCE = 100;
 const NS_PER_MS = 1e6;
 const HEAD_END = Buffer.from('\r\n\r\n');
@@ -113,13 +113,13 @@ export function startLoad(): Load {
   };
 }
 
-/** One kept connection with at most one request on its way. */
+/** One keep-alive connection with at most one pending request. */
 class Line {
   readonly #socket: Socket;
   readonly #next: Requests;
   readonly #onAnswer: (line: Line, failure: string | undefined) => void;
   #pending: Buffer | undefined;
-  /** When the request on its way was due, ns. */
+  /** Due time of the pending request, ns. */
   dueNs = 0n;
 
   constructor(
@@ -142,7 +142,7 @@ class Line {
     this.#socket.on('error', () => {});
   }
 
-  /** False: there is no request any more. */
+  /** Returns false if there are no more requests. */
   send(dueNs: bigint): boolean {
     const request = this.#next();
     this.dueNs = dueNs;
@@ -164,7 +164,7 @@ class Line {
     if (headEnd >= 0 && bodyBytes === undefined) return this.#end('an answer without a length');
     const whole = headEnd + HEAD_END.length + Number(bodyBytes);
     if (headEnd < 0 || bytes.length < whole) {
-      // The buffer is every connection's: what must wait is copied.
+      // All connections share the buffer, so copy what must be kept.
       this.#pending = Buffer.from(bytes);
       return bytes.length < MAX_REPLY_BYTES || this.#end('an answer too large');
     }
@@ -184,7 +184,7 @@ class Line {
   }
 }
 
-/** Read into by all sockets; each read is done with before the next. */
+/** Read buffer of all sockets; each read is processed before the next. */
 const readBuffer = Buffer.alloc(MAX_REPLY_BYTES);
 
 /** The bytes of the next request; undefined after the last. */
@@ -197,7 +197,7 @@ function requestsOf(target: Target): Requests {
     const bytes = next();
     const at = bytes?.indexOf(NO_NONCE) ?? -1;
     if (bytes === undefined || at < 0) return bytes;
-    // A copy: what was sent last may still wait in its socket.
+    // Copies, because the socket may still hold the last request.
     const own = Buffer.from(bytes);
     own.write(nonceOf(target), at, 'latin1');
     return own;
@@ -300,7 +300,10 @@ async function run(options: LoadOptions, onCounting: () => void): Promise<LoadRe
   };
 }
 
-/** Every millisecond what is due by then. Without a free connection it waits, and its time runs. */
+/**
+ * Sends the due requests every millisecond. Without a free connection a request waits, and its
+ * latency runs.
+ */
 function startPaced(lines: readonly Line[], idle: Line[], ratePerSec: number): () => void {
   idle.push(...lines);
   const startedNs = process.hrtime.bigint();

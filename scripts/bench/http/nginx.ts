@@ -1,5 +1,5 @@
-// The peer: nginx as a plain reverse proxy, two workers, connections kept on both sides, no log. It
-// does neither authentication nor metering.
+// The baseline: nginx as a plain reverse proxy with two workers, keep-alive on both sides and no
+// log. It does neither authentication nor metering.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const START_MS = 5_000;
-/** Above what a run sends on one connection. */
+/** More requests than a run sends on one connection. */
 const REQUESTS_KEPT = 1_000_000_000;
 
 export interface Nginx {
@@ -19,9 +19,7 @@ export interface Nginx {
   close(): Promise<void>;
 }
 
-/**
- * Starts it in front of `upstream` (`host:port`); undefined where there is none on this machine.
- */
+/** Starts nginx in front of `upstream` (`host:port`); undefined if it is not installed. */
 export async function startNginx(upstream: string): Promise<Nginx | undefined> {
   const version = versionOf();
   if (version === undefined) return undefined;
@@ -72,7 +70,7 @@ http {
 
 function versionOf(): string | undefined {
   try {
-    // It tells its version on stderr.
+    // nginx prints its version on stderr.
     return execFileSync('sh', ['-c', 'nginx -v 2>&1'], { encoding: 'utf8' }).trim();
   } catch {
     return undefined;

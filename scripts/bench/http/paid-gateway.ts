@@ -1,6 +1,6 @@
-// Ours: one gateway process on a local chain, with a function whose deployment lies at the stub,
-// and a prepaid lane for it. Nothing of the hot path is left out or replaced: the adapter is
-// Azure's, with its key cached, and speaks to the stub.
+// The target under test: one gateway process on a local chain, with a function deployed at the stub
+// and a prepaid lane. The whole hot path is real: the Azure adapter, with its key cached, calls the
+// stub.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -59,9 +59,12 @@ export interface PaidGateway {
   receipts(): Promise<number>;
   /** The prepaid lane's receipts in order, as the gateway shows them. */
   documents(): AsyncIterable<ReceiptDocument>;
-  /** Settles all that was served, as the operator. */
+  /** Settles all served calls, as the operator. */
   settle(): Promise<void>;
-  /** SIGKILL, and again on the same state and port; resolves when it answers. */
+  /**
+   * Kills the gateway with SIGKILL and restarts it on the same state and port; resolves when it
+   * answers.
+   */
   killAndRestart(): Promise<void>;
   close(): Promise<void>;
 }
@@ -86,8 +89,8 @@ export interface PaidGatewayOptions {
 }
 
 /**
- * About 5 s: a chain, the contracts, the parties, a version, its deployment, money, and then the
- * gateway.
+ * Sets up a chain, the contracts, the parties, a version, its deployment and money, then starts the
+ * gateway. Takes about 5 s.
  */
 export async function startPaidGateway(options: PaidGatewayOptions): Promise<PaidGateway> {
   const home = mkdtempSync(join(tmpdir(), 'bench-http-'));
@@ -248,7 +251,7 @@ async function standUp(home: string, chain: Chain): Promise<void> {
   await gateway.bond(gateway.address, BOND_UNITS);
 }
 
-/** The template's tariff. There is no artifact: what runs is the stub. */
+/** Terms with the template's tariff. There is no artifact: the stub runs instead. */
 async function publish(
   chain: Chain,
   owner: ReturnType<typeof readAccount>,
@@ -280,7 +283,7 @@ async function publish(
   return functionVersion;
 }
 
-/** As the gateway records a finished deployment; it reads this when it starts. */
+/** Writes the record of a finished deployment, which the gateway reads at its start. */
 async function recordDeployment(
   home: string,
   of: {

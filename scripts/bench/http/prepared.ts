@@ -1,5 +1,5 @@
-// Requests of which each is proven by itself, made ahead of their time: calls with a DPoP proof
-// each (RFC 9449), and signed Calls.
+// Prepares individually signed requests ahead of a run: calls with a DPoP proof each (RFC 9449),
+// and signed Calls.
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
 import { createDpopKey } from '../../../broker/client/dpop.ts';
 import type { KeySigner } from '../../../broker/client/key.ts';
@@ -37,7 +37,7 @@ export async function signedTarget(
 ): Promise<Target> {
   const { origin } = connection;
   const { sign } = createDigestSigner(signed.privateKey);
-  // As the lane's key signs, by the native library: ethers would take a minute.
+  // Signs with the native library: ethers would take a minute.
   const key: KeySigner = {
     ...signed.key,
     sign: async (domain, _type, message) => sign(hashToSign(domain, hashCall(message as Call))),

@@ -1,8 +1,8 @@
-// What processes of a target have used, from /proc: of nginx its workers too, of the gateway all
-// its threads.
+// Resource usage of a target's processes from /proc: nginx with its workers, the gateway with all
+// threads.
 import { readFileSync } from 'node:fs';
 
-/** USER_HZ, what /proc counts CPU time in; 100 on every Linux that Node runs on. */
+/** USER_HZ, the unit of CPU time in /proc; 100 on every Linux that Node runs on. */
 const TICKS_PER_SEC = 100;
 
 /** `pid` and its children. */

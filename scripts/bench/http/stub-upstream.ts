@@ -1,12 +1,11 @@
-// The function behind all targets of `bench http`: a process that answers as the Azure shim does,
-// after the whole body has arrived. Raw sockets, so that little of what is measured is its own;
-// nginx gets the very same bytes.
+// The function behind all targets of `bench http`: a process that answers like the Azure shim after
+// the whole body has arrived. Raw sockets keep its own cost low; nginx gets the same bytes.
 import { createServer, type Socket } from 'node:net';
 
 /** 46 bytes. */
 const REPLY = replyBytes('{"ok":true,"temperature":215,"unit":"celsius"}');
 const HEAD_END = Buffer.from('\r\n\r\n');
-/** Larger requests are no part of this benchmark. */
+/** Limit of a request; this benchmark sends no larger ones. */
 const MAX_REQUEST_BYTES = 64 * 1024;
 
 /**

@@ -1,5 +1,5 @@
-// Preloaded into a gateway (`--import`): asked by its parent, it counts which functions run, by
-// V8's precise coverage.
+// Preloaded into a gateway (`--import`): on request of its parent it reports which functions ran,
+// by V8's precise coverage.
 import { Session } from 'node:inspector/promises';
 import { isMainThread } from 'node:worker_threads';
 
