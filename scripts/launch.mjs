@@ -12,7 +12,7 @@ import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const NODE_MAJOR = 26;
-/** The Node that npx fetches where the user's own is older, exact (npm package `node`). */
+/** Exact Node version that npx fetches if the user's own is older (npm package `node`). */
 const NODE_VERSION = '26.10.0';
 
 /**
@@ -33,12 +33,12 @@ const COMMANDS = {
   defaas: ['scripts/cli/main.ts'],
   emulators: ['scripts/emulators.ts'],
 };
-/** What reads `.env`; the tests and checks must not depend on it. */
+/** Scripts that read `.env`; tests and checks must not depend on it. */
 const CONFIGURED = ['start', 'bench', 'defaas', 'emulators'];
 
-/** An interrupted npm gets this long to end by itself; `npm ci` alone was seen to take 45 s. */
+/** Grace period of an interrupted npm; `npm ci` was seen to take 45 s to end. */
 const NPM_GRACE_MS = 2_000;
-/** A lock as old as this is of another boot: its pid means somebody else now. */
+/** A lock of this age is from before a reboot: its pid may belong to another process now. */
 const LOCK_STALE_MS = 30 * 60_000;
 const LOOK_EVERY_MS = 200;
 
@@ -52,7 +52,7 @@ if (Number.parseInt(process.versions.node, 10) >= NODE_MAJOR) await becomeComman
 else await runOnPinnedNode();
 
 /**
- * On Node 26: install if needed, then import the command's program, so that no process stands in
+ * On Node 26: install if needed, then import the command's program, so that there is no process in
  * between.
  */
 async function becomeCommand() {
@@ -64,23 +64,26 @@ async function becomeCommand() {
   const [program, ...fixed] = COMMANDS[name];
   if (CONFIGURED.includes(name) && existsSync('.env')) process.loadEnvFile('.env');
   const given = process.argv.slice(name === word ? 3 : 2);
-  // Compiled code of all programs, children too: a warm start of the house takes a third of the
-  // time.
+  // Enables the compile cache, for child processes too: a warm start of the house takes a third of
+  // the time.
   process.env.NODE_COMPILE_CACHE ??= join(root, 'node_modules', '.cache', 'compiled');
   module.enableCompileCache(process.env.NODE_COMPILE_CACHE);
   process.argv = [process.execPath, join(root, program), ...fixed, ...given];
   module.runMain();
 }
 
-/** On an older Node: this file again under Node 26; signals, exit code and streams pass through. */
+/**
+ * On an older Node: runs this file again under Node 26; passes signals, exit code and streams
+ * through.
+ */
 async function runOnPinnedNode() {
   const node = await findPinnedNode();
   const { code, signal } = await run(
     node,
     [fileURLToPath(import.meta.url), ...process.argv.slice(2)],
     {
-      // The channel carries nothing: its end tells the child that this process is gone, SIGKILL
-      // included.
+      // The channel carries no messages: its end tells the child that this process is gone, even
+      // after SIGKILL.
       stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
       env: {
         ...process.env,
@@ -94,8 +97,8 @@ async function runOnPinnedNode() {
 }
 
 /**
- * Path of a Node 26: that of the last install, else the pinned one, which npx fetches once and
- * npm's cache keeps.
+ * Path of a Node 26: that of the last install, else the pinned version, which npx fetches once into
+ * npm's cache.
  */
 async function findPinnedNode() {
   const known = readJson(stampFile)?.node;
@@ -105,8 +108,7 @@ async function findPinnedNode() {
   const { code, stdout } = npm
     ? await run(
         process.execPath,
-        // Two quick retries: npm's own waits take over a minute before a missing network is
-        // admitted.
+        // Two quick retries: with npm's defaults a missing network takes over a minute to fail.
         [
           npm,
           'exec',
@@ -141,8 +143,8 @@ function isNewEnough(path) {
 }
 
 /**
- * npm's program file: npm checks `engines` against the Node it runs on, so that Node must be ours
- * to choose.
+ * npm's program file, to run it under a Node of our choice: npm checks `engines` against the Node
+ * it runs on.
  */
 function findNpm() {
   const onPath = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'npm'));
@@ -155,7 +157,8 @@ function findNpm() {
 }
 
 /**
- * An outer npm's script, its package, and its `-s` and `--json`, are not meant for the nested npm.
+ * Removes the outer npm's variables (script, package, `-s`, `--json`), which are not meant for the
+ * nested npm.
  */
 function npmEnvironment() {
   const outer = /^npm_(command|lifecycle|package|config_(loglevel|json)$)/;
@@ -163,8 +166,7 @@ function npmEnvironment() {
 }
 
 /**
- * `npm ci` by this Node, unless the tree is already what the lockfile says and its native part
- * loads.
+ * Runs `npm ci` under this Node, unless the tree matches the lockfile and its native part loads.
  */
 async function install() {
   await takeInstallLock();
@@ -203,14 +205,14 @@ async function installPackages() {
 }
 
 /**
- * One install at a time: the lock holds the pid of who installs, first the launcher's, then its
+ * Allows one install at a time: the lock holds the installer's pid, first the launcher's, then its
  * npm's.
  */
 async function takeInstallLock() {
   for (let told = false; ; told = true) {
     try {
       writeFileSync(installLock, String(process.pid), { flag: 'wx' });
-      // `process.exit` skips every `finally`; this it does not skip.
+      // `process.exit` skips every `finally`, but not this handler.
       process.once('exit', () => rmSync(installLock, { force: true }));
       return;
     } catch (error) {
@@ -266,7 +268,7 @@ function matchesLockfile() {
   );
 }
 
-/** npm on an older Node drops Hardhat's native part without a word (its `engines` says >= 22). */
+/** npm on an older Node omits Hardhat's native part silently (its `engines` says >= 22). */
 function loadsNativePart() {
   const load = ['-e', 'require("@nomicfoundation/edr")'];
   return spawnSync(process.execPath, load, { cwd: root }).status === 0;
@@ -274,7 +276,7 @@ function loadsNativePart() {
 
 /**
  * Runs a program to its end; signals to this process reach it. With `graceMs` a signal ends its
- * whole group, and then us.
+ * whole process group, then this process.
  */
 function run(program, args, { graceMs, onStart, ...options }) {
   return new Promise((resolve, reject) => {

@@ -1,6 +1,5 @@
-// Economics of trust, played out: strategies of liars, thieves and strangers against the real
-// contracts on a chain in this process,
-// and each rule switched off in turn, which must then show a loss.
+// `bench trust`: plays strategies of liars, thieves and strangers against the real contracts on a
+// chain in this process. Then switches off each rule in turn, which must show a loss.
 import type { Bar, Run } from './main.ts';
 import { GAMES, type GameName } from './trust/games.ts';
 import { createHouse, type House } from './trust/house.ts';

@@ -1,4 +1,5 @@
-// The committed figures of gas, which the gas test compares exactly; `npm run gas -- --update` writes them.
+// The committed figures of gas, which the gas test compares exactly; `npm run gas -- --update`
+// writes them.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 

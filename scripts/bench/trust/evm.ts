@@ -1,7 +1,6 @@
-// A chain in this process with the five contracts on it, for many short games: accounts that need
-// no signature, a clock of its own,
-// and a way back. A refusal by a contract is a value here, for most of what a game tries is
-// refused.
+// A chain in this process with the five contracts, for many short games: accounts without
+// signatures, its own clock, and snapshots. A contract's refusal is a return value, because most
+// attempts in a game are refused.
 import {
   ContractFactory,
   getCreateAddress,
@@ -83,7 +82,7 @@ export async function createEvm(
   const at = (name: ContractName): Address =>
     getCreateAddress({ from: deployer, nonce: order.indexOf(name) }).toLowerCase() as Address;
   const interfaces = Object.fromEntries(
-    // Copied: ethers wants an array that it might change.
+    // A copy, because ethers' type asks for a mutable array.
     order.map((name) => [name, new Interface(artifacts[name].abi as unknown as InterfaceAbi)]),
   ) as Record<ContractName, Interface>;
   const byAddress = new Map(order.map((name) => [at(name) as string, interfaces[name]]));

@@ -1,5 +1,5 @@
-// What a lying gateway commits in place of what it served. Each lie takes up to `takeUnits` that
-// the payer does not owe.
+// What a lying gateway commits instead of the calls that it served. Each lie takes up to
+// `takeUnits` that the payer does not owe.
 
 import { entryAt, type ToCommit } from './books.ts';
 import { type Entry, type House, type Lane, TOKEN, word } from './house.ts';
@@ -26,7 +26,7 @@ export const LIES = [
 export type Lie = (typeof LIES)[number];
 
 /**
- * What of a lie's taking follows from no evidence: a Call that the gateway writes in a prepaid
+ * The part of a lie's taking that no evidence can show: a Call that the gateway writes in a prepaid
  * lane, priced by the tariff.
  */
 export function isUnprovable(lie: Lie, lane: Pick<Lane, 'mode'>): boolean {

@@ -1,14 +1,11 @@
-// What one game of the bench came to, in the terms of the rules of trust.
+// Outcome of one game of the bench, in the terms of the rules of trust.
 
 /**
- * What a game came to. Units of the token; shares of one. A figure that the game does not show is
- * left out.
+ * Outcome of a game. Amounts in token units, shares from 0 to 1. A figure that the game does not
+ * show is left out.
  */
 export interface Outcome {
-  /**
-   * What the gateway and its friends have more than honest service brought them, less what no
-   * evidence could show.
-   */
+  /** Gain of the gateway and its friends over honest service, less what no evidence could show. */
   readonly lieProfitUnits?: bigint;
   /** What proven victims did not get back though the bond was large enough. */
   readonly victimsUnpaidUnits?: bigint;

@@ -202,7 +202,10 @@ export function buildWithout(rule: Rule): Build {
   return { [contract]: bytecode };
 }
 
-/** The contract's source without the rule. @throws Error  a text of the rule does not stand there exactly once */
+/**
+ * The contract's source without the rule.
+ * @throws Error  a text of the rule does not stand there exactly once
+ */
 export function sourceWithout({ name, contract, off }: Rule): string {
   const file = SOURCES[contract];
   let source = readFileSync(file, 'utf8');

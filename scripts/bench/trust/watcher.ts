@@ -1,5 +1,5 @@
-// Somebody who proves all that the chain and the gateway's pages show, and what payers have handed
-// it.
+// A watcher that proves every fraud shown by the chain, the gateway's pages and the receipts that
+// payers hand to it.
 import { drawOrder, drawSeed } from '../../../contracts/libraries/draw.ts';
 import { hashReceipt } from '../../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../../contracts/libraries/tariffs.ts';
