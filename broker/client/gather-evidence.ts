@@ -18,8 +18,8 @@ import { createFindings, type Finding, type FindingCode } from './findings.ts';
 import { type OpenedLeaf, openClaim } from './open-claim.ts';
 
 /**
- * Findings of leaves that are followed per claim and code at most, those of the most units: each
- * proof slashes its floor, and the claim's damage is bounded.
+ * Most findings followed per claim and code, those with the most units first. Each proof slashes
+ * its floor, and the claim's damage is bounded.
  */
 const MAX_LEAVES = 100;
 /** Most calls per batch whose earlier charge is searched. Each search may read the whole lane. */

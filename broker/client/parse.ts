@@ -1,4 +1,4 @@
-// Reading of JSON that a gateway sent: each member is checked for its form once, here, and trusted
+// Reads JSON that a gateway sent. The form of each member is checked once, here, and trusted
 // afterwards.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasClientError } from './errors.ts';
@@ -38,7 +38,7 @@ export function readCount(value: unknown, what: string): number {
   return value;
 }
 
-/** Units and nonces travel as decimal text. */
+/** Reads base units or a nonce, which JSON carries as decimal text. */
 export function readUnits(value: unknown, what: string): bigint {
   if (typeof value !== 'string' || !/^\d{1,78}$/.test(value)) wrong(what, 'decimal text');
   return BigInt(value);

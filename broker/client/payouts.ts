@@ -1,5 +1,5 @@
-// What a gateway says that it owes a payee, with its signed voucher. Believed is only what the
-// voucher's signature and the chain say.
+// What a gateway says that it owes a payee, with its signed voucher. Trust only the voucher's
+// signature and the chain.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { type Eip712Domain, hashPayout } from '../../contracts/libraries/typed-data.ts';
 import { recoverAddress } from '../../contracts/signatures.ts';
@@ -15,15 +15,15 @@ import {
   readUnits,
 } from './parse.ts';
 
-/** All that a gateway has ever owed a payee, signed by its operator key. */
+/** The total that a gateway has ever owed a payee, signed by its operator key. */
 export interface PayoutVoucher {
   readonly cumulativeUnits: bigint;
   readonly signature: Hex;
 }
 
-/** One batch's part. */
+/** One batch's share of the statement. */
 export interface PayeeBatch {
-  /** Number in the gateway's own count, to page with. */
+  /** The gateway's own number of the batch, used for paging. */
   readonly n: number;
   /** `prepared`: on its way to the chain; `void`: it never got there. */
   readonly state: string;
@@ -31,7 +31,7 @@ export interface PayeeBatch {
   readonly batch: number | undefined;
   readonly units: bigint;
   readonly cumulativeUnits: bigint;
-  /** Of the voucher over `cumulativeUnits`; undefined where all of that is credited. */
+  /** Signature of the voucher over `cumulativeUnits`; undefined if all of it is credited. */
   readonly signature: Hex | undefined;
 }
 
@@ -40,12 +40,12 @@ export interface PayeeStatement {
   readonly voucher: PayoutVoucher | undefined;
   /** Newest first. */
   readonly batches: readonly PayeeBatch[];
-  /** `before` of the next page. */
+  /** Value of `before` for the next page. */
   readonly next: number | undefined;
 }
 
 /**
- * A page of a payee's statement; anybody may ask for anybody's.
+ * Fetches a page of a payee's statement. Anybody may read anybody's.
  * @example const { voucher } = await fetchPayouts(connection,
  *   '0x15d34aaf54267db7d7c367839aaf71a00a2c6a65');
  * @throws GATEWAY_UNREACHABLE, GATEWAY_PROTOCOL, REQUEST_INVALID
@@ -83,8 +83,8 @@ export async function fetchPayouts(
 }
 
 /**
- * Whose key signed the voucher; undefined when it is no signature. Whether the key is the
- * gateway's, the chain says.
+ * The account whose key signed the voucher; undefined if the signature is malformed. The chain
+ * tells whether the key is the gateway's.
  */
 export function payoutSigner(
   domain: Eip712Domain,

@@ -1,5 +1,5 @@
-// Receipts as a gateway hands them out: one by its id, or a lane's in order. What they claim is
-// checked in verify-receipt.ts.
+// Fetches receipts from a gateway: one by its id, or those of a lane in order. verify-receipt.ts
+// checks what they claim.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { Call, Execution, Receipt } from '../../contracts/libraries/receipts.ts';
 import type { BatchReceipt } from './batch-format.ts';
@@ -18,16 +18,16 @@ import {
 import type { Session } from './session.ts';
 import type { LaneName } from './sign-in.ts';
 
-/** Receipts of one answer at most. */
+/** Most receipts in one answer. */
 const PAGE_LENGTH = 200;
 
 /** A receipt with its proof, as the gateway shows it. */
 export interface ReceiptDocument extends Omit<BatchReceipt, 'attempts'> {
   /** The receipt's hash. */
   readonly id: Hex;
-  /** Under `input` and `output`: only its payer gets it. */
+  /** The salt of the `input` and `output` hashes; only the payer gets it. */
   readonly salt?: Hex;
-  /** What the nonce of a mandated call is made of: only its payer gets it. */
+  /** The item from which a mandated call's nonce is made; only the payer gets it. */
   readonly item?: Hex;
   /** `owner/name@number`. */
   readonly function: string;
@@ -60,7 +60,7 @@ export async function* fetchReceipts(
     );
     yield* receipts;
     const newest = receipts.at(-1);
-    // A page that does not go on is the last one, whatever `next` says.
+    // A page without a newer receipt is the last one, whatever `next` says.
     if (!newest || newest.receipt.seq <= last || !page.next) return;
     last = newest.receipt.seq;
   }

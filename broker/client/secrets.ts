@@ -1,4 +1,4 @@
-// Secrets of a function at a gateway: a value goes in and never comes out again.
+// Secrets of a function at a gateway: values can be set but never read.
 import { readArray, readCount, readJson, readObject, readText } from './parse.ts';
 import type { Session } from './session.ts';
 
@@ -11,14 +11,15 @@ interface SecretName {
 
 export interface SecretEntry {
   readonly name: string;
-  /** Rises with each change. */
+  /** Increases with each change. */
   readonly revision: number;
-  /** When it was set, gateway time. */
+  /** When it was set, by the gateway's clock. */
   readonly atMs: number;
 }
 
 /**
- * The same value again changes nothing. What runs keeps its old value until it is deployed again.
+ * Sets a secret. Setting the same value again changes nothing. A running deployment keeps its old
+ * value until it is deployed again.
  * @throws SECRET_INVALID, NOT_OWNER, FUNCTION_UNKNOWN
  */
 export async function setSecret(
@@ -35,13 +36,13 @@ export async function setSecret(
   return { revision: readCount(set.revision, 'revision'), isChanged: set.isChanged === true };
 }
 
-/** Whether there was one. @throws NOT_OWNER, FUNCTION_UNKNOWN */
+/** Removes a secret. Resolves to whether there was one. @throws NOT_OWNER, FUNCTION_UNKNOWN */
 export async function unsetSecret(session: Session, of: SecretName): Promise<boolean> {
   const reply = await session.request(pathOf(of), { method: 'DELETE' });
   return (await readJson(reply, 'the secret')).isChanged === true;
 }
 
-/** Names, never values. @throws NOT_OWNER, FUNCTION_UNKNOWN */
+/** Lists names, never values. @throws NOT_OWNER, FUNCTION_UNKNOWN */
 export async function listSecrets(
   session: Session,
   { owner, name }: Omit<SecretName, 'key'>,

@@ -1,4 +1,4 @@
-// A service account: a program with a key of its own that spends from one lane of whoever
+// A service account: a program with its own key that spends from one lane of the payer who
 // registered it (RFC 7523, private_key_jwt).
 import { bytesToBase64Url, textToBase64Url } from './base64url.ts';
 import type { Connection } from './connection.ts';
@@ -6,21 +6,21 @@ import { type Json, readJson } from './parse.ts';
 import { createTokenSender, type Session, type TokenOptions, type TokenSender } from './session.ts';
 import { requestToken } from './sign-in.ts';
 
-/** Life of an assertion, seconds; the gateway takes 300 at most, and each once. */
+/** Life of an assertion, seconds. The gateway accepts at most 300, and each assertion once. */
 const ASSERTION_LIFE_SEC = 60;
-/** Signing by the two kinds of keys, as WebCrypto names them; the first is P-256. */
+/** WebCrypto's names of the two signature algorithms; the first uses P-256. */
 const ECDSA = { name: 'ECDSA', hash: 'SHA-256' } as const;
 
 export interface ServiceAccount {
   /** `<payer>:<id>`, as the registration said. */
   readonly clientId: string;
-  /** P-256 (ECDSA) or Ed25519; it may be not extractable. */
+  /** P-256 (ECDSA) or Ed25519; may be non-extractable. */
   readonly privateKey: CryptoKey;
 }
 
 /**
- * Registers a key, or puts another in its place. `session` is the payer's; the lane must be a
- * prepaid one of the payer.
+ * Registers a key or replaces it. `session` is the payer's; the lane must be a prepaid lane of the
+ * payer.
  * @throws LANE_UNKNOWN, NAME_INVALID, REQUEST_INVALID, GATEWAY_UNREACHABLE
  */
 export async function registerServiceAccount(
@@ -38,8 +38,9 @@ export async function registerServiceAccount(
 }
 
 /**
- * Forgets a key; the tokens that it has are good until they end, 10 minutes at most. `session` is
- * the payer's. @throws CLIENT_UNKNOWN, GATEWAY_UNREACHABLE
+ * Removes a key. Its tokens stay valid until they end, at most 10 minutes. `session` is the
+ * payer's.
+ * @throws CLIENT_UNKNOWN, GATEWAY_UNREACHABLE
  */
 export async function removeServiceAccount(
   session: Pick<Session, 'request'>,
@@ -49,7 +50,7 @@ export async function removeServiceAccount(
 }
 
 /**
- * Requests that go with the account's token. They invoke as far as a mandate of the lane allows,
+ * Sends requests with the account's token. They can invoke as far as a mandate of the lane allows,
  * and read the lane.
  * @example const reply = await account.send('/functions/0xabc…/hello', { method: 'POST', body });
  */
@@ -68,7 +69,7 @@ export function createServiceSender(options: TokenOptions & ServiceAccount): Tok
   );
 }
 
-/** A JWT that says who asks, for this gateway, once. */
+/** Signs a JWT that identifies the client to this gateway, for a single use. */
 export async function signAssertion(
   { origin }: Pick<Connection, 'origin'>,
   { clientId, privateKey }: ServiceAccount,

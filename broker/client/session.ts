@@ -1,5 +1,5 @@
-// A signed-in connection: it signs in when it has to, sends the token along, and renews it before
-// it ends or when it is refused.
+// A signed-in connection: signs in when needed, sends the token with each request, and renews it
+// before it ends or when it is refused.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { Connection, RequestOptions } from './connection.ts';
 import { createDpopKey, type DpopKey } from './dpop.ts';
@@ -7,14 +7,16 @@ import { readProblem } from './errors.ts';
 import { createKeySigner, type Key, type KeySigner } from './key.ts';
 import { type LaneName, signIn, type Token } from './sign-in.ts';
 
-/** A token that ends sooner is renewed first, ms: a call under way must not lose it. */
+/**
+ * A token that ends within this time is renewed first, ms, so that it does not end during a call.
+ */
 const RENEW_BEFORE_MS = 60_000;
 
-/** What a session and a service account have in common: requests that go with a token. */
+/** The common part of a session and a service account: requests with a token. */
 export interface TokenSender {
-  /** Any status is an answer, except 401: that is tried once more with a fresh token. */
+  /** Resolves for any status. A 401 is retried once with a fresh token. */
   send(path: string, options?: RequestOptions): Promise<Response>;
-  /** Only 2xx is an answer. @throws the problem's code, GATEWAY_UNREACHABLE */
+  /** Resolves for 2xx only. @throws the problem's code, GATEWAY_UNREACHABLE */
   request(path: string, options?: RequestOptions): Promise<Response>;
 }
 
@@ -22,19 +24,19 @@ export interface Session extends TokenSender {
   readonly connection: Connection;
   readonly key: KeySigner;
   readonly lane: LaneName | undefined;
-  /** Marks the lane's own calls; undefined where neither the key nor its holder gives one. */
+  /** Marks the lane's own calls; undefined if neither the key nor its holder provides one. */
   readonly ownCallsKey: Hex | undefined;
 }
 
 export interface TokenOptions {
   readonly connection: Connection;
   /**
-   * Binds the token to a key of this session (RFC 9449), so that it is of no use to whoever steals
-   * it: the default. Costs a proof per request: about 0.2 ms of the caller's CPU and 0.3 ms of the
-   * gateway's, where a bearer call takes 0.35 ms. `false`: a bearer token.
+   * Binds the token to a key of this session (RFC 9449), so that a stolen token is useless. This is
+   * the default; `false` asks for a bearer token. A proof per request costs about 0.2 ms of the
+   * caller's CPU and 0.3 ms of the gateway's; a bearer call takes 0.35 ms.
    */
   readonly dpop?: boolean;
-  /** A token of before, as `onToken` gave it. */
+  /** An earlier token, as `onToken` received it. */
   readonly token?: Token;
   /** Called with each new token, to keep it; it is a secret. */
   readonly onToken?: (token: Token) => void;
@@ -47,14 +49,13 @@ export interface SessionOptions extends TokenOptions {
   readonly lane?: LaneName;
   /**
    * 32 bytes that mark the lane's own calls (`own-calls.ts`), for a key that cannot be exported,
-   * such as a browser wallet's: kept as
-   * secret as the key, and shared by all who spend from the lane. Left out for a private key, which
-   * gives its own.
+   * such as a browser wallet's. Keep them as secret as the key, and share them with everyone who
+   * spends from the lane. Leave out for a private key, from which they are derived.
    */
   readonly ownCallsKey?: Hex;
 }
 
-/** Nothing is sent until the first request. */
+/** Creates a session. Nothing is sent before the first request. */
 export async function createSession(options: SessionOptions): Promise<Session> {
   const { connection, lane } = options;
   const key = await createKeySigner(options.key);
@@ -64,7 +65,8 @@ export async function createSession(options: SessionOptions): Promise<Session> {
 }
 
 /**
- * Sends a token along, which `obtain` gets, and gets another before it ends or when it is refused.
+ * Sends requests with a token from `obtain`, and obtains another one before it ends or when it is
+ * refused.
  */
 export function createTokenSender(
   options: TokenOptions,

@@ -1,4 +1,5 @@
-// What an operator asks of its own gateway: to settle now, and what it is to see to.
+// An operator's requests to its own gateway: settle now, and list what needs the operator's
+// attention.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import {
   readAddress,
@@ -12,7 +13,7 @@ import {
 } from './parse.ts';
 import type { Session } from './session.ts';
 
-/** A settlement waits for its transaction, ms. */
+/** Longest wait for the transaction of a settlement, ms. */
 const SETTLE_TIMEOUT_MS = 120_000;
 
 export interface Settlement {
@@ -22,16 +23,16 @@ export interface Settlement {
   readonly receipts: number;
   readonly totalUnits: bigint;
   /**
-   * Lanes that the chain would not take, each with the contract's error, `TooLargeAlone` or
+   * Lanes that could not be settled, each with the contract's error, `TooLargeAlone` or
    * `NodeRefused`.
    */
   readonly refused: readonly { payer: Address; signer: Address; reason: string }[];
-  /** Lanes that one transaction had no room for: settle again. */
+  /** Number of lanes that did not fit into the transaction: settle again. */
   readonly left: number;
 }
 
 /**
- * Settles what one transaction takes: up to 256 lanes, those that owe most first.
+ * Settles as much as fits into one transaction: up to 256 lanes, those that owe most first.
  * @throws OPERATOR_ONLY, NOTHING_TO_SETTLE, SETTLEMENT_REFUSED, CHAIN_UNREACHABLE
  */
 export async function settle(session: Session): Promise<Settlement> {
@@ -58,7 +59,7 @@ export async function settle(session: Session): Promise<Settlement> {
   };
 }
 
-/** Something that the gateway's operator must see to. */
+/** Something that needs the attention of the gateway's operator. */
 export interface GatewayAlarm {
   /** `DEMAND_OPEN`, `KEY_STOLEN`, ... */
   readonly kind: string;

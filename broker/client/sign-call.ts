@@ -1,5 +1,5 @@
-// Signing Calls for a `signed` lane: what is called, on which input, for how much at most, by which
-// epoch's draw (docs/contracts.md 6.2).
+// Signs Calls for a `signed` lane. A Call names the version, the input, the maximum price and the
+// epoch of the draw (docs/contracts.md 6.2).
 import { type Hex, toHex } from '../../contracts/libraries/keccak.ts';
 import { type Call, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
 import { textToBase64Url } from './base64url.ts';
@@ -12,14 +12,11 @@ import { ownNonce } from './own-calls.ts';
 import { readCount, readJson } from './parse.ts';
 import type { LaneName } from './sign-in.ts';
 
-/**
- * How long an epoch is used before it is asked for again, ms; the gateway takes epochs of up to 10
- * minutes.
- */
+/** How long an epoch is cached, ms. The gateway accepts epochs that are up to 10 minutes old. */
 const FRESH_MS = 120_000;
 /**
- * How far beyond the version's timeout a Call may be answered, seconds: failovers, and clocks
- * apart.
+ * How long after the version's timeout a Call may still be answered, seconds. Allows for failovers
+ * and clock differences.
  */
 const DEADLINE_SLACK_SEC = 120;
 
@@ -30,7 +27,7 @@ export interface CallToSign {
   readonly maxPriceUnits: bigint | undefined;
 }
 
-/** A signed Call, and what its nonce was made for. */
+/** A signed Call, and the own call that its nonce marks. */
 export interface MadeCall {
   readonly call: Call;
   readonly functionId: bigint;
@@ -41,7 +38,7 @@ export interface MadeCall {
 export interface CallSigner {
   /** @throws FUNCTION_UNKNOWN, PRICE_ABOVE_MAX, and what the gateway says of its epochs */
   sign(call: CallToSign): Promise<MadeCall>;
-  /** Forgets epochs and aliases: the gateway has said that they are not in force any more. */
+  /** Drops the cached epochs and aliases, after the gateway has said that they are outdated. */
   forget(): void;
 }
 

@@ -11,7 +11,7 @@ import { readCount, readJson, readText } from './parse.ts';
 /** Life of a signed message, ms: at most 5 minutes (docs/contracts.md 8.3). */
 const MESSAGE_LIFE_MS = 240_000;
 
-/** A lane as it is named to one gateway. */
+/** The name of a lane at one gateway. */
 export interface LaneName {
   readonly payer: Address;
   readonly signer: Address;
@@ -19,13 +19,13 @@ export interface LaneName {
 
 export interface Token {
   readonly accessToken: string;
-  /** By the client's clock, from when it was asked for. */
+  /** By the client's clock, counted from the request. */
   readonly expiresAtMs: number;
-  /** The key it is bound to; a bearer token has none. */
+  /** The key to which the token is bound; a bearer token has none. */
   readonly dpop?: DpopKey;
 }
 
-/** The message's text as ERC-4361 has it; without a lane the token can spend nothing. */
+/** The ERC-4361 text of the message. Without a lane the token can spend nothing. */
 export function signInMessage(options: {
   readonly connection: Pick<Connection, 'origin' | 'document'>;
   readonly address: Address;
@@ -54,8 +54,8 @@ export function signInMessage(options: {
 }
 
 /**
- * Signs in and returns the token. `lane` is the one that the token may spend from; its payer or its
- * key may sign. With a `dpop` key the token is bound to it, where the gateway can.
+ * Signs in and returns the token. The token may spend from `lane`; the lane's payer or its key may
+ * sign. With a `dpop` key the token is bound to it if the gateway supports that.
  * @throws SIGN_IN_REFUSED the gateway does not accept the message; GATEWAY_UNREACHABLE
  */
 export async function signIn(
@@ -81,7 +81,7 @@ export async function signIn(
 }
 
 /**
- * Asks for a token; with a `dpop` key it is bound to that, where the gateway can.
+ * Requests a token. With a `dpop` key the token is bound to it if the gateway supports that.
  * @throws SIGN_IN_REFUSED, GATEWAY_UNREACHABLE
  */
 export async function requestToken(

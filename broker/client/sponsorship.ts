@@ -1,4 +1,5 @@
-// What a publisher pays of its function's callers at a gateway; signed in as the function's owner.
+// What a publisher pays for its function's callers at a gateway. Needs a session of the function's
+// owner.
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import {
   type Json,
@@ -20,12 +21,12 @@ interface FunctionName {
 export interface Sponsorship {
   /** `owner/name`. */
   readonly function: string;
-  /** Whether the newest version that is deployed says that its publisher pays. */
+  /** Whether the newest deployed version says that its publisher pays. */
   readonly isSponsored: boolean;
   /** The most that all callers together may cost per UTC day. */
   readonly dailyUnits: bigint;
   readonly spentTodayUnits: bigint;
-  /** What pays, and what of it is left; null: nothing. */
+  /** The lane that pays, and what is left of it; null if there is none. */
   readonly lane: {
     readonly signer: Address;
     readonly leftUnits: bigint;

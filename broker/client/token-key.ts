@@ -1,5 +1,5 @@
-// The key behind a gateway's access tokens. Its thumbprint stands in Identity, so that whoever
-// checks a token need not trust a name service or a certificate.
+// The key that signs a gateway's access tokens. Its thumbprint is stored in Identity, so that a
+// verifier of tokens need not trust a name service or a certificate.
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import type { Connection } from './connection.ts';
 import { readArray, readJson, readObject, readText } from './parse.ts';
@@ -15,7 +15,7 @@ export async function fetchTokenKeys({
   return Promise.all(readArray(jwks.keys, 'keys').map(thumbprintOf));
 }
 
-/** Over the members that RFC 7638 section 3.2 names, in its order. */
+/** Hashes the members that RFC 7638 section 3.2 names, in its order. */
 async function thumbprintOf(key: unknown): Promise<Hex> {
   const { crv, kty, x, y } = readObject(key, 'a key');
   const members = { crv, kty, x: readText(x, 'x'), y: readText(y, 'y') };

@@ -1,6 +1,6 @@
-// What a caller believes before it has asked anybody: the contracts of one chain, from a file, and
-// an RPC of its own. What a gateway says is held against it, so that no gateway tells a client
-// which contracts, chain or code to use.
+// What a caller trusts from the start: the contracts of one chain, from a file, and an RPC of its
+// own. A gateway's claims are checked against it, so that no gateway can choose a client's
+// contracts, chain or code.
 import { Interface, toQuantity, zeroPadValue } from 'ethers';
 import { artifacts } from '../../contracts/artifacts.gen.ts';
 import { createAbi } from '../../contracts/chain/abi.ts';
@@ -18,23 +18,23 @@ import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasClientError } from './errors.ts';
 
 const TIMEOUT_MS = 10_000;
-/** Blocks that nodes give the logs of in one answer, where they do not give all. */
+/** Blocks per log query, for nodes that refuse the whole range at once. */
 const PAGE_BLOCKS = 5_000;
-/** Bit of a party that is a gateway (Identity). */
+/** Role bit of a gateway (Identity). */
 const GATEWAY_ROLE = 1;
 
 export interface TrustRootOptions {
   /** From a file that you trust: `parseDeployments`. */
   readonly deployments: Deployments;
-  /** An RPC of your own, http or https. What a gateway's RPC says of a gateway proves nothing. */
+  /** An RPC of your own, http or https. A gateway's RPC proves nothing about that gateway. */
   readonly rpcUrl: string;
 }
 
 export interface TrustRoot extends Deployments {
   readonly rpcUrl: string;
   /**
-   * Looks at the chain once per set: that it is this chain, that the contracts are this release's,
-   * and what they were deployed with.
+   * Checks, once per set, that the RPC serves this chain and that the contracts are this release's.
+   * Returns their deployment parameters.
    * @throws ChainError DEPLOYMENT_CODE, CHAIN_MISMATCH another chain, CHAIN_UNREACHABLE
    */
   check(set: ContractSet): Promise<SetTerms>;
@@ -71,7 +71,7 @@ export function createTrustRoot({ deployments, rpcUrl }: TrustRootOptions): Trus
       if (known) return known;
       const checking = checkOnce(set);
       checked.set(set, checking);
-      // A look that failed is taken again the next time.
+      // A failed check is repeated the next time.
       checking.catch(() => checked.delete(set));
       return checking;
     },
@@ -91,8 +91,8 @@ export function createTrustRoot({ deployments, rpcUrl }: TrustRootOptions): Trus
 }
 
 /**
- * Only the logs have it. The newest counts, so nodes that refuse all blocks at once are asked from
- * the newest page backwards.
+ * Reads the URI from the logs, the only place that has it. The newest counts, so if a node refuses
+ * the whole range, pages are read from the newest backwards.
  */
 async function readUri(
   provider: RpcProvider,
@@ -125,7 +125,7 @@ async function readUri(
 }
 
 /**
- * The set that the gateway's document names, which must be one of the root's.
+ * The set that the gateway's document names. It must be one of the trust root's.
  * @throws DEPLOYMENT_MISMATCH another chain, or contracts of no set
  */
 export function trustedSet(

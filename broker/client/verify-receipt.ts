@@ -1,5 +1,5 @@
-// What a payer checks of a receipt before it signs for more: that it is what it says, signed by the
-// gateway, and not too dear.
+// What a payer checks of a receipt before it signs for more: its hashes, the gateway's signature,
+// and its price.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
 import {
@@ -23,11 +23,11 @@ import { isNonceOfKey, isOwnNonce, ownCallOf } from './own-calls.ts';
 import type { ReceiptDocument } from './receipts.ts';
 import type { LaneName } from './sign-in.ts';
 
-/** What of the chain a receipt is checked against; `chain-reader.ts` asks it by RPC. */
+/** The chain data that a receipt is checked against; `chain-reader.ts` reads it by RPC. */
 export interface ReceiptChain {
   isKeyInForce(key: Address, gateway: Address): Promise<boolean>;
   priceTerms(functionVersion: Hex): Promise<PriceTerms | undefined>;
-  /** The function that a version is of; undefined while it is not published. */
+  /** The function to which a version belongs; undefined while it is not published. */
   functionOf(functionVersion: Hex): Promise<bigint | undefined>;
 }
 
@@ -37,27 +37,28 @@ export interface ReceiptExpectations {
   readonly lane: LaneName;
   readonly chain: ReceiptChain;
   /**
-   * Where the lane stood before this receipt, and how far it has signed; left out when that is not
-   * known.
+   * The lane's record before this receipt: what was checked, and how far it has signed. Left out if
+   * unknown.
    */
   readonly after?: LaneRecord;
-  /** The lane is one of signed Calls: what its key has not signed is not paid. */
+  /** The lane is `signed`: a call that its key has not signed is not paid. */
   readonly isSigned?: boolean;
-  /** What the receipt was asked for by. */
+  /** The id by which the receipt was requested. */
   readonly id?: Hex;
   /** The version that was called, and the most it might cost. */
   readonly functionVersion?: Hex | undefined;
   readonly maxPriceUnits?: bigint | undefined;
-  /** The key of the lane's own calls: a call of nobody's is not paid. */
+  /** The key of the lane's own calls. A call that is neither own nor mandated is not paid. */
   readonly ownCallsKey?: Hex | undefined;
   /** The call's own `Idempotency-Key`; only with `ownCallsKey`. */
   readonly idempotencyKey?: string;
-  /** The lane's mandates: what they allow is paid too. */
+  /** The lane's mandates. Calls that they allow are paid too. */
   readonly mandates?: readonly HeldMandate[];
-  /** Unix ms, for the days of mandates; that of this machine when left out. */
+  /** Unix ms, decides the UTC day of mandates; this machine's clock by default. */
   readonly nowMs?: number;
   /**
-   * From sending the call to its answer, ms, where that was seen: for more time nothing is paid.
+   * Observed time from sending a call to its answer, ms; undefined if unknown. A longer billed time
+   * is not paid.
    */
   readonly elapsedMsOf?: (call: string) => number | undefined;
   /** What was sent and what came back. */
@@ -90,7 +91,7 @@ export async function verifyReceipt(
   const { chain } = expected;
   const terms = await chain.priceTerms(call.functionVersion);
   const functionId = await chain.functionOf(call.functionVersion);
-  // The chain that was asked may be behind.
+  // The queried node may be behind.
   if (!terms || functionId === undefined)
     return refuse('is for a version that was never published');
   if (expected.isSigned && call.authority === NO_AUTHORITY) {
@@ -103,7 +104,8 @@ export async function verifyReceipt(
   }
   const paidFor = verifyOwner(document, expected, functionId, { refuse, contradict });
   verifyPrice(document, terms, expected.elapsedMsOf?.(paidFor), contradict);
-  // An honest gateway serves under the ceiling; above it a receipt must not bring the next voucher.
+  // An honest gateway serves below the ceiling. A receipt above it must not lead to the next
+  // voucher.
   const { ceilingUnits = receipt.cumulative } = expected.after ?? {};
   if (receipt.cumulative > ceilingUnits) {
     refuse(`comes to ${receipt.cumulative}, signed were ${ceilingUnits}`);
@@ -127,8 +129,8 @@ function fail(
 }
 
 /**
- * That it is what it says, of this lane, and signed by the gateway: only then it is the gateway's
- * word.
+ * Checks that the receipt is consistent, of this lane, and signed by the gateway. Only then it
+ * counts as the gateway's statement.
  */
 async function verifySigned(
   { id, receipt, call, execution, group }: ReceiptDocument,
@@ -158,7 +160,8 @@ async function verifySigned(
 }
 
 /**
- * That the lane's owner has made the call, for this function and maximum price, or has mandated it.
+ * Checks that the lane's owner has made the call, for this function and maximum price, or has
+ * mandated it.
  */
 function verifyOwner(
   document: ReceiptDocument,
@@ -181,8 +184,8 @@ function verifyOwner(
 }
 
 /**
- * Whether a receipt is none of its mandate's only by the clock of this machine, which may be wrong:
- * it lies ahead, or what it says is in order and it was shown late.
+ * Whether a receipt fails its mandate only by this machine's clock, which may be wrong: it lies in
+ * the future, or it would have passed if it had been shown in time.
  */
 function isByClock(
   held: HeldMandate,
@@ -213,8 +216,8 @@ function verifyPrice(
 }
 
 /**
- * What this very call asked for; a reply that names another call's receipt proves nothing of that
- * one.
+ * Checks the receipt against this call's own request. A reply that names another call's receipt
+ * proves no fault of that receipt.
  */
 async function verifyAsked(
   document: ReceiptDocument,

@@ -1,5 +1,5 @@
-// What a client that runs long does beside its calls: each day's vouchers for lanes that others
-// spend from, and a look at what the gateways settle. It sends nothing to the chain.
+// Background work of a long-running client: signs the daily vouchers of lanes that others spend
+// from, and checks what the gateways settle. It sends nothing to the chain.
 import type { SettledBatch } from '../../contracts/chain/types.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import { DefaasClientError } from './errors.ts';
@@ -7,43 +7,49 @@ import { evidenceName } from './exhibits.ts';
 import { type FindFraudsOptions, type Found, findFrauds, type WatchedLane } from './find-frauds.ts';
 import type { Caller } from './invoke.ts';
 
-/** Between two looks, ms. */
+/** Time between two checks, ms. */
 const EVERY_MS = 300_000;
 /** How long after a settlement its pages may be missing, seconds. */
 const PATIENCE_SEC = 600;
 
-/** A lane of one's own. */
+/** A lane of the client's own. */
 export interface OwnLane extends WatchedLane {
-  /** That of the lane: its mandates' vouchers are renewed. Left out: it has no mandates. */
+  /**
+   * The lane's caller, which renews the vouchers of its mandates. Left out: the lane has no
+   * mandates.
+   */
   readonly caller?: Pick<Caller, 'renew'>;
 }
 
 export interface WatchLanesOptions {
   readonly lanes: readonly OwnLane[];
-  /** Left out: no batches are looked at. With `held` receipts that were swapped are found too. */
+  /**
+   * Options of the batch check; left out: no batches are checked. With `held`, swapped receipts are
+   * found too.
+   */
   readonly frauds?: Pick<FindFraudsOptions, 'getBlock' | 'held' | 'pick' | 'recover'> & {
     readonly chain: FindFraudsOptions['chain'] & Pick<Chain, 'synced'>;
     /** How long after a settlement its pages may be missing, seconds; 10 minutes when left out. */
     readonly patienceSec?: number;
   };
-  /** 5 minutes when left out. A day's vouchers come so long after its beginning at the latest. */
+  /** Time between two checks, ms; 5 minutes by default. A day's vouchers are at most this late. */
   readonly everyMs?: number;
-  /** Ends it. */
+  /** Aborting it ends the watch. */
   readonly signal: AbortSignal;
   /**
-   * Each finding once, with evidence that the chain has checked; `formatEvidence` makes a file of
-   * it for `defaas prove`.
+   * Called once per finding, with evidence that the chain has confirmed; `formatEvidence` makes a
+   * file of it for `defaas prove`.
    */
   readonly onFound: (found: Found) => void;
   /**
-   * What went wrong at a lane, or (without one) with the look at the batches; it goes on. A lane
-   * that is stopped for good is told once and renewed no more.
+   * Called with an error at a lane, or, without a lane, of the batch check; the watch goes on. A
+   * lane that is stopped for good is reported once and not renewed again.
    */
   readonly onError: (error: unknown, lane?: OwnLane) => void;
 }
 
 /**
- * Looks at all lanes now and every `everyMs`, until `signal` aborts. Then it resolves.
+ * Checks all lanes now and every `everyMs`, until `signal` aborts. Then it resolves.
  * @example
  * const lanes = [{ gateway, payer, signer, caller }];
  * await watchLanes({ lanes, frauds: { chain, getBlock }, signal, onFound, onError });
@@ -59,7 +65,7 @@ export async function watchLanes(options: WatchLanesOptions): Promise<void> {
 }
 
 interface Watching extends WatchLanesOptions {
-  /** Findings that were told. */
+  /** Findings that were reported. */
   readonly told: Set<string>;
   readonly stopped: Set<OwnLane>;
 }
@@ -74,7 +80,7 @@ async function renew({ signal, stopped, onError }: Watching, lane: OwnLane): Pro
   }
 }
 
-/** The gateway was found lying, now or before. */
+/** The gateway was caught lying, now or before. */
 function isForGood(error: unknown): boolean {
   if (!(error instanceof DefaasClientError)) return false;
   return error.code === 'LANE_STOPPED' || error.evidence !== undefined;

@@ -1,13 +1,13 @@
-// What a proof would bring before it is sent: how much of its damage is left to pay, and what would
-// be taken and paid now. As Disputes does.
+// Computes the outcome of a proof before it is sent: the damage left to pay, and what would be
+// slashed and paid now. It follows Disputes.
 import type { DisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import { type Evidence, FRAUD_KIND, proofIdOf } from '../../contracts/chain/evidence.ts';
 import type { Chain } from '../../contracts/chain.ts';
 
 export interface Left {
-  /** Nothing was proven under this id before. */
+  /** True if nothing was proven under this id before. */
   readonly isFirst: boolean;
-  /** Of the damage, what the payer has not got yet, base units. */
+  /** The part of the damage that the payer has not received yet, base units. */
   readonly leftUnits: bigint;
 }
 
@@ -35,7 +35,7 @@ export async function readLeft(
   return { isFirst: !isProven, leftUnits: least(excess(damage, paid), ofClaim) };
 }
 
-/** What would come of it in the newest block. @throws as above */
+/** The outcome as of the newest block. @throws as above */
 export async function weighProof(
   chain: Pick<Chain, 'read'>,
   disputes: DisputeReads,

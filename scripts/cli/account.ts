@@ -36,12 +36,15 @@ export function readLaneKey(home: string, signer: Address): Account {
   return readKey(laneFile(home, signer), `lane ${signer}`);
 }
 
-/** Whether its key file is here; one that cannot be read is `readLaneKey`'s to name. */
+/** Whether its key file exists here. `readLaneKey` reports a file that cannot be read. */
 export function hasLaneKey(home: string, signer: Address): boolean {
   return existsSync(laneFile(home, signer));
 }
 
-/** On disk before the lane is opened with it: money behind a lost key waits for a thaw. */
+/**
+ * Writes the key to disk. Call this before the lane is opened: money behind a lost key can only
+ * thaw.
+ */
 export function writeLaneKey(home: string, account: Account): void {
   const file = laneFile(home, account.address);
   mkdirSync(keysFolder(home), { recursive: true, mode: 0o700 });

@@ -19,9 +19,9 @@ import { userPath } from './house.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
-/** Findings that are shown; `--json` has them all. */
+/** Most findings shown; `--json` lists them all. */
 const SHOWN_FINDINGS = 20;
-/** Batches that are named for one payee. */
+/** Most batches named for one payee. */
 const SHOWN_BATCHES = 5;
 
 export interface AuditOptions {
@@ -30,8 +30,8 @@ export interface AuditOptions {
 }
 
 /**
- * The gateway only carries the blocks: each is checked against its CID, whose digest stands on the
- * chain.
+ * The gateway only delivers the blocks: each is checked against its CID, and the root's digest is
+ * on the chain.
  */
 export async function audit(flags: Flags, options: AuditOptions = {}): Promise<Outcome> {
   const opened = await openGateway(flags, { allowRevoked: true });
@@ -57,7 +57,10 @@ export async function audit(flags: Flags, options: AuditOptions = {}): Promise<O
   }
 }
 
-/** Only what the chain would punish, or what is to be demanded. @returns the paths */
+/**
+ * Writes evidence of what the chain would punish or what is to be demanded, and nothing else.
+ * @returns the paths
+ */
 async function writeAll(
   chain: Chain,
   getBlock: GetBlock,

@@ -1,5 +1,5 @@
-// `defaas balance`: the account's money as the chain has it, and what the gateway says it has
-// served of it.
+// `defaas balance`: the account's money on the chain, and how much of it the gateway says it has
+// served.
 import { fetchLane, type LaneDocument } from '../../broker/client/lane.ts';
 import { openChain } from './chain.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
@@ -7,8 +7,8 @@ import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
 /**
- * Everything is read from the chain, except `servedUnits`: that is the gateway's word, and the
- * receipts prove it.
+ * Reads everything from the chain except `servedUnits`, which the gateway states and receipts
+ * prove.
  */
 export async function balance(flags: Flags): Promise<Outcome> {
   const opened = await openGateway(flags, { allowRevoked: true });
@@ -65,7 +65,7 @@ function textOf({
     readonly thawEndSec: number;
     readonly servedUnits: bigint;
     readonly settledUnits: bigint;
-    /** Of the keys that have one per UTC day. */
+    /** Limits of the keys that have one per UTC day. */
     readonly limits: readonly (LaneDocument['limit'] & { readonly signer: string })[];
   }[];
 }): string {
@@ -82,7 +82,7 @@ function textOf({
     .filter(({ thawingUnits }) => thawingUnits > 0n)
     .map(({ gateway, allottedUnits, thawingUnits, thawEndSec }) => {
       const until = new Date(thawEndSec * 1000).toISOString();
-      // A settlement may have left less than was to thaw.
+      // A settlement may have left less than the thawing amount.
       const units = thawingUnits < allottedUnits ? thawingUnits : allottedUnits;
       return `\n${formatTokens(units)} at ${gateway} thaw until ${until}, then run defaas withdraw`;
     });
@@ -96,7 +96,7 @@ function textOf({
   return `${head}\n${table}${[...thaws, ...limits].join('')}`;
 }
 
-/** For calls: neither served nor on its way out. */
+/** Available for calls: neither served nor thawing. */
 function leftUnits(line: {
   readonly allottedUnits: bigint;
   readonly thawingUnits: bigint;

@@ -1,4 +1,4 @@
-// `defaas payouts --bar <gateway>`: a publisher whom a gateway does not pay ends what it runs
+// `defaas payouts --bar <gateway>`: a publisher whom a gateway does not pay bars its deployments
 // there.
 import type { ChainView } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
@@ -7,7 +7,7 @@ import type { Outcome } from './context.ts';
 import { type Actor, act, told } from './operator.ts';
 import { parseAddress } from './parse-address.ts';
 
-/** Deployments of one transaction. */
+/** Most deployments in one transaction. */
 const MAX_BARRED = 100;
 
 interface Barred {

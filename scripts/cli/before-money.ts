@@ -1,5 +1,5 @@
-// What a person is told before money moves: once per file and RPC what the contracts were deployed
-// with, each time what stands behind the gateway. Never on stdout, and not with `--json`.
+// What the user is told before money moves: the contracts' deployment parameters, once per file and
+// RPC, and the gateway's collateral, each time. On stderr only, and not with `--json`.
 import { type Coverage, coverageOf } from '../../broker/client/coverage.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import type { SetTerms } from '../../contracts/deployed-code.ts';
@@ -10,8 +10,8 @@ import { DECIMALS, formatTokens } from './units.ts';
 const DAY_SEC = 86_400;
 
 /**
- * Tells what the set is, the first time. A token of other decimals is refused: every amount here
- * would be another than it says.
+ * Shows the set's terms the first time. Refuses a token with other decimals: every amount here
+ * would be wrong.
  * @throws CliError DEPLOYMENT_CODE; ChainError CHAIN_...
  */
 export async function tellTerms(
@@ -52,7 +52,7 @@ function inDays(seconds: number): string {
   return `${Math.round((seconds / DAY_SEC) * 10) / 10} d`;
 }
 
-/** Tells what stands behind the gateway, `units` included that are about to be set aside there. */
+/** Shows the gateway's collateral, counting `units` that are about to be set aside there. */
 export function tellCoverage(
   flags: Pick<Flags, 'json'>,
   { connection }: Pick<Opened, 'connection'>,

@@ -1,5 +1,4 @@
-// `defaas bond`, `unbond`, `leave`: an operator's collateral, from the first token in to the last
-// one out.
+// `defaas bond`, `unbond`, `leave`: add to, unbond and take back an operator's collateral.
 import { standingBond } from '../../contracts/chain/parties.ts';
 import type { Line } from '../../contracts/chain/types.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
@@ -21,7 +20,7 @@ import {
 import { parseAddress } from './parse-address.ts';
 import { formatTokens, parseTokens, parseUnits } from './units.ts';
 
-/** Floats that one transaction takes back: about 40,000 gas each. */
+/** Most floats that one transaction takes back, at about 40,000 gas each. */
 const MAX_CALLS = 100;
 
 interface AmountOptions extends ActOptions {
@@ -29,7 +28,7 @@ interface AmountOptions extends ActOptions {
 }
 
 export interface BondOptions extends AmountOptions {
-  /** The account that is to settle for the gateway, in place of the one before. */
+  /** The account that settles for the gateway from now on. */
   readonly settler?: string;
 }
 
@@ -104,7 +103,7 @@ export async function unbond(
       bondUnits: after.bond,
       unbondingUnits: after.unbonding,
       unbondEndSec: after.unbondEndSec,
-      /** null: it settles on as before. */
+      /** null: it goes on settling. */
       settleUntilSec: isRetiring ? after.settleUntilSec : null,
       dryRun,
     };
@@ -210,7 +209,7 @@ interface Float {
   readonly line: Line;
 }
 
-/** What the gateway has set aside for payees: its lines where it is itself the payer. */
+/** What the gateway has set aside for payees: the lines on which it is the payer itself. */
 function floatsOf({ chain, gateway }: Operator): readonly Float[] {
   return chain.view
     .lines(gateway)
@@ -225,8 +224,8 @@ interface Taken {
 }
 
 /**
- * Releases what is thawed and starts to thaw the rest; one that thaws already is left alone, for a
- * second thaw would begin anew.
+ * Releases thawed floats and starts to thaw the rest. A running thaw is left alone, because a
+ * second one would restart the wait.
  */
 async function takeFloats(
   operator: Operator,

@@ -4,11 +4,12 @@ import { type ChainReader, createChainReader } from '../../broker/client/chain-r
 import { type Chain, createChain } from '../../contracts/chain.ts';
 import type { Opened } from './context.ts';
 
-/** Chain id of local development chains (anvil, Hardhat): only there tokens are minted. */
+/** Chain id of local development chains (anvil, Hardhat). Tokens are minted only there. */
 export const LOCAL_CHAIN_ID = 31337;
 
 /**
- * Caught up from the logs: for commands that read functions, batches or deployments.
+ * Opens the chain and reads its logs up to date, for commands that read functions, batches or
+ * deployments.
  * @throws ChainError CHAIN_UNREACHABLE
  */
 export async function openChain({ connection }: Pick<Opened, 'connection'>): Promise<Chain> {
@@ -23,7 +24,7 @@ export async function openChain({ connection }: Pick<Opened, 'connection'>): Pro
   }
 }
 
-/** Single questions by RPC, without reading logs. */
+/** Opens a reader for single RPC requests, without reading logs. */
 export function openReader({ connection }: Pick<Opened, 'connection'>): ChainReader {
   return createChainReader(connection.chain);
 }

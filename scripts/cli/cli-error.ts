@@ -1,5 +1,4 @@
-// What the command line tells a user who cannot have what was asked for: `CODE: what, on what, what
-// to do` on stderr.
+// Errors of the command line, printed on stderr as `CODE: what, on what, what to do`.
 
 /**
  * Errors of the command line itself. Those of the gateway, the chain and the bundler have a `code`
@@ -15,16 +14,16 @@ export class CliError extends Error {
   }
 }
 
-/** Longest line that is shown, characters. */
+/** Longest printed line, characters. */
 const MAX_LINE_LENGTH = 1000;
 
-/** One line for any error; what is not ours is INTERNAL, with its own words. */
+/** Formats any error as one line. A foreign error gets the code INTERNAL and keeps its message. */
 export function errorLine(error: unknown): string {
   const { code, message } = describeError(error);
   return `${code}: ${message}`.replaceAll(/\s*\n\s*/g, ' ').slice(0, MAX_LINE_LENGTH);
 }
 
-/** Code and message of any error; described once more they stay what they are. */
+/** Code and message of any error. Describing the result again changes nothing. */
 export function describeError(error: unknown): { code: string; message: string } {
   if (!(error instanceof Error)) return { code: 'INTERNAL', message: String(error) };
   const { message } = error;

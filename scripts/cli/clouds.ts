@@ -1,4 +1,4 @@
-// Clouds as the command line names them, and those that a version runs on when none are named.
+// The command line's names of clouds, and the clouds that a version runs on if none are named.
 import { fetchBlock } from '../../broker/client/artifacts.ts';
 import { rawCid } from '../../ipfs/car.ts';
 import { parseManifest } from '../../ipfs/manifest.ts';
@@ -15,7 +15,7 @@ const CLOUDS: Readonly<Record<string, string>> = {
   local: 'local',
 };
 
-/** Clouds with commas between. @throws CliError PROVIDER_UNKNOWN */
+/** Parses a comma-separated list of clouds. @throws CliError PROVIDER_UNKNOWN */
 export function parseClouds(text: string, option = '--to'): string[] {
   const providers = text.split(',').map((word) => {
     const known = CLOUDS[word.trim()] ?? word.trim();
@@ -29,9 +29,9 @@ export function parseClouds(text: string, option = '--to'): string[] {
 }
 
 /**
- * Those that the version's manifest names, all of the gateway's where it names none; the manifest
- * is checked against the CID that the chain has. @throws CliError FUNCTION_UNKNOWN,
- * ARTIFACT_CORRUPT
+ * The clouds that the version's manifest names, or all of the gateway's if it names none. The
+ * manifest is checked against the CID on the chain.
+ * @throws CliError FUNCTION_UNKNOWN, ARTIFACT_CORRUPT
  */
 export async function cloudsOf(
   opened: Opened,

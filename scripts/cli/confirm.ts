@@ -1,4 +1,4 @@
-// What a user is asked once, on a terminal or by `--yes`, and what is remembered of the answer.
+// Asks the user once, on a terminal or by `--yes`, and remembers the answer.
 import { statSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { CliError } from './cli-error.ts';
@@ -6,14 +6,14 @@ import { type Home, type HouseFlags, userFolder } from './house.ts';
 import { type Confirmed, openConfirmed } from './store.ts';
 
 export interface Question {
-  /** Under what the answer is remembered; it holds all that the answer is about. */
+  /** Key under which the answer is remembered. It contains everything that the answer is about. */
   readonly what: string;
-  /** What is to be believed, as one line for a person. */
+  /** What the user is asked to trust, as one line. */
   readonly says: string;
 }
 
 /**
- * Goes on once the user has confirmed it, now or before.
+ * Resolves if the user confirms it now or has confirmed it before.
  * @throws CliError DEPLOYMENT_UNCONFIRMED the answer is no, or there is neither a terminal nor
  *   `--yes`
  */
@@ -32,7 +32,7 @@ export async function confirmOnce(
   confirmed.put(what, new Date().toISOString());
 }
 
-/** No, where nobody can be asked. */
+/** Resolves to false if there is no terminal. */
 async function ask(says: string): Promise<boolean> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) return false;
   const lines = createInterface({ input: process.stdin, output: process.stderr });
@@ -44,9 +44,9 @@ async function ask(says: string): Promise<boolean> {
 }
 
 /**
- * A home holds keys, and says which contracts to believe. One that lies above the folder where the
- * command was typed, or that somebody else owns or can write to, is confirmed first; the answer is
- * kept in the user's own folder.
+ * A home holds keys and says which contracts to trust. One that was found above the working folder,
+ * or that somebody else owns or can write to, must be confirmed first. The answer is kept in the
+ * user's own folder.
  * @throws CliError DEPLOYMENT_UNCONFIRMED
  */
 export async function confirmHome(
@@ -63,8 +63,7 @@ export async function confirmHome(
       how === 'found' ? `found from ${process.env.INIT_CWD ?? process.cwd()} upward` : '';
     const why = [where, foreign].filter(Boolean).join(', ');
     await confirmOnce(flags, confirmed, {
-      // Another folder that is put in its place later is another one, though its inode may be the
-      // same.
+      // A folder that replaces it later counts as another one, even with the same inode.
       what: `home ${path} ${found.dev}:${found.ino}:${found.uid}:${found.birthtimeMs}`,
       says: `keys and contracts are taken from ${path} (${why}; DEFAAS_HOME names another)`,
     });
@@ -73,7 +72,7 @@ export async function confirmHome(
   }
 }
 
-/** Windows has no owners and modes of this kind. */
+/** Windows has no such owners and modes. */
 function foreignness({ uid, mode }: { uid: number; mode: number }): string | undefined {
   const own = process.getuid?.();
   if (own === undefined) return undefined;

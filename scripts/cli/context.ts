@@ -1,5 +1,5 @@
-// What every command works with: the global flags, and the gateway, account and memory that they
-// lead to.
+// What every command works with: the global flags, and the gateway, account and store that they
+// select.
 import {
   type Connection,
   connect,
@@ -21,13 +21,13 @@ export interface Flags extends HouseFlags {
   /** Role of the active account: the name of its file in $DEFAAS_HOME/keys. */
   readonly account: string;
   /**
-   * Id of a set of the trust root. Left out, commands that ask the chain alone take the current
-   * one, the others as `chooseSet` says.
+   * Id of a set of the trust root. Left out, commands that use only the chain take the current set;
+   * the others choose by `chooseSet`.
    */
   readonly set?: string;
 }
 
-/** What a command has to say: a document for `--json`, text or bytes for people. */
+/** The output of a command: a document for `--json`, text or bytes for people. */
 export interface Outcome {
   readonly document: unknown;
   readonly text?: string;
@@ -37,10 +37,7 @@ export interface Outcome {
   readonly failure?: { readonly code: string; readonly message: string };
 }
 
-/**
- * A gateway that was found and asked who it is, with the active account and what is remembered of
- * both.
- */
+/** A gateway that was found and identified, with the active account and the store of both. */
 export interface Opened {
   readonly house: House;
   readonly account: Account;
@@ -56,13 +53,13 @@ export interface Opened {
 export interface OpenOptions {
   /** Whose key to use in place of the active account's. */
   readonly role?: string;
-  /** The command works with contracts that are revoked too: it takes money out, or only looks. */
+  /** Accepts revoked contracts too: the command takes money out, or only reads. */
   readonly allowRevoked?: boolean;
 }
 
 /**
- * What the gateway says of chain, contracts and itself is held against the trust root before
- * anything is signed or sent.
+ * Checks what the gateway says of the chain, the contracts and itself against the trust root,
+ * before anything is signed or sent.
  * @throws CliError USAGE no such set, HOUSE_DOWN, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING,
  *   DEPLOYMENT_UNCONFIRMED
  * @throws DefaasClientError GATEWAY_UNREACHABLE, DEPLOYMENT_MISMATCH, DEPLOYMENT_REVOKED;
@@ -104,14 +101,14 @@ export async function openGateway(flags: Flags, options: OpenOptions = {}): Prom
   }
 }
 
-/** Chain, contracts and gateway, which the store tells its lanes apart by. */
+/** Names chain, contracts and gateway. The store keeps its lanes under this name. */
 function houseOf({ chainId }: Trusted, { contracts }: ContractSet, gateway: Address): string {
   return `${chainId}:${contracts.billing}:${gateway}`;
 }
 
 /**
- * Of the sets that the gateway serves, the one where the account has lanes, the current one first;
- * where it has none yet, the current one.
+ * Chooses among the sets that the gateway serves: one where the account has lanes, the current one
+ * first. Without lanes it is the current one.
  */
 function chooseSet(
   { gateway, named, others }: SetChoice,
@@ -126,7 +123,7 @@ function chooseSet(
   return used ?? current[0] ?? named;
 }
 
-/** Signed in with a token that other calls left, or left for them. */
+/** Opens a session with a stored token, or stores its new token for later commands. */
 export function openSession(
   { connection, store }: Pick<Opened, 'connection' | 'store'>,
   key: Account,
@@ -136,8 +133,8 @@ export function openSession(
   return createSession({
     connection,
     key: key.privateKey,
-    // The token is kept for other calls, beside the key that signs in: binding it to one more key
-    // there would protect nothing.
+    // The token is stored for later commands, next to the key that signs in. Binding it to another
+    // key stored there would protect nothing.
     dpop: false,
     ...(lane && { lane }),
     ...(token && { token }),
@@ -145,7 +142,7 @@ export function openSession(
   });
 }
 
-/** Something for a person who waits or should know; never on stdout, and not with `--json`. */
+/** Prints a note for the user on stderr; prints nothing with `--json`. */
 export function note(flags: Pick<Flags, 'json'>, line: string): void {
   if (!flags.json) process.stderr.write(`${line}\n`);
 }

@@ -1,5 +1,5 @@
-// `defaas demand <receipt>`: makes the gateway show a settled receipt on the chain, or lose bond.
-// An answer costs the pledge.
+// `defaas demand <receipt>`: makes the gateway show a settled receipt on the chain or lose bond. An
+// answered demand costs the pledge.
 import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import { demandIdOf, type Place, placeAt, placeStruct } from '../../contracts/chain/evidence.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';
@@ -14,7 +14,7 @@ export interface DemandOptions {
 }
 
 /**
- * Of one word: a receipt's id, or `<gateway> <batch> <claim> <index>`.
+ * Takes one word, a receipt's id, or four: `<gateway> <batch> <claim> <index>`.
  * @throws CliError USAGE, RECEIPT_UNKNOWN; ChainError WINDOW_CLOSED, DEMAND_KNOWN, ALREADY_PROVEN,
  * INSUFFICIENT_FREE, CHAIN_...
  */
@@ -59,7 +59,7 @@ function parseWords(words: readonly string[]): Asked {
   return { gateway: parseAddress(first), batch, claim, index };
 }
 
-/** A receipt that this machine keeps, in the claim that has settled its number. */
+/** Finds a receipt that this machine keeps, and the claim that settled its seq. */
 function findReceipt({ chain, account, held }: Watcher, id: string) {
   const payer = account.address;
   for (const { gateway } of chain.view.lines(payer)) {
@@ -104,7 +104,7 @@ function findClaim(
   return { place: placeAt(found, claim), index };
 }
 
-/** Says what it costs, and sends. @throws ChainError as `demand` */
+/** Shows what the demand costs, then sends it. @throws ChainError as `demand` */
 export async function demandAt(
   { chain, account }: Pick<Watcher, 'chain' | 'account'>,
   place: Place,

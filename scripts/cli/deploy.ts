@@ -1,5 +1,5 @@
 // `defaas deploy <function>`: shows what will change at each cloud and what a call costs there,
-// then does it and says each step.
+// then deploys and reports each step.
 import {
   deploy as askToDeploy,
   type CallCost,
@@ -22,7 +22,7 @@ export interface DeployOptions {
 }
 
 /**
- * A cloud that fails does not undo the others; the command then fails and says what is live.
+ * A cloud that fails does not undo the others; the command then fails and reports what is live.
  * @throws PROVIDER_UNKNOWN, PROVIDER_INVALID, PROVIDER_TOO_LARGE, FUNCTION_UNKNOWN, NOT_OWNER,
  *   PUBLISHER_NOT_ALLOWED, SECRET_MISSING
  * @throws TARIFF_BELOW_COST  unless the loss is accepted
@@ -72,7 +72,7 @@ export function stepLine({ provider, action, resource, state }: DeploymentStep):
   return `${provider}: ${action} ${resource} ${state}`;
 }
 
-/** All that is to be done at one cloud, in one line. */
+/** Formats everything that is to be done at one cloud as one line. */
 export function planLine({ provider, action, steps, cost, error }: CloudPlan): string {
   if (error) return `${provider}: ${error.code}: ${error.message}`;
   const parts = steps.filter((step) => step.action !== 'keep' && step.action !== 'wait');
@@ -82,7 +82,7 @@ export function planLine({ provider, action, steps, cost, error }: CloudPlan): s
   return `${provider}: ${changes || action}${costs}${warm}`;
 }
 
-/** What keeping instances warm costs whoever runs the gateway. */
+/** Formats what keeping instances warm costs the operator. */
 export function formatWarm({ instances, costUnits, days }: WarmCost): string {
   return `${instances} kept warm cost its operator up to ${formatTokens(costUnits)} tokens in ${days} days`;
 }
@@ -92,7 +92,7 @@ export function formatCost({ costPico }: CallCost): string {
   return (Number(costPico) / 1e6).toFixed(3);
 }
 
-/** One warning for each cloud where a call costs more than it brings. */
+/** One warning for each cloud where a call costs more than it earns. */
 export function lossLines(clouds: readonly CloudPlan[]): string[] {
   return clouds.flatMap(({ provider, cost }) =>
     cost?.belowCost

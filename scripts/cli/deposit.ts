@@ -1,5 +1,5 @@
-// `defaas deposit <tokens>`: money set aside at the gateway, and a lane with a key of its own to
-// spend it from.
+// `defaas deposit <tokens>`: sets money aside at the gateway, and opens a lane with its own key to
+// spend it.
 import { coverageOf } from '../../broker/client/coverage.ts';
 import { type LaneDocument, putLaneLimit } from '../../broker/client/lane.ts';
 import type { Lane } from '../../contracts/chain/types.ts';
@@ -24,7 +24,7 @@ import { lanesHere } from './lanes-here.ts';
 import type { StoredLane } from './store.ts';
 import { formatTokens, parseTokens, parseUnits } from './units.ts';
 
-/** How long a lane stays open, seconds; another deposit makes it as long again. */
+/** How long a lane stays open, seconds. Another deposit renews this time. */
 export const LANE_LIFE_SEC = 30 * 24 * 3600;
 /** Mode of the lanes that this command opens (docs/contracts.md 6.2). */
 export const PREPAID = 1;
@@ -37,8 +37,8 @@ export interface DepositOptions {
 }
 
 /**
- * Deposits, allots to the gateway and opens a lane, or gives the account's lane there more room and
- * time.
+ * Deposits, allots the money to the gateway and opens a lane, or extends the cap and the time of
+ * the account's lane there.
  * @throws CliError USAGE, INSUFFICIENT_TOKENS the wallet is short and this is no local chain;
  *   ChainError CHAIN_...
  */
@@ -70,7 +70,7 @@ export async function deposit(
       return outcomeOf(opened, chain, { units, mintedUnits });
     }
     const { mintedUnits, signer } = await fillLane(flags, opened, chain, units);
-    // The next call is to be paid from it.
+    // The next call must be able to spend it.
     await awaitBlock(opened.connection, chain.view.head.number);
     const limited = daily && (await limit(opened, signer, daily.units));
     return outcomeOf(opened, chain, { units, mintedUnits, signer, ...(limited && { limited }) });
@@ -81,8 +81,8 @@ export async function deposit(
 }
 
 /**
- * Money onto the account's line at the gateway, and a prepaid lane that may take it: its newest
- * one, or a new one with a key of its own.
+ * Adds money to the account's line at the gateway, and lets a prepaid lane spend it: its newest
+ * one, or a new one with its own key.
  * @throws CliError INSUFFICIENT_TOKENS; ChainError CHAIN_...
  */
 export async function fillLane(
@@ -107,7 +107,7 @@ function parseDaily(text: string): { readonly units: bigint | null } {
   return { units: text === 'none' ? null : parseTokens(text, '--daily') };
 }
 
-/** The payer signs in for it, not the key that is limited. */
+/** Sets the daily limit. The payer signs in for it, not the limited key. */
 async function limit(
   opened: Opened,
   signer: Address,
@@ -117,7 +117,10 @@ async function limit(
   return putLaneLimit(session, { payer: opened.account.address, signer }, dailyUnits);
 }
 
-/** On a local chain tokens cost nothing. @throws CliError INSUFFICIENT_TOKENS */
+/**
+ * Mints missing tokens on a local chain, where they cost nothing.
+ * @throws CliError INSUFFICIENT_TOKENS
+ */
 export async function mintIfShort(
   flags: Flags,
   chain: Chain,
@@ -132,7 +135,7 @@ export async function mintIfShort(
 }
 
 /**
- * What a local chain would have to mint for the account to hold so much.
+ * How much a local chain would have to mint for the account to hold this amount.
  * @throws CliError INSUFFICIENT_TOKENS it is no local chain
  */
 export async function missingUnits(chain: Chain, account: Address, units: bigint): Promise<bigint> {
@@ -157,17 +160,14 @@ export function openLaneOf(opened: Opened, chain: Chain): OpenLane | undefined {
     const lane = chain.view.lane(payer, gateway, signer);
     if (!lane || lane.mode !== PREPAID || lane.expirySec <= nowSec(chain)) continue;
     refuseStopped(opened, { payer, signer });
-    // Money onto a lane whose key cannot be read would wait for a thaw.
+    // Fail before money goes to a lane whose key cannot be read: it could only thaw.
     readLaneKey(opened.house.home, signer);
     return { ...lane, signer };
   }
   return undefined;
 }
 
-/**
- * More money for a gateway that was found lying is never what anybody wants. @throws CliError
- * LANE_STOPPED
- */
+/** Refuses to add money at a gateway that was caught lying. @throws CliError LANE_STOPPED */
 function refuseStopped({ store, connection }: Opened, lane: StoredLane): void {
   const { stopped } = store.laneMemory(lane).read();
   if (stopped === undefined) return;
@@ -177,7 +177,10 @@ function refuseStopped({ store, connection }: Opened, lane: StoredLane): void {
   );
 }
 
-/** The key is on disk before the chain knows it, and in the store before money stands behind it. */
+/**
+ * Opens a lane. Its key is on disk before the chain knows it, and in the store before money can be
+ * spent with it.
+ */
 async function open(
   { account, connection, house, store }: Opened,
   chain: Chain,
@@ -199,8 +202,8 @@ async function open(
 }
 
 /**
- * The lane may then take all that is set aside; run again after a failure, it takes up what is
- * missing.
+ * Extends the lane so that it may take all that is set aside. A second run after a failure
+ * completes the first.
  */
 async function extend(
   { account, connection }: Opened,
@@ -270,7 +273,7 @@ function dailyText(limited: LaneDocument | undefined): string {
     : `, at most ${formatTokens(dailyUnits)} a day`;
 }
 
-/** Chain time; a chain that mines on demand may be behind the clock. */
+/** The chain's time, Unix seconds. A chain that mines on demand may be behind the clock. */
 export function nowSec(chain: Chain): number {
   return Math.max(chain.view.head.timestampSec, Math.floor(Date.now() / 1000));
 }
