@@ -1,6 +1,6 @@
-// What an operator or a cloud gets wrong, on each cloud: one clear line with its code, nothing
-// secret in it, and the same deploy run again converges once it is put right. Modules that do not
-// start are in the conformance suite.
+// Mistakes of an operator and failures of a cloud, on each cloud: each gives one clear line with a
+// code and no secret, and the same deploy run again converges once the fault is gone. The
+// conformance suite covers modules that do not start.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -20,14 +20,14 @@ import { createRequest, createSpec, type TestBed } from './conformance.ts';
 
 interface Cloud {
   readonly open: (dir: string) => Promise<Omit<TestBed, 'writes'>>;
-  /** What brings the code to the cloud. */
+  /** The operation that uploads the code to the cloud. */
   readonly upload: string;
   /**
-   * What a deploy says whose last step, one call, is refused: Azure's keys may take their time,
-   * until the deadline.
+   * Code of a deploy whose last step, one call, is refused. Azure waits for its keys until the
+   * deadline.
    */
   readonly refusedCall: ProviderErrorCode;
-  /** The module is loaded before a call asks for it. */
+  /** The cloud loads the module before the first call. */
   readonly loadsAtStart: boolean;
 }
 
@@ -103,8 +103,7 @@ for (const [cloud, { open, upload, refusedCall, loadsAtStart }] of Object.entrie
     });
 
     it('fails when the network breaks in the middle of the upload, and the same deploy run again succeeds', async () => {
-      // More than the sockets between us can hold: the sender is still at it when the connection
-      // goes.
+      // Larger than the socket buffers: the sender is still writing when the connection breaks.
       const files = new Map([...createSpec(bed.region).files, ['noise', randomBytes(24 * MiB)]]);
       await bed.faults.set([{ kind: 'drop-before', on: { operation: upload } }]);
       await fails(deploy({ files }), 'PROVIDER_CONNECTION');
@@ -141,7 +140,7 @@ for (const [cloud, { open, upload, refusedCall, loadsAtStart }] of Object.entrie
       await until(() => !holds(dir, secret));
     });
 
-    /** The same again works, then writes nothing, and is gone after. */
+    /** Asserts that the same deploy succeeds, writes nothing when repeated, and can be removed. */
     async function converges(): Promise<void> {
       const deployment = await deploy();
       const plan = await bed.provider.plan(createSpec(bed.region, { name: 'df-bad' }), within());
@@ -163,7 +162,7 @@ for (const [cloud, { open, upload, refusedCall, loadsAtStart }] of Object.entrie
   });
 }
 
-/** Whether a file below the folder has the text. */
+/** Whether a file below the folder contains the text. */
 function holds(dir: string, text: string): boolean {
   return readdirSync(dir, { recursive: true, withFileTypes: true }).some(
     (entry) => entry.isFile() && readText(join(entry.parentPath, entry.name)).includes(text),
@@ -174,7 +173,7 @@ function readText(file: string): string {
   try {
     return readFileSync(file, 'latin1');
   } catch {
-    // Written and renamed, or removed, while we look.
+    // The file was renamed or removed during the scan.
     return '';
   }
 }

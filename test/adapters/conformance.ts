@@ -1,5 +1,5 @@
-// What every provider must do, whichever cloud is behind it. Each provider's test calls
-// `testProvider` with its emulator, `live.test.ts` with the real cloud.
+// The conformance suite: what every provider must do, whichever cloud is behind it. Each provider's
+// test calls `testProvider` with its emulator, `live.test.ts` with the real cloud.
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -19,43 +19,40 @@ import type {
 } from '../../adapters/provider.ts';
 import { ProviderError } from '../../adapters/provider.ts';
 
-/** A provider with the cloud behind it, as the suite needs them. */
+/** A provider and the cloud behind it, as the suite needs them. */
 export interface TestBed {
   readonly provider: Provider;
   readonly region: string;
   readonly faults: Faults;
-  /** Writing requests of the control plane that the cloud has received so far. */
+  /** Number of writing control-plane requests that the cloud has received so far. */
   writes(): number;
   close(): Promise<void>;
 }
 
-/**
- * What the suite runs on: a real cloud has no fault switch and nobody who counts what it is asked.
- */
+/** What the suite runs on: a real cloud has no fault switch and no request counter. */
 export type Bed = Pick<TestBed, 'provider' | 'region' | 'close'> &
   Partial<Pick<TestBed, 'faults' | 'writes'>>;
 
 export interface ConformanceOptions {
   /**
-   * An exit or endless loop is a result; else the cloud says only 5xx, which is UNAVAILABLE or
-   * DEADLINE, `ran: maybe`.
+   * Whether an exit or endless loop is a result; otherwise the cloud answers only 5xx, which is
+   * UNAVAILABLE or DEADLINE with `ran: maybe`.
    */
   readonly exitIsResult: boolean;
-  /** The cloud's 429 says when to come again. */
+  /** Whether the cloud's 429 says when to retry. */
   readonly tellsRetryAfter: boolean;
-  /** There is no network between gateway and function, hence none that fails. */
+  /** Whether there is no network between gateway and function, so that none can fail. */
   readonly isOnThisMachine?: boolean;
-  /** A real cloud: names of this run begin so, and everything takes its time. */
+  /** Set for a real cloud: names of this run begin with it, and deadlines are longer. */
   readonly livePrefix?: string;
 }
 
 /**
- * Longest piece of work, and longest time until logs can be read: of an emulator, and of a real
- * cloud.
+ * Longest operation, and longest time until logs can be read, of an emulator and of a real cloud.
  */
 const WORK_MS = { emulator: 30_000, live: 600_000 };
 const LOGS_MS = { emulator: 20_000, live: 600_000 };
-/** Between two looks at logs. */
+/** Interval between two reads of the logs. */
 const LOOK_MS = { emulator: 20, live: 5_000 };
 
 const HANDLER = readFileSync(new URL('./fixtures/conformance-handler.mjs', import.meta.url));
@@ -198,7 +195,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       assert.equal(second.cold, false);
     });
 
-    // On this machine there is nothing to be kept.
+    // The local provider has no instance to warm.
     if (!options.isOnThisMachine) {
       it('warms an instance without running the handler: the next call is the first of the handler, and not cold', async () => {
         const fresh = await bed.provider.deploy(specOf({ name: 'df-warm' }), within());
@@ -324,7 +321,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
         bed.provider.logs(deployment, { sinceMs, limit }, within());
       const first = await get(`/log/first-${said}`);
       const second = await get(`/log/second-${said}`);
-      // A cloud takes a moment to take in what was written.
+      // A cloud ingests log lines after a delay.
       let lines: readonly LogLine[] = [];
       for (const deadlineMs = Date.now() + LOGS_MS[kind]; Date.now() < deadlineMs; ) {
         lines = (await read(0)).filter(({ text }) => text.includes(said));
@@ -352,7 +349,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       const lines = await bed.provider.logs(fresh, { sinceMs: 0, limit: 9 }, within());
 
       await bed.provider.remove(fresh, within());
-      // The cloud's own lines tell of the probe that ended the deploy.
+      // The cloud's own log lines include the probe at the end of the deploy.
       assert.deepEqual(
         lines.filter(({ level }) => level !== 'platform'),
         [],
@@ -424,7 +421,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       assert.equal(result.error.kind, 'too-large');
     });
 
-    /** Where a cloud cannot tell, the honest word is `maybe`. */
+    /** Where a cloud cannot tell whether the function ran, `ran` must be `maybe`. */
     async function endsWith(call: () => Promise<InvokeResult>, kind: 'exit' | 'timeout') {
       if (options.exitIsResult) {
         const result = await call();
@@ -497,7 +494,7 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       readonly rule: FaultRule;
       readonly code: ProviderErrorCode;
       readonly ran: 'no' | 'maybe';
-      /** How often the function really ran. */
+      /** How many times the function really ran. */
       readonly runs: number;
     }[] = [
       { rule: { kind: 'throttle' }, code: 'PROVIDER_THROTTLED', ran: 'no', runs: 0 },
@@ -584,7 +581,7 @@ function linesOf(file: string): number {
   try {
     return readFileSync(file, 'utf8').split('\n').length - 1;
   } catch {
-    // Nobody wrote to it.
+    // The file was never written.
     return 0;
   }
 }

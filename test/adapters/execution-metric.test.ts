@@ -1,5 +1,5 @@
-// What Google and Azure count of a function's executions: the time that passes outside of its
-// process, whatever it says itself.
+// How Google and Azure count a function's executions: by the time outside its process, whatever the
+// function reports itself.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -14,7 +14,7 @@ const HOUR_MS = 3_600_000;
 const WORK_MS = 150;
 const CALLS = 4;
 
-/** Takes 150 ms and tells the gateway that it took none. */
+/** Works for 150 ms and reports 0 ms to the gateway. */
 const FORGER = `
   import { ServerResponse } from 'node:http';
   const { setHeader } = ServerResponse.prototype;
@@ -59,7 +59,7 @@ describe('the execution metric', function () {
   const clouds = [
     // 150 ms each; the deploy's own probes take a moment.
     { name: 'Google', open: openGoogle, leastMs: CALLS * (WORK_MS - 1) },
-    // At least a second of an instance each.
+    // Each call is counted as at least a second of an instance.
     { name: 'Azure', open: openAzure, leastMs: CALLS * 1_000 },
   ];
   for (const { name, open, leastMs } of clouds) {
@@ -82,7 +82,7 @@ describe('the execution metric', function () {
         assert.deepEqual(tooSoon, before);
         assert.equal(after.count - before.count, CALLS);
         assert.ok(after.ms - before.ms >= leastMs, `${after.ms - before.ms}`);
-        // The marks were forged indeed.
+        // The forged marks reached the gateway.
         assert.ok(toldMs <= CALLS, `${toldMs}`);
       } finally {
         await cloud.close();
@@ -142,7 +142,7 @@ describe('the execution metric', function () {
       const after = await read(cloud, deployment);
 
       assert.equal(after.count - before.count, 4);
-      // All four in one stretch of the instance, or in two where this machine was busy.
+      // All four run in one interval of the instance, or in two on a busy machine.
       assert.ok(after.ms - before.ms <= 2_000, `${after.ms - before.ms}`);
     } finally {
       await cloud.close();

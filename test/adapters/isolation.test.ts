@@ -1,6 +1,6 @@
-// Hostile code in the sandbox of the local provider: each thing it tries is refused, and the
-// provider still answers. Twice: with all walls, and with Node's permission model taken away, as if
-// it had been broken out of.
+// Hostile code in the sandbox of the local provider: each attempt is refused, and the provider
+// still answers. Runs twice: with all walls, and without Node's permission model, as if that had
+// been broken.
 
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -107,7 +107,7 @@ function testWalls(isolation: () => Isolation): void {
     port = typeof address === 'object' && address ? address.port : 0;
     victim = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
     dir = mkdtempSync(join(root, 'local-'));
-    // Nobody is trusted: it must hold by itself.
+    // No publisher is trusted, so the sandbox must hold by itself.
     provider = createLocal({ dir, gateway: '0xgateway', isolation: isolation() });
     deployment = await deploy('df-hostile');
   });
@@ -312,7 +312,7 @@ function testWalls(isolation: () => Isolation): void {
   });
 }
 
-/** bubblewrap, its limits and its filter alone. */
+/** The isolation with bubblewrap, its limits and its filter alone. */
 function withoutPermissionModel(): Isolation {
   return {
     ...sandbox,

@@ -11,14 +11,14 @@ import { type ConformanceOptions, testProvider } from './conformance.ts';
 /** Tells our functions from those of a gateway in the same account. */
 const GATEWAY = 'defaas-conformance';
 const HOUR_MS = 3_600_000;
-/** What a run that was cut off has left is removed after this time. */
+/** Functions that an interrupted run left behind are removed after this time. */
 const LEFT_MS = 24 * HOUR_MS;
-/** Of one test, and of what comes before and after all. */
+/** Timeout of one test, and of the hooks before and after all. */
 const TEST_MS = 30 * 60_000;
 
 interface LiveCloud extends Pick<ConformanceOptions, 'exitIsResult' | 'tellsRetryAfter'> {
   readonly name: Exclude<ProviderName, 'local'>;
-  /** The variables without which there is no such cloud. */
+  /** The variables that this cloud needs. */
   readonly needs: string;
 }
 
@@ -61,13 +61,13 @@ for (const { name, needs, ...options } of CLOUDS) {
   });
 }
 
-/** Names begin with the hour of their run, in base 36, and letters by chance. */
+/** Names begin with the hour of their run, in base 36, and random letters. */
 function prefixAt(nowMs: number): string {
   const chance = Math.random().toString(36).slice(2, 6);
   return `df-${Math.floor(nowMs / HOUR_MS).toString(36)}-${chance}-`;
 }
 
-/** Removes what this run has made, and what runs of yesterday have left. */
+/** Removes what this run made, and what runs of yesterday left behind. */
 async function sweep(provider: Provider, region: string, prefix: string): Promise<void> {
   const signal = AbortSignal.timeout(TEST_MS);
   const oldest = (Date.now() - LEFT_MS) / HOUR_MS;

@@ -1,5 +1,5 @@
-// One artifact on every cloud: the same request has the same answer on all four, byte for byte, by
-// a table.
+// One artifact on every cloud: a table of requests, each with the same answer on all four, byte for
+// byte.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -20,10 +20,10 @@ interface Row {
   readonly title: string;
   readonly request: Partial<Omit<InvokeRequest, 'body'>> & { readonly body?: Uint8Array | string };
   readonly status?: number;
-  /** The whole of the headers, in the order of their names; cookies in their own. */
+  /** All headers in the order of their names; cookies in their original order. */
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
   readonly body?: string | Uint8Array;
-  /** JSON of the body, instead of it. */
+  /** The body parsed as JSON, instead of `body`. */
   readonly json?: unknown;
   readonly error?: { readonly kind: string; readonly type: string; readonly message: string };
 }
@@ -319,7 +319,7 @@ describe('one artifact', () => {
 
 type Said = ReturnType<typeof say>;
 
-/** What the caller sees: all of it, in one form. */
+/** All that the caller sees, in one form. */
 function say(result: InvokeResult) {
   if (!result.ok) return { error: result.error };
   const headers: Record<string, string | string[]> = {};

@@ -325,7 +325,7 @@ async function rejectsWith(call: Promise<unknown>, code: string): Promise<void> 
   });
 }
 
-/** Looks again until it is so; fails after 5 s. */
+/** Polls until the condition holds; fails after 5 s. */
 async function until(isSo: () => boolean): Promise<void> {
   const endMs = performance.now() + 5000;
   while (!isSo()) {

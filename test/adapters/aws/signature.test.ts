@@ -1,5 +1,5 @@
-// SigV4: our signer against AWS's published test suite and against AWS's own signer, with which the
-// emulator verifies.
+// Tests our SigV4 signer against AWS's published test suite and against AWS's own signer, with
+// which the emulator verifies.
 
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
@@ -207,7 +207,7 @@ describe('aws-signature', () => {
       string,
     ])[]) {
       it(`refuses ${title}`, async () => {
-        // Each has the shape of a signed request.
+        // Each spoiled value still has the shape of a signed request.
         const request = spoil(signed()) as ReturnType<typeof signed>;
 
         await assert.rejects(verify(request), (error) => {
@@ -234,7 +234,7 @@ function edited<Request extends { readonly headers: Record<string, string> }>(
   };
 }
 
-/** Names and values in turn, as the hot path sends them. */
+/** The hot path sends names and values alternating in one array. */
 function byName(headers: OutboundRequest['headers']): Record<string, string> {
   assert.ok(Array.isArray(headers));
   const named: Record<string, string> = {};

@@ -1,4 +1,4 @@
-// The zip is the same bytes everywhere, and `unzip` gives its files back.
+// A zip has the same bytes on every machine, and `unzip` returns its files.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

@@ -1,4 +1,4 @@
-// The fault switch: which rule meets which call, and the same over HTTP.
+// The fault switch: which rule applies to which call, in the process and over HTTP.
 
 import assert from 'node:assert/strict';
 import { createFaults, type FaultRule, serveFaults } from '../../../adapters/emulators/faults.ts';

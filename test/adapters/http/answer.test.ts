@@ -1,5 +1,5 @@
-// What is taken for an HTTP/1.1 answer, wherever the network cuts it, and what is refused. Node's
-// own client is the oracle.
+// Which bytes are accepted as an HTTP/1.1 answer, wherever the network cuts them, and which are
+// refused. Node's own client is the oracle.
 
 import assert from 'node:assert/strict';
 import { type IncomingMessage, request } from 'node:http';
@@ -18,12 +18,12 @@ interface Sent {
   readonly headers: readonly (readonly [string, string])[];
   readonly body: Buffer;
   readonly framing: 'none' | 'length' | 'chunked' | 'close';
-  /** As it goes over the wire. */
+  /** The bytes on the wire. */
   readonly bytes: Buffer;
 }
 
 const name = fc.constantFrom('x-one', 'X-One', 'Set-Cookie', 'Date', '__proto__', 'toString', '7');
-/** Begins and ends with what is no space. */
+/** The value begins and ends with a character that is no space. */
 const value = fc
   .array(fc.oneof(fc.integer({ min: 0x21, max: 0x7e }), fc.integer({ min: 0x80, max: 0xff })))
   .chain((codes) =>
@@ -40,7 +40,7 @@ const interim = fc
   .map(([line, own]) => `HTTP/1.1 ${line}\r\n${lines(own)}\r\n`);
 
 const answers = answersWith(extension);
-/** What Node has of the grammar of extensions is not what the reader has of it: it skips them. */
+/** Node parses chunk extensions by another grammar than the reader, which skips them. */
 const plainAnswers = answersWith(fc.constant(''));
 
 function answersWith(ext: fc.Arbitrary<string>): fc.Arbitrary<Sent> {
@@ -105,10 +105,7 @@ function latin1(text: string): Buffer {
   return Buffer.from(text, 'latin1');
 }
 
-/**
- * What the reader makes of bytes that come in these pieces, in a buffer that is used again for each
- * of them.
- */
+/** Feeds the pieces to the reader, each in the same reused buffer. */
 function readIn(pieces: readonly Buffer[], method = 'GET', maxBytes = MAX_BYTES) {
   const reader = new AnswerReader(method, maxBytes);
   const shared = Buffer.alloc(Math.max(1, ...pieces.map((piece) => piece.length)));
@@ -134,7 +131,7 @@ function read(text: string, method?: string, maxBytes?: number) {
   return readIn([latin1(text)], method, maxBytes);
 }
 
-/** The headers as the reader has them. */
+/** The headers in the reader's form. */
 function grouped(pairs: Sent['headers']): Record<string, string | string[]> {
   const found: Record<string, string | string[]> = Object.create(null);
   for (const [key, text] of pairs) {
@@ -144,7 +141,7 @@ function grouped(pairs: Sent['headers']): Record<string, string | string[]> {
   return found;
 }
 
-/** What Node's client makes of the bytes, or undefined when it refuses them. */
+/** Node's reading of the bytes, or undefined when Node refuses them. */
 async function readByNode(bytes: Buffer, method: string) {
   let isAsked = false;
   const socket = new Duplex({
@@ -286,8 +283,8 @@ describe('an HTTP answer', () => {
 
         const oracle = await readByNode(bytes, sent.method);
 
-        // Node tells of what stands behind an answer as of a fault, or keeps silent; it is not the
-        // answer's.
+        // Node reports bytes behind an answer as an error or ignores them; they are no part of the
+        // answer.
         if (ours.reader.isLast && oracle === undefined) return;
         taken += 1;
         assert.equal(oracle?.status, ours.reader.status);
@@ -386,7 +383,7 @@ describe('an HTTP answer', () => {
       const one = [...bytes].map((byte) => Buffer.of(byte));
 
       assert.throws(() => readIn([bytes]), isRefused);
-      // Byte by byte it must be refused as well, and not taken before the fault is seen.
+      // Read byte by byte it must be refused too, and not accepted before the fault is seen.
       if (bytes.length < 1000) assert.throws(() => readIn(one), isRefused);
     });
   }
@@ -473,7 +470,7 @@ describe('an HTTP answer', () => {
   });
 });
 
-/** What is held, without what only waits to be collected. */
+/** Memory in use, after garbage collection. */
 function memoryBytes(): number {
   setFlagsFromString('--expose-gc');
   runInNewContext('gc')();

@@ -1,5 +1,5 @@
-// One HTTP attempt on sockets that are kept: whose answer is whose, what has begun, and that
-// nothing hangs or is left open.
+// HTTP requests over pooled sockets: each answer goes to its own request, a failure says whether
+// the request has begun, and nothing hangs or stays open.
 
 import assert from 'node:assert/strict';
 import { getEventListeners, once } from 'node:events';
@@ -24,7 +24,7 @@ import {
 
 type SenderOptions = NonNullable<Parameters<typeof createSender>[0]>;
 
-/** A request as a server got it. */
+/** A request as a server received it. */
 interface Asked {
   readonly path: string;
   readonly head: string;
@@ -35,15 +35,15 @@ interface Asked {
 interface Site {
   readonly port: number;
   readonly origin: string;
-  /** All that have ever come. */
+  /** All sockets that ever connected. */
   readonly sockets: Socket[];
-  /** Of whole requests, in their order. */
+  /** Paths of complete requests, in order. */
   readonly paths: string[];
 }
 
 const certificate = issueCertificate();
 const { caPem: ca } = certificate;
-/** Where nobody listens. */
+/** An origin where nobody listens. */
 const NOBODY = 'http://127.0.0.1:1';
 const LONG_BODY = Buffer.alloc(16 * 1024 * 1024);
 const closers: (() => Promise<unknown>)[] = [];
@@ -65,7 +65,7 @@ interface ListenOptions {
   readonly maxVersion?: 'TLSv1.2';
 }
 
-/** What a server does with each socket that comes. */
+/** Starts a server that passes each new socket to the handler. */
 async function listen(
   onSocket: (socket: Socket) => void,
   { isTls = false, host = '127.0.0.1', allowHalfOpen = false, maxVersion }: ListenOptions = {},
@@ -100,7 +100,7 @@ function bracketed(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-/** A server that is told of each whole request. */
+/** Starts a server that passes each complete request to the handler. */
 async function serve(
   answer: (asked: Asked) => void,
   options: { isTls?: boolean; host?: string } = {},
@@ -129,7 +129,7 @@ function readRequests(socket: Socket, take: (asked: Asked) => void): void {
   });
 }
 
-/** Holds each request, by its path, until it is answered by hand. */
+/** Starts a server that holds each request, by path, until the test answers it. */
 async function serveByHand(options: { isTls?: boolean } = {}) {
   const held = new Map<string, Asked>();
   const site = await serve((asked) => held.set(asked.path, asked), options);
@@ -157,7 +157,7 @@ function call(sender: Sender, origin: string, path: string, of: Call = {}): Prom
   );
 }
 
-/** The text of an answer, or what became of the call instead. */
+/** The text of an answer, or the failure of the call as text. */
 async function outcome(answer: Promise<Answer>): Promise<string> {
   try {
     return (await answer).body.toString('latin1');
@@ -167,12 +167,12 @@ async function outcome(answer: Promise<Answer>): Promise<string> {
   }
 }
 
-/** Waits for a thing, turn by turn of the event loop; the test's own deadline ends it. */
+/** Waits turn by turn of the event loop until the condition holds; the test's timeout ends it. */
 async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** A stretch of wire in front of a TLS server, that can be held, and forged upon. */
+/** A TCP proxy in front of a TLS server, which can hold back and forge bytes. */
 async function wireTo(target: Site) {
   const wire = { isCut: false, isHeld: false, held: [] as Buffer[], upstreams: [] as Socket[] };
   const near = await listen((socket) => {
@@ -361,8 +361,8 @@ for (const isTls of [false, true]) {
         if (how === 'ended') socket.end();
         else if (how === 'reset') reset(socket);
         else socket.write(whole('forged'));
-        // By then the sender has seen it: it closes what is ended or written on, and of a reset the
-        // next turn tells.
+        // By then the sender has seen it: it closes a socket that was ended or written on, and a
+        // reset shows in the next turn.
         if (socket.destroyed) await turns(1);
         else await once(socket, 'close');
 
@@ -528,7 +528,7 @@ for (const isTls of [false, true]) {
       ].map(outcome);
       let isClosed = false;
 
-      // Twice, as whoever closes twice must not wait for ever.
+      // Closes twice, because a second close must not wait for ever.
       const closing = Promise.all([sender.close(), sender.close()]).then(() => {
         isClosed = true;
       });
@@ -672,7 +672,7 @@ for (const isTls of [false, true]) {
 }
 
 describe('a sender', () => {
-  /** A server that reads nothing for so long, then answers. */
+  /** Measures a call of a server that reads nothing for `holdMs`, then answers. */
   const measureBehind = async (holdMs: number, body: Buffer) => {
     const site = await listen((socket) => {
       let left = body.length;
@@ -827,7 +827,7 @@ describe('a sender', () => {
   });
 
   it('reports a call that has not begun when TLS ends as soon as it is established', async () => {
-    // The server's last message and its end in one piece, which TLS 1.2 has.
+    // The server's last message and its end arrive in one piece, which TLS 1.2 allows.
     const isEnded: boolean[] = [];
     const site = await listen((socket) => socket.end(() => isEnded.push(true)), {
       isTls: true,
@@ -883,7 +883,7 @@ describe('a sender', () => {
     wire.isHeld = true;
     const before = wire.upstreams[0]?.bytesRead ?? 0;
 
-    // In two records, which come in one piece.
+    // Two TLS records that arrive in one piece.
     held.get('/1')?.socket.write(whole('to /1'));
     await until(() => wire.held.length > 0);
     held.get('/1')?.socket.write(whole('forged'));
@@ -999,7 +999,7 @@ describe('a sender', () => {
 });
 
 function reset(socket: Socket): void {
-  // A socket of TLS has no way to say so itself.
+  // A TLS socket does not expose this itself.
   const { _parent: plain } = socket as Socket & { _parent?: Socket };
   (plain ?? socket).resetAndDestroy();
 }

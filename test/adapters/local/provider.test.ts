@@ -1,5 +1,5 @@
-// The provider on this machine: the suite of all providers, with and without a sandbox, and what
-// only it has.
+// The local provider: the conformance suite, with and without a sandbox, and tests of its own
+// features.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -335,10 +335,7 @@ async function openBed(
   };
 }
 
-/**
- * Changes whenever a function or its files are written: the newest change of any of them, in
- * microseconds.
- */
+/** The newest change of any function or its files, in microseconds: it changes with every write. */
 function countWrites(dir: string): number {
   let newest = 0;
   for (const part of ['functions', 'code']) {
@@ -362,7 +359,7 @@ function text(result: InvokeResult): string {
   return Buffer.from(result.body).toString();
 }
 
-/** Looks again until it is so; fails after 5 s. */
+/** Polls until the condition holds; fails after 5 s. */
 async function until(isSo: () => boolean): Promise<void> {
   const endMs = performance.now() + 5000;
   while (!isSo()) {

@@ -1,5 +1,5 @@
-// Processes that run a publisher's code: what they see, what bounds them, and that nothing of them
-// stays.
+// Processes that run a publisher's code: what they see, what limits them, and that they leave
+// nothing behind.
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -90,7 +90,7 @@ function nextTicks(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Looks again until it is so; fails after 10 s. */
+/** Polls until the condition holds; fails after 10 s. */
 async function until(isSo: () => boolean): Promise<void> {
   const endMs = performance.now() + 10_000;
   while (!isSo()) {

@@ -1,4 +1,4 @@
-// Zips that an uploader must not get past the emulators.
+// Zips that the emulators must refuse from an uploader.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';

@@ -1,5 +1,4 @@
-// The Lambda emulator answers the real SDK as the real service does: the known answers of the
-// cloud, to the letter.
+// The Lambda emulator answers the real SDK with exactly the answers known from the real service.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';

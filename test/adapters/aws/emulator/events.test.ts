@@ -105,11 +105,11 @@ describe('the aws-lambda emulator, called asynchronously,', () => {
     try {
       return readFileSync(witness, 'utf8').trim().split('\n');
     } catch {
-      // It has not run.
+      // The function has not run.
       return [];
     }
   };
-  /** Lets time pass and does what is due. */
+  /** Advances the clock and processes the events that are due. */
   const pass = (ms: number) => {
     nowMs += ms;
     const due = timers.filter(({ atMs }) => atMs <= nowMs);
@@ -279,7 +279,7 @@ async function rejects(work: Promise<unknown>, name: string): Promise<void> {
   });
 }
 
-/** Looks again until it is so; fails after 10 s. */
+/** Polls until the condition holds; fails after 10 s. */
 async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
   const endMs = performance.now() + 10_000;
   while (!(await isSo())) {

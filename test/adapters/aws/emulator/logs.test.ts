@@ -1,4 +1,5 @@
-// What the Lambda emulator keeps of CloudWatch Logs, by its own wire, signed as AWS's clients sign.
+// The Lambda emulator's part of CloudWatch Logs, over its own protocol, signed as AWS's clients
+// sign.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,7 +31,7 @@ describe('the Lambda emulator’s logs', () => {
     first.append('f', 'START RequestId: b\n');
     await first.close();
     const logs = openLogs(dir, () => 5_000);
-    // Safe: the emulator's own form.
+    // Safe: the emulator's own answer type.
     const ask = async (more: object) => (await logs.answer(TARGET, { ...GROUP, ...more })) as Page;
 
     const page = await ask({ limit: 3 });

@@ -1,6 +1,5 @@
-// The Lambda emulator against AWS's own model of the API: every example of an operation that it
-// offers, sent by the real SDK; answers in the model's shapes, errors with the model's codes and
-// statuses.
+// Tests the Lambda emulator against AWS's own model of the API. The real SDK sends every example of
+// each operation offered; answers have the model's shapes, errors its codes and statuses.
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -14,11 +13,14 @@ import { zip } from '../../../../adapters/deployment/zip.ts';
 const VECTORS = process.env.DEFAAS_VECTORS ?? '../shared/vectors';
 const MODEL = join(VECTORS, 'aws', 'lambda-2015-03-31.smithy.json');
 const NAMESPACE = 'com.amazonaws.lambda#';
-/** Of the examples' ARNs. */
+/** The region in the examples' ARNs. */
 const REGION = 'us-west-2';
 const ACCOUNT = '123456789012';
 
-/** What the adapter uses and what belongs to it (docs/providers.md 4); no streaming. */
+/**
+ * Operations that the adapter uses, and those that belong to them (docs/providers.md 4); no
+ * streaming.
+ */
 const OFFERED = [
   ...['CreateFunction', 'GetFunction', 'GetFunctionConfiguration', 'UpdateFunctionConfiguration'],
   ...['UpdateFunctionCode', 'PublishVersion', 'ListVersionsByFunction', 'CreateAlias', 'GetAlias'],
@@ -29,8 +31,8 @@ const OFFERED = [
   ...['TagResource', 'ListTags', 'UntagResource'],
 ];
 /**
- * What an example's answer has and ours may lack: a function is not ready at once, and there may be
- * no further page.
+ * Members that an example's answer has and ours may lack: a function is not ready at once, and
+ * there may be no further page.
  */
 const MAY_LACK = new Set(['LastUpdateStatus', 'NextMarker']);
 
@@ -64,8 +66,8 @@ const FUNCTION = {
   KMSKeyArn: `arn:aws:kms:us-west-2:${ACCOUNT}:key/b0844d6c-aaaa-4463-97a4-d49f50839966`,
 } as const;
 /**
- * What the real service was seen to answer to an update, though the model's enumeration has no such
- * value.
+ * Values that the real service was seen to answer to an update, though the model's enumeration
+ * lacks them.
  */
 const SEEN = ['Creating'];
 
@@ -88,7 +90,7 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
     .map((name) => name.slice(NAMESPACE.length));
   const examplesOf = (operation: string): readonly Example[] => {
     const examples = shapeOf(operation).traits?.['smithy.api#examples'];
-    // Of the trait's own shape in Smithy 2.0.
+    // The trait has this shape in Smithy 2.0.
     return (examples ?? []) as readonly Example[];
   };
 
@@ -117,7 +119,7 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
     client.middlewareStack.add(
       (next) => async (args) => {
         const result = await next(args);
-        // The SDK's HTTP answer, whose body is a stream.
+        // The SDK's HTTP response, whose body is a stream.
         const response = result.response as { body: Readable };
         const chunks: Buffer[] = [];
         for await (const chunk of response.body) chunks.push(chunk);
@@ -127,7 +129,7 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
       },
       { step: 'deserialize', priority: 'low', name: 'wire', override: true },
     );
-    // Each operation has its command, by name.
+    // The SDK exports one command per operation, named after it.
     const commands = sdk as unknown as Record<string, new (input: object) => sdk.InvokeCommand>;
     const Command = commands[`${operation}Command`];
     assert.ok(Command, `no command for ${operation}`);
@@ -135,7 +137,7 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
     return { status: answer.$metadata.httpStatusCode, answer, body: wire.body };
   }
 
-  /** What the examples name: two functions with two versions each, aliases, and settings. */
+  /** Creates what the examples name: two functions with two versions each, aliases and settings. */
   async function setUp(operation: string): Promise<void> {
     if (operation === 'CreateFunction') return;
     for (const FunctionName of ['my-function', 'myFunction']) {
@@ -269,7 +271,7 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
       const others = operations.filter((operation) => !OFFERED.includes(operation));
       const FunctionName = 'my-function';
       for (const operation of others) {
-        // Of each what its path needs.
+        // The members that each operation's path needs.
         const input = {
           ...{
             FunctionName,
@@ -305,7 +307,7 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
     }
   });
 
-  /** An S3 object and a retired runtime are replaced, as this machine has neither. */
+  /** Replaces an S3 object and a retired runtime, because this machine has neither. */
   function adapted(operation: string, input: Example['input'] = {}): Record<string, unknown> {
     const { S3Bucket, S3Key, Runtime, Code, ...rest } = input;
     const code = { ZipFile: ZIP('three') };
@@ -317,7 +319,7 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
     };
   }
 
-  /** What the operation answers; `blob` where the body is the function's own. */
+  /** The form of the operation's answer; `blob` where the body is the function's own. */
   function read(operation: string): { type: 'json' | 'blob' | 'empty'; output: string } {
     const output = shapeOf(operation).output?.target ?? 'smithy.api#Unit';
     if (output === 'smithy.api#Unit') return { type: 'empty', output };
@@ -326,7 +328,7 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
     return { type: isBlob ? 'blob' : 'json', output };
   }
 
-  /** The model's, but where the member `StatusCode` is the status. */
+  /** The model's status, except where the member `StatusCode` is the status. */
   function expectedStatus(operation: string, example?: Example): unknown {
     const told = example?.output?.StatusCode;
     if (told !== undefined) return told;
@@ -335,7 +337,10 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
     return http.code;
   }
 
-  /** Each value is of its shape, each name one of the model's, and nothing required is missing. */
+  /**
+   * Asserts that each value has its shape, each name is in the model, and no required member is
+   * missing.
+   */
   function conform(target: string, value: unknown, at: string): void {
     const known = target.startsWith('smithy.api#') ? target.slice('smithy.api#'.length) : undefined;
     const shape: Shape = known ? { type: known.toLowerCase() } : shapeOf(target);
@@ -373,7 +378,7 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
       }
       case 'string': {
         assert.equal(typeof value, 'string', at);
-        // Both traits' own shapes in Smithy 2.0.
+        // Both traits have these shapes in Smithy 2.0.
         const length = shape.traits?.['smithy.api#length'] as { min?: number; max?: number };
         const { min = 0, max = Number.POSITIVE_INFINITY } = length ?? {};
         const { length: is } = String(value);
