@@ -37,7 +37,10 @@ export interface TokenSubject {
   /** A service account's client id, `<payer>:<id>`. */
   readonly client?: string | undefined;
   readonly lane: TokenLane | undefined;
-  /** Thumbprint of the key that the token is bound to (RFC 9449 section 6); undefined for a bearer token. */
+  /**
+   * Thumbprint of the key that the token is bound to (RFC 9449 section 6); undefined for a bearer
+   * token.
+   */
   readonly jkt?: string | undefined;
   /** The functions that it may invoke; it may then do nothing else. Undefined: no restriction. */
   readonly details?: readonly FunctionDetail[] | undefined;

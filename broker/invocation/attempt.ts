@@ -212,8 +212,8 @@ async function run(
     const known = error instanceof ProviderError ? error : undefined;
     if (known === undefined) options.onFault(error);
     const nowMs = options.nowMs();
-    // What a place does not take of the request itself says nothing of the place: else any caller could
-    // close it to all others.
+    // What a place does not take of the request itself says nothing of the place: else any caller
+    // could close it to all others.
     if (known?.code !== 'PROVIDER_TOO_LARGE') candidate.circuit.failed(nowMs);
     const failure: FailedAttempt = {
       deployment: candidate.id,

@@ -333,8 +333,8 @@ export interface Ledger {
   owed(payees: readonly Address[]): Promise<ReadonlyMap<Address, bigint>>;
   batches(state?: BatchState): Promise<readonly BatchRecord[]>;
   /**
-   * Stores the signed transactions of a top-up, all with this nonce. Overwrites; an empty list deletes
-   * them.
+   * Stores the signed transactions of a top-up, all with this nonce. Overwrites; an empty list
+   * deletes them.
    */
   putTopUp(nonce: number, signed: readonly SignedTransaction[]): Promise<void>;
   /** The stored top-ups, ordered by nonce. */

@@ -31,7 +31,9 @@ export type Spender = Pick<Target, 'label'> & {
 };
 
 export interface FreeFailures {
-  /** @throws DefaasError FUNCTION_FAILING  the function or its publisher has used its hour's budget */
+  /**
+   * @throws DefaasError FUNCTION_FAILING  the function or its publisher has used its hour's budget
+   */
   refuseFailing(of: Spender): void;
   /**
    * Reserves budget for a run, ms. Waits up to 2 s while other runs have reserved what is left.

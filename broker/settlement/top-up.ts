@@ -1,4 +1,5 @@
-// Keeps prepaid lines filled: moves free deposits onto lines that run low, within each payer's limit.
+// Keeps prepaid lines filled: moves free deposits onto lines that run low, within each payer's
+// limit.
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';

@@ -7,7 +7,10 @@ const DEFAULT_WIDTH = 160;
 const MAX_WIDTH = 2048;
 const QUALITY = 82;
 
-/** Bounds for what a picture may unfold to: 12 megapixels take 690 MiB in all, 1024 is what defaas.json asks for. */
+/**
+ * Bounds for what a picture may unfold to: 12 megapixels take 690 MiB in all, 1024 is what
+ * defaas.json asks for.
+ */
 const DECODER = { useTArray: true, maxResolutionInMP: 16, maxMemoryUsageInMB: 512 } as const;
 
 export default async function thumbnail(request: Request): Promise<Response> {

@@ -1,4 +1,5 @@
-// Cameras store pictures as the sensor lay and say in EXIF how to turn them; a thumbnail has no EXIF, so its pixels are turned.
+// Cameras store pictures as the sensor lay and say in EXIF how to turn them; a thumbnail has no
+// EXIF, so its pixels are turned.
 import type { Picture } from './scale.ts';
 
 /** EXIF orientation, 1 (upright) to 8 (Exif 2.3, tag 0x0112); 1 where none is stated. */

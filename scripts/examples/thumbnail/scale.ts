@@ -1,4 +1,5 @@
-// Scales a picture down by averaging areas in linear light, so that fine patterns neither flicker nor darken.
+// Scales a picture down by averaging areas in linear light, so that fine patterns neither flicker
+// nor darken.
 
 /** RGBA, 8 bits each, row by row. */
 export interface Picture {
@@ -52,7 +53,9 @@ export function scaleDown(source: Picture, factor: number): Picture {
 
 interface Span {
   readonly first: number;
-  /** How much of each source pixel from `first` on belongs to the output pixel; they add up to 1. */
+  /**
+   * How much of each source pixel from `first` on belongs to the output pixel; they add up to 1.
+   */
   readonly shares: readonly number[];
 }
 
