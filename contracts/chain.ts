@@ -20,7 +20,7 @@ import type {
   Head,
   ReadContract,
 } from './chain/types.ts';
-import { createView } from './chain/view.ts';
+import { createView } from './chain/view/view.ts';
 import { type ChainWriter, createWriters } from './chain/writer.ts';
 import type { Key } from './keystore.ts';
 import type { Address, Hex } from './libraries/keccak.ts';

@@ -1,6 +1,7 @@
 // `defaas bond`, `unbond`, `leave`: add to, unbond and take back an operator's collateral.
-import { standingBond } from '../../contracts/chain/parties.ts';
+
 import type { Line } from '../../contracts/chain/types.ts';
+import { standingBond } from '../../contracts/chain/view/parties.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { tellTerms } from './before-money.ts';
 import { CliError } from './cli-error.ts';

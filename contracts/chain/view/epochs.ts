@@ -1,9 +1,9 @@
 // Recorded epochs of the Beacon, whose values draw the candidates.
 
-import type { Hex } from '../libraries/keccak.ts';
+import type { Hex } from '../../libraries/keccak.ts';
+import type { Replay } from '../replay.ts';
+import type { ChainView, Epoch } from '../types.ts';
 import type { History } from './history.ts';
-import type { Replay } from './replay.ts';
-import type { ChainView, Epoch } from './types.ts';
 
 type Epochs = Pick<ChainView, 'latestEpoch' | 'latestEpochAt' | 'epochOf'>;
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { createHistory } from '../../../contracts/chain/history.ts';
+import { createHistory } from '../../../../contracts/chain/view/history.ts';
 
 describe('the history of changes', () => {
   it('reverts any changes to the end of any block', () => {

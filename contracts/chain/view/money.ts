@@ -1,10 +1,10 @@
 // Free money, lines, lanes and dues, from Billing's events. An invocation reads them with three map
 // look-ups.
 
-import type { Address } from '../libraries/keccak.ts';
+import type { Address } from '../../libraries/keccak.ts';
+import { inner, type Replay, toAddress } from '../replay.ts';
+import type { ChainView, Due, Exposure, Lane, Line } from '../types.ts';
 import type { History } from './history.ts';
-import { inner, type Replay, toAddress } from './replay.ts';
-import type { ChainView, Due, Exposure, Lane, Line } from './types.ts';
 
 type Money = Pick<
   ChainView,

@@ -1,16 +1,16 @@
 // The local view: applies the contracts' events block by block and answers reads from memory.
 
-import type { Abi } from './abi.ts';
+import type { Abi } from '../abi.ts';
+import type { FollowedLog } from '../follow.ts';
+import type { ChainView, Head } from '../types.ts';
 import { createBatches } from './batches.ts';
 import { createDisputes } from './disputes.ts';
 import { createEpochs } from './epochs.ts';
-import type { FollowedLog } from './follow.ts';
 import { createFunctions } from './functions.ts';
 import { createGrants } from './grants.ts';
 import { createHistory } from './history.ts';
 import { createMoney } from './money.ts';
 import { createParties } from './parties.ts';
-import type { ChainView, Head } from './types.ts';
 
 /** Number of changed blocks that a reorganisation may undo without a rescan. */
 const UNDO_BLOCKS = 1_000;

@@ -1,17 +1,17 @@
 // Functions, versions, aliases, deployments and candidate sets, as FunctionRegistry's events tell
 // them.
 
-import type { Address, Hex } from '../libraries/keccak.ts';
-import { cidOf } from '../libraries/names.ts';
-import type { History } from './history.ts';
-import { inner, listOf, type Replay, toAddress } from './replay.ts';
+import type { Address, Hex } from '../../libraries/keccak.ts';
+import { cidOf } from '../../libraries/names.ts';
+import { inner, listOf, type Replay, toAddress } from '../replay.ts';
 import type {
   CandidateSet,
   ChainView,
   Deployment,
   FunctionVersion,
   RegisteredFunction,
-} from './types.ts';
+} from '../types.ts';
+import type { History } from './history.ts';
 
 type Functions = Pick<
   ChainView,

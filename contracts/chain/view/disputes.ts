@@ -1,10 +1,10 @@
 // State of proven frauds and of demands for withheld receipts, from Disputes' events.
 import type { Result } from 'ethers';
-import type { Hex } from '../libraries/keccak.ts';
-import { FRAUD_KIND } from './evidence.ts';
+import type { Hex } from '../../libraries/keccak.ts';
+import { FRAUD_KIND } from '../evidence.ts';
+import { type LogPlace, type Replay, toAddress } from '../replay.ts';
+import type { ChainView, Demand, DemandAnswer, Fraud } from '../types.ts';
 import type { History } from './history.ts';
-import { type LogPlace, type Replay, toAddress } from './replay.ts';
-import type { ChainView, Demand, DemandAnswer, Fraud } from './types.ts';
 
 type Disputes = Pick<ChainView, 'frauds' | 'demands'>;
 

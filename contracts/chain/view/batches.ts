@@ -1,10 +1,10 @@
 // Settled batches: the claims and payouts of a transaction, gathered until the event that closes
 // their batch.
 
-import type { Address, Hex } from '../libraries/keccak.ts';
+import type { Address, Hex } from '../../libraries/keccak.ts';
+import { listOf, type Replay, toAddress } from '../replay.ts';
+import type { ChainView, ClaimedLog, SettledBatch } from '../types.ts';
 import type { History } from './history.ts';
-import { listOf, type Replay, toAddress } from './replay.ts';
-import type { ChainView, ClaimedLog, SettledBatch } from './types.ts';
 
 type Batches = Pick<ChainView, 'batches'>;
 

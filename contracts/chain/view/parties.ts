@@ -1,10 +1,10 @@
 // Gateways and providers: their bonds and fees in Billing, their endpoints and operator keys in
 // Identity.
 
-import type { Address } from '../libraries/keccak.ts';
+import type { Address } from '../../libraries/keccak.ts';
+import { listOf, type Replay, toAddress } from '../replay.ts';
+import type { ChainView, GatewayStanding, OperatorKey, Party } from '../types.ts';
 import type { History } from './history.ts';
-import { listOf, type Replay, toAddress } from './replay.ts';
-import type { ChainView, GatewayStanding, OperatorKey, Party } from './types.ts';
 
 type Parties = Pick<
   ChainView,

@@ -1,10 +1,10 @@
 // Who may call which function: grants, epochs and policies from Identity's events, with the
 // functions and their owners.
 
-import type { Address } from '../libraries/keccak.ts';
+import type { Address } from '../../libraries/keccak.ts';
+import { inner, type Replay, toAddress } from '../replay.ts';
+import type { ChainView, Grant } from '../types.ts';
 import type { History } from './history.ts';
-import { inner, type Replay, toAddress } from './replay.ts';
-import type { ChainView, Grant } from './types.ts';
 
 type Grants = Pick<ChainView, 'isAllowed' | 'grant'>;
 
