@@ -1,5 +1,5 @@
-// The chain decides on every call: a grant that is revoked ends with the block that says so, and a
-// head that is stale closes what is gated.
+// The chain decides on every call: a grant ends with the block that revokes it, and gated functions
+// are refused while the chain head is stale.
 import assert from 'node:assert/strict';
 import { createServer, request as forward, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';

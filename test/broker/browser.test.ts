@@ -1,4 +1,4 @@
-// A stranger's function and our own client in a real browser: what a hostile page gets at on the
+// A stranger's function and our own client in a real browser: what a hostile page can reach on the
 // gateway's origin, and that a page of any origin that a version names can sign in, call and check
 // its receipts.
 import assert from 'node:assert/strict';
@@ -11,7 +11,7 @@ import { type Browser, chromium, type Page } from 'playwright-core';
 import { KEYS, type SmallHouse, startSmallHouse } from './small-house.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-/** Debian's, by its names. */
+/** Debian's Chromium, under any of its names. */
 const CHROMIUM = (process.env.PATH ?? '')
   .split(delimiter)
   .flatMap((dir) => ['chromium', 'chromium-browser', 'google-chrome'].map((it) => join(dir, it)))
@@ -27,7 +27,10 @@ const CHROMIUM_ARGS = [
   '--disable-sync',
 ];
 
-/** What a page tries. Each gives what it has got; the gateway's own pages get at all of it. */
+/**
+ * What a page tries to reach. Each attempt returns what it got; the gateway's own pages reach all
+ * of it.
+ */
 const TRIES = `({
   localStorage: () => localStorage.getItem('name'),
   sessionStorage: () => sessionStorage.getItem('name'),
@@ -87,7 +90,7 @@ const HOSTILE = `export default async (request) => {
 };`;
 const ECHO = `export default async (request) => new Response(await request.text());`;
 
-/** The client library as a page has it. */
+/** The client library as a page loads it. */
 const PAGE_SCRIPT = `
 import { Wallet } from 'ethers';
 import { createChainReader } from './broker/client/chain-reader.ts';
@@ -194,7 +197,7 @@ describeInBrowser(`the gateway in a real browser${reason}`, function () {
     (await hostile.waitForFunction('globalThis.found')).jsonValue() as Promise<
       Record<string, string>
     >;
-  /** The names of what was tried and not stopped. */
+  /** The names of the attempts that succeeded. */
   const gotIn = (found: Record<string, string>) =>
     Object.entries(found)
       .filter(([, what]) => what.startsWith('got '))

@@ -1,5 +1,5 @@
-// Which block counts: what adds to a position counts when no reorganisation can take it back, what
-// lowers it counts at once.
+// Which block counts: a change that raises a position counts once it is final, and one that lowers
+// it counts at once.
 import assert from 'node:assert/strict';
 import { fetchBlock } from '../../broker/client/artifacts.ts';
 import { audit } from '../../broker/client/audit.ts';

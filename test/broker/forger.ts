@@ -64,14 +64,14 @@ export function invent(
   });
 }
 
-/** As `GET /receipts` answers. */
+/** The body of an answer to `GET /receipts`. */
 export function pageOf(documents: readonly ReceiptDocument[]): string {
   return JSON.stringify({ receipts: documents, next: null }, (_, value) =>
     typeof value === 'bigint' ? `${value}` : value,
   );
 }
 
-/** Of an answer to `GET /receipts`. */
+/** The receipts in an answer to `GET /receipts`. */
 export function documentsIn(page: string): ReceiptDocument[] {
   return JSON.parse(page).receipts.map(parseReceipt);
 }

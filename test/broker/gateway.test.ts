@@ -52,7 +52,8 @@ describe('the gateway', function () {
       cors: { origins: ['https://page.example'], headers: ['X-Mine'] },
     });
     echo = await house.publish('echo', ECHO);
-    // Only what never ends has a short time: on a busy machine others would run out of it.
+    // Only the function that never ends has a short timeout: on a busy machine others would exceed
+    // it.
     sleeper = await house.publish('sleeper', ECHO, { timeoutMs: 1000 });
     lane = await house.openLane(KEYS.user);
     caller = await house.caller(KEYS.user, lane);
@@ -129,7 +130,7 @@ describe('the gateway', function () {
     assert.equal(preflight.headers.get('defaas-receipt'), null);
     assert.match(reply.headers.get('access-control-expose-headers') ?? '', /Defaas-Receipt/);
     assert.equal(stranger.headers.get('access-control-allow-origin'), null);
-    // What a cache keeps of one origin is not for another.
+    // A cache must not serve one origin's reply to another origin.
     assert.deepEqual(
       [stranger, nobody].map(({ headers }) => headers.get('vary')),
       ['Origin', 'Origin'],

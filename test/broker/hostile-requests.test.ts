@@ -1,5 +1,4 @@
-// Requests that mean no good: too slow, too many, too large, or written to be understood in two
-// ways.
+// Hostile requests: too slow, too many, too large, or ambiguous on purpose.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
@@ -20,7 +19,7 @@ const MIRROR = `export default async (request, context) => {
   return Response.json({ host: url.host, path: url.pathname, headers: Object.fromEntries(request.headers),
     remainingMs: context.remainingMs(), hasSignal: context.signal instanceof AbortSignal });
 };`;
-/** Its code runs beside the shim, whose words it can put in its mouth. */
+/** Its code runs beside the shim, so it can forge the shim's headers. */
 const FORGER = `export default async (request) => {
   const status = new URL(request.url).searchParams.get('status');
   const response = new Response('<script>1</script>');
@@ -173,7 +172,7 @@ describe('hostile requests', function () {
       }
     });
     const early = refused.slice();
-    // Only now those that were taken may end.
+    // Only now the accepted requests may end.
     gate.on('request', (_request, response) => response.end());
     for (const response of waiting) response.end();
     const replies = await Promise.all(calls);
@@ -254,7 +253,7 @@ describe('hostile requests', function () {
     for (const [path, expected] of Object.entries(paths)) {
       const { path: found, host } = await seen(`GET ${mirror}${path} HTTP/1.1`, 'Host: x');
 
-      // What is left of dots is below the function's own root.
+      // The path that remains after dot segments are resolved is below the function's own root.
       assert.equal(found, expected);
       assert.doesNotMatch(host, /evil/);
     }

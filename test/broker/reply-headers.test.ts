@@ -1,5 +1,5 @@
-// Headers between a caller and a stranger's code: what reaches the function, and what of its answer
-// the browser gets to keep.
+// Headers between a caller and a stranger's code: which reach the function, and which of its answer
+// reach the browser.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';

@@ -50,7 +50,7 @@ export const KEYS = {
   user: testKey(5),
 };
 
-/** A second gateway's; everybody else is the same. */
+/** Keys of a second gateway; all other parties are the same. */
 const OTHER_KEYS: typeof KEYS = {
   ...KEYS,
   gateway: testKey(6),
@@ -64,7 +64,7 @@ export interface SmallHouse {
   readonly chain: HardhatChain;
   /** The tests' own view of the chain. */
   readonly view: Chain;
-  /** What a client of the house believes. */
+  /** The trust root of the house's clients. */
   readonly trust: TrustRoot;
   /** The gateway's account. */
   readonly account: Address;
@@ -76,13 +76,13 @@ export interface SmallHouse {
   restart(overrides?: Partial<Config>, meanwhile?: () => void): Promise<void>;
   /** Ends the gateway; its folder stays, for a process of its own. */
   stop(): Promise<void>;
-  /** Takes the gateway off the network, in the middle of whatever it does. */
+  /** Disconnects the gateway from the network, whatever it is doing. */
   cutOff(): void;
   /** Open connections of its clients. */
   connections(): Promise<number>;
-  /** Puts it on the network again, where it was. */
+  /** Connects the gateway to the network again, at the same address. */
   comeBack(): Promise<void>;
-  /** As its clients connect who know the gateway's account. */
+  /** Connects as a client that knows the gateway's account. */
   connect(options?: Partial<ConnectOptions>): Promise<Connection>;
   /** Signs in; with a lane where one is given. */
   session(key: Key, lane?: { readonly payer: Key; readonly signer: Key }): Promise<Session>;
@@ -126,8 +126,8 @@ export interface SmallHouse {
 }
 
 /**
- * Starts it all; about 5 s. `beside` another house it is a second gateway on the same chain, closed
- * before the first.
+ * Starts the house in about 5 s. With `beside` it is a second gateway on that house's chain, to be
+ * closed before it.
  */
 export async function startSmallHouse(
   overrides: Partial<Config> = {},
@@ -379,7 +379,7 @@ async function startGateway(config: Config) {
   };
 }
 
-/** What a gateway process of that folder reads; the keys and addresses are written there. */
+/** The environment of a gateway process in that folder; writes its keys and addresses there. */
 export function environmentOf(
   dir: string,
   chain: HardhatChain,

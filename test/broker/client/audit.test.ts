@@ -1,5 +1,5 @@
-// The audit on a real chain: an honest batch has no finding, and each lie of a gateway has the one
-// that names it.
+// The audit on a real chain: an honest batch has no finding, and each lie of a gateway has its own
+// finding.
 import assert from 'node:assert/strict';
 import { audit } from '../../../broker/client/audit.ts';
 import type { GetBlock } from '../../../broker/client/batch.ts';
@@ -137,7 +137,7 @@ describe('the audit', () => {
 
   const orderOf = (call: Call) => drawOrder(drawSeed(epoch.value, call), ids);
   type Attempt = BatchReceipt['attempts'][number];
-  /** What a page tells of the places around the used one, and cannot be. */
+  /** False statements of a page about the places around the used one. */
   const accounts: [title: string, place: number, of: (order: number[]) => Attempt[]][] = [
     ['says nothing of a place that it passed over', 2, ([a = 0]) => [{ deployment: a, ...PASSED }]],
     [
@@ -169,9 +169,7 @@ describe('the audit', () => {
     ],
   ];
 
-  /**
-   * A lie, the finding that must be there, and how many units of the batch it leaves unexplained.
-   */
+  /** A lie, its expected finding, and how many units of the batch it leaves unexplained. */
   const cases: [
     title: string,
     code: FindingCode,

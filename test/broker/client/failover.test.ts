@@ -19,7 +19,7 @@ const SLOW_ECHO = `export default async (request) => {
   await new Promise((resolve) => setTimeout(resolve, 30));
   return new Response(await request.text());
 };`;
-/** Nobody listens there. */
+/** A URL where nobody listens. */
 const NOBODY = { url: () => 'http://127.0.0.1:1', account: KEYS.gateway.address };
 
 const bytes = (text: string) => new Uint8Array(Buffer.from(text, 'utf8'));
@@ -85,7 +85,7 @@ describe('failover between gateways', function () {
       chain: reader,
       onFailover: (one) => told.push(one),
     });
-  /** Price of all that a lane was charged, and how many calls that were. */
+  /** Sum of all prices that a lane was charged, and the number of those calls. */
   const charged = (house: SmallHouse, { signer }: Paid) => {
     const { cumulative, seq } = house.gateway().lanes.lane(KEYS.user.address, signer.address);
     return { units: cumulative, seq };
@@ -122,7 +122,7 @@ describe('failover between gateways', function () {
         );
       }
       assert.equal(warm.gateway, first.url());
-      // What is silent is not asked again, so this one may not cost more than its price.
+      // A silent gateway is not asked again, so this call may cost no more than its price.
       assert.deepEqual([later.gateway, later.failovers], [second.url(), []]);
       assert.ok(charged(second, b).seq === moved.length + 1);
       await first.comeBack();

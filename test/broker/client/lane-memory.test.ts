@@ -1,5 +1,5 @@
-// What a lane's owner keeps of calls that are over and not paid, in memory and on disk: one suite
-// for both.
+// What a lane's owner keeps about finished calls that are not paid yet, in memory and on disk: one
+// suite for both.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,7 +18,7 @@ import { createEntry, PAYER, SIGNER } from '../ledger/entries.ts';
 const CALL = 'aa:1';
 const MAX_UNITS = 100n;
 
-/** As a gateway shows it; only what a memory reads of it matters here. */
+/** A receipt as a gateway shows it; only the fields that a memory reads matter here. */
 function receiptOf(seq: number, price: bigint): ReceiptDocument {
   const entry = createEntry({ seq, price });
   const group = { root: entry.id, index: 0, count: 1, path: [], signature: entry.id };

@@ -1,4 +1,4 @@
-// What is kept of what a stranger can make without end.
+// A bounded list of the largest of many items, for input that a stranger can make endless.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { createLargest, createLargestOfEach } from '../../../broker/client/largest.ts';

@@ -1,5 +1,5 @@
-// What a gateway that lies can get a client to sign: a real one, of which a test changes what it
-// says on the way.
+// What a lying gateway can get a client to sign: a real gateway whose replies a test changes on the
+// way.
 import assert from 'node:assert/strict';
 import { createChainReader } from '../../../broker/client/chain-reader.ts';
 import { connect } from '../../../broker/client/connection.ts';
@@ -27,12 +27,12 @@ import { functionIdIn, KEYS, type SmallHouse, startSmallHouse } from '../small-h
 
 const HELLO = `export default async () => new Response('hello');`;
 
-/** Undefined: what the gateway itself says. */
+/** Undefined passes on the gateway's own reply. */
 type Lie = (path: string, headers: Headers) => Response | undefined;
 
 type AsyncLie = (path: string, ask: () => Promise<Response>) => Promise<Response | undefined>;
 
-/** So often a call asks before it is given up. */
+/** Number of attempts before a call is given up. */
 const ASKED_IN_VAIN = 4;
 
 describe('a client of a gateway that lies', function () {
@@ -49,7 +49,7 @@ describe('a client of a gateway that lies', function () {
   });
   after(() => house.close());
 
-  /** A lie that is made of what the gateway itself says. */
+  /** A lie that is made from the gateway's own reply. */
   let later: AsyncLie | undefined;
   /** Ceilings of all vouchers that were sent. */
   let signed: bigint[] = [];
@@ -154,7 +154,7 @@ describe('a client of a gateway that lies', function () {
     await caller.invoke({ function: hello });
     lie = (...asked) => noReceipts(...asked) ?? asksForMore(...asked);
 
-    // Which of the two it is depends on where its time runs out.
+    // Which of the two codes it is depends on the step at which the time runs out.
     await assert.rejects(caller.invoke({ function: hello, timeoutMs: 500 }), {
       code: /^(PAYMENT_REQUIRED|RECEIPTS_MISSING)$/,
     });

@@ -1,5 +1,5 @@
-// What a mandate still allows, and which receipts are none of it: the client's side, which the
-// gateway cannot move.
+// What a mandate still allows, and which receipts it does not cover: the client's own count, which
+// the gateway cannot change.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { ceilingFor } from '../../../broker/client/cover.ts';
@@ -22,7 +22,7 @@ import type { Hex } from '../../../contracts/libraries/keccak.ts';
 const word = (byte: string): Hex => `0x${byte.repeat(32)}`;
 const address = (byte: string): Hex => `0x${byte.repeat(20)}`;
 const DAY_SEC = 86_400;
-/** Noon of a day. */
+/** Noon of an arbitrary day. */
 const NOON_SEC = 20_000 * DAY_SEC + DAY_SEC / 2;
 const TODAY = new Date(NOON_SEC * 1000).toISOString().slice(0, 10);
 const TOMORROW = new Date((NOON_SEC + DAY_SEC) * 1000).toISOString().slice(0, 10);
@@ -51,7 +51,7 @@ function held(changes: Partial<HeldMandate> & { readonly functionId?: bigint } =
   };
 }
 
-/** Only what is looked at. */
+/** Only the fields that are read. */
 function receipt(
   of: { price?: bigint; atSec?: number; item?: Hex; nonce?: Hex } = {},
 ): ReceiptDocument {
@@ -99,7 +99,7 @@ describe('mandates', () => {
 
     assert.equal(at(before, held()), 30n);
     assert.equal(at(over, held()), 0n);
-    // Two programs have signed one each.
+    // Two programs have signed one mandate each.
     assert.equal(at(held(), held()), 100n);
     assert.equal(at(before, held(), held()), 30n);
     assert.equal(at(before, held(), other), 130n);
@@ -184,7 +184,7 @@ describe('mandates', () => {
     const signedAtSec = NOON_SEC;
     const look = fc.record({
       afterSec: fc.integer({ min: 1, max: DAY_SEC }),
-      /** What the gateway shows: how much, and when it says that it ended. */
+      /** What the gateway shows: the price, and the claimed end of the call. */
       shown: fc.array(
         fc.record({
           price: fc.bigInt({ min: 1n, max: 100n }),

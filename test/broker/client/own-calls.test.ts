@@ -1,5 +1,5 @@
-// The nonce of an own call: its holder knows it again, nobody else makes one, and it holds for one
-// function and one maximum price.
+// The nonce of an own call: its maker recognises it, nobody else can make one, and it is valid for
+// one function and one maximum price.
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import fc from 'fast-check';

@@ -77,7 +77,7 @@ describe('a session', function () {
   let valid: Set<string>;
   const seen: string[] = [];
 
-  /** The gateway's wire, as far as tokens go. */
+  /** The gateway's HTTP interface, as far as tokens are concerned. */
   async function answer(request: IncomingMessage): Promise<[status: number, body: object]> {
     if (request.url === '/.well-known/defaas')
       return [200, { ...DOCUMENT, contracts: chain.contracts }];

@@ -1,5 +1,5 @@
-// What a payer checks before it signs for more: an honest receipt passes, and each thing that may
-// be wrong with one is refused.
+// What a payer checks before it signs for more: an honest receipt passes, and each possible fault
+// of one is refused.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
@@ -213,8 +213,8 @@ describe('verifyReceipt', () => {
   ];
 
   /**
-   * What the gateway's own signature stands under: it proves a lie, where all else may be a slip on
-   * the way.
+   * Faults that the gateway has signed itself: they prove a lie, whereas any other may have
+   * happened in transit.
    */
   const contradictions = [
     'a sum that does not add up',
@@ -316,7 +316,7 @@ describe('signedCeiling', () => {
     });
     return { ceilingUnits: ceiling, signature: signDigest(by.privateKey, digest) };
   };
-  // Only what it reads.
+  // Only the fields that are read.
   const laneWith = (voucher?: LaneDocument['voucher']) =>
     ({
       payer: lane.payer,

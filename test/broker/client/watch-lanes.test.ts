@@ -1,5 +1,5 @@
-// A client that runs long: its lanes' mandates are signed for each day, and what gateways settle is
-// looked at.
+// A client that runs for long: it signs for its lanes' mandates each day, and checks what gateways
+// settle.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -23,7 +23,7 @@ import { functionIdIn, KEYS, startSmallHouse } from '../small-house.ts';
 const SOURCE = resolve(import.meta.dirname, '../../../broker/client/watch-lanes.ts');
 const HELLO = 'export default async () => new Response("hello");';
 
-/** As the docstring of `watchLanes` has it. */
+/** Runs the example in the docstring of `watchLanes`. */
 function runExample(names: Readonly<Record<string, unknown>>): Promise<void> {
   const [, lines = ''] = /@example([^@]+?)\n \*\//.exec(readFileSync(SOURCE, 'utf8')) ?? [];
   const example = lines.replaceAll('\n *', '\n');

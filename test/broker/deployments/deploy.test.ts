@@ -1,5 +1,5 @@
-// Deploying as a publisher asks for it: planned first, refused before anything is written,
-// converging after every cut.
+// A publisher's deploys: planned first, refused before anything is written, and convergent after
+// every interruption.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ describe('deployments', function () {
   afterEach(() => house.aws.faults.clear());
   after(() => house.close());
 
-  /** A function of its own for each test. */
+  /** Registers a function of its own for each test. */
   async function register(handler = HELLO, manifest: object = {}): Promise<string> {
     names += 1;
     const name = `function-${names}`;
@@ -58,7 +58,7 @@ describe('deployments', function () {
     const fn = chain.view.functionOf(KEYS.publisher.address, name);
     return (fn?.versions ?? []).flatMap((version) => deployments.records(version));
   };
-  /** What the cloud has, by its own word. */
+  /** The functions that the cloud itself lists. */
   const listed = async (): Promise<string[]> => {
     const found: string[] = [];
     const provider = house.gateway().provider('aws-lambda');
@@ -339,7 +339,7 @@ describe('deployments', function () {
     owner = await house.session(KEYS.publisher);
 
     const done = await Promise.allSettled(names.map((name) => deploy(owner, of(name))));
-    // Nothing stays taken: what was refused is not counted.
+    // A refused deploy uses up nothing of the share.
     const rest = house.gateway().claims.of(KEYS.publisher.address);
     await restart();
 

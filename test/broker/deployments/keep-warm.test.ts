@@ -102,7 +102,7 @@ describe('keep-warm', function () {
     const besideTwo = house.aws.instances();
     release();
     await Promise.all([first, second]);
-    // From here on each call shows in the log.
+    // From here on each call fails and is logged.
     house.aws.faults.set([{ kind: 'throttle' }]);
     await look();
     const afterBoth = lines.length;

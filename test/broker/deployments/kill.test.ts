@@ -1,5 +1,5 @@
-// `kill -9` of the gateway in the middle of a deploy on three clouds: the next start drives it to
-// its end by itself.
+// `kill -9` of the gateway in the middle of a deploy on three clouds: the next start completes the
+// deploy by itself.
 import assert from 'node:assert/strict';
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';

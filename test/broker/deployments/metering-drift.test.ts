@@ -1,5 +1,5 @@
-// What a function runs for nothing within the bounds of metering: the cloud's own count shows it,
-// and its publisher is stopped.
+// A function that runs unbilled within the bounds of metering: the cloud's own metrics show it, and
+// its publisher is stopped.
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -68,7 +68,7 @@ const CLOCK_STOPPER = `
     return new Response('done');
   };`;
 
-/** Takes 1 to 20 ms, as it is asked. */
+/** Takes 1 to 20 ms, as requested. */
 const SHORT = `
   export default async (request) => {
     const ms = Number(new URL(request.url).searchParams.get('ms'));
@@ -191,7 +191,7 @@ describe('the comparison with the cloud’s metrics', function () {
     return billedMs;
   }
 
-  /** To the end of the hour, and on until the cloud can tell it. */
+  /** Advances to the end of the hour, and on until the cloud's metrics cover it. */
   const passHour = (metric: Pick<ExecutionMetric, 'delayMs'> | undefined) => {
     const endMs = hourOf(nowMs()) + HOUR_MS;
     atMs = endMs + (metric?.delayMs ?? 0) + MINUTE_MS - performance.now();
@@ -203,7 +203,7 @@ describe('the comparison with the cloud’s metrics', function () {
     const candidate = await put(forgerOf(65));
     const probe = createProbes(parts);
     for (let round = 0; round < 4; round += 1) await probe();
-    // The place's overhead is as large as it may be.
+    // The overhead of the place is at its upper bound.
     for (let sample = 0; sample < 64; sample += 1) place.add(100);
     await callMany(candidate, { calls: 1 });
 
@@ -306,7 +306,7 @@ describe('the comparison with the cloud’s metrics', function () {
     const candidate = await put(forgerOf(400));
     const look = lookFrom(nowMs());
 
-    // What an earlier process has billed is not known.
+    // The gateway does not know what an earlier process has billed.
     await callMany({ ...candidate, executions: undefined }, { calls: 60, atOnce: 6 });
     passHour(metric);
     await look();
@@ -345,7 +345,7 @@ describe('the comparison with the cloud’s metrics', function () {
     const told: string[][] = [];
 
     for (let hour = 0; hour < 26; hour += 1) {
-      // Of the last hours only is anything known when the metrics are there again.
+      // The gateway knows only the last hours when the metrics are readable again.
       if (hour === 23)
         await callMany({ ...candidate, executions: undefined }, { calls: 60, atOnce: 6 });
       passHour(metric);

@@ -1,5 +1,5 @@
-// The gateway's own probe: where it is, what it measures, and that it goes with the last function
-// of its place.
+// The gateway's own probe: where it is deployed, what it measures, and that it is removed with the
+// last function of its place.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

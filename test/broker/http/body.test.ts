@@ -1,4 +1,4 @@
-// Bodies as they come over real sockets: in pieces of any size, too long, or broken off.
+// Request bodies over real sockets: in pieces of any size, too long, or broken off.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server } from 'node:http';

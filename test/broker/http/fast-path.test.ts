@@ -1,5 +1,5 @@
-// Calls on the plain lane, on real sockets; what a request means is what Node's own server makes of
-// it.
+// Calls on the fast path, on real sockets. Node's own server is the oracle for the meaning of a
+// request.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
@@ -27,7 +27,7 @@ interface Limits {
 describe('the fast path', () => {
   const servers: Server[] = [];
   const sockets: Socket[] = [];
-  /** The servers' sides of them. */
+  /** The server side of those sockets. */
   let served: Socket[] = [];
   let lanes: PlainLane[] = [];
   afterEach(() => {
@@ -77,7 +77,7 @@ describe('the fast path', () => {
     await once(socket, 'connect');
     return socket;
   };
-  /** All that comes until the other side ends, or breaks. */
+  /** All text until the other side ends or breaks. */
   const textOf = async (socket: Socket): Promise<string> => {
     let text = '';
     socket.on('data', (chunk: Buffer) => {
@@ -523,7 +523,7 @@ function read(head: RequestHead): RequestHead | undefined {
   return head.url?.startsWith(ECHO) ? head : undefined;
 }
 
-/** Tells what it was asked. */
+/** Answers with the request that it received. */
 function echo(call: IncomingCall, { method, url, headers, rawHeaders }: RequestHead): void {
   const answer = (bytes: Uint8Array): void => {
     const body = Buffer.from(bytes).toString('latin1');
@@ -564,7 +564,7 @@ function repliesIn(text: string): Reply[] {
   return replies;
 }
 
-/** What must be alike, whoever has parsed the request. */
+/** The parts of a reply that must be equal, whichever parser read the request. */
 function seen({ status, head, body }: Reply) {
   const headers = head
     .toLowerCase()

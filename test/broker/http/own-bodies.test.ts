@@ -1,4 +1,4 @@
-// Bodies that the gateway's own routes wait for: held within the same bound as those of functions.
+// Request bodies of the gateway's own routes: held within the same bound as those of functions.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';

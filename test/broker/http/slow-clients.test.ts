@@ -6,7 +6,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { createSlowClients, type SlowClients } from '../../../broker/http/slow-clients.ts';
 
-/** More than the kernel takes on both sides of a connection. */
+/** More than the kernel buffers on both sides of a connection. */
 const REPLY_BYTES = 32 * 1024 * 1024;
 const NEVER_MS = 3_600_000;
 
@@ -20,7 +20,7 @@ describe('slow clients', () => {
     server.closeAllConnections();
   });
 
-  /** Answers each request with so much, or not at all. */
+  /** Answers each request with `replyBytes`, or not at all. */
   const serve = async (slow: SlowClients, replyBytes?: number) => {
     const replies: ServerResponse[] = [];
     server = createServer((_request, response) => {
@@ -32,7 +32,7 @@ describe('slow clients', () => {
     await once(server.listen(0, '127.0.0.1'), 'listening');
     return replies;
   };
-  /** Asks, and reads nothing. */
+  /** Sends a request and reads nothing. */
   const ask = async (replies: readonly ServerResponse[]): Promise<ServerResponse> => {
     const { port } = server.address() as AddressInfo; // it listens on TCP
     const socket = connect(port, '127.0.0.1').pause();

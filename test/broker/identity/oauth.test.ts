@@ -1,5 +1,4 @@
-// Who calls, as a client meets it over HTTP: sign-in, tokens bound by DPoP or not, and what is
-// refused.
+// Authentication over HTTP: sign-in, tokens with and without DPoP, and what is refused.
 import assert from 'node:assert/strict';
 import { createDpopKey, type DpopKey } from '../../../broker/client/dpop.ts';
 import { createSession } from '../../../broker/client/session.ts';

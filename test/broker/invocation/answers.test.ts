@@ -1,4 +1,4 @@
-// The room for large answers: what could not be written takes none.
+// The space for large answers: an answer that could not be written uses none.
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-// Attempts in turn and beside each other, on clouds whose answers the test holds back.
+// Sequential and hedged attempts, on clouds whose answers the test holds back.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import {
@@ -169,7 +169,7 @@ describe('an attempt at a call', () => {
     assert.equal(outcome.result.requestId, 'quick');
     assert.deepEqual(tries(outcome), [[1, 'HEDGED']]);
     assert.equal(outcome.failed[0]?.ran, 'maybe');
-    // The first cloud is still at it, and known to be; what it took is counted when it has ended.
+    // The first cloud is still running and counted as in flight; its time is counted when it ends.
     assert.deepEqual(inFlight, [1, 0]);
     assert.deepEqual([books.free, books.reserved, candidates[0]?.inFlight], [[7], 0, 0]);
   });

@@ -1,4 +1,4 @@
-// Random bytes drawn in pieces: fresh every time, and never written over.
+// Random bytes drawn in pieces: fresh every time, and never overwritten.
 import assert from 'node:assert/strict';
 import { drawBytes } from '../../../broker/invocation/commitments.ts';
 

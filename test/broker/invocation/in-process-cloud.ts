@@ -61,7 +61,7 @@ export function createSpender(
   return { label: `f${functionId}@1`, function: { owner }, version: { functionId, timeoutMs } };
 }
 
-/** Answers with the text, and says that it took so long. */
+/** Answers with the text, and reports `measuredMs`. */
 export function answer(text = '', measuredMs = 1): Invoke {
   return async () => ({
     ok: true,
@@ -73,7 +73,7 @@ export function answer(text = '', measuredMs = 1): Invoke {
   });
 }
 
-/** The cloud takes no call. */
+/** A cloud that refuses every call. */
 export function refuse(ran: 'no' | 'maybe' = 'no'): Invoke {
   return async () => {
     throw new ProviderError('PROVIDER_UNAVAILABLE', 'on purpose', {

@@ -133,7 +133,7 @@ describe('a hostile function', function () {
       }
       assert.equal(usage.memoryMiB, 256);
       assert.ok((usage.initMs ?? 0) <= usage.measuredMs);
-      // The marks were forged indeed.
+      // The forged marks reached the gateway.
       if (usage.source === 'shim') assert.ok(usage.billedMs <= 1, `${usage.billedMs}`);
     });
   }

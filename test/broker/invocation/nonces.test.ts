@@ -1,4 +1,4 @@
-// The payer's own nonce on its way through the gateway: into the Call as it came, and charged once.
+// The payer's own nonce in the gateway: copied unchanged into the Call, and charged once.
 import assert from 'node:assert/strict';
 import { fetchReceipt } from '../../../broker/client/receipts.ts';
 import type { Session } from '../../../broker/client/session.ts';

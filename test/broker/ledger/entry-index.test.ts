@@ -1,4 +1,4 @@
-// Where receipts lie in the journal: whatever is entered is found, however the batches fall.
+// The index of receipts in the journal: every entered receipt is found, whatever the batches.
 import assert from 'node:assert/strict';
 import { DatabaseSync } from 'node:sqlite';
 import fc from 'fast-check';

@@ -56,7 +56,7 @@ describe('the SQLite ledger after a crash', () => {
     const entries = [1, 2, 3].map((seq) => createEntry({ seq }));
     for (const [index, entry] of entries.entries()) await commit(ledger, index + 1, entry);
 
-    // As after kill -9: the files as they are, while the process that writes them still runs.
+    // The state after kill -9: a copy of the files while the process that writes them still runs.
     cpSync(join(dir, 'first'), join(dir, 'second'), { recursive: true });
     const after = await openIn('second');
 
@@ -118,7 +118,7 @@ describe('the SQLite ledger after a crash', () => {
   it('ends the process when its index cannot be written, so that no answered Idempotency-Key is forgotten', async () => {
     const ledger = await openIn('first');
     await ledger.putAnswer({ scope: 'ab'.repeat(32), fingerprint: 'f', atMs: 1, outcome: '{}' });
-    // The record is no record of ours any more.
+    // The record is no longer a valid record.
     const journal = join(dir, 'first', 'journal.log');
     const bytes = readFileSync(journal);
     bytes.write('no', 8);
@@ -156,7 +156,7 @@ describe('the SQLite ledger after a crash', () => {
   });
 });
 
-/** Up to where the zeros begin that are written ahead. */
+/** Bytes before the zeros that are written ahead. */
 function usedBytes(file: string): number {
   const bytes = readFileSync(file);
   return bytes.findLastIndex((byte) => byte !== 0) + 1;

@@ -1,5 +1,5 @@
-// A publisher that wants to compute for nothing: failures at once, over HTTP, on a cloud that runs
-// the code.
+// A publisher that tries to compute for free: simultaneous failures, over HTTP, on a cloud that
+// runs the code.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// Lanes' states: kept for lanes that the chain has, whoever asks, and the same after a restart.
+// States of lanes: kept only for lanes on the chain, whoever asks, and unchanged by a restart.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { createLanes, type LaneState } from '../../../broker/money/lanes.ts';

@@ -1,4 +1,5 @@
-// Who pays for callers that pay nothing: the publisher, of its own will, out of the lane that can.
+// Who pays for callers that pay nothing: the publisher, only by its own consent, from a lane with
+// money left.
 import assert from 'node:assert/strict';
 import { Contract, JsonRpcProvider, Wallet } from 'ethers';
 import { artifacts } from '../../../contracts/artifacts.gen.ts';

@@ -1,5 +1,5 @@
-// GET /payouts/{payee}: pages of a bounded length, and of each batch what the ledger's record has
-// of it, whatever has become of it.
+// GET /payouts/{payee}: pages of a bounded length, with the ledger's record of each batch in any
+// state.
 import assert from 'node:assert/strict';
 import type { BatchState } from '../../../broker/ledger/ledger.ts';
 import type { Address, Hex } from '../../../contracts/libraries/keccak.ts';

@@ -1,5 +1,5 @@
-// The laws of choice: whatever a policy asks, the place is the drawn one, and every place before
-// the used one is accounted for.
+// The laws of choice: under any policy the place is the drawn one, and every place before the used
+// one is accounted for.
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { unaccounted } from '../../../broker/client/receipt-faults.ts';

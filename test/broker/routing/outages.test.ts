@@ -1,4 +1,4 @@
-// Where calls run, as their version and they themselves say: two real clouds behind one gateway,
+// Where calls run by the policy of their version and their own: two real clouds behind one gateway,
 // and an audit that finds nothing.
 import assert from 'node:assert/strict';
 import { fetchBlock } from '../../../broker/client/artifacts.ts';
@@ -75,7 +75,7 @@ describe('routing of calls', function () {
 
   it('follows the draw by default, and the version’s policy where it has one', async () => {
     assert.deepEqual(await cloudsOf('anywhere'), ['aws-lambda', 'local']);
-    // One's own machine bills nothing.
+    // The local provider costs nothing.
     assert.deepEqual(await cloudsOf('cheap'), ['local']);
     assert.deepEqual(await cloudsOf('elsewhere'), ['local']);
     assert.deepEqual(await cloudsOf('named'), ['aws-lambda']);

@@ -39,7 +39,7 @@ describe('floats', function () {
   };
   const [gateway, payee] = [KEYS.gateway.address, KEYS.publisher.address];
   const said: { readonly facts: object; readonly message: string }[] = [];
-  /** With a bound, and what it logs. */
+  /** A gateway with a bound on floats, whose log is collected. */
   const bounded = (floatMaxUnits = BOUND, floatLeastUnits = 1n): Gateway => {
     const of = house.gateway();
     const warn = (facts: object, message: string) => void said.push({ facts, message });

@@ -61,7 +61,7 @@ export interface Lie {
   readonly attempts?: BatchReceipt['attempts'];
   readonly callKey?: Key | undefined;
   readonly groupKey?: Key;
-  /** Which place of the drawn order runs it. */
+  /** Place in the drawn order that runs the call. */
   readonly place?: number;
 }
 
@@ -72,7 +72,7 @@ export interface Plan {
   readonly count?: number;
   /** For the receipt at this index. */
   readonly lies?: Readonly<Record<number, Lie>>;
-  /** Changes what stands in the lane tree, and on the pages. */
+  /** Changes the receipts in the lane tree and on the pages. */
   readonly commit?: (items: BatchReceipt[]) => BatchReceipt[];
   /** Changes the pages only. */
   readonly show?: (items: BatchReceipt[]) => BatchReceipt[];
@@ -85,10 +85,10 @@ export interface Plan {
 
 export interface Settlement {
   readonly batch: number;
-  /** Base units that it took. */
+  /** Base units that the batch took. */
   readonly total: bigint;
   readonly cid: string;
-  /** What stands in the lane tree. */
+  /** The receipts in the lane tree. */
   readonly items: readonly BatchReceipt[];
 }
 

@@ -61,7 +61,7 @@ describe('payouts', function () {
     const [units] = await house.view.read('token', 'balanceOf', [parties.payee]);
     return units;
   };
-  /** A gateway that takes from its batches what is the publisher's. */
+  /** A gateway that pays itself the publisher's share in its batches. */
   const thief = (): Gateway => {
     const gateway = house.gateway();
     const { settler } = gateway;

@@ -1,5 +1,5 @@
-// A settlement that is cut off in the middle: it is found again or given out again, never lost and
-// never sent twice.
+// A settlement that is interrupted: it is found on the chain or sent again, never lost and never
+// executed twice.
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
 import type { Gateway } from '../../../broker/gateway.ts';

@@ -1,4 +1,4 @@
-// Settlement where payers do not play along: whatever one lane does, the others are settled and the
+// Settlement with uncooperative payers: whatever one lane does, the others are settled and the
 // gateway takes what it may.
 import assert from 'node:assert/strict';
 import {
@@ -355,7 +355,7 @@ describe('settlement', function () {
     const gateway = house.gateway();
     const allottedOf = ({ address }: Key) =>
       gateway.chain.view.line(address, gateway.address)?.allotted;
-    // One takes its money away in the very moment.
+    // One payer withdraws its money just before the top-up.
     const settler: ChainWriter = {
       ...gateway.settler,
       topUp: async (...args) => {

@@ -1,5 +1,5 @@
-// What an operator must see to: a stolen key stops the gateway before it costs more, and each
-// slash, hole and low bond is told.
+// What an operator must act on: a stolen key stops the gateway before it costs more, and each
+// slash, gap and low bond is reported.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
