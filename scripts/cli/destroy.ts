@@ -1,5 +1,5 @@
-// `defaas destroy <function>`: takes a function off its clouds and retires its deployments on the
-// chain. Versions and receipts stay.
+// `defaas destroy <function>`: removes a function from its clouds and retires its deployments on
+// the chain. Versions and receipts stay.
 import {
   destroy as askToDestroy,
   type DeploymentOutcome,
@@ -12,8 +12,8 @@ import { runSteps } from './progress.ts';
 import { formatTable } from './table.ts';
 
 /**
- * All versions, or the one that is named; from all clouds, or those of `--from`. Done already is
- * done.
+ * Removes all versions or the named one, from all clouds or those of `--from`. Repeating it is no
+ * error.
  * @throws FUNCTION_UNKNOWN, NOT_OWNER
  */
 export async function destroy(

@@ -1,5 +1,5 @@
-// The HTTP side of `defaas dev`: a request becomes a call as at a gateway, without token, price and
-// receipt.
+// The HTTP side of `defaas dev`: turns a request into a call as a gateway does, without token,
+// price and receipt.
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -18,9 +18,9 @@ export interface DevServerOptions {
   /** 0 = any free. */
   readonly port: number;
   readonly maxRequestBytes: number;
-  /** Calls what is loaded now. @throws what keeps it from being called */
+  /** Calls the function that is loaded now. @throws what keeps it from being called */
   readonly call: (request: InvokeRequest) => Promise<InvokeResult>;
-  /** One line for each call. */
+  /** Called with one line per call. */
   readonly onCall: (line: string) => void;
 }
 

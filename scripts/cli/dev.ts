@@ -1,6 +1,6 @@
-// `defaas dev <folder>`: the function on this machine while it is written, as the local provider
-// runs it, anew after each change. No gateway, no chain, no price. What is wrong with it is shown
-// with file and line, and goes away when mended.
+// `defaas dev <folder>`: runs a function on this machine with the local provider and reloads it
+// after each change. No gateway, no chain, no price. Errors are shown with file and line until they
+// are fixed.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -15,16 +15,16 @@ import { userPath } from './house.ts';
 import { createSourceLines } from './source-lines.ts';
 import { watchFolder } from './watch-folder.ts';
 
-/** Longest time that a change may take to be in force, ms. */
+/** Longest time to load a change, ms. */
 const DEPLOY_MS = 60_000;
 /** Above any timeout of a function. */
 const CALL_MS = 1_000_000;
 
-/** What was read last: callable, or why it is not. */
+/** Result of the last load: a callable deployment, or the error. */
 type Loaded = { readonly deployment: Deployment } | { readonly error: unknown };
 
 /**
- * Serves until it is interrupted; then ends cleanly.
+ * Serves until interrupted, then ends cleanly.
  * @throws CliError USAGE, PORT_TAKEN; ArtifactError NOT_A_FUNCTION_FOLDER
  */
 export async function dev(
@@ -64,13 +64,13 @@ export async function dev(
 }
 
 interface Source {
-  /** Reads the folder again; says what is wrong, and goes on. Never rejects. */
+  /** Reads the folder again and reports errors. Never rejects. */
   reload(): Promise<void>;
   /** Of what was read last. @throws what is wrong with it */
   readonly call: (request: InvokeRequest) => Promise<InvokeResult>;
-  /** What is wrong with what was read last. */
+  /** The error of the last load, if it failed. */
   readonly error: unknown;
-  /** How often something else was read than before. */
+  /** Number of loads that found a change or an error. */
   readonly loads: number;
   readonly maxRequestBytes: number;
   close(): Promise<void>;
@@ -84,7 +84,7 @@ function createSource(flags: Flags, root: string, dir: string): Source {
   const provider = createLocal({
     dir,
     gateway: 'dev',
-    // One's own code, on one's own machine.
+    // The publisher's own code on the publisher's own machine.
     trustedPublishers: 'any',
     onLine: (_, { text }) => note(flags, `  ${toSource(text)}`),
   });
@@ -122,7 +122,7 @@ function createSource(flags: Flags, root: string, dir: string): Source {
       return loading;
     },
     async call(request) {
-      // A call after a change meets what was written.
+      // A call after a change runs the changed code.
       await loading;
       if ('error' in loaded) throw loaded.error;
       return provider.invoke(loaded.deployment, request, { signal: AbortSignal.timeout(CALL_MS) });
@@ -141,7 +141,7 @@ function createSource(flags: Flags, root: string, dir: string): Source {
   };
 }
 
-/** Secrets have the values that the environment gives them. */
+/** Secrets take their values from the environment. */
 function deployTo(provider: Provider, { manifest, files }: Bundle): Promise<Deployment> {
   const { env, secrets, memoryMiB, timeoutMs } = manifest;
   const values = secrets.flatMap((name) => {

@@ -1,5 +1,5 @@
-// `defaas diff <function>`: what a deploy would change at each cloud, and what a call would cost
-// there. It changes nothing.
+// `defaas diff <function>`: shows what a deploy would change at each cloud, and what a call would
+// cost there. It changes nothing.
 import { planDeployment } from '../../broker/client/deployments.ts';
 import { cloudsOf, parseClouds } from './clouds.ts';
 import { type Flags, note, type Outcome, openGateway, openSession } from './context.ts';
@@ -8,7 +8,7 @@ import { parseFunctionName } from './function-name.ts';
 import { formatTable } from './table.ts';
 
 /**
- * Done also where there is something to change.
+ * Succeeds also if there is something to change.
  * @throws PROVIDER_UNKNOWN, PROVIDER_INVALID, FUNCTION_UNKNOWN, NOT_OWNER, SECRET_MISSING
  */
 export async function diff(

@@ -1,4 +1,4 @@
-// `defaas doctor`: looks at everything a user needs, and says for each what is wrong and what to
+// `defaas doctor`: checks everything that a user needs, and says for each what is wrong and what to
 // do.
 import { statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
@@ -31,27 +31,27 @@ import { storeFiles } from './store.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
-/** Oldest Node that the product runs on. */
+/** Oldest supported major version of Node. */
 const NODE_MAJOR = 26;
-/** Role whose key the local house's operator has. */
+/** Role of the local house's operator. */
 const OPERATOR = 'gateway';
-/** Finality that is so far behind has stalled. */
+/** Finality has stalled if it is this far behind, seconds. */
 const FINALITY_LAG_SEC = 3_600;
-/** A price list is to be looked at again after 90 days, ms. */
+/** Age at which a price list should be reviewed: 90 days, ms. */
 const PRICES_LIFE_MS = 90 * 86_400_000;
 
 interface Check {
   readonly name: string;
   readonly isOk: boolean;
-  /** To be seen to, though nothing is broken. */
+  /** Needs attention, though nothing is broken. */
   readonly isWarning?: boolean;
-  /** What was found, or `CODE: what, on what, what to do`. */
+  /** The finding, or `CODE: what, on what, what to do`. */
   readonly found: string;
 }
 
 /**
- * Runs all checks that can be run; one that fails does not stop the others. It changes nothing
- * unless it is to `fix` the clouds.
+ * Runs all checks that can run; a failed one does not stop the others. It changes nothing unless
+ * `fix` is set, which repairs the clouds.
  */
 export async function doctor(
   flags: Flags,
@@ -123,14 +123,14 @@ function checkNode(): string {
   });
 }
 
-/** Which clouds there are, and of this machine how functions are kept apart from it. */
+/** The available clouds, and for the local one how functions are isolated from the machine. */
 function cloudsOf({ providers, isolation }: Opened['connection']['document']): string {
   const local =
     isolation === 'trusted' ? 'local (no sandbox: trusted code only)' : 'local (sandbox)';
   return providers.map((name) => (name === 'local' ? local : name)).join(', ');
 }
 
-/** Keys, and the tokens that the command line keeps, are for their owner alone. */
+/** Checks that only their owner can read the keys and the stored tokens. */
 async function checkKeys(flags: Flags): Promise<string> {
   const home = findHome();
   const { address } = readAccount(home, flags.account);
@@ -152,7 +152,9 @@ function checkHouse(flags: Flags): string {
   return up ? `up on this machine, process ${up.pid}, ${gateway}, ${home}` : gateway;
 }
 
-/** Which contracts a gateway serves while payers move, and where; the one in use first. */
+/**
+ * The sets of contracts that a gateway serves while payers move, and where; the one in use first.
+ */
 function checkSets({ connection, trust, set }: Opened): Check {
   const others = (connection.document.otherSets ?? []).map(({ billing, url }) => {
     const other = trust.sets.find(({ contracts }) => contracts.billing === billing);
@@ -167,7 +169,7 @@ async function checkReady({ connection }: Opened): Promise<string> {
   return 'the gateway takes calls';
 }
 
-/** While nothing becomes final, calls go on, and new money and new deployments wait. */
+/** Checks finality. Without it calls go on, but new money and new deployments wait. */
 async function checkFinality({ connection }: Opened): Promise<Check> {
   const name = 'finality';
   try {
@@ -193,7 +195,7 @@ async function checkChain(opened: Opened): Promise<string> {
   }
 }
 
-/** A gateway whose bond is too low is paid nothing for what it serves. */
+/** Checks the bond. A gateway whose bond is too low is not paid for what it serves. */
 async function checkBond(opened: Opened): Promise<string> {
   const { gateway } = opened.connection.document;
   const chain = await openChain(opened);
@@ -213,8 +215,8 @@ async function checkBond(opened: Opened): Promise<string> {
 }
 
 /**
- * What was proven of the gateway and is demanded of it; and demands of this account that wait to be
- * collected.
+ * Checks frauds proven of the gateway and demands open at it, and demands of this account that wait
+ * to be collected.
  */
 async function checkDisputes(opened: Opened): Promise<string> {
   const { gateway } = opened.connection.document;
@@ -237,7 +239,8 @@ async function checkDisputes(opened: Opened): Promise<string> {
 }
 
 /**
- * What the gateway wants its operator to see to; as long as nothing of its own is lost, a warning.
+ * Checks the gateway's alarms for its operator. They are a warning as long as the gateway loses
+ * nothing.
  */
 async function checkAlarms(session: Session): Promise<Check> {
   const warnings = new Set(['BOND_LOW', 'FRAUD_FOUND', 'METERING_UNREAD']);
@@ -252,7 +255,10 @@ async function checkAlarms(session: Session): Promise<Check> {
   return { ...checked, isWarning };
 }
 
-/** Whoever checks a token asks the chain for its key: another one would be trusted by nobody. */
+/**
+ * Checks that the key of the gateway's tokens is the one on the chain. Verifiers trust no other
+ * key.
+ */
 async function checkTokenKey(opened: Opened): Promise<string> {
   const { gateway } = opened.connection.document;
   const keys = await fetchTokenKeys(opened.connection);
@@ -268,8 +274,8 @@ async function checkTokenKey(opened: Opened): Promise<string> {
 }
 
 /**
- * What the clouds have against the gateway's records, and the age of its prices: for its operator,
- * whose key must be here.
+ * Compares the clouds with the gateway's records, and checks the age of its prices. Only for its
+ * operator, whose key must be here.
  */
 async function checkClouds(flags: Flags, opened: Opened, fix: boolean): Promise<Check[]> {
   const operator = readOperator(opened);

@@ -1,5 +1,5 @@
-// `defaas estimate <function>`: what calls will cost, from the tariff that the version carries on
-// the chain.
+// `defaas estimate <function>`: estimates what calls will cost, from the version's tariff on the
+// chain.
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
 import { openChain } from './chain.ts';
@@ -9,13 +9,13 @@ import { findFunction } from './owned-function.ts';
 import { formatTable } from './table.ts';
 import { formatTokens, parseTokens } from './units.ts';
 
-/** Most calls that can be asked for. */
+/** Largest accepted number of calls. */
 const MAX_CALLS = 1_000_000_000_000n;
-/** What a call takes that nobody has measured, ms. */
+/** Assumed duration of a call without a given one, ms. */
 const TYPICAL_MS = 100;
 
 export interface EstimateOptions {
-  /** How long a call typically takes, ms; 100 when left out. */
+  /** Typical duration of a call, ms; 100 by default. */
   readonly ms?: string;
   readonly calls: string;
   /** Whole tokens. */
@@ -23,8 +23,9 @@ export interface EstimateOptions {
 }
 
 /**
- * Typical and at worst: a call that takes all of its timeout, which is also what has to be free on
- * the lane for a call to begin. Failed calls cost nothing and are not in it.
+ * Shows the typical and the worst price. The worst is that of a call that uses its whole timeout;
+ * this much must be free on the lane for a call to begin. Failed calls cost nothing and are not
+ * counted.
  * @throws CliError USAGE, FUNCTION_UNKNOWN; ChainError CHAIN_...
  */
 export async function estimate(
@@ -104,7 +105,10 @@ function priceAt(version: FunctionVersion, billedMs: number): bigint {
   return priceOf({ billedMs, memoryMiB: version.memoryMiB, status: 200 }, version);
 }
 
-/** Each call needs room for the worst price when it begins; null: calls are free. */
+/**
+ * Number of calls that a deposit buys; null: calls are free. Each call needs the worst price free
+ * when it begins.
+ */
 function buys(depositUnits: bigint, priceUnits: bigint, holdUnits: bigint): number | null {
   if (priceUnits === 0n) return null;
   if (depositUnits < holdUnits) return 0;

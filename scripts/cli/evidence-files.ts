@@ -11,7 +11,7 @@ import {
 } from '../../broker/client/evidence.ts';
 import { evidenceName } from '../../broker/client/exhibits.ts';
 
-/** Files of the folder that are read at most. */
+/** Most files of the folder that are read. */
 const MAX_FILES = 10_000;
 
 export function evidenceFolder(home: string): string {
@@ -36,7 +36,7 @@ export function readEvidence(path: string): EvidenceFile {
   );
 }
 
-/** All that can be read in the folder; what is no evidence is passed over. */
+/** Reads all evidence in the folder and skips files that are no evidence. */
 export function readEvidenceFolder(folder: string): readonly EvidenceFile[] {
   return namesIn(folder).flatMap((name) => {
     try {

@@ -1,5 +1,5 @@
-// `defaas expire <demand>|all`: a demand that was not answered in time slashes the gateway, pays
-// the payer, and gives the pledge back.
+// `defaas expire <demand>|all`: collects a demand that was not answered in time. This slashes the
+// gateway, pays the payer, and returns the pledge.
 import { placeAt, placeStruct } from '../../contracts/chain/evidence.ts';
 import type { Demand } from '../../contracts/chain/types.ts';
 import { CliError } from './cli-error.ts';
@@ -20,7 +20,7 @@ export interface ExpiredDemand {
 }
 
 /**
- * `all`: those of the active account. Anybody may expire anybody's.
+ * `all` means those of the active account. Anybody may expire anybody's demand.
  * @throws CliError USAGE, NOT_DEMANDED; ChainError DEMAND_OPEN, NOT_DEMANDED, CHAIN_...
  */
 export async function expire(flags: Flags, id: string, options: ExpireOptions): Promise<Outcome> {
@@ -49,7 +49,7 @@ function openDemands({ chain, account }: Watcher, id: string): readonly Demand[]
   );
 }
 
-/** An account's demands that nobody has answered in time. */
+/** An account's demands that were not answered in time. */
 export function overdue(
   nowSec: number,
   demands: readonly Demand[],

@@ -1,5 +1,5 @@
-// `defaas fee [percent]`: what the operator keeps of every price, in force some time after it is
-// announced.
+// `defaas fee [percent]`: the operator's share of every price. A new one takes effect some time
+// after it is announced.
 import { CliError } from './cli-error.ts';
 import type { Flags, Outcome } from './context.ts';
 import {
@@ -13,8 +13,8 @@ import {
 } from './operator.ts';
 
 /**
- * Announces the fee; without one it shows what is in force. One that is announced again replaces
- * what waits, and the wait begins anew.
+ * Announces a fee, or without `percent` shows the one in force. Another announcement replaces the
+ * waiting one and restarts the wait.
  * @throws CliError USAGE, OPERATOR_ONLY, FEE_TOO_HIGH; ChainError CHAIN_...
  */
 export async function fee(

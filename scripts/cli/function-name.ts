@@ -2,14 +2,14 @@
 import { CliError } from './cli-error.ts';
 
 export interface FunctionName {
-  /** An address or a label, lower-case. */
+  /** Address or label of the owner, lower-case. */
   readonly owner: string;
   readonly name: string;
-  /** A version number or an alias; `latest` when none was written. */
+  /** A version number or an alias; `latest` by default. */
   readonly reference: string;
 }
 
-/** Without an owner it is the active account. @throws CliError USAGE */
+/** Parses a function's name. The owner defaults to the active account. @throws CliError USAGE */
 export function parseFunctionName(text: string, account: string): FunctionName {
   const [, owner = account, name, reference = 'latest'] =
     /^(?:([0-9a-zA-Z-]{1,63})\/)?([a-z0-9-]{1,63})(?:@([a-z0-9-]{1,63}))?$/.exec(text) ?? [];
@@ -22,7 +22,7 @@ export function parseFunctionName(text: string, account: string): FunctionName {
   return { owner: owner.toLowerCase(), name, reference };
 }
 
-/** As the gateway's URLs have it. */
+/** Formats the name as in the gateway's URLs. */
 export function formatFunctionName({ owner, name, reference }: FunctionName): string {
   return reference === 'latest' ? `${owner}/${name}` : `${owner}/${name}@${reference}`;
 }

@@ -9,10 +9,10 @@ import { parseAddress } from './parse-address.ts';
 
 /** Identity's scope bits (docs/contracts.md 8.2). */
 const SCOPES: Readonly<Record<string, number>> = { invoke: 1, subscribe: 2, logs: 4 };
-/** How long a grant lasts unless another end is named, days. */
+/** Default duration of a grant, days. */
 const DEFAULT_DAYS = 365;
 const DAY_SEC = 86_400;
-/** Most days that can be named: a century. */
+/** Longest duration of a grant, days: a century. */
 const MAX_DAYS = 36_500;
 
 export interface GrantOptions {
@@ -22,8 +22,8 @@ export interface GrantOptions {
 }
 
 /**
- * A second grant to the same account takes the place of the first. The chain decides, so it holds
- * at every gateway.
+ * Grants access. A second grant to the same account replaces the first. It is on the chain, so it
+ * holds at every gateway.
  * @throws CliError USAGE, FUNCTION_UNKNOWN, NOT_OWNER; ChainError CHAIN_...
  */
 export async function grant(
@@ -71,7 +71,7 @@ function parseScopes(text: string): string[] {
 /** @returns Unix seconds, after now */
 function parseExpiry(text: string, nowSec: number): number {
   const days = /^\d{1,5}$/.test(text) ? Number(text) : undefined;
-  // A date alone is its first moment, UTC; the whole day is meant.
+  // JavaScript parses a bare date as its first moment, UTC. The whole day is meant.
   const dateMs = /^\d{4}-\d{2}-\d{2}$/.test(text) ? Date.parse(`${text}T23:59:59Z`) : Number.NaN;
   const expirySec = Math.floor(days === undefined ? dateMs / 1000 : nowSec + days * DAY_SEC);
   if (expirySec > nowSec && expirySec <= nowSec + MAX_DAYS * DAY_SEC) return expirySec;

@@ -26,20 +26,20 @@ export interface House {
   /** URL of the gateway. */
   readonly gateway: string;
   /**
-   * An RPC of our own: named by the user, or that of the house that is up on this machine. Never
-   * one that a gateway names.
+   * An RPC of the user's own: named by the user, or that of the house running on this machine.
+   * Never one that a gateway names.
    */
   readonly rpcUrl: string | undefined;
-  /** The house on this machine, when that is the one in use. */
+  /** The house on this machine, if it is the one in use. */
   readonly up: UpFile | undefined;
 }
 
 export interface HouseFlags {
   readonly gateway?: string;
   readonly rpc?: string;
-  /** A file that says which contracts to believe. */
+  /** File of the contracts to trust. */
   readonly deployment?: string;
-  /** What would be asked for on a terminal is confirmed. */
+  /** Answers yes to what would be asked on a terminal. */
   readonly yes?: boolean;
 }
 
@@ -53,7 +53,8 @@ export interface Home {
 }
 
 /**
- * Paths that a user writes begin where the command was typed, not where npm or the launcher went.
+ * Resolves a user's path from the folder where the command was typed, not from where npm or the
+ * launcher runs it.
  */
 export function userPath(path: string): string {
   return resolve(process.env.INIT_CWD ?? process.cwd(), path);
@@ -82,15 +83,12 @@ export function locateHome(): Home {
   return { path: own, how: 'fixed' };
 }
 
-/** The user's own `.defaas`: what it holds, nobody else has put there. */
+/** The `.defaas` in the user's own home folder. Nobody else can have put anything there. */
 export function userFolder(): string {
   return join(homedir(), '.defaas');
 }
 
-/**
- * Which contracts to believe: those that the house on this machine has deployed; `up` has it
- * written.
- */
+/** File of the contracts that the house on this machine has deployed. `up` writes it. */
 export function houseFile(home: string): string {
   return join(home, 'deployment.json');
 }
@@ -135,7 +133,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // Somebody else's process by that number is alive, though not ours to signal.
+    // EPERM means that a process with this id is alive but belongs to somebody else.
     return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
 }

@@ -6,11 +6,11 @@ import type { Flags, Outcome } from './context.ts';
 import { PACKAGE_ROOT, userPath } from './house.ts';
 
 const TEMPLATES = join(PACKAGE_ROOT, 'scripts/examples');
-/** What a run leaves in a template's folder and nobody wants copied. */
+/** Files that a run leaves in a template's folder. They are not copied. */
 const NOT_COPIED = ['node_modules', 'package-lock.json'];
 
 /**
- * Writes `<folder>`; the function is called like it.
+ * Creates `<folder>` and names the function after it.
  * @throws CliError FOLDER_EXISTS it is there and not empty; NAME_INVALID its name is none for a
  *   function; USAGE no such template
  */
@@ -64,10 +64,7 @@ export async function init(
   };
 }
 
-/**
- * Puts the name into a JSON file, at the place where it stands, so that the rest stays as it was
- * written.
- */
+/** Replaces the name in a JSON file and leaves the rest of the text unchanged. */
 function rename(file: string, name: string): void {
   if (!existsSync(file)) return;
   const text = readFileSync(file, 'utf8');

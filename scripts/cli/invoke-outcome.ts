@@ -12,7 +12,7 @@ import { formatTokens } from './units.ts';
 export interface CheckedReply {
   readonly response: Response;
   readonly output: Uint8Array;
-  /** By the checked receipt, or by the reply's headers when it could not be checked. */
+  /** From the checked receipt, or from the reply's headers if it could not be checked. */
   readonly receipt: ReceiptSummary;
   readonly lowBalanceUnits?: bigint;
   /** The receipt commits to the compressed output, which fetch does not expose. */
@@ -126,7 +126,7 @@ export function refusal(error: unknown): Outcome {
   };
 }
 
-/** The text, or undefined when the bytes are no UTF-8. */
+/** The text, or undefined if the bytes are not UTF-8. */
 function decodeText(bytes: Uint8Array): string | undefined {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);

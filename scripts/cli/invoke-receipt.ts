@@ -1,5 +1,4 @@
-// The check of a call's receipt by `defaas invoke`: against what was sent, what came back, and what
-// the chain says.
+// `defaas invoke` checks a call's receipt against the request, the answer and the chain.
 import type { ChainReader } from '../../broker/client/chain-reader.ts';
 import { elapsedOf } from '../../broker/client/cover.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
@@ -106,7 +105,7 @@ async function versionOf(
   return reader.functionVersion(`${name}@${number}`);
 }
 
-/** fetch has decompressed the output then, but the gateway has hashed the compressed bytes. */
+/** Whether fetch has decompressed the output. The gateway has hashed the compressed bytes. */
 export function isCompressed({ headers }: Response): boolean {
   return (headers.get('content-encoding') ?? 'identity') !== 'identity';
 }

@@ -1,5 +1,5 @@
-// What the command line remembers of one lane, in SQLite: calls in flight of all its processes
-// count together, and what one of them found of a lying gateway stops them all.
+// What the command line remembers of one lane, in SQLite. Calls in flight of all its processes
+// count together, and a lie of the gateway found by one process stops them all.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
@@ -141,7 +141,7 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
       }
     );
   };
-  /** Ends a try, and keeps what was seen of its call. */
+  /** Ends a try and keeps what it revealed about its call. */
   const endCall = ({ id, call }: OpenCall, outcome: SeenCall | undefined): void => {
     run(`DELETE FROM open_calls WHERE ${where} AND id = ?`, id);
     if (outcome === undefined) return;
@@ -206,7 +206,8 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
         const { seq, cumulative, price } = receipt;
         if (seq !== record.verifiedSeq + 1) return;
         write({ ...record, verifiedSeq: seq, verifiedUnits: cumulative });
-        // A reply may have named the receipt of another call, or a free one: its own may follow.
+        // A reply may have named the receipt of another call, or a free one; the call's own receipt
+        // may follow.
         for (const one of openCalls('seq <= ?', seq)) endCall(one, seenIn(one));
         if (price === 0n) return;
         run(`DELETE FROM open_calls WHERE ${where} AND call = ?`, call);
@@ -282,8 +283,8 @@ export function createStoredMemory(database: DatabaseSync, of: LaneOf): LaneMemo
 }
 
 /**
- * The gateway's own signed receipts that show what was found, one file each, as `defaas prove`
- * takes them.
+ * Writes the gateway's signed receipts that show the lie, one file each, in the format of `defaas
+ * prove`.
  * @returns the folder and the files' names
  */
 function writeEvidence({ home, house }: LaneOf, found: DefaasClientError): string {
@@ -315,7 +316,7 @@ function writeEvidence({ home, house }: LaneOf, found: DefaasClientError): strin
   return files.join(' and ');
 }
 
-/** Also one that was kept as JSON, money as decimal text. */
+/** Also accepts a document stored as JSON, with money as decimal text. */
 function receiptOf(document: object): ReceiptDocument {
   const text = JSON.stringify(document, (_, value) =>
     typeof value === 'bigint' ? `${value}` : value,

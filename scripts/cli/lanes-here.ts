@@ -1,4 +1,4 @@
-// Which of the account's lanes this machine can spend from: those whose key is here, newest first.
+// The account's lanes that this machine can spend from: those whose key is here, newest first.
 import { hasLaneKey, keysFolder } from './account.ts';
 import { CliError } from './cli-error.ts';
 import type { Opened } from './context.ts';
@@ -6,14 +6,14 @@ import type { StoredLane } from './store.ts';
 
 type Known = Pick<Opened, 'account' | 'connection' | 'house' | 'store'>;
 
-/** A lane whose key file is gone is passed over: another one may pay. */
+/** Skips a lane whose key file is gone: another one may pay. */
 export function lanesHere({ account, house, store }: Omit<Known, 'connection'>): StoredLane[] {
   return store.lanes(account.address).filter(({ signer }) => hasLaneKey(house.home, signer));
 }
 
 /**
- * Why nothing here can pay: LANE_UNKNOWN, or KEY_MISSING where there are lanes whose keys are gone.
- * `what` says what to do.
+ * Makes the error for a missing lane: LANE_UNKNOWN, or KEY_MISSING if there are lanes whose keys
+ * are gone. `what` says what to do.
  */
 export function noLane(opened: Known, what: string, cause?: unknown): CliError {
   const { account, connection, house, store } = opened;

@@ -1,5 +1,5 @@
-// `defaas list`: the account's functions on the chain, where their newest versions run, and what a
-// call costs there.
+// `defaas list`: shows the account's functions on the chain, where their newest versions run, and
+// what a call costs there.
 import {
   type CallCost,
   type DeployedVersion,
@@ -17,7 +17,7 @@ import { formatCost, formatWarm } from './deploy.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
-/** A version at a cloud: `live` when the gateway in use draws it for calls, else how far it is. */
+/** A version at a cloud: `live` if the gateway in use draws it for calls, else its state. */
 export interface ListedDeployment {
   readonly provider: string;
   readonly region: string;
@@ -28,7 +28,7 @@ export interface ListedDeployment {
   readonly cost?: CallCost;
 }
 
-/** What the account owns, also when another registered it. */
+/** Lists what the account owns, even if another account registered it. */
 export async function list(flags: Flags): Promise<Outcome> {
   const opened = await openGateway(flags, { allowRevoked: true });
   const chain = await openChain(opened);
@@ -47,7 +47,7 @@ export async function list(flags: Flags): Promise<Outcome> {
   }
 }
 
-/** Those that the gateway draws for calls. */
+/** The deployments that the gateway draws for calls. */
 export function liveDeployments(
   view: ChainView,
   { functionVersion }: FunctionVersion,
@@ -74,8 +74,8 @@ function describe(view: ChainView, fn: RegisteredFunction, known: Known) {
 }
 
 /**
- * The chain's word, with what the gateway knows beside it; what never got as far as the chain is
- * the gateway's word alone.
+ * Combines the chain's deployments with the gateway's state. Deployments that never reached the
+ * chain are known from the gateway alone.
  */
 function deploymentsOf(
   view: ChainView,

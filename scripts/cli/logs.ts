@@ -1,4 +1,4 @@
-// `defaas logs <function>`: what a version wrote, from all its clouds, in the order of time.
+// `defaas logs <function>`: shows what a version logged, from all its clouds, ordered by time.
 import { fetchLogs } from '../../broker/client/logs.ts';
 import { CliError } from './cli-error.ts';
 import { type Flags, note, type Outcome, openGateway, openSession } from './context.ts';
@@ -11,7 +11,7 @@ const UNIT_MS: Readonly<Record<string, number>> = {
   d: 86_400_000,
 };
 
-/** A cloud that keeps none within reach says so in one line. @throws FUNCTION_UNKNOWN, NOT_OWNER */
+/** A cloud whose logs cannot be read says so in one line. @throws FUNCTION_UNKNOWN, NOT_OWNER */
 export async function logs(
   flags: Flags,
   target: string,
@@ -40,7 +40,7 @@ export async function logs(
   }
 }
 
-/** `90s`, `15m`, `2h`, `1d` ago, or a moment as RFC 3339 has it. */
+/** Parses an age (`90s`, `15m`, `2h`, `1d`) or an RFC 3339 time. */
 function parseSince(text: string): number {
   const [, count, unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
   const unitMs = UNIT_MS[unit];

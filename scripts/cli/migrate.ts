@@ -1,6 +1,6 @@
-// `defaas migrate --to <set>`: an account's money from older contracts to those that take their
-// place, at the same gateways. What is set aside thaws first, so it is run twice; whatever was done
-// stays done.
+// `defaas migrate --to <set>`: moves an account's money from older contracts to those that replace
+// them, at the same gateways. Money set aside thaws first, so the command is run twice. Finished
+// steps are not repeated.
 import { createKey } from '../../contracts/keystore.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { hasLaneKey, writeLaneKey } from './account.ts';
@@ -12,25 +12,25 @@ import { type OwnChain, openOwnChain } from './own-chain.ts';
 import { openStore } from './store.ts';
 import { formatTokens } from './units.ts';
 
-/** What was done about one gateway; amounts in base units. */
+/** What was done for one gateway; amounts in base units. */
 interface Moved {
   readonly gateway: Address;
-  /** Waits in the old set until `thawEndSec`. */
+  /** Thaws in the old set until `thawEndSec`. */
   readonly thawingUnits: bigint;
   readonly thawEndSec: number;
   /** Is set aside in the new set now. */
   readonly movedUnits: bigint;
   /**
-   * Spends from the line in the new set; null: the gateway does not stand there, and its money is
-   * in the wallet.
+   * The lane that spends in the new set; null: the gateway is not registered there, and the money
+   * is in the wallet.
    */
   readonly lane: Address | null;
 }
 
 /**
- * Lanes are opened in the new set at once, so that a call can be paid as soon as the gateway serves
- * it; the old lines thaw. Run again after the thaw, what is left of each is released, withdrawn and
- * set aside at the same gateway in the new set; free money moves at once.
+ * Opens lanes in the new set at once, so that calls can be paid as soon as the gateway serves it,
+ * and starts to thaw the old lines. A second run after the thaw releases and withdraws what is left
+ * of each line and sets it aside at the same gateway in the new set. Free money moves at once.
  * @throws CliError USAGE the set is not in the file or has replaced none, NOTHING_TO_WITHDRAW;
  *   ChainError CHAIN_...
  */
@@ -127,8 +127,8 @@ async function moveLine(old: OwnChain, next: OwnChain, gateway: Address): Promis
 }
 
 /**
- * The account's lane in the new set, of which the key is here, or a new one; its key is on disk
- * before the chain knows it.
+ * The account's lane in the new set whose key is here, or a new one. Its key is on disk before the
+ * chain knows it.
  */
 async function laneAt(next: OwnChain, gateway: Address): Promise<Address> {
   const { address } = next.account;
@@ -163,7 +163,7 @@ function lineOf({ gateway, thawingUnits, thawEndSec, movedUnits, lane }: Moved):
     : `${formatTokens(movedUnits)} tokens are in the wallet: ${gateway} does not stand in the new set`;
 }
 
-/** Chain time; a chain that mines on demand may be behind the clock. */
+/** The chain's time, Unix seconds. A chain that mines on demand may be behind the clock. */
 function nowSec({ chain }: OwnChain): number {
   return Math.max(chain.view.head.timestampSec, Math.floor(Date.now() / 1000));
 }

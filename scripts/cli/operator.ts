@@ -1,5 +1,5 @@
-// What the commands of an operator work with: the gateway's own account, the chain, and whether
-// anything is to be sent at all.
+// What an operator's commands work with: the gateway's own account, the chain, and the dry-run
+// flag.
 import type { ContractName } from '../../contracts/chain/abi.ts';
 import type { Sent } from '../../contracts/chain/account.ts';
 import type { GatewayStanding } from '../../contracts/chain/types.ts';
@@ -15,11 +15,11 @@ import { parseTokens, parseUnits } from './units.ts';
 const OPERATOR = 'gateway';
 
 export interface ActOptions {
-  /** Nothing is sent: the node says what would come of it. */
+  /** Sends nothing; the node simulates each transaction. */
   readonly dryRun?: boolean;
 }
 
-/** An account that acts on the chain, or only tries to. */
+/** An account that sends transactions, or only simulates them. */
 export interface Actor {
   readonly chain: Chain;
   readonly account: Account;
@@ -34,8 +34,8 @@ export interface Operator extends Actor {
 }
 
 /**
- * Opens the chain with the operator's key, whatever account is active. No gateway is asked: an
- * operator whose gateway is down for good leaves by the same commands.
+ * Opens the chain with the operator's key, whatever account is active. No gateway is contacted: an
+ * operator whose gateway is down for good can leave by the same commands.
  * @throws CliError KEY_MISSING, OPERATOR_ONLY the key here is of no gateway; ChainError CHAIN_...
  */
 export async function openOperator(
@@ -77,7 +77,7 @@ export async function act(
   return sent;
 }
 
-/** The gateway's bond and terms as the view has them now. */
+/** The gateway's current bond and terms. */
 export function standingOf({
   chain,
   gateway,
@@ -87,14 +87,14 @@ export function standingOf({
   throw new Error(`${gateway} is no gateway on the chain`);
 }
 
-/** An amount as it is typed, above 0. @throws CliError USAGE */
+/** Parses a typed amount above 0. @throws CliError USAGE */
 export function parseAmount(text: string, { units = false }: { readonly units?: boolean }): bigint {
   const amount = units ? parseUnits(text, 'the amount') : parseTokens(text, 'the amount');
   if (amount > 0n) return amount;
   throw new CliError('USAGE', 'the amount is 0, name more');
 }
 
-/** Chain time; a chain that mines on demand may be behind the clock. */
+/** The chain's time, Unix seconds. A chain that mines on demand may be behind the clock. */
 export function nowSec({ view }: Pick<Chain, 'view'>): number {
   return Math.max(view.head.timestampSec, Math.floor(Date.now() / 1000));
 }
@@ -104,7 +104,7 @@ export function dateOf(seconds: number): string {
   return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
 }
 
-/** Says first that nothing was done, where that is so. */
+/** Puts a note that nothing was sent before the text of a dry run. */
 export function told({ dryRun }: Pick<Actor, 'dryRun'>, text: string): string {
   return dryRun ? `dry run, nothing was sent: ${text}` : text;
 }

@@ -1,5 +1,5 @@
-// What each gateway owes the account: the chain's sums, the gateway's newest signed voucher, and
-// which of its vouchers the float covers.
+// What each gateway owes the account: the sums on the chain, the gateway's newest signed voucher,
+// and which of its vouchers its float covers.
 
 import { fetchBlock } from '../../broker/client/artifacts.ts';
 import { audit as replay } from '../../broker/client/audit.ts';
@@ -22,9 +22,9 @@ import { acceptGateway } from './trust.ts';
 
 /** Longest wait for one gateway, ms. */
 const ASK_MS = 5_000;
-/** Vouchers that are asked for: the float may cover an earlier one. */
+/** Number of vouchers fetched: the float may cover an earlier one. */
 const PAGE = 50;
-/** Gateways that are asked at once. */
+/** Most gateways asked in parallel. */
 const ASKED_AT_ONCE = 8;
 
 export interface Owed {
@@ -32,25 +32,26 @@ export interface Owed {
   readonly uri: string;
   readonly creditedUnits: bigint;
   readonly paidOutUnits: bigint;
-  /** Came from the float and no batch has paid it back yet. */
+  /** Paid from the float and not yet paid back by a batch. */
   readonly advancedUnits: bigint;
   readonly claimableUnits: bigint;
   /** What the gateway has set aside for the account. */
   readonly floatUnits: bigint;
-  /** The newest. */
+  /** The newest voucher. */
   readonly voucher: { readonly cumulativeUnits: bigint; readonly isAccepted: boolean } | null;
-  /** By the gateway's own statement: what its settled batches owe and have not credited. */
+  /** What settled batches owe and have not credited, by the gateway's own statement. */
   readonly shortfallUnits: bigint;
-  /** By the receipts themselves: what the batches left the account without. Null: not audited. */
+  /** What batches owe by their receipts and did not credit; null: not audited. */
   readonly auditedShortUnits: bigint | null;
   /** Whether the gateway answered now. */
   readonly answered: boolean;
-  /** The highest voucher that `collect` would go through with now. */
+  /** The highest voucher with which `collect` would succeed now. */
   readonly best: PayoutVoucher | undefined;
 }
 
 /**
- * Of the gateway that `--gateway` names, else of all on the chain that have to do with the account.
+ * Reads the gateway that `--gateway` names, else all gateways on the chain that are involved with
+ * the account.
  */
 export async function owedBy(
   flags: Flags,
@@ -79,9 +80,7 @@ export async function owedBy(
   );
 }
 
-/**
- * The account of the gateway in use: as it says itself, or where it does not answer, as registered.
- */
+/** The account of the gateway in use: its own claim, or its registration if it does not answer. */
 async function gatewayInUse(
   flags: Flags,
   { house, trust, confirmed, chain }: OwnChain,
@@ -108,7 +107,7 @@ interface Said extends PayeeStatement {
   readonly auditedShortUnits?: bigint;
 }
 
-/** Undefined when it does not answer, or is not the gateway that it should be. */
+/** Undefined if it does not answer or is not the expected gateway. */
 async function ask(
   { trust, account, chain, set }: OwnChain,
   gateway: Address,
@@ -180,9 +179,7 @@ function describe(
   };
 }
 
-/**
- * All vouchers that are known, highest first; kept, for a gateway may no longer show them tomorrow.
- */
+/** All known vouchers, highest first. They are stored, because a gateway may stop showing them. */
 function remembered(
   { house, chain, account }: OwnChain,
   gateway: Address,

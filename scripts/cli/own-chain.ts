@@ -1,5 +1,5 @@
-// The chain with the active account, for commands that need no gateway: what the contracts owe is
-// there for the taking whether a gateway answers or not.
+// The chain with the active account, for commands that need no gateway: money in the contracts can
+// be taken out even if no gateway answers.
 import { type Chain, createChain } from '../../contracts/chain.ts';
 import { addressesOf, type ContractSet } from '../../contracts/deployments.ts';
 import { type Account, readAccount } from './account.ts';
@@ -22,7 +22,7 @@ export interface OwnChain {
 }
 
 /**
- * Reads the newest set of the trust root, or the one that is named, checked as for every command.
+ * Opens the newest set of the trust root, or the named one, with the same checks as every command.
  * @throws CliError USAGE no such set, HOUSE_DOWN, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING,
  * DEPLOYMENT_UNCONFIRMED
  * @throws ChainError DEPLOYMENT_CODE, DEPLOYMENT_INVALID, CHAIN_UNREACHABLE
@@ -62,7 +62,7 @@ export async function openOwnChain(
   }
 }
 
-/** A file has at least one set; the current one, else that which comes last. */
+/** The current set, else the last one. A file has at least one set. */
 function newestOf(sets: readonly ContractSet[]): ContractSet {
   const found = sets.find(({ status }) => status === 'current') ?? sets.at(-1);
   if (found === undefined) throw new Error('a trust root without contracts');
