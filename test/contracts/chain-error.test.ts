@@ -1,4 +1,4 @@
-// What Disputes refuses has a code that a user can act on.
+// Each refusal of Disputes has a code that a user can act on.
 import assert from 'node:assert/strict';
 import { Interface } from 'ethers';
 import { artifacts } from '../../contracts/artifacts.gen.ts';

@@ -25,7 +25,7 @@ const NO_ACCOUNT: Address = `0x${'00'.repeat(20)}`;
 const ACTIONS = 360;
 const HASH: Hex = `0x${'11'.repeat(32)}`;
 
-/** What every receipt here hashes. */
+/** The Call that every receipt here hashes. */
 const CALL: Call = {
   ...{ payer: NO_ACCOUNT, gateway: NO_ACCOUNT, signer: NO_ACCOUNT, nonce: HASH, input: HASH },
   ...{ functionVersion: HASH, maxPrice: 1n, deadlineSec: 2, beacon: 3, authority: HASH },
@@ -68,7 +68,7 @@ describe('the view of the chain', function () {
     await finish(world, hardhat);
 
     await assertSame(world.chain, world);
-    // One more, from the logs alone and in small pages.
+    // One more chain client reads the state from the logs alone, in small pages.
     await assertSame(await hardhat.open({ pageBlocks: 7 }), world);
     const never = ACTS.filter((action) => !done.has(action)).map((action) => `${action}`);
     assert.deepEqual(never, [], 'each action is done at least once');
@@ -215,7 +215,9 @@ const ACTS: readonly Act[] = [
   answer,
 ];
 
-/** What seldom works, for it needs a long wait or luck; `finish` does each of them. */
+/**
+ * Actions that seldom succeed, because they need a long wait or luck; `finish` does each of them.
+ */
 const RARE: readonly Act[] = [
   async ({ gateways, deployments }, r) =>
     r.below(3) === 0 && r.of(gateways).retire(r.of(deployments)),
@@ -550,7 +552,7 @@ async function assertSame(chain: Chain, world: World): Promise<void> {
   }
 }
 
-/** Enough of the view to tell two states apart. */
+/** Enough of the view to distinguish two states. */
 async function summary({ chain, payers, gateways }: World): Promise<unknown> {
   const { view } = chain;
   return {

@@ -1,4 +1,4 @@
-// The table of chains is one truth: what docs/contracts.md says is what the code does.
+// The table of chains in docs/contracts.md equals the one in the code.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { CHAIN_KINDS, CHAINS, chainKindOf } from '../../contracts/chain/chains.ts';

@@ -1,5 +1,4 @@
-// Contracts that look like this release's and are not: each is put on a real chain in place of the
-// honest one.
+// Contracts that resemble this release's but differ: each replaces the honest one on a real chain.
 import assert from 'node:assert/strict';
 import { JsonRpcProvider } from 'ethers';
 import { artifacts } from '../../contracts/artifacts.gen.ts';
@@ -18,7 +17,8 @@ const NAMES = {
   beacon: 'Beacon',
 } as const;
 /**
- * What whoever deploys may choose: it changes neither where money goes nor what a signature is for.
+ * Immutables that a deployer may choose: they change neither where money goes nor what a signature
+ * is for.
  */
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   identity: ['KEY_OVERLAP', 'KEY_EVIDENCE'],

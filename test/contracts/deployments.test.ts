@@ -1,4 +1,4 @@
-// The file that says which contracts are believed: it is read whole and right, or not at all.
+// The file that lists the trusted contracts: it is read completely, or refused.
 import assert from 'node:assert/strict';
 import { addressesOf, findSet, parseDeployments } from '../../contracts/deployments.ts';
 

@@ -6,7 +6,7 @@ import { artifacts } from '../../contracts/artifacts.gen.ts';
 
 const OWN = ['FunctionRegistry', 'Identity', 'Billing', 'Disputes', 'Beacon'] as const;
 
-/** Of OpenZeppelin, for cases that ours exclude or that its own tests cover. */
+/** Errors of OpenZeppelin, for cases that our contracts exclude or that its own tests cover. */
 const NOT_OURS =
   /^(ERC721|ERC20|SafeERC20|ECDSA|SafeCast|Reentrancy|String|InvalidShortString|FailedCall|InvalidAccountNonce|AddressEmptyCode)/;
 

@@ -46,7 +46,7 @@ export const TEST_TERMS: VersionTerms = {
 export interface HardhatChain {
   readonly url: string;
   readonly contracts: ContractAddresses;
-  /** What a client believes of it. */
+  /** The trust root of the chain's clients. */
   readonly trust: TrustRoot;
   rpc(method: string, params?: unknown[]): Promise<unknown>;
   /** A chain client that is started; closed with the chain. */

@@ -1,5 +1,4 @@
-// A node that stands before another one and does with single requests what a test says: refuses,
-// drops, or answers by itself.
+// A JSON-RPC proxy in front of a node: it refuses, drops or answers single requests as a test says.
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 

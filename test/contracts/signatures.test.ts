@@ -29,7 +29,7 @@ contract Factory {
     return address(new Account{salt: 0}(owner));
   }
 }
-/// Answers with the magic and reverts: not a yes.
+// / Returns the magic value as revert data, which is no acceptance.
 contract Liar {
   fallback() external { assembly { mstore(0, shl(224, 0x1626ba7e)) revert(0, 32) } }
 }`;

@@ -12,7 +12,7 @@ const SOURCES = [
 /** A page's name, then sections of it by number or one by its heading. */
 const CITATION =
   /([\w./-]+\.md)(?: ((?:\d+(?:\.\d+)*)(?:(?:,| and| to) \d+(?:\.\d+)*)*)|, "([^"]+)")?/g;
-/** How a comment goes on in its next line. */
+/** The start of a comment's next line. */
 const NEXT_LINE = /\n\s*(?:\/\/\/?|\*|#) */g;
 /** A source file, from the root on. */
 const SOURCE =

@@ -1,10 +1,10 @@
-// Figures, bars and lists of the pages are those of the code.
+// Figures, bars and lists of the pages equal those of the code.
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { readSnapshot } from '../../scripts/bench/gas/snapshot.ts';
 
-/** A bar as a benchmark's source has it. Its limit may be a name. */
+/** A bar in a benchmark's source. Its limit may be a name. */
 const BAR = /\{ figure: '(\w+)', limit: ([\d_.]+|[^,}]+?)(?:, kind: '(least)')? \}/g;
 
 describe('figures of the documents', () => {

@@ -1,4 +1,4 @@
-// What the tests of the documents share: the pages, and what stands in them.
+// Shared by the tests of the documents: the pages and their parts.
 import { globSync, readFileSync } from 'node:fs';
 
 /** Every page of the repository, by its path. */
@@ -25,7 +25,7 @@ export function sectionsOf(page: string): ReadonlySet<string> {
   return new Set([...rules.map(([, number = '']) => number), ...headings]);
 }
 
-/** What stands between backquotes in a page's prose. */
+/** Texts between backquotes in a page's prose. */
 export function quotedIn(page: string): string[] {
   return [...proseOf(page).matchAll(/`([^`\n]+)`/g)].map(([, text = '']) => text);
 }

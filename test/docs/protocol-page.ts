@@ -1,4 +1,4 @@
-// The examples and tables of docs/protocol.md, and what each example comes to by our own code.
+// The examples and tables of docs/protocol.md, and the result of each example by our own code.
 import { readFileSync } from 'node:fs';
 import { getAddress } from 'ethers';
 import { readBatch } from '../../broker/client/batch.ts';

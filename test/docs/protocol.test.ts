@@ -1,4 +1,4 @@
-// docs/protocol.md says what the code does: its examples are computed again, its tables compared.
+// docs/protocol.md equals the code: its examples are computed again, its tables compared.
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { Interface } from 'ethers';

@@ -1,5 +1,4 @@
-// What can go wrong for a user of a house: each case is one clear line with a code, and loses
-// nothing.
+// Errors that a user of a house can meet: each gives one clear line with a code, and loses nothing.
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -42,7 +42,7 @@ export interface TestHouse {
   /** The same with `--json`, when it has to succeed. */
   json(...words: string[]): Promise<ReturnType<typeof JSON.parse>>;
   faults(cloud: Cloud, rules: readonly FaultRule[]): Promise<void>;
-  /** Stops what runs and takes everything away. */
+  /** Stops all processes and removes the folder. */
   remove(): Promise<void>;
 }
 
@@ -136,7 +136,7 @@ function killIfThere(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch (error) {
-    // It went with its parent.
+    // The process ended with its parent.
     if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
   }
 }

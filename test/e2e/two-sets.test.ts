@@ -36,7 +36,7 @@ import { type CommandLine, createCommandLine, documentOf } from '../scripts/cli/
 import { type Between, startBetween } from '../scripts/cli/between.ts';
 
 const MAIN = resolve(import.meta.dirname, '../../broker/main.ts');
-/** A process that should not start and does is ended after so long, ms. */
+/** A process that starts but should not is ended after this time, ms. */
 const START_MS = 60_000;
 const TOKEN = 1_000_000n;
 const BOND = 1_000n * TOKEN;
@@ -234,7 +234,7 @@ describe('a gateway that serves two sets', function () {
       settled: 4n * PRICE,
     });
     assert.equal(await held(user.address), 0n);
-    // What left the one has come to the other, with the token that was deposited meanwhile.
+    // The amount that left one Billing has reached the other, with the token deposited meanwhile.
     assert.equal(await held(chain.contracts.billing), before.old - 3n * TOKEN + PRICE);
     assert.equal(await held(next.billing), before.next + 4n * TOKEN - PRICE);
     for (const set of ['local', 'next']) {
@@ -538,7 +538,7 @@ async function stop(running: Running | undefined): Promise<void> {
   assert.equal(code, 0);
 }
 
-/** Looks until it is so, a minute at most. */
+/** Polls until the condition holds, for at most a minute. */
 async function until(isSo: () => boolean): Promise<void> {
   const deadlineMs = Date.now() + 60_000;
   while (!isSo()) {

@@ -67,7 +67,7 @@ describeInPython(`an auditor in Python${reason}`, function () {
   });
 });
 
-/** What makes a batch, or a lane of it, no explanation at all: nothing else counts beside it. */
+/** Findings that refuse a whole batch or lane: no other finding counts beside them. */
 const REFUSALS: readonly string[] = [
   'CLAIM_MISMATCH',
   'HEADER_MISMATCH',

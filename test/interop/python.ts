@@ -17,7 +17,7 @@ const missing = ((): string | undefined => {
 export const reason = missing === undefined ? '' : ` (skipped: ${missing})`;
 export const describeInPython = missing === undefined ? describe : describe.skip;
 
-/** What a program printed. */
+/** The JSON document that a program printed. */
 export type Printed = ReturnType<JSON['parse']>;
 
 /**

@@ -25,7 +25,9 @@ describe('the emulators', () => {
 
   after(() => rmSync(home, { recursive: true, force: true }));
 
-  /** Starts them, waits for what they print, does `work`, stops them; what they printed. */
+  /**
+   * Starts the emulators, waits for their output, does `work`, stops them and returns the output.
+   */
   const runOnce = async (args: readonly string[] = [], work?: () => Promise<void>) => {
     const child = spawn(process.execPath, ['scripts/emulators.ts', ...args], {
       env: { ...process.env, DEFAAS_HOME: home },

@@ -5,7 +5,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 
-/** Stands for the command line: says what it got, then waits for a signal when asked to. */
+/** Replaces the command line: prints its arguments, then waits for a signal when asked to. */
 const PROGRAM = `
 const argv: string[] = process.argv.slice(2);
 if (argv.includes('--wait')) {

@@ -112,7 +112,7 @@ describe('the local chain', () => {
       assert.equal(receipt?.blockHash, block);
       assert.equal((await restored.provider.getBlock(number))?.hash, block);
     }
-    // One that was taken before a lower nonce arrived waits for it, as it did before the end.
+    // A transaction accepted before a lower nonce arrived waits for it, as it did before the kill.
     for (const hash of hashes) assert.ok(await restored.provider.getTransaction(hash));
     const logs = await restored.provider.getLogs({ fromBlock: 0, toBlock: 'latest' });
     assert.ok(logs.length >= acknowledged.length);

@@ -51,7 +51,7 @@ describe('up', function () {
 
   const untilUp = async (house: Started): Promise<Up> => {
     const file = join(home, 'up.json');
-    // One that a killed house has left is of another process.
+    // An up.json that a killed house left behind names another process.
     const read = (): Up | undefined => {
       const up = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined;
       return up?.pid === house.child.pid ? up : undefined;
@@ -210,7 +210,7 @@ function commandOf(pid: number): string {
   return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
 }
 
-/** Still the same process, and not merely waiting to be reaped. */
+/** Whether it is still the same process and not a zombie. */
 function isRunning({ pid, start }: { pid: number; start: string | undefined }): boolean {
   if (start === undefined || startOf(pid) !== start) return false;
   return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));

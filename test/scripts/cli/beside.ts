@@ -8,7 +8,7 @@ import { KEYS, type SmallHouse } from '../../broker/small-house.ts';
 
 export interface CommandLine {
   readonly home: string;
-  /** What `--json` and `--account` of a command would be. */
+  /** The flags of a command with `--json` and `--account`. */
   flags(account?: keyof typeof KEYS): Flags;
   remove(): void;
 }

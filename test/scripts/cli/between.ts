@@ -1,5 +1,5 @@
-// A stand between the command line and a real gateway: it passes everything on, and a test changes
-// what comes back.
+// A proxy between the command line and a real gateway: it passes everything on, and a test changes
+// the replies.
 import { createServer, type IncomingHttpHeaders, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
@@ -15,7 +15,7 @@ export interface Passing {
   /** Path and query. */
   readonly path: string;
   readonly asked: IncomingHttpHeaders;
-  /** Of the request. */
+  /** Body of the request. */
   readonly sent: string;
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
@@ -36,9 +36,9 @@ export interface Lie {
 
 export interface Between {
   readonly url: string;
-  /** What the gateway is asked in place of what was asked; undefined: the same. */
+  /** The request to send in place of the original; undefined sends the original. */
   ask: (asking: Asking) => Asking | undefined;
-  /** Undefined: what the gateway itself says. */
+  /** Undefined passes on the gateway's own reply. */
   lie: (passing: Passing) => Lie | undefined;
   close(): Promise<void>;
 }

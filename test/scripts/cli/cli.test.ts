@@ -1,5 +1,5 @@
-// The command line by itself, as separate processes: words, exit codes, error lines, and what needs
-// no house.
+// The command line by itself, as separate processes: arguments, exit codes, error lines, and
+// commands that need no house.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

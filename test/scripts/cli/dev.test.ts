@@ -13,7 +13,7 @@ const LIMIT_MS = 30_000;
 interface Running {
   readonly child: ChildProcess;
   readonly url: string;
-  /** What it has said so far. */
+  /** Its output so far. */
   said(): string;
   /** Waits until it says so, in what comes after `from`. */
   says(what: RegExp, from?: number): Promise<void>;

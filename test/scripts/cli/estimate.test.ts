@@ -1,5 +1,4 @@
-// What calls will cost, before anybody pays: the same figures as the receipts and holds that
-// follow.
+// The cost of calls before anybody pays: the same figures as the receipts and holds that follow.
 import assert from 'node:assert/strict';
 import { estimate } from '../../../scripts/cli/estimate.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';

@@ -1,6 +1,6 @@
-// A home that somebody else has put there: its keys and its contracts are used only after the user
-// has said so, once. The command line is bundled as an installed package has it, for only that one
-// looks for a home upward.
+// A home folder that somebody else has planted: its keys and contracts are used only after the user
+// has confirmed it once. The command line is bundled as an installed package has it, for only that
+// one looks for a home upward.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import {
@@ -91,7 +91,7 @@ describe('the home of an installed command line', function () {
     writeFileSync(file, JSON.stringify(createKey()), { mode: 0o600 });
     return home;
   };
-  /** What comes next once the home is taken: there is no RPC. */
+  /** The next error once the home is accepted: there is no RPC. */
   const taken = ({ stderr }: Ended) => assert.match(stderr, /^RPC_REQUIRED: [^\n]+\n$/);
   const unconfirmed = ({ code, stderr }: Ended, home: string) => {
     assert.match(stderr, /^DEPLOYMENT_UNCONFIRMED: [^\n]+--yes\n$/);

@@ -1,5 +1,5 @@
-// One call from the command line: what is checked of its receipt, what a lying gateway could take,
-// and that no paid answer is lost.
+// One call from the command line: which checks its receipt must pass, how much a lying gateway can
+// take, and that no paid answer is lost.
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// What a gateway that lies can get of the command line, as processes: a real one, of which a test
-// changes what it says.
+// How much a lying gateway can take from the command line, as processes: a real gateway whose
+// replies a test changes.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// A payee and its money: listed, sent, collected from the float where a batch left it out, and a
-// gateway barred that does not pay.
+// A payee's money is listed, sent, and collected from the float when a batch left it out; a gateway
+// that does not pay is barred.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { resolve } from 'node:path';

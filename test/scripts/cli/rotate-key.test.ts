@@ -1,6 +1,5 @@
-// Another key for a gateway: it signs on without a gap, what it has signed stays valid, and the
-// change
-// goes on from wherever it was broken off.
+// A new key for a gateway: it signs without a gap, earlier signatures stay valid, and an
+// interrupted change is continued.
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// The command line's memory on disk: it holds bearer tokens.
+// The command line's store on disk, which holds bearer tokens.
 import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,6 +1,5 @@
-// A stand between the command line and an honest gateway that names other contracts, another chain,
-// another account, another RPC: the real commands, as processes of their own, sign and send
-// nothing.
+// A proxy in front of an honest gateway names other contracts, another chain, account or RPC: the
+// real commands, as processes of their own, sign and send nothing.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -65,7 +64,7 @@ const OF_CHAIN: typeof COMMANDS = [
 const OF_FILE = ['prove'];
 /** Those that speak to neither. */
 const AT_HOME = ['up', 'init', 'dev', 'help'];
-/** Processes at once. */
+/** Number of concurrent processes. */
 const AT_ONCE = 4;
 
 interface Ended {

@@ -1,5 +1,5 @@
-// A payer's watch over a gateway that settles lies: what can be proven is proven, what is hidden is
-// demanded, and the payer is paid.
+// A payer watches a gateway that settles lies: provable frauds are proven, hidden receipts are
+// demanded, and the payer is repaid.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,5 +1,5 @@
-// Taking money out again: at once what is free, after a thaw what was set aside, less what the
-// gateway served of it.
+// Withdrawing money: free money at once, money set aside after a thaw, less what the gateway has
+// served.
 import assert from 'node:assert/strict';
 import { settle } from '../../../broker/client/settlement.ts';
 import { balance } from '../../../scripts/cli/balance.ts';
