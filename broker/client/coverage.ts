@@ -34,8 +34,8 @@ export interface Coverage {
 }
 
 /**
- * `moreUnits` is what the caller is about to set aside there. @example coverageOf(chain.view,
- * gateway, 5_000_000n)
+ * `moreUnits` is what the caller is about to set aside there.
+ * @example coverageOf(chain.view, gateway, 5_000_000n)
  */
 export function coverageOf(
   view: Pick<ChainView, 'gateway' | 'party' | 'exposure'>,

@@ -1,5 +1,5 @@
-// A lane of its own for one token or one sponsored function: its cap is all that its mandate
-// allows, so that the chain bounds it too, and what goes wrong with it stops nothing else.
+// A separate lane for one token or one sponsored function. Its cap is what its mandate allows, so
+// that the chain bounds it too, and a fault in it stops no other lane.
 
 import { type Caller, createCaller } from '../../broker/client/invoke.ts';
 import { createKeySigner } from '../../broker/client/key.ts';
@@ -24,10 +24,13 @@ import { noLane } from './lanes-here.ts';
 import type { StoredLane } from './store.ts';
 import { formatTokens } from './units.ts';
 
-/** A lane that has lost so much of its life is given all of it again, seconds. */
+/**
+ * A lane whose remaining life is shorter than the full one by this much gets the full life again,
+ * seconds.
+ */
 const SHORTER_BY_SEC = 86_400;
 
-/** What of an opened gateway a lane needs. */
+/** The parts of an opened gateway that a lane needs. */
 export type LaneParts = Pick<Opened, 'account' | 'connection' | 'store'> & {
   readonly house: Pick<Opened['house'], 'home'>;
 };
@@ -43,9 +46,8 @@ export function ownLaneFor(opened: Opened, chain: Chain, purpose: string): Store
 }
 
 /**
- * Opens a lane for `purpose` that can take `capUnits` at most, or gives one that is open so much
- * more room; the money
- * is the account's line at the gateway, to which `depositUnits` are added first.
+ * Opens a lane for `purpose` that can take at most `capUnits`, or gives an open one this much more
+ * room. It spends the account's line at the gateway, to which `depositUnits` are added first.
  * @throws CliError LANE_UNKNOWN nothing is set aside there, INSUFFICIENT_TOKENS
  */
 export async function openOwnLane(
@@ -74,7 +76,8 @@ export async function openOwnLane(
   const expirySec = nowSec(chain) + LANE_LIFE_SEC;
   const key = createKey();
   const lane = { payer: account.address, signer: key.address };
-  // The key is on disk before the chain knows it, and in the store before money stands behind it.
+  // The key is on disk before the chain knows it, and in the store before money can be spent with
+  // it.
   writeLaneKey(house.home, key);
   store.addLane(lane, purpose);
   const terms = { signer: key.address, cap: capUnits, expirySec, mode: PREPAID } as const;
@@ -87,9 +90,9 @@ export async function openOwnLane(
 }
 
 /**
- * Gives a lane of its own room for `capUnits` beyond what is checked, and time. It sends nothing
- * where the lane has both: a gateway that breaks off what comes after must not cost gas again and
- * again.
+ * Gives a separate lane room for `capUnits` beyond the checked receipts, and its full life. It
+ * sends nothing if the lane has both: a gateway that fails in a later step must not cost gas at
+ * each retry.
  */
 export async function extendOwnLane(
   flags: Flags,
@@ -113,7 +116,7 @@ export async function extendOwnLane(
   await chain.synced(await writer.extendLane(gateway, next));
 }
 
-/** Closes the lane's mandates: from now on nothing is signed for them. */
+/** Revokes the lane's mandates: from now on nothing is signed for them. */
 export async function revokeAllOf(opened: LaneParts, lane: StoredLane): Promise<void> {
   const memory = opened.store.laneMemory(lane);
   for (const held of memory.mandates()) {
@@ -124,8 +127,8 @@ export async function revokeAllOf(opened: LaneParts, lane: StoredLane): Promise<
 }
 
 /**
- * Tells the gateway of mandates that are closed here and not over, once more where it knows: one
- * that was not reached goes on serving under them, and its receipts would be taken for lies.
+ * Tells the gateway which mandates are revoked here before their end, even if it was told before. A
+ * gateway that missed it goes on serving under them, and its receipts would look like lies.
  */
 async function tellRevoked(opened: LaneParts, lane: StoredLane): Promise<void> {
   const { store, house } = opened;
@@ -137,13 +140,13 @@ async function tellRevoked(opened: LaneParts, lane: StoredLane): Promise<void> {
   const session = await openSession(opened, readLaneKey(house.home, lane.signer), lane);
   for (const { hash } of closed) {
     await revokeMandate(session, lane, hash).catch((error) => {
-      // It never came there.
+      // The gateway never received this mandate.
       if (error.code !== 'MANDATE_UNKNOWN') throw error;
     });
   }
 }
 
-/** Whether a mandate was revoked and would else go on. */
+/** Whether a mandate was revoked before its end. */
 export function isClosedEarly(
   { revokedAtMs, mandate }: Pick<HeldMandate, 'revokedAtMs' | 'mandate'>,
   nowMs = Date.now(),
@@ -152,8 +155,8 @@ export function isClosedEarly(
 }
 
 /**
- * Signs a mandate for a lane of its own and the voucher that covers what it allows, by the receipts
- * that were checked and no number of the gateway's.
+ * Signs a mandate for a separate lane, and the voucher that covers what it allows. It relies on
+ * checked receipts and on no number of the gateway.
  * @throws DefaasClientError RECEIPT_INVALID, RECEIPTS_MISSING, LANE_STOPPED, MANDATE_INVALID
  */
 export async function signOwnMandate(
@@ -169,7 +172,7 @@ export async function signOwnMandate(
   const memory = store.laneMemory(lane);
   await withCaller(opened, lane, (caller) => caller.acknowledge());
   const signed = await signMandate(connection, key, lane.payer, terms);
-  // Known here before anybody can call by it, so that its receipts are never those of nobody.
+  // Stored here before anybody can call under it, so that its receipts are always recognised.
   memory.putMandate(signed);
   await putMandate(connection, signed);
   await withCaller(opened, lane, (caller) => caller.renew());
@@ -177,9 +180,10 @@ export async function signOwnMandate(
 }
 
 /**
- * Checks the receipts of a lane that others spend from, and hands its gateway a voucher for what
- * its mandates allow today. The open ones are put there once more, and the closed ones revoked:
- * what was said of them may never have come there. @throws as `signOwnMandate`
+ * Checks the receipts of a lane that others spend from, and sends its gateway a voucher for what
+ * its mandates allow today. Open mandates are sent again and closed ones revoked again, because the
+ * gateway may have missed the first message.
+ * @throws as `signOwnMandate`
  */
 export async function renewLane(opened: LaneParts, lane: StoredLane): Promise<void> {
   const { connection, house, store } = opened;
@@ -193,7 +197,7 @@ export async function renewLane(opened: LaneParts, lane: StoredLane): Promise<vo
   await withCaller(opened, lane, (caller) => caller.renew());
 }
 
-/** The terms of a mandate, by which the same one is signed again. */
+/** The terms of a mandate, to sign the same one again or its successor. */
 export function termsOf({ mandate }: Pick<HeldMandate, 'mandate'>): MandateTerms {
   const { payer: _payer, gateway: _gateway, signer: _signer, ...terms } = mandate;
   return terms;
@@ -222,7 +226,7 @@ async function withCaller(
   }
 }
 
-/** The least of what is asked for that makes sense. @throws CliError USAGE */
+/** Refuses an amount of 0. @throws CliError USAGE */
 export function refuseZero(units: bigint, what: string): void {
   if (units > 0n) return;
   throw new CliError('USAGE', `${what} is ${formatTokens(units)} tokens, give more`);

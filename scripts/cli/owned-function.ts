@@ -1,4 +1,4 @@
-// A function on the chain as `[owner/]name` names it, and that the active account owns it.
+// Finds a function on the chain by `[owner/]name`, and checks that the active account owns it.
 
 import type { RegisteredFunction } from '../../contracts/chain/types.ts';
 import type { Chain } from '../../contracts/chain.ts';

@@ -1,5 +1,5 @@
-// `defaas payouts` and `collect`: what gateways owe the account, and how it gets it. The chain says
-// what is credited; a gateway's signed voucher brings what its batches left out, from its float.
+// `defaas payouts` and `collect`: show what gateways owe the account, and pay it out. Credited sums
+// are on the chain; a gateway's signed voucher pays what its batches left out, from its float.
 import type { Sent } from '../../contracts/chain/account.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { barGateway } from './bar.ts';
@@ -13,13 +13,13 @@ import { formatTokens } from './units.ts';
 
 export interface PayoutsOptions extends ActOptions {
   readonly send?: boolean;
-  /** Sums up the receipts of the batches, too. */
+  /** Also adds up the receipts of the batches. */
   readonly audit?: boolean;
   /** Account of a gateway. */
   readonly bar?: string;
 }
 
-/** What one gateway did for the account, or would do. */
+/** What was done about one gateway, or would be done. */
 interface Done {
   readonly gateway: Address;
   readonly units: bigint;
@@ -27,7 +27,7 @@ interface Done {
 }
 
 /**
- * Without an option it only looks. With `--gateway` that gateway alone is meant, else all on the
+ * Without an option it only reads. With `--gateway` it covers that gateway alone, else all on the
  * chain that owe the account.
  * @throws CliError USAGE, NOTHING_DUE, GATEWAY_UNKNOWN, NOTHING_TO_BAR; ChainError CHAIN_...
  */
@@ -55,7 +55,7 @@ export async function payouts(flags: Flags, options: PayoutsOptions): Promise<Ou
 }
 
 /**
- * Brings the highest signed voucher that the float covers on-chain. Anybody's key may send it: it
+ * Sends the highest signed voucher that the float covers to the chain. Any account may send it: it
  * pays the payee and nobody else.
  * @throws CliError NOTHING_TO_COLLECT; ChainError CHAIN_...
  */
@@ -122,7 +122,7 @@ function outcomeOf(
   };
 }
 
-/** Why, for the gateway that is nearest to paying. */
+/** Explains why nothing can be collected, for the gateway that is nearest to paying. */
 function nothingToCollect({ account }: OwnChain, owed: readonly Owed[]): CliError {
   const short = owed.find(({ voucher, creditedUnits, floatUnits }) => {
     const open = (voucher?.cumulativeUnits ?? 0n) - creditedUnits;

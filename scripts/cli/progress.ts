@@ -1,14 +1,14 @@
-// Long work shown step by step: a live list on a terminal, one line per step elsewhere, nothing
+// Shows long work step by step: a live list on a terminal, one line per step elsewhere, nothing
 // with `--json`.
 import type { Flags } from './context.ts';
 
 export interface Step {
   readonly title: string;
-  /** `report` shows what it is at. */
+  /** `report` shows the current action. */
   run(report: (line: string) => void): Promise<void>;
 }
 
-/** Runs the steps in order and ends with the first that fails, which is thrown. */
+/** Runs the steps in order. Stops at the first failure and throws it. */
 export async function runSteps(flags: Pick<Flags, 'json'>, steps: readonly Step[]): Promise<void> {
   if (!flags.json && process.stdout.isTTY && process.stderr.isTTY) return runLive(steps);
   const report = (line: string) => {
@@ -31,7 +31,7 @@ async function runLive(steps: readonly Step[]): Promise<void> {
         }),
       rendererOptions: { persistentOutput: true, outputBar: 8 },
     })),
-    // The error is shown once, as every error of the command line is.
+    // The error is printed once, like every error of the command line.
     { rendererOptions: { showErrorMessage: false, collapseErrors: false } },
   );
   await list.run();

@@ -1,5 +1,5 @@
-// `defaas prove <file>`: evidence in, transaction out. Whoever made the file, the chain is asked
-// first whether it shows a fraud.
+// `defaas prove <file>`: sends a file's evidence to the chain. Whoever made the file, the chain is
+// asked first whether it shows a fraud.
 
 import { DefaasClientError } from '../../broker/client/errors.ts';
 import type { EvidenceFile } from '../../broker/client/evidence.ts';
@@ -40,8 +40,8 @@ export async function prove(flags: Flags, path: string, options: ProveOptions): 
 }
 
 /**
- * A receipt proves something once its batch is there and has another one in its place, or is wrong
- * in itself.
+ * Completes the evidence of a held receipt. It proves something once its batch is settled, if
+ * another receipt is in its place or if it is wrong itself.
  */
 async function complete(
   watcher: Watcher,
@@ -57,7 +57,7 @@ async function complete(
   );
 }
 
-/** Asks the chain, then sends. @throws ChainError as `prove` */
+/** Asks the chain whether it is a fraud, then sends. @throws ChainError as `prove` */
 export async function proveOne(
   { chain, account }: Pick<Watcher, 'chain' | 'account'>,
   evidence: Evidence,
@@ -79,7 +79,7 @@ export async function proveOne(
   };
   const writer = chain.connect(account);
   if (!isFraud || dryRun) {
-    // With the contract's own reason, such as that it is proven already.
+    // The contract's own reason for refusing, such as that it is proven already.
     const { name, args } = callOf(evidence);
     await writer.check('disputes', `prove${name}`, args);
   }

@@ -1,4 +1,5 @@
-// `defaas receipts`: what the gateway says it was paid for, held against what this machine saw.
+// `defaas receipts`: lists what the gateway says it was paid for, and compares it with what this
+// machine saw.
 import type { ReceiptDocument } from '../../broker/client/receipts.ts';
 import { fetchReceipts } from '../../broker/client/receipts.ts';
 import type { Chain } from '../../contracts/chain.ts';
@@ -14,11 +15,11 @@ import type { Store, StoredLane } from './store.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
-/** Bit of a key that signs for a gateway (Identity). */
+/** Role bit of a key that signs for a gateway (Identity). */
 const GATEWAY_ROLE = 1;
 
 /**
- * All of the active account's, oldest first; `--limit` keeps the newest so many.
+ * Lists all receipts of the active account, oldest first; `--limit` keeps the newest ones.
  * @throws CliError USAGE
  */
 export async function receipts(
@@ -35,7 +36,7 @@ export async function receipts(
     const found: ReceiptDocument[] = [];
     const differences: string[] = [];
     const isSigned = createSignatureCheck(chain, connection.document.gateway);
-    // The chain knows all lanes of the account, also those that another machine opened.
+    // The chain knows all lanes of the account, including those that another machine opened.
     for (const { signer } of chain.view.lanes(payer, connection.document.gateway)) {
       const lane = { payer, signer };
       const listed: ReceiptDocument[] = [];
@@ -75,9 +76,9 @@ function parseLimit(text: string | undefined): number | undefined {
 }
 
 /**
- * Whether a receipt of the lane stands in a group that a key of the gateway has signed; which keys
- * are or were its own, the chain says. A group is over many receipts, and its signature is looked
- * at once.
+ * Checks whether a receipt is in a group that a key of the gateway has signed. The chain tells
+ * which keys are or were the gateway's. A group covers many receipts, and its signature is checked
+ * once.
  */
 function createSignatureCheck({ view, domain }: Pick<Chain, 'view' | 'domain'>, gateway: Address) {
   const keys = new Set<Address>();
@@ -103,8 +104,8 @@ function createSignatureCheck({ view, domain }: Pick<Chain, 'view' | 'domain'>, 
 }
 
 /**
- * Receipts that this machine has and the gateway shows otherwise or not at all, and gaps in what it
- * shows.
+ * Finds receipts that this machine has but the gateway shows differently or not at all, and gaps in
+ * what it shows.
  */
 function compare(lane: StoredLane, listed: readonly ReceiptDocument[], store: Store): string[] {
   const shown = new Map(listed.map((document) => [document.receipt.seq, document.id]));

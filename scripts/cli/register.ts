@@ -1,4 +1,5 @@
-// `defaas register <folder>`: bundle -> IPFS -> function and version on the chain.
+// `defaas register <folder>`: bundles a folder, uploads it to IPFS, and publishes function and
+// version on the chain.
 import { uploadArtifact } from '../../broker/client/artifacts.ts';
 import { DefaasClientError } from '../../broker/client/errors.ts';
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
@@ -15,13 +16,13 @@ import { runSteps } from './progress.ts';
 const ACCESS_MODES = { public: 0, granted: 1, policy: 2 } as const;
 
 /**
- * Publishes a new version, or finds that the newest one is this already. What was done stays done:
- * run again, it goes on from there.
+ * Publishes a new version, unless the newest one is the same. After a failure a second run
+ * continues where the first stopped.
  * @throws ArtifactError NOT_A_FUNCTION_FOLDER, ARTIFACT_...; ChainError NAME_TAKEN, NOT_OWNER,
  *   CHAIN_...; DefaasClientError of the upload
  */
 export async function register(flags: Flags, folder: string): Promise<Outcome> {
-  // Before the house is asked: what is wrong with the folder can be mended without one.
+  // Bundle before contacting a house: an error in the folder can be fixed without one.
   const bundled = await bundle(userPath(folder));
   const opened = await openGateway(flags);
   const chain = await openChain(opened);
@@ -114,7 +115,7 @@ function termsOf(manifest: Manifest, artifactCid: string, manifestCid: string): 
   };
 }
 
-/** The manifest holds everything that the other terms say, so the two CIDs decide. */
+/** The manifest contains all other terms, so comparing the two CIDs is enough. */
 function isSame(version: FunctionVersion, terms: VersionTerms): boolean {
   return (
     !version.deprecated &&

@@ -1,5 +1,5 @@
-// What `defaas watch` does for lanes that others spend from: each day's voucher for the mandates
-// that are open, and the next mandate where the user asked for one.
+// What `defaas watch` does for lanes that others spend from: signs the daily voucher of open
+// mandates, and the next mandate if the user asked for renewal.
 import type { HeldMandate } from '../../broker/client/lane-memory.ts';
 import {
   allowanceOfAll,
@@ -23,7 +23,7 @@ import type { StoredLane } from './store.ts';
 import { formatTokens } from './units.ts';
 
 const DAY_SEC = 86_400;
-/** Longest life of a mandate; the gateway takes no longer one. */
+/** Longest life of a mandate that the gateway accepts, days. */
 const MAX_DAYS = 365;
 
 export interface Renewed {
@@ -32,8 +32,8 @@ export interface Renewed {
 }
 
 /**
- * Lanes at a gateway that need a look: with a mandate that is open or was closed early, or one that
- * is to be followed by another.
+ * Lanes at a gateway to check: those with a mandate that is open, was revoked before its end, or is
+ * to be renewed.
  */
 export function lanesToRenew(
   { account, store }: Pick<LaneParts, 'account' | 'store'>,
@@ -47,7 +47,7 @@ export function lanesToRenew(
   });
 }
 
-/** What a look would sign, by what this machine knows; undefined: nothing. */
+/** What a check would sign, as far as this machine knows; undefined: nothing. */
 export function renewalOf(
   { store }: Pick<LaneParts, 'store'>,
   lane: StoredLane,
@@ -62,7 +62,7 @@ export function renewalOf(
 }
 
 /**
- * Checks the lane's receipts, signs for today, and signs the next mandate where it is time for it.
+ * Checks the lane's receipts, signs today's voucher, and signs the next mandate if it is due.
  * @returns undefined where nothing was due
  * @throws DefaasClientError RECEIPT_INVALID, RECEIPTS_MISSING, LANE_STOPPED, GATEWAY_...; CliError
  * KEY_MISSING
@@ -97,7 +97,7 @@ function signedText(ceilingUnits: bigint): string {
   return `a voucher for ${formatTokens(ceilingUnits)} tokens in all is signed`;
 }
 
-/** The mandate that follows the lane's newest one, when it is time. */
+/** Terms of the mandate that follows the lane's newest one, if it is due. */
 function nextTerms(
   store: LaneParts['store'],
   lane: StoredLane,
@@ -119,7 +119,7 @@ function newestOf(mandates: readonly HeldMandate[]): HeldMandate | undefined {
   return mandates.toSorted((a, b) => Number(b.mandate.serial - a.mandate.serial))[0];
 }
 
-/** For how many days a mandate may be. @throws CliError USAGE */
+/** Parses the number of days of a mandate. @throws CliError USAGE */
 export function parseDays(text: string): number {
   const days = Number(text);
   if (Number.isInteger(days) && days >= 1 && days <= MAX_DAYS) return days;

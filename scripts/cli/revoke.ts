@@ -1,5 +1,5 @@
-// `defaas revoke <function> <address> | --all`: takes a grant back, or all of them at once, from
-// the next block on.
+// `defaas revoke <function> <address> | --all`: revokes one grant or all of them, from the next
+// block on.
 import { awaitBlock } from './await-block.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
@@ -8,8 +8,8 @@ import { findOwnedFunction } from './owned-function.ts';
 import { parseAddress } from './parse-address.ts';
 
 /**
- * The owner itself needs no grant and keeps its access. `isRevoked` is false when there was nothing
- * to take back.
+ * The owner needs no grant and keeps its access. `isRevoked` is false if there was nothing to
+ * revoke.
  * @throws CliError USAGE, FUNCTION_UNKNOWN, NOT_OWNER; ChainError CHAIN_...
  */
 export async function revoke(

@@ -12,7 +12,7 @@ import { findFunction } from './owned-function.ts';
 import { formatTable } from './table.ts';
 
 /**
- * To the version before, or to that of `--to`; clouds are not asked.
+ * Goes back to the previous version, or to that of `--to`. Clouds are not contacted.
  * @throws FUNCTION_UNKNOWN no such or no earlier version; NOT_OWNER, CHAIN_...
  */
 export async function rollback(

@@ -1,7 +1,6 @@
-// `defaas rotate-key`: another key signs for the gateway, without a gap. The new one is on disk,
-// then
-// on the chain, then in use, and only then the old one is retired; run again, it goes on from where
-// it was.
+// `defaas rotate-key`: replaces the key that signs for the gateway, without a gap. The new key is
+// on disk, then on the chain, then in use, and only then the old one is retired. A second run
+// continues where the first stopped.
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -19,32 +18,30 @@ import { type Flags, note, type Outcome, openGateway, openSession } from './cont
 import { userPath } from './house.ts';
 import { type ActOptions, dateOf, type Operator, openOperator, told } from './operator.ts';
 
-/** How long the gateway may take to see the key on the chain, and between two looks, ms. */
+/** How long the gateway may take to see the key on the chain, and time between two checks, ms. */
 const GATEWAY_SEES_MS = 60_000;
 const LOOK_EVERY_MS = 250;
 const OPERATOR = 'gateway';
-/** Bit of a key that signs for a gateway (Identity). */
+/** Role bit of a key that signs for a gateway (Identity). */
 const ROLE_GATEWAY = 1;
 
 export interface RotateOptions extends ActOptions {
-  /**
-   * Somebody else has the old key: it is retired with the same transaction that adds the new one.
-   */
+  /** The old key was stolen: the transaction that adds the new key also retires it. */
   readonly stolen?: boolean;
   /** Where the gateway reads its key. */
   readonly keyFile?: string;
 }
 
-/** What is done already, and what is to do. */
+/** What is already done, and what remains. */
 interface Plan {
   readonly file: string;
   /** The key that is to be replaced. */
   readonly old: Address;
-  /** Its private part, as long as it is in the file. */
+  /** The old private key, as long as it is in the file. */
   readonly oldKey: Key | undefined;
-  /** The one to come; undefined until it is made. */
+  /** The new key; undefined until it is made. */
   readonly next: Key | undefined;
-  /** The file has it already. */
+  /** Whether the file holds the new key already. */
   readonly isPlaced: boolean;
 }
 
@@ -74,7 +71,7 @@ function fileOf({ home }: Operator, { keyFile }: RotateOptions): string {
   return process.env.DEFAAS_KEYS_OPERATOR_FILE || join(keysFolder(home), 'operator.json');
 }
 
-/** Undefined when the gateway does not answer. */
+/** Undefined if the gateway does not answer. */
 async function keyInUse(flags: Flags): Promise<Address | undefined> {
   try {
     const opened = await openGateway(flags, { role: OPERATOR, allowRevoked: true });
@@ -99,7 +96,7 @@ function planOf(operator: Operator, file: string, inUse: Address | undefined): P
   return { file, old: current.address, oldKey: current, next, isPlaced: false };
 }
 
-/** The key before the one that the file holds, where this command has put that there. */
+/** The key that this command replaced in the file, if it has done so. */
 function replacedBy(file: string): Address | undefined {
   const { replaces } = JSON.parse(readFileSync(file, 'utf8'));
   return typeof replaces === 'string' && /^0x[0-9a-f]{40}$/.test(replaces)
@@ -119,20 +116,14 @@ function nextFile(file: string): string {
   return `${file}.next`;
 }
 
-/**
- * On disk before anybody hears of it: a key on the chain whose private part is lost is a key too
- * many.
- */
+/** Writes the new key to disk first: a key on the chain must not exist without its private key. */
 async function makeNext(file: string): Promise<Key> {
   const next = createKey();
   await writeWhole(nextFile(file), `${JSON.stringify(next)}\n`);
   return next;
 }
 
-/**
- * Adds the new key where the chain does not have it; a stolen one is retired with the same
- * transaction.
- */
+/** Adds the new key if the chain does not have it. The same transaction retires a stolen key. */
 async function announce(
   operator: Operator,
   { old }: Plan,
@@ -154,7 +145,10 @@ async function announce(
   );
 }
 
-/** The old key stays beside it under its address, until its operator takes it away. */
+/**
+ * Puts the new key into the file. The old key stays next to it, named by its address, until the
+ * operator removes it.
+ */
 async function place({ file, oldKey }: Plan, next: Key): Promise<void> {
   if (oldKey !== undefined) {
     const kept = `${basename(file, '.json')}-${oldKey.address}.json`;
@@ -164,7 +158,7 @@ async function place({ file, oldKey }: Plan, next: Key): Promise<void> {
   rmSync(nextFile(file), { force: true });
 }
 
-/** What became of the gateway: it has switched, or why not. */
+/** Result at the gateway: it has switched, or why not. */
 type Told = SwitchedKey | { readonly code: string; readonly message: string };
 
 async function tell(flags: Flags, next: Key): Promise<Told> {
@@ -179,7 +173,7 @@ async function tell(flags: Flags, next: Key): Promise<Told> {
       }
     } catch (error) {
       const { code, message } = describeError(error);
-      // Its view follows the chain, some blocks behind where it is told to.
+      // The gateway's view follows the chain, some blocks behind if it is configured so.
       if (code === 'KEY_NOT_IN_FORCE' && Date.now() < deadlineMs) {
         note(flags, `  the gateway does not see key ${next.address} yet`);
         await setTimeout(LOOK_EVERY_MS);
@@ -209,7 +203,7 @@ function outcomeOf(
     gateway,
     key: next.address,
     replaced: old,
-    /** Until when what the old key signs is taken; null: it is not retired. */
+    /** Until when signatures of the old key are accepted; null: it is not retired. */
     retiredUntilSec: untilSec === 0 ? null : untilSec,
     switched: hasSwitched,
     signedAgain,
@@ -227,7 +221,7 @@ function outcomeOf(
       : '';
     return { document, text: `${again}; ${retired}${danger}` };
   }
-  // One that is retired already needs no second run.
+  // A retired key needs no second run.
   const then = untilSec === 0 ? '; then run defaas rotate-key again' : '';
   const failure =
     'key' in switched

@@ -1,5 +1,5 @@
-// `defaas secret set|list|unset <function> [KEY]`: values that a function gets and nobody sees
-// again.
+// `defaas secret set|list|unset <function> [KEY]`: secrets of a function, which can be set but
+// never read.
 import { readFileSync } from 'node:fs';
 import { text as readAll } from 'node:stream/consumers';
 import { listSecrets, setSecret, unsetSecret } from '../../broker/client/secrets.ts';
@@ -15,9 +15,9 @@ export interface SecretOptions {
 }
 
 /**
- * The value comes from standard input or a file, never from the line that others see in a list of
- * processes; one newline at its end is not part of it. @throws SECRET_INVALID, NOT_OWNER,
- * FUNCTION_UNKNOWN, FILE_UNREADABLE
+ * The value comes from standard input or a file, never from the command line, which other processes
+ * can see. One newline at its end is removed.
+ * @throws SECRET_INVALID, NOT_OWNER, FUNCTION_UNKNOWN, FILE_UNREADABLE
  */
 export async function secret(
   flags: Flags,

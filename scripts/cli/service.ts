@@ -1,5 +1,5 @@
-// `defaas token --service <id>`: a service account, a program with a key of its own that spends
-// from a lane of its own by a mandate, until it is stopped.
+// `defaas token --service <id>`: a service account is a program with its own key. It spends from a
+// separate lane under a mandate, until it is stopped.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TOKEN_KIND, tokenSubject } from '../../broker/client/mandates.ts';
@@ -23,20 +23,20 @@ const DAY_SEC = 86_400;
 const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const;
 
 export interface ServiceOptions {
-  /** Whole tokens that its calls may come to per UTC day. */
+  /** Whole tokens that its calls may cost per UTC day. */
   readonly daily?: string;
-  /** For how many days, 30 by default; a day's voucher is signed now, the next ones by `watch`. */
+  /** Number of days, 30 by default. Today's voucher is signed now, later ones by `watch`. */
   readonly days?: string;
-  /** Go on: `watch` signs the next mandate, of so many days too, before this one ends. */
+  /** Renews: before this mandate ends, `watch` signs the next one for the same number of days. */
   readonly renew?: boolean;
-  /** Its mandate is closed, its key is forgotten here and at the gateway. */
+  /** Stops it: revokes its mandate and removes its key here and at the gateway. */
   readonly stop?: boolean;
 }
 
-/** What a change of a service account is checked to be before anything is asked or sent. */
+/** A change of a service account, checked before anything is requested or sent. */
 export interface ServiceChange {
   readonly id: string;
-  /** 0: it is stopped. */
+  /** 0 stops it. */
   readonly dailyUnits: bigint;
   readonly days: number;
   readonly isRenewed: boolean;
@@ -131,8 +131,8 @@ async function closeFor(opened: Opened, lane: StoredLane): Promise<void> {
 }
 
 /**
- * The public key of the account. Its private key is made once and lies in the file, a JWK (RFC
- * 7517) beside the client's id, readable by its owner only.
+ * The public key of the account. The private key is made once and kept in the file, as a JWK (RFC
+ * 7517) with the client's id, readable by its owner only.
  */
 async function keyIn(
   file: string,

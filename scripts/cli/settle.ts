@@ -1,5 +1,5 @@
-// `defaas settle`: the operator's gateway settles what it has served, as much as one transaction
-// takes.
+// `defaas settle`: makes the operator's gateway settle what it has served, as much as fits into one
+// transaction.
 import { settle as askToSettle } from '../../broker/client/settlement.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
 import { formatTokens } from './units.ts';

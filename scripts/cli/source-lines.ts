@@ -1,11 +1,11 @@
-// Lines of a bundle's stack as lines of the publisher's files.
+// Maps lines in a bundle's stack trace to lines of the publisher's files.
 import { SourceMap } from 'node:module';
 
 /** `file:///var/task/handler.mjs:12:3` and the like. */
 const PLACE = /(?:file:\/\/)?[^\s()]*\/handler\.mjs:(\d+):(\d+)/g;
 
 /**
- * Puts file and line of the source where a text names a place in `handler.mjs`. `map` is
+ * Makes a function that replaces positions in `handler.mjs` by source file and line. `map` is
  * `handler.mjs.map`.
  */
 export function createSourceLines(map: Uint8Array | undefined): (text: string) => string {

@@ -1,5 +1,5 @@
-// `defaas sponsor <function>`: what the publisher pays of its callers per day, by a mandate and a
-// lane of its own that pay no more than that.
+// `defaas sponsor <function>`: what the publisher pays for its callers per day. A mandate and a
+// separate lane pay no more than that.
 
 import { NO_SUBJECT, SPONSOR_KIND } from '../../broker/client/mandates.ts';
 import {
@@ -28,11 +28,11 @@ const DEFAULT_DAYS = '2';
 const DAY_SEC = 86_400;
 
 export interface SponsorOptions {
-  /** Whole tokens that all callers together may cost per UTC day. */
+  /** The most that all callers together may cost per UTC day, whole tokens. */
   readonly daily?: string;
-  /** For how many days, 2 by default; a day's voucher is signed now, the next ones by `watch`. */
+  /** Number of days, 2 by default. Today's voucher is signed now, later ones by `watch`. */
   readonly days?: string;
-  /** Go on: `watch` signs the next mandate, of so many days too, before this one ends. */
+  /** Renews: before this mandate ends, `watch` signs the next one for the same number of days. */
   readonly renew?: boolean;
   readonly stop?: boolean;
   /** Whole tokens to set aside for it. */
@@ -40,8 +40,8 @@ export interface SponsorOptions {
 }
 
 /**
- * Shows, or with options sets. The manifest says that the publisher pays (`payer`); this says how
- * much.
+ * Shows the sponsorship, or sets it if options are given. The manifest says that the publisher pays
+ * (`payer`); this says how much.
  * @throws CliError USAGE, FUNCTION_UNKNOWN, NOT_OWNER, LANE_UNKNOWN there is nothing to pay from,
  * INSUFFICIENT_TOKENS
  */
@@ -78,7 +78,7 @@ export async function sponsor(
 }
 
 interface Change {
-  /** 0: nothing more is paid. */
+  /** 0 pays nothing more. */
   readonly dailyUnits: bigint;
   readonly days: number;
   readonly isRenewed: boolean;
@@ -110,7 +110,7 @@ function purposeOf({ id }: RegisteredFunction): string {
   return `sponsor:${id}`;
 }
 
-/** What was signed for the function before: from now on nothing is signed for it. */
+/** Revokes what was signed for the function before: from now on nothing is signed for it. */
 async function revokeAll(opened: Opened, chain: Chain, fn: RegisteredFunction): Promise<void> {
   const lane = ownLaneFor(opened, chain, purposeOf(fn));
   if (!lane) return;

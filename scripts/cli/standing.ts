@@ -1,5 +1,4 @@
-// What `defaas doctor` sees of a gateway's terms and keys on the chain, of its payees' floats, and
-// of
+// What `defaas doctor` checks on the chain: a gateway's terms and keys, its payees' floats, and
 // money that waits for the active account.
 import { fetchOperatorKey } from '../../broker/client/operator-key.ts';
 import { fetchPayouts } from '../../broker/client/payouts.ts';
@@ -14,7 +13,7 @@ import { formatTokens } from './units.ts';
 /** Below 1.34 x MIN_BOND one slash of a quarter of the bond stops the settlement. */
 const LOW_BOND_PERCENT = 134n;
 /**
- * The cycle of a gateway that has set no other, seconds, and the least float it keeps, base units.
+ * Default settlement cycle of a gateway, seconds, and the least float that it keeps, base units.
  */
 const CYCLE_SEC = 21_600;
 const LEAST_FLOAT_UNITS = 10_000n;
@@ -26,7 +25,7 @@ export interface StandingCheck {
   readonly found: string;
 }
 
-/** Something to be seen to, though nothing is broken. */
+/** Something that needs attention, though nothing is broken. */
 class Warning extends Error {
   readonly code: string;
 
@@ -37,8 +36,7 @@ class Warning extends Error {
 }
 
 /**
- * `isOperator`: the gateway's own key is here, so that what only its operator can mend is looked at
- * too.
+ * `isOperator`: the gateway's own key is here, so what only its operator can fix is checked too.
  */
 export async function standingChecks(
   opened: Opened,
@@ -69,7 +67,8 @@ async function look(name: string, ask: () => Promise<string> | string): Promise<
 }
 
 /**
- * Whether fee and bond stay as they are. That too little stands is told by the check of the bond.
+ * Checks whether a change of fee or bond is under way. The check of the bond reports a bond that is
+ * too low.
  */
 function checkTerms({ connection }: Opened, chain: Chain): string {
   const { gateway } = connection.document;
@@ -100,7 +99,7 @@ function checkTerms({ connection }: Opened, chain: Chain): string {
   );
 }
 
-/** A gateway that signs with a key that the chain does not have signs nothing. */
+/** Checks the gateway's key. Signatures of a key that is not on the chain are worth nothing. */
 async function checkKey({ connection }: Opened, chain: Chain): Promise<string> {
   const { gateway } = connection.document;
   const key = await fetchOperatorKey(connection);
@@ -120,7 +119,7 @@ async function checkKey({ connection }: Opened, chain: Chain): Promise<string> {
   );
 }
 
-/** What payees are sure of, in the operator's eyes. */
+/** Checks how well the floats cover what payees are owed, for the operator. */
 function checkFloats({ connection }: Opened, { view }: Chain): string {
   const { gateway } = connection.document;
   const setAside = view.lines(gateway).reduce((sum, { allotted }) => sum + allotted, 0n);
@@ -135,7 +134,7 @@ function checkFloats({ connection }: Opened, { view }: Chain): string {
   );
 }
 
-/** Money of the active account that nobody has fetched. */
+/** Checks for money of the active account that was not taken out yet. */
 async function checkPayouts({ account, connection }: Opened, { view }: Chain): Promise<string> {
   const { address } = account;
   const claimableUnits = view

@@ -13,7 +13,7 @@ import { createStoredMemory, LANE_SCHEMA } from './lane-store.ts';
 
 /** How long one call waits for another's write, ms. */
 const BUSY_TIMEOUT_MS = 10_000;
-/** Vouchers of a gateway that are kept. */
+/** Most vouchers kept per gateway. */
 const KEPT_PAYOUTS = 100;
 
 // Money is decimal text: it does not fit SQLite's 64 bits. `house` tells apart chains, contracts
@@ -59,17 +59,19 @@ export interface StoredLane {
 export interface Store {
   /** The payer's lanes at this gateway for its own calls, newest first. */
   lanes(payer: Address): readonly StoredLane[];
-  /** Its lanes for something else, such as a token that was handed on, newest first. */
+  /** The payer's lanes for another purpose, such as a token that was handed on, newest first. */
   lanesFor(payer: Address, purpose: string): readonly StoredLane[];
-  /** Whether the payer has any lane at this gateway, for whatever it is. */
+  /** Whether the payer has any lane at this gateway, for any purpose. */
   hasLanes(payer: Address): boolean;
   addLane(lane: StoredLane, purpose?: string): void;
   /** The payer's lanes for which mandates were signed, newest first. */
   mandatedLanes(payer: Address): readonly StoredLane[];
-  /** For how many days the lane's mandate is signed anew before it ends; undefined: it ends. */
+  /**
+   * For how many days the lane's mandate is renewed before it ends; undefined: it is not renewed.
+   */
   renewalDays(lane: StoredLane): number | undefined;
   putRenewalDays(lane: StoredLane, days: number | undefined): void;
-  /** What is remembered of a lane, safe between processes. */
+  /** The memory of a lane, safe between processes. */
   laneMemory(lane: StoredLane): LaneMemory;
   token(signer: Address, lane?: StoredLane): Token | undefined;
   putToken(signer: Address, lane: StoredLane | undefined, token: Token): void;
@@ -80,13 +82,12 @@ export interface Store {
   putReceipt(document: ReceiptDocument): void;
   /** Receipts of a lane, seq -> id. */
   receipts(lane: StoredLane): ReadonlyMap<number, Hex>;
-  /** Keeps what the gateway signed for a payee; of many the highest. */
+  /** Stores the vouchers that the gateway signed for a payee; keeps the highest ones. */
   putPayouts(payee: Address, vouchers: readonly PayoutVoucher[]): void;
   /** Highest first. */
   payouts(payee: Address): readonly PayoutVoucher[];
   /**
-   * The same as JSON, as the gateway has shown them: what proves its fraud, should it settle
-   * others.
+   * The receipts as JSON, as the gateway has shown them. They prove its fraud if it settles others.
    */
   receiptDocuments(lane: StoredLane): readonly string[];
   close(): void;
@@ -236,7 +237,7 @@ export function openStore(home: string, house: string): Store {
   };
 }
 
-/** Highest first: numbers of that length SQLite would not compare. */
+/** Sorts highest first here, because SQLite cannot compare numbers of that length. */
 function payoutsOf(database: DatabaseSync, house: string, payee: Address): PayoutVoucher[] {
   return database
     .prepare('SELECT cumulative, signature FROM payouts WHERE house = ? AND payee = ?')
@@ -267,8 +268,8 @@ export function mandatedGateways(home: string, contracts: string, payer: Address
 }
 
 /**
- * What a user has said yes to, and what was seen once and must stay as it is. Kept for the folder,
- * whatever the gateway.
+ * What a user has confirmed, and values that were seen once and must not change. Stored per folder,
+ * for all gateways.
  */
 export interface Confirmed {
   get(what: string): string | undefined;
@@ -276,7 +277,7 @@ export interface Confirmed {
   close(): void;
 }
 
-/** Opens what is remembered in a folder that belongs to the user. */
+/** Opens the confirmations in a folder that belongs to the user. */
 export function openConfirmed(folder: string): Confirmed {
   const database = openDatabase(folder);
   return {
@@ -301,15 +302,15 @@ function openDatabase(folder: string): DatabaseSync {
   return database;
 }
 
-/** The database, and what SQLite writes beside it. */
+/** The database, and the files that SQLite writes next to it. */
 export function storeFiles(home: string): readonly [string, string, string] {
   const file = join(home, 'cli.sqlite');
   return [file, `${file}-wal`, `${file}-shm`];
 }
 
 /**
- * It holds bearer tokens. SQLite gives its other files the mode of the database, which is made
- * before SQLite would make it.
+ * Makes the database readable by its owner only: it holds bearer tokens. The file is created before
+ * SQLite would create it, and SQLite gives its other files the same mode.
  */
 function keepPrivate(home: string): void {
   const files = storeFiles(home);

@@ -1,4 +1,4 @@
-// Tables for people: plain columns that survive copying.
+// Tables for people: plain columns that can be copied as text.
 import Table from 'cli-table3';
 
 const NO_LINES = Object.fromEntries(
@@ -10,7 +10,7 @@ const NO_LINES = Object.fromEntries(
   ]),
 );
 
-/** Numbers are set to the right; `head` names the columns. */
+/** Numbers are right-aligned; `head` names the columns. */
 export function formatTable(
   head: readonly string[],
   rows: readonly (readonly (string | number | bigint)[])[],

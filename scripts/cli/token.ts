@@ -1,5 +1,5 @@
-// `defaas token`: an access token for scripts and curl, with a lane and a mandate of its own: what
-// it can cost is bounded by both, whoever holds it.
+// `defaas token`: an access token for scripts and curl, with its own lane and mandate. Both bound
+// what it can cost, whoever holds it.
 import { createKeySigner } from '../../broker/client/key.ts';
 import { ANY_FUNCTION, TOKEN_KIND, tokenSubject } from '../../broker/client/mandates.ts';
 import type { LaneName, Token } from '../../broker/client/sign-in.ts';
@@ -14,24 +14,26 @@ import { openOwnLane, refuseZero, signOwnMandate } from './own-lane.ts';
 import { parseService, type ServiceOptions, service } from './service.ts';
 import { formatTokens, parseTokens } from './units.ts';
 
-/** What a token may cost in all unless `--allow` says otherwise, whole tokens. */
+/** Default of `--allow`: the most that a token may cost in total, whole tokens. */
 const DEFAULT_ALLOWANCE = '0.1';
 const PURPOSE = 'token';
 
 export interface TokenOptions extends ServiceOptions {
-  /** No token, but a program that gets its own ones by a key: the name of a service account. */
+  /**
+   * Name of a service account to set up instead: a program that gets its own tokens with its key.
+   */
   readonly service?: string;
-  /** Of the account, for the control routes: it can spend nothing. */
+  /** A token of the account for the control routes; it can spend nothing. */
   readonly control?: boolean;
-  /** Whole tokens that calls with the token may come to. */
+  /** The most that calls with the token may cost, whole tokens. */
   readonly allow?: string;
   /** The only function that it may call. */
   readonly function?: string;
 }
 
 /**
- * A fresh bearer token: whoever holds it may spend what is allowed until it ends, 10 minutes at
- * most. Stdout has the token alone, for `curl -H "Authorization: Bearer $(defaas token)"`.
+ * Prints a new bearer token. Whoever holds it may spend what is allowed until it ends, at most 10
+ * minutes. Stdout has the token alone, for `curl -H "Authorization: Bearer $(defaas token)"`.
  * @throws CliError LANE_UNKNOWN  nothing was deposited: only `--control` needs no money
  */
 export async function token(flags: Flags, options: TokenOptions): Promise<Outcome> {

@@ -1,5 +1,5 @@
-// Where the command line's trust root comes from: a file that the user names, the house's own, or
-// the release's, and never a gateway.
+// Finds the command line's trust root: a file that the user names, the house's own, or the
+// release's, but never a gateway's.
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ import type { Confirmed } from './store.ts';
 const RELEASED = join(PACKAGE_ROOT, 'contracts', 'deployments');
 const RPC_TIMEOUT_MS = 10_000;
 
-/** A trust root, and the file it is from. */
+/** A trust root, and the file from which it was read. */
 export interface Trusted extends TrustRoot {
   readonly file: string;
   /** sha-256 of the file and the RPC's URL. */
@@ -29,8 +29,8 @@ export interface Trusted extends TrustRoot {
 }
 
 /**
- * The root for the chain that our own RPC is of. A file that the user names is confirmed once, with
- * its RPC.
+ * Opens the trust root for the chain that the user's own RPC serves. A file that the user names is
+ * confirmed once, with its RPC.
  * @throws CliError RPC_REQUIRED, DEPLOYMENT_MISSING, DEPLOYMENT_UNCONFIRMED, FILE_UNREADABLE;
  *   ChainError DEPLOYMENT_INVALID, CHAIN_...
  */
@@ -109,9 +109,9 @@ function hostOf(url: string): string {
 }
 
 /**
- * Whether the gateway may be that account: the house's own gateway is, and one that was seen here
- * before under this origin. Another one must have registered the origin on the chain, or be
- * confirmed; from then on it must stay the same, `--yes` or not.
+ * Whether to accept the gateway's account. The house's own gateway is accepted, and so is the
+ * account that was seen here before under this origin. Any other must have registered the origin on
+ * the chain or be confirmed. From then on the account must stay the same, even with `--yes`.
  * @throws DefaasClientError DEPLOYMENT_MISMATCH; CliError DEPLOYMENT_UNCONFIRMED
  */
 export async function acceptGateway(

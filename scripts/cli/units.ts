@@ -2,7 +2,7 @@
 // decimals of the billing token).
 import { CliError } from './cli-error.ts';
 
-/** Decimals of the billing token everywhere in DeFaaS: USDC's. */
+/** Decimals of the billing token everywhere in DeFaaS, those of USDC. */
 export const DECIMALS = 6;
 
 /** `1.25` -> 1 250 000 units. @throws CliError USAGE */

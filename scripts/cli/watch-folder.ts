@@ -1,9 +1,9 @@
-// Tells when a publisher's own files change: every folder but node_modules and hidden ones, also
-// those that come later.
+// Reports changes of a publisher's own files, in every folder except node_modules and hidden ones,
+// including folders created later.
 import { type FSWatcher, readdirSync, watch } from 'node:fs';
 import { join } from 'node:path';
 
-/** Editors write a file in several steps; what comes within this is one change, ms. */
+/** Events within this time count as one change, ms: editors write a file in several steps. */
 const SETTLE_MS = 60;
 
 /** `onChange` is called after each change, until `close`. */
@@ -24,11 +24,11 @@ export function watchFolder(root: string, onChange: () => void): { close(): void
   function add(folder: string): void {
     try {
       const watcher = watch(folder, changed);
-      // The folder is gone: the look after it says so.
+      // The folder was removed; the next read reports that.
       watcher.on('error', changed);
       watchers.set(folder, watcher);
     } catch {
-      // Gone between the look and now.
+      // Removed since it was listed.
     }
   }
 
@@ -57,7 +57,7 @@ function foldersIn(folder: string): string[] {
     );
     return [folder, ...inside.flatMap(({ name }) => foldersIn(join(folder, name)))];
   } catch {
-    // Gone, or not ours to read.
+    // Removed, or not readable.
     return [];
   }
 }

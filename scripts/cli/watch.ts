@@ -1,6 +1,6 @@
-// `defaas watch`: holds what gateways settle for the account against what they showed it, proves
-// what is wrong, demands what is withheld, and collects what was not answered. For lanes that
-// others spend from it signs each day's voucher.
+// `defaas watch`: compares what gateways settle for the account with what they showed it, proves
+// frauds, demands withheld receipts, and collects unanswered demands. It signs the daily vouchers
+// of lanes that others spend from.
 
 import { setTimeout } from 'node:timers/promises';
 import { fraudName, type HeldReceipt } from '../../broker/client/exhibits.ts';
@@ -19,25 +19,25 @@ import { formatTokens } from './units.ts';
 import { openWatcher, type Watcher } from './watcher.ts';
 
 export interface WatchOptions {
-  /** Demand what is withheld: each demand that is answered costs the pledge. */
+  /** Demands withheld receipts. Each answered demand costs the pledge. */
   readonly auto?: boolean;
-  /** One look, for cron and scripts. */
+  /** Checks once, for cron and scripts. */
   readonly once?: boolean;
   readonly dryRun?: boolean;
-  /** Lanes of everybody, where what is public proves it. */
+  /** Checks the lanes of all payers, as far as public data proves a fraud. */
   readonly all?: boolean;
-  /** Seconds between two looks. */
+  /** Seconds between two checks. */
   readonly every?: string;
   /** Minutes after a settlement before its pages count as withheld. */
   readonly patience?: string;
 }
 
-/** Proofs and demands of one look at most. */
+/** Most proofs and demands in one check. */
 const MAX_ACTIONS = 200;
 const EVERY_SEC = 300;
 const PATIENCE_MIN = 10;
 
-/** What one look did, or would do. */
+/** An action that a check took, or would take. */
 export interface Action {
   readonly action: 'renew' | 'prove' | 'demand' | 'expire';
   /** D2 to D9, or `mandate`. */
@@ -45,7 +45,7 @@ export interface Action {
   readonly message: string;
   readonly gateway: string;
   readonly damageUnits?: bigint;
-  /** The evidence on this machine. */
+  /** Path of the evidence on this machine. */
   readonly file?: string;
   readonly sent: boolean;
   readonly tx?: string;
@@ -54,9 +54,9 @@ export interface Action {
 }
 
 /**
- * Proofs and expiries are sent, for they cost gas only; demands with `--auto`. Lanes with open
- * mandates get a voucher over what these allow today, once their receipts are checked. Without
- * `--once` it goes on until SIGTERM or SIGINT.
+ * Sends proofs and expiries, which cost only gas; demands only with `--auto`. Lanes with open
+ * mandates get a voucher for what these allow today, once their receipts are checked. Without
+ * `--once` it runs until SIGTERM or SIGINT.
  * @throws CliError USAGE, KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_...; ChainError CHAIN_...
  */
 export async function watch(flags: Flags, options: WatchOptions): Promise<Outcome> {
@@ -79,7 +79,7 @@ interface Looking {
   readonly patienceSec: number;
 }
 
-/** Looks again and again; what was done is said as it is done, and once more at the end. */
+/** Repeats the check. Actions are reported as they happen, and once more at the end. */
 async function follow(looking: Looking, everySec: number): Promise<readonly Action[]> {
   const ending = new AbortController();
   const end = () => ending.abort();
@@ -127,7 +127,7 @@ async function look({ flags, options, watcher, patienceSec }: Looking): Promise<
   });
   for await (const found of finding) {
     if (actions.length >= MAX_ACTIONS) break;
-    // What is withheld from others is theirs to demand.
+    // Receipts withheld from other payers are theirs to demand.
     if (found.evidence.kind === 'withheld' && !isOwn(found.evidence.place)) continue;
     actions.push(await act({ flags, options, watcher, terms }, found));
   }
@@ -135,7 +135,8 @@ async function look({ flags, options, watcher, patienceSec }: Looking): Promise<
 }
 
 /**
- * Vouchers and mandates of the account's lanes; a gateway that is down or lies holds up no other.
+ * Renews vouchers and mandates of the account's lanes. A gateway that is down or lies does not
+ * block the others.
  */
 async function renewAll({
   flags,
@@ -173,7 +174,8 @@ async function renewAll({
 }
 
 /**
- * Receipts in the folder of evidence, which the client kept when they contradicted what was agreed.
+ * Receipts in the evidence folder. The client stored them because they contradicted what was
+ * agreed.
  */
 function keptReceipts(home: string): ReadonlyMap<string, readonly HeldReceipt[]> {
   const held = readEvidenceFolder(evidenceFolder(home)).flatMap(({ exhibit }) =>
@@ -230,7 +232,7 @@ async function expireAction(
   }));
 }
 
-/** One that the chain refuses holds up no other: somebody may have been quicker. */
+/** An action that the chain refuses does not block the others: somebody may have been faster. */
 async function attempt(
   action: Omit<Action, 'sent'>,
   { dryRun = false }: WatchOptions,

@@ -1,6 +1,5 @@
-// What a watcher works with: an account, the contracts of the trust root, an RPC of one's own, and
-// batches from whoever has them. A gateway is asked for blocks only, so that none has to be up or
-// honest.
+// What a watcher works with: an account, the contracts of the trust root, the user's own RPC, and
+// batches from any source. Gateways only deliver blocks, so none has to be up or honest.
 import { fetchBlockAt } from '../../broker/client/artifacts.ts';
 import type { GetBlock } from '../../broker/client/batch.ts';
 import { type Connection, type ConnectOptions, connect } from '../../broker/client/connection.ts';
@@ -21,23 +20,23 @@ import { openTrust } from './trust.ts';
 
 export interface Watcher {
   readonly home: string;
-  /** What is remembered of a gateway. */
+  /** The store of a gateway. */
   storeOf(gateway: Address): Store;
   /** Gateways for whose lanes the account has signed mandates. */
   mandatedGateways(): readonly Address[];
   /**
-   * A gateway, by the URL in use or the one that it has registered, with what is remembered of it.
+   * Connects to a gateway by the URL in use or its registered one, and opens its store.
    * @throws DefaasClientError GATEWAY_UNREACHABLE, DEPLOYMENT_MISMATCH
    */
   openGateway(gateway: Address): Promise<WatchedGateway>;
   readonly account: Account;
   readonly chain: Chain;
   /**
-   * Blocks of a gateway's batches: from the gateway in use, then from where that one has registered
-   * itself.
+   * Fetches blocks of a gateway's batches, from the gateway in use, then from that gateway's
+   * registered URL.
    */
   getBlock(gateway: Address): GetBlock;
-  /** What this machine keeps of a lane's signed receipts. */
+  /** The lane's signed receipts that this machine keeps. */
   held(lane: WatchedLane): readonly HeldReceipt[];
   close(): void;
 }
@@ -51,7 +50,7 @@ export interface WatchedGateway {
 }
 
 /**
- * With the contracts that evidence names, else those in use.
+ * Opens a watcher with the contracts that the evidence names, else those in use.
  * @throws CliError KEY_MISSING, RPC_REQUIRED, DEPLOYMENT_MISSING, DEPLOYMENT_UNCONFIRMED;
  * ChainError DEPLOYMENT_CODE, CHAIN_UNREACHABLE
  * @throws DefaasClientError EVIDENCE_INVALID  it is about other contracts than those that are
@@ -115,7 +114,10 @@ export async function openWatcher(
   }
 }
 
-/** The first that is this very gateway. @throws DefaasClientError  what the last one was instead */
+/**
+ * Connects to the first URL at which this gateway answers.
+ * @throws DefaasClientError what the last one was instead
+ */
 async function connectToOne(
   urls: readonly string[],
   options: ConnectOptions & { readonly gateway: Address },
@@ -135,7 +137,7 @@ async function connectToOne(
   throw failure;
 }
 
-/** The texts are our own, from our own database. */
+/** Parses receipts from our own database; they are trusted. */
 function heldIn(documents: readonly string[]): readonly HeldReceipt[] {
   return documents.map((text) => heldOf(parseReceipt(JSON.parse(text))));
 }
@@ -154,7 +156,7 @@ async function startChain(
   }
 }
 
-/** The house in use; without one only the RPC and the account that the user names. */
+/** The house in use; if there is none, only the RPC and the account that the user names. */
 function houseOrNone(flags: Flags): House {
   try {
     return findHouse(flags);
@@ -165,7 +167,7 @@ function houseOrNone(flags: Flags): House {
   }
 }
 
-/** Each is asked in turn; what they give is checked against the CID by whoever reads it. */
+/** Asks each URL in turn. The caller checks the bytes against the CID. */
 function blocksFrom(urls: readonly string[]): GetBlock {
   const origins = new Set(
     urls

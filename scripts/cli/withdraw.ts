@@ -1,5 +1,6 @@
-// `defaas withdraw [amount]`: free money to the account's wallet at once; what is set aside for
-// calls thaws first. It asks the chain alone: a gateway that is gone keeps nobody's money.
+// `defaas withdraw [amount]`: moves free money to the account's wallet at once; money set aside for
+// calls thaws first. It uses the chain alone, so a gateway that is gone cannot keep anybody's
+// money.
 
 import type { Line } from '../../contracts/chain/types.ts';
 import type { Chain } from '../../contracts/chain.ts';
@@ -15,14 +16,14 @@ const NO_LINE: Line = { allotted: 0n, filled: 0n, thawing: 0n, thawEndSec: 0 };
 
 export interface WithdrawOptions {
   readonly units?: boolean;
-  /** Account of the gateway from whose line it is taken; needed where several lines hold money. */
+  /** Account of the gateway whose line it is taken from; needed if several lines hold money. */
   readonly from?: string;
 }
 
 /**
- * Without an amount everything is meant. A thaw that has ended is released and withdrawn, and no
- * other begins in the same run; one that runs is left as it is, for a second would begin the wait
- * anew. The gateway settles what it has served while money thaws.
+ * Without an amount it withdraws everything. An ended thaw is released and withdrawn, and no other
+ * begins in the same run. A running thaw is left as it is, because a second one would restart the
+ * wait. The gateway settles what it has served while money thaws.
  * @throws CliError USAGE, NOTHING_TO_WITHDRAW, INSUFFICIENT_BALANCE; ChainError CHAIN_...
  */
 export async function withdraw(
@@ -46,8 +47,8 @@ export async function withdraw(
         `account ${address} has neither free money nor any set aside, see defaas balance`,
       );
     }
-    // While money thaws the amount may be that of the first run, part of which is in the wallet
-    // already.
+    // While money thaws, the amount may be that of the first run, part of which is already in the
+    // wallet.
     const isFirst = before.line.thawing === 0n;
     if (isFirst && wantedUnits !== undefined && wantedUnits > haveUnits) {
       throw new CliError(
@@ -73,7 +74,8 @@ export async function withdraw(
 }
 
 /**
- * Whose line is meant: the named one, or the only one with money; undefined where there is none.
+ * The gateway whose line is used: the named one, or the only one with money; undefined if there is
+ * none.
  */
 function gatewayOf({ chain, account }: OwnChain, from: string | undefined): Address | undefined {
   if (from !== undefined) return parseAddress(from);
@@ -145,7 +147,7 @@ function least(a: bigint, b: bigint): bigint {
   return a < b ? a : b;
 }
 
-/** Chain time; a chain that mines on demand may be behind the clock. */
+/** The chain's time, Unix seconds. A chain that mines on demand may be behind the clock. */
 function nowSec(chain: Chain): number {
   return Math.max(chain.view.head.timestampSec, Math.floor(Date.now() / 1000));
 }
