@@ -1,7 +1,7 @@
 // The one list of clouds: a provider's name, and what makes it from its settings.
 import { type AwsLambdaOptions, createAwsLambda } from './aws/provider.ts';
-import { type AzureFunctionsOptions, createAzureFunctions } from './azure/control.ts';
-import { createGoogleCloudFunctions, type GoogleCloudFunctionsOptions } from './google/control.ts';
+import { type AzureFunctionsOptions, createAzureFunctions } from './azure/provider.ts';
+import { createGoogleCloudFunctions, type GoogleCloudFunctionsOptions } from './google/provider.ts';
 import { createLocal, type LocalOptions } from './local/provider.ts';
 import type { Provider } from './provider.ts';
 

@@ -1,32 +1,26 @@
-// What a function app is at Azure: the bounds of its plan, its settings and tags, and what it refuses.
+// The resource of a function app: its settings and tags, and what it refuses.
 
 import type { Site } from '@azure/arm-appservice';
 import { checkSpec } from '../deployment/check-spec.ts';
 import { type DeploymentSpec, ProviderError, type ProviderLimits } from '../provider.ts';
-import { about, NAME } from './invocation.ts';
+import { about, PROVIDER } from './errors.ts';
+import { instanceMiB, type PlanKind } from './limits.ts';
 import { CONNECTION_SETTING } from './logs.ts';
-
-/** Flex Consumption, or the older Consumption plan on Linux. */
-export type PlanKind = 'flex' | 'y1';
 
 export interface AppOptions {
   readonly planKind: PlanKind;
+  /** Id of this gateway, for the tags. */
   readonly gateway: string;
   readonly regions: readonly string[];
   readonly storage: { readonly connectionString: string; readonly containerUrl?: string };
   readonly insightsConnectionString?: string;
 }
 
-const MiB = 1024 * 1024;
-/** Sizes of a Flex Consumption instance, MiB (Azure Functions, Flex Consumption plan, instance sizes). */
-const FLEX_INSTANCE_MIB = [512, 2048, 4096];
-/** Memory of a Consumption (Y1) instance, MiB (Azure Functions scale and hosting, service limits). */
-const Y1_INSTANCE_MIB = 1536;
-/** Settings that belong to the host or to us; a function's environment may not set them. */
+/** Names of settings that the host or the shim reads. A function's environment may not set them. */
 const RESERVED_ENV =
   /^(APPLICATIONINSIGHTS_|AZUREWEBJOBS|AZUREFUNCTIONS|FUNCTIONS_|WEBSITE|SCM_|DEPLOYMENT_|DEFAAS_)/i;
 
-/** The app as Azure Resource Manager takes it, without the tag that says it is whole. */
+/** The app without the tag that says that it is deployed. */
 export function siteOf(spec: DeploymentSpec, serverFarmId: string, options: AppOptions): Site {
   const { connectionString, containerUrl } = options.storage;
   const isFlex = options.planKind === 'flex';
@@ -34,7 +28,7 @@ export function siteOf(spec: DeploymentSpec, serverFarmId: string, options: AppO
     ...spec.env,
     ...spec.secrets,
     AzureWebJobsStorage: connectionString,
-    // Else GET / is answered by the host's own page.
+    // Otherwise the host answers GET / with a page of its own.
     AzureWebJobsDisableHomepage: 'true',
     DEFAAS_FUNCTION: spec.functionName,
     DEFAAS_VERSION: String(spec.version),
@@ -73,7 +67,7 @@ export function siteOf(spec: DeploymentSpec, serverFarmId: string, options: AppO
       runtime: { name: 'node', version: '22' },
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMiB(spec.memoryMiB, 'flex'),
-        // One instance, for what an app runs at once is bounded per instance only.
+        // Azure limits concurrent calls per instance only, so a limit needs one instance.
         maximumInstanceCount: spec.maxConcurrency === undefined ? 100 : 1,
         ...(spec.maxConcurrency !== undefined && {
           triggers: { http: { perInstanceConcurrency: Math.min(spec.maxConcurrency, 1000) } },
@@ -81,12 +75,6 @@ export function siteOf(spec: DeploymentSpec, serverFarmId: string, options: AppO
       },
     },
   };
-}
-
-/** Smallest instance that holds the memory asked for, MiB. */
-export function instanceMiB(memoryMiB: number, planKind: PlanKind): number {
-  if (planKind === 'y1') return Y1_INSTANCE_MIB;
-  return FLEX_INSTANCE_MIB.find((size) => size >= memoryMiB) ?? memoryMiB;
 }
 
 export function tagsOf(spec: DeploymentSpec, gateway: string): Record<string, string> {
@@ -98,38 +86,15 @@ export function tagsOf(spec: DeploymentSpec, gateway: string): Record<string, st
   };
 }
 
-export function limitsOf(
-  planKind: PlanKind,
-  lowered: Partial<ProviderLimits> = {},
-): ProviderLimits {
-  return {
-    // HTTP request size (Azure Functions scale and hosting, service limits).
-    maxRequestBytes: 100 * MiB,
-    // Not documented: the bound that the shim keeps.
-    maxResponseBytes: 32 * MiB,
-    // The load balancer's idle timeout (the same page).
-    maxTimeoutMs: 230_000,
-    minMemoryMiB: 1,
-    maxMemoryMiB: planKind === 'flex' ? Math.max(...FLEX_INSTANCE_MIB) : Y1_INSTANCE_MIB,
-    // Not documented: a bound of our own.
-    maxPackageBytes: 256 * MiB,
-    maxUnpackedBytes: 512 * MiB,
-    maxEnvBytes: 32 * 1024,
-    // No figure of Azure's: "typical cold start latency spans from 1 to 3 seconds" (mikhail.io/serverless/coldstarts/azure).
-    coldStartMs: 3000,
-    ...lowered,
-  };
-}
-
-/** Refuses what Azure cannot take, before any network call. @throws ProviderError */
+/** Sends nothing. @throws ProviderError PROVIDER_INVALID, PROVIDER_TOO_LARGE */
 export function checkApp(spec: DeploymentSpec, options: AppOptions, limits: ProviderLimits): void {
   const { regions, planKind, storage } = options;
   const variables = { ...spec.env, ...spec.secrets };
-  checkSpec(spec, { provider: NAME, limits, regions, variables });
+  checkSpec(spec, { provider: PROVIDER, limits, regions, variables });
   const refuse = (message: string) => {
     throw new ProviderError(
       'PROVIDER_INVALID',
-      `${message}, on ${NAME}`,
+      `${message}, on ${PROVIDER}`,
       about('deploy', spec.name),
     );
   };

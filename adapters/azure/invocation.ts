@@ -1,10 +1,9 @@
-// What Azure's answers mean: a call's result by the shim's mark, an error by the platform's status, and control errors
-// without what the SDK's own carry (tokens, settings).
+// The headers of a call to Azure, and the meaning of its answer. An answer with the shim's mark is
+// the function's, whatever its status.
 
 import { failureIn } from '../deployment/shim-failure.ts';
 import { memoize } from '../http/memoize.ts';
-import { type Answer, SendError } from '../http/send.ts';
-import { codeOfStatus, retryAfterMs } from '../http/status.ts';
+import type { Answer, OutboundRequest } from '../http/send.ts';
 import {
   type Deployment,
   type InvokeRequest,
@@ -12,22 +11,69 @@ import {
   ProviderError,
   type Usage,
 } from '../provider.ts';
+import { about, headerOf, PROVIDER, statusError } from './errors.ts';
 
-export const NAME = 'azure-functions';
+/**
+ * Longest `x-defaas-call`, characters. The host accepts 32 KiB of headers in all (Kestrel,
+ * `MaxRequestHeadersTotalSize`). It answers more with a 431 that has no mark of the shim.
+ */
+const MAX_CALL_CHARACTERS = 30 * 1024;
 
-/** Kudu's DeployStatus: 3 failed, 4 success; 5 and 6 are conflict and partial success, the rest is under way. */
-export function isPublished(text: string, name: string): boolean {
-  const { status, status_text: detail, message } = JSON.parse(text);
-  if (status === 4) return true;
-  if (status !== 3 && status !== 5 && status !== 6 && !(status < 0)) return false;
-  const line = String(detail || message || `status ${status}`)
-    .split('\n', 1)[0]
-    ?.slice(0, 256);
-  const said = `${line}, on ${name}, see the deployment's log at the app's SCM site`;
-  throw new ProviderError('PROVIDER_DEPLOY_FAILED', said, about('publish', name));
+/** The part of a call that the shim reads from `x-defaas-call`. */
+type ShimCall = Pick<InvokeRequest, 'method' | 'path' | 'query' | 'headers'>;
+
+/**
+ * Each name followed by its value.
+ * @throws ProviderError PROVIDER_TOO_LARGE  the host does not accept so many bytes of headers
+ */
+export function callHeaders(call: InvokeRequest, key: string): readonly string[] {
+  const { callId, method, path, query, headers } = call;
+  return [
+    'x-functions-key',
+    key,
+    'x-defaas-call',
+    boundedCall({ method, path, query, headers }),
+    'x-ms-client-request-id',
+    callId,
+    // Without a type, a proxy or the host may treat the body as text.
+    'content-type',
+    'application/octet-stream',
+  ];
 }
 
-/** An answer with the shim's mark is a result, whatever its status; one without is the platform's word. */
+/** A call that the shim answers itself after `holdMs`, without the publisher's handler. */
+export function probeRequest(origin: string, key: string, holdMs: number): OutboundRequest {
+  return {
+    origin,
+    path: '/',
+    method: 'POST',
+    headers: { 'x-functions-key': key, 'x-defaas-probe': `${holdMs}` },
+    body: new Uint8Array(),
+  };
+}
+
+function boundedCall(call: ShimCall): string {
+  const text = shimCall(call);
+  if (text.length <= MAX_CALL_CHARACTERS) return text;
+  const what = `path and headers are ${text.length} bytes as they are sent`;
+  const message = `${what}, limit ${MAX_CALL_CHARACTERS}, on ${PROVIDER}`;
+  throw new ProviderError('PROVIDER_TOO_LARGE', message, about('invoke', 'headers'));
+}
+
+/** The last call with these headers. A connection usually sends the same list of headers again. */
+const shimCalls = new WeakMap<ShimCall['headers'], ShimCall & { readonly text: string }>();
+
+/** base64url of the call's JSON. */
+function shimCall(call: ShimCall): string {
+  const { method, path, query, headers } = call;
+  const known = shimCalls.get(headers);
+  if (known?.method === method && known.path === path && known.query === query) return known.text;
+  const text = Buffer.from(JSON.stringify(call)).toString('base64url');
+  shimCalls.set(headers, { ...call, text });
+  return text;
+}
+
+/** @throws ProviderError  the answer has no mark of the shim, so the platform gave it */
 export function readAnswer(
   deployment: Deployment,
   request: InvokeRequest,
@@ -54,10 +100,10 @@ export function readAnswer(
   return { ...common, ok: true, status, headers, body };
 }
 
-/** The headers that the shim carries apart, which are mostly the same of a function's answers. */
+/** Memoized: a function's answers usually have the same headers. */
 const pairsIn = memoize(256, readPairs);
 
-/** Base64url of JSON; undefined where it is no list of names and values. */
+/** Reads base64url of a JSON list of names and values. Undefined when it is something else. */
 function readPairs(carried: string): readonly [string, string][] | undefined {
   let list: unknown;
   try {
@@ -76,7 +122,7 @@ function readPairs(carried: string): readonly [string, string][] | undefined {
   return pairs;
 }
 
-/** The shim's figures, never above what was measured from outside and what the instance has. */
+/** The shim's figures, at most the measured time and the instance's memory. */
 function usageOf(deployment: Deployment, answer: Answer, instanceMiB: number): Usage {
   const { measuredMs } = answer;
   const cap = Math.max(1, Math.ceil(measuredMs));
@@ -95,133 +141,4 @@ function usageOf(deployment: Deployment, answer: Answer, instanceMiB: number): U
     source: isTold ? 'shim' : 'gateway',
     ...((billed > cap || peak > instanceMiB) && { disputed: true }),
   };
-}
-
-export function headerOf(answer: Pick<Answer, 'headers'>, name: string): string | undefined {
-  const value = answer.headers[name];
-  return typeof value === 'string' ? value : value?.[0];
-}
-
-/** What the cloud's status says when it is not the function that speaks. 5xx: it may have run. */
-export function statusError(
-  operation: string,
-  target: string,
-  answer: Pick<Answer, 'status' | 'headers' | 'body'>,
-): ProviderError {
-  const { status } = answer;
-  const isRefused = status >= 400 && status < 500;
-  const text = Buffer.from(answer.body.subarray(0, 256)).toString().trim();
-  const retryAfter = headerOf(answer, 'retry-after');
-  return new ProviderError(codeOfStatus(status), `${text || `status ${status}`}, on ${target}`, {
-    ...about(operation, target),
-    ran: operation !== 'invoke' || isRefused ? 'no' : 'maybe',
-    status,
-    retryAfterMs: retryAfterMs(retryAfter, Date.now()),
-  });
-}
-
-export function sendError(error: unknown, target: string, operation = 'invoke'): unknown {
-  if (!(error instanceof SendError)) return error;
-  const codes = {
-    aborted: 'PROVIDER_DEADLINE',
-    connection: 'PROVIDER_CONNECTION',
-    'too-large': 'PROVIDER_TOO_LARGE',
-  } as const;
-  const ran = operation === 'invoke' && error.began ? 'maybe' : 'no';
-  const where = { ...about(operation, target), ran, cause: error } as const;
-  return new ProviderError(codes[error.reason], `${error.message}, on ${target}`, where);
-}
-
-/** Runs control work and tells its errors as ours, without what the SDK's errors carry (tokens, settings). */
-export async function guard<T>(
-  operation: string,
-  target: string,
-  signal: AbortSignal,
-  work: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof ProviderError) throw error;
-    throw controlError(operation, target, signal, error);
-  }
-}
-
-export function controlError(
-  operation: string,
-  target: string,
-  signal: AbortSignal,
-  error: unknown,
-): ProviderError {
-  const message = error instanceof Error ? error.message.slice(0, 256) : String(error);
-  const where = { ...about(operation, target), cause: new Error(message) };
-  if (signal.aborted) {
-    return new ProviderError('PROVIDER_DEADLINE', `not done in time, on ${target}`, where);
-  }
-  const status = statusOf(error);
-  if (status !== undefined) {
-    // ARM says it in the code or, with status 401, in the message alone.
-    const isQuota = /quota/i.test(`${textOf(error, 'code') ?? ''} ${message}`);
-    const response: unknown = Reflect.get(Object(error), 'response');
-    return new ProviderError(
-      isQuota ? 'PROVIDER_QUOTA' : codeOfStatus(status),
-      `${message}, on ${target}`,
-      {
-        ...where,
-        status,
-        retryAfterMs: retryAfterMs(headerOfResponse(response, 'retry-after'), Date.now()),
-      },
-    );
-  }
-  const name = textOf(error, 'name') ?? '';
-  if (/Credential|Authentication/.test(name)) {
-    const help = 'no credentials found, sign in with az login or set AZURE_CLIENT_ID and its like';
-    return new ProviderError('PROVIDER_UNAUTHENTICATED', `${help}, on ${NAME}`, where);
-  }
-  if (message.startsWith('The long-running operation has failed')) {
-    return new ProviderError('PROVIDER_DEPLOY_FAILED', `${message}, on ${target}`, where);
-  }
-  const isNetwork = name === 'RestError' || /^E[A-Z]+$/.test(textOf(error, 'code') ?? '');
-  const code = isNetwork ? 'PROVIDER_CONNECTION' : 'PROVIDER_PROTOCOL';
-  return new ProviderError(code, `${message}, on ${target}`, where);
-}
-
-/** `undefined` when the cloud says 404. */
-export async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
-  try {
-    return await work;
-  } catch (error) {
-    if (statusOf(error) === 404) return undefined;
-    throw error;
-  }
-}
-
-/** HTTP status of an error of the SDK. */
-export function statusOf(error: unknown): number | undefined {
-  const status: unknown = Reflect.get(Object(error), 'statusCode');
-  return typeof status === 'number' ? status : undefined;
-}
-
-function textOf(error: unknown, key: string): string | undefined {
-  const value: unknown = Reflect.get(Object(error), key);
-  return typeof value === 'string' ? value : undefined;
-}
-
-function headerOfResponse(response: unknown, name: string): string | undefined {
-  const headers: unknown = Reflect.get(Object(response), 'headers');
-  const get: unknown = Reflect.get(Object(headers), 'get');
-  const value: unknown = typeof get === 'function' ? get.call(headers, name) : undefined;
-  return typeof value === 'string' ? value : undefined;
-}
-
-export function protocolError(operation: string, target: string, message: string): ProviderError {
-  return new ProviderError(
-    'PROVIDER_PROTOCOL',
-    `${message}, on ${target}`,
-    about(operation, target),
-  );
-}
-
-export function about(operation: string, target: string) {
-  return { provider: NAME, operation, target, ran: 'no' } as const;
 }

@@ -1,12 +1,12 @@
-// What a function wrote, read from Application Insights, where the Functions host sends it when the app's settings name a
-// component. The gateway's account needs `Monitoring Reader` on that component.
+// Reads from Application Insights what a function wrote. The Functions host sends it there when the
+// app's settings name a component. The gateway's account needs `Monitoring Reader` on it.
 // https://learn.microsoft.com/rest/api/application-insights/query/execute
 
 import type { Sender } from '../http/send.ts';
 import { type LogLine, ProviderError } from '../provider.ts';
-import { about, sendError, statusError } from './invocation.ts';
+import { about, sendError, statusError } from './errors.ts';
 
-/** The setting by which an app sends its traces. */
+/** The setting that names the component to the Functions host. */
 export const CONNECTION_SETTING = 'APPLICATIONINSIGHTS_CONNECTION_STRING';
 export const INSIGHTS_SCOPE = 'https://api.applicationinsights.io/.default';
 const ORIGIN = 'https://api.applicationinsights.io';
@@ -21,12 +21,12 @@ export interface LogsQuestion {
   readonly signal: AbortSignal;
 }
 
-/** Newest last; what was written a moment ago may take minutes to appear. @throws ProviderError */
+/** Newest last. A line can take minutes to appear. @throws ProviderError */
 export function createLogsReader(options: {
-  /** Of the component, as the portal shows it. */
+  /** Connection string of the component, as the portal shows it. */
   readonly connectionString: string | undefined;
-  /** Of an emulator. */
-  readonly endpoint?: string;
+  /** Origin of an emulator. */
+  readonly endpoint: string | undefined;
   readonly send: Sender['send'];
   /** An access token for `INSIGHTS_SCOPE`. */
   readonly accessToken: () => Promise<string>;
@@ -39,7 +39,7 @@ export function createLogsReader(options: {
       const message = `no Application Insights is configured, on ${name}, set DEFAAS_AZURE_INSIGHTS_CONNECTION and deploy again`;
       throw new ProviderError('PROVIDER_UNSUPPORTED', message, about('logs', name));
     }
-    // The shim's function is `main`; its console is the host's.
+    // The shim registers the function `main`. What it writes to the console is the host's category.
     const query = [
       'traces',
       `| where cloud_RoleName =~ "${name}" and timestamp >= datetime(${new Date(sinceMs).toISOString()})`,
@@ -67,7 +67,7 @@ export function createLogsReader(options: {
   };
 }
 
-/** The columns are those of the query's last line. */
+/** The last line of the query names the columns. */
 function linesOf(body: Buffer): LogLine[] {
   const { tables } = JSON.parse(body.toString());
   const rows: readonly (readonly [string, number, string, string])[] = tables[0].rows;

@@ -1,10 +1,10 @@
-// How long a function app has executed by Azure's own count: Azure Monitor's metrics of an app on Flex Consumption. The
-// gateway compares it with what it has billed (`broker/deployments/metering-drift.ts`).
+// Reads from Azure Monitor how long an app on Flex Consumption has executed. The gateway compares
+// that with what it has billed (`broker/deployments/metering-drift.ts`).
 
 import type { Answer } from '../http/send.ts';
 import { type ExecutionMetric, ProviderError } from '../provider.ts';
-import { instanceMiB } from './app.ts';
-import { about, guard, statusError } from './invocation.ts';
+import { about, guard, statusError } from './errors.ts';
+import { instanceMiB } from './limits.ts';
 
 const UNITS = 'OnDemandFunctionExecutionUnits';
 const COUNT = 'OnDemandFunctionExecutionCount';
@@ -13,24 +13,27 @@ const API_VERSION = '2023-10-01';
 /**
  * Reads `OnDemandFunctionExecutionUnits`, the "total MB-milliseconds from on demand instances while
  * actively executing functions", and `OnDemandFunctionExecutionCount` (Microsoft Learn, "Estimating
- * consumption-based costs in Azure Functions"). The units divided by 1 024 000 are the meter of the
- * bill, so they are taken to be rounded as the bill is: at least 1,000 ms, then steps of 100 ms (Azure
- * Functions pricing). An instance has a known size, so units divided by it are milliseconds.
- * Executions that overlap in one instance are counted once, which makes the count smaller, never
- * larger.
+ * consumption-based costs in Azure Functions"). The bill's meter is the units divided by 1 024 000,
+ * so the units are assumed to be rounded as the bill is: at least 1,000 ms, then steps of 100 ms
+ * (Azure Functions pricing). An instance has a known size, so units divided by that size are
+ * milliseconds. Executions that overlap in one instance are counted once: the metric can be below
+ * the sum of the executions, never above it.
  *
- * Not certain: whether the metric itself is rounded, or the bill alone (then it is smaller than what
- * it is compared with, and less drift is seen); by how many minutes a point may be late. Apps of
- * the older Consumption plan are not read: their `FunctionExecutionUnits` are made of the memory
- * observed, in steps of 128 MB, which nobody else knows.
+ * Open questions:
+ * - Whether the metric is rounded, or only the bill. In the second case the metric is smaller than
+ *   the gateway's figure, and less drift shows.
+ * - By how many minutes a point can be late.
+ *
+ * Apps of the older Consumption plan are not read: their `FunctionExecutionUnits` depend on the
+ * memory observed, in steps of 128 MB, which Azure does not report.
  *
  * The account needs `Monitoring Reader` on the resource group.
  * https://learn.microsoft.com/rest/api/monitor/metrics/list
  */
 export function createExecutionMetric(options: {
-  /** Of Azure Resource Manager, up to and with `/sites`. */
+  /** URL of the apps in Azure Resource Manager, ends with `/sites`. */
   readonly site: string;
-  /** Signed as control calls are. */
+  /** Sends a request that is signed as control calls are. */
   readonly get: (
     url: string,
     signal: AbortSignal,
@@ -39,7 +42,7 @@ export function createExecutionMetric(options: {
   return {
     leastMs: 1_000,
     stepMs: 100,
-    // Points come within minutes; nobody says how many at most.
+    // Points come within minutes. Azure documents no upper bound.
     delayMs: 900_000,
     skewMs: 180_000,
     read: ({ name, memoryMiB }, { fromMs, toMs }, { signal }) =>
@@ -62,7 +65,7 @@ export function createExecutionMetric(options: {
   };
 }
 
-/** By the metric's name; a minute without executions has no total. @throws ProviderError PROVIDER_PROTOCOL */
+/** Totals by the metric's name. A minute without executions has none. @throws PROVIDER_PROTOCOL */
 function totalsIn(body: Buffer, name: string): ReadonlyMap<string, number> {
   const totals = new Map<string, number>();
   try {

@@ -1,4 +1,4 @@
-// The zip of one app: the publisher's artifact, our shim, and what the Functions host wants to find beside them.
+// The zip of one app: the publisher's artifact, the shim, and what the Functions host needs.
 
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -6,18 +6,19 @@ import { join } from 'node:path';
 import { specHash } from '../deployment/names.ts';
 import { zip } from '../deployment/zip.ts';
 import { type DeploymentSpec, ProviderError } from '../provider.ts';
-import type { PlanKind } from './app.ts';
-import { about } from './invocation.ts';
+import { about } from './errors.ts';
+import type { PlanKind } from './limits.ts';
 
-/** Room for the shim to answer a late call itself before the host ends it, seconds. */
+/** Time for the shim to answer a late call itself before the host ends it, seconds. */
 const HOST_TIMEOUT_SLACK_SEC = 1;
 
-/** The zip of a deployment and the hash it is known by. */
+/** The zip of a deployment, and the hash that its spec has. */
 export interface Package {
   readonly hash: string;
   bytes(): Uint8Array;
 }
 
+/** @throws ProviderError PROVIDER_INVALID  the artifact has a file with a name of the shim */
 export async function packageOf(
   spec: DeploymentSpec,
   planKind: PlanKind,
@@ -60,7 +61,10 @@ export async function packageOf(
   };
 }
 
-/** What an app needs of `@azure/functions`, from our own node_modules: code, package.json and licence of its 3 packages. */
+/**
+ * What an app needs of `@azure/functions`, read from the gateway's own node_modules: code,
+ * package.json and licence of three packages.
+ */
 export async function readProgrammingModel(): Promise<Map<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>();
   const ours = createRequire(import.meta.url).resolve('@azure/functions');
@@ -79,7 +83,7 @@ export async function readProgrammingModel(): Promise<Map<string, Uint8Array>> {
   return files;
 }
 
-/** `hh:mm:ss`, as host.json has it. */
+/** `hh:mm:ss`, the form of host.json. */
 function timeSpan(seconds: number): string {
   return [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60]
     .map((part) => String(part).padStart(2, '0'))

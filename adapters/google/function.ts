@@ -1,60 +1,20 @@
-// What a version is at Google: the files that its package gets beside the artifact, the function resource with its labels,
-// and the limits that a specification is checked against before any call.
+// The function resource that the control plane gets: settings, environment and labels of a version.
 
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import type { protos } from '@google-cloud/functions';
-import {
-  type Deployment,
-  type DeploymentSpec,
-  ProviderError,
-  type ProviderLimits,
-} from '../provider.ts';
-import { PROVIDER } from './errors.ts';
-
-export type CloudFunction = protos.google.cloud.functions.v2.IFunction;
+import type { DeploymentSpec } from '../provider.ts';
+import type { CloudFunction } from './found.ts';
 
 const RUNTIME = 'nodejs22';
 const ENTRY_POINT = 'main';
-const FRAMEWORK_VERSION = '5.0.5';
-
-/** The cloud's own timeout is at least this much later than the shim's, so that the shim answers first. */
+/** Google's timeout ends at least this much after the shim's: the shim answers first. */
 const SHIM_LEAD_MS = 250;
+/** Longest timeout of a function, s (Cloud Run functions quotas). */
+const MAX_TIMEOUT_SEC = 3600;
+/** Longest value of a label, characters (Google Cloud, "Requirements for labels"). */
+const MAX_LABEL_CHARACTERS = 63;
 
-/** Cloud Run functions quotas, 2026-11 (doc); package sizes and environment are those of the first generation. */
-export const LIMITS: ProviderLimits = {
-  maxRequestBytes: 32 * 1024 * 1024,
-  maxResponseBytes: 32 * 1024 * 1024,
-  maxTimeoutMs: 3_600_000,
-  minMemoryMiB: 128,
-  maxMemoryMiB: 32_768,
-  maxPackageBytes: 100 * 1024 * 1024,
-  maxUnpackedBytes: 500 * 1024 * 1024,
-  maxEnvBytes: 32 * 1024,
-  // No figure of Google's: published measurements of Node functions lie between 0.5 and 3 s (mikhail.io/serverless/coldstarts/gcp).
-  coldStartMs: 3000,
-};
-
-/** What the adapter adds to the artifact; the same for every function. */
-export async function readShim(): Promise<ReadonlyMap<string, Uint8Array>> {
-  const [gcp, fetchCall] = await Promise.all(
-    ['gcp.mjs', 'fetch-call.mjs'].map((file) =>
-      readFile(new URL(`../shims/${file}`, import.meta.url)),
-    ),
-  );
-  const manifest = {
-    private: true,
-    main: 'gcp.mjs',
-    dependencies: { '@google-cloud/functions-framework': FRAMEWORK_VERSION },
-  };
-  return new Map<string, Uint8Array>([
-    ['package.json', Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`)],
-    ['gcp.mjs', gcp ?? new Uint8Array()],
-    ['fetch-call.mjs', fetchCall ?? new Uint8Array()],
-  ]);
-}
-
-/** What an update sets: everything that the spec decides. */
+/** The fields that an update sets: everything that the spec decides. */
 export const UPDATED_FIELDS = [
   'build_config.runtime',
   'build_config.entry_point',
@@ -67,15 +27,22 @@ export const UPDATED_FIELDS = [
   'labels',
 ] as const;
 
+/** What a function resource has beside the spec. */
+export interface FunctionFacts {
+  readonly hash: string;
+  /** Full resource name, `projects/<project>/locations/<region>/functions/<name>`. */
+  readonly path: string;
+  readonly gateway: string;
+  /** Where the package was uploaded to. */
+  readonly storageSource: protos.google.cloud.functions.v2.IStorageSource | null | undefined;
+}
+
 export function functionOf(
   spec: DeploymentSpec,
-  hash: string,
-  name: string,
-  gateway: string,
-  storageSource: protos.google.cloud.functions.v2.IStorageSource | null | undefined,
+  { hash, path, gateway, storageSource }: FunctionFacts,
 ): CloudFunction {
   return {
-    name,
+    name: path,
     buildConfig: {
       runtime: RUNTIME,
       entryPoint: ENTRY_POINT,
@@ -84,7 +51,7 @@ export function functionOf(
     serviceConfig: {
       timeoutSeconds: timeoutSecondsOf(spec),
       availableMemory: `${spec.memoryMiB}Mi`,
-      // Module state is not shared by calls that overlap, as on AWS.
+      // As on AWS, calls that overlap do not share module state.
       maxInstanceRequestConcurrency: 1,
       ...(spec.maxConcurrency !== undefined && { maxInstanceCount: spec.maxConcurrency }),
       environmentVariables: variablesOf(spec),
@@ -99,7 +66,7 @@ export function functionOf(
   };
 }
 
-/** The function's whole environment, ours included. */
+/** The function's whole environment, with the variables that the shim reads. */
 export function variablesOf(spec: DeploymentSpec): Record<string, string> {
   const timeoutMs = Math.min(spec.timeoutMs, timeoutSecondsOf(spec) * 1000 - SHIM_LEAD_MS);
   return {
@@ -111,43 +78,14 @@ export function variablesOf(spec: DeploymentSpec): Record<string, string> {
   };
 }
 
-/** Whole seconds, at most the cloud's 3600, with room for the shim to answer first. */
-function timeoutSecondsOf({ timeoutMs }: { readonly timeoutMs: number }): number {
-  return Math.min(3600, Math.ceil((timeoutMs + SHIM_LEAD_MS) / 1000));
+/** Whole seconds, with time for the shim to answer first. */
+function timeoutSecondsOf({ timeoutMs }: Pick<DeploymentSpec, 'timeoutMs'>): number {
+  return Math.min(MAX_TIMEOUT_SEC, Math.ceil((timeoutMs + SHIM_LEAD_MS) / 1000));
 }
 
-/** Labels allow `[a-z0-9_-]`, 63 characters; a text that is not so is cut and told apart by its hash. */
+/** A label's value has `[a-z0-9_-]` only. A longer text is cut and ends with its hash. */
 export function labelValue(text: string): string {
   const plain = text.toLowerCase().replace(/[^a-z0-9_-]/g, '_');
-  if (plain.length <= 63) return plain;
+  if (plain.length <= MAX_LABEL_CHARACTERS) return plain;
   return `${plain.slice(0, 54)}-${createHash('sha256').update(text).digest('hex').slice(0, 8)}`;
-}
-
-export function deploymentOf(spec: DeploymentSpec, hash: string, found: CloudFunction): Deployment {
-  const url = found.serviceConfig?.uri;
-  if (!url) {
-    throw new ProviderError('PROVIDER_PROTOCOL', `${spec.name} is active but has no address`, {
-      provider: PROVIDER,
-      operation: 'GetFunction',
-      target: spec.name,
-      ran: 'no',
-    });
-  }
-  return {
-    provider: PROVIDER,
-    name: spec.name,
-    region: spec.region,
-    specHash: hash,
-    artifactCid: spec.artifactCid,
-    memoryMiB: spec.memoryMiB,
-    timeoutMs: spec.timeoutMs,
-    url: new URL(url).origin,
-  };
-}
-
-/** States of `google.cloud.functions.v2.Function`; the wire has numbers or names. */
-const STATES = ['STATE_UNSPECIFIED', 'ACTIVE', 'FAILED', 'DEPLOYING', 'DELETING', 'UNKNOWN'];
-
-export function stateOf({ state }: CloudFunction): string {
-  return typeof state === 'number' ? (STATES[state] ?? 'UNKNOWN') : (state ?? 'UNKNOWN');
 }

@@ -1,4 +1,5 @@
-// One call at Google: what goes out, and what an answer means. The shim's mark decides, never the status.
+// The headers of a call to Google, and the meaning of its answer. An answer with the shim's mark is
+// the function's, whatever its status.
 
 import { failureIn } from '../deployment/shim-failure.ts';
 import { type Answer, headerPairs } from '../http/send.ts';
@@ -11,20 +12,21 @@ import {
   ProviderError,
   type Usage,
 } from '../provider.ts';
-import { firstLine, PROVIDER } from './errors.ts';
+import { about, firstLine, PROVIDER } from './errors.ts';
 
-/** Names of the caller's headers while they pass Google's front and the framework; see `shims/gcp.mjs`. */
+/** Prefix of the caller's headers on their way to the shim and back; see `shims/gcp.mjs`. */
 const CARRIED = 'x-defaas-h-';
 
 /**
- * Most bytes of headers as they are sent: Node in the container takes 16 KiB (`--max-http-header-size`),
- * of which the cloud's front needs some. Beyond it the container would answer 431 without a mark.
+ * Most bytes of headers as they are sent. Node in the container accepts 16 KiB
+ * (`--max-http-header-size`), of which Google's front needs some. The container answers more with a
+ * 431 that has no mark of the shim.
  */
 const MAX_HEADER_BYTES = 15 * 1024;
-/** What a header's line has beside its name and value. */
+/** Bytes of a header line beside its name and value. */
 const LINE_BYTES = ': \r\n'.length;
 
-/** @throws ProviderError PROVIDER_TOO_LARGE  more than the container takes; nothing was sent */
+/** @throws ProviderError PROVIDER_TOO_LARGE  the container does not accept so many bytes */
 export function requestHeaders(
   request: InvokeRequest,
   token: string,
@@ -33,7 +35,7 @@ export function requestHeaders(
     authorization: `Bearer ${token}`,
     'x-defaas-path': request.query === '' ? request.path : `${request.path}?${request.query}`,
   };
-  // The framework reads a body only when it has a type.
+  // The framework ignores a body without a type.
   if (request.body.length > 0) headers['content-type'] = 'application/octet-stream';
   let bytes = token.length + request.path.length + request.query.length;
   for (const [name, value] of request.headers) {
@@ -43,16 +45,14 @@ export function requestHeaders(
     headers[carried] = before === undefined ? value : [before, value].flat();
   }
   if (bytes > MAX_HEADER_BYTES) {
-    throw new ProviderError(
-      'PROVIDER_TOO_LARGE',
-      `path and headers are ${bytes} bytes as they are sent, limit ${MAX_HEADER_BYTES}, on ${PROVIDER}`,
-      { provider: PROVIDER, operation: 'invoke', target: 'headers', ran: 'no' },
-    );
+    const what = `path and headers are ${bytes} bytes as they are sent`;
+    const message = `${what}, limit ${MAX_HEADER_BYTES}, on ${PROVIDER}`;
+    throw new ProviderError('PROVIDER_TOO_LARGE', message, about('invoke', 'headers'));
   }
   return headers;
 }
 
-/** The result that an answer is, or undefined when the platform and not the function has answered. */
+/** The result of a call, or undefined when the platform and not the function answered. */
 export function resultOf(
   answer: Answer,
   deployment: Deployment,
@@ -123,7 +123,7 @@ export function clockUsage(deployment: Deployment, measuredMs: number, egressByt
   };
 }
 
-/** An answer without the shim's mark: the platform's own. */
+/** The error of an answer without the shim's mark, which the platform gave. */
 export function platformError(answer: Answer, target: string, nowMs: number): ProviderError {
   const { status, headers } = answer;
   const isRefusal = status >= 400 && status < 500;

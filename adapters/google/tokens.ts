@@ -1,5 +1,5 @@
-// Google's two kinds of token: access tokens for the control plane, ID tokens for calling a function. They come from the
-// application default credentials, or from a named metadata server (an emulator's).
+// Google's two kinds of token: access tokens for the control plane, ID tokens for calls of a
+// function. The source is the application default credentials, or a named metadata server (an emulator's).
 
 import type { GoogleAuth } from 'google-auth-library';
 import type { Sender } from '../http/send.ts';
@@ -7,29 +7,35 @@ import { CredentialsError } from './errors.ts';
 
 const SCOPES = ['https://www.googleapis.com/auth/cloud-platform'];
 
-/** An ID token is renewed this long before it expires. */
+/** Renew an ID token this long before it expires. */
 const RENEW_BEFORE_MS = 5 * 60 * 1000;
 
-/** Most audiences kept, one per function. */
+/** Most ID tokens in the cache, one per function. */
 const MAX_AUDIENCES = 4096;
 
 const MAX_TOKEN_BYTES = 64 * 1024;
 const METADATA_TIMEOUT_MS = 10_000;
 
 export interface GoogleTokens {
-  /** What the SDK signs its requests with. @throws CredentialsError none were found */
+  /** Signs the requests of the SDK. @throws CredentialsError no credentials were found */
   auth(): Promise<GoogleAuth>;
-  /** A JWT with this `aud`; kept until it is about to expire, fetched once for all who wait. @throws CredentialsError */
+  /**
+   * A JWT with this `aud`, cached until it is about to expire. Calls that wait for the same token
+   * share one request. Returns synchronously when the token is cached. @throws CredentialsError
+   */
   idToken(audience: string): string | Promise<string>;
-  /** The next `idToken` is a fresh one: the function's front refused this one. */
+  /** Drops a token that the function's front refused. The next `idToken` fetches a new one. */
   forget(audience: string): void;
 }
 
-/** Without `metadataHost` (`host:port`) Google's own search: environment, gcloud's file, the machine's metadata server. */
+/**
+ * Without `metadataHost` (`host:port`), Google's library searches the environment, gcloud's file
+ * and the machine's metadata server.
+ */
 export function createGoogleTokens(options: {
   readonly projectId: string;
-  readonly metadataHost?: string;
-  readonly sender: Sender;
+  readonly metadataHost: string | undefined;
+  readonly send: Sender['send'];
   /** Unix time in milliseconds. */
   readonly nowMs: () => number;
 }): GoogleTokens {
@@ -49,7 +55,7 @@ export function createGoogleTokens(options: {
     try {
       await found.getClient();
     } catch {
-      // The library's own error says no more than this.
+      // The library's own error says no more than ours.
       made = undefined;
       throw new CredentialsError(
         'no credentials found, set GOOGLE_APPLICATION_CREDENTIALS or run gcloud auth application-default login',
@@ -60,15 +66,12 @@ export function createGoogleTokens(options: {
 
   async function metadataAuth(host: string): Promise<GoogleAuth> {
     const { GoogleAuth, OAuth2Client } = await import('google-auth-library');
-    // A token that is refused before its time is fetched anew, once.
+    // Fetches a new token, once, when one is refused before it expires.
     const authClient = new OAuth2Client({ forceRefreshOnFailure: true });
     authClient.refreshHandler = async () => {
-      const text = await readMetadata(
-        options.sender,
-        host,
-        'instance/service-accounts/default/token',
-      );
-      // The metadata server's own form; a missing member is refused by the library.
+      const path = 'instance/service-accounts/default/token';
+      const text = await readMetadata(options.send, host, path);
+      // The form of the metadata server. The library refuses a missing member.
       const { access_token, expires_in } = JSON.parse(text) as {
         access_token: string;
         expires_in: number;
@@ -83,7 +86,7 @@ export function createGoogleTokens(options: {
       metadataHost === undefined
         ? await defaultIdToken(audience)
         : await readMetadata(
-            options.sender,
+            options.send,
             metadataHost,
             `instance/service-accounts/default/identity?format=full&audience=${encodeURIComponent(audience)}`,
           );
@@ -98,7 +101,7 @@ export function createGoogleTokens(options: {
       const { idTokenProvider } = await found.getIdTokenClient(audience);
       return await idTokenProvider.fetchIdToken(audience);
     } catch (error) {
-      // Its message only: the library's error carries the request, and so perhaps a credential.
+      // Only the message: the library's error carries the request, perhaps with a credential.
       const reason = error instanceof Error ? error.message : String(error);
       throw new CredentialsError(`no ID token from the default credentials: ${reason}`);
     }
@@ -118,36 +121,36 @@ export function createGoogleTokens(options: {
     idToken(audience) {
       const known = kept.get(audience);
       if (known === undefined || known.expiresAtMs <= nowMs()) return renew(audience);
-      // Still good: renewed beside the calls; should that fail, a later call tries again, and at the expiry it is told.
+      // The token is still valid, so renew it in the background. If that fails, a later call tries
+      // again. After the expiry the failure reaches the caller.
       if (known.expiresAtMs - RENEW_BEFORE_MS <= nowMs()) renew(audience).catch(() => undefined);
       return known.token;
     },
   };
 }
 
-async function readMetadata(sender: Sender, host: string, path: string): Promise<string> {
+async function readMetadata(send: Sender['send'], host: string, path: string): Promise<string> {
   const what = path.split('?')[0];
   const refuse = (reason: string): never => {
     throw new CredentialsError(`metadata server ${host} gave no ${what}: ${reason}`);
   };
-  const answer = await sender
-    .send(
-      {
-        origin: `http://${host}`,
-        path: `/computeMetadata/v1/${path}`,
-        method: 'GET',
-        headers: { 'metadata-flavor': 'Google' },
-        body: new Uint8Array(),
-      },
-      { signal: AbortSignal.timeout(METADATA_TIMEOUT_MS), maxResponseBytes: MAX_TOKEN_BYTES },
-    )
-    .catch((error: unknown) => refuse(String(error)));
+  const request = {
+    origin: `http://${host}`,
+    path: `/computeMetadata/v1/${path}`,
+    method: 'GET',
+    headers: { 'metadata-flavor': 'Google' },
+    body: new Uint8Array(),
+  };
+  const signal = AbortSignal.timeout(METADATA_TIMEOUT_MS);
+  const answer = await send(request, { signal, maxResponseBytes: MAX_TOKEN_BYTES }).catch(
+    (error: unknown) => refuse(String(error)),
+  );
   const isMetadata = answer.headers['metadata-flavor'] === 'Google';
   if (answer.status !== 200 || !isMetadata) refuse(`answered ${answer.status}`);
   return answer.body.toString();
 }
 
-/** `exp` of a JWT, not verified: it is our own. */
+/** `exp` of a JWT. Not verified: the token comes from the gateway's own credentials. */
 function expiryMs(token: string): number {
   const payload = Buffer.from(token.split('.')[1] ?? '', 'base64url').toString();
   const { exp } = JSON.parse(payload) as { exp: number };

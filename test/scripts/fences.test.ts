@@ -17,7 +17,7 @@ const LINES: readonly (readonly [path: string, line: string, rule?: string])[] =
   ['ipfs/car.ts', "import 'ethers';", 'noRestrictedImports'],
   ['ipfs/node.ts', "import 'helia'; import '@libp2p/gossipsub'; import 'node:fs';"],
   ['adapters/local/control.ts', "import '@aws-sdk/client-lambda';", 'noRestrictedImports'],
-  ['adapters/azure/control.ts', "import '@aws-sdk/client-lambda';", 'noRestrictedImports'],
+  ['adapters/azure/sdk.ts', "import '@aws-sdk/client-lambda';", 'noRestrictedImports'],
   ['adapters/google/tokens.ts', "import '@azure/identity';", 'noRestrictedImports'],
   ['adapters/deployment/zip.ts', "import '../ipfs/car.ts';", 'noRestrictedImports'],
   ['adapters/aws/control.ts', "import '@aws-sdk/client-lambda';"],

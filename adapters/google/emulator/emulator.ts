@@ -8,11 +8,12 @@ import { createExecutionSums } from '../../emulators/executions.ts';
 import { createFaults, type Faults, serveFaults } from '../../emulators/faults.ts';
 import { openPort } from '../../emulators/port.ts';
 import { createChildren } from '../../runtime/children.ts';
-import { answerControl, type ControlParts } from './control.ts';
+import { answerControl } from './control.ts';
 import { openFunctions } from './functions.ts';
 import { createIssuer } from './issuer.ts';
 import { openLogs } from './logs.ts';
 import { answerMetadata } from './metadata.ts';
+import type { ControlParts } from './parts.ts';
 import { openStore } from './state.ts';
 
 export interface GoogleCloudFunctionsEmulatorOptions {

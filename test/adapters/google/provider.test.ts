@@ -7,11 +7,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { createGoogleCloudFunctions } from '../../../adapters/google/control.ts';
 import {
   type GoogleCloudFunctionsEmulator,
   startGoogleCloudFunctions,
 } from '../../../adapters/google/emulator/emulator.ts';
+import { createGoogleCloudFunctions } from '../../../adapters/google/provider.ts';
 import type { InvokeRequest, InvokeResult, Provider } from '../../../adapters/provider.ts';
 import { ProviderError } from '../../../adapters/provider.ts';
 import { createRequest, createSpec, type TestBed, testProvider } from '../conformance.ts';
@@ -343,7 +343,7 @@ describe('Google Cloud Functions, the adapter', () => {
 
   it('finds its credentials as Google’s library does, when none are named', async () => {
     const { endpoint, metadataHost } = bed.emulator;
-    const module = new URL('../../../adapters/google/control.ts', import.meta.url).href;
+    const module = new URL('../../../adapters/google/provider.ts', import.meta.url).href;
     const suite = new URL('../conformance.ts', import.meta.url).href;
     // The environment of this test is not to be changed, so another process has that metadata server as its own.
     const program = `

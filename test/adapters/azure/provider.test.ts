@@ -8,16 +8,16 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { Agent, type Dispatcher, request } from 'undici';
-import {
-  type AzureFunctionsOptions,
-  createAzureFunctions,
-} from '../../../adapters/azure/control.ts';
 import { issueCertificate } from '../../../adapters/azure/emulator/certificate.ts';
 import {
   type AzureFunctionsEmulator,
   type AzureFunctionsEmulatorOptions,
   startAzureFunctions,
 } from '../../../adapters/azure/emulator/emulator.ts';
+import {
+  type AzureFunctionsOptions,
+  createAzureFunctions,
+} from '../../../adapters/azure/provider.ts';
 import { zip } from '../../../adapters/deployment/zip.ts';
 import {
   type Deployment,

@@ -1,0 +1,61 @@
+// What a deploy is to reach: the spec with its hash and its package, made from a DeploymentSpec.
+
+import { readFile } from 'node:fs/promises';
+import { checkPackage, checkSpec } from '../deployment/check-spec.ts';
+import { specHash } from '../deployment/names.ts';
+import { zip } from '../deployment/zip.ts';
+import type { DeploymentSpec, ProviderLimits } from '../provider.ts';
+import { PROVIDER } from './errors.ts';
+import { variablesOf } from './function.ts';
+
+const FRAMEWORK_VERSION = '5.0.5';
+
+export interface Wanted {
+  readonly spec: DeploymentSpec;
+  readonly hash: string;
+  /** Zips on first use. An unchanged spec needs no zip. @throws ProviderError PROVIDER_TOO_LARGE */
+  readonly package: () => Uint8Array;
+}
+
+/**
+ * Sends nothing.
+ * @throws ProviderError PROVIDER_INVALID, PROVIDER_TOO_LARGE  Google cannot take the spec
+ */
+export async function createWanted(
+  spec: DeploymentSpec,
+  { limits, regions }: { readonly limits: ProviderLimits; readonly regions: readonly string[] },
+): Promise<Wanted> {
+  checkSpec(spec, { provider: PROVIDER, limits, regions, variables: variablesOf(spec) });
+  const shim = await readShim();
+  let made: Uint8Array | undefined;
+  return {
+    spec,
+    hash: specHash(spec, shim),
+    package() {
+      if (made) return made;
+      const bytes = zip(new Map([...spec.files, ...shim]));
+      checkPackage(spec, bytes.length, { provider: PROVIDER, limits });
+      made = bytes;
+      return bytes;
+    },
+  };
+}
+
+/** The files that the adapter adds to the artifact. They are the same for every function. */
+async function readShim(): Promise<ReadonlyMap<string, Uint8Array>> {
+  const [gcp, fetchCall] = await Promise.all(
+    ['gcp.mjs', 'fetch-call.mjs'].map((file) =>
+      readFile(new URL(`../shims/${file}`, import.meta.url)),
+    ),
+  );
+  const manifest = {
+    private: true,
+    main: 'gcp.mjs',
+    dependencies: { '@google-cloud/functions-framework': FRAMEWORK_VERSION },
+  };
+  return new Map<string, Uint8Array>([
+    ['package.json', Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`)],
+    ['gcp.mjs', gcp ?? new Uint8Array()],
+    ['fetch-call.mjs', fetchCall ?? new Uint8Array()],
+  ]);
+}
