@@ -19,8 +19,8 @@ const MAX_CHECK_MS = 600_000;
 
 export interface Cover {
   /**
-   * Checks all receipts since the last time. @throws RECEIPT_INVALID, RECEIPTS_MISSING,
-   * LANE_STOPPED
+   * Checks all receipts since the last time.
+   * @throws RECEIPT_INVALID, RECEIPTS_MISSING, LANE_STOPPED
    */
   acknowledge(): Promise<void>;
   /**
@@ -41,7 +41,7 @@ export interface Cover {
   renew(): Promise<void>;
   /** The newest voucher as a header; undefined while nothing is signed. */
   voucher(): Promise<string | undefined>;
-  /** @throws LANE_STOPPED the gateway was found lying: nothing is signed for the lane any more */
+  /** @throws LANE_STOPPED the gateway was caught lying; nothing is signed for the lane any more */
   refuseStopped(): void;
 }
 

@@ -196,8 +196,8 @@ export async function signMandate(
 }
 
 /**
- * Puts a signed mandate at its gateway; its signature says who. @throws MANDATE_INVALID,
- * LANE_UNKNOWN
+ * Puts a signed mandate at its gateway; its signature names the signer, so no session is needed.
+ * @throws MANDATE_INVALID, LANE_UNKNOWN
  */
 export async function putMandate(
   connection: Pick<Connection, 'request'>,

@@ -5,7 +5,7 @@ import { DefaasClientError } from './errors.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
 
-/** The body of a reply as a JSON object. @throws GATEWAY_PROTOCOL it is none */
+/** The body of a reply as a JSON object. @throws GATEWAY_PROTOCOL it is not one */
 export async function readJson(reply: Response, what: string): Promise<Json> {
   try {
     return readObject(await reply.json(), what);

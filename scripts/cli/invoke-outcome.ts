@@ -109,7 +109,8 @@ function problemIn(response: Response, text: string | undefined) {
 
 /**
  * The outcome of a call that the gateway refused: with `--json` the problem document is printed as
- * the body. @throws the error itself when it is no refusal
+ * the body.
+ * @throws the error itself when it is no refusal
  */
 export function refusal(error: unknown): Outcome {
   if (!(error instanceof DefaasClientError) || !error.problem) throw error;

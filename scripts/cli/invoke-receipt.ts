@@ -19,7 +19,8 @@ import type { StoredLane } from './store.ts';
 
 /**
  * Checks the call's receipt against what was sent and what came back, and stores it: later receipts
- * of the gateway are compared with it. @throws RECEIPT_INVALID, and the codes of the gateway
+ * of the gateway are compared with it.
+ * @throws RECEIPT_INVALID, and the codes of the gateway
  */
 export async function checkReceipt(
   opened: Opened,

@@ -102,8 +102,8 @@ async function stoppingLane<T>(
 }
 
 /**
- * Calls without a token, which only functions allow whose publisher pays. @throws LANE_UNKNOWN the
- * caller pays, and has no lane
+ * Calls without a token, which only functions allow whose publisher pays.
+ * @throws LANE_UNKNOWN the caller pays, and has no lane
  */
 async function callSponsored(opened: Opened, request: KeyedRequest): Promise<CheckedReply> {
   try {

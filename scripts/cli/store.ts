@@ -76,8 +76,9 @@ export interface Store {
   token(signer: Address, lane?: StoredLane): Token | undefined;
   putToken(signer: Address, lane: StoredLane | undefined, token: Token): void;
   /**
-   * Keeps a receipt. @throws DefaasClientError RECEIPT_INVALID with both as evidence: another one
-   * is known at this place
+   * Keeps a receipt.
+   * @throws DefaasClientError RECEIPT_INVALID with both as evidence: another one is known at this
+   *   place
    */
   putReceipt(document: ReceiptDocument): void;
   /** Receipts of a lane, seq -> id. */
