@@ -30,7 +30,7 @@ const COMMANDS = {
   gas: ['scripts/gas.ts'],
   mutate: ['scripts/mutate.ts'],
   coverage: ['node_modules/hardhat/dist/src/cli.js', 'test', 'solidity', '--coverage'],
-  defaas: ['scripts/cli/main.ts'],
+  defaas: ['scripts/defaas.ts'],
   emulators: ['scripts/emulators.ts'],
 };
 /** Scripts that read `.env`; tests and checks must not depend on it. */

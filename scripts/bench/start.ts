@@ -184,7 +184,7 @@ function readIfThere(path: string): string {
 async function measureCalls(folder: string, home: string) {
   const name = 'bench-hello';
   const cli = (...words: string[]) =>
-    promisify(execFile)(process.execPath, ['scripts/cli/main.ts', ...words, '--json'], {
+    promisify(execFile)(process.execPath, ['scripts/defaas.ts', ...words, '--json'], {
       env: { ...process.env, DEFAAS_HOME: home, INIT_CWD: folder },
     });
   cpSync('scripts/examples/hello', join(folder, name), { recursive: true });

@@ -156,7 +156,7 @@ function commandsIn(page: string): string[] {
 }
 
 async function help(command?: string): Promise<string> {
-  const words = ['scripts/cli/main.ts', 'help', ...(command === undefined ? [] : [command])];
+  const words = ['scripts/defaas.ts', 'help', ...(command === undefined ? [] : [command])];
   const { stdout } = await promisify(execFile)(process.execPath, words);
   return stdout;
 }

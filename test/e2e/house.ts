@@ -91,7 +91,7 @@ export function createHouse(env: Readonly<Record<string, string>> = {}): TestHou
   };
   const defaas: TestHouse['defaas'] = (...words) =>
     new Promise((done) => {
-      const args = [join(ROOT, 'scripts/cli/main.ts'), ...words];
+      const args = [join(ROOT, 'scripts/defaas.ts'), ...words];
       const options = { cwd: tmpdir(), env: surroundings, maxBuffer: 64 * 1024 * 1024 };
       execFile(process.execPath, args, options, (error, stdout, stderr) => {
         done({ code: error ? Number(error.code) : 0, stdout, stderr });

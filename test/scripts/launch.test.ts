@@ -29,7 +29,7 @@ describe('the launcher', () => {
     mkdirSync(join(folder, 'node_modules'));
     copyFileSync('scripts/launch.mjs', join(folder, 'scripts/launch.mjs'));
     writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
-    writeFileSync(join(folder, 'scripts/cli/main.ts'), PROGRAM);
+    writeFileSync(join(folder, 'scripts/defaas.ts'), PROGRAM);
   });
 
   afterEach(() => {
@@ -64,7 +64,7 @@ describe('the launcher', () => {
   it('reads .env, which the environment overrides', async () => {
     writeFileSync(join(folder, '.env'), 'DEFAAS_PORT=1\nDEFAAS_HOME=from-file\n');
     writeFileSync(
-      join(folder, 'scripts/cli/main.ts'),
+      join(folder, 'scripts/defaas.ts'),
       'process.stdout.write(JSON.stringify({argv: [process.env.DEFAAS_PORT, process.env.DEFAAS_HOME]}) + "\\n");',
     );
 

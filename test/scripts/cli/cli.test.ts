@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
-const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
+const MAIN = resolve(import.meta.dirname, '../../../scripts/defaas.ts');
 
 let folder: string;
 
@@ -66,7 +66,7 @@ function upFile(up: object): void {
 
 describe('the command line defaas', () => {
   it('prints only the version', async () => {
-    const { version } = JSON.parse(readFileSync(resolve(MAIN, '../../../package.json'), 'utf8'));
+    const { version } = JSON.parse(readFileSync(resolve(MAIN, '../../package.json'), 'utf8'));
 
     const ended = await defaas(['--version']);
 

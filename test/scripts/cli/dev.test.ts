@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
-const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
+const MAIN = resolve(import.meta.dirname, '../../../scripts/defaas.ts');
 const LIMIT_MS = 30_000;
 
 interface Running {

@@ -41,7 +41,8 @@ describe('the home of an installed command line', function () {
     symlinkSync(join(ROOT, 'node_modules'), join(installed, 'node_modules'));
     writeFileSync(join(installed, 'package.json'), '{"version":"0","type":"module"}');
     await build({
-      entryPoints: [join(ROOT, 'scripts/cli/main.ts')],
+      entryPoints: [join(ROOT, 'scripts/defaas.ts')],
+      // As deep as scripts/cli/house.ts, which finds the root of the package from its own place.
       outdir: join(installed, 'scripts/cli'),
       bundle: true,
       splitting: true,
@@ -50,7 +51,7 @@ describe('the home of an installed command line', function () {
       platform: 'node',
       logLevel: 'silent',
     });
-    main = join(installed, 'scripts/cli/main.js');
+    main = join(installed, 'scripts/cli/defaas.js');
   });
   after(() => rmSync(folder, { recursive: true }));
 

@@ -12,7 +12,7 @@ import { type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
 import { type CommandLine, createCommandLine } from './beside.ts';
 import { type Between, type Lie, type Passing, startBetween } from './between.ts';
 
-const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
+const MAIN = resolve(import.meta.dirname, '../../../scripts/defaas.ts');
 const HELLO = `export default async () => new Response('hello');`;
 const DEAR_UNITS = 60_000;
 

@@ -11,7 +11,7 @@ import { withdraw } from '../../../scripts/cli/withdraw.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
 import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
 
-const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
+const MAIN = resolve(import.meta.dirname, '../../../scripts/defaas.ts');
 const DAY_SEC = 86_400;
 const TOKEN = 1_000_000n;
 

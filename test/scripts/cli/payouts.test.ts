@@ -12,7 +12,7 @@ import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house
 import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
 import { type Between, startBetween } from './between.ts';
 
-const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
+const MAIN = resolve(import.meta.dirname, '../../../scripts/defaas.ts');
 const HANDLER = `export default async () => new Response('ok');`;
 /** The publisher gets 300 of each 1,000, the gateway as the provider the rest. */
 const SHARE = 300n;

@@ -12,7 +12,7 @@ import { type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
 import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
 import { type Between, startBetween } from './between.ts';
 
-const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
+const MAIN = resolve(import.meta.dirname, '../../../scripts/defaas.ts');
 const HELLO = 'export default async () => new Response("hello");';
 /** 20 units a call, however long it takes. */
 const TERMS = {

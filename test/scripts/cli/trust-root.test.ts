@@ -14,7 +14,7 @@ import { testKey } from '../../contracts/hardhat-chain.ts';
 import { type CommandLine, createCommandLine } from './beside.ts';
 import { type Between, startBetween } from './between.ts';
 
-const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
+const MAIN = resolve(import.meta.dirname, '../../../scripts/defaas.ts');
 const ECHO = 'export default async (request) => new Response(await request.text());';
 const HELLO_FOLDER = resolve(import.meta.dirname, '../../../scripts/examples/hello');
 const WELL_KNOWN = '/.well-known/defaas';

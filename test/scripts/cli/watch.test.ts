@@ -36,7 +36,7 @@ import { KEYS, startSmallHouse } from '../../broker/small-house.ts';
 import { testKey } from '../../contracts/hardhat-chain.ts';
 import { createCommandLine, documentOf } from './beside.ts';
 
-const MAIN = resolve(import.meta.dirname, '../../../scripts/cli/main.ts');
+const MAIN = resolve(import.meta.dirname, '../../../scripts/defaas.ts');
 const UNIT = 1_000_000n;
 const WINDOW_SEC = 2 * 86_400;
 const NOW = { once: true, patience: '0' } as const;

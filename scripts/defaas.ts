@@ -3,9 +3,9 @@
 import { readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { errorLine } from './cli-error.ts';
-import type { Flags, Outcome } from './context.ts';
-import { PACKAGE_ROOT } from './house.ts';
+import { errorLine } from './cli/cli-error.ts';
+import type { Flags, Outcome } from './cli/context.ts';
+import { PACKAGE_ROOT } from './cli/house.ts';
 
 type Run = (flags: Flags, ...given: never[]) => Promise<Outcome>;
 
@@ -114,66 +114,66 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     .argument('[options...]')
     .action(async (given: string[]) => {
       process.argv = [process.execPath, join(PACKAGE_ROOT, 'scripts/up.ts'), ...given];
-      await import('../up.ts');
+      await import('./up.ts');
     });
   add(
     'init <folder>',
     'create a new function folder from a template',
-    async () => (await import('./init.ts')).init,
+    async () => (await import('./cli/init.ts')).init,
   ).option('--template <name>', 'hello or thumbnail', 'hello');
   add(
     'dev <folder>',
     'run a function on this machine and reload it after each change',
-    async () => (await import('./dev.ts')).dev,
+    async () => (await import('./cli/dev.ts')).dev,
   ).option('--port <port>', 'port on 127.0.0.1; default: any free port');
   add(
     'register <folder>',
     'bundle a function, upload it to IPFS, publish a version on the chain',
-    async () => (await import('./register.ts')).register,
+    async () => (await import('./cli/register.ts')).register,
   );
   add(
     'deploy <function>',
     'show what would change, then deploy a version to clouds',
-    async () => (await import('./deploy.ts')).deploy,
+    async () => (await import('./cli/deploy.ts')).deploy,
   )
     .option(...TO_CLOUDS)
     .option('--accept-loss', 'deploy even where a call costs the operator more than it earns');
   add(
     'diff <function>',
     'show what a deploy would change, and what a call costs',
-    async () => (await import('./diff.ts')).diff,
+    async () => (await import('./cli/diff.ts')).diff,
   ).option(...TO_CLOUDS);
   add(
     'rollback <function>',
     'point latest at an earlier version',
-    async () => (await import('./rollback.ts')).rollback,
+    async () => (await import('./cli/rollback.ts')).rollback,
   ).option('--to <version>', 'number of the version; default: the previous one');
   add(
     'destroy <function>',
     'remove a function, or one version of it, from its clouds',
-    async () => (await import('./destroy.ts')).destroy,
+    async () => (await import('./cli/destroy.ts')).destroy,
   ).option('--from <clouds>', 'comma-separated: aws, google, azure, local; default: all');
   add(
     'logs <function>',
     'show what a version logged on its clouds',
-    async () => (await import('./logs.ts')).logs,
+    async () => (await import('./cli/logs.ts')).logs,
   )
     .option('--since <time>', 'oldest line: an age such as 90s, 15m, 2h, 1d, or a date', '1h')
     .option('--limit <count>', 'show at most this many lines, the newest', '200');
   add(
     'secret <action> <function> [key]',
     'set, list or unset a secret of a function; set reads standard input',
-    async () => (await import('./secret.ts')).secret,
+    async () => (await import('./cli/secret.ts')).secret,
   ).option('--value-file <path>', 'read the value from this file');
   add(
     'list',
     'list the functions of the account, and where they run',
-    async () => (await import('./list.ts')).list,
+    async () => (await import('./cli/list.ts')).list,
   );
   add(
     'invoke <function>',
     'call a function and pay for it',
-    async () => (await import('./invoke.ts')).invoke,
+    async () => (await import('./cli/invoke.ts')).invoke,
   )
     .option('--file <path>', 'send this file as the body; - is standard input')
     .option('--data <text>', 'send this text as the body')
@@ -187,7 +187,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'deposit <tokens>',
     'set money aside for calls at the gateway',
-    async () => (await import('./deposit.ts')).deposit,
+    async () => (await import('./cli/deposit.ts')).deposit,
   )
     .option('--units', 'the amount is in base units')
     .option('--to <where>', 'lane: ready for calls; free: deposit only', 'lane')
@@ -195,12 +195,12 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'balance',
     'show what is free, set aside, served and settled',
-    async () => (await import('./balance.ts')).balance,
+    async () => (await import('./cli/balance.ts')).balance,
   );
   add(
     'withdraw [amount]',
     'withdraw free money to the wallet; money set aside must thaw first',
-    async () => (await import('./withdraw.ts')).withdraw,
+    async () => (await import('./cli/withdraw.ts')).withdraw,
   )
     .option('--units', 'the amount is in base units')
     .option('--from <gateway>', 'account of the gateway, if money is set aside at several')
@@ -208,12 +208,12 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'migrate',
     'move money to the contracts that replace older ones; run again after the thaw',
-    async () => (await import('./migrate.ts')).migrate,
+    async () => (await import('./cli/migrate.ts')).migrate,
   ).requiredOption('--to <set>', 'id of the new set in the deployment file');
   add(
     'sponsor <function>',
     'show or set what the publisher pays for its callers per day',
-    async () => (await import('./sponsor.ts')).sponsor,
+    async () => (await import('./cli/sponsor.ts')).sponsor,
   )
     .option('--daily <tokens>', 'the most to pay per UTC day')
     .option('--days <count>', 'number of days, 2 by default; watch signs for each day')
@@ -224,7 +224,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'estimate <function>',
     'estimate what calls cost, and how many a deposit buys',
-    async () => (await import('./estimate.ts')).estimate,
+    async () => (await import('./cli/estimate.ts')).estimate,
   )
     .option('--ms <typical>', 'how long a call takes; default 100, at most its timeout')
     .option('--calls <count>', 'show the price of this many calls', '1000')
@@ -232,7 +232,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'grant <function> <address>',
     'let an account use a function that is not public',
-    async () => (await import('./grant.ts')).grant,
+    async () => (await import('./cli/grant.ts')).grant,
   )
     .option(
       '--expires <when>',
@@ -242,12 +242,12 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'revoke <function> [address]',
     'revoke a grant',
-    async () => (await import('./revoke.ts')).revoke,
+    async () => (await import('./cli/revoke.ts')).revoke,
   ).option('--all', 'all grants of the function at once');
   add(
     'token',
     'print an access token for curl and scripts, valid for 10 minutes, or set up a service account',
-    async () => (await import('./token.ts')).token,
+    async () => (await import('./cli/token.ts')).token,
   )
     .option('--allow <tokens>', 'the most that it may cost in total, 0.1 by default')
     .option('--function <function>', 'the only function that it may call')
@@ -264,17 +264,17 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'receipts',
     'list what was called, where it ran, and what it cost',
-    async () => (await import('./receipts.ts')).receipts,
+    async () => (await import('./cli/receipts.ts')).receipts,
   ).option('--limit <count>', 'show only this many, the newest');
   add(
     'settle',
     'settle everything in one transaction (operator)',
-    async () => (await import('./settle.ts')).settle,
+    async () => (await import('./cli/settle.ts')).settle,
   );
   add(
     'payouts',
     'show what gateways owe the account; --send pays it to the wallet',
-    async () => (await import('./payouts.ts')).payouts,
+    async () => (await import('./cli/payouts.ts')).payouts,
   )
     .option('--send', 'send what is credited to the wallet of the account')
     .option('--audit', 'also add up the receipts of all batches')
@@ -287,7 +287,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'collect',
     'credit what a gateway has signed for and no batch has paid, from its float',
-    async () => (await import('./payouts.ts')).collect,
+    async () => (await import('./cli/payouts.ts')).collect,
   )
     .option('--send', 'also send it to the wallet of the account')
     .option(...DRY_RUN)
@@ -295,7 +295,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'bond <tokens>',
     'add tokens of the wallet to the bond of the gateway (operator)',
-    async () => (await import('./bond.ts')).bond,
+    async () => (await import('./cli/bond.ts')).bond,
   )
     .option('--units', 'the amount is in base units')
     .option(
@@ -307,7 +307,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'unbond <tokens>',
     'start to take this amount out of the bond; 0 cancels it (operator)',
-    async () => (await import('./bond.ts')).unbond,
+    async () => (await import('./cli/bond.ts')).unbond,
   )
     .option('--units', 'the amount is in base units')
     .option(...DRY_RUN)
@@ -315,7 +315,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'leave',
     'move the unbonded amount to free money, ready for withdraw (operator)',
-    async () => (await import('./bond.ts')).leave,
+    async () => (await import('./cli/bond.ts')).leave,
   )
     .option('--floats', 'also take back what is set aside for payees; it thaws first')
     .option(...DRY_RUN)
@@ -323,14 +323,14 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'fee [percent]',
     'announce the share of each price that the gateway keeps, or show it (operator)',
-    async () => (await import('./fee.ts')).fee,
+    async () => (await import('./cli/fee.ts')).fee,
   )
     .option(...DRY_RUN)
     .addHelpText('after', example('fee 2.5'));
   add(
     'rotate-key',
     'replace the key that signs for the gateway, and retire the old one (operator)',
-    async () => (await import('./rotate-key.ts')).rotateKey,
+    async () => (await import('./cli/rotate-key.ts')).rotateKey,
   )
     .option('--stolen', 'somebody else has the old key: retire it first')
     .option('--key-file <path>', 'where the gateway reads its key (DEFAAS_KEYS_OPERATOR_FILE)')
@@ -339,14 +339,14 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'audit',
     'recompute every bill from the chain and IPFS alone',
-    async () => (await import('./audit.ts')).audit,
+    async () => (await import('./cli/audit.ts')).audit,
   )
     .option('--evidence <folder>', 'write a file for each finding that the chain would punish')
     .addHelpText('after', example('audit --evidence found'));
   add(
     'watch',
     'check what gateways settle, prove frauds, and sign the daily vouchers of mandated lanes',
-    async () => (await import('./watch.ts')).watch,
+    async () => (await import('./cli/watch.ts')).watch,
   )
     .option('--auto', 'demand withheld receipts; each answered demand costs the pledge')
     .option('--once', 'check once and exit, for cron')
@@ -361,28 +361,28 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   add(
     'demand <receipt...>',
     'make a gateway show a settled receipt, named by its id, or by gateway, batch, claim and index',
-    async () => (await import('./demand.ts')).demand,
+    async () => (await import('./cli/demand.ts')).demand,
   )
     .option(...DRY_RUN)
     .addHelpText('after', example('demand 0x9965507d1a55bcc2695c58ba16fb37d819b0a4dc 12 0 3'));
   add(
     'prove <file>',
     'send the evidence of a fraud, if the chain confirms it',
-    async () => (await import('./prove.ts')).prove,
+    async () => (await import('./cli/prove.ts')).prove,
   )
     .option(...DRY_RUN)
     .addHelpText('after', example('prove found/overcharge-0x1f.json'));
   add(
     'expire <demand>',
     'collect an unanswered demand, by its id, or all of them',
-    async () => (await import('./expire.ts')).expire,
+    async () => (await import('./cli/expire.ts')).expire,
   )
     .option(...DRY_RUN)
     .addHelpText('after', example('expire all'));
   add(
     'doctor',
     'check everything and say what is wrong',
-    async () => (await import('./doctor.ts')).doctor,
+    async () => (await import('./cli/doctor.ts')).doctor,
   ).option('--fix', 'remove orphans from the clouds and redeploy what is missing (operator)');
   return program;
 }
