@@ -7,8 +7,6 @@ const TEXT = '[\\t\\x20-\\x7e\\x80-\\xff]*';
 /** A header name, or a method. */
 export const HEADER_NAME = new RegExp(`^${TOKEN}$`);
 export const HEADER_VALUE = new RegExp(`^${TEXT}$`);
-/** One header line, without its line end. */
-export const HEADER_LINE = new RegExp(`^${TOKEN}:${TEXT}$`);
 /** Source of a pattern for header lines, each after a line end. */
 export const HEADER_LINES = `(?:\\r\\n${TOKEN}:${TEXT})*`;
 

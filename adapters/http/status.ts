@@ -1,4 +1,5 @@
-// What an HTTP answer of a cloud means where the cloud says nothing of its own: its status, and when to come again.
+// What an HTTP answer of a cloud means where the cloud says nothing of its own: its status, and
+// when to come again.
 
 import type { ProviderErrorCode } from '../provider.ts';
 

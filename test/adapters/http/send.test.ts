@@ -174,9 +174,8 @@ async function until(isSo: () => boolean): Promise<void> {
 
 /** A TCP proxy in front of a TLS server, which can hold back and forge bytes. */
 async function wireTo(target: Site) {
-  const wire = { isCut: false, isHeld: false, held: [] as Buffer[], upstreams: [] as Socket[] };
+  const wire = { isHeld: false, held: [] as Buffer[], upstreams: [] as Socket[] };
   const near = await listen((socket) => {
-    if (wire.isCut) return void socket.destroy();
     const upstream = connectTcp(target.port, '127.0.0.1');
     wire.upstreams.push(upstream);
     upstream.on('error', () => {});
@@ -217,10 +216,11 @@ for (const isTls of [false, true]) {
       const [one] = asked;
       assert.deepEqual(one?.head.split('\r\n'), [
         'POST /a?b=%20 HTTP/1.1',
+        `host: 127.0.0.1:${site.port}`,
+        'connection: keep-alive',
         'x-one: \xe9',
         'x-two: 1',
         'x-two: 2',
-        `host: 127.0.0.1:${site.port}`,
         'content-length: 5',
       ]);
       assert.equal(`${one?.body}`, 'hello');
@@ -279,16 +279,25 @@ for (const isTls of [false, true]) {
       }
     }
 
-    it('returns an answer that ends with its connection, unless the connection is reset', async () => {
-      const site = await serve(({ path, socket }) => {
-        socket.write('HTTP/1.1 200 OK\r\n\r\nall of it', () =>
-          path === '/whole' ? socket.end() : reset(socket),
-        );
-      }, over);
-      const sender = senderWith();
+    for (const how of ['ended', 'reset'] as const) {
+      it(`refuses an answer that lasts until its connection is ${how}, because it may be cut off`, async () => {
+        const site = await serve(({ socket }) => {
+          socket.write('HTTP/1.1 200 OK\r\n\r\nall of it', () =>
+            how === 'ended' ? socket.end() : reset(socket),
+          );
+        }, over);
 
-      assert.equal(await outcome(call(sender, site.origin, '/whole')), 'all of it');
-      assert.equal(await outcome(call(sender, site.origin, '/broken')), 'connection after');
+        assert.equal(await outcome(call(senderWith(), site.origin, '/')), 'connection after');
+      });
+    }
+
+    it('refuses an answer with a length when its connection is reset before its end', async () => {
+      const site = await serve(({ socket }) => {
+        const head = 'HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 9\r\n\r\n';
+        socket.write(`${head}all of`, () => reset(socket));
+      }, over);
+
+      assert.equal(await outcome(call(senderWith(), site.origin, '/')), 'connection after');
     });
 
     for (const [title, text, isKept] of [
@@ -335,12 +344,13 @@ for (const isTls of [false, true]) {
       const long = 'x'.repeat(1001);
       const site = await serve(({ path, socket }) => {
         if (path === '/next') return socket.write(whole(long.slice(1)));
-        return socket.write(path === '/length' ? whole(long) : `HTTP/1.1 200 OK\r\n\r\n${long}`);
+        const chunk = `transfer-encoding: chunked\r\n\r\n3e9\r\n${long}`;
+        return socket.write(path === '/length' ? whole(long) : `HTTP/1.1 200 OK\r\n${chunk}`);
       }, over);
       const sender = senderWith({ connections: 1 });
       const maxResponseBytes = 1000;
 
-      for (const path of ['/length', '/end']) {
+      for (const path of ['/length', '/chunk']) {
         const answer = call(sender, site.origin, path, { maxResponseBytes });
         assert.equal(await outcome(answer), 'too-large after');
       }
@@ -477,7 +487,7 @@ for (const isTls of [false, true]) {
       ['fails when no answer can come any more', '', 'connection after'],
       [
         'returns an answer that ends with the server’s half of the connection',
-        'HTTP/1.1 200 OK\r\n\r\nhi',
+        whole('hi', 'connection: close\r\n'),
         'hi',
       ],
     ] as const) {
@@ -636,7 +646,7 @@ for (const isTls of [false, true]) {
         while (sent < calls) {
           sent += 1;
           const path = `/${sent}`;
-          const text = `${path}:`.padEnd(next(20) === 0 ? 40_000 : next(100), '-');
+          const text = `${path}:`.padEnd(next(20) === 0 ? 100_000 : next(100), '-');
           const aborting = new AbortController();
           const answer = call(sender, site.origin, path, {
             body: Buffer.from(text),
@@ -706,7 +716,9 @@ describe('a sender', () => {
   it('reports a refused port as a call that has not begun', async () => {
     const sender = senderWith({ connections: 2 });
 
-    const calls = Array.from({ length: 10 }, () => outcome(call(sender, NOBODY, '/')));
+    const calls = Array.from({ length: 10 }, (_, i) =>
+      outcome(call(sender, NOBODY, '/', i % 2 === 0 ? {} : { body: LONG_BODY })),
+    );
 
     assert.deepEqual(new Set(await Promise.all(calls)), new Set(['connection before']));
   });
@@ -784,6 +796,15 @@ describe('a sender', () => {
     });
   }
 
+  it('sends headers that are called as what every object has', async () => {
+    const site = await serve(({ head, socket }) => socket.write(whole(head)));
+    const headers = ['constructor', 'a', 'toString', 'b', '__proto__', 'c'];
+
+    const head = await outcome(call(senderWith(), site.origin, '/', { headers }));
+
+    assert.match(head, /\r\nconstructor: a\r\ntoString: b\r\n__proto__: c\r\n/);
+  });
+
   it('sends the Host header once, and Content-Length where there may be a body', async () => {
     const heads: string[] = [];
     const site = await serve(({ head, socket }) => {
@@ -799,11 +820,12 @@ describe('a sender', () => {
 
     const host = `host: 127.0.0.1:${site.port}`;
     assert.deepEqual(heads, [
-      'GET / HTTP/1.1\r\nHost: own',
-      `HEAD / HTTP/1.1\r\n${host}`,
-      `POST / HTTP/1.1\r\n${host}\r\ncontent-length: 0`,
+      'GET / HTTP/1.1\r\nhost: own\r\nconnection: keep-alive',
+      `HEAD / HTTP/1.1\r\n${host}\r\nconnection: close`,
+      `POST / HTTP/1.1\r\n${host}\r\nconnection: keep-alive\r\ncontent-length: 0`,
     ]);
-    assert.equal(site.sockets.length, 1);
+    // undici closes the connection after HEAD, for servers that send a body nonetheless.
+    assert.equal(site.sockets.length, 2);
   });
 
   it('does not send a request that is aborted while the connection is opened', async () => {
@@ -823,7 +845,6 @@ describe('a sender', () => {
 
     assert.equal(await next, '/next');
     assert.deepEqual(secure.paths, ['/next']);
-    assert.equal(secure.sockets.length, 1);
   });
 
   it('reports a call that has not begun when TLS ends as soon as it is established', async () => {
@@ -834,9 +855,10 @@ describe('a sender', () => {
       maxVersion: 'TLSv1.2',
     });
     const wire = await wireTo(site);
-    const sender = senderWith();
 
     for (let i = 1; i <= 3; i++) {
+      // A resumed handshake ends with the client's message.
+      const sender = senderWith();
       const answer = outcome(call(sender, wire.origin, '/'));
       await until(() => (wire.near.sockets[i - 1]?.bytesWritten ?? 0) > 0);
       wire.isHeld = true;
@@ -914,27 +936,6 @@ describe('a sender', () => {
     assert.deepEqual(reused, ['false', 'true', 'true']);
   });
 
-  it('starts a new TLS session after a connection that failed to open', async () => {
-    const reused: string[] = [];
-    const secure = await serve(
-      ({ socket }) => {
-        reused.push(`${(socket as TLSSocket).isSessionReused()}`);
-        socket.write(whole('', 'connection: close\r\n'));
-      },
-      { isTls: true },
-    );
-    const wire = await wireTo(secure);
-    const sender = senderWith();
-
-    assert.equal(await outcome(call(sender, wire.origin, '/')), '');
-    wire.isCut = true;
-    assert.equal(await outcome(call(sender, wire.origin, '/')), 'connection before');
-    wire.isCut = false;
-    assert.equal(await outcome(call(sender, wire.origin, '/')), '');
-
-    assert.deepEqual(reused, ['false', 'false']);
-  });
-
   it('keeps a TLS connection whose answer arrives before the write completes', async () => {
     // The answer must come while this thread is in the same turn of its event loop, so it comes
     // from another one.
@@ -981,7 +982,8 @@ describe('a sender', () => {
     const waiting = outcome(call(sender, site.origin, '/waits'));
     await until(() => held.has('/waits'));
 
-    for (let i = 0; i < 1100; i++) await call(sender, `${answered.origin}/?${i}`, '/');
+    for (let i = 0; i < 1100; i++)
+      await call(sender, `http://${i}@127.0.0.1:${answered.port}`, '/');
 
     assert.equal(answered.sockets.length, 1100);
     await until(() => answered.sockets.filter((socket) => !socket.destroyed).length <= 1024);
