@@ -1,5 +1,5 @@
-// Turns failures of Azure into ProviderErrors: errors of the SDK, errors of the sender of calls, and
-// statuses. An error of the SDK carries tokens and settings, so only its text is kept.
+// Turns failures of Azure into ProviderErrors: errors of the SDK, errors of the sender of calls,
+// and statuses. An error of the SDK carries tokens and settings, so only its text is kept.
 
 import { type Answer, SendError } from '../http/send.ts';
 import { codeOfStatus, retryAfterMs } from '../http/status.ts';

@@ -1,5 +1,5 @@
-// The host keys that calls carry. Reads them from the control plane, and reads one again when a call
-// shows that the cloud has changed it.
+// The host keys that calls carry. Reads them from the control plane, and reads one again when a
+// call shows that the cloud has changed it.
 
 import { setTimeout as wait } from 'node:timers/promises';
 import { guard, protocolError, statusOf } from './errors.ts';

@@ -1,5 +1,6 @@
 // Google's two kinds of token: access tokens for the control plane, ID tokens for calls of a
-// function. The source is the application default credentials, or a named metadata server (an emulator's).
+// function. The source is the application default credentials, or a named metadata server (an
+// emulator's).
 
 import type { GoogleAuth } from 'google-auth-library';
 import type { Sender } from '../http/send.ts';

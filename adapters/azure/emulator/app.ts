@@ -1,4 +1,4 @@
-// One function app as it runs: its unpacked code, its instances, and the way of a call from the front to an instance.
+// A running function app: its unpacked code, its instances, and the calls from the front to them.
 
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -11,16 +11,19 @@ import type { FunctionRecord, SiteRecord } from './store.ts';
 
 const HOST = fileURLToPath(new URL('./host.cjs', import.meta.url));
 
-/** Memory of a Consumption instance, MiB; Flex apps say their own. */
+/** Memory of a Consumption instance, MiB. A Flex app has its own setting. */
 const Y1_INSTANCE_MIB = 1536;
 const MAX_UNPACKED_BYTES = 512 * 1024 * 1024;
 /** Longest start of an instance. */
 const START_MS = 30_000;
-/** Calls that share an instance of a size, if the app does not say (Azure Functions, concurrency in Flex Consumption). */
+/**
+ * Concurrent calls of an instance by its size, MiB, when the app does not set it (Azure Functions,
+ * "Concurrency" in Flex Consumption).
+ */
 const FLEX_CONCURRENCY: Readonly<Record<number, number>> = { 512: 4, 2048: 16, 4096: 32 };
 const Y1_CONCURRENCY = 100;
 
-/** RpcHttp, as the host hands it to the programming model. */
+/** RpcHttp, the form in which the host gives a call to the programming model. */
 export interface HttpCall {
   readonly method: string;
   readonly url: string;
@@ -49,18 +52,21 @@ export interface RpcCookie {
 
 export type CallOutcome =
   | { readonly kind: 'answer'; readonly http: HttpResult }
-  /** The function threw, or its process ended, or it was too slow. */
+  /** The function threw, its process ended, or it was too slow. */
   | { readonly kind: 'failed'; readonly why: string }
-  /** No place free, or the app does not start; the function did not run. */
+  /** No instance is free, or the app does not start. The function did not run. */
   | { readonly kind: 'busy' | 'not-started'; readonly why: string };
 
 export interface App {
   readonly routePrefix: string;
-  /** Starts an instance, unless one is there, and tells what the code registers. @throws Error the app does not start */
+  /**
+   * The functions that the code registers. Starts an instance when there is none.
+   * @throws Error  the app does not start
+   */
   load(): Promise<readonly FunctionRecord[]>;
   call(of: FunctionRecord, http: HttpCall): Promise<CallOutcome>;
   instances(): number;
-  /** Running calls end, then the instances, then the code's folder goes. */
+  /** Waits for running calls, ends the instances, and removes the folder of the code. */
   retire(): Promise<void>;
   close(): Promise<void>;
 }
@@ -70,7 +76,7 @@ interface HostInstance extends Instance {
   call(of: FunctionRecord, http: HttpCall): Promise<CallOutcome>;
 }
 
-/** What host.json may say, as far as it is heard. */
+/** The supported members of host.json. */
 interface HostJson {
   readonly version?: string;
   readonly functionTimeout?: string;
@@ -80,8 +86,9 @@ interface HostJson {
 }
 
 /**
- * Unpacks the zip below `codeDir`, a folder of this app's own.
- * @throws UnzipError not a zip  @throws Error no usable host.json
+ * Unpacks the zip into `codeDir`, a folder that only this app uses.
+ * @throws UnzipError  not a zip
+ * @throws Error  no usable host.json
  */
 export function openApp(options: {
   readonly site: SiteRecord;
@@ -89,11 +96,11 @@ export function openApp(options: {
   readonly codeDir: string;
   readonly children: Children;
   readonly idleMs: number;
-  /** What the app's processes write. */
+  /** Gets what the app's processes write. */
   readonly onOutput: (chunk: Buffer) => void;
-  /** An execution has begun in one of its instances. */
+  /** Called when an execution begins in an instance. */
   readonly onExecution: () => void;
-  /** An instance has executed for so long without a pause, ms. */
+  /** Called with the time that an instance has executed without a pause, ms. */
   readonly onActive: (ms: number) => void;
 }): App {
   const { site, zip, codeDir, children, onOutput } = options;
@@ -172,7 +179,7 @@ export function openApp(options: {
   };
 }
 
-/** Waits for `ready` or `failed`; a process that ends or hangs before has failed too. */
+/** Waits for `ready` or `failed`. A process that ends or hangs before that has failed too. */
 async function firstWord(
   child: Child,
 ): Promise<{ functions: readonly FunctionRecord[]; failed?: string }> {
@@ -226,10 +233,10 @@ function hostInstance(
     call(of, http) {
       return new Promise((resolve) => {
         const id = randomUUID();
-        // The real host ends the whole worker too: nothing else stops a busy loop.
+        // As the real host does: only the end of the worker stops a busy loop.
         const timer = setTimeout(() => child.kill(), timeoutMs);
         onExecution();
-        // The host's clock, outside of the worker that runs the function.
+        // Measured outside of the worker, where the function cannot change it.
         if (waiting.size === 0) activeFromMs = performance.now();
         waiting.set(id, (outcome) => {
           clearTimeout(timer);
@@ -270,7 +277,7 @@ function readHostJson(dir: string): HostJson {
   return host;
 }
 
-/** `hh:mm:ss`, `-1` for no end. */
+/** Reads `hh:mm:ss`. `-1` means no limit. */
 function timeSpanMs(text: string): number {
   if (text === '-1') return 2 ** 31 - 1;
   const [hours = 0, minutes = 0, seconds = 0] = text.split(':').map(Number);

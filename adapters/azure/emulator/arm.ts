@@ -1,5 +1,6 @@
-// Azure Resource Manager as far as function apps need it: signs in, finds the route, answers in ARM's own words.
-// Paths and bodies as in the Microsoft.Web resource provider, api-version 2025-05-01.
+// The part of Azure Resource Manager that function apps need: checks the token, finds the route,
+// and answers as Azure does. Paths and bodies are those of the resource provider Microsoft.Web,
+// api-version 2025-05-01.
 
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -27,15 +28,15 @@ import {
   syncTriggers,
 } from './sites.ts';
 
-/** ARM's bound on a request. */
+/** Largest request of Azure Resource Manager, bytes. */
 const MAX_BODY_BYTES = 4 * 1024 * 1024;
 
 interface Route {
   readonly method: string;
   readonly pattern: RegExp;
-  /** As the REST API's specification names it. */
+  /** Name of the operation in the specification of the REST API. */
   readonly operation: string;
-  /** Changes something; a POST that only reads does not. */
+  /** Whether it changes something. Some POSTs only read. */
   readonly isWrite: boolean;
   answer(request: ArmRequest): Promise<ArmAnswer> | ArmAnswer;
 }
@@ -80,7 +81,10 @@ const ROUTES: readonly Route[] = [
   route('GET', 'locations/:/operationresults/:', 'GetOperationResult', getOperationResult),
 ];
 
-/** `under` is below `.../providers/Microsoft.Web/`, `:` one part of the path. ARM's paths are compared without case. */
+/**
+ * `under` is the path after `.../providers/Microsoft.Web/`, with `:` for one segment. Azure
+ * Resource Manager ignores case in paths.
+ */
 function route(
   method: string,
   under: string,
@@ -161,7 +165,7 @@ export async function answerArm(
   }
 }
 
-/** Splits off subscription and resource group; a list of apps may be asked for the whole subscription. */
+/** Splits subscription and resource group off the path. A list may be of a whole subscription. */
 function findRoute(parts: AzureParts, method: string, pathname: string) {
   const [, subscription, group, under] =
     /^\/subscriptions\/([^/]+)(?:\/resourceGroups\/([^/]+))?\/providers\/Microsoft\.Web\/(.+)$/i.exec(

@@ -1,8 +1,9 @@
-// The TLS certificate of the Azure emulator: Azure's SDK refuses to send a bearer token over plain http, so every port
-// speaks TLS, with a certificate from an authority that only this emulator's folder knows.
+// The TLS certificate of the Azure emulator. Azure's SDK refuses to send a bearer token over plain
+// HTTP, so every port has TLS. Each folder of an emulator has an authority of its own.
 //
-// Node reads certificates but does not issue them. The usual library (@peculiar/x509) costs 22 MB resident, 4.5 MB on disk
-// and a polyfill of Reflect; the little DER (X.690) that one certificate needs is written here.
+// Node reads certificates but does not issue them. The usual library (@peculiar/x509) costs 22 MB
+// resident, 4.5 MB on disk and a polyfill of Reflect. One certificate needs little DER (X.690), so
+// this file writes it.
 
 import {
   generateKeyPairSync,
@@ -16,7 +17,7 @@ import { join } from 'node:path';
 import { writeWhole } from '../../runtime/whole-file.ts';
 
 export interface Certificate {
-  /** The authority, for clients to trust. */
+  /** Certificate of the authority that clients trust. */
   readonly caPem: string;
   readonly certPem: string;
   readonly keyPem: string;
@@ -24,10 +25,13 @@ export interface Certificate {
 
 const DAY_MS = 24 * 3600 * 1000;
 const VALID_MS = 3650 * DAY_MS;
-/** A certificate that ends sooner is made anew. */
+/** Replace a certificate that ends sooner than this. */
 const RENEW_MS = 30 * DAY_MS;
 
-/** The certificate kept in the folder, or a new one: EC P-256, for 127.0.0.1 and localhost. The authority's key is thrown away. */
+/**
+ * The certificate in the folder, or a new one: EC P-256, for 127.0.0.1 and localhost. The
+ * authority's private key is not kept.
+ */
 export async function loadCertificate(dir: string): Promise<Certificate> {
   const path = join(dir, 'certificate.json');
   const kept = await readFile(path, 'utf8').then(JSON.parse, () => undefined);
@@ -43,7 +47,7 @@ function isLasting(certPem: string): boolean {
 }
 
 export function issueCertificate(): Certificate {
-  // RFC 5280 section 4.2.1.1 and 4.2.1.2: names the authority's key.
+  // Names the authority's key (RFC 5280 sections 4.2.1.1 and 4.2.1.2).
   const keyId = randomBytes(20);
   const newKeys = () => generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
   const [ca, leaf] = [newKeys(), newKeys()];
@@ -71,7 +75,7 @@ export function issueCertificate(): Certificate {
   };
 }
 
-/** A certificate as RFC 5280 section 4.1 has it, PEM. */
+/** A certificate (RFC 5280 section 4.1), PEM. */
 function certify(
   subject: string,
   issuer: string,
@@ -81,7 +85,7 @@ function certify(
 ): string {
   // ecdsa-with-SHA256
   const algorithm = sequence(identifier('1.2.840.10045.4.3.2'));
-  // The first octet below 0x80 keeps the number positive.
+  // A first octet below 0x80 makes the number positive.
   const serial = Buffer.concat([Buffer.of(0x01), randomBytes(15)]);
   const tbs = sequence(
     // version 3
@@ -110,7 +114,7 @@ function commonName(text: string): Buffer {
   return sequence(der(0x31, attribute));
 }
 
-/** `YYMMDDHHMMSSZ`, good until 2049 (RFC 5280 section 4.1.2.5.1). */
+/** `YYMMDDHHMMSSZ`, for dates until 2049 (RFC 5280 section 4.1.2.5.1). */
 function utcTime(ms: number): Buffer {
   const digits = new Date(ms).toISOString().replaceAll(/\D/g, '').slice(2, 14);
   return der(0x17, Buffer.from(`${digits}Z`));
@@ -134,7 +138,7 @@ function bitString(bytes: Buffer): Buffer {
   return der(0x03, Buffer.concat([Buffer.of(0), bytes]));
 }
 
-/** A bit string of one octet, of which the last bits are unused. */
+/** A bit string of one octet. Its last `unused` bits do not count. */
 function bits(octet: number, unused: number): Buffer {
   return der(0x03, Buffer.of(unused, octet));
 }

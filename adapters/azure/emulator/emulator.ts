@@ -1,5 +1,5 @@
-// Azure Functions on this machine: Azure Resource Manager on one port, and for each app its site and its SCM site on ports
-// of their own, all over TLS. Runs the very zip that is published, in real processes.
+// Azure Functions on this machine, over TLS: Azure Resource Manager on one port, and the site and
+// the SCM site of each app on two others. Runs the published zip in processes of its own.
 
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
@@ -30,51 +30,54 @@ import { answerScm } from './scm.ts';
 import { openStore, type SiteRecord } from './store.ts';
 
 export interface AzureFunctionsEmulatorOptions {
-  /** Holds certificate, token, plans, apps and packages. */
+  /** Folder of certificate, token, plans, apps and packages. */
   readonly dir: string;
-  /** Of Azure Resource Manager; 0 (default) takes a free one. */
+  /** Port of Azure Resource Manager. 0 (default) is any free port. */
   readonly port?: number;
   /** Default: an all-zero GUID and `defaas`. */
   readonly subscriptionId?: string;
   readonly resourceGroup?: string;
-  /** How the creation of an app answers: with its result, or 202 and a URL to poll. Default `location`. */
+  /**
+   * How the creation of an app answers: with its result, or with 202 and a header that has a URL to
+   * poll. Default: `location`.
+   */
   readonly longRunning?: 'none' | 'location' | 'azure-asyncoperation';
-  /** A minute's executions are in the metrics so long after its end, ms. Default 1 s. */
+  /** Delay between the end of a minute and its executions in the metrics, ms. Default: 1 s. */
   readonly metricDelayMs?: number;
   /** Unix time of the metrics, ms. */
   readonly metricNowMs?: () => number;
-  /** An instance without calls is ended after this time. Default 1 min. */
+  /** Ends an instance that has had no call for this time. Default: 1 min. */
   readonly idleMs?: number;
   /** Serve the fault switch over HTTP too. */
   readonly faults?: boolean;
-  /** One line per event, and what functions write. */
+  /** Gets one line per event, and what functions write. */
   readonly log?: (line: string) => void;
 }
 
 export interface AzureFunctionsEmulator {
-  /** Of Azure Resource Manager, https. */
+  /** Origin of Azure Resource Manager, https. */
   readonly endpoint: string;
   readonly port: number;
-  /** The authority of all its certificates. */
+  /** Certificate of the authority of all its certificates. */
   readonly caPem: string;
-  /** The one bearer token that is taken. */
+  /** The only bearer token that it accepts. */
   readonly token: string;
   readonly subscriptionId: string;
   readonly resourceGroup: string;
-  /** What an adapter needs as its storage account; nothing is stored there. */
+  /** A storage account for the adapter's options. Nothing is stored there. */
   readonly storage: { readonly connectionString: string; readonly containerUrl: string };
-  /** Of its Application Insights. */
+  /** Connection string of its Application Insights. */
   readonly insightsConnectionString: string;
   readonly faults: Faults;
   readonly faultsUrl?: string;
-  /** Requests so far that change something at Azure Resource Manager or an SCM site. */
+  /** Number of requests so far that changed something. */
   writes(): number;
-  /** Processes of all apps. */
+  /** Number of processes of all apps. */
   instances(): number;
   close(): Promise<void>;
 }
 
-/** Longer than adapters keep an idle socket, as at Azure (4 min, Azure Load Balancer). */
+/** As at Azure (4 min, Azure Load Balancer). Adapters close idle sockets sooner. */
 const KEEP_ALIVE_MS = 240_000;
 const IDLE_MS = 60_000;
 const METRIC_DELAY_MS = 1_000;
@@ -130,7 +133,8 @@ export async function startAzureFunctions(
     const open = async (role: 'site' | 'scm', port = 0) => {
       const answer = role === 'site' ? answerFront : answerScm;
       const server = serve((request, response) => answer(parts, name, request, response));
-      // Another program may have taken the port since; then the app moves, and the next deploy tells the gateway.
+      // Another program may have taken the port in the meantime. Then the app gets another port,
+      // and the gateway learns the new address with its next deploy.
       const opened = await openPort(server, port).catch(() => openPort(server, 0));
       ports.push({ scope: role === 'site' ? 'invoke' : 'control', port: opened, site: name, role });
       return opened.port;
@@ -157,7 +161,7 @@ export async function startAzureFunctions(
     return app;
   }
 
-  /** To the operator, and to Application Insights where the app's settings name it. */
+  /** Writes to the log, and to Application Insights when the app's settings name it. */
   function outputOf({ name, settings }: SiteRecord): (chunk: Buffer) => void {
     const isConnected = settings[CONNECTION_SETTING] === CONNECTION_STRING;
     const trace = isConnected ? traceWriter(logs, name) : () => {};
@@ -167,7 +171,7 @@ export async function startAzureFunctions(
     };
   }
 
-  /** Its running calls end first. */
+  /** Waits for the running calls of the app, then ends it. */
   async function retire(opening: Promise<App>): Promise<void> {
     const app = await opening.catch(() => undefined);
     if (!app) return;
@@ -220,7 +224,7 @@ export async function startAzureFunctions(
   };
 
   const arm = await openPort(
-    // Application Insights has a host of its own at Azure.
+    // At Azure, Application Insights has a host of its own.
     serve((request, response) =>
       (isInsights(request.url) ? answerInsights : answerArm)(parts, request, response),
     ),
@@ -264,7 +268,7 @@ export async function startAzureFunctions(
   };
 }
 
-/** What was under way when we were killed has failed; the client publishes again. */
+/** A publish that a restart has cut off has failed. The client publishes again. */
 function endPublishes(site: SiteRecord): SiteRecord {
   const text = 'Deployment was cut off by a restart.';
   const publishes = site.publishes.map((publish) =>

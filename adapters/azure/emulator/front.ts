@@ -1,5 +1,6 @@
-// An app's site: the front of its functions. Routes, keys, limits and time as the Functions host and the load balancer
-// before it have them; `/admin/functions` for the master key.
+// The site of an app, which answers calls of its functions. Routes, keys, limits and timeouts are
+// those of the Functions host and of the load balancer in front of it. `/admin/functions` needs the
+// master key.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Fault, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
@@ -8,9 +9,9 @@ import type { App, CallOutcome, HttpCall, HttpResult, RpcCookie } from './app.ts
 import type { AzureParts } from './parts.ts';
 import type { FunctionRecord, SiteRecord } from './store.ts';
 
-/** Largest request, bytes (Azure Functions scale and hosting, service limits). */
+/** Largest request, bytes (Azure Functions scale and hosting, "Service limits"). */
 const MAX_REQUEST_BYTES = 100 * 1024 * 1024;
-/** The load balancer ends a call then (the same page). */
+/** Timeout of the load balancer (the same page). */
 const FRONT_TIMEOUT_MS = 230_000;
 
 interface Match {
@@ -34,7 +35,7 @@ export async function answerFront(
       fault,
     );
 
-  // Not read, so nothing may follow it on this connection.
+  // The request has not been read, so the connection cannot be used for another.
   const refuse = (status: number, text = '', headers: Record<string, string> = {}) =>
     reply(status, text, { ...headers, connection: 'close' });
 
@@ -64,7 +65,7 @@ export async function answerFront(
       return sendAnswer(response, toAnswer(outcome.http, fault), fault);
     case 'failed':
       parts.log(`${name}: ${outcome.why}`);
-      // Known: a function that threw answers 500 without a body.
+      // As at Azure: a function that threw answers 500 without a body.
       return reply(500);
     case 'busy':
       return reply(429, 'Http Request Throttled', retryAfter({ kind: 'throttle' }));
@@ -99,7 +100,7 @@ function isAllowed(of: FunctionRecord, site: SiteRecord, key: string): boolean {
   }
 }
 
-/** The function whose route fits best: literal parts before parameters before a rest. */
+/** The best match: literal segments come before parameters, and parameters before a rest. */
 function matchRoute(
   functions: readonly FunctionRecord[],
   prefix: string,
@@ -117,7 +118,10 @@ function matchRoute(
   return best;
 }
 
-/** `{name}`, `{name?}`, `{name:constraint}` and `{*rest}` of ASP.NET's route templates; constraints are not checked. */
+/**
+ * Matches `{name}`, `{name?}`, `{name:constraint}` and `{*rest}` of ASP.NET's route templates.
+ * Ignores constraints.
+ */
 function fitTemplate(
   template: readonly string[],
   parts: readonly string[],
@@ -194,7 +198,7 @@ function toAnswer(http: HttpResult, fault: Fault | undefined) {
   const { bytes, string } = http.body ?? {};
   const headers: Record<string, string | string[]> = { ...http.headers };
   if (http.cookies.length > 0) headers['set-cookie'] = http.cookies.map(cookieText);
-  // The server's own; the host takes them off what the app says.
+  // The server sets these. The host removes them from the app's answer.
   for (const name of ['connection', 'content-length', 'keep-alive', 'transfer-encoding']) {
     delete headers[name];
   }

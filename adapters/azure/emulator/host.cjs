@@ -1,6 +1,7 @@
-// The process of one app instance: a small Functions host that runs an app written with @azure/functions v4 by supplying
-// the module it expects from the real host, `@azure/functions-core`. Talks to the emulator over the IPC channel:
-// in `{id, name, http}`, out `{type: 'ready' | 'failed' | 'answer' | 'thrown', ...}`. Logs go to stdout.
+// The process of one app instance: a small Functions host for an app that uses @azure/functions v4.
+// It supplies the module that such an app expects of the real host, `@azure/functions-core`. It
+// receives `{id, name, http}` on the IPC channel and sends `{type: 'ready' | 'failed' | 'answer' |
+// 'thrown', ...}`. It logs to stdout.
 
 const { readFileSync, globSync } = require('node:fs');
 const Module = require('node:module');
@@ -8,7 +9,7 @@ const { join, resolve } = require('node:path');
 const { pathToFileURL } = require('node:url');
 
 const send = process.send.bind(process);
-// The app's code is not to speak on our channel.
+// The app's code gets no access to the channel.
 process.send = undefined;
 process.on('disconnect', () => process.exit());
 
@@ -50,7 +51,7 @@ Module._load = function supply(request, ...rest) {
 
 function writeLog(level, category, message, id) {
   if (category === 'system' && level !== 'error') return;
-  // A text of several lines stays one line, as the emulator's logs read it.
+  // The emulator's logs read one line per text, so a line break becomes a carriage return.
   const line = String(message).replaceAll('\n', '\r');
   process.stdout.write(`${new Date().toISOString()}\t${id}\t${level}\t${line}\n`);
 }
@@ -128,7 +129,7 @@ async function invoke(id, name, triggerName, http) {
     after.error = error;
   }
   for (const hook of hooks.postInvocation) await hook(after);
-  // A hook may take the error away.
+  // A hook may remove the error.
   if (hasThrown && after.error !== null) throw after.error;
 
   const { returnValue } = await call.getResponse(context, after.result);

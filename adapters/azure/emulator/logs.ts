@@ -1,5 +1,6 @@
-// What the Azure emulator keeps of Application Insights: the traces of each app that names it in its settings, and the one
-// form of query that reads them. https://learn.microsoft.com/rest/api/application-insights/query/execute
+// The part of Application Insights that the Azure emulator has: the traces of each app whose
+// settings name the component, and the one form of query that reads them.
+// https://learn.microsoft.com/rest/api/application-insights/query/execute
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { sendAnswer, spoilBefore } from '../../emulators/faults.ts';
@@ -9,7 +10,7 @@ import type { LogLine } from '../../provider.ts';
 import type { AzureParts } from './parts.ts';
 import { type ArmAnswer, asRecord, failed } from './resource.ts';
 
-/** The component's ids; an app is connected when its connection string is this one. */
+/** Ids of the component. An app is connected when it has this connection string. */
 const APPLICATION_ID = '11111111-1111-1111-1111-111111111111';
 export const CONNECTION_STRING = `InstrumentationKey=22222222-2222-2222-2222-222222222222;ApplicationId=${APPLICATION_ID}`;
 export const CONNECTION_SETTING = 'APPLICATIONINSIGHTS_CONNECTION_STRING';
@@ -18,15 +19,18 @@ const PATH = /^\/v1\/apps\/([^/?]+)\/query$/;
 const MAX_BODY_BYTES = 64 * 1024;
 /** Most rows of an answer (Azure Monitor service limits, query API). */
 const MAX_ROWS = 500_000;
-/** Kusto as far as it is understood: the traces of one role since a time, the newest ones, four columns. */
+/** The supported query (Kusto): the newest traces of one role since a time, four columns. */
 const QUERY =
   /^traces\s*\| where cloud_RoleName =~ "([\w-]{1,64})" and timestamp >= datetime\(([\dT:.Z-]+)\)\s*\| where customDimensions\.Category in \("Function\.main\.User", "Host\.Function\.Console"\)\s*\| top (\d+) by timestamp desc\s*\| project timestamp, severityLevel, message, invocationId = tostring\(customDimensions\.InvocationId\)$/;
-/** The host's levels as Application Insights numbers them. */
+/** Numbers of the host's levels in Application Insights. */
 const SEVERITY: Readonly<Record<string, number>> = {
   ...{ trace: 0, debug: 0, information: 1, warning: 2, error: 3, critical: 4 },
 };
 
-/** Takes what an instance of an app writes: lines of the host with time, invocation and level, all else of the console. */
+/**
+ * Gets the output of an instance. A line of the host has time, invocation and level. Any other line
+ * is the console's.
+ */
 export function traceWriter(logs: LogFolder, site: string): (chunk: Buffer) => void {
   return cutLines((line) => {
     const [, time = '', requestId = '', level = '', text = ''] =
@@ -37,7 +41,7 @@ export function traceWriter(logs: LogFolder, site: string): (chunk: Buffer) => v
         : {
             atMs: Date.parse(time),
             level,
-            // The host writes a text of several lines as one.
+            // The host writes a text of several lines as one line.
             text: text.replaceAll('\r', '\n'),
             ...(requestId !== '' && { requestId }),
           };
@@ -94,7 +98,7 @@ function queryIn(bytes: Buffer | undefined): unknown {
   try {
     return asRecord(JSON.parse(bytes?.toString() ?? '')).query;
   } catch {
-    // Not JSON: no query that is understood.
+    // Not JSON, so not the supported query.
     return undefined;
   }
 }

@@ -1,13 +1,16 @@
-// What the Azure emulator keeps of Azure Monitor: the execution metrics of apps on Flex Consumption.
+// The part of Azure Monitor that the Azure emulator has: the execution metrics of Flex apps.
 // https://learn.microsoft.com/rest/api/monitor/metrics/list
 
 import { type ArmAnswer, type ArmRequest, displayName, failed, idOf, missing } from './resource.ts';
 import type { SiteRecord } from './store.ts';
 
-/** An instance is billed for at least this, then in these steps, ms (Azure Functions pricing, Flex Consumption). */
+/**
+ * The shortest billed time of an instance, and the step above it, ms (Azure Functions pricing, Flex
+ * Consumption).
+ */
 const LEAST_MS = 1_000;
 const STEP_MS = 100;
-/** Lengths of the intervals that are emulated, ms. */
+/** Lengths of the supported intervals, ms. */
 const INTERVALS_MS: Readonly<Record<string, number>> = { PT1M: 60_000, PT1H: 3_600_000 };
 const METRICS: Readonly<
   Record<string, { readonly label: string; readonly of: 'amount' | 'count' }>
@@ -16,7 +19,10 @@ const METRICS: Readonly<
   OnDemandFunctionExecutionCount: { label: 'On Demand Function Execution Count', of: 'count' },
 };
 
-/** MB-milliseconds of an instance that has executed for so long; an app of the older plan has other metrics. */
+/**
+ * MB-milliseconds of an instance that has executed for `ms`. 0 on the older plan, which has other
+ * metrics.
+ */
 export function unitsOf({ functionAppConfig }: SiteRecord, ms: number): number {
   const sizeMiB = functionAppConfig?.scaleAndConcurrency?.instanceMemoryMB ?? 0;
   return sizeMiB * Math.max(LEAST_MS, Math.ceil(ms / STEP_MS) * STEP_MS);

@@ -1,4 +1,4 @@
-// Plans (Microsoft.Web/serverfarms) as Azure Resource Manager has them.
+// The operations on plans (Microsoft.Web/serverfarms).
 
 import type { AzureParts } from './parts.ts';
 import {
@@ -21,7 +21,7 @@ export function putPlan({
 }: ArmRequest): Promise<ArmAnswer> | ArmAnswer {
   const { location, sku, kind, tags } = asRecord(body);
   const skuName = asRecord(sku).name;
-  // The cloud says it with a 401 (open), which is no word about credentials.
+  // Azure answers 401 here, though the credentials are valid. Not verified against Azure.
   if (fault?.kind === 'quota')
     return failed(
       401,

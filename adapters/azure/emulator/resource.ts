@@ -1,4 +1,4 @@
-// What Azure Resource Manager's answers about plans and apps have in common.
+// What the answers about plans and apps have in common.
 
 import type { Fault } from '../../emulators/faults.ts';
 import type { AzureParts } from './parts.ts';
@@ -11,10 +11,10 @@ export interface ArmAnswer {
 
 export interface ArmRequest {
   readonly parts: AzureParts;
-  /** What the route's pattern leaves open: names of resources. */
+  /** The names of resources in the path. */
   readonly path: readonly string[];
   readonly url: URL;
-  /** What the client sent, not checked yet. */
+  /** The JSON that the client sent, not checked yet. */
   readonly body: unknown;
   readonly fault: Fault | undefined;
 }
@@ -32,7 +32,7 @@ export function idOf(parts: AzureParts, type: 'sites' | 'serverfarms', name: str
   return `/subscriptions/${parts.subscriptionId}/resourceGroups/${parts.resourceGroup}/providers/Microsoft.Web/${type}/${name}`;
 }
 
-/** `westeurope` comes back as `West Europe`. */
+/** Azure shows the location `westeurope` as `West Europe`. */
 export function displayName(location: string): string {
   const [, place = location, rest = ''] =
     /^(north|south|east|west|central|france|germany|uk|japan|australia|canada|brazil|korea|swiss|sweden|poland|italy|spain|norway|uae)(.+)$/.exec(

@@ -1,4 +1,5 @@
-// An app's SCM site: takes the zip (one way on Flex, another on Consumption) and tells how its deployment goes.
+// The SCM site of an app: receives the zip (at one path on Flex, at another on Consumption) and
+// reports the state of its deployment.
 
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -7,9 +8,9 @@ import { readBody } from '../../emulators/request-body.ts';
 import type { AzureParts } from './parts.ts';
 import type { PublishRecord, SiteRecord } from './store.ts';
 
-/** As Azure bounds the package of a Consumption app (Azure Functions scale and hosting). */
+/** Largest package of a Consumption app, bytes (Azure Functions scale and hosting). */
 const MAX_ZIP_BYTES = 1024 * 1024 * 1024;
-/** Deployments remembered per app. */
+/** Most deployments to keep per app. */
 const MAX_PUBLISHES = 10;
 const STATUS_TEXT = ['Pending', 'Building', 'Deploying', 'Failed', 'Success'] as const;
 
@@ -76,7 +77,7 @@ function unsupported(
   return reply(404, { Message: 'No HTTP resource was found that matches the request URI.' });
 }
 
-/** A bearer token of Azure Resource Manager, or the publishing credentials. */
+/** Accepts a bearer token of Azure Resource Manager, or the publishing credentials. */
 function isSignedIn(
   parts: AzureParts,
   { publishing }: SiteRecord,
@@ -109,7 +110,7 @@ function deploymentOf(publish: PublishRecord, site: SiteRecord) {
   };
 }
 
-/** Keeps the package and goes on with it after the answer. */
+/** Stores the package. Installs it after the answer. */
 async function receive(
   parts: AzureParts,
   site: SiteRecord,
@@ -133,7 +134,7 @@ async function receive(
   return publish;
 }
 
-/** Unpacks, starts the app once to learn its functions, and puts it in place of the former code. */
+/** Unpacks, starts the app once to learn its functions, and replaces the former code. */
 async function install(
   parts: AzureParts,
   site: SiteRecord,
@@ -163,7 +164,7 @@ async function install(
   }
 }
 
-/** Stores the state of a publish with its app, if that is still there. */
+/** Stores the state of a publish with its app, unless the app is deleted. */
 async function note(parts: AzureParts, name: string, publish: PublishRecord): Promise<void> {
   const site = parts.store.sites.get(name);
   if (site) await parts.store.putSite(withPublish(site, publish));

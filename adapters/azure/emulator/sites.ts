@@ -1,5 +1,5 @@
-// Function apps (Microsoft.Web/sites) as Azure Resource Manager has them: the app, its settings, keys, functions and tags,
-// and the long-running work of making one.
+// The operations on function apps (Microsoft.Web/sites): the app, its settings, keys, functions and
+// tags, and the long-running creation.
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Fault } from '../../emulators/faults.ts';
@@ -19,7 +19,7 @@ import type { FunctionAppConfig, SiteRecord } from './store.ts';
 /** Apps per page of a list. */
 const PAGE_SIZE = 50;
 const FLEX_INSTANCE_MIB: readonly unknown[] = [512, 2048, 4096];
-/** What Flex Consumption refuses among the settings (Azure Functions, Flex Consumption plan, deprecated settings). */
+/** Settings that Flex Consumption refuses (Flex Consumption plan, "Deprecated settings"). */
 const NOT_ON_FLEX = [
   'FUNCTIONS_WORKER_RUNTIME',
   'FUNCTIONS_EXTENSION_VERSION',
@@ -65,7 +65,7 @@ export async function putSite({
     plan: plan.name,
     tags: asTexts(tags),
     siteConfig: config,
-    // Checked by flexFault.
+    // Safe: flexFault has checked it.
     ...(appConfig !== undefined && { functionAppConfig: appConfig as FunctionAppConfig }),
     settings: settings ?? {},
     modifiedAtMs: Date.now(),
@@ -317,7 +317,7 @@ export async function patchTags({
   return { status: 200, body: { id, name: 'default', type, properties: { tags } } };
 }
 
-/** An operation's id says all of it, so that it survives a restart: app, how it ends, and a random part. */
+/** The id of an operation has all its state, so it survives a restart: how it ends, and the app. */
 function longRunning(
   parts: AzureParts,
   site: string,
@@ -354,7 +354,7 @@ export function getOperationResult({ parts, path: [, id = ''], url }: ArmRequest
   return site ? { status: 200, body: siteBody(parts, site) } : missing(parts, 'sites', name);
 }
 
-/** As ARM shows an app: settings are never among it. */
+/** An app as Azure Resource Manager shows it, without its settings. */
 function siteBody(parts: AzureParts, site: SiteRecord) {
   const hosts = [`127.0.0.1:${site.sitePort}`, `127.0.0.1:${site.scmPort}`];
   return {

@@ -1,4 +1,5 @@
-// What the Azure emulator keeps: plans, apps and their packages, each record a file that is written whole.
+// The state of the Azure emulator: plans, apps and their packages. Each record is one file, written
+// completely.
 
 import { mkdirSync } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
@@ -13,18 +14,21 @@ export interface PlanRecord {
   readonly tags: Readonly<Record<string, string>>;
 }
 
-/** A function as the host found it in an app's code. */
+/** A function that the host found in an app's code. */
 export interface FunctionRecord {
   readonly name: string;
   readonly triggerName: string;
   readonly type: string;
-  /** Upper case; empty means all. */
+  /** In upper case. Empty means all methods. */
   readonly methods: readonly string[];
   readonly route: string;
   readonly authLevel: string;
 }
 
-/** A publish at the SCM site. `status` is Kudu's: 0 pending, 1 building, 2 deploying, 3 failed, 4 success. */
+/**
+ * A publish at the SCM site. `status` is Kudu's: 0 pending, 1 building, 2 deploying, 3 failed,
+ * 4 success.
+ */
 export interface PublishRecord {
   readonly id: string;
   readonly status: 0 | 1 | 2 | 3 | 4;
@@ -39,7 +43,7 @@ export interface SiteRecord {
   readonly kind: string;
   readonly plan: string;
   readonly tags: Readonly<Record<string, string>>;
-  /** As the client sent them, without the settings. */
+  /** As the client sent it, without `appSettings`. */
   readonly siteConfig: Readonly<Record<string, unknown>>;
   readonly functionAppConfig?: FunctionAppConfig;
   readonly settings: Readonly<Record<string, string>>;
@@ -50,7 +54,7 @@ export interface SiteRecord {
   readonly publishing: { readonly user: string; readonly password: string };
   readonly modifiedAtMs: number;
   readonly publishes: readonly PublishRecord[];
-  /** The publish whose code runs. */
+  /** Id of the publish whose code runs. */
   readonly active?: string;
   readonly functions: readonly FunctionRecord[];
 }
@@ -70,14 +74,14 @@ export interface Store {
   readonly sites: ReadonlyMap<string, SiteRecord>;
   putPlan(plan: PlanRecord): Promise<void>;
   deletePlan(name: string): Promise<void>;
-  /** Seen by readers at once, on disk when resolved. */
+  /** Readers see the change at once. Resolves when it is on disk. */
   putSite(site: SiteRecord): Promise<void>;
   deleteSite(name: string): Promise<void>;
   putPackage(site: string, publish: string, zip: Uint8Array): Promise<void>;
   readPackage(site: string, publish: string): Promise<Uint8Array>;
-  /** Removes all packages of an app but one. */
+  /** Removes all packages of an app except `keep`. */
   trimPackages(site: string, keep: string | undefined): Promise<void>;
-  /** Resolves when everything that readers have seen so far is on disk. */
+  /** Resolves when all changes so far are on disk. */
   written(): Promise<void>;
 }
 
@@ -85,12 +89,12 @@ export async function openStore(dir: string): Promise<Store> {
   for (const kind of ['plans', 'sites', 'packages']) {
     mkdirSync(join(dir, kind), { recursive: true, mode: 0o700 });
   }
-  // Written by us, so their shape is known.
+  // Safe: the emulator wrote these files.
   const plans = await readRecords<PlanRecord>(join(dir, 'plans'));
   const sites = await readRecords<SiteRecord>(join(dir, 'sites'));
   let writing: Promise<void> = Promise.resolve();
 
-  /** One write after the other, so that an older state never replaces a newer one. */
+  /** Writes one after the other, so that an older state never replaces a newer one. */
   function inTurn(work: () => Promise<void>): Promise<void> {
     const done = writing.then(work);
     writing = done.catch(() => {});

@@ -1,6 +1,7 @@
-// One instance of a function, as its own process: the official functions-framework, on loopback only. Its command line
-// listens on all interfaces, so this does what that does (functions-framework/build/src/main.js) with another address.
-// Arguments: folder of the compile cache, name of the function's entry point.
+// The process of one instance of a function: the official functions-framework, on loopback only.
+// The framework's command line listens on all interfaces. This file does the same as that command
+// line (functions-framework/build/src/main.js) with another address. Arguments: folder of the
+// compile cache, name of the function's entry point.
 
 import { createRequire, enableCompileCache } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -8,7 +9,7 @@ import { dirname, join } from 'node:path';
 const [, , cacheDir, target] = process.argv;
 enableCompileCache(cacheDir);
 
-// Resolved from here, as the link in the function's own node_modules is: one registry for both.
+// The function's own node_modules links to the same package, so both share one registry.
 const require = createRequire(import.meta.url);
 const framework = require('@google-cloud/functions-framework');
 const { getTestServer } = require('@google-cloud/functions-framework/testing');
@@ -29,6 +30,6 @@ server.setTimeout(0);
 server.requestTimeout = 0;
 server.listen(0, '127.0.0.1', () => {
   new ErrorHandler(server).register();
-  // The channel to the front is for this one message, not for the function.
+  // The channel to the front carries only this message. The function gets no channel.
   process.send({ port: server.address().port }, () => process.disconnect());
 });

@@ -1,12 +1,12 @@
-// What Google's build does with an uploaded zip, as far as an emulator without a package registry can: unpack it, look for
-// the entry, and supply the functions-framework that its package.json asks for.
+// Builds an uploaded zip as Google does, as far as that works without a package registry: unpacks
+// it, finds the entry, and links the functions-framework that its package.json names.
 
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { UnzipError, unzip } from '../../runtime/unzip.ts';
 
-/** Why the build failed, as the operation tells it. */
+/** The build failed. The operation reports the message. */
 export class BuildError extends Error {
   override readonly name = 'BuildError';
 }
@@ -15,7 +15,7 @@ export class BuildError extends Error {
 const MAX_UNPACKED_BYTES = 500 * 1024 * 1024;
 const FRAMEWORK = '@google-cloud/functions-framework';
 
-/** Unpacks into `codeDir`, which is made. @throws BuildError, and leaves nothing behind */
+/** Creates `codeDir` and unpacks into it. Removes it on failure. @throws BuildError */
 export function build(zip: Uint8Array, codeDir: string): void {
   rmSync(codeDir, { recursive: true, force: true });
   mkdirSync(codeDir, { recursive: true });
@@ -50,7 +50,7 @@ function readManifest(codeDir: string): {
   }
 }
 
-/** A link to ours instead of an installation; what the zip itself brings goes first. */
+/** Links to our own copy instead of installing. A package in the zip takes precedence. */
 function supply(name: string, codeDir: string): void {
   const place = join(codeDir, 'node_modules', name);
   if (existsSync(place)) return;

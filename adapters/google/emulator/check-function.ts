@@ -14,8 +14,8 @@ const UPDATABLE =
   /^(description|labels|buildConfig|serviceConfig|buildConfig\.(runtime|entryPoint|source|environmentVariables)|serviceConfig\.(timeoutSeconds|availableMemory|availableCpu|maxInstanceCount|minInstanceCount|maxInstanceRequestConcurrency|environmentVariables|ingressSettings|serviceAccountEmail))$/;
 
 /**
- * The function as an update leaves it: `former` with the fields that the mask names. Without a mask,
- * all fields of `body` are named.
+ * The function as an update leaves it: `former` with the fields that the mask names. Without a
+ * mask, all fields of `body` are named.
  * @throws Refusal INVALID_ARGUMENT  the mask names a field that cannot be updated
  */
 export function updated(former: Json, body: Json, mask: string | null): Json {

@@ -1,5 +1,5 @@
-// The REST control plane of the Google emulator. Checks what the official client sends and answers as
-// the cloud does. Cloud Logging and Cloud Monitoring have the same address here.
+// The REST control plane of the Google emulator. Checks what the official client sends and answers
+// as the cloud does. Cloud Logging and Cloud Monitoring have the same address here.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Fault, sendAnswer, spoilBefore } from '../../emulators/faults.ts';

@@ -1,5 +1,6 @@
-// Google Cloud Functions (v2) on this machine: control plane, metadata server and, behind each function's address, a front
-// that runs the uploaded code on the official functions-framework. Everything on 127.0.0.1; for code the operator trusts.
+// Google Cloud Functions (v2) on this machine, on 127.0.0.1 only: the control plane, the metadata
+// server, and for each function a front that runs the uploaded code on the official
+// functions-framework. There is no sandbox: it is for code that the operator trusts.
 
 import { mkdirSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -17,20 +18,20 @@ import type { ControlParts } from './parts.ts';
 import { openStore } from './state.ts';
 
 export interface GoogleCloudFunctionsEmulatorOptions {
-  /** Folder of all state; made when it is not there. */
+  /** Folder of all state. Created when it is missing. */
   readonly dir: string;
   readonly projectId: string;
-  /** Of the control plane; default any free port. */
+  /** Port of the control plane. Default: any free port. */
   readonly port?: number;
   readonly metadataPort?: number;
   readonly locations?: readonly string[];
   /** Serve the fault switch over HTTP. */
   readonly faults?: boolean;
-  /** An instance without calls is stopped after this time. */
+  /** Stops an instance that has had no call for this time. */
   readonly idleMs?: number;
-  /** A minute's executions are in the metrics so long after its end, ms. */
+  /** Delay between the end of a minute and its executions in the metrics, ms. */
   readonly metricDelayMs?: number;
-  /** Unix time of the metrics, ms; default `nowMs`. */
+  /** Unix time of the metrics, ms. Default: `nowMs`. */
   readonly metricNowMs?: () => number;
   /** Unix time in milliseconds. */
   readonly nowMs?: () => number;
@@ -41,20 +42,20 @@ export interface GoogleCloudFunctionsEmulator {
   /** Control plane, `http://127.0.0.1:P`. */
   readonly endpoint: string;
   readonly port: number;
-  /** `127.0.0.1:P`, as `GCE_METADATA_HOST` wants it. */
+  /** `127.0.0.1:P`, the form of `GCE_METADATA_HOST`. */
   readonly metadataHost: string;
   readonly projectId: string;
   readonly faults: Faults;
   readonly faultsUrl?: string;
-  /** Ends all instances; what was deployed is there again at the next start. */
+  /** Ends all instances. The next start serves the deployed functions again. */
   close(): Promise<void>;
 }
 
-/** Long enough for a person trying things, short enough for fifty functions on one machine. */
+/** Long enough for a person at a terminal, short enough for fifty functions on one machine. */
 const IDLE_MS = 60_000;
 const METRIC_DELAY_MS = 1_000;
 
-/** @throws Error a port is taken, or `dir` holds something else */
+/** @throws Error  a port is taken, or `dir` contains something else */
 export async function startGoogleCloudFunctions(
   options: GoogleCloudFunctionsEmulatorOptions,
 ): Promise<GoogleCloudFunctionsEmulator> {
@@ -134,7 +135,7 @@ function serverOf(answer: (request: IncomingMessage, response: ServerResponse) =
     try {
       await answer(request, response);
     } catch {
-      // The connection broke while the answer was written.
+      // The connection broke during the answer.
       response.destroy();
     }
   });

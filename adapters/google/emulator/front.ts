@@ -1,5 +1,6 @@
-// What stands behind a function's address: checks the ID token, finds or starts an instance, holds the call to its time,
-// and answers as Google's front does. The address stays when the function is gone: it then answers 404.
+// The front of a function, at its address: checks the ID token, finds or starts an instance, ends a
+// call at its timeout, and answers as Google's front does. The address stays when the function is
+// deleted, and answers 404 then.
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -18,9 +19,12 @@ import type { Issuer } from './issuer.ts';
 
 export interface Front {
   readonly port: number;
-  /** Origin of the function, `http://127.0.0.1:P`; also the audience of its ID tokens. */
+  /** Origin of the function, `http://127.0.0.1:P`, and the audience of its ID tokens. */
   readonly uri: string;
-  /** New calls go to this revision from now on, to none with undefined. Resolves when the former one has no calls left. */
+  /**
+   * New calls go to this revision, or to none. Resolves when the former revision has ended its
+   * calls.
+   */
   serve(revision: Revision | undefined): Promise<void>;
   refuse(isOut: boolean): Promise<void>;
   close(): Promise<void>;
@@ -29,9 +33,9 @@ export interface Front {
 export interface FrontParts extends InstanceParts {
   readonly issuer: Issuer;
   readonly faults: Faults;
-  /** Of the time that requests spend in containers, ms. */
+  /** Sums of the time that requests spend in containers, ms. */
   readonly sums: ExecutionSums;
-  /** An instance without calls is stopped after this time. */
+  /** Stops an instance that has had no call for this time. */
   readonly idleMs: number;
 }
 
@@ -55,12 +59,14 @@ const HOP_BY_HOP = new Set([
   'upgrade',
 ]);
 
-/** First port tried for a function lies from here on, below what the system gives to outgoing connections. */
+/**
+ * The ports of functions. They lie below the ports that the system gives to outgoing connections.
+ */
 const FIRST_PORT = 20_000;
 const PORTS = 10_000;
 const PORT_TRIES = 20;
 
-/** `wantedPort` is taken if it is free, else one that `address` leads to. */
+/** Listens on the port of `address` if it is free, else on one that `seed` leads to. */
 export async function openFront(
   service: string,
   address: { readonly port: number | undefined; readonly seed: number },
@@ -73,7 +79,7 @@ export async function openFront(
     { keepAliveTimeout: 60_000, requestTimeout: 0 },
     (request, response) =>
       void answerCall(request, response).catch(() => {
-        // The connection broke while the answer was written.
+        // The connection broke during the answer.
         response.destroy();
       }),
   );
@@ -126,7 +132,7 @@ export async function openFront(
   }
 
   function refuseToken(request: IncomingMessage): Reply | undefined {
-    // With both headers the cloud looks at the first alone, and the other is the function's own.
+    // With both headers the cloud checks the first only. The other belongs to the function.
     const value = request.headers['x-serverless-authorization'] ?? request.headers.authorization;
     if (value === undefined) {
       return page(
@@ -140,7 +146,7 @@ export async function openFront(
     return isGood ? undefined : unauthorized();
   }
 
-  /** @returns undefined when the instance was found dead before the call was given to it */
+  /** @returns undefined when the instance had died before it got the call */
   async function callInstance(
     revision: Revision,
     lease: Lease<FunctionInstance>,
@@ -158,7 +164,7 @@ export async function openFront(
 
     const late = AbortSignal.timeout(revision.timeoutSec * 1000);
     const startedMs = performance.now();
-    // From the running container's side of the connection, as Cloud Run measures: nothing in it can change that.
+    // Measured outside of the container, as Cloud Run does: the function cannot change it.
     const count = () =>
       parts.sums.add(service, { count: 1, amount: performance.now() - startedMs });
     try {
@@ -172,7 +178,7 @@ export async function openFront(
       const bytes = Buffer.from(await answer.body.arrayBuffer());
       count();
       const headers = ownHeaders(answer.headers);
-      // The framework says so when it ends its process after this answer.
+      // The framework sets this header when it ends its process after the answer.
       if (headers['x-google-status'] === undefined) lease.release();
       else lease.discard();
       if (bytes.length > MAX_BODY_BYTES)
@@ -180,7 +186,7 @@ export async function openFront(
       return { status: answer.statusCode, headers, body: bytes };
     } catch (error) {
       if (late.aborted) {
-        // It may spin for ever: no further calls for it, and its end when it has none left.
+        // The instance may loop for ever. It gets no more calls, and ends after those it has.
         lease.retire();
         count();
         return plain(504, 'upstream request timeout');
@@ -243,7 +249,7 @@ async function openNear(
   return openPort(server);
 }
 
-/** As the cloud gives them to the container: the token without its signature, and where the call came from. */
+/** The headers that the container gets. They have the token without its signature. */
 function forwardedHeaders(request: IncomingMessage, executionId: string): string[] {
   const headers: string[] = [];
   const raw = request.rawHeaders;
@@ -281,7 +287,7 @@ function newTrace(): string {
   return `${randomUUID().replaceAll('-', '')}/${randomBytes(6).readUIntBE(0, 6)};o=0`;
 }
 
-/** False figures of the shim's, as a dishonest function could send them. */
+/** Falsifies the shim's figures, as a dishonest function could. */
 function lie(reply: Reply, fault: Fault & { kind: 'lie' }): Reply {
   const headers = { ...reply.headers };
   const times = (name: string, factor: number | undefined) => {

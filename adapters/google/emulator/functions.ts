@@ -1,5 +1,5 @@
-// The functions of the Google emulator and the long-running operations that change them. An operation is on disk before it
-// is answered, and one that was cut off is begun again at the next start.
+// The functions of the Google emulator and the long-running operations that change them. An
+// operation is on disk before the emulator answers. The next start resumes one that was cut off.
 
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -12,20 +12,20 @@ import type { FunctionResource, Store, StoredFunction, StoredOperation } from '.
 
 export interface Functions {
   find(name: string): FunctionResource | undefined;
-  /** Below `projects/P/locations/L`, by name. */
+  /** The functions of `projects/P/locations/L`, sorted by name. */
   list(parent: string): FunctionResource[];
   operation(name: string): StoredOperation | undefined;
   operations(parent: string): StoredOperation[];
   /** Whether an operation on this function is not yet done. */
   isBusy(name: string): boolean;
-  /** Resolves when the operation is on disk; its work goes on. */
+  /** Resolves when the operation is on disk. Its work goes on after that. */
   begin(
     operation: Pick<StoredOperation, 'verb' | 'target'> &
       Partial<Pick<StoredOperation, 'wanted' | 'fault'>>,
   ): Promise<StoredOperation>;
   saveSource(object: string, zip: Uint8Array): Promise<void>;
   hasSource(object: string): boolean;
-  /** Operations that the fault switch has held up go on. */
+  /** Continues the operations that the fault switch has stopped. */
   resume(): void;
   refuse(isOut: boolean): Promise<void>;
   close(): Promise<void>;
@@ -38,9 +38,9 @@ export interface FunctionsParts extends FrontParts {
   readonly log: (event: string, facts: object) => void;
 }
 
-/** An uploaded zip that no operation asks for is kept this long. */
+/** Keep an uploaded zip for this long when no operation uses it. */
 const KEEP_SOURCE_MS = 60 * 60 * 1000;
-/** google.rpc.Code */
+/** Codes of google/rpc/code.proto. */
 const INVALID_ARGUMENT = 3;
 const RESOURCE_EXHAUSTED = 8;
 const INTERNAL = 13;
@@ -118,7 +118,7 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
   async function takeDown(operation: StoredOperation): Promise<void> {
     const stored = functions[operation.target];
     delete functions[operation.target];
-    // Calls that run go on to their end; the operation does not wait for them.
+    // Running calls go on to their end. The operation does not wait for them.
     void fronts
       .get(operation.target)
       ?.serve(undefined)
@@ -169,7 +169,10 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
     }
   }
 
-  /** Cloud Run takes no revision whose container does not start. The instance of the trial serves no calls. */
+  /**
+   * Cloud Run refuses a revision whose container does not start. The instance of this trial serves
+   * no calls.
+   */
   async function tryStart(revision: Revision): Promise<void> {
     const instance = await startInstance(revision, parts);
     instance.stop();
@@ -201,7 +204,7 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
   function fail(operation: StoredOperation, code: number, message: string): void {
     const stored = functions[operation.target];
     if (stored) {
-      // A function that served before serves on, as it was (open: which state the cloud shows then).
+      // The former revision goes on serving. It is not known which state the cloud shows then.
       const { serving } = stored;
       stored.resource = {
         ...(serving?.resource ?? stored.resource),
@@ -220,7 +223,7 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
     log('operation done', { operation: name, verb, ...(error && { error }) });
   }
 
-  /** Removes code and sources that nothing refers to: what a killed emulator left behind. */
+  /** Removes unused code and sources, which a killed emulator leaves. */
   function sweep(): void {
     const used = new Set(Object.values(functions).map(({ serving }) => serving?.code));
     for (const code of readdirSync(codeRoot)) if (!used.has(code)) removeCode(code);
@@ -295,7 +298,7 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
   };
 }
 
-/** The port of a restart may be another one when somebody has taken the old. */
+/** A restart changes the address when another program has taken the port. */
 function readdress(stored: StoredFunction, uri: string): void {
   const at = (resource: FunctionResource): FunctionResource =>
     resource.serviceConfig.uri === undefined
@@ -331,7 +334,7 @@ const UNITS: Readonly<Record<string, number>> = {
   Gi: 2 ** 30,
 };
 
-/** Undefined for a text that is no quantity. */
+/** Undefined when the text is not a quantity. */
 export function memoryMiBOf(quantity: string): number | undefined {
   const [, number, unit] = /^(\d+(?:\.\d+)?)(k|M|G|Ki|Mi|Gi)?$/.exec(quantity) ?? [];
   if (number === undefined) return undefined;

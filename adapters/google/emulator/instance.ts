@@ -1,5 +1,5 @@
-// Starts the process of one instance: the revision's unpacked code under the functions-framework, as Cloud Run starts a
-// container, with nothing in its environment but what that cloud gives.
+// Starts the process of one instance: the revision's unpacked code under the functions-framework.
+// Its environment has only what Cloud Run gives to a container.
 
 import { fileURLToPath } from 'node:url';
 import { Pool } from 'undici';
@@ -7,7 +7,7 @@ import type { Child, Children, Exit } from '../../runtime/children.ts';
 import type { Instance } from '../../runtime/pool.ts';
 import type { Logs } from './logs.ts';
 
-/** One immutable state of a function: code and settings. */
+/** One immutable version of a function: code and settings. */
 export interface Revision {
   /** Name of the function. */
   readonly service: string;
@@ -33,18 +33,21 @@ export interface InstanceParts {
   readonly children: Children;
   /** Folder of V8's compile cache, shared by all functions. */
   readonly cacheDir: string;
-  /** What a function writes to stdout and stderr. */
+  /** Gets what a function writes to stdout and stderr. */
   readonly logs: Pick<Logs, 'writer' | 'remove'>;
 }
 
 const BOOTSTRAP = fileURLToPath(new URL('./bootstrap.mjs', import.meta.url));
 
-/** Cloud Run's startup probe waits 240 s; nobody wants to wait that long for an emulator. */
+/** Longest start of an instance. Cloud Run's startup probe waits 240 s. */
 const MAX_START_MS = 60_000;
-/** How much of the output a failed start tells. */
+/** Most characters of output in the error of a failed start. */
 const TOLD_CHARACTERS = 2_000;
 
-/** Resolves when the instance takes calls. @throws Error with the last output: it exited, or did not listen in time */
+/**
+ * Resolves when the instance accepts calls.
+ * @throws Error  it exited, or did not listen in time; the message has its last output
+ */
 export async function startInstance(
   revision: Revision,
   parts: InstanceParts,
@@ -65,7 +68,7 @@ export async function startInstance(
   const port = await listeningPort(child, () => tail);
   const http = new Pool(`http://127.0.0.1:${port}`, {
     pipelining: 1,
-    // The front's own clock is the only deadline.
+    // The front ends late calls itself.
     headersTimeout: 0,
     bodyTimeout: 0,
   });
@@ -84,7 +87,7 @@ function listeningPort(child: Child, tail: () => string): Promise<number> {
     const late = setTimeout(() => child.kill(), MAX_START_MS);
     child.process.once('message', (message) => {
       clearTimeout(late);
-      // Our bootstrap's one message.
+      // Safe: bootstrap.mjs sends only this message.
       resolve((message as { port: number }).port);
     });
     void child.exited.then(({ code, signal, isOverMemory }) => {
@@ -102,7 +105,7 @@ function environmentOf(revision: Revision): Record<string, string> {
     LANG: 'C.UTF-8',
     TZ: 'UTC',
     ...revision.env,
-    // Reserved names of the container runtime contract; nobody sets them otherwise.
+    // Reserved by the container runtime contract. The function's settings cannot change them.
     PORT: '8080',
     K_SERVICE: revision.service,
     K_REVISION: revision.name,

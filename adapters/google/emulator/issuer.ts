@@ -1,5 +1,6 @@
-// Issues and checks the tokens of the Google emulator: access tokens for the control plane, ID tokens for functions.
-// Both are RS256 JWTs of a key made at the first start, so they stay good when the emulator is restarted.
+// Issues and checks the tokens of the Google emulator: access tokens for the control plane, ID
+// tokens for functions. Both are RS256 JWTs. The key is created at the first start and kept, so
+// that tokens stay valid over a restart.
 
 import {
   createPrivateKey,
@@ -14,11 +15,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeWhole } from '../../runtime/whole-file.ts';
 
-/** What a token is refused for, or undefined for a good one. */
+/** Why a token is refused. */
 export type TokenFault = 'malformed' | 'signature' | 'audience' | 'expired';
 
 export interface Issuer {
-  /** Of the account that the metadata server speaks for. */
+  /** Email address of the account whose tokens the metadata server hands out. */
   readonly email: string;
   accessToken(): { token: string; expiresInSec: number };
   idToken(audience: string): string;
@@ -32,16 +33,16 @@ interface Claims {
   readonly exp: number;
 }
 
-/** Life of both kinds (Google's own). */
+/** Lifetime of both kinds of token, as at Google. */
 const LIFE_SEC = 3600;
 const ISSUER = 'https://accounts.google.com';
-/** Audience of our access tokens; the real ones are opaque. */
+/** Audience of our access tokens. Google's are opaque. */
 const ACCESS = 'access';
 const ACCESS_PREFIX = 'ya29.';
-/** Most tokens whose signature is remembered as checked. */
+/** Most tokens in the cache of checked signatures. */
 const MAX_CHECKED = 4096;
 
-/** `nowMs` is Unix time. The key is kept in `dir`, readable by its owner only. */
+/** `nowMs` is Unix time. The key is a file in `dir` that only its owner can read. */
 export async function createIssuer(options: {
   readonly dir: string;
   readonly projectId: string;
@@ -111,7 +112,7 @@ function readJwt(token: string, key: KeyObject): Claims | 'malformed' | 'signatu
     const { alg } = JSON.parse(Buffer.from(header, 'base64url').toString()) as { alg: unknown };
     const isOurs =
       alg === 'RS256' && verify('RSA-SHA256', bytes, key, Buffer.from(signature, 'base64url'));
-    // Signed by us, so it has the claims we put in.
+    // Safe: we signed it, so it has our claims.
     return isOurs
       ? (JSON.parse(Buffer.from(payload, 'base64url').toString()) as Claims)
       : 'signature';

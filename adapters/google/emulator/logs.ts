@@ -1,12 +1,13 @@
-// What the Google emulator keeps of Cloud Logging: the lines of each function, structured as Cloud Run reads them, and
-// `entries.list` to read them. https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
+// The part of Cloud Logging that the Google emulator has: the lines of each function, structured as
+// Cloud Run reads them, and `entries.list` to read them.
+// https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
 
 import { createHash } from 'node:crypto';
 import { cutLines, openLogFolder } from '../../emulators/log-folder.ts';
 import type { LogLine } from '../../provider.ts';
 
 const MAX_PAGE = 1000;
-/** The parts of a filter that are understood, with AND between. */
+/** The supported clauses of a filter. AND joins them. */
 const CLAUSES = {
   type: /^resource\.type ?= ?"(.+)"$/,
   service: /^resource\.labels\.service_name ?= ?"([\w-]{1,63})"$/,
@@ -15,9 +16,9 @@ const CLAUSES = {
 } as const;
 
 export interface Logs {
-  /** Takes what one instance writes, in pieces, and cuts it into lines. */
+  /** Gets the output of one instance in chunks and splits it into lines. */
   writer(service: string): (chunk: Buffer) => void;
-  /** The answer's body, or why the request is none. */
+  /** The body of the answer, or why the request is invalid. */
   list(body: Readonly<Record<string, unknown>>): Promise<object | { readonly refusal: string }>;
   remove(service: string): Promise<void>;
   close(): Promise<void>;
@@ -65,7 +66,10 @@ export function openLogs(options: {
   };
 }
 
-/** A line of JSON is structured (Cloud Run, "Writing structured logs"); any other is text without a severity. */
+/**
+ * A line of JSON is structured (Cloud Run, "Writing structured logs"). Any other line is a text
+ * without a severity.
+ */
 function toLine(text: string, atMs: number): LogLine {
   const plain = { atMs, level: 'DEFAULT', text };
   if (!text.startsWith('{')) return plain;
@@ -93,7 +97,7 @@ function parseFilter(filter: string) {
   for (const clause of filter.split(/ AND |\n/).map((part) => part.trim())) {
     const known = Object.entries(CLAUSES).find(([, form]) => form.test(clause));
     if (!known) return undefined;
-    // Safe: a name of CLAUSES.
+    // Safe: it is a name of CLAUSES.
     found[known[0] as keyof typeof CLAUSES] = known[1].exec(clause)?.[1] ?? '';
   }
   const { type, service, location = '', since } = found;

@@ -1,5 +1,5 @@
-// The metadata server of the Google emulator, as on a machine of Google's: it hands out the tokens of the account that the
-// machine runs as to whoever reaches it.
+// The metadata server of the Google emulator. As on a machine at Google, it gives the tokens of the
+// machine's account to every client that reaches it.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Issuer } from './issuer.ts';
@@ -18,7 +18,10 @@ interface Reply {
   readonly type?: string;
 }
 
-/** Answers one request. The header `Metadata-Flavor: Google` is wanted and given, so that no browser is led here. */
+/**
+ * Answers one request. Requires the header `Metadata-Flavor: Google`, which a page in a browser
+ * cannot send, and answers with it.
+ */
 export function answerMetadata(
   parts: MetadataParts,
   request: IncomingMessage,
@@ -36,7 +39,7 @@ export function answerMetadata(
 
 function replyTo({ issuer, projectId }: MetadataParts, request: IncomingMessage): Reply {
   const url = new URL(request.url ?? '/', 'http://metadata.google.internal');
-  // The one question without the header: whether this is a metadata server at all.
+  // Needs no header: clients ask here whether this is a metadata server.
   if (url.pathname === '/') return { status: 200, body: 'computeMetadata/\n' };
   if (request.headers['metadata-flavor'] !== 'Google') {
     return { status: 403, body: 'Missing Metadata-Flavor:Google header.\n' };

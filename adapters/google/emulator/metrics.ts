@@ -1,11 +1,12 @@
-// What the Google emulator keeps of Cloud Monitoring: the request latencies of each function, and `timeSeries.list` to read
-// them. https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.timeSeries/list
+// The part of Cloud Monitoring that the Google emulator has: the request latencies of each
+// function, and `timeSeries.list` to read them.
+// https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.timeSeries/list
 
 import type { ExecutionSum, ExecutionSums } from '../../emulators/executions.ts';
 
 const METRIC = 'run.googleapis.com/request_latencies';
 const RESOURCE = 'cloud_run_revision';
-/** The parts of a filter that are understood, with AND between. */
+/** The supported clauses of a filter. AND joins them. */
 const CLAUSES = {
   metric: /^metric\.type ?= ?"(.+)"$/,
   resource: /^resource\.type ?= ?"(.+)"$/,
@@ -14,7 +15,7 @@ const CLAUSES = {
 } as const;
 type Clause = keyof typeof CLAUSES;
 
-/** The answer's body, or why the request is none. Alignment is over the whole interval only. */
+/** The body of the answer, or why the request is invalid. Aligns over the whole interval only. */
 export function listTimeSeries(
   query: URLSearchParams,
   { sums, projectId }: { readonly sums: ExecutionSums; readonly projectId: string },
@@ -70,7 +71,7 @@ function parseFilter(filter: string): Partial<Record<Clause, string>> | undefine
   for (const clause of filter.split(/ AND |\n/).map((part) => part.trim())) {
     const known = Object.entries(CLAUSES).find(([, form]) => form.test(clause));
     if (!known) return undefined;
-    // Safe: a name of CLAUSES.
+    // Safe: it is a name of CLAUSES.
     found[known[0] as Clause] = known[1].exec(clause)?.[1] ?? '';
   }
   return found;

@@ -1,5 +1,5 @@
-// What each operation of the control plane gets and gives: its call, and a long-running operation or
-// a page of a list as its answer.
+// What each operation of the control plane gets and gives: its call, and a long-running operation
+// or a page of a list as its answer.
 
 import type { Fault } from '../../emulators/faults.ts';
 import type { Functions } from './functions.ts';
@@ -37,8 +37,8 @@ export function pageOf<T>(
 }
 
 /**
- * `response` is the present state of the function. A copy in the operation would keep the secrets of
- * a function that is deleted.
+ * `response` is the present state of the function. A copy in the operation would keep the secrets
+ * of a function that is deleted.
  */
 export function operationJson(
   operation: StoredOperation,

@@ -1,11 +1,11 @@
-// What the Google emulator knows: functions, operations and the ports of their addresses, in one file that is written
-// whole after each change.
+// The state of the Google emulator: functions, operations, and the ports of functions. It is one
+// file, written completely after each change.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeWhole } from '../../runtime/whole-file.ts';
 
-/** `google.cloud.functions.v2.Function` as JSON, as far as it is kept. */
+/** The members of `google.cloud.functions.v2.Function` that the emulator keeps, as JSON. */
 export interface FunctionResource {
   readonly name: string;
   readonly description?: string;
@@ -51,12 +51,13 @@ export interface ServiceConfig {
 
 export interface StoredFunction {
   resource: FunctionResource;
-  /** Settings and code that serve; undefined before the first build has succeeded. */
+  /** Settings and code that serve. Undefined until the first build has succeeded. */
   serving?: {
-    readonly resource: FunctionResource /** Its folder below `code/`. */;
+    readonly resource: FunctionResource;
+    /** Name of its folder in `code/`. */
     readonly code: string;
   };
-  /** Counts the revisions. */
+  /** Number of revisions so far. */
   revisions: number;
 }
 
@@ -66,9 +67,9 @@ export interface StoredOperation {
   /** Name of the function. */
   readonly target: string;
   readonly createTime: string;
-  /** What is to be deployed; undefined for a delete, and once it is done: its environment holds secrets. */
+  /** What to deploy. Undefined for a delete, and after the end: its environment has secrets. */
   wanted?: FunctionResource;
-  /** Set by the fault switch when the call came. */
+  /** The fault that the fault switch had for the call. */
   fault?: 'operation-fails' | 'stuck-operation' | 'quota';
   endTime?: string;
   error?: { readonly code: number; readonly message: string };
@@ -77,22 +78,22 @@ export interface StoredOperation {
 export interface State {
   readonly functions: Record<string, StoredFunction>;
   readonly operations: Record<string, StoredOperation>;
-  /** By name of the function; kept when it is gone, so that its address does not become another's. */
+  /** By name of the function. Kept after a delete, so that no other function gets the address. */
   readonly ports: Record<string, number>;
 }
 
 export interface Store {
-  /** To be changed in place; `save` makes it last. */
+  /** Change it in place, then call `save`. */
   readonly state: State;
   /** Resolves when everything changed so far is on disk. */
   save(): Promise<void>;
 }
 
-/** Most finished operations and addresses of deleted functions that are kept. */
+/** Most finished operations, and most addresses of deleted functions, to keep. */
 const MAX_FINISHED = 500;
 const MAX_PORTS = 1000;
 
-/** @throws SyntaxError the file in `dir` is not ours */
+/** @throws SyntaxError  the file in `dir` is not JSON */
 export function openStore(dir: string): Store {
   const file = join(dir, 'state.json');
   const state: State = existsSync(file)
