@@ -1,4 +1,4 @@
-// What Azure's answers mean where the function has written them itself: it runs beside the shim.
+// Answers at Azure that the publisher's code has forged: it shares the process with the shim.
 
 import assert from 'node:assert/strict';
 import { readAnswer } from '../../../adapters/azure/invocation.ts';
@@ -37,14 +37,14 @@ function failure(body: unknown): FunctionFailure {
 }
 
 describe('Azure Functions, an answer', () => {
-  it('has the headers that the shim carries apart', () => {
+  it('has the headers of x-defaas-headers', () => {
     const result = read('ok', { headers: [['x-own', 'a']], body: 'hi' });
 
     assert.ok(result.ok);
     assert.deepEqual(result.headers, [['x-own', 'a']]);
   });
 
-  it('is none with forged headers or a status that is none', () => {
+  it('is PROVIDER_PROTOCOL with forged headers or an invalid status', () => {
     const refused = { code: 'PROVIDER_PROTOCOL', ran: 'maybe' };
     for (const headers of [null, {}, 'x', [['x']], [[1, 'x']], [['x', null]], [['x', 'y', 'z']]]) {
       assert.throws(() => read('ok', { headers }), refused, JSON.stringify(headers));
@@ -54,7 +54,7 @@ describe('Azure Functions, an answer', () => {
     }
   });
 
-  it('tells a failure as texts of at most 256 characters, of a kind that there is', () => {
+  it('reports a failure of a known kind, with texts of at most 256 characters', () => {
     const long = 'x'.repeat(300);
 
     const said = failure({ kind: 'init', type: long, message: long });
@@ -68,7 +68,7 @@ describe('Azure Functions, an answer', () => {
     });
   });
 
-  it('is a thrown failure where the shim’s words are none', () => {
+  it('is a failure of kind thrown when the document is not the shim’s', () => {
     for (const body of ['', 'null', '{"type":', { kind: 'init', message: { toString: 1 } }]) {
       const { kind, type } = failure(body);
 

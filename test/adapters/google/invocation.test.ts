@@ -1,4 +1,4 @@
-// What Google's answers mean where the function has written them itself: it runs beside the shim.
+// Answers at Google that the publisher's code has forged: it shares the process with the shim.
 
 import assert from 'node:assert/strict';
 import { resultOf } from '../../../adapters/google/invocation.ts';
@@ -30,7 +30,7 @@ describe('Google Cloud Functions, a failure', () => {
     assert.equal(type, 'T'.repeat(256));
   });
 
-  it('is told as a text whatever its message is', () => {
+  it('has a text as its message, whatever the shim’s document has', () => {
     assert.equal(failure('{"type":"T","message":{"a":1}}').message, '[object Object]');
     assert.equal(failure('{"type":"T","message":{"toString":1}}').type, 'Error');
   });

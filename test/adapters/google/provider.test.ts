@@ -1,4 +1,4 @@
-// Google Cloud Functions: the adapter through its official SDK, against the emulator that runs the real framework.
+// The Google provider, through the official SDK, against the emulator, which runs the real framework.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -22,9 +22,9 @@ const SPEC = createSpec(REGION);
 
 interface GoogleBed extends TestBed {
   readonly emulator: GoogleCloudFunctionsEmulator;
-  /** Operations of the control plane asked for so far, in order. */
+  /** Requests to the control plane so far, in order. */
   readonly asked: string[];
-  /** Is called at each request, before it is answered. */
+  /** Called at each request, before the answer. */
   onRequest: (count: number) => void;
 }
 
@@ -66,13 +66,16 @@ function optionsOf({ endpoint, metadataHost }: GoogleCloudFunctionsEmulator) {
   return { projectId: PROJECT, gateway: '0xgateway', endpoint, metadataHost };
 }
 
-const within = (ms = 20_000) => ({ signal: AbortSignal.timeout(ms) });
+/** Longer than any test takes on a loaded machine. */
+const DEADLINE_MS = 10 * 60_000;
+const within = (signal = AbortSignal.timeout(DEADLINE_MS)) => ({ signal });
 
 describe('Google Cloud Functions', () => {
   testProvider(() => createBed(), { exitIsResult: false, tellsRetryAfter: true });
 });
 
-describe('Google Cloud Functions, the adapter', () => {
+describe('Google Cloud Functions, the adapter', function () {
+  this.timeout(DEADLINE_MS);
   let bed: GoogleBed;
   let provider: Provider;
   before(async () => {
@@ -82,7 +85,7 @@ describe('Google Cloud Functions, the adapter', () => {
   afterEach(() => bed.faults.clear());
   after(() => bed?.close());
 
-  it('finishes a deploy that was cut off at any of its requests, with one function', async () => {
+  it('finishes a deploy that was cut off at any request, and leaves one function', async () => {
     for (let cutAt = 1; ; cutAt += 1) {
       const spec = createSpec(REGION, { name: `df-cut-${cutAt}` });
       const killed = new AbortController();
@@ -107,7 +110,7 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.equal(new Set(names).size, names.length);
   });
 
-  it('does not write twice when the answer to a write was lost', async () => {
+  it('sends a write only once when its answer is lost', async () => {
     await bed.faults.set([{ kind: 'drop-after', on: { operation: 'CreateFunction' }, times: 1 }]);
     const before = bed.asked.length;
 
@@ -117,7 +120,7 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.equal(creates.length, 1);
   });
 
-  it('two that deploy the same at once get the same function', async () => {
+  it('gives the same function to two concurrent deploys of one spec', async () => {
     const spec = createSpec(REGION, { name: 'df-twice-at-once' });
 
     const [one, two] = await Promise.all([
@@ -147,7 +150,7 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.deepEqual(steps, ['create', 'update', 'keep', 'remove']);
   });
 
-  it('leaves another gateway’s function alone, and does not list it', async () => {
+  it('does not change or list a function of another gateway', async () => {
     const stranger = createGoogleCloudFunctions({ ...optionsOf(bed.emulator), gateway: '0xother' });
     const spec = createSpec(REGION, { name: 'df-of-another' });
     await stranger.deploy(spec, within());
@@ -159,7 +162,7 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.ok(!(await listNames(provider)).includes('df-of-another'));
   });
 
-  it('says why an operation failed, and puts the function right with the next deploy', async () => {
+  it('reports why an operation failed, and the next deploy repairs the function', async () => {
     const spec = createSpec(REGION, { name: 'df-operation-fails' });
     await bed.faults.set([{ kind: 'operation-fails', on: { operation: 'CreateFunction' } }]);
 
@@ -172,11 +175,16 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.equal(deployed.name, spec.name);
   });
 
-  it('waits for a stuck operation until the deadline, and finds it done later', async () => {
+  it('waits for a stuck operation until the deadline, and accepts its later result', async () => {
     const spec = createSpec(REGION, { name: 'df-stuck' });
+    const deadline = new AbortController();
+    bed.onRequest = () => {
+      if (bed.asked.at(-1) === 'GetOperation') deadline.abort();
+    };
     await bed.faults.set([{ kind: 'stuck-operation', on: { operation: 'CreateFunction' } }]);
 
-    const error = await provider.deploy(spec, within(400)).catch((reason) => reason);
+    const error = await provider.deploy(spec, within(deadline.signal)).catch((reason) => reason);
+    bed.onRequest = () => undefined;
     const { steps } = await provider.plan(spec, within());
     await bed.faults.clear();
     const deployed = await provider.deploy(spec, within());
@@ -189,7 +197,7 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.equal(deployed.name, spec.name);
   });
 
-  it('says that the cloud went away while it waited, and finishes the work afterwards', async () => {
+  it('reports a connection that breaks while it polls, and the next deploy finishes the work', async () => {
     const spec = createSpec(REGION, { name: 'df-cloud-away' });
     bed.onRequest = () => {
       if (bed.asked.at(-1) !== 'GetOperation') return;
@@ -205,7 +213,7 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.equal(deployed.name, spec.name);
   });
 
-  it('tries reads again when the cloud is busy, and says so when it stays busy', async () => {
+  it('retries reads while the cloud throttles, and reports a throttle that lasts', async () => {
     const rule = { kind: 'throttle', on: { operation: 'GetFunction' } } as const;
     await bed.faults.set([{ ...rule, times: 2 }]);
     await provider.plan(SPEC, within());
@@ -217,7 +225,7 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.deepEqual(bed.faults.hits(), [3]);
   });
 
-  it('tells refused credentials, an unreachable cloud and an unknown region apart', async () => {
+  it('has different codes for refused credentials, an unreachable cloud and an unknown region', async () => {
     const code = async (call: Promise<unknown>) => {
       const error = await call.catch((reason: unknown) => reason);
       assert.ok(error instanceof ProviderError);
@@ -233,7 +241,7 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.equal(await code(provider.plan(nowhere, within())), 'PROVIDER_INVALID');
   });
 
-  it('says that no credentials are to be had', async () => {
+  it('reports that no credentials are found', async () => {
     const closed = createGoogleCloudFunctions({
       ...optionsOf(bed.emulator),
       metadataHost: '127.0.0.1:1',
@@ -251,7 +259,7 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.match(invoked.message, /^metadata server 127\.0\.0\.1:1 gave no /);
   });
 
-  it('passes what the framework would read or refuse: types, encodings, tokens, reserved paths', async () => {
+  it('passes types, encodings, tokens and paths that the framework would otherwise read or refuse', async () => {
     const handler = `export default async (request) => {
       const { pathname, search } = new URL(request.url);
       const bytes = Buffer.from(await request.arrayBuffer()).toString('base64');
@@ -286,12 +294,12 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.equal(packed.pathname + packed.search, '/favicon.ico?a=%2F&a=2');
   });
 
-  it('never lets more calls run at once than the deployment says; the surplus is throttled', async () => {
+  it('throttles the calls above the maxConcurrency of a deployment', async () => {
     const spec = createSpec(REGION, { name: 'df-two-at-once', maxConcurrency: 2 });
     const deployed = await provider.deploy(spec, within());
     const call = () =>
       provider
-        .invoke(deployed, createRequest({ method: 'GET', path: '/sleep/300' }), within())
+        .invoke(deployed, createRequest({ method: 'GET', path: '/sleep/1500' }), within())
         .then(
           () => 'ok',
           (error: ProviderError) => `${error.code} ${error.ran}`,
@@ -306,7 +314,7 @@ describe('Google Cloud Functions, the adapter', () => {
     ]);
   });
 
-  it('loses no call while the function is updated', async () => {
+  it('loses no call during an update of the function', async () => {
     const name = 'df-updated';
     const version = (word: string) =>
       createSpec(REGION, { name, handler: `export default () => new Response('${word}')` });
@@ -327,7 +335,7 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.equal(text(await provider.invoke(deployed, createRequest(), within())), 'new');
   });
 
-  it('fetches one ID token for many calls, and a new one when the front refuses it', async () => {
+  it('fetches a new ID token when the front refuses the cached one', async () => {
     const fresh = createGoogleCloudFunctions(optionsOf(bed.emulator));
     const deployed = await fresh.deploy(createSpec(REGION, { name: 'df-token' }), within());
     const call = () => fresh.invoke(deployed, createRequest({ method: 'GET' }), within());
@@ -341,11 +349,11 @@ describe('Google Cloud Functions, the adapter', () => {
     assert.ok(accepted.ok);
   });
 
-  it('finds its credentials as Google’s library does, when none are named', async () => {
+  it('finds credentials by the search of Google’s library when no source is configured', async () => {
     const { endpoint, metadataHost } = bed.emulator;
     const module = new URL('../../../adapters/google/provider.ts', import.meta.url).href;
     const suite = new URL('../conformance.ts', import.meta.url).href;
-    // The environment of this test is not to be changed, so another process has that metadata server as its own.
+    // A process of its own, because the environment of this one must not change.
     const program = `
       import { createGoogleCloudFunctions } from '${module}';
       import { createSpec, createRequest } from '${suite}';
@@ -372,7 +380,7 @@ describe('Google Cloud Functions, the adapter', () => {
 });
 
 describe('Google Cloud Functions, ID tokens', () => {
-  it('are used until five minutes before they expire, then renewed beside the calls', async () => {
+  it('are renewed in the background from five minutes before they expire', async () => {
     let nowMs = Date.now();
     const bed = await createBed(() => nowMs);
     try {
@@ -382,7 +390,7 @@ describe('Google Cloud Functions, ID tokens', () => {
       assert.ok((await call()).ok);
       nowMs += 58 * 60_000;
       assert.ok((await call()).ok);
-      // The old one is past its time now, the one fetched meanwhile is not.
+      // The first token has expired now. The one fetched in the meantime has not.
       nowMs += 3 * 60_000;
       assert.ok((await call()).ok);
       nowMs += 3 * 60 * 60_000;

@@ -1,4 +1,5 @@
-// The Google emulator by its wire: what its control plane, metadata server and fronts answer to anyone, not only to us.
+// The Google emulator by its wire: what its control plane, metadata server and fronts answer to any
+// client.
 
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
@@ -14,7 +15,7 @@ import {
 
 const PARENT = 'projects/defaas-local/locations/us-central1';
 
-/** An ordinary function of anybody's on the functions-framework, without our shim. */
+/** An ordinary function on the functions-framework, without our shim. */
 const PLAIN = `
   const functions = require('@google-cloud/functions-framework');
   let calls = 0;
@@ -23,7 +24,7 @@ const PLAIN = `
     if (request.path === '/crash') throw new Error('crashed on purpose');
     if (request.path === '/spin') for (;;);
     if (request.path === '/eat') for (const kept = []; ; ) kept.push(Buffer.alloc(1 << 20, 1));
-    if (request.path === '/sleep') await new Promise((resolve) => setTimeout(resolve, 500));
+    if (request.path === '/sleep') await new Promise((resolve) => setTimeout(resolve, 1500));
     response.json({ calls, pid: process.pid, body: request.body, env: process.env, headers: request.headers });
   });
 `;
@@ -98,7 +99,7 @@ describe('Google Cloud Functions emulator', () => {
   const call = async (uri: string, path = '/', init: RequestInit = {}) =>
     fetch(uri + path, { headers: { authorization: `Bearer ${await idToken(uri)}` }, ...init });
 
-  it('runs a function of anybody’s, found by its name or as an export, with the cloud’s environment', async () => {
+  it('runs any function, registered by name or exported, with the environment of the cloud', async () => {
     const uri = await create('plain', {
       environmentVariables: { WORD: 'hi' },
       timeoutSeconds: 30,
@@ -118,7 +119,7 @@ describe('Google Cloud Functions emulator', () => {
     assert.equal(await (await call(other)).text(), 'exported');
   });
 
-  it('gives tokens to whoever asks with the header Metadata-Flavor, and to nobody else', async () => {
+  it('gives tokens only to requests with the header Metadata-Flavor', async () => {
     const root = `http://${emulator.metadataHost}/computeMetadata/v1/`;
 
     const without = await fetch(`${root}project/project-id`);
@@ -131,7 +132,7 @@ describe('Google Cloud Functions emulator', () => {
     assert.equal(noAudience.status, 400);
   });
 
-  it('refuses a call without a token by 403, and one with a bad token by 401', async () => {
+  it('answers 403 to a call without a token, and 401 to one with a bad token', async () => {
     const uri = await create('guarded');
     const good = await idToken(uri);
     const [header, payload] = good.split('.');
@@ -154,7 +155,7 @@ describe('Google Cloud Functions emulator', () => {
     assert.equal((await call(uri)).status, 200);
   });
 
-  it('leaves the caller’s own authorization alone when the token comes in its serverless header', async () => {
+  it('passes the caller’s authorization on when the token is in X-Serverless-Authorization', async () => {
     const uri = await create('own-authorization');
     const headers = {
       authorization: 'Basic of-the-function',
@@ -166,7 +167,7 @@ describe('Google Cloud Functions emulator', () => {
     assert.equal(seen.headers.authorization, 'Basic of-the-function');
   });
 
-  it('answers the control plane’s refusals in the cloud’s shape', async () => {
+  it('refuses requests to the control plane with the statuses and documents of the cloud', async () => {
     const source = await upload({ 'index.js': PLAIN });
     const functions = `${PARENT}/functions`;
     const body = functionOf(source);
@@ -236,7 +237,7 @@ describe('Google Cloud Functions emulator', () => {
     }
   });
 
-  it('takes a zip only as it was signed for: without authorization, as application/zip', async () => {
+  it('accepts an upload only as application/zip and without authorization', async () => {
     const { document } = await control('POST', `${PARENT}/functions:generateUploadUrl`, {});
     const put = (headers: Record<string, string>) =>
       fetch(document.uploadUrl, { method: 'PUT', headers, body: 'zip' });
@@ -248,7 +249,7 @@ describe('Google Cloud Functions emulator', () => {
     assert.deepEqual([withToken.status, otherType.status, asSigned.status], [403, 403, 200]);
   });
 
-  it('fails the operation of a build or start that fails, and tells why', async () => {
+  it('fails the operation of a build or start that fails, and reports why', async () => {
     const failing: [string, Record<string, string>, RegExp][] = [
       ['no-zip', {}, /missing main file/],
       [
@@ -276,7 +277,7 @@ describe('Google Cloud Functions emulator', () => {
     }
   });
 
-  it('changes only what the mask names, and serves the former revision when an update fails', async () => {
+  it('updates only the fields of the mask, and serves the former revision when an update fails', async () => {
     const uri = await create('masked', {
       environmentVariables: { WORD: 'one' },
       timeoutSeconds: 30,
@@ -303,7 +304,7 @@ describe('Google Cloud Functions emulator', () => {
     assert.equal((await control('GET', path)).document.state, 'ACTIVE');
   });
 
-  it('lets calls share an instance up to its concurrency, and starts no more than it may', async () => {
+  it('lets calls share an instance up to its concurrency, and starts at most maxInstanceCount', async () => {
     const uri = await create('shared', { maxInstanceRequestConcurrency: 3, maxInstanceCount: 1 });
     await call(uri);
 
@@ -313,8 +314,8 @@ describe('Google Cloud Functions emulator', () => {
     assert.equal(await answers.find(({ status }) => status === 429)?.text(), 'Rate exceeded.');
   });
 
-  it('ends a call at its timeout with 504, and the spinning instance with it', async () => {
-    const uri = await create('spinning', { timeoutSeconds: 1 });
+  it('answers 504 to a call at its timeout, and ends the busy instance', async () => {
+    const uri = await create('spinning', { timeoutSeconds: 3 });
     const { pid } = await (await call(uri)).json();
 
     const late = await call(uri, '/spin');
@@ -326,7 +327,7 @@ describe('Google Cloud Functions emulator', () => {
     assert.equal(next.calls, 1);
   });
 
-  it('tells a crash as the framework does, and goes on with a fresh instance', async () => {
+  it('answers a crash as the framework does, and starts a new instance', async () => {
     const uri = await create('crashing');
 
     const crashed = await call(uri, '/crash');
@@ -337,7 +338,7 @@ describe('Google Cloud Functions emulator', () => {
     assert.equal((await (await call(uri)).json()).calls, 1);
   });
 
-  it('ends an instance that is above its memory: 500 to its calls, then a fresh one', async () => {
+  it('ends an instance that is above its memory, answers 500 and starts a new one', async () => {
     const uri = await create('eating', { availableMemory: '128Mi' });
 
     const eaten = await call(uri, '/eat');
@@ -347,7 +348,7 @@ describe('Google Cloud Functions emulator', () => {
     assert.equal((await call(uri)).status, 200);
   });
 
-  it('answers 404 at the address of a deleted function, and gives it back under the same name', async () => {
+  it('answers 404 at the address of a deleted function, and reuses it for the same name', async () => {
     const uri = await create('deleted');
 
     const { document } = await control('DELETE', `${PARENT}/functions/deleted`);
@@ -357,7 +358,7 @@ describe('Google Cloud Functions emulator', () => {
     assert.equal(await create('deleted'), uri);
   });
 
-  it('pages through the list', async () => {
+  it('lists functions in pages', async () => {
     const seen: string[] = [];
     let pageToken = '';
     do {
@@ -372,7 +373,7 @@ describe('Google Cloud Functions emulator', () => {
     assert.ok(seen.includes(`${PARENT}/functions/plain`));
   });
 
-  it('is as it was after a restart: functions, addresses, tokens, operations, also unfinished ones', async () => {
+  it('keeps functions, addresses, tokens and operations over a restart, and resumes operations', async () => {
     const uri = await create('lasting');
     const headers = { authorization: `Bearer ${await idToken(uri)}` };
     await emulator.faults.set([{ kind: 'stuck-operation', on: { operation: 'CreateFunction' } }]);
@@ -389,7 +390,7 @@ describe('Google Cloud Functions emulator', () => {
     assert.equal((await call(finished.response.serviceConfig.uri)).status, 200);
   });
 
-  it('stops an instance that nobody calls', async () => {
+  it('stops an idle instance', async () => {
     await emulator.close();
     emulator = await start({ idleMs: 50 });
     const { document } = await control('GET', `${PARENT}/functions/plain`);
