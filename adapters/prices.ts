@@ -1,16 +1,19 @@
-// What a call costs at each cloud, from the dated table `prices.json`: `deploy` and `list` show it, routing will weigh it.
+// What a call costs at each cloud, from the dated table `prices.json`.
 
 import table from './prices.json' with { type: 'json' };
 import type { ProviderName } from './provider.ts';
 
-/** One way a cloud counts. Money in 1e-12 USD; a "GB" of the clouds' pages is 1024 MiB (their own examples count so). */
+/**
+ * The prices of one plan of a cloud, in 1e-12 USD. A "GB" of the clouds' pages is 1024 MiB, as in
+ * their own examples.
+ */
 export interface Meter {
   readonly provider: ProviderName;
-  /** Of several at one cloud: `x86` and `arm64`, `y1` and `flex`. */
+  /** Names one of several plans of a cloud: `x86` and `arm64`, `y1` and `flex`. */
   readonly plan: string;
-  /** Where the prices are those of. */
+  /** Region whose prices these are. */
   readonly region: string;
-  /** Day on which the source said so, RFC 3339 full-date. */
+  /** Day on which the source had these prices, RFC 3339 full-date. */
   readonly asOf: string;
   readonly source: string;
   readonly currency: 'USD';
@@ -19,9 +22,9 @@ export interface Meter {
     readonly unit: 'GiB-second' | 'vCPU-second';
     readonly pico: bigint;
   }[];
-  /** Memory size -> the CPU that comes with it, where CPU is billed apart. */
+  /** Memory size -> CPU of that size, for a cloud that bills CPU separately. */
   readonly milliCpuByMemoryMiB?: ReadonlyMap<number, number>;
-  /** Sizes of an instance, where whole instances are billed. */
+  /** Sizes of an instance, for a cloud that bills whole instances. */
   readonly instanceMiB?: readonly number[];
   readonly timeStepMs: number;
   readonly timeMinMs: number;
@@ -32,34 +35,37 @@ export interface Meter {
   readonly initBilled: boolean;
   /** Calls that overlap in an instance share its bill. */
   readonly sharedByConcurrency: boolean;
-  /** Units a month that cost nothing; no estimate counts on them. */
+  /** Free units per month. Estimates ignore them. */
   readonly free: Readonly<Record<string, number>>;
 }
 
-/** What is metered of one call. */
+/** The metered usage of one call. */
 export interface MeteredUsage {
-  /** Fractions count. */
+  /** May have fractions. */
   readonly durationMs: number;
-  /** Start of the instance, when the call was a cold one. */
+  /** Time of the instance's start, for a cold call. */
   readonly initMs?: number;
-  /** Configured. */
+  /** Configured memory. */
   readonly memoryMiB: number;
-  /** What the call took of it; without it all is assumed. */
+  /** Memory that the call used. Default: all. */
   readonly peakMemoryMiB?: number;
-  /** Calls that ran in the instance at once, this one included; 1 by default. */
+  /** Concurrent calls in the instance, with this one. Default: 1. */
   readonly sharedBy?: number;
 }
 
 /** 1e-12 USD in one base unit of the billing token: 1 token = 1 USD, 6 decimals. */
 export const PICO_PER_UNIT = 1_000_000n;
 
-/** All meters; a cloud's first is that of its adapter's default plan. */
+/** All meters. The first one of a cloud is that of the adapter's default plan. */
 export const METERS: readonly Meter[] = table.map(meterOf);
 
 /** Day of the oldest entry, Unix ms. */
 export const PRICES_AS_OF_MS = Math.min(...METERS.map(({ asOf }) => Date.parse(asOf)));
 
-/** The meter of a cloud's plan; without a plan the cloud's first. Undefined where nothing is metered, as on one's own machine. */
+/**
+ * The meter of a cloud's plan, or of its first plan. Undefined for a provider that bills nothing,
+ * such as `local`.
+ */
 export function findMeter(provider: ProviderName, plan?: string): Meter | undefined {
   return METERS.find(
     (meter) => meter.provider === provider && (plan === undefined || meter.plan === plan),
@@ -67,7 +73,7 @@ export function findMeter(provider: ProviderName, plan?: string): Meter | undefi
 }
 
 /**
- * What the cloud bills for one call, 1e-12 USD, rounded up once, without any free tier.
+ * The cloud's price of one call, 1e-12 USD, rounded up once, without a free tier.
  * @see test/vectors/prices.json
  */
 export function estimate(meter: Meter, usage: MeteredUsage): bigint {
@@ -75,7 +81,8 @@ export function estimate(meter: Meter, usage: MeteredUsage): bigint {
   const ms = billedMs(meter, usage);
   let work = 0n;
   for (const { unit, pico } of meter.compute) {
-    // A GiB-second is 1024 MiB x 1000 ms, a vCPU-second 1000 mCPU x 1000 ms: both over 1 024 000 000.
+    // A GiB-second is 1024 MiB x 1000 ms, a vCPU-second is 1000 mCPU x 1000 ms. Both get the
+    // denominator 1 024 000 000.
     const size =
       unit === 'GiB-second' ? BigInt(memoryMiB) * 1000n : milliCpuOf(meter, memoryMiB) * 1024n;
     work += pico * size * ms;
@@ -84,13 +91,13 @@ export function estimate(meter: Meter, usage: MeteredUsage): bigint {
   return meter.requestPico + ceilDivide(work, 1_024_000_000n * sharedBy);
 }
 
-/** Base units of the token that cover so much, rounded up. */
+/** The amount in base units of the token, rounded up. */
 export function unitsOf(pico: bigint): bigint {
   return ceilDivide(pico, PICO_PER_UNIT);
 }
 
 function billedMs(meter: Meter, { durationMs, initMs = 0 }: MeteredUsage): bigint {
-  // Counted in whole nanoseconds: sums of fractions must not start a further step.
+  // In whole nanoseconds, so that a rounding error of a sum does not start another step.
   const ns = Math.round((durationMs + (meter.initBilled ? initMs : 0)) * 1e6);
   const stepNs = meter.timeStepMs * 1e6;
   return BigInt(Math.max(Math.ceil(ns / stepNs) * meter.timeStepMs, meter.timeMinMs));
@@ -106,7 +113,7 @@ function billedMiB(meter: Meter, { memoryMiB, peakMemoryMiB }: MeteredUsage): nu
   return Math.min(Math.max(stepped, meter.memoryMinMiB), meter.memoryMaxMiB);
 }
 
-/** Of the smallest listed size that holds the memory. */
+/** CPU of the smallest listed size that has the memory. */
 function milliCpuOf({ milliCpuByMemoryMiB }: Meter, memoryMiB: number): bigint {
   let largest = 0;
   for (const [sizeMiB, milliCpu] of milliCpuByMemoryMiB ?? []) {
@@ -122,7 +129,7 @@ function ceilDivide(value: bigint, by: bigint): bigint {
 
 function meterOf(entry: (typeof table)[number]): Meter {
   const { requestPico, compute, milliCpuByMemoryMiB, instanceMiB, ...rest } = entry;
-  // Safe: prices.json is ours, and its test reads every entry.
+  // Safe: prices.json is part of this repository, and its test reads every entry.
   return {
     ...rest,
     requestPico: BigInt(requestPico),

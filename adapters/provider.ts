@@ -1,10 +1,11 @@
-// What every cloud must be able to do for a gateway: put a function version there, call it once, take it away.
-// The attempt step of an invocation calls `invoke`; `defaas deploy` and its like call the rest.
+// The interface of a cloud: deploy a function version, call it once, remove it. The attempt step of
+// an invocation calls `invoke`. The commands of an operator, such as `defaas deploy`, call the
+// rest.
 
-/** Names of the clouds a version can be deployed to; `adapters/providers.ts` has the factory of each. */
+/** Names of the clouds. `adapters/providers.ts` has the factory of each. */
 export type ProviderName = 'aws-lambda' | 'google-cloud-functions' | 'azure-functions' | 'local';
 
-/** What a cloud can take, as documented by the cloud or lowered by the operator. Checked before any network call. */
+/** Limits that the cloud documents or that the operator lowers. Checked before any request. */
 export interface ProviderLimits {
   readonly maxRequestBytes: number;
   readonly maxResponseBytes: number;
@@ -14,13 +15,19 @@ export interface ProviderLimits {
   readonly maxPackageBytes: number;
   readonly maxUnpackedBytes: number;
   readonly maxEnvBytes: number;
-  /** Most of a cold start that is billed to nobody, ms: what the cloud takes before the function's own code runs. */
+  /**
+   * Longest part of a cold start that nobody pays for, ms: the time of the cloud before the
+   * function's own code runs.
+   */
   readonly coldStartMs: number;
 }
 
-/** One function version as a cloud gets it. The artifact's files are the same on every cloud; the adapter adds its shim. */
+/**
+ * One function version to deploy. The artifact's files are the same on every cloud. The adapter
+ * adds its shim.
+ */
 export interface DeploymentSpec {
-  /** Deterministic cloud name, `df-` and 26 characters of base32; valid on every cloud. */
+  /** Deterministic name, `df-` and 26 characters of base32. Valid on every cloud. */
   readonly name: string;
   readonly region: string;
   /** Path in the artifact -> bytes; `handler.mjs` is the entry. */
@@ -35,27 +42,33 @@ export interface DeploymentSpec {
   readonly timeoutMs: number;
   /** Public environment of the version. */
   readonly env: Readonly<Record<string, string>>;
-  /** Secret environment, name -> value; never in tags, plans, logs or errors. */
+  /** Secret environment, name -> value. Never in tags, plans, logs or errors. */
   readonly secrets: Readonly<Record<string, string>>;
-  /** Name -> a number that rises with each change of the value: how a cloud's copy is known to be the newest. */
+  /**
+   * Name -> a number that rises with each change of the value. It tells whether a cloud has the
+   * newest value.
+   */
   readonly secretRevisions?: Readonly<Record<string, number>>;
-  /** Most calls at once, or undefined for the cloud's own limit. */
+  /** Most concurrent calls. Undefined means the cloud's own limit. */
   readonly maxConcurrency?: number;
 }
 
-/** A live function at a cloud: everything `invoke` and `remove` need, JSON-serialisable, stored by the gateway. */
+/**
+ * A deployed function: all that `invoke` and `remove` need. JSON-serialisable. The gateway stores
+ * it.
+ */
 export interface Deployment {
   readonly provider: ProviderName;
   readonly name: string;
   readonly region: string;
-  /** Hash of everything in the spec and of the shim; the same spec gives the same hash. */
+  /** Hash of the spec and of the shim. The same spec gives the same hash. */
   readonly specHash: string;
   readonly artifactCid: string;
   readonly memoryMiB: number;
   readonly timeoutMs: number;
-  /** Where `invoke` sends its request (https URL of the function, or of the control plane on AWS). */
+  /** URL that `invoke` calls: https, of the function or (on AWS) of the control plane. */
   readonly url: string;
-  /** What the call must carry (an Azure host key); kept as a secret by the gateway, never shown. */
+  /** Key that a call carries (an Azure host key). The gateway keeps it secret. */
   readonly key?: string;
 }
 
@@ -71,9 +84,9 @@ export interface Plan {
 }
 
 export interface ControlOptions {
-  /** The only deadline: aborts network and waiting. */
+  /** The only deadline. Aborts requests and pauses. */
   readonly signal: AbortSignal;
-  /** Called after each step that was done. */
+  /** Called after each step. */
   readonly onStep?: (step: PlanStep) => void;
 }
 
@@ -81,7 +94,7 @@ export interface InvokeRequest {
   /** Opaque id of the call, for the cloud's logs. */
   readonly callId: string;
   readonly method: string;
-  /** Path as the function sees it, beginning with `/`, percent-encoded. */
+  /** Path that the function sees. Begins with `/`, percent-encoded. */
   readonly path: string;
   /** Query without `?`, may be empty. */
   readonly query: string;
@@ -91,7 +104,7 @@ export interface InvokeRequest {
 }
 
 export interface InvokeOptions {
-  /** The only deadline. Other calls may have the same one: nothing of a call may stay with it. */
+  /** The only deadline. Calls may share it, so a call must remove its listeners. */
   readonly signal: AbortSignal;
 }
 
@@ -100,25 +113,29 @@ export interface WarmOptions extends InvokeOptions {
 }
 
 /**
- * What a call used. `source` says whose word it is: the cloud's, the shim's inside the instance, or the gateway's clock. The
- * publisher's code runs beside the shim and can forge its word, so `broker/invocation/metering.ts` bounds it.
+ * What a call used. `source` names who measured: the cloud, the shim inside the instance, or the
+ * gateway's clock. The publisher's code runs beside the shim and can forge its figures, so
+ * `broker/invocation/metering.ts` bounds them.
  */
 export interface Usage {
   /** At most `measuredMs`, rounded up. */
   readonly billedMs: number;
   readonly memoryMiB: number;
   readonly peakMemoryMiB?: number;
-  /** Time that the function's module took to load, where this call waited for it; at most `measuredMs`. */
+  /** Load time of the function's module if this call waited for it. At most `measuredMs`. */
   readonly initMs?: number;
   readonly egressBytes: number;
-  /** The gateway's own clock, from the request's last byte out to the answer's last byte in; see `Answer.measuredMs`. */
+  /**
+   * By the gateway's clock, from the last byte of the request to the last byte of the answer. See
+   * `Answer.measuredMs`.
+   */
   readonly measuredMs: number;
   readonly source: 'provider' | 'shim' | 'gateway';
-  /** The reported time was above the measured one; the smaller is kept. */
+  /** The reported time was above the measured one. The smaller one counts. */
   readonly disputed?: boolean;
 }
 
-/** Why a function gave no answer: it failed, the cloud did not. Price 0. */
+/** Why the function gave no answer, though the cloud worked. The price is 0. */
 export interface FunctionFailure {
   readonly kind: 'thrown' | 'timeout' | 'exit' | 'init' | 'too-large';
   readonly type: string;
@@ -151,27 +168,26 @@ export interface LogLine {
   readonly text: string;
 }
 
-/** Executions of one deployment that ended in a window, whoever began them. */
+/** All executions of one deployment that ended in a window, not only the gateway's. */
 export interface ExecutionTotal {
   readonly count: number;
-  /** Time of all of them together. */
+  /** Sum of their times. */
   readonly ms: number;
 }
 
 /**
- * How a cloud counts executions itself, apart from what it tells with each call. `leastMs` and
- * `stepMs` say how it rounds the time of one execution before it adds it up: whoever compares must
- * round its own figures the same way.
+ * A cloud's own count of executions. `leastMs` and `stepMs` are its rounding of one execution
+ * before it adds the times. A comparison must round the gateway's figures in the same way.
  */
 export interface ExecutionMetric {
   readonly leastMs: number;
   readonly stepMs: number;
-  /** A window can be read completely so long after its end, ms. */
+  /** Time after the end of a window until the count is complete, ms. */
   readonly delayMs: number;
-  /** An execution may be counted so much earlier or later than it ended, ms. */
+  /** Largest difference between the end of an execution and the time it counts at, ms. */
   readonly skewMs: number;
   /**
-   * `fromMs` and `toMs` are Unix times at a full minute; a deployment without executions has 0.
+   * `fromMs` and `toMs` are Unix times at a full minute. A deployment without executions has 0.
    * @throws ProviderError PROVIDER_FORBIDDEN the account may not read metrics; PROVIDER_NOT_FOUND
    */
   read(
@@ -185,34 +201,47 @@ export interface Provider {
   readonly name: ProviderName;
   readonly limits: ProviderLimits;
   readonly regions: readonly string[];
-  /** Left out where each call tells its time (AWS), or nothing counts beside the gateway (local). */
+  /** Missing when each call reports its time (AWS), or when only the gateway counts (local). */
   readonly executionMetric?: ExecutionMetric;
-  /** Of a provider that runs functions on this machine: in a sandbox, or only for publishers whom the operator trusts. */
+  /**
+   * For a provider on this machine: `trusted` has no sandbox and runs only publishers whom the
+   * operator trusts.
+   */
   readonly isolation?: 'sandbox' | 'trusted';
-  /** Reads the cloud, changes nothing. The same state gives the same plan. */
+  /** Reads the state and changes nothing. The same state gives the same plan. */
   plan(spec: DeploymentSpec, options: ControlOptions): Promise<Plan>;
-  /** Plan, do, wait until callable. Idempotent; interrupted at any step, a second run finishes the work. */
+  /**
+   * Plans, does the steps and waits until the function can be called. Idempotent. After an
+   * interruption at any step, a second run finishes the work.
+   */
   deploy(spec: DeploymentSpec, options: ControlOptions): Promise<Deployment>;
-  /** One HTTP attempt, never a retry. @throws ProviderError with `ran`, the only ground for another attempt. */
+  /**
+   * One HTTP attempt, never a retry.
+   * @throws ProviderError  its `ran` alone decides whether the gateway tries again
+   */
   invoke(
     deployment: Deployment,
     request: InvokeRequest,
     options: InvokeOptions,
   ): Promise<InvokeResult>;
   /**
-   * One call that the shim answers itself, after `holdMs` (at most 100), so that such calls at once reach instances apart. A new
-   * instance loads the publisher's module; its handler does not run. Left out where nothing has to be kept warm.
+   * One call that the shim answers itself after `holdMs` (at most 100), so that concurrent ones
+   * reach different instances. A new instance loads the publisher's module. The handler does not
+   * run. Missing when a provider has no cold instances.
    * @throws ProviderError
    */
   warm?(deployment: Deployment, options: WarmOptions): Promise<void>;
-  /** Gone afterwards; already gone is success. */
+  /** Succeeds also when the function is not there. */
   remove(deployment: Pick<Deployment, 'name' | 'region'>, options: ControlOptions): Promise<void>;
-  /** Every deployment of this gateway in the account and region, by tags, also those the gateway has forgotten. */
+  /**
+   * Every deployment of this gateway in the account and region, found by tags. The gateway may not
+   * know all of them.
+   */
   list(
     region: string,
     options: ControlOptions,
   ): AsyncIterable<Pick<Deployment, 'name' | 'region' | 'specHash'>>;
-  /** Newest last. @throws ProviderError PROVIDER_UNSUPPORTED where the cloud keeps none within reach. */
+  /** Newest last. @throws ProviderError PROVIDER_UNSUPPORTED  the gateway cannot reach the logs */
   logs(
     deployment: Pick<Deployment, 'name' | 'region'>,
     query: { readonly sinceMs: number; readonly limit: number },
@@ -242,7 +271,7 @@ export interface ProviderErrorOptions {
   readonly provider: ProviderName;
   readonly operation: string;
   readonly target: string;
-  /** `no`: certain that the function did not run; `maybe`: not known. */
+  /** `no`: the function did certainly not run. `maybe`: it is not known. */
   readonly ran: 'no' | 'maybe';
   readonly status?: number | undefined;
   readonly retryAfterMs?: number | undefined;
@@ -250,7 +279,7 @@ export interface ProviderErrorOptions {
 }
 
 /**
- * The cloud could not do its part. `ran` is the only ground for another attempt
+ * The cloud could not do its part. `ran` alone decides whether the gateway tries again
  * (docs/providers.md 1.1).
  */
 export class ProviderError extends Error {

@@ -1,11 +1,11 @@
-// The one list of clouds: a provider's name, and what makes it from its settings.
+// The list of all clouds: the name of each provider and its factory.
 import { type AwsLambdaOptions, createAwsLambda } from './aws/provider.ts';
 import { type AzureFunctionsOptions, createAzureFunctions } from './azure/provider.ts';
 import { createGoogleCloudFunctions, type GoogleCloudFunctionsOptions } from './google/provider.ts';
 import { createLocal, type LocalOptions } from './local/provider.ts';
 import type { Provider } from './provider.ts';
 
-/** What an operator configures of each cloud; without `gateway`, which is the same for all. */
+/** The operator's settings of each cloud, without `gateway`, which all share. */
 export interface ProviderSettings {
   readonly 'aws-lambda': Omit<AwsLambdaOptions, 'gateway'>;
   readonly 'google-cloud-functions': Omit<GoogleCloudFunctionsOptions, 'gateway'>;
@@ -13,7 +13,7 @@ export interface ProviderSettings {
   readonly local: Omit<LocalOptions, 'gateway'>;
 }
 
-/** Where adapters tell what an operator may want to know. */
+/** Gets messages of adapters for the operator. */
 type Log = (message: string, fields: Readonly<Record<string, unknown>>) => void;
 
 type Factories = {
@@ -29,7 +29,7 @@ const FACTORIES: Factories = {
   local: createLocal,
 };
 
-/** The configured clouds of one gateway; `gateway` is its id in tags and labels. */
+/** The configured clouds of one gateway. `gateway` is its id in tags and labels. */
 export function createProviders(
   settings: Partial<ProviderSettings>,
   gateway: string,

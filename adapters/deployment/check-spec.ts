@@ -1,4 +1,4 @@
-// What every cloud is asked first: can it take the version at all? Said before any request.
+// Checks a spec against the limits of a cloud, before any request.
 
 import {
   type DeploymentSpec,
@@ -8,7 +8,10 @@ import {
   type ProviderName,
 } from '../provider.ts';
 
-/** A cloud with its bounds; `variables` is the whole environment that the function gets there, ours among it. */
+/**
+ * A cloud and its limits. `variables` is the function's whole environment there, with the variables
+ * that the shim reads.
+ */
 export interface CloudBounds {
   readonly provider: ProviderName;
   readonly limits: ProviderLimits;
@@ -16,7 +19,7 @@ export interface CloudBounds {
   readonly variables: Readonly<Record<string, string>>;
 }
 
-/** @throws ProviderError PROVIDER_INVALID, PROVIDER_TOO_LARGE  beyond what the cloud takes; nothing was sent */
+/** Sends nothing. @throws ProviderError PROVIDER_INVALID, PROVIDER_TOO_LARGE */
 export function checkSpec(
   spec: DeploymentSpec,
   { provider, limits, regions, variables }: CloudBounds,
@@ -50,7 +53,7 @@ export function checkSpec(
   }
 }
 
-/** The zip with the shim in it, as it would be sent. @throws ProviderError PROVIDER_TOO_LARGE */
+/** Checks the size of the zip, with the shim. @throws ProviderError PROVIDER_TOO_LARGE */
 export function checkPackage(
   spec: DeploymentSpec,
   bytes: number,
@@ -62,7 +65,7 @@ export function checkPackage(
   throw new ProviderError('PROVIDER_TOO_LARGE', message, where);
 }
 
-/** `West Europe`, as Azure shows it, and `westeurope`, as it takes it, are one place. */
+/** Azure shows `West Europe` for the location that its API calls `westeurope`. */
 export function placeOf(region: string): string {
   return region.toLowerCase().replaceAll(' ', '');
 }

@@ -1,12 +1,13 @@
-// What a deployment is called in a cloud, and the hash that says whether what is there is what is wanted.
+// The name of a deployment, and the hash that shows whether a cloud has the wanted spec.
 
 import { createHash } from 'node:crypto';
 import type { DeploymentSpec } from '../provider.ts';
 import { sortedPaths } from './zip.ts';
 
 /**
- * Name of the cloud function of one version at one gateway: `df-` and 26 characters of base32, lower case, so that it is
- * valid and unlikely to be taken on every cloud. `functionId` and `gateway` are opaque texts, `version` counts from 1.
+ * Name of the cloud function of one version at one gateway: `df-` and 26 characters of base32,
+ * lower case. It is valid on every cloud and unlikely to be taken. `functionId` and `gateway` are
+ * opaque texts, `version` counts from 1.
  */
 export function deploymentName(of: {
   readonly functionId: string;
@@ -18,8 +19,8 @@ export function deploymentName(of: {
 }
 
 /**
- * 52 characters of base32 (valid in every cloud's tags) over everything in the spec and over the files that the adapter
- * adds to it. Secrets count by name and revision, never by value.
+ * Hash of the spec and of the files that the adapter adds: 52 characters of base32, valid in every
+ * cloud's tags. Of a secret it covers name and revision, never the value.
  */
 export function specHash(spec: DeploymentSpec, shim: ReadonlyMap<string, Uint8Array>): string {
   const { files, secrets, secretRevisions, env, ...rest } = spec;

@@ -1,22 +1,25 @@
-// The end of a deploy: one call that the shim answers itself, so that nothing is announced which the gateway cannot call.
-// It finds what the control plane does not tell: a missing right to invoke, code that ends at its start, an address not up.
+// The last step of a deploy: one call that the shim answers itself. It finds faults that the
+// control plane does not report: a missing right to invoke, code that exits at its start, an
+// address that does not answer yet.
 
 import { setTimeout as wait } from 'node:timers/promises';
 import { ProviderError, type ProviderErrorCode, type ProviderName } from '../provider.ts';
 
-/** Longest time in which a new function may still be throttled, unknown or away. */
+/** Longest time in which a new function may be throttled, unknown or unreachable. */
 const READY_MS = 30_000;
 const FIRST_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 2000;
-/** What a cloud says of a function that it has just made, or that has all its instances busy. */
+/** Codes of a function that is new, or whose instances are all busy. */
 const PASSING: ReadonlySet<ProviderErrorCode> = new Set([
   ...(['PROVIDER_THROTTLED', 'PROVIDER_UNAVAILABLE'] as const),
   ...(['PROVIDER_CONNECTION', 'PROVIDER_NOT_FOUND'] as const),
 ]);
 
 /**
- * Calls until the shim answers. The publisher's handler does not run; its module is loaded, as by any first call.
- * @throws ProviderError PROVIDER_DEPLOY_FAILED  it does not answer; what `call` threw otherwise, such as PROVIDER_FORBIDDEN
+ * Calls until the shim answers. As any first call, this loads the publisher's module. The handler
+ * does not run.
+ * @throws ProviderError PROVIDER_DEPLOY_FAILED  the shim does not answer; passes other errors of
+ * `call`, such as PROVIDER_FORBIDDEN
  */
 export async function probe(
   call: () => Promise<void>,

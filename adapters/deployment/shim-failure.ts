@@ -1,11 +1,15 @@
-// What a shim says of a failed call. It shares a process with the publisher's code, so it is taken with care.
+// Reads a shim's document of a failed call. The publisher's code shares the shim's process and can
+// forge the document, so every member is checked.
 import type { FunctionFailure } from '../provider.ts';
 
 const KINDS = ['thrown', 'timeout', 'exit', 'init', 'too-large'] as const;
-/** Of a type and of a message, characters: the gateway passes on no more. */
+/** Longest type and longest message that the gateway passes on, characters. */
 const MAX_TEXT_LENGTH = 256;
 
-/** The failure in the shim's document, `{ kind, type, message }` as JSON; of what is none, that something failed. */
+/**
+ * The failure in the shim's document, which is JSON of `{ kind, type, message }`. A document of
+ * another form is a failure too.
+ */
 export function failureIn(document: Uint8Array): FunctionFailure {
   try {
     const { kind, type, message } = JSON.parse(Buffer.from(document).toString());

@@ -1,17 +1,21 @@
-// Makes the zip a cloud gets at deploy: the same files give the same bytes on every machine, so a cloud's hash of the
-// code and our own comparison of what is deployed hold.
+// Makes the zip of a deploy. The same files give the same bytes on every machine, so that the
+// gateway can compare its zip with the cloud's hash of the code.
 
 import { type Zippable, zipSync } from 'fflate';
 
-/** Parts of a path that lead elsewhere; the last is lost in fflate, which keeps files in an object. */
+/**
+ * Parts of a path that lead out of the folder. fflate keeps files in an object and so loses
+ * `__proto__`.
+ */
 const UNUSABLE: ReadonlySet<string> = new Set(['', '.', '..', '__proto__']);
 
 /**
- * Entries sorted by the bytes of their paths, mode 0644, dated 1980-01-01, deflated by fflate (pinned, pure JavaScript).
- * @throws TypeError a path that is absolute, or has `..`, `__proto__`, `\` or an empty part
+ * Entries are sorted by the bytes of their paths and have mode 0644 and the date 1980-01-01. fflate
+ * deflates them (a pinned version in pure JavaScript).
+ * @throws TypeError  a path that is absolute, or has `..`, `__proto__`, `\` or an empty part
  */
 export function zip(files: ReadonlyMap<string, Uint8Array>): Uint8Array {
-  // A zip stores local time: built from local parts, so that the time zone does not show.
+  // A zip stores local time. Local parts make the bytes independent of the time zone.
   const mtime = new Date(1980, 0, 1);
   const entries: Zippable = Object.create(null);
   for (const path of sortedPaths(files)) {

@@ -1,9 +1,11 @@
-// The AWS Lambda shim: an API Gateway v2 event (ours, or a Function URL's) in, its answer out. `Handler` is `aws.handler`.
+// The shim for AWS Lambda. It answers API Gateway v2 events, of the gateway or of a Function URL.
+// `Handler` is `aws.handler`.
 
 import { isUtf8 } from 'node:buffer';
 import { fetchCall, hold } from './fetch-call.mjs';
 
-// Loaded in the init phase. A module that fails is told at each call, so that it can be told from a handler that throws.
+// Loads the module in the init phase. Each call reports a module that fails, so that it differs
+// from a handler that throws.
 const loaded = import('./handler.mjs').then(
   (module) => () => Promise.resolve(module),
   (error) => () => Promise.reject(error),
@@ -12,10 +14,12 @@ const load = await loaded;
 
 /**
  * @param {object} event  API Gateway v2 payload; any other JSON is the body of a POST to `/`
- * @throws what the handler threw, so that the cloud's own error metrics and retries work; `Init.*` when the module failed
+ * @throws what the handler threw, so that the cloud's error metrics and retries work; `Init.*` when
+ * the module failed
  */
 export async function handler(event, context) {
-  // Asked by the adapter, at the end of a deploy or to keep this warm: the publisher's handler does not run.
+  // The adapter sends a probe at the end of a deploy or to keep the instance warm. The handler does
+  // not run.
   const probe = event?.['x-defaas-probe'];
   if (probe) {
     await hold(probe);
@@ -24,7 +28,8 @@ export async function handler(event, context) {
   const outgoing = await fetchCall(load, toIncoming(event), {
     provider: 'aws-lambda',
     requestId: context.awsRequestId,
-    // The runtime subtracts the same `Date.now()`, so the sum is the deadline whatever the publisher has made of it.
+    // The runtime subtracts the same `Date.now()`. The sum is the deadline, even when the publisher
+    // has replaced that function.
     deadlineMs: Date.now() + context.getRemainingTimeInMillis(),
   });
   if (outgoing.outcome === 'ok') return toResult(outgoing);

@@ -1,21 +1,23 @@
-// Azure's shim: one HTTP function of the v4 programming model that calls the publisher's handler with what came in.
-// CommonJS, because the Functions host supplies `@azure/functions-core` through `require` and wants it registered at once.
+// The shim for Azure Functions: one HTTP function of the v4 programming model that calls the
+// publisher's handler. It is CommonJS, because the Functions host supplies `@azure/functions-core`
+// through `require` and expects a synchronous registration.
 //
-// A call of the gateway carries method, path, query and headers in `x-defaas-call` (base64url of JSON), and gets the
-// answer's headers back in `x-defaas-headers`: the host would else take `?code=` for a key, answer /admin itself, decode
-// parts of the path, join repeated headers and keep one `set-cookie` only. A call without it is a plain HTTP request.
+// A call of the gateway carries method, path, query and headers in `x-defaas-call` (base64url of
+// JSON). The answer carries its headers in `x-defaas-headers`. Otherwise the host would take
+// `?code=` for a key, answer /admin itself, decode parts of the path, join repeated headers and
+// keep only one `set-cookie`. A call without `x-defaas-call` is a plain HTTP request.
 
 const { app } = require('@azure/functions');
 /** Captured before the publisher's module loads, as in `fetch-call.mjs`. */
 const { now: unixMs } = Date;
 const { defaas } = require('./package.json');
 
-/** The load balancer ends HTTP calls then (Azure Functions scale and hosting, timeout). */
+/** Timeout of the load balancer (Azure Functions scale and hosting, "Timeout"). */
 const FRONT_TIMEOUT_MS = 230_000;
 const ANSWER_BEFORE_MS = 250;
-/** Largest answer, bytes; a bound of our own, the adapter's `maxResponseBytes`. */
+/** Largest answer, bytes: our own limit, `maxResponseBytes` of the adapter. */
 const MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
-/** What the host or the server in front of a plain HTTP caller sets itself (RFC 9110 section 7.6.1, and the length). */
+/** Headers that the host sets itself (RFC 9110 section 7.6.1, and the length). */
 const OWN_OF_SERVER = new Set(['connection', 'content-length', 'keep-alive', 'transfer-encoding']);
 
 const timeoutMs = Math.min(
@@ -32,7 +34,8 @@ app.http('main', {
 
 async function answer(request, context) {
   const deadlineMs = unixMs() + timeoutMs;
-  // Asked by the adapter, at the end of a deploy (0: nothing of the publisher's runs) or to keep this warm.
+  // The adapter sends a probe at the end of a deploy (0: no code of the publisher runs), or to keep
+  // the instance warm.
   const probe = request.headers.get('x-defaas-probe');
   if (probe !== null) {
     if (probe !== '0') await warmUp(probe);
@@ -69,7 +72,7 @@ async function answer(request, context) {
   return { status: outgoing.status, headers, body: outgoing.body };
 }
 
-/** Loads what a call needs; a module that fails is told to that call. */
+/** Loads what a call needs. A later call reports a module that fails. */
 async function warmUp(holdMs) {
   const { hold } = await import('./fetch-call.mjs');
   await Promise.allSettled([import('./handler.mjs'), hold(holdMs)]);

@@ -1,9 +1,11 @@
-// Calls the publisher's fetch-style handler once: wire parts in, wire parts and the outcome mark out. The same file on
-// every cloud, beside that cloud's shim; it runs inside the instance, in the process of the publisher's code.
+// Calls the publisher's fetch-style handler once. Takes the parts of a request, returns the parts
+// of an answer and the mark of the outcome. Every cloud has this file beside its shim. It runs
+// inside the instance, in the process of the publisher's code.
 
-// The publisher's module shares this process and may replace any global. Clocks, timers and number formatting are therefore
-// captured here, before that module loads: replacing them later changes no mark. A module that writes to the connection
-// itself can still forge a mark, so the gateway bounds each mark by its own clock.
+// The publisher's module shares this process and may replace any global. This file captures clocks,
+// timers and number formatting before that module loads, so that a later replacement changes no
+// mark. A module that writes to the connection itself can still forge a mark. The gateway therefore
+// bounds each mark by its own clock.
 const { setTimeout, clearTimeout } = globalThis;
 const toFixed = Function.prototype.call.bind(Number.prototype.toFixed);
 const { ceil, max, min } = Math;
@@ -14,15 +16,15 @@ export const clockMs = performance.now.bind(performance);
 /** Unix time, ms. */
 export const unixMs = Date.now;
 
-/** Longest time that a call without the handler may keep the instance, ms. */
+/** Longest time that a probe may occupy the instance, ms. */
 const MAX_HOLD_MS = 100;
 
-/** Whether this process has not answered a call yet. */
+/** True until the first call of this process. */
 let cold = true;
 
 /**
- * What a shim waits for when it answers a call itself: where an instance takes one call at a time, the next one meanwhile
- * goes to another. This one is warm from then on.
+ * Waits in a probe. When an instance serves one call at a time, the next probe goes to another
+ * instance. This instance is warm from then on.
  * @param {unknown} ms
  */
 export async function hold(ms) {
@@ -43,19 +45,23 @@ export async function hold(ms) {
  * @property {string} requestId  the cloud's own id of this call
  * @property {number} deadlineMs  Unix time at which the cloud ends the call
  * @property {(...values: unknown[]) => void} [log]  default `console.log`
- * @property {number} [answerBeforeMs]  answer a call that is late this long before its deadline; without it the cloud ends it
- * @property {() => number | undefined} [initMs]  time that the module took to load where it was not the call that loaded it
+ * @property {number} [answerBeforeMs]  answer a late call this long before its deadline; default:
+ *   the cloud ends it
+ * @property {() => number | undefined} [initMs]  load time of the module, when it was loaded before
+ *   the call
  *
  * @typedef {object} Outgoing
  * @property {'ok' | 'error' | 'timeout'} outcome
  * @property {number} status  the Response's; 500 for an error, 504 for a timeout
- * @property {[string, string][]} headers  lower-case; each `set-cookie` apart; the marks `x-defaas-*` are among them
- * @property {Uint8Array} body  the Response's; for an error or timeout JSON `{kind: 'thrown' | 'init' | 'timeout', type, message}`
+ * @property {[string, string][]} headers  lower-case, one pair for each `set-cookie`, with the
+ *   marks `x-defaas-*`
+ * @property {Uint8Array} body  the Response's; for an error or timeout JSON of
+ *   `{kind: 'thrown' | 'init' | 'timeout', type, message}`
  * @property {unknown} [error]  what the handler threw
  */
 
 /**
- * Calls the handler that `load` imports (its default export) and never rejects: a throw is an outcome.
+ * Calls the handler that `load` imports (its default export). Never rejects: a throw is an outcome.
  * A value that is not a Response is answered as JSON.
  * @param {() => Promise<{default?: unknown}>} load
  * @param {Incoming} incoming
@@ -99,7 +105,7 @@ async function settle(load, incoming, circumstances) {
       stop.abort(new DOMException('The call reached its deadline', 'TimeoutError'));
       if (circumstances.answerBeforeMs !== undefined) resolve(timeout());
     }, waitMs);
-    // A function that waits for nothing but its deadline must not be kept alive by our clock.
+    // The timer must not keep a process alive that waits for nothing else.
     timer.unref();
   });
 
@@ -131,9 +137,9 @@ async function run(load, incoming, circumstances, signal, remainingMs) {
     };
     const value = await handler(toRequest(incoming, signal), context);
     const response = value instanceof Response ? value : Response.json(value ?? null);
-    // Response.error() has no status that could be sent.
+    // Response.error() has no valid status.
     if (response.type === 'error') throw new TypeError('The handler returned a network error');
-    // HEAD has no body (RFC 9110 section 9.3.2), also where no HTTP server in front of us leaves it out.
+    // HEAD has no body (RFC 9110 section 9.3.2). Not every server in front of the shim removes it.
     const isHead = incoming.method === 'HEAD';
     const body = isHead ? new Uint8Array() : new Uint8Array(await response.arrayBuffer());
     return { outcome: 'ok', status: response.status, headers: [...response.headers], body };

@@ -1,8 +1,10 @@
-// Google's shim: one HTTP function on the functions-framework that calls the publisher's handler with what came in.
+// The shim for Google: one HTTP function on the functions-framework that calls the publisher's
+// handler.
 //
-// A call of the gateway carries the caller's path in `x-defaas-path` and each header under `x-defaas-h-`, both ways: the
-// cloud's front and the framework's body parsers would else add, rewrite, inflate or refuse some of them (invalid JSON is
-// answered 400, /favicon.ico 404, before any function runs). A call without the path is a plain HTTP request.
+// A call of the gateway carries the path in `x-defaas-path`. Call and answer carry each header with
+// the prefix `x-defaas-h-`. Otherwise the cloud's front and the framework's body parsers would add,
+// rewrite, inflate or refuse some of them: before any function runs, they answer 400 to invalid
+// JSON and 404 to /favicon.ico. A call without `x-defaas-path` is a plain HTTP request.
 
 import { format } from 'node:util';
 import functions from '@google-cloud/functions-framework';
@@ -13,15 +15,15 @@ const CARRIED = 'x-defaas-h-';
 /** Largest answer, bytes (Cloud Run quotas: HTTP/1 response without streaming). */
 const MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
 
-/** What the server in front of a plain HTTP caller sets itself (RFC 9110 section 7.6.1, and the length). */
+/** Headers that the server sets itself (RFC 9110 section 7.6.1, and the length). */
 const OWN_OF_SERVER = new Set(['connection', 'content-length', 'keep-alive', 'transfer-encoding']);
 
-/** Exact where our adapter deployed it, else the framework's own variable, else the cloud's default. */
+/** Set by the adapter, else from the framework's variable, else the cloud's default. */
 const timeoutMs =
   Number(process.env.DEFAAS_TIMEOUT_MS) ||
   Number(process.env.CLOUD_RUN_TIMEOUT_SECONDS ?? 60) * 1000 - 250;
 
-/** Imported at the start of the instance, so that no call waits for it; a failure is told to each call. */
+/** Imports the module at the start of the instance. Each call reports a module that fails. */
 const importedFromMs = clockMs();
 let initMs;
 const handler = import('./handler.mjs').finally(() => {
@@ -30,7 +32,8 @@ const handler = import('./handler.mjs').finally(() => {
 handler.catch((error) => logError(error));
 
 functions.http(process.env.FUNCTION_TARGET ?? 'main', async (request, response) => {
-  // Asked by the adapter, at the end of a deploy or to keep this warm: the publisher's handler does not run.
+  // The adapter sends a probe at the end of a deploy or to keep the instance warm. The handler does
+  // not run.
   const probe = request.headers['x-defaas-probe'];
   if (probe) {
     await hold(probe);
@@ -50,7 +53,7 @@ functions.http(process.env.FUNCTION_TARGET ?? 'main', async (request, response) 
       requestId,
       deadlineMs: unixMs() + timeoutMs,
       initMs: () => initMs,
-      // The deployed timeout is at least 250 ms above ours.
+      // The timeout of the deployment is at least 250 ms longer.
       answerBeforeMs: 0,
       log: (...values) => log('INFO', format(...values), requestId),
     },
@@ -65,7 +68,7 @@ function splitTarget(target) {
   return at < 0 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)];
 }
 
-/** The raw list, for Node's own `headers` joins and drops repeated ones. */
+/** Reads the raw list, because Node's `headers` joins or drops repeated headers. */
 function* pairsOf(request) {
   const raw = request.rawHeaders;
   for (let at = 0; at < raw.length; at += 2) yield [raw[at].toLowerCase(), raw[at + 1]];
@@ -79,7 +82,7 @@ function* carriedHeaders(request) {
 
 function* plainHeaders(request) {
   for (const pair of pairsOf(request)) {
-    // Express has inflated the body; the token was for the cloud's front.
+    // Express has inflated the body. The token was for the cloud's front.
     if (!['authorization', 'content-encoding', 'content-length'].includes(pair[0])) yield pair;
   }
 }
@@ -98,7 +101,7 @@ function bounded(answer) {
 
 function send(response, { status, headers, body }, isCarried) {
   const cookies = headers.filter(([name]) => name === 'set-cookie').map(([, value]) => value);
-  // Not carried: the one header that nobody on the way may join.
+  // Needs no prefix: no server may join this header.
   if (cookies.length > 0) response.setHeader('set-cookie', cookies);
   for (const [name, value] of headers) {
     if (name === 'set-cookie') continue;
@@ -110,7 +113,7 @@ function send(response, { status, headers, body }, isCarried) {
   response.end(body);
 }
 
-/** Structured logging as Cloud Logging reads it from standard output. */
+/** Writes the structured form that Cloud Logging reads from standard output. */
 function log(severity, message, requestId) {
   const labels = requestId === undefined ? {} : { execution_id: requestId };
   const entry = { severity, message, 'logging.googleapis.com/labels': labels };

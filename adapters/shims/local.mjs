@@ -1,7 +1,8 @@
-// The local shim: what runs in each instance of the `local` provider. It takes calls from a descriptor that it was started
-// with, for inside there is no network, and answers them there. Alone with the publisher's code.
+// The shim of the `local` provider, in each instance with the publisher's code. The sandbox has no
+// network, so calls and answers pass through a descriptor that the process was started with.
 //
-// A frame, both ways: bytes of the head (uint32, big-endian), bytes of the body (likewise), the head as JSON, the body.
+// A frame in both directions is: length of the head (uint32, big-endian), length of the body
+// (likewise), the head as JSON, the body.
 
 import { Socket } from 'node:net';
 import { fetchCall } from './fetch-call.mjs';
@@ -21,14 +22,17 @@ channel.on('data', (chunk) => {
   receivedBytes += chunk.length;
   for (let frame = take(); frame; frame = take()) void obey(frame);
 });
-// Nobody is left to answer.
+// The gateway has gone.
 channel.on('close', () => process.exit(0));
 channel.on('error', () => process.exit(0));
-// Loaded by Node at its first use: not in a call's time.
+// Node loads Request on first use. Load it here, not during a call.
 void Request;
 send({ type: 'started' });
 
-/** The first whole frame of what was received. Joins only when the frame is there, so that a large body is copied once. */
+/**
+ * The first complete frame of the received bytes. Joins the chunks only when the frame is complete,
+ * so that a large body is copied once.
+ */
 function take() {
   if (receivedBytes < PREFIX_BYTES) return undefined;
   if (received[0].length < PREFIX_BYTES) received = [Buffer.concat(received)];
@@ -47,12 +51,15 @@ async function obey({ type, ...frame }) {
   else await answer(frame);
 }
 
-/** The environment comes in a frame: nothing of it works on the way in here, and no other process can read it. */
+/**
+ * The environment comes in a frame. So it has no effect on the start of the process, and no other
+ * process can read it.
+ */
 async function start({ env, handler, ...limits }) {
   for (const name of Object.keys(process.env)) delete process.env[name];
   Object.assign(process.env, env);
   maxResponseBytes = limits.maxResponseBytes;
-  // A module that fails is told at each call, so that it can be told from a handler that throws.
+  // Each call reports a module that fails, so that it differs from a handler that throws.
   load = await import(handler).then(
     (module) => () => Promise.resolve(module),
     (error) => {
