@@ -102,6 +102,8 @@ export interface Config {
    * was billed. 0: only the operator is alerted.
    */
   readonly meteringStopSec: number;
+  /** Serves plain calls straight from the socket; off: Node's HTTP server reads all requests. */
+  readonly fastPath: boolean;
   /**
    * A second origin of this gateway, for functions only. There, functions may set cookies and their
    * pages are not sandboxed.
@@ -234,6 +236,7 @@ export function readConfig(
     probeEverySec: whole('DEFAAS_PROBE_EVERY_SEC', 60),
     meteringStopSec: whole('DEFAAS_METERING_STOP_SEC', 86_400),
     functionsOrigin: originsFrom(env, 'DEFAAS_FUNCTIONS_ORIGIN', faults)[0],
+    fastPath: switchFrom(env, 'DEFAAS_FAST_PATH', faults),
     bodyMaxBytes: whole('DEFAAS_BODY_MAX_BYTES', 6 * 1024 * 1024, 65_536),
     requestTimeoutMs: whole('DEFAAS_REQUEST_TIMEOUT_MS', 120_000, 1),
     waitingMaxBytes: whole('DEFAAS_WAITING_MAX_BYTES', 512 * 1024 * 1024, 16 * 1024 * 1024),
@@ -268,6 +271,13 @@ export function secondConfig(config: Config): Config | undefined {
   const publicOrigins = origin === undefined ? [] : [origin];
   const place = { contractsFile, port, publicOrigins, functionsOrigin: undefined };
   return Object.freeze({ ...config, ...place, second: undefined });
+}
+
+/** `on` or `off`; `on` by default. */
+function switchFrom(env: NodeJS.ProcessEnv, name: string, faults: string[]): boolean {
+  const value = env[name] ?? 'on';
+  if (value !== 'on' && value !== 'off') faults.push(`${name} must be on or off`);
+  return value === 'on';
 }
 
 function originsFrom(

@@ -14,7 +14,7 @@ import type { Gateway } from './gateway.ts';
 import { ownOrigins } from './http/bearer.ts';
 import { readBody } from './http/body.ts';
 import { openToPages } from './http/cors.ts';
-import { createPlainLane, type PlainLane } from './http/fast-path.ts';
+import { createFastPath, type FastPath } from './http/fast-path.ts';
 import { incomingCall } from './http/incoming-call.ts';
 import { problemReply } from './http/problem.ts';
 import { createSlowClients } from './http/slow-clients.ts';
@@ -65,7 +65,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
     isOwn: (method, path) => path !== '/' && own.has(`${method} ${path.split('/', 2)[1]}`),
   });
   const ofCalls = { slowClients, maxBytes: bodyMaxBytes };
-  const lane = createPlainLane({
+  const fastPath = createFastPath({
     ...ofCalls,
     read: calls.read,
     take: calls.take,
@@ -73,23 +73,22 @@ export function createServer(gateway: Gateway): FastifyInstance {
     keepAliveMs: KEEP_ALIVE_MS,
   });
   const server: FastifyInstance = fastify({
-    serverFactory: (handler) =>
-      behindLane(
-        lane,
-        createHttpServer(
-          {
-            requestTimeout: requestTimeoutMs,
-            headersTimeout: headersTimeoutMs,
-            connectionsCheckingInterval: headersTimeoutMs / 2,
-            keepAliveTimeout: KEEP_ALIVE_MS,
-          },
-          (request, response) => {
-            const asked = calls.read(request);
-            if (asked === undefined) handler(request, response);
-            else calls.take(asked, incomingCall(request, response, ofCalls));
-          },
-        ),
-      ),
+    serverFactory: (handler) => {
+      const http = createHttpServer(
+        {
+          requestTimeout: requestTimeoutMs,
+          headersTimeout: headersTimeoutMs,
+          connectionsCheckingInterval: headersTimeoutMs / 2,
+          keepAliveTimeout: KEEP_ALIVE_MS,
+        },
+        (request, response) => {
+          const asked = calls.read(request);
+          if (asked === undefined) handler(request, response);
+          else calls.take(asked, incomingCall(request, response, ofCalls));
+        },
+      );
+      return gateway.config.fastPath ? behindFastPath(fastPath, http) : http;
+    },
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: OWN_BODY_MAX_BYTES,
@@ -113,7 +112,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   });
   server.addHook('preClose', async () => {
     calls.end();
-    lane.end();
+    fastPath.end();
   });
   server.addHook('onRoute', ({ method, url }) => {
     const [, word] = /^\/functions\/:owner\/:name\/([a-z-]+)/.exec(url) ?? [];
@@ -139,11 +138,8 @@ export function createServer(gateway: Gateway): FastifyInstance {
   return server;
 }
 
-/**
- * Node's server behind the fast lane, which passes it each connection that it does not serve
- * itself.
- */
-function behindLane(lane: PlainLane, server: Server): Server {
+/** Puts the fast path before Node's server, which gets each connection that it does not serve. */
+function behindFastPath(fastPath: FastPath, server: Server): Server {
   const listeners = server.listeners('connection');
   server.removeAllListeners('connection');
   const toNode = (socket: Socket): void => {
@@ -152,10 +148,10 @@ function behindLane(lane: PlainLane, server: Server): Server {
   // Node's own method only closes the connections that were passed to it.
   const { closeAllConnections } = server;
   server.closeAllConnections = () => {
-    lane.destroy();
+    fastPath.destroy();
     closeAllConnections.call(server);
   };
-  return server.on('connection', (socket) => lane.serve(socket, toNode));
+  return server.on('connection', (socket) => fastPath.serve(socket, toNode));
 }
 
 function sendError(request: FastifyRequest, reply: FastifyReply, error: DefaasError): FastifyReply {

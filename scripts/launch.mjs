@@ -29,6 +29,7 @@ const COMMANDS = {
   bench: ['scripts/bench/main.ts'],
   gas: ['scripts/gas.ts'],
   mutate: ['scripts/mutate.ts'],
+  fuzz: ['scripts/fuzz.ts'],
   coverage: ['node_modules/hardhat/dist/src/cli.js', 'test', 'solidity', '--coverage'],
   defaas: ['scripts/defaas.ts'],
   emulators: ['scripts/emulators.ts'],

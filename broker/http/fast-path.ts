@@ -47,7 +47,7 @@ const NOT_PLAIN = new Set([
  */
 const KEEP_ALIVE_SLACK_MS = 1000;
 
-export interface PlainLane {
+export interface FastPath {
   /**
    * Serves the connection's requests until one is not plain. Then passes the connection to
    * `toNode`, with all unread bytes.
@@ -59,7 +59,7 @@ export interface PlainLane {
   destroy(): void;
 }
 
-interface PlainLaneOptions<Asked> {
+interface FastPathOptions<Asked> {
   /** Interprets a head; undefined if the request is not for a function. */
   readonly read: (head: RequestHead) => Asked | undefined;
   readonly take: (asked: Asked, call: IncomingCall) => void;
@@ -72,7 +72,7 @@ interface PlainLaneOptions<Asked> {
   readonly keepAliveMs: number;
 }
 
-export function createPlainLane<Asked>(options: PlainLaneOptions<Asked>): PlainLane {
+export function createFastPath<Asked>(options: FastPathOptions<Asked>): FastPath {
   const connections = new Set<Connection<Asked>>();
   const begin = batchPerTurn(({ asked, call }: Begun<Asked>) => options.take(asked, call));
   let isEnding = false;
@@ -111,7 +111,7 @@ interface Begun<Asked> {
   readonly call: IncomingCall;
 }
 
-interface ConnectionOptions<Asked> extends Omit<PlainLaneOptions<Asked>, 'take'> {
+interface ConnectionOptions<Asked> extends Omit<FastPathOptions<Asked>, 'take'> {
   /** Starts the call at the end of this turn of the event loop. */
   readonly begin: (begun: Begun<Asked>) => void;
   readonly onLeave: (isGone: boolean) => void;

@@ -1,8 +1,8 @@
 // `bench clouds`: measures the three emulators with their default options. Deploys 50 functions
 // over them, times warm calls in rounds, measures the memory after all instances are reclaimed,
-// then times a cold start of each. Also compares the CPU time of an outbound Lambda call with the
-// SDK's.
-import { type ChildProcess, fork } from 'node:child_process';
+// then times a cold start of each, beside a bare start of the same Node. Also compares the CPU time
+// of an outbound Lambda call with the SDK's.
+import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
@@ -18,9 +18,9 @@ const BARS: readonly Bar[] = [
   { figure: 'awsWarmP50Ms', limit: 3 },
   { figure: 'googleWarmP50Ms', limit: 3 },
   { figure: 'azureWarmP50Ms', limit: 3 },
-  { figure: 'awsColdP50Ms', limit: 150 },
-  { figure: 'googleColdP50Ms', limit: 350 },
-  { figure: 'azureColdP50Ms', limit: 300 },
+  { figure: 'awsColdVsNode', limit: 2.5 },
+  { figure: 'googleColdVsNode', limit: 4.5 },
+  { figure: 'azureColdVsNode', limit: 3 },
   { figure: 'lambdaInvokeCpuVsSdk', limit: 0.1 },
   { figure: 'idle50FunctionsMiB', limit: 1536 },
 ];
@@ -73,13 +73,17 @@ export const run: Run = async (report) => {
     await untilAlone(pid);
     const idle50FunctionsMiB = Math.round(pssMiB(withChildren(pid)));
     report('cold starts');
+    const nodeMs: number[] = [];
     await inTurn(clouds, FUNCTIONS, async ({ provider, deployments, coldMs }, index) => {
       const deployment = deployments[Math.floor(index / clouds.length)];
       if (deployment) coldMs.push(await timeOf(provider, deployment, true));
+      if (index % clouds.length === 0) nodeMs.push(await startOfNode());
     });
     const allRunningMiB = Math.round(pssMiB(withChildren(pid)));
     const of = (name: ProviderName) => clouds.find(({ provider }) => provider.name === name);
     const p50 = (values: readonly number[] = []) => Number(median(values).toFixed(2));
+    const vsNode = (values: readonly number[] = []) =>
+      Number((median(values) / median(nodeMs)).toFixed(2));
     const [aws, google, azure] = [
       of('aws-lambda'),
       of('google-cloud-functions'),
@@ -92,6 +96,10 @@ export const run: Run = async (report) => {
       awsColdP50Ms: p50(aws?.coldMs),
       googleColdP50Ms: p50(google?.coldMs),
       azureColdP50Ms: p50(azure?.coldMs),
+      nodeStartP50Ms: p50(nodeMs),
+      awsColdVsNode: vsNode(aws?.coldMs),
+      googleColdVsNode: vsNode(google?.coldMs),
+      azureColdVsNode: vsNode(azure?.coldMs),
       lambdaInvokeCpuVsSdk: Number((median(oursUs) / median(sdkUs)).toFixed(3)),
       idle50FunctionsMiB,
     };
@@ -126,6 +134,13 @@ async function startEmulators(dir: string): Promise<ChildProcess> {
   if (message?.ready === undefined)
     throw new Error('the emulators have ended: npm run emulators says why');
   return child;
+}
+
+/** Time from the start of a Node process with an empty program to its end, ms. */
+async function startOfNode(): Promise<number> {
+  const startMs = performance.now();
+  await once(spawn(process.execPath, ['-e', '0'], { stdio: 'ignore' }), 'exit');
+  return performance.now() - startMs;
 }
 
 /** Runs `times` tasks, one at a time, on the clouds in turn. */

@@ -71,6 +71,7 @@ const RUNNERS = [
   'npm run fix',
   'npm run coverage',
   'npm run gas -- --update',
+  'npm run fuzz',
   'npm run mutate -- contracts/Billing.sol',
   '.ci/run',
 ];

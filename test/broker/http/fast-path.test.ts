@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import fc from 'fast-check';
-import { createPlainLane, type PlainLane } from '../../../broker/http/fast-path.ts';
+import { createFastPath, type FastPath } from '../../../broker/http/fast-path.ts';
 import {
   type IncomingCall,
   incomingCall,
@@ -14,6 +14,15 @@ import {
 import { createSlowClients } from '../../../broker/http/slow-clients.ts';
 
 const MAX_BODY_BYTES = 1000;
+/** Random requests that are compared with Node's parser; `npm run fuzz` sets more, or a seed. */
+const FUZZ_RUNS = Number(process.env.DEFAAS_FUZZ_RUNS ?? 600);
+const { DEFAAS_FUZZ_SEED } = process.env;
+const FUZZ = {
+  numRuns: FUZZ_RUNS,
+  ...(DEFAAS_FUZZ_SEED !== undefined && { seed: Number(DEFAAS_FUZZ_SEED) }),
+};
+/** Longest time of the random tests, ms. */
+const FUZZ_MS = 100 * FUZZ_RUNS + 60_000;
 const NEVER_MS = 3_600_000;
 const KEEP_ALIVE_MS = 72_000;
 const ECHO = '/functions/0xab/echo';
@@ -29,7 +38,7 @@ describe('the fast path', () => {
   const sockets: Socket[] = [];
   /** The server side of those sockets. */
   let served: Socket[] = [];
-  let lanes: PlainLane[] = [];
+  let lanes: FastPath[] = [];
   afterEach(() => {
     for (const socket of sockets.splice(0)) socket.destroy();
     for (const server of servers.splice(0)) {
@@ -56,7 +65,7 @@ describe('the fast path', () => {
     if (hasLane) {
       const [toNode] = server.listeners('connection');
       server.removeAllListeners('connection');
-      const lane = createPlainLane({
+      const lane = createFastPath({
         ...ofCalls,
         read,
         take: (head, call) => take(call, head),
@@ -101,7 +110,7 @@ describe('the fast path', () => {
   };
 
   it('reads a request as Node does, however it is written', async function () {
-    this.timeout(60_000);
+    this.timeout(FUZZ_MS);
     const ofLane = await serve(echo);
     const ofNode = await serve(echo, {}, false);
     let plain = 0;
@@ -112,7 +121,7 @@ describe('the fast path', () => {
         if (ours.some(({ isPlain }) => isPlain)) plain += 1;
         assert.deepEqual(ours.map(seen), theirs.map(seen));
       }),
-      { numRuns: 600 },
+      FUZZ,
     );
 
     assert.ok(plain > 50, `only ${plain} were plain`);
@@ -133,7 +142,7 @@ describe('the fast path', () => {
   });
 
   it('reads requests on one connection as Node does, also when a head is repeated', async function () {
-    this.timeout(60_000);
+    this.timeout(FUZZ_MS);
     const ports = [await serve(echo), await serve(echo, {}, false)];
     const head = fc.constantFrom(
       'Content-Length: 3\r\nX-A: 1',
@@ -177,7 +186,7 @@ describe('the fast path', () => {
         assert.equal(ours?.length, all.length);
         assert.deepEqual(ours?.map(seen), theirs?.map(seen));
       }),
-      { numRuns: 300 },
+      { ...FUZZ, numRuns: FUZZ_RUNS / 2 },
     );
 
     assert.ok(plain > 100, `only ${plain} were plain`);
