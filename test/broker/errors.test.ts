@@ -8,8 +8,9 @@ import { problemReply } from '../../broker/http/problem.ts';
 /** A code as the first argument of an error, or as a `code` member. */
 const RAISED =
   /new (?:Defaas|DefaasClient|Cli|Artifact|Chain|Provider|Launch)\w*Error\(\s*'([A-Z0-9_]+)'|\b(?:fail|refuse)\(\s*'([A-Z0-9_]+)',|\bcode: '([A-Z]+_[A-Z0-9_]+)'/g;
-/** Codes that belong to somebody else's wire or to the audit's list of findings. */
-const FOREIGN_FILES = /^(adapters\/emulators|broker\/client\/(audit|receipt-faults))/;
+/** Codes of another's wire, of undici, or of the audit's list of findings. */
+const FOREIGN_FILES =
+  /^(adapters\/(emulators|\w+\/emulator|http\/dispatchers)|broker\/client\/(audit|receipt-faults))/;
 
 describe('errors of the gateway', () => {
   it('are listed in docs/errors.md as in the catalogue', () => {
