@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 const { values } = parseArgs({
   options: { runs: { type: 'string', default: '60000' }, seed: { type: 'string' } },
 });
-process.env.DEFAAS_FUZZ_RUNS = values.runs;
-if (values.seed !== undefined) process.env.DEFAAS_FUZZ_SEED = values.seed;
+process.env.FUZZ_RUNS = values.runs;
+if (values.seed !== undefined) process.env.FUZZ_SEED = values.seed;
 process.argv.splice(2, Infinity, 'test/broker/http/fast-path.test.ts', '--grep', 'as Node does');
 await import('./test.ts');

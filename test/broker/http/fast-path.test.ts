@@ -15,11 +15,11 @@ import { createSlowClients } from '../../../broker/http/slow-clients.ts';
 
 const MAX_BODY_BYTES = 1000;
 /** Random requests that are compared with Node's parser; `npm run fuzz` sets more, or a seed. */
-const FUZZ_RUNS = Number(process.env.DEFAAS_FUZZ_RUNS ?? 600);
-const { DEFAAS_FUZZ_SEED } = process.env;
+const FUZZ_RUNS = Number(process.env.FUZZ_RUNS ?? 600);
+const { FUZZ_SEED } = process.env;
 const FUZZ = {
   numRuns: FUZZ_RUNS,
-  ...(DEFAAS_FUZZ_SEED !== undefined && { seed: Number(DEFAAS_FUZZ_SEED) }),
+  ...(FUZZ_SEED !== undefined && { seed: Number(FUZZ_SEED) }),
 };
 /** Longest time of the random tests, ms. */
 const FUZZ_MS = 100 * FUZZ_RUNS + 60_000;
