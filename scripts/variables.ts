@@ -7,8 +7,15 @@
 const READ =
   /\b(DEFAAS_[A-Z0-9_]*[A-Z0-9])\b|\benv(?:\.|\[['"])([A-Z][A-Z0-9_]+)\b|\bneeded\('([A-Z][A-Z0-9_]+)'/g;
 
-/** Variables that the shell, npm or tools set; they are no configuration. */
-const SURROUNDINGS = ['PATH', 'INIT_CWD', 'FORCE_COLOR', 'NODE_COMPILE_CACHE'];
+/** Variables that the shell, npm, tools or `npm run fuzz` set; they are no configuration. */
+const SURROUNDINGS = [
+  'PATH',
+  'INIT_CWD',
+  'FORCE_COLOR',
+  'NODE_COMPILE_CACHE',
+  'FUZZ_RUNS',
+  'FUZZ_SEED',
+];
 
 /**
  * Differences, one line each: variables read but not listed in `.env.example`, and the other way
