@@ -119,7 +119,7 @@ describe('the fast path', () => {
       fc.asyncProperty(requests, async (text) => {
         const [ours, theirs] = await Promise.all([send(ofLane, text), send(ofNode, text)]);
         if (ours.some(({ isPlain }) => isPlain)) plain += 1;
-        assert.deepEqual(ours.map(seen), theirs.map(seen));
+        assert.deepEqual(settled(ours).map(seen), settled(theirs).map(seen));
       }),
       FUZZ,
     );
@@ -571,6 +571,14 @@ function repliesIn(text: string): Reply[] {
     });
   }
   return replies;
+}
+
+/**
+ * Replies whose number does not depend on timing. For malformed bytes behind a request, Node sends
+ * 400 if the reply before it has been written by then, else it closes the connection.
+ */
+function settled(replies: readonly Reply[]): readonly Reply[] {
+  return replies.length > 1 && replies.at(-1)?.status === 400 ? replies.slice(0, -1) : replies;
 }
 
 /** The parts of a reply that must be equal, whichever parser read the request. */
