@@ -33,7 +33,6 @@ import { createSeenNonces, type SeenNonces } from './invocation/nonce.ts';
 import { houseFolder, ledgerFolder } from './ledger/folders.ts';
 import type { LaneTotals, Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
-
 import { createDailyLimits, type DailyLimits, utcDay } from './money/daily-limits.ts';
 import { createFreeFailures, type FreeFailures } from './money/free-failures.ts';
 import { createLanes, type Lanes } from './money/lanes.ts';
@@ -148,7 +147,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     gateway: address,
     ...(beside && { held: beside.groupSigner.held }),
   });
-  const opened = await openLedgers(options, chain, utcDay(nowMs())).catch((error) => {
+  const opened = await openLedgers(options, chain, address, utcDay(nowMs())).catch((error) => {
     chain.close();
     throw error;
   });
@@ -349,7 +348,12 @@ export async function openChainOf(config: Config, beside?: Chain): Promise<Chain
  * Open the ledger of the set and the ledger of the house.
  * @throws DefaasError LEDGER_FAILED  it cannot be opened, or is an older copy
  */
-async function openLedgers({ config, beside }: GatewayOptions, chain: Chain, day: string) {
+async function openLedgers(
+  { config, beside }: GatewayOptions,
+  chain: Chain,
+  address: Address,
+  day: string,
+) {
   const house = houseFolder(config);
   const folder = ledgerFolder(config, chain.contracts.billing);
   const mine: Ledger[] = [];
@@ -361,7 +365,6 @@ async function openLedgers({ config, beside }: GatewayOptions, chain: Chain, day
     mine.push(ledger);
     return ledger;
   };
-  const { address } = chain.connect({ privateKey: config.gatewayKey.reveal() as Hex }); // checked by `readConfig`
   try {
     const houseLedger = beside?.houseLedger ?? (await open(house));
     const houseState = await houseLedger.load(day);

@@ -1,10 +1,9 @@
-// What of an HTTP answer undici's parser leaves open: whether the end of its body is certain, and
-// its bytes in one piece.
+// Collects the body of an answer and refuses one whose end undici's parser cannot prove.
 
 /** By lower-case name; a repeated header is a list. */
 export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>;
 
-/** Not an answer that can be relied on, or a longer one than is taken. */
+/** The answer is incomplete, malformed, or larger than accepted. */
 export class AnswerError extends Error {
   override readonly name = 'AnswerError';
   readonly isTooLarge: boolean;
@@ -17,18 +16,18 @@ export class AnswerError extends Error {
 
 const NO_BYTES = Buffer.alloc(0);
 
-/** The body of one answer, copied as it comes. */
+/** The body of one answer. Chunks are copied as they arrive. */
 export class AnswerBody {
   readonly #maxBytes: number;
   /**
-   * Filled up to `#length`. It is not a list of chunks, because a list of tiny ones would be a
-   * hundred times the size of the body.
+   * Filled up to `#length`. One buffer, because a list of tiny chunks would take a hundred times
+   * the memory of the body.
    */
   #room: Buffer = NO_BYTES;
   #length = 0;
 
   /**
-   * Room for the body that the head announces.
+   * Allocates the room that the head announces.
    * @throws AnswerError  nothing says where the body ends, or it is larger than `maxBytes`
    */
   constructor(method: string, status: number, headers: AnswerHeaders, maxBytes: number) {
@@ -36,8 +35,8 @@ export class AnswerBody {
     if (method === 'HEAD' || status === 204 || status === 304) return;
     const { 'content-length': length, 'transfer-encoding': encoding } = headers;
     if (length === undefined) {
-      // A body that lasts as long as its connection looks the same whole and cut off: undici takes
-      // a reset as its end.
+      // Without length or chunks a cut body looks like a whole one: undici takes a reset for its
+      // end.
       if (String(encoding).toLowerCase() !== 'chunked')
         throw new AnswerError('a body without an end');
     } else this.#grow(Number(length));

@@ -1,5 +1,5 @@
-// The connections of a sender: one undici dispatcher per origin, through the environment's proxy
-// where it names one. HTTP/1.1 only: for HTTP/2 it is open what `ran` is after GOAWAY.
+// The connections of a sender: one undici dispatcher per origin, through the proxy that the
+// environment names, if any. HTTP/1.1 only: it is not proven what `ran` is after GOAWAY in HTTP/2.
 
 import { LRUCache } from 'lru-cache';
 import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent, Pool } from 'undici';
@@ -9,7 +9,7 @@ export interface ConnectionOptions {
   readonly connections?: number;
   /** How long an idle socket is kept, less than the cloud keeps it. 0: not at all. Default 4000. */
   readonly keepAliveMs?: number;
-  /** Certificate authority beside which no other is trusted, PEM. */
+  /** The only certificate authority to trust, PEM. Left out: the system's. */
   readonly ca?: string;
 }
 
@@ -20,17 +20,17 @@ export interface Dispatchers {
   close(): Promise<void>;
 }
 
-/** Most origins whose sockets are kept. Beyond it the least recently used one loses them. */
+/** Most origins in the cache. The sockets of the least recently used one are closed beyond it. */
 const MAX_ORIGINS = 1024;
 const CONNECT_MS = 10_000;
-/** An idle socket is closed so long before the other side says that it closes it. */
+/** An idle socket is closed this long before the time that the other side announces. */
 const KEEP_ALIVE_MARGIN_MS = 1_000;
 /** An emulator on this machine: a proxy elsewhere cannot reach it, whatever NO_PROXY says. */
 const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/;
 
 export function createDispatchers(options: ConnectionOptions): Dispatchers {
   const { agent, proxied } = agentOptions(options);
-  /** Evicted while requests were under way. */
+  /** Dispatchers that were evicted and still have requests under way. */
   const leaving = new Set<Promise<void>>();
   const origins = new LRUCache<string, Dispatcher>({
     max: MAX_ORIGINS,
@@ -89,19 +89,19 @@ function agentOptions({ connections = 256, keepAliveMs = 4000, ca }: ConnectionO
 }
 
 /**
- * Hands out a connection one turn of the event loop after it opened, unless it closed in the same
- * moment: a request on that would count as begun. The error is none of undici's own, with which
- * undici would connect again without end (nodejs/undici#3897).
+ * Passes a connection to undici one event-loop turn after it opened, and not at all if it closed at
+ * once: a request on it would count as begun. The error then is not one of undici's own: on those
+ * undici connects again without end (nodejs/undici#3897).
  */
 function connectWith(connect: buildConnector.connector): buildConnector.connector {
   return (options, callback) =>
     connect(options, (error, socket) => {
       if (error) return callback(error, null);
       socket.on('error', (fault) => {
-        // With this code undici sends what waits for a broken idle connection on another one, and
-        // never takes a reset as the end of an answer. A request under way fails all the same.
+        // With this code undici sends requests that wait for a broken idle connection on another
+        // one, and does not take a reset for the end of an answer. A request under way still fails.
         Object.assign(fault, { code: 'UND_ERR_SOCKET' });
-        // After a fault of TLS Node leaves the socket open.
+        // Node leaves the socket open after a TLS error.
         socket.destroy();
       });
       setImmediate(() => {

@@ -1,5 +1,5 @@
-// The hot path's one HTTP attempt, by undici: no retry, no redirect, HTTP/1.1 only. Reports whether
-// the request had begun to go out, which is what an adapter's `ran` rests on.
+// Sends one HTTP/1.1 request by undici, without retries or redirects. An error says whether the
+// request had begun to go out; adapters derive `ran` from that.
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { AnswerBody, AnswerError, type AnswerHeaders } from './answer.ts';
@@ -28,7 +28,9 @@ export interface Answer {
   readonly measuredMs: number;
 }
 
-/** No answer. `began`: the request was put on a socket, so the other side may have got it. */
+/**
+ * There is no answer. `began`: a socket had the request, so the other side may have received it.
+ */
 export class SendError extends Error {
   override readonly name = 'SendError';
   readonly reason: 'aborted' | 'connection' | 'too-large';
@@ -51,18 +53,18 @@ export interface Sender {
   close(): Promise<void>;
 }
 
-/** Up to here a request counts as written when it is put on the socket, bytes. */
+/** A body up to this size counts as written once it is put on the socket, bytes. */
 const WRITTEN_AT_ONCE_BYTES = 64 * 1024;
-/** 100 Mbit/s. */
-const LEAST_BYTES_PER_MS = 12_500;
-/** In ASCII, from the root: undici also takes bytes above 0x7f, and URLs. */
+/** Lowest rate assumed for the transfer of large bodies: 100 Mbit/s. */
+export const LEAST_BYTES_PER_MS = 12_500;
+/** Printable ASCII that begins with `/`. undici would also accept URLs and bytes above 0x7f. */
 const TARGET = /^\/[!-~]*$/;
 
-/** One abort listener per signal, for many calls may share a signal. */
+/** One abort listener per signal: many calls share a signal. */
 class Watch {
   readonly exchanges = new Set<Exchange>();
 
-  /** Of the signal. */
+  /** Called when the signal aborts. */
   handleEvent(): void {
     for (const exchange of this.exchanges) exchange.abort();
   }
@@ -134,7 +136,10 @@ export function headerPairs(headers: Answer['headers']): [string, string][] {
   return pairs;
 }
 
-/** @throws TypeError  what could not be sent as one request, beyond what undici refuses itself */
+/**
+ * Options for undici. It checks method and headers itself.
+ * @throws TypeError  the path is malformed, or the headers set the framing
+ */
 function askedOf({
   origin,
   method,
@@ -150,16 +155,16 @@ function askedOf({
     }
   }
   if (body.length <= WRITTEN_AT_ONCE_BYTES) return { origin, path, method, headers: byName, body };
-  // In pieces, so that undici tells when the last one has gone to the kernel, and not when the
-  // first has.
+  // Pass a large body as a stream, so that undici reports when its last byte has gone to the
+  // kernel.
   byName['content-length'] = `${body.length}`;
   return { origin, path, method, headers: byName, body: Readable.from(piecesOf(body)) };
 }
 
-/** Grouped, for a proxy agent keeps the last one of repeated names in a flat list. */
+/** Group repeated names: in a flat list, a proxy agent keeps only the last value of a name. */
 function byNameOf(headers: OutboundRequest['headers']): Record<string, string | string[]> {
   if (!isFlat(headers)) return { ...headers };
-  // No prototype: a header may be called as what every object has.
+  // No prototype: a header may be called `constructor`.
   const byName: Record<string, string | string[]> = Object.create(null);
   for (let i = 0; i + 1 < headers.length; i += 2) {
     const name = headers[i] ?? '';
@@ -184,16 +189,16 @@ interface ExchangeOptions {
   readonly request: OutboundRequest;
   readonly maxResponseBytes: number;
   readonly signal: AbortSignal;
-  /** Called once, when the signal is of no interest any more. */
+  /** Called once, when the exchange no longer needs the signal. */
   readonly onEnd: (signal: AbortSignal, exchange: Exchange) => void;
   readonly resolve: (answer: Answer) => void;
   readonly reject: (error: SendError) => void;
 }
 
-/** One request and what becomes of it. */
+/** One request from the queue to its answer or error. */
 class Exchange implements Dispatcher.DispatchHandler {
   readonly #options: ExchangeOptions;
-  /** Since the request is on a socket. */
+  /** Undefined until the request is put on a socket. */
   #controller: Dispatcher.DispatchController | undefined;
   #isSettled = false;
   #beganAtMs = 0;
@@ -207,8 +212,8 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   /**
-   * The last moment before undici writes. Throwing here takes the request out of the queue and
-   * leaves the connection to the next one.
+   * undici calls it right before it writes. Throwing drops the request from the queue and keeps the
+   * connection for the next one.
    */
   onRequestStart(controller: Dispatcher.DispatchController): void {
     if (this.#isSettled) throw new Error('given up while it waited');
@@ -244,7 +249,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (body === undefined || !this.#settle()) return;
     const measuredMs = this.#measuredMs();
     const answer = { status: this.#status, headers: this.#headers, body, measuredMs };
-    // After undici has freed the connection, so that the caller's next call finds it.
+    // Resolve after undici has freed the connection, so that the caller's next call can reuse it.
     queueMicrotask(() => setImmediate(this.#options.resolve, answer));
   }
 
@@ -253,7 +258,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#fail(isTooLarge ? 'too-large' : 'connection', error);
   }
 
-  /** The signal was aborted. */
+  /** Called when the signal aborts. */
   abort(): void {
     const { reason } = this.#options.signal;
     this.#fail('aborted', reason);
@@ -265,7 +270,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#options.reject(new SendError(reason, this.#controller !== undefined, cause));
   }
 
-  /** False when something else has settled it before. */
+  /** @returns false if it was settled before */
   #settle(): boolean {
     if (this.#isSettled) return false;
     this.#isSettled = true;

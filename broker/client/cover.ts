@@ -80,7 +80,7 @@ export function ceilingFor(
 }
 
 /** What all open mandates of a lane allow today, base units. */
-export function allowanceIn(memory: Pick<LaneMemory, 'mandates'>, nowMs: number): bigint {
+function allowanceIn(memory: Pick<LaneMemory, 'mandates'>, nowMs: number): bigint {
   return allowanceOfAll(memory.mandates(), nowMs);
 }
 

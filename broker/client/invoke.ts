@@ -1,5 +1,6 @@
 // Calling a function and paying for it from a lane. Receipts are checked before a voucher goes
 // further.
+
 import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { type CallChain, createCallTerms } from './call-terms.ts';
 import type { Connection } from './connection.ts';
@@ -26,6 +27,7 @@ import {
   sendCall,
 } from './made-call.ts';
 import { readHex, readUnits } from './parse.ts';
+import { pause } from './pause.ts';
 import type { ReceiptDocument } from './receipts.ts';
 import type { Session } from './session.ts';
 import { createCallSigner } from './sign-call.ts';
@@ -163,7 +165,7 @@ async function payAndCall(parts: CallParts, given: InvokeRequest): Promise<Invok
       } catch (error) {
         // The missing receipts may be shown soon.
         if (!isMissing(error) || Date.now() + waitMs > untilMs) throw error;
-        waitMs = await pause(waitMs, request.signal);
+        waitMs = await pauseLonger(waitMs, request.signal);
         continue;
       }
       const sentUnits = memory.read().ceilingUnits;
@@ -193,7 +195,7 @@ async function payAndCall(parts: CallParts, given: InvokeRequest): Promise<Invok
         if (memory.read().ceilingUnits > sentUnits) continue;
         // No higher ceiling is allowed yet: receipts of other calls must be shown first.
         if (Date.now() + waitMs > untilMs) throw error;
-        waitMs = await pause(waitMs, request.signal);
+        waitMs = await pauseLonger(waitMs, request.signal);
       }
     }
   } catch (error) {
@@ -221,8 +223,8 @@ function isMissing(error: unknown): boolean {
 }
 
 /** @returns how long to wait the next time, ms */
-async function pause(ms: number, signal: AbortSignal | undefined): Promise<number> {
-  await new Promise((resolve) => setTimeout(resolve, ms));
+async function pauseLonger(ms: number, signal: AbortSignal | undefined): Promise<number> {
+  await pause(ms, signal);
   signal?.throwIfAborted();
   return Math.min(2 * ms, MAX_WAIT_MS);
 }

@@ -37,21 +37,11 @@ export function tokenSubject(name: string): Hex {
 }
 
 /**
- * The most that a ceiling may cover now under a mandate, base units: the rest of the UTC day's
- * amount, bounded by the rest of the total. Later days are not covered: each day needs another
- * voucher. 0 once the mandate is revoked or over.
- */
-export function allowanceOf(held: HeldMandate, nowMs: number): bigint {
-  if (!isOpenAt(held, nowMs)) return 0n;
-  const ofDay = held.mandate.perDay - spentFrom(held, nowMs);
-  const left = leftOf(held);
-  return atLeastNothing(ofDay < left ? ofDay : left);
-}
-
-/**
- * The same for all mandates of a lane. Mandates with the same kind, subject and function share one
- * daily amount, the largest of the open ones. So neither a mandate that replaces another nor two
- * programs that sign one each grant a day's amount twice.
+ * The most that a ceiling may cover now under a lane's mandates, base units: of each, the rest of
+ * the UTC day's amount, bounded by the rest of the total. Later days are not covered: each day
+ * needs another voucher. A mandate that is revoked or over allows nothing. Mandates with the same
+ * kind, subject and function share one daily amount, the largest of the open ones. So neither a
+ * mandate that replaces another nor two programs that sign one each grant a day's amount twice.
  */
 export function allowanceOfAll(mandates: readonly HeldMandate[], nowMs: number): bigint {
   let sum = 0n;

@@ -6,6 +6,7 @@ import { DefaasClientError } from './errors.ts';
 import { evidenceName } from './exhibits.ts';
 import { type FindFraudsOptions, type Found, findFrauds, type WatchedLane } from './find-frauds.ts';
 import type { Caller } from './invoke.ts';
+import { pause } from './pause.ts';
 
 /** Time between two checks, ms. */
 const EVERY_MS = 300_000;
@@ -104,17 +105,4 @@ async function look({ lanes, frauds, signal, told, onFound }: Watching): Promise
     told.add(name);
     if (signal.aborted) return;
   }
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  await new Promise<void>((done) => {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      done();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener('abort', end);
-  });
 }

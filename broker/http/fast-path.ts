@@ -6,8 +6,8 @@
 // for the call's nonce.
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import { batchPerTurn } from '../../adapters/http/batch-per-turn.ts';
 import { HEADER_LINES, headersIn, headerText, piecesOf } from '../../adapters/http/message.ts';
+import { batchPerTurn } from './batch-per-turn.ts';
 import { BODYLESS, type IncomingCall, NONCE_HEADER, type RequestHead } from './incoming-call.ts';
 import type { SlowClients } from './slow-clients.ts';
 

@@ -1,8 +1,7 @@
 // Handles theft of the operator key. A thief can sign receipts with it, and each costs bond. Once
 // such a receipt is seen, this gateway takes no more calls under that key, also after a restart,
 // until its operator changes the key.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { readIfThere, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Alarms } from '../alarms.ts';
 import { DefaasError } from '../errors.ts';
@@ -48,8 +47,7 @@ export function createKeyGuard({ file, signer, alarms }: KeyGuardOptions): KeyGu
     stop: (of, how) => {
       if (!stolen.has(of)) {
         stolen.set(of, how);
-        mkdirSync(dirname(file), { recursive: true });
-        writeFileSync(file, `${JSON.stringify([...stolen])}\n`, { mode: 0o600 });
+        writeWholeSync(file, `${JSON.stringify([...stolen])}\n`);
       }
       alarm(of);
     },
@@ -58,10 +56,5 @@ export function createKeyGuard({ file, signer, alarms }: KeyGuardOptions): KeyGu
 
 /** Only this module writes the file. A missing file means no stolen keys. */
 function readStolen(file: string): [Address, string][] {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8'));
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw error;
-  }
+  return JSON.parse(readIfThere(file) ?? '[]');
 }

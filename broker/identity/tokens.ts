@@ -1,7 +1,6 @@
 // Access tokens of this gateway: RFC 9068 JWTs, ES256, ten minutes. They identify the caller;
 // whether it can pay is checked against the chain on every call.
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+
 import {
   calculateJwkThumbprint,
   errors,
@@ -12,6 +11,7 @@ import {
   jwtVerify,
   SignJWT,
 } from 'jose';
+import { readIfThere, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { tokenSubject } from '../client/mandates.ts';
 import { DefaasError } from '../errors.ts';
@@ -171,11 +171,10 @@ function nameIn(clientId: string): Pick<TokenSubject, 'signedBy' | 'client'> {
 }
 
 async function loadKey(file: string): Promise<JWK> {
-  if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8'));
+  const known = readIfThere(file);
+  if (known !== undefined) return JSON.parse(known);
   const { privateKey } = await generateKeyPair('ES256', { extractable: true });
   const jwk = await exportJWK(privateKey);
-  mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(`${file}.new`, JSON.stringify(jwk), { mode: 0o600, flush: true });
-  renameSync(`${file}.new`, file);
+  writeWholeSync(file, JSON.stringify(jwk));
   return jwk;
 }

@@ -1,7 +1,7 @@
 // Folders below a home: one for the house, and one for the receipts of each set of contracts that
 // it has served.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readIfThere, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 
 /** The folder of everything that does not depend on the served contracts. */
@@ -17,10 +17,9 @@ export function houseFolder({ home }: { readonly home: string }): string {
 export function ledgerFolder(of: { readonly home: string }, billing: Address): string {
   const house = houseFolder(of);
   const file = join(house, 'billing.json');
-  if (!existsSync(file)) {
-    mkdirSync(house, { recursive: true });
-    writeFileSync(file, `${JSON.stringify({ billing })}\n`, { flush: true });
-  }
-  const first: { readonly billing: Address } = JSON.parse(readFileSync(file, 'utf8'));
+  const known = readIfThere(file);
+  if (known === undefined) writeWholeSync(file, `${JSON.stringify({ billing })}\n`);
+  const first: { readonly billing: Address } =
+    known === undefined ? { billing } : JSON.parse(known);
   return first.billing === billing ? house : join(of.home, 'sets', billing);
 }

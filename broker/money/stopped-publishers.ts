@@ -1,8 +1,7 @@
 // Publishers whose functions ran longer, by a cloud's count, than was billed. The operator would
 // pay for the difference, so this gateway refuses calls of all their functions until the stop ends.
 // Stops survive a restart.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { readIfThere, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Alarms } from '../alarms.ts';
 import { DefaasError } from '../errors.ts';
@@ -44,8 +43,7 @@ export function createStoppedPublishers(options: StoppedPublishersOptions): Stop
   const lastsMs = stopMs || ALARM_MS;
   const untilMs = ({ sinceMs }: Stop): number => sinceMs + lastsMs;
   const write = (): void => {
-    mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, `${JSON.stringify([...stops])}\n`, { mode: 0o600 });
+    writeWholeSync(file, `${JSON.stringify([...stops])}\n`);
   };
   const alarm = (publisher: Address, stop: Stop): void => {
     const until = new Date(untilMs(stop)).toISOString();
@@ -98,10 +96,5 @@ export function createStoppedPublishers(options: StoppedPublishersOptions): Stop
 
 /** Only this module writes the file. A missing file means no stops. */
 function readStops(file: string): [Address, Stop][] {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8'));
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw error;
-  }
+  return JSON.parse(readIfThere(file) ?? '[]');
 }

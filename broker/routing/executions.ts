@@ -1,6 +1,7 @@
 // Counts executions by deployment and hour, for comparison with the cloud's own count
 // (`deployments/metering-drift.ts`): the billed time, rounded as that cloud rounds. Kept in memory:
 // an hour interrupted by a restart is not compared.
+import { LEAST_BYTES_PER_MS } from '../../adapters/http/send.ts';
 import type {
   Deployment,
   ExecutionMetric,
@@ -13,8 +14,6 @@ import type { Hex } from '../../contracts/libraries/keccak.ts';
 export const HOUR_MS = 3_600_000;
 /** Hours kept per deployment; an hour that the cloud has not reported by then is not compared. */
 export const KEPT_HOURS = 8;
-/** Lowest transfer rate assumed for bodies: 100 Mbit/s, as for slow requests in the sender. */
-const LEAST_BYTES_PER_MS = 12_500;
 
 /** One execution: a call, a probe or a keep-warm request. */
 export interface Run {

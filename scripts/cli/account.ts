@@ -1,16 +1,9 @@
 // Keys on this machine: one file per role in $DEFAAS_HOME/keys, and one per lane, readable by their
 // owner only.
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  writeSync,
-} from 'node:fs';
+
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeWholeSync } from '../../adapters/runtime/whole-file.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { CliError } from './cli-error.ts';
 
@@ -46,16 +39,7 @@ export function hasLaneKey(home: string, signer: Address): boolean {
  * thaw.
  */
 export function writeLaneKey(home: string, account: Account): void {
-  const file = laneFile(home, account.address);
-  mkdirSync(keysFolder(home), { recursive: true, mode: 0o700 });
-  const descriptor = openSync(`${file}.new`, 'wx', 0o600);
-  try {
-    writeSync(descriptor, `${JSON.stringify(account)}\n`);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
-  renameSync(`${file}.new`, file);
+  writeWholeSync(laneFile(home, account.address), `${JSON.stringify(account)}\n`);
 }
 
 export function keysFolder(home: string): string {

@@ -1,7 +1,9 @@
 // `defaas token --service <id>`: a service account is a program with its own key. It spends from a
 // separate lane under a mandate, until it is stopped.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readIfThere } from '../../adapters/runtime/whole-file.ts';
 import { TOKEN_KIND, tokenSubject } from '../../broker/client/mandates.ts';
 import {
   registerServiceAccount,
@@ -159,14 +161,5 @@ async function keyIn(
       `no key of ${about.clientId}, on ${file}, remove it: another one is made`,
       { cause },
     );
-  }
-}
-
-function readIfThere(file: string): string | undefined {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw error;
   }
 }

@@ -1,8 +1,10 @@
 // Finds the command line's trust root: a file that the user names, the house's own, or the
 // release's, but never a gateway's.
+
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readIfThere } from '../../adapters/runtime/whole-file.ts';
 import { type GatewayClaim, hasRegistered } from '../../broker/client/connection.ts';
 import { createTrustRoot, mismatch, type TrustRoot } from '../../broker/client/trust-root.ts';
 import { readChainId } from '../../contracts/chain/rpc.ts';
@@ -92,15 +94,6 @@ function findFile(flags: HouseFlags, home: string, chainId: number): Found {
     'DEPLOYMENT_MISSING',
     `nothing says which contracts to believe on chain ${chainId}, on ${houseFile(home)} and ${RELEASED}, name a file with --deployment`,
   );
-}
-
-function readIfThere(file: string): string | undefined {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw error;
-  }
 }
 
 /** URLs may carry a key in their path: only the host is shown. */

@@ -2,8 +2,8 @@
 // https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
 
 import { createHash } from 'node:crypto';
-import { openLogFolder } from '../../emulators/log-folder.ts';
 import type { LogLine } from '../../provider.ts';
+import { openLogFolder } from '../../runtime/log-folder.ts';
 import { AwsError } from './errors.ts';
 
 /** The `x-amz-target` of the one operation that is offered. */

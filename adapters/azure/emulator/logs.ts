@@ -4,9 +4,9 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { sendAnswer, spoilBefore } from '../../emulators/faults.ts';
-import { cutLines, type LogFolder } from '../../emulators/log-folder.ts';
 import { readBody } from '../../emulators/request-body.ts';
 import type { LogLine } from '../../provider.ts';
+import { cutLines, type LogFolder } from '../../runtime/log-folder.ts';
 import type { AzureParts } from './parts.ts';
 import { type ArmAnswer, asRecord, failed } from './resource.ts';
 

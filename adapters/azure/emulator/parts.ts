@@ -2,7 +2,7 @@
 
 import type { ExecutionSums } from '../../emulators/executions.ts';
 import type { Faults } from '../../emulators/faults.ts';
-import type { LogFolder } from '../../emulators/log-folder.ts';
+import type { LogFolder } from '../../runtime/log-folder.ts';
 import type { App } from './app.ts';
 import type { SiteRecord, Store } from './store.ts';
 

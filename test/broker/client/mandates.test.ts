@@ -10,7 +10,6 @@ import {
 } from '../../../broker/client/lane-memory.ts';
 import {
   ANY_FUNCTION,
-  allowanceOf,
   allowanceOfAll,
   faultUnder,
   mandatedNonce,
@@ -69,7 +68,7 @@ const faultOf = (document: ReceiptDocument, of = held(), functionId = 7n) =>
 
 describe('mandates', () => {
   it('allow what is left of the day and of the total, and nothing once they are over or revoked', () => {
-    const at = (of: HeldMandate, sec = NOON_SEC) => allowanceOf(of, sec * 1000);
+    const at = (of: HeldMandate, sec = NOON_SEC) => allowanceOfAll([of], sec * 1000);
 
     assert.equal(at(held()), 100n);
     assert.equal(at(held(), NOON_SEC + DAY_SEC - DAY_SEC / 4), 100n);
@@ -163,7 +162,7 @@ describe('mandates', () => {
     const farAhead = utcDayOf(NOON_SEC + 400 * DAY_SEC);
     assert.equal(faultOf(receipt(), one), undefined);
     assert.equal(
-      allowanceOf({ ...one, spent: new Map([[farAhead, 70n]]) }, NOON_SEC * 1000),
+      allowanceOfAll([{ ...one, spent: new Map([[farAhead, 70n]]) }], NOON_SEC * 1000),
       perDay,
     );
   });

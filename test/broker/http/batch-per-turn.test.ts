@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { setImmediate as endOfTurn } from 'node:timers/promises';
-import { batchPerTurn } from '../../../adapters/http/batch-per-turn.ts';
+import { batchPerTurn } from '../../../broker/http/batch-per-turn.ts';
 
 describe('batchPerTurn', () => {
   it('handles the items of one turn at its end, in order and each once', async () => {

@@ -1,10 +1,9 @@
-// The logs that an emulator keeps: one file per function in a folder, and the output of instances
-// cut into lines.
+// Logs in a folder, one file per function, and the output of instances cut into lines.
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
-import { createLogFile, type LogFile } from '../runtime/log-file.ts';
+import { createLogFile, type LogFile } from './log-file.ts';
 
 /** Most characters of a line. The rest is cut off. */
 const MAX_LINE = 8 * 1024;
