@@ -3,6 +3,7 @@
 import type { Connection } from './connection.ts';
 import { DefaasClientError, readProblem } from './errors.ts';
 import { readJson, readText } from './parse.ts';
+import { readUpTo } from './read-body.ts';
 import type { Session } from './session.ts';
 
 /** Longest upload, ms: 64 MiB at 2 Mbit/s. */
@@ -59,25 +60,11 @@ export async function fetchBlockAt(origin: string, cid: string): Promise<Uint8Ar
   }
 }
 
-/** Reads at most MAX_BLOCK_BYTES: a hostile server may send an endless body. */
 async function readBlock(reply: Response, cid: string): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of reply.body ?? []) {
-    chunks.push(chunk);
-    length += chunk.length;
-    if (length > MAX_BLOCK_BYTES) {
-      throw new DefaasClientError(
-        'GATEWAY_PROTOCOL',
-        `block ${cid} is given with more than ${MAX_BLOCK_BYTES} bytes, no block has so many`,
-      );
-    }
-  }
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return bytes;
+  const { bytes, isWhole } = await readUpTo(reply, MAX_BLOCK_BYTES);
+  if (isWhole) return bytes;
+  throw new DefaasClientError(
+    'GATEWAY_PROTOCOL',
+    `block ${cid} is given with more than ${MAX_BLOCK_BYTES} bytes, no block has so many`,
+  );
 }

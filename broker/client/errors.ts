@@ -1,6 +1,8 @@
 // The one error class of the client library: a gateway's refusal (RFC 9457 problem), or a reply or
 // request that the client itself rejects.
 
+import { readUpTo } from './read-body.ts';
+
 /**
  * A problem document (RFC 9457) with the stable `code` of the gateway's catalogue and members of
  * its own, such as those of a 402.
@@ -51,11 +53,15 @@ export class DefaasClientError extends Error {
   }
 }
 
+/** Bytes of a problem document that are read; the gateway's have a few hundred. */
+const MAX_PROBLEM_BYTES = 64 * 1024;
+
 /**
  * Makes the error of a failed reply from its problem document, or from its status if it has none.
  */
 export async function readProblem(reply: Response, doing: string): Promise<DefaasClientError> {
-  const text = (await reply.text()).slice(0, 64 * 1024);
+  const { bytes } = await readUpTo(reply, MAX_PROBLEM_BYTES);
+  const text = new TextDecoder().decode(bytes);
   const problem = parseProblem(text);
   const wait = Number(reply.headers.get('retry-after') ?? Number.NaN);
   const answer = { status: reply.status, ...(wait >= 0 && { retryAfterSec: wait }) };

@@ -1,5 +1,6 @@
 // Calls through several gateways: if one does not answer, an idempotent call goes to the next. It
 // costs one further price at most.
+
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { ChainReader } from './chain-reader.ts';
 import { type Connection, connect, setOf } from './connection.ts';
@@ -13,6 +14,7 @@ import {
   SAY_NOTHING,
 } from './invoke.ts';
 import { type InvokeRequest, withKey } from './invoke-request.ts';
+import { readUpTo } from './read-body.ts';
 import { mismatch, type TrustRoot } from './trust-root.ts';
 
 /**
@@ -259,6 +261,9 @@ async function awaitSignOfLife(connection: Connection, signal?: AbortSignal): Pr
   });
 }
 
+/** More than any cloud lets a function answer, bytes. */
+const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
+
 /**
  * Reads the whole answer, so that a truncated one counts as no answer.
  * @throws GATEWAY_UNREACHABLE
@@ -266,8 +271,9 @@ async function awaitSignOfLife(connection: Connection, signal?: AbortSignal): Pr
 async function readWhole(response: Response, gateway: string): Promise<Response> {
   const { status, statusText, headers } = response;
   try {
-    const body = await response.arrayBuffer();
-    return new Response(BODYLESS.has(status) ? null : body, { status, statusText, headers });
+    const { bytes, isWhole } = await readUpTo(response, MAX_ANSWER_BYTES);
+    if (!isWhole) throw new Error(`larger than ${MAX_ANSWER_BYTES} bytes`);
+    return new Response(BODYLESS.has(status) ? null : bytes, { status, statusText, headers });
   } catch (cause) {
     throw new DefaasClientError('GATEWAY_UNREACHABLE', `the answer of ${gateway} broke off`, {
       cause,

@@ -2,13 +2,22 @@
 // afterwards.
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasClientError } from './errors.ts';
+import { readUpTo } from './read-body.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
 
-/** The body of a reply as a JSON object. @throws GATEWAY_PROTOCOL it is not one */
+/** Largest JSON body of a gateway, bytes: several times a page of receipts. */
+const MAX_JSON_BYTES = 16 * 1024 * 1024;
+
+/**
+ * The body of a reply as a JSON object.
+ * @throws GATEWAY_PROTOCOL it is not one, or larger than 16 MiB
+ */
 export async function readJson(reply: Response, what: string): Promise<Json> {
   try {
-    return readObject(await reply.json(), what);
+    const { bytes, isWhole } = await readUpTo(reply, MAX_JSON_BYTES);
+    if (!isWhole) wrong(what, `at most ${MAX_JSON_BYTES} bytes`);
+    return readObject(JSON.parse(new TextDecoder().decode(bytes)), what);
   } catch (cause) {
     if (cause instanceof DefaasClientError) throw cause;
     throw new DefaasClientError('GATEWAY_PROTOCOL', `${what} is no JSON`, { cause });

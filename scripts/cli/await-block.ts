@@ -2,6 +2,7 @@
 // serve wait for that.
 import { setTimeout } from 'node:timers/promises';
 import type { Connection } from '../../broker/client/connection.ts';
+import { readCount, readJson } from '../../broker/client/parse.ts';
 
 /** Longest wait, and time between two checks, ms. */
 const GATEWAY_SEES_MS = 10_000;
@@ -11,8 +12,8 @@ const SEEN_POLL_MS = 50;
 export async function awaitBlock(connection: Connection, number: number): Promise<boolean> {
   const deadlineMs = Date.now() + GATEWAY_SEES_MS;
   while (Date.now() < deadlineMs) {
-    const { head } = await (await connection.send('/readyz')).json();
-    if (head >= number) return true;
+    const { head } = await readJson(await connection.send('/readyz'), 'the gateway’s readiness');
+    if (readCount(head, 'head') >= number) return true;
     await setTimeout(SEEN_POLL_MS);
   }
   return false;
