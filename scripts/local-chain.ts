@@ -56,7 +56,7 @@ export async function startLocalChain(options: LocalChainOptions): Promise<Local
   const genesisSec = await readGenesis(join(options.dir, 'genesis.json'));
   const history = await openHistory(options.dir);
   const { anvil, sequencer, trustedFromBlock } = await restore(history, genesisSec, options);
-  const line = createLine(history, sequencer, trustedFromBlock - 1);
+  const line = createSendLine(history, sequencer, trustedFromBlock - 1);
   const server = createServer((request, response) => {
     void answer(request, response, (body) => dispatch(body, anvil, line));
   });
@@ -121,7 +121,7 @@ async function restore(history: History, genesisSec: number, options: LocalChain
 }
 
 /** Serialises all operations: each is written to disk, executed, then answered. */
-function createLine(history: History, sequencer: Sequencer, baseBlock: number) {
+function createSendLine(history: History, sequencer: Sequencer, baseBlock: number) {
   interface Waiting {
     /** No operation: only sets the time of the next block, which the node does not keep. */
     readonly operation?: Operation;
@@ -198,10 +198,10 @@ function createLine(history: History, sequencer: Sequencer, baseBlock: number) {
   };
 }
 
-type Line = ReturnType<typeof createLine>;
+type SendLine = ReturnType<typeof createSendLine>;
 
 /** Handles a request or a batch (JSON-RPC 2.0). Reads are passed to the node unchanged. */
-async function dispatch(body: string, anvil: Anvil, line: Line): Promise<string> {
+async function dispatch(body: string, anvil: Anvil, line: SendLine): Promise<string> {
   const parsed: unknown = JSON.parse(body);
   if (!Array.isArray(parsed)) {
     const { method, params } = requestOf(parsed);
@@ -214,7 +214,7 @@ async function dispatch(body: string, anvil: Anvil, line: Line): Promise<string>
   return JSON.stringify(await Promise.all(parsed.map((request) => reply(request, anvil, line))));
 }
 
-async function reply(request: unknown, anvil: Anvil, line: Line): Promise<object> {
+async function reply(request: unknown, anvil: Anvil, line: SendLine): Promise<object> {
   const { id, method, params } = requestOf(request);
   try {
     return { jsonrpc: '2.0', id, result: await perform(method, params, anvil, line) };
@@ -236,7 +236,7 @@ async function perform(
   method: string,
   params: readonly unknown[],
   anvil: Anvil,
-  line: Line,
+  line: SendLine,
 ): Promise<unknown> {
   const [first, second] = params;
   switch (method) {

@@ -3,7 +3,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import { hash } from 'node:crypto';
-import type { Answer, OutboundRequest } from '../http/send.ts';
+import type { OutboundRequest, UpstreamResponse } from '../http/send.ts';
 import { retryAfterMs } from '../http/status.ts';
 import type {
   Deployment,
@@ -89,7 +89,7 @@ export interface Refusal {
 
 /** The answer of the API: a result when the function ran to its end, else a refusal. */
 export function readAnswer(
-  answer: Answer,
+  answer: UpstreamResponse,
   deployment: Deployment,
   nowMs: number,
 ): InvokeResult | Refusal {
@@ -170,7 +170,7 @@ function encode(request: InvokeRequest, body: string, isBase64Encoded: boolean):
   );
 }
 
-function readRefusal(answer: Answer, nowMs: number): Refusal {
+function readRefusal(answer: UpstreamResponse, nowMs: number): Refusal {
   const type = text(answer.headers['x-amzn-errortype']).split(':')[0] ?? '';
   const said = parse(answer.body);
   const message = `${type} ${said?.message ?? said?.Message ?? ''}`.slice(0, 256).trim();
@@ -240,7 +240,7 @@ function readReport(log: string, requestId: string): Report | undefined {
  */
 function measure(
   report: Report | undefined,
-  { measuredMs }: Answer,
+  { measuredMs }: UpstreamResponse,
   deployment: Deployment,
   egressBytes: number,
 ): Usage {

@@ -1,7 +1,7 @@
 // Sends one call of a function: one HTTP request with the app's key on a pooled connection. Sends a
 // second one only when the host has refused the key: then nothing ran.
 
-import { type Answer, SendError, type Sender } from '../http/send.ts';
+import { SendError, type Sender, type UpstreamResponse } from '../http/send.ts';
 import {
   type Deployment,
   type InvokeRequest,
@@ -76,7 +76,7 @@ function attempt(
   call: InvokeRequest,
   key: string | undefined,
   signal: AbortSignal,
-): Promise<Answer> {
+): Promise<UpstreamResponse> {
   const headers = callHeaders(call, key ?? '');
   const request = { origin: url, path: '/', method: 'POST', headers, body: call.body };
   return send(request, { signal, maxResponseBytes: limits.maxResponseBytes });

@@ -1,7 +1,7 @@
 // Turns failures of Azure into ProviderErrors: errors of the SDK, errors of the sender of calls,
 // and statuses. An error of the SDK carries tokens and settings, so only its text is kept.
 
-import { type Answer, SendError } from '../http/send.ts';
+import { SendError, type UpstreamResponse } from '../http/send.ts';
 import { codeOfStatus, retryAfterMs } from '../http/status.ts';
 import { ProviderError } from '../provider.ts';
 
@@ -11,7 +11,7 @@ export const PROVIDER = 'azure-functions';
 export function statusError(
   operation: string,
   target: string,
-  answer: Pick<Answer, 'status' | 'headers' | 'body'>,
+  answer: Pick<UpstreamResponse, 'status' | 'headers' | 'body'>,
 ): ProviderError {
   const { status } = answer;
   const isRefused = status >= 400 && status < 500;
@@ -132,7 +132,10 @@ export function about(operation: string, target: string) {
   return { provider: PROVIDER, operation, target, ran: 'no' } as const;
 }
 
-export function headerOf(answer: Pick<Answer, 'headers'>, name: string): string | undefined {
+export function headerOf(
+  answer: Pick<UpstreamResponse, 'headers'>,
+  name: string,
+): string | undefined {
   const value = answer.headers[name];
   return typeof value === 'string' ? value : value?.[0];
 }

@@ -3,7 +3,7 @@
 
 import { failureIn } from '../deployment/shim-failure.ts';
 import { memoize } from '../http/memoize.ts';
-import type { Answer, OutboundRequest } from '../http/send.ts';
+import type { OutboundRequest, UpstreamResponse } from '../http/send.ts';
 import {
   type Deployment,
   type InvokeRequest,
@@ -77,7 +77,7 @@ function shimCall(call: ShimCall): string {
 export function readAnswer(
   deployment: Deployment,
   request: InvokeRequest,
-  answer: Answer,
+  answer: UpstreamResponse,
   instanceMiB: number,
 ): InvokeResult {
   const outcome = headerOf(answer, 'x-defaas-outcome');
@@ -123,7 +123,7 @@ function readPairs(carried: string): readonly [string, string][] | undefined {
 }
 
 /** The shim's figures, at most the measured time and the instance's memory. */
-function usageOf(deployment: Deployment, answer: Answer, instanceMiB: number): Usage {
+function usageOf(deployment: Deployment, answer: UpstreamResponse, instanceMiB: number): Usage {
   const { measuredMs } = answer;
   const cap = Math.max(1, Math.ceil(measuredMs));
   const told = Number(headerOf(answer, 'x-defaas-duration-ms') ?? Number.NaN);

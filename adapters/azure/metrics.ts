@@ -1,7 +1,7 @@
 // Reads from Azure Monitor how long an app on Flex Consumption has executed. The gateway compares
 // that with what it has billed (`broker/deployments/metering-drift.ts`).
 
-import type { Answer } from '../http/send.ts';
+import type { UpstreamResponse } from '../http/send.ts';
 import { type ExecutionMetric, ProviderError } from '../provider.ts';
 import { about, guard, statusError } from './errors.ts';
 import { instanceMiB } from './limits.ts';
@@ -37,7 +37,7 @@ export function createExecutionMetric(options: {
   readonly get: (
     url: string,
     signal: AbortSignal,
-  ) => Promise<Pick<Answer, 'status' | 'headers' | 'body'>>;
+  ) => Promise<Pick<UpstreamResponse, 'status' | 'headers' | 'body'>>;
 }): ExecutionMetric {
   return {
     leastMs: 1_000,

@@ -1,7 +1,7 @@
 // Loads the official SDK on first use and keeps one client of it, with its credential.
 
 import type { WebSiteManagementClient } from '@azure/arm-appservice';
-import type { Answer } from '../http/send.ts';
+import type { UpstreamResponse } from '../http/send.ts';
 
 /** A source of access tokens. `@azure/identity` has one for each way of signing in. */
 export interface AzureCredential {
@@ -21,7 +21,7 @@ export interface ArmRequest {
 /** The SDK's client, and signed requests that have no method in it. */
 export interface ArmApi {
   readonly client: WebSiteManagementClient;
-  send(request: ArmRequest): Promise<Pick<Answer, 'status' | 'headers' | 'body'>>;
+  send(request: ArmRequest): Promise<Pick<UpstreamResponse, 'status' | 'headers' | 'body'>>;
 }
 
 export interface SdkLoader {

@@ -1,6 +1,6 @@
 // Sends one call of a function: one request with an ID token on a pooled connection, never a retry.
 
-import { type Answer, SendError, type Sender } from '../http/send.ts';
+import { SendError, type Sender, type UpstreamResponse } from '../http/send.ts';
 import {
   type Deployment,
   type InvokeRequest,
@@ -56,7 +56,7 @@ async function invoke(
   const token = await tokenFor(parts, deployment, signal);
   const startedMs = performance.now();
   const headers = requestHeaders(request, token);
-  let answer: Answer;
+  let answer: UpstreamResponse;
   try {
     answer = await send(
       { origin: url, method: request.method, path: '/', headers, body },

@@ -2,7 +2,7 @@
 // the function's, whatever its status.
 
 import { failureIn } from '../deployment/shim-failure.ts';
-import { type Answer, headerPairs } from '../http/send.ts';
+import { headerPairs, type UpstreamResponse } from '../http/send.ts';
 import { codeOfStatus, retryAfterMs } from '../http/status.ts';
 import {
   type Deployment,
@@ -54,7 +54,7 @@ export function requestHeaders(
 
 /** The result of a call, or undefined when the platform and not the function answered. */
 export function resultOf(
-  answer: Answer,
+  answer: UpstreamResponse,
   deployment: Deployment,
   callId: string,
 ): InvokeResult | undefined {
@@ -94,7 +94,7 @@ function failureOf(outcome: string, body: Buffer, deployment: Deployment): Funct
   return outcome === 'timeout' ? timeoutAfter(deployment) : failureIn(body);
 }
 
-function shimUsage({ headers, body, measuredMs }: Answer, deployment: Deployment): Usage {
+function shimUsage({ headers, body, measuredMs }: UpstreamResponse, deployment: Deployment): Usage {
   const saidMs = numberIn(headers, 'x-defaas-duration-ms');
   const saidMiB = numberIn(headers, 'x-defaas-memory-mib');
   const initMs = numberIn(headers, 'x-defaas-init-ms');
@@ -124,7 +124,11 @@ export function clockUsage(deployment: Deployment, measuredMs: number, egressByt
 }
 
 /** The error of an answer without the shim's mark, which the platform gave. */
-export function platformError(answer: Answer, target: string, nowMs: number): ProviderError {
+export function platformError(
+  answer: UpstreamResponse,
+  target: string,
+  nowMs: number,
+): ProviderError {
   const { status, headers } = answer;
   const isRefusal = status >= 400 && status < 500;
   const said = firstLine(answer.body.toString('utf8', 0, 1024));
@@ -142,7 +146,7 @@ export function platformError(answer: Answer, target: string, nowMs: number): Pr
   );
 }
 
-function ownHeaders(headers: Answer['headers']): [string, string][] {
+function ownHeaders(headers: UpstreamResponse['headers']): [string, string][] {
   const own: [string, string][] = [];
   for (const [name, value] of headerPairs(headers)) {
     if (name.startsWith(CARRIED)) own.push([name.slice(CARRIED.length), value]);
@@ -151,12 +155,12 @@ function ownHeaders(headers: Answer['headers']): [string, string][] {
   return own;
 }
 
-function one(headers: Answer['headers'], name: string): string | undefined {
+function one(headers: UpstreamResponse['headers'], name: string): string | undefined {
   const value = headers[name];
   return Array.isArray(value) ? value[0] : value;
 }
 
-function numberIn(headers: Answer['headers'], name: string): number | undefined {
+function numberIn(headers: UpstreamResponse['headers'], name: string): number | undefined {
   const number = Number(one(headers, name) ?? Number.NaN);
   return Number.isFinite(number) && number >= 0 ? number : undefined;
 }

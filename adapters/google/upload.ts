@@ -1,6 +1,6 @@
 // Uploads the package of a deploy to the signed URL that the control plane gave.
 
-import type { Answer, Sender } from '../http/send.ts';
+import type { Sender, UpstreamResponse } from '../http/send.ts';
 import { codeOfStatus } from '../http/status.ts';
 import { ProviderError } from '../provider.ts';
 import { about } from './errors.ts';
@@ -24,7 +24,7 @@ export async function upload(
     body: bytes,
   };
   const facts = about('upload', target);
-  let answer: Answer;
+  let answer: UpstreamResponse;
   try {
     answer = await send(request, { signal, maxResponseBytes: MAX_ANSWER_BYTES });
   } catch (cause) {

@@ -16,7 +16,7 @@ export interface OutboundRequest {
   readonly body: Uint8Array;
 }
 
-export interface Answer {
+export interface UpstreamResponse {
   readonly status: number;
   readonly headers: AnswerHeaders;
   readonly body: Buffer;
@@ -48,7 +48,7 @@ export interface Sender {
   send(
     request: OutboundRequest,
     options: { readonly signal: AbortSignal; readonly maxResponseBytes: number },
-  ): Promise<Answer>;
+  ): Promise<UpstreamResponse>;
   /** Ends the idle sockets and waits for the calls in flight. */
   close(): Promise<void>;
 }
@@ -127,7 +127,7 @@ export function createSender(options: ConnectionOptions = {}): Sender {
 }
 
 /** The headers as pairs, as `InvokeResult` wants them. */
-export function headerPairs(headers: Answer['headers']): [string, string][] {
+export function headerPairs(headers: UpstreamResponse['headers']): [string, string][] {
   const pairs: [string, string][] = [];
   for (const [name, value] of Object.entries(headers)) {
     if (typeof value === 'string') pairs.push([name, value]);
@@ -191,7 +191,7 @@ interface ExchangeOptions {
   readonly signal: AbortSignal;
   /** Called once, when the exchange no longer needs the signal. */
   readonly onEnd: (signal: AbortSignal, exchange: Exchange) => void;
-  readonly resolve: (answer: Answer) => void;
+  readonly resolve: (answer: UpstreamResponse) => void;
   readonly reject: (error: SendError) => void;
 }
 

@@ -134,7 +134,7 @@ interface Look extends FindFraudsOptions {
   readonly seen: Set<string>;
 }
 
-type Candidate = Omit<Found, 'damage'>;
+type Suspicion = Omit<Found, 'damage'>;
 
 /** Yields each batch with the audit's findings, gateway by gateway. */
 async function* auditAll(
@@ -159,7 +159,7 @@ async function* findInPages(
   look: Look,
   settled: SettledBatch,
   findings: readonly Finding[],
-): AsyncGenerator<Candidate> {
+): AsyncGenerator<Suspicion> {
   const getBlock = look.getBlock(settled.gateway);
   const { pick } = look;
   const gathering = { view: look.chain.view, getBlock, settled, findings, ...(pick && { pick }) };
@@ -174,7 +174,7 @@ async function* findInPages(
  * For a claim whose pages nobody shows. The payer's own receipts may explain it; otherwise a leaf
  * that they do not explain is to be demanded.
  */
-function* demandable(look: Look, place: Place, message: string): Generator<Candidate> {
+function* demandable(look: Look, place: Place, message: string): Generator<Suspicion> {
   if (!look.isLaneWanted(place)) return;
   const count = place.seqTo - place.seqFrom;
   const held = heldBy(look, place);
@@ -209,7 +209,7 @@ function heldBy(look: Look, place: Place): ReadonlyMap<number, readonly HeldRece
 }
 
 /** D2: a receipt that the gateway signed for the payer, and the one settled in its place. */
-async function* findOmissions(look: Look, settled: SettledBatch): AsyncGenerator<Candidate> {
+async function* findOmissions(look: Look, settled: SettledBatch): AsyncGenerator<Suspicion> {
   for (const claim of settled.claims.keys()) {
     const place = placeAt(settled, claim);
     if (look.held === undefined || !look.isLaneWanted(place)) continue;
@@ -246,7 +246,7 @@ async function* findInAnswers(
   look: Look,
   settled: SettledBatch,
   findings: readonly Finding[],
-): AsyncGenerator<Candidate> {
+): AsyncGenerator<Suspicion> {
   const { chain } = look;
   const withheld = findings.filter(({ code, index }) => isWithheld(code) && index === undefined);
   const answered = chain.view.demands(settled.gateway).filter(({ batch, claim, answer }) => {
@@ -263,7 +263,7 @@ function* findInAnswer(
   look: Look,
   place: Place,
   { id, index, answer }: Demand,
-): Generator<Candidate> {
+): Generator<Suspicion> {
   if (answer === undefined) return;
   const { receipt, path, call, execution } = answer;
   const leaf = { receipt, index, path };
@@ -280,7 +280,7 @@ function* findInAnswer(
 }
 
 /** Passes on the candidates that the chain confirms: it alone decides. */
-async function* judge(look: Look, candidates: AsyncGenerator<Candidate>): AsyncGenerator<Found> {
+async function* judge(look: Look, candidates: AsyncGenerator<Suspicion>): AsyncGenerator<Found> {
   for await (const candidate of candidates) {
     const { evidence } = candidate;
     const name =

@@ -18,7 +18,7 @@ const FIND_MS = 60_000;
 const LEAST_HIDDEN_LENGTH = 4;
 
 /** A cloud and region. */
-export interface Place {
+export interface CloudRegion {
   readonly provider: ProviderName;
   /** Defaults to the cloud's first region. */
   readonly region?: string;
@@ -52,7 +52,7 @@ export interface Prepared {
 export async function prepare(
   gateway: DeploymentParts,
   target: Target,
-  places: readonly Place[],
+  regions: readonly CloudRegion[],
 ): Promise<Prepared> {
   const { version } = target;
   const signal = AbortSignal.any([gateway.closing, AbortSignal.timeout(FIND_MS)]);
@@ -65,7 +65,7 @@ export async function prepare(
     );
   }
   const manifest = parseManifest(manifestBytes);
-  const found = places.map(({ provider: name, region }) => {
+  const found = regions.map(({ provider: name, region }) => {
     const provider = gateway.provider(name);
     return { provider, region: region ?? provider.regions[0] ?? '' };
   });

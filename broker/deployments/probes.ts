@@ -30,7 +30,7 @@ const DOWN: ReadonlySet<ProviderErrorCode> = new Set([
 ]);
 /** Consecutive calls per look: the first may be a cold start. */
 const CALLS = 2;
-/** Number of calls in the first look at a place. */
+/** Number of calls in the first look at a site. */
 const FIRST_CALLS = 16;
 const MEMORY_MIB = 128;
 const TIMEOUT_MS = 10_000;
@@ -88,7 +88,7 @@ type Parts = Pick<
 >;
 
 /** A cloud and region that has, or had, deployments of this gateway. */
-interface Place {
+interface ProbeSite {
   readonly provider: Provider;
   readonly region: string;
   state: 'none' | 'up' | 'removed';
@@ -98,12 +98,12 @@ interface Place {
 }
 
 /**
- * Runs one round over all places: deploys the probe where there are deployments, calls it, and
+ * Runs one round over all sites: deploys the probe where there are deployments, calls it, and
  * removes it where none are left. Resolves when everything has ended, successful or not; the first
- * failure of a place is logged.
+ * failure of a site is logged.
  */
 export function createProbes(gateway: Parts): () => Promise<void> {
-  const places = new Map<string, Place>();
+  const sites = new Map<string, ProbeSite>();
 
   const within = (ms: number) => ({
     signal: AbortSignal.any([gateway.closing, AbortSignal.timeout(ms)]),
@@ -127,14 +127,14 @@ export function createProbes(gateway: Parts): () => Promise<void> {
     }
   }
 
-  async function call({ provider, region }: Place, deployment: Deployment): Promise<void> {
+  async function call({ provider, region }: ProbeSite, deployment: Deployment): Promise<void> {
     const result = await counted(provider, deployment, CALL_MS);
     if (!result.ok) throw new Error(`the probe failed: ${result.error.message}`);
     const { measuredMs } = result.usage;
     if (result.cold !== true) gateway.overheads.of(provider.name, region).add(measuredMs);
   }
 
-  async function isWell({ provider }: Place, deployment: Deployment): Promise<boolean> {
+  async function isWell({ provider }: ProbeSite, deployment: Deployment): Promise<boolean> {
     try {
       await counted(provider, deployment, WELL_MS);
       return true;
@@ -143,42 +143,42 @@ export function createProbes(gateway: Parts): () => Promise<void> {
     }
   }
 
-  async function probe(place: Place): Promise<void> {
-    const { provider, region, state } = place;
+  async function probe(site: ProbeSite): Promise<void> {
+    const { provider, region, state } = site;
     const spec = specOf(gateway, provider, region);
-    const deployment = place.deployment ?? (await provider.deploy(spec, within(DEPLOY_MS)));
-    if (place.deployment === undefined) {
-      gateway.overheads.of(provider.name, region).watch(() => isWell(place, deployment));
+    const deployment = site.deployment ?? (await provider.deploy(spec, within(DEPLOY_MS)));
+    if (site.deployment === undefined) {
+      gateway.overheads.of(provider.name, region).watch(() => isWell(site, deployment));
     }
-    place.deployment = deployment;
-    place.state = 'up';
+    site.deployment = deployment;
+    site.state = 'up';
     const calls = state === 'up' ? CALLS : FIRST_CALLS;
-    for (let one = 0; one < calls; one += 1) await call(place, deployment);
+    for (let one = 0; one < calls; one += 1) await call(site, deployment);
   }
 
-  async function remove(place: Place): Promise<void> {
-    const { provider, region } = place;
+  async function remove(site: ProbeSite): Promise<void> {
+    const { provider, region } = site;
     gateway.overheads.of(provider.name, region).watch(undefined);
     await provider.remove({ name: probeName(gateway.address), region }, within(DEPLOY_MS));
-    place.state = 'removed';
-    delete place.deployment;
+    site.state = 'removed';
+    delete site.deployment;
   }
 
-  async function lookAt(place: Place, hasFunctions: boolean): Promise<void> {
-    if (gateway.nowMs() < place.againAtMs) return;
-    if (!hasFunctions && place.state === 'removed') return;
+  async function lookAt(site: ProbeSite, hasFunctions: boolean): Promise<void> {
+    if (gateway.nowMs() < site.againAtMs) return;
+    if (!hasFunctions && site.state === 'removed') return;
     try {
-      await (hasFunctions ? probe(place) : remove(place));
-      place.failures = 0;
+      await (hasFunctions ? probe(site) : remove(site));
+      site.failures = 0;
     } catch (error) {
-      place.failures += 1;
+      site.failures += 1;
       // It may have been removed at the cloud: let the next round deploy it again.
-      delete place.deployment;
-      const pauseMs = gateway.config.probeEverySec * 1000 * 2 ** place.failures;
-      place.againAtMs = gateway.nowMs() + Math.min(pauseMs, MAX_PAUSE_MS);
-      if (place.failures > 1 || gateway.closing.aborted) return;
+      delete site.deployment;
+      const pauseMs = gateway.config.probeEverySec * 1000 * 2 ** site.failures;
+      site.againAtMs = gateway.nowMs() + Math.min(pauseMs, MAX_PAUSE_MS);
+      if (site.failures > 1 || gateway.closing.aborted) return;
       const { code, message } = toDefaasError(error);
-      const { provider, region } = place;
+      const { provider, region } = site;
       gateway.log.warn(
         { provider: provider.name, region, code, message },
         'a cloud was not probed',
@@ -192,11 +192,11 @@ export function createProbes(gateway: Parts): () => Promise<void> {
       if (!isProbed(gateway, name)) continue;
       const key = `${name} ${region}`;
       const provider = gateway.provider(name);
-      const fresh: Place = { provider, region, state: 'none', failures: 0, againAtMs: 0 };
-      if (!places.has(key)) places.set(key, fresh);
+      const fresh: ProbeSite = { provider, region, state: 'none', failures: 0, againAtMs: 0 };
+      if (!sites.has(key)) sites.set(key, fresh);
       if (state === 'live' || state === 'updating') live.add(key);
     }
-    await Promise.all([...places].map(([key, place]) => lookAt(place, live.has(key))));
+    await Promise.all([...sites].map(([key, site]) => lookAt(site, live.has(key))));
   };
 }
 

@@ -41,7 +41,7 @@ export interface Invocation {
 }
 
 /** What the caller gets back beside the function's own answer. */
-export interface ReceiptLine {
+export interface CallReceipt {
   readonly id: Hex;
   readonly priceUnits: bigint;
   readonly provider: ProviderName;
@@ -64,7 +64,7 @@ export type Reply =
 
 /** The end of a call that may have run: always with a receipt. */
 export type Answer = Reply & {
-  readonly receipt: ReceiptLine;
+  readonly receipt: CallReceipt;
   /**
    * What the payer's line has left for new calls, base units; only when it is low, never for a
    * sponsor.

@@ -41,7 +41,7 @@ interface Finished {
 }
 
 /** A call's place in its lane. */
-type Place = Pick<Receipt, 'seq' | 'cumulative'>;
+type LanePosition = Pick<Receipt, 'seq' | 'cumulative'>;
 
 /**
  * Numbers the receipt in its lane, at once and without a gap, and resolves when it is durable and
@@ -66,7 +66,11 @@ export async function record(parts: RecordParts, finished: Finished): Promise<An
 }
 
 /** The receipt with everything it opens to, hashed. */
-function entryOf(gateway: Address, finished: Finished, { seq, cumulative }: Place): JournalEntry {
+function entryOf(
+  gateway: Address,
+  finished: Finished,
+  { seq, cumulative }: LanePosition,
+): JournalEntry {
   const { lane, opened, priced, choices, outcome, target } = finished;
   const { call, callHash, salt, item, callSignature } = opened;
   const { billedMs, initMs, memoryMiB, status, finishedAtSec, price } = priced;

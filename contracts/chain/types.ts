@@ -63,8 +63,8 @@ export interface ChainView {
   /** Who owned the function's ERC-721 at the end of this block. */
   ownerAt(functionId: bigint, blockNumber: number): Address | undefined;
   /** All deployments ever enrolled, retired and barred ones included. */
-  deployments(functionVersion: Hex): Deployment[];
-  deploymentById(id: number): Deployment | undefined;
+  deployments(functionVersion: Hex): Enrolment[];
+  deploymentById(id: number): Enrolment | undefined;
   /** The gateway's last set with fromEpoch <= epoch; without an epoch its newest. */
   candidates(functionVersion: Hex, gateway: Address, epoch?: number): CandidateSet | undefined;
   /** Undefined until the lane is opened. */
@@ -141,7 +141,7 @@ export interface FunctionVersion extends PriceTerms {
   readonly blockNumber: number;
 }
 
-export interface Deployment {
+export interface Enrolment {
   readonly id: number;
   readonly functionVersion: Hex;
   readonly provider: Address;

@@ -62,7 +62,7 @@ const CELLS: readonly Cell[] = [
 const PREPARED = 6_000;
 const FUNCTION = 'bench';
 
-interface Peer {
+interface Contestant {
   readonly name: Name;
   pids(): readonly number[];
   /** Created anew for each cell: a token lives ten minutes, a proof one. */
@@ -94,17 +94,17 @@ export const run: Run = async (report) => {
     gateway = await startPaidGateway({
       functions: [{ name: FUNCTION, idempotent: true, upstreams: [`http://${upstream}`] }],
     });
-    const peers = peersOf(stub, upstream, nginx, gateway);
-    for (const peer of peers) await warmUp(load, peer);
+    const contestants = contestantsOf(stub, upstream, nginx, gateway);
+    for (const contestant of contestants) await warmUp(load, contestant);
     const before = await gateway.receipts();
     const rows: Row[] = [];
     const syncMs: number[] = [];
     for (let round = 1; round <= ROUNDS; round += 1) {
       syncMs.push(fdatasyncP50Ms());
       for (const cell of CELLS) {
-        for (const peer of peers) {
-          if (!cell.targets.includes(peer.name)) continue;
-          const row = await measure(load, peer, cell, round);
+        for (const contestant of contestants) {
+          if (!cell.targets.includes(contestant.name)) continue;
+          const row = await measure(load, contestant, cell, round);
           report(lineOf(row));
           rows.push(row);
         }
@@ -135,59 +135,64 @@ async function stubAddress(stub: ChildProcess): Promise<string> {
   return `127.0.0.1:${ready.port}`;
 }
 
-function peersOf(
+function contestantsOf(
   stub: ChildProcess,
   upstream: string,
   nginx: Nginx | undefined,
   gateway: PaidGateway,
-): Peer[] {
+): Contestant[] {
   const plain = async (origin: string): Promise<Target> => ({
     ...(await gateway.target(BODY)),
     origin,
   });
-  const peers: Peer[] = [
+  const contestants: Contestant[] = [
     { name: 'stub', pids: () => [stub.pid ?? 0], target: () => plain(`http://${upstream}`) },
   ];
   if (nginx !== undefined) {
     const { pid, origin } = nginx;
-    peers.push({ name: 'nginx', pids: () => withChildren(pid), target: () => plain(origin) });
+    contestants.push({ name: 'nginx', pids: () => withChildren(pid), target: () => plain(origin) });
   }
   const pids = () => [gateway.pid];
   const prepared = { name: FUNCTION, body: BODY, count: PREPARED };
-  peers.push(
+  contestants.push(
     { name: 'gateway', pids, target: () => gateway.target(BODY) },
     { name: 'dpop', pids, target: () => dpopTarget(gateway, prepared) },
     { name: 'signed', pids, target: () => signedTarget(gateway, prepared) },
   );
-  return peers;
+  return contestants;
 }
 
-async function warmUp(load: Load, peer: Peer): Promise<void> {
-  const target = await peer.target();
+async function warmUp(load: Load, contestant: Contestant): Promise<void> {
+  const target = await contestant.target();
   await load.run({ target, connections: 64, warmUpMs: 0, durationMs: WARM_UP_MS });
 }
 
-async function measure(load: Load, peer: Peer, cell: Cell, round: number): Promise<Row> {
+async function measure(
+  load: Load,
+  contestant: Contestant,
+  cell: Cell,
+  round: number,
+): Promise<Row> {
   const { targets: _targets, ...how } = cell;
-  const target = await peer.target();
+  const target = await contestant.target();
   let usedUs = 0;
   const result = await load.run({ target, warmUpMs: CELL_WARM_UP_MS, ...how }, () => {
-    usedUs = cpuUs(peer.pids());
+    usedUs = cpuUs(contestant.pids());
   });
-  usedUs = cpuUs(peer.pids()) - usedUs;
+  usedUs = cpuUs(contestant.pids()) - usedUs;
   if (result.failures > 0) {
-    const where = `${peer.name} at ${cell.connections} connections`;
+    const where = `${contestant.name} at ${cell.connections} connections`;
     throw new Error(`${result.failures} requests failed, on ${where}: ${result.failure}`);
   }
   const { connections, ratePerSec } = cell;
   return {
-    target: peer.name,
+    target: contestant.name,
     round,
     connections,
     ...(ratePerSec !== undefined && { ratePerSec }),
     ...result,
     cpuUsPerReq: usedUs / result.requests,
-    pssMiB: pssMiB(peer.pids()),
+    pssMiB: pssMiB(contestant.pids()),
   };
 }
 

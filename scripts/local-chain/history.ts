@@ -29,7 +29,9 @@ export interface Head {
 }
 
 /** A line of a segment: an operation, or the head that the operation with number `after` led to. */
-type Line = { readonly operation: Operation } | { readonly after: number; readonly head: Head };
+type HistoryLine =
+  | { readonly operation: Operation }
+  | { readonly after: number; readonly head: Head };
 
 export interface State {
   readonly head: Head;
@@ -96,7 +98,7 @@ export async function openHistory(dir: string): Promise<History> {
       return JSON.parse(await readFile(path(base, '.state'), 'utf8'));
     },
     async read(base = 0) {
-      const lines: Line[] = [];
+      const lines: HistoryLine[] = [];
       for (const number of segments.filter((first) => first >= base)) {
         lines.push(...(await readSegment(path(number, '.journal'))));
       }
@@ -127,7 +129,7 @@ export async function openHistory(dir: string): Promise<History> {
 }
 
 /** Returns the complete lines of a segment and truncates the file after the last one. */
-async function readSegment(path: string): Promise<Line[]> {
+async function readSegment(path: string): Promise<HistoryLine[]> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return '';
     throw error;
@@ -137,11 +139,11 @@ async function readSegment(path: string): Promise<Line[]> {
   return whole
     .split('\n')
     .filter((line) => line !== '')
-    .map((line): Line => JSON.parse(line));
+    .map((line): HistoryLine => JSON.parse(line));
 }
 
 /** The operations from number `first` on, each with the head it led to. */
-function operationsOf(lines: readonly Line[], first: number): Recorded[] {
+function operationsOf(lines: readonly HistoryLine[], first: number): Recorded[] {
   const heads = new Map(
     lines.flatMap((line) => ('head' in line ? [[line.after, line.head] as const] : [])),
   );

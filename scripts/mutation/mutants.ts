@@ -56,7 +56,7 @@ const INSTRUCTIONS: Readonly<Record<string, string>> = {
   shr: 'shl',
 };
 
-interface Place {
+interface SourceScope {
   readonly within: string;
   /** Inside an emit, a revert or a type string, which are not mutated. */
   readonly isText: boolean;
@@ -71,7 +71,7 @@ export function mutantsOf(file: string, source: string, ast: AstNode): Mutant[] 
     const [start = 0, length = 0] = node.src.split(':').map(Number);
     return bytes.toString('utf8', start, start + length);
   };
-  const replace = (node: AstNode, to: string, { within }: Place, tail = 0): void => {
+  const replace = (node: AstNode, to: string, { within }: SourceScope, tail = 0): void => {
     const [start = 0, length = 0] = node.src.split(':').map(Number);
     const before = bytes.toString('utf8', 0, start);
     const after = bytes.toString('utf8', start + length + tail);
@@ -90,21 +90,21 @@ export function mutantsOf(file: string, source: string, ast: AstNode): Mutant[] 
     });
   };
   /** A statement's range ends before its semicolon, so an empty one must be a block. */
-  const drop = (node: AstNode, place: Place): void => {
+  const drop = (node: AstNode, place: SourceScope): void => {
     const [start = 0, length = 0] = node.src.split(':').map(Number);
     const semicolon = /^\s*;/.exec(bytes.toString('utf8', start + length));
     if (semicolon === null) replace(node, '', place);
     else replace(node, '{}', place, semicolon[0].length);
   };
 
-  const operation = (node: AstNode, place: Place, left: AstNode, right: AstNode): void => {
+  const operation = (node: AstNode, place: SourceScope, left: AstNode, right: AstNode): void => {
     const operator = String(node.operator);
     const [a, b] = [textOf(left), textOf(right)];
     for (const other of OPERATORS[operator] ?? []) replace(node, `${a} ${other} ${b}`, place);
     if (SWAPPED.includes(operator)) replace(node, `(${b}) ${operator} (${a})`, place);
   };
 
-  const visit = (node: AstNode, place: Place): void => {
+  const visit = (node: AstNode, place: SourceScope): void => {
     switch (node.nodeType) {
       case 'BinaryOperation':
         operation(node, place, child(node, 'leftExpression'), child(node, 'rightExpression'));
@@ -172,7 +172,7 @@ export function mutantsOf(file: string, source: string, ast: AstNode): Mutant[] 
 }
 
 /** The fields that hold a node's children. */
-function placeOf(node: AstNode, place: Place): Place {
+function placeOf(node: AstNode, place: SourceScope): SourceScope {
   if (node.nodeType === 'ContractDefinition') return { ...place, within: String(node.name) };
   if (node.nodeType === 'FunctionDefinition' || node.nodeType === 'ModifierDefinition') {
     const name = node.kind === 'constructor' ? 'constructor' : String(node.name);

@@ -51,7 +51,7 @@ interface Received {
   readonly requestId: string;
 }
 
-interface Answer {
+interface FrontResponse {
   readonly status: number;
   readonly headers: Record<string, string | string[]>;
   readonly body: Buffer;
@@ -72,7 +72,7 @@ export function createFront(parts: FrontParts): Front {
     async answer(request, response) {
       const requestId = randomUUID();
       let fault: Fault | undefined;
-      let ready: Answer;
+      let ready: FrontResponse;
       try {
         const other = await answerOther(parts, request, requestId);
         if (other) return await sendAnswer(response, other);
@@ -107,7 +107,7 @@ async function answerOther(
   parts: FrontParts,
   request: IncomingMessage,
   requestId: string,
-): Promise<Answer | undefined> {
+): Promise<FrontResponse | undefined> {
   const { host, 'x-amz-target': target } = request.headers;
   const isUrl = isUrlHost(host);
   if (!isUrl && typeof target !== 'string') return undefined;
@@ -118,7 +118,7 @@ async function answerOther(
 async function answerUrl(
   { functions, invocations, verify, nowMs }: FrontParts,
   received: Received,
-): Promise<Answer> {
+): Promise<FrontResponse> {
   const { request, body, requestId } = received;
   const { of, qualifier, authType } = findUrlTarget(functions, request.headers.host);
   if (authType === 'AWS_IAM') await check(verify, received);
@@ -131,7 +131,7 @@ async function answerLogs(
   { faults, verifyLogs, logs }: FrontParts,
   target: string,
   received: Received,
-): Promise<Answer> {
+): Promise<FrontResponse> {
   refuse(faults.take('FilterLogEvents'));
   await check(verifyLogs, received);
   const answered = await logs.answer(target, parseJson(received.body));
@@ -166,7 +166,7 @@ async function control(
   asked: Asked,
   { body }: Received,
   fault: Fault | undefined,
-): Promise<Answer> {
+): Promise<FrontResponse> {
   const operation = operations[asked.operation];
   if (!operation) throw new TypeError(`no operation ${asked.operation}`);
   const { status, body: value } = await operation({ ...asked, body: parseJson(body), fault });
@@ -183,7 +183,7 @@ async function invoke(
   { functionName, qualifier }: Asked,
   { request, body: payload, requestId }: Received,
   fault: Fault | undefined,
-): Promise<Answer> {
+): Promise<FrontResponse> {
   refuseAbove(payload, MAX_PAYLOAD_BYTES);
   const of = functions.get(functionName, qualifier);
   functions.version(of, qualifier);
@@ -224,7 +224,7 @@ function refuseAbove(payload: Buffer, maxBytes: number): void {
 }
 
 /** The answer to a call that ran. */
-function toAnswer(done: Invocation, withTail: boolean): Answer {
+function toAnswer(done: Invocation, withTail: boolean): FrontResponse {
   const tail = Buffer.from(done.log).subarray(-LOG_TAIL_BYTES).toString('base64');
   return {
     status: 200,
@@ -238,7 +238,7 @@ function toAnswer(done: Invocation, withTail: boolean): Answer {
   };
 }
 
-function toErrorAnswer(error: unknown, { log }: FrontParts): Answer {
+function toErrorAnswer(error: unknown, { log }: FrontParts): FrontResponse {
   if (!(error instanceof AwsError)) log?.('failed', { error });
   const known = error instanceof AwsError ? error : platformError(500);
   return {

@@ -17,7 +17,7 @@ export interface Call {
   readonly fault: Fault | undefined;
 }
 
-export type Answer = (call: Call, parts: ControlParts) => Promise<Json> | Json;
+export type Operation = (call: Call, parts: ControlParts) => Promise<Json> | Json;
 
 /** The members of an object in `record`, {} when it has none at `key`. */
 export function recordAt(record: Json, key: string): Json {

@@ -9,14 +9,14 @@ import {
   listOperations,
   updateFunction,
 } from './function-operations.ts';
-import type { Answer } from './operation.ts';
+import type { Operation } from './operation.ts';
 import { generateUploadUrl } from './uploads.ts';
 
 export interface Route {
   readonly operation: string;
   readonly method: string;
   readonly path: RegExp;
-  readonly answer: Answer;
+  readonly answer: Operation;
 }
 
 const PARENT = '(projects/[^/]+/locations/[^/:]+)';
@@ -46,6 +46,6 @@ export function findRoute(
   return undefined;
 }
 
-function route(operation: string, method: string, path: string, answer: Answer): Route {
+function route(operation: string, method: string, path: string, answer: Operation): Route {
   return { operation, method, path: new RegExp(`^/v2/${PARENT}${path}$`), answer };
 }

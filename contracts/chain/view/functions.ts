@@ -7,7 +7,7 @@ import { inner, listOf, type Replay, toAddress } from '../replay.ts';
 import type {
   CandidateSet,
   ChainView,
-  Deployment,
+  Enrolment,
   FunctionVersion,
   RegisteredFunction,
 } from '../types.ts';
@@ -37,7 +37,7 @@ export function createFunctions(history: History): { queries: Functions; replay:
   const idsByName = new Map<Address, Map<string, bigint>>();
   const owners = new Map<bigint, { fromBlock: number; owner: Address }[]>();
   const versions = new Map<Hex, FunctionVersion>();
-  const deployments = new Map<number, Deployment>();
+  const deployments = new Map<number, Enrolment>();
   const idsByVersion = new Map<Hex, number[]>();
   const candidates = new Map<Hex, Map<Address, CandidateSet[]>>();
 
@@ -45,7 +45,7 @@ export function createFunctions(history: History): { queries: Functions; replay:
     const known = functions.get(id);
     if (known !== undefined) history.set(functions, id, { ...known, ...changes });
   };
-  const end = (id: number, changes: Partial<Deployment>): void => {
+  const end = (id: number, changes: Partial<Enrolment>): void => {
     const known = deployments.get(id);
     if (known !== undefined) history.set(deployments, id, { ...known, ...changes });
   };

@@ -114,10 +114,10 @@ export function startLoad(): Load {
 }
 
 /** One keep-alive connection with at most one pending request. */
-class Line {
+class ClientConnection {
   readonly #socket: Socket;
   readonly #next: Requests;
-  readonly #onAnswer: (line: Line, failure: string | undefined) => void;
+  readonly #onAnswer: (connection: ClientConnection, failure: string | undefined) => void;
   #pending: Buffer | undefined;
   /** Due time of the pending request, ns. */
   dueNs = 0n;
@@ -125,8 +125,8 @@ class Line {
   constructor(
     target: Target,
     next: Requests,
-    onAnswer: (line: Line, failure: string | undefined) => void,
-    onOpen: (line: Line) => void,
+    onAnswer: (connection: ClientConnection, failure: string | undefined) => void,
+    onOpen: (connection: ClientConnection) => void,
   ) {
     const { hostname, port } = new URL(target.origin);
     this.#next = next;
@@ -235,15 +235,18 @@ function requestBytes({ origin, path, headers, body }: Target): Buffer {
   return Buffer.from(`POST ${path} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n${body}`);
 }
 
-async function openLines(
+async function openConnections(
   target: Target,
   connections: number,
-  onAnswer: (line: Line, failure: string | undefined) => void,
-): Promise<Line[]> {
+  onAnswer: (connection: ClientConnection, failure: string | undefined) => void,
+): Promise<ClientConnection[]> {
   const next = requestsOf(target);
   const opening = Array.from(
     { length: connections },
-    () => new Promise<Line>((resolve) => void new Line(target, next, onAnswer, resolve)),
+    () =>
+      new Promise<ClientConnection>(
+        (resolve) => void new ClientConnection(target, next, onAnswer, resolve),
+      ),
   );
   return Promise.all(opening);
 }
@@ -255,15 +258,15 @@ async function run(options: LoadOptions, onCounting: () => void): Promise<LoadRe
   let requests = 0;
   let failures = 0;
   let failure: string | undefined;
-  const idle: Line[] = [];
+  const idle: ClientConnection[] = [];
   const usedUp = Promise.withResolvers<void>();
   let answering = connections;
-  const sendNext = (line: Line, nowNs: bigint): void => {
-    if (line.send(nowNs)) return;
+  const sendNext = (connection: ClientConnection, nowNs: bigint): void => {
+    if (connection.send(nowNs)) return;
     answering -= 1;
     if (answering === 0) usedUp.resolve();
   };
-  const onAnswer = (line: Line, why: string | undefined): void => {
+  const onAnswer = (connection: ClientConnection, why: string | undefined): void => {
     const nowNs = process.hrtime.bigint();
     if (why !== undefined) {
       failures += 1;
@@ -271,15 +274,16 @@ async function run(options: LoadOptions, onCounting: () => void): Promise<LoadRe
     }
     if (isCounting) {
       requests += 1;
-      histogram.record(nowNs - line.dueNs + 1n);
+      histogram.record(nowNs - connection.dueNs + 1n);
     }
-    if (ratePerSec === undefined) sendNext(line, nowNs);
-    else idle.push(line);
+    if (ratePerSec === undefined) sendNext(connection, nowNs);
+    else idle.push(connection);
   };
-  const lines = await openLines(target, connections, onAnswer);
+  const opened = await openConnections(target, connections, onAnswer);
   let stop = (): void => {};
-  if (ratePerSec === undefined) for (const line of lines) sendNext(line, process.hrtime.bigint());
-  else stop = startPaced(lines, idle, ratePerSec);
+  if (ratePerSec === undefined)
+    for (const connection of opened) sendNext(connection, process.hrtime.bigint());
+  else stop = startPaced(opened, idle, ratePerSec);
   await Promise.race([waitMs(options.warmUpMs), usedUp.promise]);
   onCounting();
   isCounting = true;
@@ -288,7 +292,7 @@ async function run(options: LoadOptions, onCounting: () => void): Promise<LoadRe
   isCounting = false;
   const seconds = (performance.now() - startedAtMs) / 1000;
   stop();
-  for (const line of lines) line.close();
+  for (const connection of opened) connection.close();
   return {
     requests,
     failures,
@@ -304,8 +308,12 @@ async function run(options: LoadOptions, onCounting: () => void): Promise<LoadRe
  * Sends the due requests every millisecond. Without a free connection a request waits, and its
  * latency runs.
  */
-function startPaced(lines: readonly Line[], idle: Line[], ratePerSec: number): () => void {
-  idle.push(...lines);
+function startPaced(
+  opened: readonly ClientConnection[],
+  idle: ClientConnection[],
+  ratePerSec: number,
+): () => void {
+  idle.push(...opened);
   const startedNs = process.hrtime.bigint();
   let ticks = 0;
   let sent = 0;
@@ -315,9 +323,9 @@ function startPaced(lines: readonly Line[], idle: Line[], ratePerSec: number): (
       const due = Math.floor((ticks * TICK_MS * ratePerSec) / 1000);
       const dueNs = startedNs + BigInt(ticks * TICK_MS * NS_PER_MS);
       for (; sent < due; sent += 1) {
-        const line = idle.pop();
-        if (line === undefined) return;
-        line.send(dueNs);
+        const connection = idle.pop();
+        if (connection === undefined) return;
+        connection.send(dueNs);
       }
       ticks += 1;
     }
@@ -335,12 +343,12 @@ async function holdSome(target: Target, connections: number): Promise<void> {
   let failure: string | undefined;
   let answers = 0;
   const { promise, resolve } = Promise.withResolvers<void>();
-  const lines = await openLines(target, connections, (_line, why) => {
+  const opened = await openConnections(target, connections, (_line, why) => {
     failure ??= why;
     answers += 1;
     if (answers === connections || why !== undefined) resolve();
   });
-  for (const line of lines) line.send(0n);
+  for (const connection of opened) connection.send(0n);
   await promise;
   if (failure !== undefined) throw new Error(failure);
 }

@@ -10,7 +10,12 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { AnswerBody } from '../../../adapters/http/answer.ts';
-import { type Answer, createSender, SendError, type Sender } from '../../../adapters/http/send.ts';
+import {
+  createSender,
+  SendError,
+  type Sender,
+  type UpstreamResponse,
+} from '../../../adapters/http/send.ts';
 
 const MAX_BYTES = 1024;
 const MAX_HEAD_BYTES = 16 * 1024;
@@ -160,7 +165,7 @@ async function play(socket: Socket, { pieces, behind }: Turn): Promise<void> {
 async function sent(
   pieces: readonly Buffer[],
   { method = 'GET', maxBytes = MAX_BYTES, behind = 'ended' as Turn['behind'] } = {},
-): Promise<Answer | SendError> {
+): Promise<UpstreamResponse | SendError> {
   turn = { pieces, behind };
   const { port } = server.address() as AddressInfo;
   const origin = `http://127.0.0.1:${port}`;
@@ -174,14 +179,17 @@ async function sent(
   }
 }
 
-async function taken(...of: Parameters<typeof sent>): Promise<Answer> {
+async function taken(...of: Parameters<typeof sent>): Promise<UpstreamResponse> {
   const answer = await sent(...of);
   if (answer instanceof SendError) throw answer;
   return answer;
 }
 
 /** Such an answer is none, and its request may have run. */
-function assertRefused(answer: Answer | SendError, reason: SendError['reason'] = 'connection') {
+function assertRefused(
+  answer: UpstreamResponse | SendError,
+  reason: SendError['reason'] = 'connection',
+) {
   assert.ok(answer instanceof SendError, `taken: ${JSON.stringify(answer)}`);
   assert.deepEqual({ reason: answer.reason, began: answer.began }, { reason, began: true });
 }
@@ -526,7 +534,7 @@ function memoryBytes(): number {
 }
 
 /** undici keeps the blanks behind a value, which are none of it (RFC 9110 section 5.5). */
-function trimmed(headers: Answer['headers']): Record<string, string | string[]> {
+function trimmed(headers: UpstreamResponse['headers']): Record<string, string | string[]> {
   const trim = (text: string) => text.replace(/[\t ]+$/, '');
   const pairs = Object.entries(headers).map(([key, text = '']) => [
     key,

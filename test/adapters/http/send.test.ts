@@ -15,11 +15,11 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { Worker } from 'node:worker_threads';
 import { issueCertificate } from '../../../adapters/azure/emulator/certificate.ts';
 import {
-  type Answer,
   createSender,
   type OutboundRequest,
   SendError,
   type Sender,
+  type UpstreamResponse,
 } from '../../../adapters/http/send.ts';
 
 type SenderOptions = NonNullable<Parameters<typeof createSender>[0]>;
@@ -149,7 +149,12 @@ interface Call extends Partial<OutboundRequest> {
   readonly maxResponseBytes?: number;
 }
 
-function call(sender: Sender, origin: string, path: string, of: Call = {}): Promise<Answer> {
+function call(
+  sender: Sender,
+  origin: string,
+  path: string,
+  of: Call = {},
+): Promise<UpstreamResponse> {
   const { signal = new AbortController().signal, maxResponseBytes = 1_000_000, ...more } = of;
   return sender.send(
     { origin, path, method: 'POST', headers: [], body: Buffer.from('body'), ...more },
@@ -158,7 +163,7 @@ function call(sender: Sender, origin: string, path: string, of: Call = {}): Prom
 }
 
 /** The text of an answer, or the failure of the call as text. */
-async function outcome(answer: Promise<Answer>): Promise<string> {
+async function outcome(answer: Promise<UpstreamResponse>): Promise<string> {
   try {
     return (await answer).body.toString('latin1');
   } catch (error) {
