@@ -638,8 +638,10 @@ for (const isTls of [false, true]) {
       const next = randomFrom(0x5eed);
       const seen = new Set<string>();
       const notBegun: string[] = [];
+      const abortOnArrival = new Map<string, AbortController>();
       const site = await serve(({ path, body, socket }) => {
         seen.add(path);
+        abortOnArrival.get(path)?.abort();
         answerAtRandom(socket, `${path} ${body}`, next);
       }, over);
       const sender = senderWith({ connections: 16 });
@@ -658,6 +660,7 @@ for (const isTls of [false, true]) {
             signal: aborting.signal,
           });
           if (next(10) === 0) void turns(next(12)).then(() => aborting.abort());
+          else if (next(20) === 0) abortOnArrival.set(path, aborting);
           const came = await outcome(answer);
           const isOwn = came === `${path} ${text}`;
           if (came === 'aborted before') notBegun.push(path);
