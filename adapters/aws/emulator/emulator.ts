@@ -7,12 +7,12 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { createFaults, type Faults, serveFaults } from '../../emulators/faults.ts';
 import { openPort } from '../../emulators/port.ts';
-import { openEvents, type Schedule } from './events.ts';
 import { createFront } from './front.ts';
-import { openFunctions } from './functions.ts';
-import { createInvocations } from './invocations.ts';
-import { openLogs } from './logs.ts';
-import { createOperations } from './operations.ts';
+import { openEvents, type Schedule } from './instances/events.ts';
+import { createInvocations } from './instances/invocations.ts';
+import { openLogs } from './instances/logs.ts';
+import { openFunctions } from './model/functions.ts';
+import { createOperations } from './operations/operations.ts';
 import { type Credentials, createVerifier } from './signature.ts';
 
 export interface AwsLambdaOptions {

@@ -4,6 +4,10 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Fault, type Faults, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
+import { findUrlTarget, isUrlHost, toUrlAnswer, toUrlEvent } from './function-urls.ts';
+import type { Events } from './instances/events.ts';
+import type { Invocation, Invocations } from './instances/invocations.ts';
+import type { Logs } from './instances/logs.ts';
 import {
   AwsError,
   invalidField,
@@ -11,14 +15,10 @@ import {
   storageFull,
   throttled,
   tooLarge,
-} from './errors.ts';
-import type { Events } from './events.ts';
-import { findUrlTarget, isUrlHost, toUrlAnswer, toUrlEvent } from './function-urls.ts';
-import type { Functions } from './functions.ts';
-import type { Invocation, Invocations } from './invocations.ts';
-import type { Logs } from './logs.ts';
-import type { Fields, Operations } from './operation.ts';
-import { type Asked, parseRequest } from './routes.ts';
+} from './model/errors.ts';
+import type { Functions } from './model/functions.ts';
+import type { Fields, Operations } from './model/operation.ts';
+import { type Asked, parseRequest } from './model/routes.ts';
 import { expiredToken, type Verify } from './signature.ts';
 
 export interface FrontParts {

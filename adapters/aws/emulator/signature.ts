@@ -5,7 +5,7 @@
 import { createHash, createHmac, hash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { SignatureV4 } from '@smithy/signature-v4';
-import { AwsError } from './errors.ts';
+import { AwsError } from './model/errors.ts';
 
 export interface Credentials {
   readonly accessKeyId: string;

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
-import { AwsError } from '../../../adapters/aws/emulator/errors.ts';
+import { AwsError } from '../../../adapters/aws/emulator/model/errors.ts';
 import { createVerifier } from '../../../adapters/aws/emulator/signature.ts';
 import { createRequestSigner } from '../../../adapters/aws/invocation.ts';
 import { amzDate, createSigner } from '../../../adapters/aws/signature.ts';

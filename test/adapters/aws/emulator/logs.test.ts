@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AwsLambda, startAwsLambda } from '../../../../adapters/aws/emulator/emulator.ts';
-import { openLogs } from '../../../../adapters/aws/emulator/logs.ts';
+import { openLogs } from '../../../../adapters/aws/emulator/instances/logs.ts';
 import { createLogsReader } from '../../../../adapters/aws/logs.ts';
 import { createSender } from '../../../../adapters/http/send.ts';
 

@@ -1,6 +1,6 @@
 // What an operation of the emulated API gets and gives, with readers of its JSON fields and pages.
 
-import type { Fault } from '../../emulators/faults.ts';
+import type { Fault } from '../../../emulators/faults.ts';
 import { AwsError, invalidField } from './errors.ts';
 
 export interface OperationRequest {

@@ -6,8 +6,8 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import type { Child, Children, Exit } from '../../runtime/children.ts';
-import type { Instance } from '../../runtime/pool.ts';
+import type { Child, Children, Exit } from '../../../runtime/children.ts';
+import type { Instance } from '../../../runtime/pool.ts';
 
 /** `env` is the whole environment, except for the address of the Runtime API. */
 export interface SandboxOptions {

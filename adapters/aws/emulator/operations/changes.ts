@@ -1,16 +1,16 @@
 // What the operations that change a function share: the checks before, the version and the commit.
 
 import { randomUUID } from 'node:crypto';
-import type { Fault } from '../../emulators/faults.ts';
-import { conflict, invalidParameter, wrongRevision } from './errors.ts';
+import type { Fault } from '../../../emulators/faults.ts';
+import type { Invocations } from '../instances/invocations.ts';
+import { conflict, invalidParameter, wrongRevision } from '../model/errors.ts';
 import {
   type Configuration,
   type Functions,
   isSettling,
   type LambdaFunction,
-} from './functions.ts';
-import type { Invocations } from './invocations.ts';
-import type { Fields, OperationRequest } from './operation.ts';
+} from '../model/functions.ts';
+import type { Fields, OperationRequest } from '../model/operation.ts';
 
 export interface OperationParts {
   readonly functions: Functions;

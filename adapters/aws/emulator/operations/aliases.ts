@@ -1,8 +1,14 @@
 // The operations on aliases: names that point to a published version, or to two by weight.
 
 import { randomUUID } from 'node:crypto';
-import { conflict, invalidField, invalidParameter, notFound, wrongRevision } from './errors.ts';
-import type { Alias, Functions, LambdaFunction } from './functions.ts';
+import {
+  conflict,
+  invalidField,
+  invalidParameter,
+  notFound,
+  wrongRevision,
+} from '../model/errors.ts';
+import type { Alias, Functions, LambdaFunction } from '../model/functions.ts';
 import {
   type Fields,
   isRecord,
@@ -13,7 +19,7 @@ import {
   page,
   record,
   text,
-} from './operation.ts';
+} from '../model/operation.ts';
 
 const ALIAS_NAME = /^(?!^[0-9]+$)([a-zA-Z0-9-_]+)$/;
 

@@ -1,13 +1,13 @@
 // All control-plane operations that the emulator offers, by the names of the API. `Invoke` is not
 // among them: it is the call itself, in front.ts.
 
-import { createAliasOperations } from './alias-operations.ts';
-import { createConcurrencyOperations, createTagOperations } from './attribute-operations.ts';
+import type { Operations } from '../model/operation.ts';
+import { createAliasOperations } from './aliases.ts';
+import { createConcurrencyOperations, createTagOperations } from './attributes.ts';
 import type { OperationParts } from './changes.ts';
-import { createEventOperations } from './events.ts';
-import { createFunctionOperations } from './function-operations.ts';
-import { createUrlOperations } from './function-urls.ts';
-import type { Operations } from './operation.ts';
+import { createEventOperations } from './event-invoke-configs.ts';
+import { createFunctionOperations } from './functions.ts';
+import { createUrlOperations } from './url-configs.ts';
 
 /** `port` gives the emulator's own, for function URLs. */
 export function createOperations(

@@ -1,8 +1,8 @@
 // The operations on a function's reserved concurrency and on its tags.
 
-import { invalidField, invalidParameter } from './errors.ts';
-import type { Functions } from './functions.ts';
-import { type Operations, record, stringsOf } from './operation.ts';
+import { invalidField, invalidParameter } from '../model/errors.ts';
+import type { Functions } from '../model/functions.ts';
+import { type Operations, record, stringsOf } from '../model/operation.ts';
 
 export function createConcurrencyOperations(functions: Functions): Operations {
   return {

@@ -4,11 +4,11 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Fault } from '../../emulators/faults.ts';
-import { createChildren } from '../../runtime/children.ts';
-import { createPool, type Pool } from '../../runtime/pool.ts';
-import { conflict, throttled } from './errors.ts';
-import type { Configuration, Functions, LambdaFunction } from './functions.ts';
+import type { Fault } from '../../../emulators/faults.ts';
+import { createChildren } from '../../../runtime/children.ts';
+import { createPool, type Pool } from '../../../runtime/pool.ts';
+import { conflict, throttled } from '../model/errors.ts';
+import type { Configuration, Functions, LambdaFunction } from '../model/functions.ts';
 import type { Logs } from './logs.ts';
 import { createSandbox, type Sandbox, type SandboxOutcome } from './sandbox.ts';
 

@@ -1,21 +1,13 @@
 // The operations on a function's code and configuration, and on its published versions.
 
-import {
-  commit,
-  type OperationParts,
-  publish,
-  refuseSettling,
-  writable,
-  zipOf,
-} from './changes.ts';
-import { conflict, invalidParameter } from './errors.ts';
+import { conflict, invalidParameter } from '../model/errors.ts';
 import {
   type Configuration,
   type Functions,
   type LambdaFunction,
   markSettling,
   touch,
-} from './functions.ts';
+} from '../model/functions.ts';
 import {
   type OperationAnswer,
   type OperationRequest,
@@ -24,9 +16,17 @@ import {
   record,
   stringsOf,
   text,
-} from './operation.ts';
-import { parseName } from './routes.ts';
-import { applySettings, checkSettings, createConfiguration } from './settings.ts';
+} from '../model/operation.ts';
+import { parseName } from '../model/routes.ts';
+import { applySettings, checkSettings, createConfiguration } from '../model/settings.ts';
+import {
+  commit,
+  type OperationParts,
+  publish,
+  refuseSettling,
+  writable,
+  zipOf,
+} from './changes.ts';
 
 /** Longest name, characters. */
 const MAX_NAME = 64;

@@ -4,11 +4,11 @@
 
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeWhole } from '../../runtime/whole-file.ts';
-import { AwsError, invalidParameter, notFound } from './errors.ts';
-import type { EventInvokeConfig, Functions } from './functions.ts';
+import { writeWhole } from '../../../runtime/whole-file.ts';
+import { AwsError } from '../model/errors.ts';
+import type { Functions } from '../model/functions.ts';
+import { MAX_EVENT_AGE_SEC, MAX_EVENT_RETRIES } from '../model/limits.ts';
 import type { Invocations } from './invocations.ts';
-import { checkNumber, isRecord, type Operations } from './operation.ts';
 
 /** An accepted event. */
 export interface LambdaEvent {
@@ -45,7 +45,6 @@ interface Kept extends Omit<LambdaEvent, 'payload'> {
 
 /** Waits before the second and third attempt (Lambda developer guide, asynchronous invocation). */
 const RETRY_WAITS_MS = [60_000, 120_000];
-const MAX_AGE_SEC = 21_600;
 /** A throttled event waits 1 s, then doubled each time up to 5 min (same page). */
 const FIRST_REFUSAL_WAIT_MS = 1000;
 const MAX_REFUSAL_WAIT_MS = 300_000;
@@ -104,7 +103,7 @@ export function openEvents(parts: {
     const of = functions.find(event.functionName);
     if (!of) return drop(event, 'the function is gone');
     const config = of.eventInvoke?.[event.qualifier ?? '$LATEST'];
-    const maxAgeMs = (config?.MaximumEventAgeInSeconds ?? MAX_AGE_SEC) * 1000;
+    const maxAgeMs = (config?.MaximumEventAgeInSeconds ?? MAX_EVENT_AGE_SEC) * 1000;
     if (nowMs() - event.receivedAtMs > maxAgeMs) return drop(event, 'too old');
 
     const { requestId, qualifier, clientContext } = event;
@@ -119,7 +118,7 @@ export function openEvents(parts: {
       if (!failed) return drop(event);
       const failures = event.failures + 1;
       const waitMs = RETRY_WAITS_MS[failures - 1];
-      const maxRetries = config?.MaximumRetryAttempts ?? RETRY_WAITS_MS.length;
+      const maxRetries = config?.MaximumRetryAttempts ?? MAX_EVENT_RETRIES;
       if (waitMs === undefined || failures > maxRetries) return drop(event, 'out of retries');
       await again({ ...event, failures, refusals: 0 }, waitMs);
     } catch (error) {
@@ -156,67 +155,4 @@ export function openEvents(parts: {
       timers.clear();
     },
   };
-}
-
-/** The operations on a function's retries and maximum age of events. */
-export function createEventOperations(parts: {
-  readonly functions: Functions;
-  readonly nowMs: () => number;
-}): Operations {
-  const { functions, nowMs } = parts;
-
-  function find(name: string, qualifier: string): EventInvokeConfig {
-    const found = functions.get(name).eventInvoke?.[qualifier];
-    if (found) return found;
-    throw notFound(
-      `The function ${functions.arn(name, qualifier)} doesn't have an EventInvokeConfig`,
-    );
-  }
-
-  return {
-    async PutFunctionEventInvokeConfig({ functionName, qualifier = '$LATEST', body }) {
-      const of = functions.get(functionName, qualifier);
-      functions.version(of, qualifier);
-      const { MaximumRetryAttempts, MaximumEventAgeInSeconds } = body;
-      checkNumber(MaximumRetryAttempts, 'maximumRetryAttempts', 0, RETRY_WAITS_MS.length);
-      checkNumber(MaximumEventAgeInSeconds, 'maximumEventAgeInSeconds', 60, MAX_AGE_SEC);
-      refuseDestinations(body.DestinationConfig);
-      if (MaximumRetryAttempts === undefined && MaximumEventAgeInSeconds === undefined) {
-        throw invalidParameter('You must specify at least one parameter.');
-      }
-      const config: EventInvokeConfig = {
-        LastModified: nowMs() / 1000,
-        FunctionArn: functions.arn(of.name, qualifier),
-        ...(typeof MaximumRetryAttempts === 'number' && { MaximumRetryAttempts }),
-        ...(typeof MaximumEventAgeInSeconds === 'number' && { MaximumEventAgeInSeconds }),
-        DestinationConfig: { OnSuccess: {}, OnFailure: {} },
-      };
-      of.eventInvoke = { ...of.eventInvoke, [qualifier]: config };
-      await functions.save(of);
-      return { status: 200, body: config };
-    },
-
-    GetFunctionEventInvokeConfig: ({ functionName, qualifier = '$LATEST' }) => ({
-      status: 200,
-      body: find(functionName, qualifier),
-    }),
-
-    async DeleteFunctionEventInvokeConfig({ functionName, qualifier = '$LATEST' }) {
-      find(functionName, qualifier);
-      const of = functions.get(functionName);
-      delete of.eventInvoke?.[qualifier];
-      await functions.save(of);
-      return { status: 204 };
-    },
-  };
-}
-
-/** The emulator has no other service that could receive an event. */
-function refuseDestinations(destinations: unknown): void {
-  if (!isRecord(destinations)) return;
-  for (const each of Object.values(destinations)) {
-    if (isRecord(each) && each.Destination !== undefined) {
-      throw invalidParameter(`The destination ARN ${each.Destination} is invalid.`);
-    }
-  }
 }

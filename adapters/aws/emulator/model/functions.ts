@@ -4,8 +4,8 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { readZip, UnzipError, unzip } from '../../runtime/unzip.ts';
-import { writeWhole } from '../../runtime/whole-file.ts';
+import { readZip, UnzipError, unzip } from '../../../runtime/unzip.ts';
+import { writeWhole } from '../../../runtime/whole-file.ts';
 import { invalidParameter, notFound, tooLarge } from './errors.ts';
 
 /** The configuration of a version as the API shows it: all fields that apply to a zip function. */
@@ -232,6 +232,11 @@ export function openFunctions(options: {
   // Resume the changes that a restart has cut off.
   for (const each of functions.values()) if (isSettling(each)) store.settle(each);
   return store;
+}
+
+/** The same for the same name and qualifier, also after the function was created again. */
+export function urlId({ arn }: Functions, name: string, qualifier: string): string {
+  return createHash('sha256').update(arn(name, qualifier)).digest('hex').slice(0, 32);
 }
 
 /** Whether the API would refuse another update. */

@@ -2,9 +2,9 @@
 // https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
 
 import { createHash } from 'node:crypto';
-import type { LogLine } from '../../provider.ts';
-import { openLogFolder } from '../../runtime/log-folder.ts';
-import { AwsError } from './errors.ts';
+import type { LogLine } from '../../../provider.ts';
+import { openLogFolder } from '../../../runtime/log-folder.ts';
+import { AwsError } from '../model/errors.ts';
 
 /** The `x-amz-target` of the one operation that is offered. */
 const TARGET = 'Logs_20140328.FilterLogEvents';
