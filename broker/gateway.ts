@@ -2,27 +2,18 @@
 // everything that was started here.
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
-import type { Provider, ProviderName } from '../adapters/provider.ts';
-import { createProviders } from '../adapters/providers.ts';
 import { chainKindOf } from '../contracts/chain/chains.ts';
 import type { ContractAddresses } from '../contracts/chain/types.ts';
 import type { ChainWriter } from '../contracts/chain/writer.ts';
 import { type Chain, createChain } from '../contracts/chain.ts';
 import type { Address, Hex } from '../contracts/libraries/keccak.ts';
-import { type ArtifactStore, createArtifactStore } from '../ipfs/artifact-store.ts';
-import { createIpfsNode, type IpfsNode } from '../ipfs/node.ts';
 import { type Alarms, createAlarms } from './alarms.ts';
 import type { Config } from './config.ts';
-import { type Claims, createClaims } from './deployments/claims.ts';
-import { expectedCostPico } from './deployments/costs.ts';
-import { createDeployments, type Deployments } from './deployments/deployments.ts';
-import { createJobs, type Jobs } from './deployments/jobs.ts';
-import { createSecrets, type Secrets } from './deployments/secrets.ts';
 import { DefaasError } from './errors.ts';
+import { closeHouse, createHouse, type House } from './house.ts';
 import { type Authenticate, createAuthenticate } from './identity/access-tokens.ts';
 import { type ClientAssertions, createClientAssertions } from './identity/client-assertions.ts';
 import { createDpopProofs, type DpopProofs } from './identity/dpop.ts';
-import { createKeyGuard, type KeyGuard } from './identity/key-guard.ts';
 import { createOperatorKey, type OperatorKey } from './identity/operator-key.ts';
 import { createSignIn, type SignIn } from './identity/sign-in.ts';
 import { createTokens, type Tokens } from './identity/tokens.ts';
@@ -34,17 +25,12 @@ import { houseFolder, ledgerFolder } from './ledger/folders.ts';
 import type { LaneTotals, Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
 import { createDailyLimits, type DailyLimits, utcDay } from './money/daily-limits.ts';
-import { createFreeFailures, type FreeFailures } from './money/free-failures.ts';
 import { createLanes, type Lanes } from './money/lanes.ts';
-import { createLimits, type Limits } from './money/limits.ts';
 import { createLowBalance, type LowBalance } from './money/low-balance.ts';
 import { createMandates, type Mandates } from './money/mandates.ts';
-import { createStoppedPublishers, type StoppedPublishers } from './money/stopped-publishers.ts';
 import { type Beacon, createBeacon } from './routing/beacon.ts';
-import { createExecutions, type Executions } from './routing/executions.ts';
-import { createOverheads, type Overheads } from './routing/overheads.ts';
 
-export interface Gateway {
+export interface Gateway extends House {
   readonly config: Config;
   readonly log: Logger;
   /** The gateway's account on the chain. */
@@ -56,13 +42,7 @@ export interface Gateway {
    */
   readonly account: ChainWriter;
   readonly settler: ChainWriter;
-  readonly ipfs: IpfsNode;
-  readonly artifacts: ArtifactStore;
   readonly ledger: Ledger;
-  /**
-   * Holds the functions and their secrets for all served sets; often the same object as `ledger`.
-   */
-  readonly houseLedger: Ledger;
   /**
    * All sets that this process serves, by Billing address; each is added when its server listens.
    */
@@ -70,27 +50,13 @@ export interface Gateway {
   readonly lanes: Lanes;
   readonly journal: Journal;
   readonly groupSigner: OperatorKey;
-  /** Detects use of that key by somebody else. */
-  readonly keyGuard: KeyGuard;
   readonly alarms: Alarms;
   readonly dailyLimits: DailyLimits;
   readonly mandates: Mandates;
   readonly lowBalance: LowBalance;
-  readonly limits: Limits;
-  readonly freeFailures: FreeFailures;
-  /**
-   * Publishers stopped because a cloud counted more execution of their functions than was billed.
-   */
-  readonly stoppedPublishers: StoppedPublishers;
   readonly answers: Answers;
   readonly seenNonces: SeenNonces;
   readonly beacon: Beacon;
-  readonly deployments: Deployments;
-  readonly overheads: Overheads;
-  readonly executions: Executions;
-  readonly claims: Claims;
-  readonly jobs: Jobs;
-  readonly secrets: Secrets;
   readonly tokens: Tokens;
   readonly signIn: SignIn;
   readonly proofs: DpopProofs;
@@ -100,10 +66,6 @@ export interface Gateway {
   readonly deadlines: Deadlines;
   /** Aborted when the gateway closes. Long-running work must end with it. */
   readonly closing: AbortSignal;
-  readonly providers: ReadonlyMap<ProviderName, Provider>;
-  /** @throws DefaasError PROVIDER_UNKNOWN */
-  provider(name: ProviderName): Provider;
-  readonly providerNames: readonly ProviderName[];
   close(): Promise<void>;
 }
 
@@ -159,13 +121,16 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       signature: signer.sign(root, count),
     })),
   );
-  const house = houseFolder(config);
-  const ipfs = beside?.ipfs ?? (await createIpfsNode({ dir: `${config.home}/ipfs` }));
-  const providers: ReadonlyMap<ProviderName, Provider> =
-    beside?.providers ??
-    createProviders(config.clouds, address, (message, fields) => log.info(fields, message));
+  const alarms = createAlarms({ log, nowMs });
+  const house =
+    beside ??
+    (await createHouse({
+      ...{ config, log, nowMs, address, signer, alarms },
+      ledger: houseLedger,
+      state: opened.houseState,
+    }));
   const tokens = await createTokens({
-    keyFile: `${house}/token-key.json`,
+    keyFile: `${houseFolder(config)}/token-key.json`,
     gateway: address,
     chainId: chain.chainId,
     billing: chain.contracts.billing,
@@ -173,9 +138,6 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     nowMs,
   });
   const proofs = createDpopProofs(nowMs);
-  const alarms = createAlarms({ log, nowMs });
-  const overheads = beside?.overheads ?? createOverheads();
-  const executions = beside?.executions ?? createExecutions();
   const answers = createAnswers({
     ledger,
     dir: `${opened.folder}/answers`,
@@ -184,17 +146,15 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     onFailed: (err) => log.warn({ err }, 'old answers were not removed'),
   });
   return {
+    ...house,
+    sets: beside?.sets ?? new Map(),
     config,
     log,
     address,
     chain,
     account,
     settler,
-    ipfs,
-    artifacts: beside?.artifacts ?? createArtifactStore(ipfs),
     ledger,
-    houseLedger,
-    sets: beside?.sets ?? new Map(),
     lanes: createLanes({
       gateway: address,
       view: chain.view,
@@ -211,20 +171,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       onBroken: options.onBroken,
     }),
     groupSigner: signer,
-    keyGuard:
-      beside?.keyGuard ?? createKeyGuard({ file: `${house}/stolen-keys.json`, signer, alarms }),
     alarms,
-    limits: beside?.limits ?? createLimits({ ...config, nowMs }),
-    freeFailures:
-      beside?.freeFailures ?? createFreeFailures({ leastMs: config.freeFailureMsPerHour, nowMs }),
-    stoppedPublishers:
-      beside?.stoppedPublishers ??
-      createStoppedPublishers({
-        file: `${house}/stopped-publishers.json`,
-        stopMs: config.meteringStopSec * 1000,
-        alarms,
-        nowMs,
-      }),
     mandates: createMandates({
       mandates: state.mandates,
       spending: state.mandateSpending,
@@ -247,24 +194,6 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       nowMs,
       onFailed: (err) => log.warn({ err }, 'the beacon was not renewed'),
     }),
-    deployments:
-      beside?.deployments ??
-      createDeployments({
-        ledger: houseLedger,
-        state: opened.houseState,
-        providers,
-        overheads,
-        executions,
-        account: address,
-        costPico: (deployment) => expectedCostPico(config.clouds, deployment),
-      }),
-    overheads,
-    executions,
-    claims: beside?.claims ?? createClaims(),
-    jobs: beside?.jobs ?? createJobs(),
-    secrets:
-      beside?.secrets ??
-      createSecrets({ ledger: houseLedger, keyFile: `${house}/secrets-key`, nowMs }),
     tokens,
     signIn: createSignIn({ chain, gateway: address, nowMs }),
     proofs,
@@ -273,24 +202,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     nowMs,
     deadlines: createDeadlines(closing.signal),
     closing: closing.signal,
-    providers,
-    providerNames: [...providers.keys()],
-    provider: (name) => {
-      const provider = providers.get(name);
-      if (provider !== undefined) return provider;
-      throw new DefaasError(
-        'PROVIDER_UNKNOWN',
-        `${name} is not configured at this gateway, use ${[...providers.keys()].join(', ')}`,
-      );
-    },
     close: async () => {
       closing.abort();
       answers.close();
-      if (beside === undefined) {
-        for (const provider of providers.values()) await provider.close();
-      }
+      if (beside === undefined) await closeHouse(house);
       chain.close();
-      if (beside === undefined) await ipfs.close();
       await opened.close();
     },
   };
