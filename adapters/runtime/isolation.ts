@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import {
   closeSync,
+  copyFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -104,8 +105,14 @@ export function probeIsolation(dir: string): Isolation {
   return fault ? trustCode(dir, `no sandbox: ${fault}`) : sandbox;
 }
 
-/** The permission model alone. The code can still signal processes and fill the disk. */
+/**
+ * The permission model, and a preloaded file for what it does not refuse. The code can still fill
+ * the disk, and learn whether a path exists.
+ */
 export function trustCode(dir: string, why: string): Isolation {
+  mkdirSync(dir, { recursive: true });
+  const walls = join(dir, 'walls.cjs');
+  copyFileSync(new URL('./trusted-walls.cjs', import.meta.url), walls);
   return {
     kind: 'trusted',
     found: `${why}; trusted code only`,
@@ -113,9 +120,11 @@ export function trustCode(dir: string, why: string): Isolation {
       const temporaryDir = join(dir, 'tmp', randomUUID());
       mkdirSync(temporaryDir, { recursive: true, mode: 0o700 });
       const [program = ''] = programs;
-      const readable = [codeDir, temporaryDir, ...programs];
+      const readable = [codeDir, temporaryDir, walls, ...programs];
+      const flags = nodeFlags({ readable, writable: temporaryDir, memoryMiB });
       return {
-        args: [...nodeFlags({ readable, writable: temporaryDir, memoryMiB }), program],
+        // SQLite opens files without asking the permission model.
+        args: [...flags, '--no-experimental-sqlite', '--require', walls, program],
         descriptors: ['pipe'],
         insideCodeDir: codeDir,
         insideTemporaryDir: temporaryDir,
