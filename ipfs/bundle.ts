@@ -24,7 +24,7 @@ const HANDLER_FILE = 'handler.mjs';
 
 /** Reserved file names: an adapter, a cloud or the bundler itself creates them. */
 const RESERVED_FILE =
-  /^(handler\.mjs.*|defaas\.json|package(-lock)?\.json|host\.json|fetch-call\.mjs|(aws|gcp|azure|local)\.[cm]?js|node_modules\/.*)$/i;
+  /^(handler\.mjs.*|defaas\.json|package(-lock)?\.json|host\.json|fetch-(call|answer)\.mjs|(aws|gcp|azure|local)\.[cm]?js|node_modules\/.*)$/i;
 
 /** Packages that load a compiled addon at run time, which no bundler can follow. */
 const ADDON_LOADERS = new Set([

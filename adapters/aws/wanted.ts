@@ -45,7 +45,7 @@ export interface WantedOptions {
 const EMULATOR_ROLE = 'arn:aws:iam::000000000000:role/defaas';
 
 const SHIM: ReadonlyMap<string, Uint8Array> = new Map(
-  ['aws.mjs', 'fetch-call.mjs'].map((file) => [
+  ['aws.mjs', 'fetch-call.mjs', 'fetch-answer.mjs'].map((file) => [
     file,
     readFileSync(new URL(`../shims/${file}`, import.meta.url)),
   ]),

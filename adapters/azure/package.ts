@@ -42,6 +42,7 @@ export async function packageOf(
     ...model,
     ['azure.cjs', await readFile(new URL('azure.cjs', shims))],
     ['fetch-call.mjs', await readFile(new URL('fetch-call.mjs', shims))],
+    ['fetch-answer.mjs', await readFile(new URL('fetch-answer.mjs', shims))],
     ['host.json', Buffer.from(JSON.stringify(host))],
   ]);
   for (const path of [...added.keys(), 'package.json']) {

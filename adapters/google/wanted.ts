@@ -43,9 +43,9 @@ export async function createWanted(
 
 /** The files that the adapter adds to the artifact. They are the same for every function. */
 async function readShim(): Promise<ReadonlyMap<string, Uint8Array>> {
-  const [gcp, fetchCall] = await Promise.all(
-    ['gcp.mjs', 'fetch-call.mjs'].map((file) =>
-      readFile(new URL(`../shims/${file}`, import.meta.url)),
+  const files = await Promise.all(
+    ['gcp.mjs', 'fetch-call.mjs', 'fetch-answer.mjs'].map(
+      async (file) => [file, await readFile(new URL(`../shims/${file}`, import.meta.url))] as const,
     ),
   );
   const manifest = {
@@ -55,7 +55,6 @@ async function readShim(): Promise<ReadonlyMap<string, Uint8Array>> {
   };
   return new Map<string, Uint8Array>([
     ['package.json', Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`)],
-    ['gcp.mjs', gcp ?? new Uint8Array()],
-    ['fetch-call.mjs', fetchCall ?? new Uint8Array()],
+    ...files,
   ]);
 }

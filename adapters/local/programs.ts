@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 /** By file name. The first is the one that an instance starts. */
 export const SHIM: ReadonlyMap<string, Uint8Array> = new Map(
-  ['local.mjs', 'fetch-call.mjs'].map((file) => [
+  ['local.mjs', 'fetch-call.mjs', 'fetch-answer.mjs'].map((file) => [
     file,
     readFileSync(new URL(`../shims/${file}`, import.meta.url)),
   ]),

@@ -14,8 +14,8 @@ const load = await loaded;
 
 /**
  * @param {object} event  API Gateway v2 payload; any other JSON is the body of a POST to `/`
- * @throws what the handler threw, so that the cloud's error metrics and retries work; `Init.*` when
- * the module failed
+ * @throws Error  with name and message of what the handler threw, so that the cloud's error metrics
+ *   and retries work; `Init.*` when the module failed
  */
 export async function handler(event, context) {
   // The adapter sends a probe at the end of a deploy or to keep the instance warm. The handler does
@@ -34,10 +34,11 @@ export async function handler(event, context) {
   });
   if (outgoing.outcome === 'ok') return toResult(outgoing);
 
-  const failure = JSON.parse(Buffer.from(outgoing.body).toString());
-  if (failure.kind !== 'init') throw outgoing.error;
-  const error = new Error(failure.message, { cause: outgoing.error });
-  error.name = `Init.${failure.type}`;
+  // A new error: the runtime cannot report everything that a handler can throw.
+  const { kind, type, message } = JSON.parse(Buffer.from(outgoing.body).toString());
+  const error = new Error(message);
+  error.name = kind === 'init' ? `Init.${type}` : type;
+  error.stack = outgoing.error;
   throw error;
 }
 

@@ -17,8 +17,6 @@ const FRONT_TIMEOUT_MS = 230_000;
 const ANSWER_BEFORE_MS = 250;
 /** Largest answer, bytes: our own limit, `maxResponseBytes` of the adapter. */
 const MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
-/** Headers that the host sets itself (RFC 9110 section 7.6.1, and the length). */
-const OWN_OF_SERVER = new Set(['connection', 'content-length', 'keep-alive', 'transfer-encoding']);
 
 const timeoutMs = Math.min(
   Number(process.env.DEFAAS_TIMEOUT_MS) || FRONT_TIMEOUT_MS,
@@ -68,7 +66,7 @@ async function answer(request, context) {
   headers['x-defaas-request-id'] = context.invocationId;
   const own = outgoing.headers.filter((pair) => !isMark(pair));
   if (carried) headers['x-defaas-headers'] = Buffer.from(JSON.stringify(own)).toString('base64url');
-  else for (const [name, value] of own) if (!OWN_OF_SERVER.has(name)) headers[name] = value;
+  else Object.assign(headers, Object.fromEntries(own));
   return { status: outgoing.status, headers, body: outgoing.body };
 }
 

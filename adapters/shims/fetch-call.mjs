@@ -2,11 +2,14 @@
 // of an answer and the mark of the outcome. Every cloud has this file beside its shim. It runs
 // inside the instance, in the process of the publisher's code.
 
+import { inspect, types } from 'node:util';
+import { answerOf, handlerOf } from './fetch-answer.mjs';
+
 // The publisher's module shares this process and may replace any global. This file captures clocks,
 // timers and number formatting before that module loads, so that a later replacement changes no
 // mark. A module that writes to the connection itself can still forge a mark. The gateway therefore
 // bounds each mark by its own clock.
-const { setTimeout, clearTimeout } = globalThis;
+const { setTimeout, clearTimeout, Headers, Request } = globalThis;
 const toFixed = Function.prototype.call.bind(Number.prototype.toFixed);
 const { ceil, max, min } = Math;
 const resourceUsage = process.resourceUsage.bind(process);
@@ -15,6 +18,9 @@ const resourceUsage = process.resourceUsage.bind(process);
 export const clockMs = performance.now.bind(performance);
 /** Unix time, ms. */
 export const unixMs = Date.now;
+
+/** Longest type and longest message of a failure, characters. */
+const MAX_TEXT_LENGTH = 256;
 
 /** Longest time that a probe may occupy the instance, ms. */
 const MAX_HOLD_MS = 100;
@@ -57,12 +63,11 @@ export async function hold(ms) {
  *   marks `x-defaas-*`
  * @property {Uint8Array} body  the Response's; for an error or timeout JSON of
  *   `{kind: 'thrown' | 'init' | 'timeout', type, message}`
- * @property {unknown} [error]  what the handler threw
+ * @property {string} [error]  what the handler threw, with its stack, for the logs
  */
 
 /**
- * Calls the handler that `load` imports (its default export). Never rejects: a throw is an outcome.
- * A value that is not a Response is answered as JSON.
+ * Calls the handler that `load` imports. Never rejects: a throw is an outcome.
  * @param {() => Promise<{default?: unknown}>} load
  * @param {Incoming} incoming
  * @param {Circumstances} circumstances
@@ -119,13 +124,13 @@ async function settle(load, incoming, circumstances) {
 async function run(load, incoming, circumstances, signal, remainingMs) {
   let handler;
   try {
-    handler = (await load()).default;
-    if (typeof handler !== 'function') throw new TypeError('handler.mjs has no default export');
+    handler = handlerOf(await load());
   } catch (error) {
     return failure('init', error);
   }
 
   try {
+    const request = toRequest(incoming, signal);
     const context = {
       provider: circumstances.provider,
       requestId: circumstances.requestId,
@@ -135,14 +140,11 @@ async function run(load, incoming, circumstances, signal, remainingMs) {
       signal,
       log: circumstances.log ?? console.log,
     };
-    const value = await handler(toRequest(incoming, signal), context);
-    const response = value instanceof Response ? value : Response.json(value ?? null);
-    // Response.error() has no valid status.
-    if (response.type === 'error') throw new TypeError('The handler returned a network error');
-    // HEAD has no body (RFC 9110 section 9.3.2). Not every server in front of the shim removes it.
-    const isHead = incoming.method === 'HEAD';
-    const body = isHead ? new Uint8Array() : new Uint8Array(await response.arrayBuffer());
-    return { outcome: 'ok', status: response.status, headers: [...response.headers], body };
+    const value = await handler(request, context);
+    // A handler may also return an app.
+    const isApp = typeof value?.fetch === 'function';
+    const answer = isApp ? await value.fetch(request, context) : value;
+    return { outcome: 'ok', ...(await answerOf(answer, incoming.method)) };
   } catch (error) {
     return failure('thrown', error);
   }
@@ -165,11 +167,32 @@ function timeout() {
   });
 }
 
+/** Anything can be thrown, also what has no text, or whose getters throw. */
 function failure(kind, error) {
-  const isError = error instanceof Error;
-  const type = isError ? error.name : typeof error;
-  const message = isError ? error.message : String(error);
-  return { ...answerJson('error', 500, { kind, type, message }), error };
+  const isError = attempt(() => types.isNativeError(error) || error instanceof Error);
+  const type = isError ? textOf(() => error.name, 'Error') : typeof error;
+  const message = textOf(() => (isError ? error.message : error), `${typeof error} without a text`);
+  return { ...answerJson('error', 500, { kind, type, message }), error: stackOf(error) };
+}
+
+/** What was thrown, as a text for the logs. Never throws. */
+export function stackOf(error) {
+  const stack = attempt(() => error?.stack);
+  if (typeof stack === 'string') return stack;
+  return attempt(() => inspect(error)) ?? 'a value without a text';
+}
+
+/** `read` as a text, which may be cut; `otherwise` when that fails. */
+function textOf(read, otherwise) {
+  return attempt(() => String(read()).slice(0, MAX_TEXT_LENGTH)) ?? otherwise;
+}
+
+function attempt(read) {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
 }
 
 function answerJson(outcome, status, value) {

@@ -8,15 +8,12 @@
 
 import { format } from 'node:util';
 import functions from '@google-cloud/functions-framework';
-import { clockMs, fetchCall, hold, unixMs } from './fetch-call.mjs';
+import { clockMs, fetchCall, hold, stackOf, unixMs } from './fetch-call.mjs';
 
 const CARRIED = 'x-defaas-h-';
 
 /** Largest answer, bytes (Cloud Run quotas: HTTP/1 response without streaming). */
 const MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
-
-/** Headers that the server sets itself (RFC 9110 section 7.6.1, and the length). */
-const OWN_OF_SERVER = new Set(['connection', 'content-length', 'keep-alive', 'transfer-encoding']);
 
 /** Set by the adapter, else from the framework's variable, else the cloud's default. */
 const timeoutMs =
@@ -29,7 +26,7 @@ let initMs;
 const handler = import('./handler.mjs').finally(() => {
   initMs = clockMs() - importedFromMs;
 });
-handler.catch((error) => logError(error));
+handler.catch((error) => log('ERROR', stackOf(error)));
 
 functions.http(process.env.FUNCTION_TARGET ?? 'main', async (request, response) => {
   // The adapter sends a probe at the end of a deploy or to keep the instance warm. The handler does
@@ -58,7 +55,7 @@ functions.http(process.env.FUNCTION_TARGET ?? 'main', async (request, response) 
       log: (...values) => log('INFO', format(...values), requestId),
     },
   );
-  if (answer.error !== undefined) logError(answer.error, requestId);
+  if (answer.error !== undefined) log('ERROR', answer.error, requestId);
   response.setHeader('x-defaas-request-id', requestId);
   send(response, bounded(answer), target !== undefined);
 });
@@ -106,8 +103,7 @@ function send(response, { status, headers, body }, isCarried) {
   for (const [name, value] of headers) {
     if (name === 'set-cookie') continue;
     if (name.startsWith('x-defaas-')) response.setHeader(name, value);
-    else if (isCarried) response.setHeader(CARRIED + name, value);
-    else if (!OWN_OF_SERVER.has(name)) response.setHeader(name, value);
+    else response.setHeader(isCarried ? CARRIED + name : name, value);
   }
   response.statusCode = status;
   response.end(body);
@@ -118,8 +114,4 @@ function log(severity, message, requestId) {
   const labels = requestId === undefined ? {} : { execution_id: requestId };
   const entry = { severity, message, 'logging.googleapis.com/labels': labels };
   process.stdout.write(`${JSON.stringify(entry)}\n`);
-}
-
-function logError(error, requestId) {
-  log('ERROR', error instanceof Error ? (error.stack ?? error.message) : String(error), requestId);
 }

@@ -5,7 +5,7 @@
 // (likewise), the head as JSON, the body.
 
 import { Socket } from 'node:net';
-import { fetchCall } from './fetch-call.mjs';
+import { fetchCall, stackOf } from './fetch-call.mjs';
 
 /** Descriptor of the channel to the gateway. */
 const CHANNEL = 3;
@@ -63,7 +63,7 @@ async function start({ env, handler, ...limits }) {
   load = await import(handler).then(
     (module) => () => Promise.resolve(module),
     (error) => {
-      console.error(error);
+      console.error(stackOf(error));
       return () => Promise.reject(error);
     },
   );
