@@ -6,6 +6,7 @@ import type { ProviderSettings } from '../adapters/providers.ts';
 import { CHAIN_KINDS, type ChainKind } from '../contracts/chain/chains.ts';
 import { emulatedClouds, realClouds } from './clouds.ts';
 import { DefaasError } from './errors.ts';
+import { createPeers, FORWARDED_HEADERS, type ForwardedHeader } from './http/peers.ts';
 
 /** A value that must not be in logs, errors or replies: it prints as `[secret]`. */
 export class Secret {
@@ -44,7 +45,10 @@ export interface Config {
    */
   readonly publicOrigins: readonly string[];
   readonly logLevel: string;
+  /** May hold a key: never shown. */
   readonly chainRpcUrls: readonly string[];
+  /** The RPC URL in the gateway's document; undefined: none. */
+  readonly chainPublicRpcUrl: string | undefined;
   /** JSON file with the contracts' addresses, as `contracts/deploy.ts` returns them. */
   readonly contractsFile: string;
   /** Another set of contracts on the same chain, served at its own port while payers move. */
@@ -109,6 +113,13 @@ export interface Config {
    * pages are not sandboxed.
    */
   readonly functionsOrigin: string | undefined;
+  /** Addresses and networks of proxies in front of the gateway, which name their clients. */
+  readonly trustedProxies: readonly string[];
+  /** The header in which they do. */
+  readonly forwardedHeader: ForwardedHeader;
+  /** Open connections of all clients, and of one client's address. */
+  readonly connectionsMax: number;
+  readonly peerConnectionsMax: number;
   readonly bodyMaxBytes: number;
   /**
    * A client that takes longer to send its request, or reads nothing of its reply for this long, is
@@ -199,7 +210,12 @@ export function readConfig(
     port: whole('DEFAAS_PORT', 8080),
     publicOrigins: originsFrom(env, 'DEFAAS_PUBLIC_ORIGINS', faults),
     logLevel: env.DEFAAS_LOG_LEVEL ?? 'info',
-    chainRpcUrls: text('DEFAAS_CHAIN_RPC_URL').split(',').filter(Boolean),
+    chainRpcUrls: rpcUrlsFrom(text('DEFAAS_CHAIN_RPC_URL'), 'DEFAAS_CHAIN_RPC_URL', faults),
+    chainPublicRpcUrl: rpcUrlsFrom(
+      env.DEFAAS_CHAIN_PUBLIC_RPC_URL ?? '',
+      'DEFAAS_CHAIN_PUBLIC_RPC_URL',
+      faults,
+    )[0],
     contractsFile: env.DEFAAS_CHAIN_CONTRACTS_FILE ?? `${home}/contracts.json`,
     second: env.DEFAAS_SECOND_CONTRACTS_FILE
       ? {
@@ -237,6 +253,9 @@ export function readConfig(
     meteringStopSec: whole('DEFAAS_METERING_STOP_SEC', 86_400),
     functionsOrigin: originsFrom(env, 'DEFAAS_FUNCTIONS_ORIGIN', faults)[0],
     fastPath: switchFrom(env, 'DEFAAS_FAST_PATH', faults),
+    ...proxiesFrom(env, faults),
+    connectionsMax: whole('DEFAAS_CONNECTIONS_MAX_COUNT', 8192, 1),
+    peerConnectionsMax: whole('DEFAAS_PEER_CONNECTIONS_MAX_COUNT', 1024, 1),
     bodyMaxBytes: whole('DEFAAS_BODY_MAX_BYTES', 6 * 1024 * 1024, 65_536),
     requestTimeoutMs: whole('DEFAAS_REQUEST_TIMEOUT_MS', 120_000, 1),
     waitingMaxBytes: whole('DEFAAS_WAITING_MAX_BYTES', 512 * 1024 * 1024, 16 * 1024 * 1024),
@@ -290,6 +309,38 @@ function originsFrom(
     faults.push(`${name} must be origins such as https://gateway.example, with commas between`);
   }
   return origins;
+}
+
+/** The value is not in the message: it may hold a key. */
+function rpcUrlsFrom(text: string, name: string, faults: string[]): readonly string[] {
+  const urls = text.split(',').filter(Boolean);
+  const isRpc = (url: string): boolean =>
+    URL.canParse(url) && /^https?:$/.test(new URL(url).protocol) && new URL(url).username === '';
+  if (!urls.every(isRpc)) {
+    faults.push(`${name} must be http or https URLs without a user name, with commas between`);
+  }
+  return urls;
+}
+
+function proxiesFrom(
+  env: Readonly<Record<string, string | undefined>>,
+  faults: string[],
+): Pick<Config, 'trustedProxies' | 'forwardedHeader'> {
+  const trustedProxies = (env.DEFAAS_TRUSTED_PROXIES ?? '').split(',').filter(Boolean);
+  const named = env.DEFAAS_FORWARDED_HEADER ?? 'x-forwarded-for';
+  const forwardedHeader = FORWARDED_HEADERS.find((one) => one === named.toLowerCase());
+  if (forwardedHeader === undefined) {
+    faults.push(`DEFAAS_FORWARDED_HEADER must be one of ${FORWARDED_HEADERS.join(', ')}`);
+  }
+  const settings = { trustedProxies, forwardedHeader: forwardedHeader ?? 'x-forwarded-for' };
+  try {
+    createPeers(settings);
+  } catch {
+    faults.push(
+      'DEFAAS_TRUSTED_PROXIES must be addresses or networks such as 10.0.0.0/8, with commas between',
+    );
+  }
+  return settings;
 }
 
 function cloudsFrom(

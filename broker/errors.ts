@@ -350,6 +350,20 @@ export const ERRORS = {
   EVENT_INVALID: entry(400, 'The CloudEvent is not valid', 'correct the named attribute'),
   REQUEST_INVALID: entry(400, 'The request is not valid', 'see the README'),
   ROUTE_UNKNOWN: entry(404, 'There is nothing at this address', 'see the README'),
+  METHOD_NOT_ALLOWED: entry(405, 'The method is not for this address', 'use one that Allow names'),
+  REQUEST_TIMEOUT: entry(408, 'The request did not come in time', 'send it again, and faster'),
+  EXPECTATION_FAILED: entry(417, 'The expectation cannot be met', 'leave Expect out'),
+  HEAD_TOO_LARGE: entry(
+    431,
+    'The head of the request is too large',
+    'send fewer or shorter headers',
+  ),
+  HTTP_UNSUPPORTED: entry(
+    501,
+    'This part of HTTP is not supported',
+    'change what the message names',
+  ),
+  HTTP_VERSION: entry(505, 'The version of HTTP is not served', 'send HTTP/1.1'),
   BODY_TOO_LARGE: entry(413, 'The body is too large', 'send less'),
   MEDIA_TYPE_UNSUPPORTED: entry(415, 'The media type is not supported', 'see the README'),
   RATE_LIMITED: entry(429, 'Too many calls', 'slow down, see Retry-After'),
@@ -389,6 +403,8 @@ export interface DefaasErrorOptions {
   /** Additional members of the problem document, JSON-serialisable (RFC 9457 section 3.2). */
   readonly members?: Readonly<Record<string, unknown>>;
   readonly retryAfterSec?: number;
+  /** The methods of the address, for a 405 (RFC 9110 section 15.5.6). */
+  readonly allow?: readonly string[];
   readonly cause?: unknown;
 }
 
@@ -402,6 +418,7 @@ export class DefaasError extends Error {
   readonly status: number;
   readonly members: Readonly<Record<string, unknown>>;
   readonly retryAfterSec: number | undefined;
+  readonly allow: readonly string[] | undefined;
 
   constructor(code: ErrorCode, message: string, options: DefaasErrorOptions = {}) {
     super(message, { cause: options.cause });
@@ -409,6 +426,7 @@ export class DefaasError extends Error {
     this.status = ERRORS[code].status || 500;
     this.members = options.members ?? {};
     this.retryAfterSec = options.retryAfterSec;
+    this.allow = options.allow;
   }
 }
 
@@ -427,6 +445,8 @@ export function toDefaasError(error: unknown): DefaasError {
   return new DefaasError(code, error instanceof Error ? error.message : code, { cause: error });
 }
 
+const CHAIN_AWAY = 'the gateway cannot reach the chain, try again shortly';
+
 /** The problem document of an error (RFC 9457); `instance` names the request in the logs. */
 export function problemOf(error: DefaasError, instance: string): Record<string, unknown> {
   return {
@@ -434,7 +454,8 @@ export function problemOf(error: DefaasError, instance: string): Record<string, 
     title: ERRORS[error.code].title,
     status: error.status,
     code: error.code,
-    detail: error.message,
+    // Its message names the operator's RPC, whose host name may hold a key.
+    detail: error.code === 'CHAIN_UNREACHABLE' ? CHAIN_AWAY : error.message,
     remedy: ERRORS[error.code].remedy,
     instance: `urn:defaas:request:${instance}`,
     ...error.members,

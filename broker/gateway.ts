@@ -11,6 +11,7 @@ import { type Alarms, createAlarms } from './alarms.ts';
 import type { Config } from './config.ts';
 import { DefaasError } from './errors.ts';
 import { closeHouse, createHouse, type House } from './house.ts';
+import { createPeers, type Peers } from './http/peers.ts';
 import { type Authenticate, createAuthenticate } from './identity/access-tokens.ts';
 import { type ClientAssertions, createClientAssertions } from './identity/client-assertions.ts';
 import { createDpopProofs, type DpopProofs } from './identity/dpop.ts';
@@ -66,6 +67,8 @@ export interface Gateway extends House {
   readonly deadlines: Deadlines;
   /** Aborted when the gateway closes. Long-running work must end with it. */
   readonly closing: AbortSignal;
+  /** Tells the address of a request's client. */
+  readonly peers: Peers;
   close(): Promise<void>;
 }
 
@@ -202,6 +205,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     nowMs,
     deadlines: createDeadlines(closing.signal),
     closing: closing.signal,
+    peers: createPeers(config),
     close: async () => {
       closing.abort();
       answers.close();

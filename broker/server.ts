@@ -1,7 +1,5 @@
 // The HTTP edge. Function calls come straight from their sockets or from Node's server; everything
 // else goes through Fastify, one plugin per resource. Every error is a problem document (RFC 9457).
-import { createServer as createHttpServer, type Server } from 'node:http';
-import type { Socket } from 'node:net';
 import fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -13,10 +11,13 @@ import { DefaasError, toDefaasError } from './errors.ts';
 import type { Gateway } from './gateway.ts';
 import { ownOrigins } from './http/bearer.ts';
 import { readBody } from './http/body.ts';
+import { createConnectionLimits } from './http/connections.ts';
 import { openToPages } from './http/cors.ts';
-import { createFastPath, type FastPath } from './http/fast-path.ts';
+import { createFastPath } from './http/fast-path.ts';
 import { incomingCall } from './http/incoming-call.ts';
+import { createNodeServer, refuseMalformed } from './http/node-server.ts';
 import { problemReply } from './http/problem.ts';
+import { createRouteMethods } from './http/route-methods.ts';
 import { createSlowClients } from './http/slow-clients.ts';
 import { alarmRoutes } from './routes/alarms.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
@@ -54,6 +55,7 @@ const KEEP_ALIVE_MS = 72_000;
 export function createServer(gateway: Gateway): FastifyInstance {
   const loggerInstance: FastifyBaseLogger = gateway.log;
   const own = new Set<string>();
+  const routes = createRouteMethods();
   const { requestTimeoutMs, waitingMaxBytes, functionsOrigin, bodyMaxBytes } = gateway.config;
   const headersTimeoutMs = Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs);
   const slowClients = createSlowClients({ maxBytes: waitingMaxBytes, stallMs: requestTimeoutMs });
@@ -73,22 +75,22 @@ export function createServer(gateway: Gateway): FastifyInstance {
     keepAliveMs: KEEP_ALIVE_MS,
   });
   const server: FastifyInstance = fastify({
-    serverFactory: (handler) => {
-      const http = createHttpServer(
-        {
-          requestTimeout: requestTimeoutMs,
-          headersTimeout: headersTimeoutMs,
-          connectionsCheckingInterval: headersTimeoutMs / 2,
-          keepAliveTimeout: KEEP_ALIVE_MS,
-        },
-        (request, response) => {
+    serverFactory: (handler) =>
+      createNodeServer({
+        requestTimeoutMs,
+        headersTimeoutMs,
+        keepAliveMs: KEEP_ALIVE_MS,
+        serve: (request, response) => {
           const asked = calls.read(request);
           if (asked === undefined) handler(request, response);
           else calls.take(asked, incomingCall(request, response, ofCalls));
         },
-      );
-      return gateway.config.fastPath ? behindFastPath(fastPath, http) : http;
-    },
+        maxBytes: (request) =>
+          calls.read(request) === undefined ? gateway.config.artifactMaxBytes : bodyMaxBytes,
+        countConnection: createConnectionLimits({ ...gateway.config, peers: gateway.peers }),
+        fastPath: gateway.config.fastPath ? fastPath : undefined,
+      }),
+    clientErrorHandler: refuseMalformed,
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: OWN_BODY_MAX_BYTES,
@@ -98,7 +100,13 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.setErrorHandler((error, request, reply) =>
     sendError(request, reply, fromFastify(error, request.routeOptions.bodyLimit)),
   );
-  server.setNotFoundHandler((request, reply) => sendError(request, reply, notFound(request)));
+  server.setNotFoundHandler((request, reply) => {
+    const path = pathOf(request);
+    const allow = path === '*' ? ['OPTIONS'] : routes.of(path);
+    if (allow.length === 0) return sendError(request, reply, notFound(request));
+    if (request.method !== 'OPTIONS') return sendError(request, reply, notAllowed(request, allow));
+    return reply.code(204).header('allow', allow.join(', ')).send();
+  });
   // Every body is read as bytes; the few routes that take JSON or forms parse it themselves.
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('*', async (request: FastifyRequest) => {
@@ -115,6 +123,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
     fastPath.end();
   });
   server.addHook('onRoute', ({ method, url }) => {
+    routes.add(url, [method].flat());
     const [, word] = /^\/functions\/:owner\/:name\/([a-z-]+)/.exec(url) ?? [];
     for (const one of word === undefined ? [] : [method].flat()) own.add(`${one} ${word}`);
   });
@@ -136,22 +145,6 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.register(operatorKeyRoutes, { gateway });
   server.register(houseRoutes, { gateway });
   return server;
-}
-
-/** Puts the fast path before Node's server, which gets each connection that it does not serve. */
-function behindFastPath(fastPath: FastPath, server: Server): Server {
-  const listeners = server.listeners('connection');
-  server.removeAllListeners('connection');
-  const toNode = (socket: Socket): void => {
-    for (const listener of listeners) listener.call(server, socket);
-  };
-  // Node's own method only closes the connections that were passed to it.
-  const { closeAllConnections } = server;
-  server.closeAllConnections = () => {
-    fastPath.destroy();
-    closeAllConnections.call(server);
-  };
-  return server.on('connection', (socket) => fastPath.serve(socket, toNode));
 }
 
 function sendError(request: FastifyRequest, reply: FastifyReply, error: DefaasError): FastifyReply {
@@ -196,6 +189,14 @@ function notFound(request: FastifyRequest): DefaasError {
   }
   const what = `${request.method} ${pathOf(request)}`;
   return new DefaasError('ROUTE_UNKNOWN', `nothing is at ${what}, see /`);
+}
+
+function notAllowed({ method, url }: FastifyRequest, allow: readonly string[]): DefaasError {
+  return new DefaasError(
+    'METHOD_NOT_ALLOWED',
+    `${method} is not for ${url.slice(0, 200)}, use ${allow.join(', ')}`,
+    { allow },
+  );
 }
 
 function pathOf(request: FastifyRequest): string {

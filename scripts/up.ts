@@ -135,6 +135,10 @@ class House {
     const key = (role: string): string => join(this.home, 'keys', `${role}.json`);
     const env = {
       DEFAAS_CHAIN_RPC_URL: process.env.DEFAAS_CHAIN_RPC_URL ?? rpcUrl,
+      // The house's own chain has no secret in its URL.
+      ...(!process.env.DEFAAS_CHAIN_RPC_URL && {
+        DEFAAS_CHAIN_PUBLIC_RPC_URL: process.env.DEFAAS_CHAIN_PUBLIC_RPC_URL ?? rpcUrl,
+      }),
       DEFAAS_CHAIN_CONTRACTS_FILE: join(this.home, 'contracts.json'),
       ...(trustedFromBlock !== undefined && {
         DEFAAS_CHAIN_LOCAL_FROM_BLOCK: String(trustedFromBlock),

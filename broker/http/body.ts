@@ -60,6 +60,6 @@ export function readBody(
   });
 }
 
-function tooLarge(maxBytes: number): DefaasError {
+export function tooLarge(maxBytes: number): DefaasError {
   return new DefaasError('BODY_TOO_LARGE', `the body is larger than ${maxBytes} bytes, send less`);
 }

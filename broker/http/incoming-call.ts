@@ -16,6 +16,8 @@ export interface RequestHead {
    * joined.
    */
   readonly rawHeaders: readonly string[];
+  /** The connection that it came on. */
+  readonly socket: { readonly remoteAddress?: string | undefined };
 }
 
 /**
@@ -46,6 +48,10 @@ export interface IncomingCall {
 
 /** Status codes of replies without body and content length (RFC 9110 section 8.6). */
 export const BODYLESS: ReadonlySet<number> = new Set([204, 304]);
+/** Reset Content: has no body either, but a length, of 0 (RFC 9110 section 15.3.6). */
+export const RESET_CONTENT = 205;
+
+const NO_BODY = new Uint8Array();
 
 interface CallOptions {
   readonly slowClients: SlowClients;
@@ -65,8 +71,14 @@ export function incomingCall(
       return response.destroyed;
     },
     body: () => readBody(request, options),
-    reply: (status, replyHeaders, body) => {
+    reply: (status, replyHeaders, whole) => {
       if (BODYLESS.has(status)) {
+        response.writeHead(status, [...replyHeaders]).end();
+        return;
+      }
+      const body = status === RESET_CONTENT ? NO_BODY : whole;
+      if (request.method === 'HEAD' && body.length === 0) {
+        // The length would have to be that of the answer to GET (RFC 9110 section 8.6).
         response.writeHead(status, [...replyHeaders]).end();
         return;
       }

@@ -28,6 +28,7 @@ export function problemReply(
     ['cache-control', 'no-store'],
   ];
   if (error.retryAfterSec !== undefined) headers.push(['retry-after', `${error.retryAfterSec}`]);
+  if (error.allow !== undefined) headers.push(['allow', error.allow.join(', ')]);
   if (error.status === 401 || error.code === 'TOKEN_SCOPE') {
     for (const challenge of challengesOf(error, request.authorization ?? '')) {
       headers.push(['www-authenticate', challenge]);

@@ -10,6 +10,8 @@ export type Headers = readonly (readonly [name: string, value: string])[];
 export interface Invocation {
   /** Names the call in logs and at the cloud. */
   readonly id: string;
+  /** The client's address, as `Peers.peerOf` tells it. */
+  readonly peer: string;
   /** An address or a claimed label. */
   readonly owner: string;
   readonly name: string;

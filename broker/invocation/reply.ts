@@ -13,6 +13,9 @@ import type { Ran } from './price.ts';
 /** Longest text of a function's own error that is passed on, characters. */
 const MAX_FOREIGN_TEXT = 256;
 
+/** Most names in `Connection`; a client needs two or three. */
+const MAX_NAMED = 32;
+
 /**
  * Request headers that are never passed to a function: hop-by-hop ones (RFC 9110 section 7.6.1) and
  * those that the gateway itself reads.
@@ -78,6 +81,7 @@ const OF_THE_ORIGIN = new Set([
  * The headers that a function sees: the caller's, in lower case, without credentials, `Defaas-*`,
  * headers that `Connection` names (RFC 9110 section 7.6.1), and `X-Forwarded-*`, which only a proxy
  * could know and the caller could forge.
+ * @throws DefaasError REQUEST_INVALID  `Connection` names too many headers
  */
 export function forwardedHeaders(headers: Headers): Headers {
   const ofConnection = namedByConnection(headers);
@@ -86,14 +90,27 @@ export function forwardedHeaders(headers: Headers): Headers {
       !NOT_FORWARDED.has(name) &&
       !name.startsWith('defaas-') &&
       !name.startsWith('x-forwarded-') &&
-      !ofConnection.includes(name),
+      !ofConnection.has(name),
   );
 }
 
 /** Reads all lines of the header: a list may come in several (RFC 9110 section 5.3). */
-function namedByConnection(headers: Headers): readonly string[] {
-  const lines = headers.filter(([name]) => name === 'connection');
-  return lines.flatMap(([, value]) => value.split(',').map((one) => one.trim().toLowerCase()));
+function namedByConnection(headers: Headers): ReadonlySet<string> {
+  const names = new Set<string>();
+  let left = MAX_NAMED;
+  for (const [header, value] of headers) {
+    if (header !== 'connection') continue;
+    const some = value.split(',', left + 1);
+    left -= some.length;
+    if (left < 0) {
+      throw new DefaasError(
+        'REQUEST_INVALID',
+        `Connection names more than ${MAX_NAMED} headers, name fewer`,
+      );
+    }
+    for (const one of some) names.add(one.trim().toLowerCase());
+  }
+  return names;
 }
 
 /**

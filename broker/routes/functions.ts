@@ -70,7 +70,7 @@ interface Exchange {
 }
 
 export function createFunctionCalls(options: FunctionCallsOptions): FunctionCalls {
-  const { gateway, origins } = options;
+  const { gateway } = options;
   const { functionsOrigin } = gateway.config;
   const functionsHost = functionsOrigin && new URL(functionsOrigin).host;
   let underWay = 0;
@@ -106,7 +106,7 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
       const isFunctionsOrigin = functionsHost !== undefined && head.headers.host === functionsHost;
       const headers = headersOf(head.rawHeaders, isFunctionsOrigin);
       return {
-        call: callIn(head, address, headers, origins),
+        call: callIn(head, address, headers, options),
         authorization: head.headers.authorization,
         headers,
         mayBeEvent: mayBeEvent(headers),
@@ -160,12 +160,13 @@ function callIn(
   head: RequestHead,
   address: FunctionAddress,
   headers: Headers,
-  origins: FunctionCallsOptions['origins'],
+  { gateway, origins }: FunctionCallsOptions,
 ): Asked['call'] {
   try {
     const routing = single(head, 'defaas-routing');
     return {
       ...address,
+      peer: gateway.peers.peerOf(head),
       method: head.method ?? 'GET',
       headers: forwardedHeaders(headers),
       credential: credentialIn(head, origins),

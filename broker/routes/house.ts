@@ -13,7 +13,7 @@ export async function houseRoutes(
     gateway: gateway.address,
     chainId: gateway.chain.chainId,
     contracts: gateway.chain.contracts,
-    rpcUrl: gateway.config.chainRpcUrls[0],
+    rpcUrl: gateway.config.chainPublicRpcUrl,
     feeBps: gateway.chain.view.gateway(gateway.address)?.feeBps ?? 0,
     providers: gateway.providerNames,
     // How functions on this machine are isolated.

@@ -56,7 +56,9 @@ function createPost({ urls, timeoutMs }: RpcOptions): Post {
       } catch (error) {
         cause = error;
         isTooLarge ||= error instanceof TooLarge;
-        failures.push(`${hostOf(url)} (${error instanceof Error ? error.message : error})`);
+        const why = error instanceof Error ? error.message : String(error);
+        // fetch repeats a URL that it refuses.
+        failures.push(`${hostOf(url)} (${why.replaceAll(url, 'the URL')})`);
       }
     }
     if (isTooLarge) {

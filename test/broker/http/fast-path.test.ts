@@ -254,6 +254,35 @@ describe('the fast path', () => {
     assert.equal(reads, 7);
   });
 
+  it('caches the head of a successful call only, up to 1 KiB, instead of the one before', async () => {
+    const heads: RequestHead[] = [];
+    const port = await serve((call, head) => {
+      heads.push(head);
+      call.reply(Number(head.headers['x-status'] ?? 200), [], Buffer.from('a'));
+    });
+    const socket = (await open(port)).on('data', () => {});
+    const parsedAgain = async (...lines: readonly string[]): Promise<boolean> => {
+      const from = heads.length;
+      for (let n = 1; n <= 2; n += 1) {
+        socket.write([`GET ${ECHO} HTTP/1.1`, 'Host: x', ...lines, '', ''].join('\r\n'));
+        await until(() => heads.length === from + n);
+        await new Promise(setImmediate);
+      }
+      return heads[from] !== heads[from + 1];
+    };
+
+    assert.equal(await parsedAgain('X-A: 1'), false);
+    const first = heads.at(-1);
+    for (const status of [400, 404, 429, 502]) {
+      assert.equal(await parsedAgain(`X-Status: ${status}`), true, `${status}`);
+    }
+    assert.equal(await parsedAgain(`X-A: ${'1'.repeat(1024)}`), true);
+    assert.equal(await parsedAgain('X-A: 1'), false);
+    assert.equal(heads.at(-1), first);
+    assert.equal(await parsedAgain('X-Status: 303'), false);
+    assert.equal(await parsedAgain(`X-A: ${'1'.repeat(900)}`), false);
+  });
+
   it('answers pipelined requests in their order', async () => {
     const waiting: (() => void)[] = [];
     const port = await serve((call, head) => {
