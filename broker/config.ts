@@ -6,7 +6,7 @@ import type { ProviderSettings } from '../adapters/providers.ts';
 import { CHAIN_KINDS, type ChainKind } from '../contracts/chain/chains.ts';
 import { emulatedClouds, realClouds } from './clouds.ts';
 import { DefaasError } from './errors.ts';
-import { createPeers, FORWARDED_HEADERS, type ForwardedHeader } from './http/peers.ts';
+import { createPeers, FORWARDED_HEADERS, type ForwardedHeader } from './peers.ts';
 
 /** A value that must not be in logs, errors or replies: it prints as `[secret]`. */
 export class Secret {

@@ -11,7 +11,6 @@ import { type Alarms, createAlarms } from './alarms.ts';
 import type { Config } from './config.ts';
 import { DefaasError } from './errors.ts';
 import { closeHouse, createHouse, type House } from './house.ts';
-import { createPeers, type Peers } from './http/peers.ts';
 import { type Authenticate, createAuthenticate } from './identity/access-tokens.ts';
 import { type ClientAssertions, createClientAssertions } from './identity/client-assertions.ts';
 import { createDpopProofs, type DpopProofs } from './identity/dpop.ts';
@@ -29,6 +28,7 @@ import { createDailyLimits, type DailyLimits, utcDay } from './money/daily-limit
 import { createLanes, type Lanes } from './money/lanes.ts';
 import { createLowBalance, type LowBalance } from './money/low-balance.ts';
 import { createMandates, type Mandates } from './money/mandates.ts';
+import { createPeers, type Peers } from './peers.ts';
 import { type Beacon, createBeacon } from './routing/beacon.ts';
 
 export interface Gateway extends House {

@@ -2,7 +2,7 @@
 // them. A connection costs memory even while it is idle.
 import type { Socket } from 'node:net';
 import { DefaasError } from '../errors.ts';
-import { clientOf, type Peers } from './peers.ts';
+import { clientOf, type Peers } from '../peers.ts';
 
 interface ConnectionLimits {
   /** Open connections of all clients. */

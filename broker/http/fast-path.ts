@@ -3,8 +3,8 @@
 // connection passes to Node's HTTP server for good. Nearly all calls are plain, and Node's parser,
 // streams and messages take a fifth of the CPU of a call (bench http, one run: 395 -> 305 us).
 // Cache the last parsed request head per connection; clients usually resend the same bytes except
-// for the call's nonce. The cache costs memory while the connection is idle, so it is only for short
-// heads of successful calls.
+// for the call's nonce. It costs memory while a connection is idle: it holds short heads of
+// successful calls only.
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { HEADER_LINES, headersIn, headerText, piecesOf } from '../../adapters/http/message.ts';

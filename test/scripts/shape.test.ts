@@ -19,8 +19,6 @@ const LONG_FILES: Readonly<Record<string, number | undefined>> = {
   'contracts/Disputes.sol': undefined,
   'contracts/interfaces/IBilling.sol': undefined,
   'contracts/interfaces/IDisputes.sol': undefined,
-  // The catalogue of all error codes.
-  'broker/errors.ts': 457,
 };
 
 const MAX_COLUMNS = 100;

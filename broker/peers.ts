@@ -90,7 +90,7 @@ function plain(address: string): string {
   return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address.toLowerCase();
 }
 
-/** The address in one element of the header, without its port; undefined for `unknown` and names. */
+/** The address in one element of the header, without its port; undefined for names. */
 function addressIn(element: string, header: ForwardedHeader): string | undefined {
   const node = header === 'forwarded' ? forIn(element) : element.trim();
   const [, v6, v4 = node] =

@@ -1,6 +1,6 @@
 // Whose address a request has: the connection's, or what a trusted proxy says.
 import assert from 'node:assert/strict';
-import { clientOf, createPeers, type ForwardedHeader } from '../../../broker/http/peers.ts';
+import { clientOf, createPeers, type ForwardedHeader } from '../../broker/peers.ts';
 
 const PROXY = '10.0.0.1';
 const CLIENT = '203.0.113.7';
