@@ -9,13 +9,13 @@ import { createExecutionSums } from '../../emulators/executions.ts';
 import { createFaults, type Faults, serveFaults } from '../../emulators/faults.ts';
 import { openPort } from '../../emulators/port.ts';
 import { createChildren } from '../../runtime/children.ts';
-import { answerControl } from './control.ts';
-import { openFunctions } from './functions.ts';
-import { createIssuer } from './issuer.ts';
-import { openLogs } from './logs.ts';
+import { createIssuer } from './instances/issuer.ts';
+import { openLogs } from './instances/logs.ts';
 import { answerMetadata } from './metadata.ts';
-import type { ControlParts } from './parts.ts';
-import { openStore } from './state.ts';
+import { openFunctions } from './model/functions.ts';
+import { openStore } from './model/state.ts';
+import { answerControl } from './operations/control.ts';
+import type { ControlParts } from './operations/parts.ts';
 
 export interface GoogleCloudFunctionsEmulatorOptions {
   /** Folder of all state. Created when it is missing. */

@@ -2,7 +2,7 @@
 // machine's account to every client that reaches it.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Issuer } from './issuer.ts';
+import type { Issuer } from './instances/issuer.ts';
 
 const ROOT = '/computeMetadata/v1/';
 const ACCOUNT = `${ROOT}instance/service-accounts/default/`;

@@ -4,11 +4,11 @@
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { ExecutionSums } from '../../emulators/executions.ts';
-import { type Fault, type Faults, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
-import { openPort } from '../../emulators/port.ts';
-import { readBody } from '../../emulators/request-body.ts';
-import { createPool, type Lease, type Pool } from '../../runtime/pool.ts';
+import type { ExecutionSums } from '../../../emulators/executions.ts';
+import { type Fault, type Faults, sendAnswer, spoilBefore } from '../../../emulators/faults.ts';
+import { openPort } from '../../../emulators/port.ts';
+import { readBody } from '../../../emulators/request-body.ts';
+import { createPool, type Lease, type Pool } from '../../../runtime/pool.ts';
 import {
   type FunctionInstance,
   type InstanceParts,

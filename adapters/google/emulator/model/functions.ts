@@ -4,10 +4,10 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { writeWhole } from '../../runtime/whole-file.ts';
+import { writeWhole } from '../../../runtime/whole-file.ts';
+import { type Front, type FrontParts, openFront } from '../instances/front.ts';
+import { type Revision, startInstance } from '../instances/instance.ts';
 import { BuildError, build } from './build.ts';
-import { type Front, type FrontParts, openFront } from './front.ts';
-import { type Revision, startInstance } from './instance.ts';
 import type { FunctionResource, Store, StoredFunction, StoredOperation } from './state.ts';
 
 export interface Functions {

@@ -3,8 +3,8 @@
 // https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
 
 import { createHash } from 'node:crypto';
-import type { LogLine } from '../../provider.ts';
-import { cutLines, openLogFolder } from '../../runtime/log-folder.ts';
+import type { LogLine } from '../../../provider.ts';
+import { cutLines, openLogFolder } from '../../../runtime/log-folder.ts';
 
 const MAX_PAGE = 1000;
 /** The supported clauses of a filter. AND joins them. */

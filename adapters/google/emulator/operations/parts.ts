@@ -1,10 +1,10 @@
 // What the routes of the Google emulator share.
 
-import type { ExecutionSums } from '../../emulators/executions.ts';
-import type { Faults } from '../../emulators/faults.ts';
-import type { Functions } from './functions.ts';
-import type { Issuer } from './issuer.ts';
-import type { Logs } from './logs.ts';
+import type { ExecutionSums } from '../../../emulators/executions.ts';
+import type { Faults } from '../../../emulators/faults.ts';
+import type { Issuer } from '../instances/issuer.ts';
+import type { Logs } from '../instances/logs.ts';
+import type { Functions } from '../model/functions.ts';
 
 export interface ControlParts {
   readonly projectId: string;

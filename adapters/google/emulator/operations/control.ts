@@ -2,8 +2,8 @@
 // as the cloud does. Cloud Logging and Cloud Monitoring have the same address here.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Fault, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
-import { readBody } from '../../emulators/request-body.ts';
+import { type Fault, sendAnswer, spoilBefore } from '../../../emulators/faults.ts';
+import { readBody } from '../../../emulators/request-body.ts';
 import { listTimeSeries } from './metrics.ts';
 import type { Json } from './operation.ts';
 import { findRoute } from './operations.ts';

@@ -13,7 +13,7 @@ import {
 } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeWhole } from '../../runtime/whole-file.ts';
+import { writeWhole } from '../../../runtime/whole-file.ts';
 
 /** Why a token is refused. */
 export type TokenFault = 'malformed' | 'signature' | 'audience' | 'expired';

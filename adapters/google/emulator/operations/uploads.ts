@@ -2,8 +2,8 @@
 
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { sendAnswer, spoilBefore } from '../../emulators/faults.ts';
-import { readBody } from '../../emulators/request-body.ts';
+import { sendAnswer, spoilBefore } from '../../../emulators/faults.ts';
+import { readBody } from '../../../emulators/request-body.ts';
 import type { Call, Json } from './operation.ts';
 import type { ControlParts } from './parts.ts';
 

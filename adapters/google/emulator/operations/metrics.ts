@@ -2,7 +2,7 @@
 // function, and `timeSeries.list` to read them.
 // https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.timeSeries/list
 
-import type { ExecutionSum, ExecutionSums } from '../../emulators/executions.ts';
+import type { ExecutionSum, ExecutionSums } from '../../../emulators/executions.ts';
 
 const METRIC = 'run.googleapis.com/request_latencies';
 const RESOURCE = 'cloud_run_revision';

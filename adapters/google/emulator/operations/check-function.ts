@@ -1,9 +1,9 @@
 // Checks a function resource as the cloud does, and applies an update to the fields of its mask.
 
-import { type Functions, memoryMiBOf } from './functions.ts';
+import { type Functions, memoryMiBOf } from '../model/functions.ts';
+import type { BuildConfig, FunctionResource, ServiceConfig } from '../model/state.ts';
 import { type Json, recordAt } from './operation.ts';
 import { Refusal } from './refusal.ts';
-import type { BuildConfig, FunctionResource, ServiceConfig } from './state.ts';
 
 const RUNTIMES = ['nodejs20', 'nodejs22', 'nodejs24'];
 /** Name of an uploaded package. */

@@ -3,8 +3,8 @@
 
 import { fileURLToPath } from 'node:url';
 import { Pool } from 'undici';
-import type { Child, Children, Exit } from '../../runtime/children.ts';
-import type { Instance } from '../../runtime/pool.ts';
+import type { Child, Children, Exit } from '../../../runtime/children.ts';
+import type { Instance } from '../../../runtime/pool.ts';
 import type { Logs } from './logs.ts';
 
 /** One immutable version of a function: code and settings. */

@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeWhole } from '../../runtime/whole-file.ts';
+import { writeWhole } from '../../../runtime/whole-file.ts';
 
 /** The members of `google.cloud.functions.v2.Function` that the emulator keeps, as JSON. */
 export interface FunctionResource {

@@ -4,7 +4,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { UnzipError, unzip } from '../../runtime/unzip.ts';
+import { UnzipError, unzip } from '../../../runtime/unzip.ts';
 
 /** The build failed. The operation reports the message. */
 export class BuildError extends Error {

@@ -1,10 +1,10 @@
 // What each operation of the control plane gets and gives: its call, and a long-running operation
 // or a page of a list as its answer.
 
-import type { Fault } from '../../emulators/faults.ts';
-import type { Functions } from './functions.ts';
+import type { Fault } from '../../../emulators/faults.ts';
+import type { Functions } from '../model/functions.ts';
+import type { StoredOperation } from '../model/state.ts';
 import type { ControlParts } from './parts.ts';
-import type { StoredOperation } from './state.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
 
