@@ -150,6 +150,7 @@ export const ERRORS = {
   ARTIFACT_ENTRY: entry(400, 'The entry has no handler', 'export default a function'),
   ARTIFACT_IMPORT: entry(400, 'An import cannot be resolved', 'run npm install in the folder'),
   ARTIFACT_BUNDLE: entry(400, 'The handler does not bundle', 'correct the named line'),
+  ARTIFACT_LOAD: entry(0, 'The handler does not load', 'correct the named line'),
   ARTIFACT_NATIVE_ADDON: entry(
     400,
     'Native addons cannot run everywhere',

@@ -19,6 +19,8 @@ export interface LocalInstanceOptions {
   readonly env: Readonly<Record<string, string>>;
   readonly memoryMiB: number;
   readonly timeoutMs: number;
+  /** Time that the module may take to load. Default 10 s, the same as on Lambda. */
+  readonly maxInitMs?: number;
   readonly maxResponseBytes: number;
   /** Receives each line that the function writes, with the call that it belongs to. */
   readonly onLine: (line: InstanceLine) => void;
@@ -37,6 +39,8 @@ export interface InstanceCall {
   readonly query: string;
   readonly headers: readonly (readonly [name: string, value: string])[];
   readonly body: Uint8Array;
+  /** Loads the module as a first call does, and calls nothing. */
+  readonly isLoadOnly?: true;
 }
 
 /** How a call ended. After `broken`, `timeout` and `exit` the instance takes no more calls. */
@@ -76,8 +80,7 @@ export class NotStartedError extends Error {
   override readonly name = 'NotStartedError';
 }
 
-/** Time that the module may take to load, the same as on Lambda. */
-const MAX_INIT_MS = 10_000;
+export const MAX_INIT_MS = 10_000;
 const CHANNEL = 3;
 
 /**
@@ -201,7 +204,7 @@ export function createLocalInstance(options: LocalInstanceOptions): LocalInstanc
   }
 
   function awaitReady(call: InstanceCall, resolve: (ending: Ending) => void): void {
-    const timer = setTimeout(() => resolve({ kind: 'timeout' }), MAX_INIT_MS);
+    const timer = setTimeout(() => resolve({ kind: 'timeout' }), options.maxInitMs ?? MAX_INIT_MS);
     void ready.promise.then(() => {
       clearTimeout(timer);
       if (readyAtMs !== undefined && requestId === call.requestId) deliver(call, resolve);

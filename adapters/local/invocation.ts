@@ -115,7 +115,7 @@ function resultOf(
   return { ...told, ok: false, error: failureIn(body) };
 }
 
-function failureOf(
+export function failureOf(
   { timeoutMs, memoryMiB }: LocalFunction,
   ending: Exclude<Ending, { kind: 'answer' }>,
 ): FunctionFailure {

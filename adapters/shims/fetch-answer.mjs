@@ -22,7 +22,7 @@ const MAX_TRIED_BYTES = 64 * 1024;
  * or either as the `default` of what TypeScript compiles to CommonJS.
  * @param {{default?: unknown}} module
  * @returns {(request: Request, context: object) => unknown}
- * @throws TypeError  there is none
+ * @throws Error  named NoHandler: there is none
  */
 export function handlerOf(module) {
   let exported = module.default;
@@ -30,17 +30,15 @@ export function handlerOf(module) {
     exported = exported.default;
   }
   if (hasFetch(exported)) return (request, context) => exported.fetch(request, context);
-  if (exported === undefined) throw new TypeError('the module has no default export');
+  if (exported === undefined) throw noHandler('the module has no default export');
   if (typeof exported !== 'function') {
-    throw new TypeError(`the default export is ${kindOf(exported)}, without a method fetch`);
+    throw noHandler(`the default export is ${kindOf(exported)}, without a method fetch`);
   }
   if (typeof exported.listen === 'function') {
-    throw new TypeError(
-      'the default export is an app for a server of Node, without a method fetch',
-    );
+    throw noHandler('the default export is an app for a server of Node, without a method fetch');
   }
   if (/^class\b/.test(Function.prototype.toString.call(exported))) {
-    throw new TypeError('the default export is a class, export an instance with a method fetch');
+    throw noHandler('the default export is a class, export an instance with a method fetch');
   }
   return exported;
 }
@@ -190,6 +188,12 @@ function isIn(decompress, body) {
   } catch (error) {
     return error.code === 'ERR_BUFFER_TOO_LARGE';
   }
+}
+
+function noHandler(why) {
+  const error = new Error(why);
+  error.name = 'NoHandler';
+  return error;
 }
 
 function hasFetch(value) {

@@ -53,6 +53,7 @@ export async function hold(ms) {
  * @property {(...values: unknown[]) => void} [log]  default `console.log`
  * @property {number} [answerBeforeMs]  answer a late call this long before its deadline; default:
  *   the cloud ends it
+ * @property {boolean} [isLoadOnly]  answer 204 when the module has a handler, without calling it
  * @property {() => number | undefined} [initMs]  load time of the module, when it was loaded before
  *   the call
  *
@@ -129,6 +130,9 @@ async function run(load, incoming, circumstances, signal, remainingMs) {
     return failure('init', error);
   }
 
+  if (circumstances.isLoadOnly) {
+    return { outcome: 'ok', status: 204, headers: [], body: new Uint8Array() };
+  }
   try {
     const request = toRequest(incoming, signal);
     const context = {
@@ -175,10 +179,8 @@ function failure(kind, error) {
   return { ...answerJson('error', 500, { kind, type, message }), error: stackOf(error) };
 }
 
-/** What was thrown, as a text for the logs. Never throws. */
+/** What was thrown, with stack and causes, as a text for the logs. Never throws. */
 export function stackOf(error) {
-  const stack = attempt(() => error?.stack);
-  if (typeof stack === 'string') return stack;
   return attempt(() => inspect(error)) ?? 'a value without a text';
 }
 

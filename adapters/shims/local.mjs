@@ -70,11 +70,11 @@ async function start({ env, handler, ...limits }) {
   send({ type: 'ready' });
 }
 
-async function answer({ requestId, deadlineMs, body, ...incoming }) {
+async function answer({ requestId, deadlineMs, isLoadOnly, body, ...incoming }) {
   const outgoing = await fetchCall(
     load,
     { ...incoming, body },
-    { provider: 'local', requestId, deadlineMs },
+    { provider: 'local', requestId, deadlineMs, isLoadOnly },
   );
   const { outcome, status, headers, error } = outgoing;
   if (error !== undefined) console.error(error);

@@ -11,6 +11,7 @@ import type { Manifest } from '../../ipfs/manifest.ts';
 import { openChain } from './chain.ts';
 import { type Flags, type Opened, type Outcome, openGateway, openSession } from './context.ts';
 import { userPath } from './house.ts';
+import { refuseUnloadable } from './load-check.ts';
 import { runSteps } from './progress.ts';
 
 const ACCESS_MODES = { public: 0, granted: 1, policy: 2 } as const;
@@ -24,6 +25,7 @@ const ACCESS_MODES = { public: 0, granted: 1, policy: 2 } as const;
 export async function register(flags: Flags, folder: string): Promise<Outcome> {
   // Bundle before contacting a house: an error in the folder can be fixed without one.
   const bundled = await bundle(userPath(folder));
+  await refuseUnloadable(flags, bundled);
   const opened = await openGateway(flags);
   const chain = await openChain(opened);
   try {

@@ -97,7 +97,7 @@ describe('the default export of a module', () => {
 
       for (const { name, result } of results) {
         assert.ok(!result.ok, name);
-        assert.deepEqual([result.error.kind, result.error.type], ['init', 'TypeError'], name);
+        assert.deepEqual([result.error.kind, result.error.type], ['init', 'NoHandler'], name);
         assert.equal(
           result.error.message,
           results[0]?.result.ok === false && results[0].result.error.message,

@@ -260,6 +260,8 @@ describe('defaas register', () => {
       ['ARTIFACT_MANIFEST', { 'defaas.json': '{"name": 1}' }],
       ['ARTIFACT_ENTRY', { 'defaas.json': good }],
       ['ARTIFACT_BUNDLE', { 'defaas.json': good, 'handler.ts': 'export default (' }],
+      ['ARTIFACT_ENTRY', { 'defaas.json': good, 'handler.ts': 'export default class {}' }],
+      ['ARTIFACT_LOAD', { 'defaas.json': good, 'handler.ts': 'throw 1; export default () => 1' }],
       [
         'ARTIFACT_IMPORT',
         { 'defaas.json': good, 'handler.ts': 'import "not-installed"; export default 1' },
