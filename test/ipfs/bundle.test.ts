@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { ArtifactError, type ArtifactErrorCode } from '../../ipfs/artifact-error.ts';
+import { join } from 'node:path';
 import { bundle } from '../../ipfs/bundle.ts';
 import { filesToCar } from '../../ipfs/car.ts';
+import { refused, runArtifact, writeFolder } from './function-folder.ts';
 
 const HANDLER = 'export default async (request) => new Response(request.method);\n';
 const TYPED =
@@ -25,30 +24,8 @@ describe('the bundler', () => {
     await rm(root, { recursive: true, force: true });
   });
 
-  async function folder(files: Record<string, string | object>, name = 'fn'): Promise<string> {
-    const path = join(root, name);
-    for (const [file, content] of Object.entries({ 'defaas.json': { name: 'fn' }, ...files })) {
-      await mkdir(dirname(join(path, file)), { recursive: true });
-      await writeFile(
-        join(path, file),
-        typeof content === 'string' ? content : JSON.stringify(content),
-      );
-    }
-    return path;
-  }
-
-  /** `on` is the place that the line must name. */
-  async function refused(path: string, code: ArtifactErrorCode, on: string): Promise<string> {
-    const error = await bundle(path).then(
-      () => assert.fail(`${code} expected`),
-      (reason) => reason,
-    );
-    assert.ok(error instanceof ArtifactError, error);
-    assert.equal(error.code, code);
-    assert.ok(!error.message.includes('\n'), 'one line');
-    assert.ok(error.message.includes(on), `"${error.message}" names ${on}`);
-    return error.message;
-  }
+  const folder = (files: Record<string, string | object>, name = 'fn') =>
+    writeFolder(join(root, name), files);
 
   it('puts TypeScript, a CommonJS and an ES module dependency into one handler that runs', async () => {
     const path = await folder({
@@ -61,7 +38,7 @@ export default async (): Promise<unknown> => ({ value: double(answer.value), __d
 `,
       'node_modules/answer/package.json': { name: 'answer', version: '1.0.0' },
       'node_modules/answer/index.js':
-        "const os = 'os'; module.exports = { value: require(os).EOL.length + 20, where: typeof __dirname };",
+        "module.exports = { value: require('os').EOL.length + 20, where: typeof require };",
       'node_modules/double/package.json': {
         name: 'double',
         type: 'module',
@@ -73,13 +50,8 @@ export default async (): Promise<unknown> => ({ value: double(answer.value), __d
     const { files } = await bundle(path);
 
     assert.deepEqual([...files.keys()], ['handler.mjs', 'handler.mjs.map', 'defaas.json']);
-    const handler = join(root, 'handler.mjs');
-    await writeFile(handler, files.get('handler.mjs') ?? '');
-    const program = `const { default: run } = await import(${JSON.stringify(pathToFileURL(handler))}); console.log(JSON.stringify(await run()))`;
-    const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
-      encoding: 'utf8',
-    });
-    assert.equal(stdout.trim(), '{"value":42,"__dirname":"/own","theirs":"string"}', stderr);
+    const answer = { value: 42, __dirname: '/own', theirs: 'function' };
+    assert.deepEqual(await runArtifact(files, join(root, 'artifact')), answer);
   });
 
   it('gives the same CID for the same files in another folder, time zone and umask', async () => {
