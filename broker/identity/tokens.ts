@@ -48,7 +48,10 @@ export interface TokenSubject {
 
 export interface AccessToken extends TokenSubject {
   readonly expiresAtSec: number;
-  /** The names that a mandate may identify it by: its key, its service account, or its own id. */
+  /**
+   * The names that a mandate may identify it by, the most lasting first: its service account, its
+   * key, its own id.
+   */
   readonly subjects: readonly Hex[];
 }
 
@@ -148,7 +151,7 @@ function subjectsOf(claims: {
   readonly cnf?: { readonly jkt: string };
 }): Hex[] {
   const account = claims.client_id.startsWith('did:') ? undefined : claims.client_id;
-  return [claims.cnf?.jkt, account, claims.jti].flatMap((name) =>
+  return [account, claims.cnf?.jkt, claims.jti].flatMap((name) =>
     name === undefined ? [] : tokenSubject(name),
   );
 }

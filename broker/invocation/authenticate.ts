@@ -17,7 +17,7 @@ export interface AuthenticateParts extends SignedCallParts {
   readonly authenticate: Authenticate;
   readonly deployments: Pick<Deployments, 'manifest'>;
   readonly lanes: Pick<Lanes, 'payableUnits'>;
-  readonly mandates: Pick<Mandates, 'isHandedOn' | 'leftUnits' | 'ofToken' | 'sponsoring'>;
+  readonly mandates: Pick<Mandates, 'isHandedOn' | 'leftUnits' | 'ofToken' | 'sponsorOf'>;
 }
 
 /**
@@ -65,7 +65,7 @@ function bearerOf(
     if (mandate === undefined || mandate.mandate.maxPrice < units) {
       throw mandateEmpty(target, units);
     }
-    return { ...lane, sponsored: false, mandate };
+    return { ...lane, sponsored: false, mandate, holder: subjects[0] };
   }
   if (invocation.nonce === undefined) throw nonceMissing(target);
   return { ...lane, sponsored: false };
@@ -85,18 +85,20 @@ function sponsorOf(parts: AuthenticateParts, target: Target): Caller {
   );
 }
 
-/** Of the owner's mandates for the function that can pay a call, the one with the most left. */
+/** One of the owner's mandates for the function that can pay a call. */
 function sponsorshipOf(
   { mandates, lanes }: AuthenticateParts,
   { function: fn, version }: Target,
 ): MandateState | undefined {
   const units = worstPriceOf(version);
-  return mandates
-    .sponsoring(fn.owner, fn.id)
-    .filter((one) => one.mandate.maxPrice >= units && mandates.leftUnits(one) >= units)
-    .map((one) => ({ one, left: lanes.payableUnits(one.mandate.payer, one.mandate.signer) }))
-    .filter(({ left }) => left >= units)
-    .toSorted((a, b) => Number(b.left - a.left))[0]?.one;
+  return mandates.sponsorOf(
+    fn.owner,
+    fn.id,
+    (one) =>
+      one.mandate.maxPrice >= units &&
+      mandates.leftUnits(one) >= units &&
+      lanes.payableUnits(one.mandate.payer, one.mandate.signer) >= units,
+  );
 }
 
 function nonceMissing({ label }: Target): DefaasError {

@@ -8,7 +8,7 @@ import {
 } from '../../contracts/libraries/receipts.ts';
 import type { JournalEntry, StoredAnswer } from '../ledger/ledger.ts';
 import type { DailyHold } from '../money/daily-limits.ts';
-import type { LaneState } from '../money/lanes.ts';
+import type { LaneState, Lanes } from '../money/lanes.ts';
 import { type Choices, passedOver } from '../routing/choose.ts';
 import type { Target } from '../routing/target.ts';
 import type { OpenCall } from './call.ts';
@@ -23,6 +23,7 @@ const NOTHING = new Uint8Array();
 export interface RecordParts {
   readonly address: Address;
   readonly journal: Pick<Journal, 'append'>;
+  readonly lanes: Pick<Lanes, 'charge'>;
 }
 
 interface Finished {
@@ -51,9 +52,7 @@ type LanePosition = Pick<Receipt, 'seq' | 'cumulative'>;
 export async function record(parts: RecordParts, finished: Finished): Promise<Answer> {
   const { lane, outcome, reply, priced } = finished;
   const { price } = priced;
-  lane.seq += 1;
-  lane.cumulative += price;
-  const place = { seq: lane.seq, cumulative: lane.cumulative };
+  const place = parts.lanes.charge(lane, price);
   const spending = finished.daily.flatMap((hold) => hold.spend(price) ?? []);
   const provider = outcome.choice.candidate.provider.name;
   const line = { priceUnits: price, provider, seq: place.seq };

@@ -15,6 +15,11 @@ export interface Caller {
    * own calls.
    */
   readonly mandate?: MandateState;
+  /**
+   * The name that a handed-on token has in mandates, the most lasting one; undefined for the lane
+   * owner's own calls.
+   */
+  readonly holder?: Hex | undefined;
   /** In a signed lane: the Call that authenticates this request. */
   readonly signed?: SignedCall;
 }

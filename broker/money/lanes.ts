@@ -1,6 +1,6 @@
 // Lane balances between two settlements: each lane's counters, its newest voucher, and the amounts
 // held by running calls.
-import type { ChainView } from '../../contracts/chain/types.ts';
+import type { ChainView, Lane } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { LaneTotals, StoredVoucher } from '../ledger/ledger.ts';
 import type { Caller } from './caller.ts';
@@ -52,7 +52,6 @@ export interface Lanes {
   lane(payer: Address, signer: Address): LaneState;
   /** Whether the lane exists, on the chain or in the ledger. */
   has(payer: Address, signer: Address): boolean;
-  lanesOf(payer: Address): readonly LaneState[];
   all(): readonly LaneState[];
   /**
    * Reserves `units` on line and lane until `record` or `release`. Synchronous, so no other call
@@ -61,6 +60,8 @@ export interface Lanes {
   hold(caller: Caller, units: bigint): HoldResult;
   /** Releases a hold when the call has ended, charged or not. */
   release(lane: LaneState, units: bigint): void;
+  /** Gives a call the next number in its lane, and charges its price. */
+  charge(lane: LaneState, priceUnits: bigint): Pick<LaneState, 'seq' | 'cumulative'>;
   /** Raises the ceiling; a lower ceiling is ignored. */
   raise(voucher: Pick<StoredVoucher, 'payer' | 'signer' | 'ceiling'>): void;
   /** Charged or held for this payer here, and not yet settled on the chain, base units. */
@@ -81,13 +82,22 @@ interface LanesOptions {
    * The chain at its newest block, and at its newest final block. A lane may spend the smaller
    * balance of the two.
    */
-  readonly view: Pick<ChainView, 'lane' | 'line'>;
+  readonly view: Pick<ChainView, 'lane' | 'lanes' | 'line'>;
   readonly final: Pick<ChainView, 'lane' | 'line'>;
   readonly totals: readonly LaneTotals[];
   readonly vouchers: readonly StoredVoucher[];
   /** A lane that expires sooner than this is not served: it could not be settled in time. */
   readonly leastLifeSec: number;
   readonly nowSec: () => number;
+}
+
+interface Payer {
+  readonly lanes: Map<Address, LaneState>;
+  /**
+   * Charged and held on all lanes, settled or not. A running sum: a payer with thousands of lanes
+   * costs a call no more than one with a single lane.
+   */
+  takenUnits: bigint;
 }
 
 /**
@@ -97,43 +107,48 @@ interface LanesOptions {
 export function createLanes(options: LanesOptions): Lanes {
   const { gateway, view, final } = options;
   const views = final === view ? [view] : [view, final];
-  const byPayer = new Map<Address, Map<Address, LaneState>>();
+  const byPayer = new Map<Address, Payer>();
 
   const lane = (payer: Address, signer: Address): LaneState => {
-    const kept = byPayer.get(payer)?.get(signer);
+    const kept = byPayer.get(payer)?.lanes.get(signer);
     if (kept !== undefined) return kept;
     const onChain = view.lane(payer, gateway, signer);
-    const fresh: LaneState = {
-      payer,
-      signer,
-      seq: onChain?.seq ?? 0,
-      cumulative: onChain?.settled ?? 0n,
-      ceiling: 0n,
-      held: 0n,
-    };
-    return onChain === undefined ? fresh : keep(fresh);
+    if (onChain === undefined) return freshLane(payer, signer);
+    return keep(payerOf(payer), freshLane(payer, signer, onChain));
   };
-  const keep = (state: LaneState): LaneState => {
-    const ofPayer = byPayer.get(state.payer) ?? new Map<Address, LaneState>();
-    byPayer.set(state.payer, ofPayer.set(state.signer, state));
+  const keep = (of: Payer, state: LaneState): LaneState => {
+    const known = of.lanes.get(state.signer);
+    if (known !== undefined) return known;
+    of.lanes.set(state.signer, state);
+    of.takenUnits += state.cumulative;
     return state;
   };
-  const known = (payer: Address): readonly LaneState[] => [...(byPayer.get(payer)?.values() ?? [])];
-
-  const exposureOf = (payer: Address, at = view): bigint => {
-    let units = 0n;
-    for (const one of byPayer.get(payer)?.values() ?? []) {
-      const settled = at.lane(payer, gateway, one.signer)?.settled ?? 0n;
-      units += one.cumulative - settled + one.held;
+  /** Keeps each lane with something settled: the chain counts that for the line as a whole. */
+  const payerOf = (payer: Address): Payer => {
+    const known = byPayer.get(payer);
+    if (known !== undefined) return known;
+    const fresh: Payer = { lanes: new Map(), takenUnits: 0n };
+    byPayer.set(payer, fresh);
+    for (const { signer, ...onChain } of view.lanes(payer, gateway)) {
+      if (onChain.settled > 0n) keep(fresh, freshLane(payer, signer, onChain));
     }
-    return units;
+    return fresh;
+  };
+
+  const exposureOf = (payer: Address, at: Pick<ChainView, 'line'> = view): bigint => {
+    const taken = byPayer.get(payer)?.takenUnits;
+    return taken === undefined ? 0n : taken - (at.line(payer, gateway)?.settled ?? 0n);
+  };
+  const add = ({ payer }: LaneState, units: bigint): void => {
+    const of = byPayer.get(payer);
+    if (of !== undefined) of.takenUnits += units;
   };
 
   /**
    * Each view is compared with its own settled totals: a settlement lowers both the line and the
    * exposure.
    */
-  const leftAt = (at: LanesOptions['view'], payer: Address): bigint => {
+  const leftAt = (at: LanesOptions['final'], payer: Address): bigint => {
     const line = at.line(payer, gateway);
     if (line === undefined) return 0n;
     const left = line.allotted - line.thawing - exposureOf(payer, at);
@@ -154,10 +169,14 @@ export function createLanes(options: LanesOptions): Lanes {
   };
 
   for (const totals of options.totals) {
-    keep(Object.assign(lane(totals.payer, totals.signer), totals));
+    const { payer, signer, seq, cumulative } = totals;
+    const state = keep(payerOf(payer), freshLane(payer, signer));
+    add(state, cumulative - state.cumulative);
+    Object.assign(state, { seq, cumulative });
   }
   const raise: Lanes['raise'] = (voucher) => {
-    const state = keep(lane(voucher.payer, voucher.signer));
+    const { payer, signer } = voucher;
+    const state = keep(payerOf(payer), lane(payer, signer));
     if (voucher.ceiling > state.ceiling) state.ceiling = voucher.ceiling;
   };
   for (const voucher of options.vouchers) raise(voucher);
@@ -193,30 +212,44 @@ export function createLanes(options: LanesOptions): Lanes {
   return {
     lane,
     has: (payer, signer) =>
-      byPayer.get(payer)?.has(signer) === true || view.lane(payer, gateway, signer) !== undefined,
-    lanesOf: known,
-    all: () => [...byPayer.values()].flatMap((ofPayer) => [...ofPayer.values()]),
+      byPayer.get(payer)?.lanes.has(signer) === true ||
+      view.lane(payer, gateway, signer) !== undefined,
+    all: () => [...byPayer.values()].flatMap(({ lanes }) => [...lanes.values()]),
     hold: (caller, units) => {
       const state = lane(caller.payer, caller.signer);
       const lineUnits = lineLeft(caller.payer);
       const shortage = shortageOf(caller, state, units, lineUnits);
       if (shortage !== undefined) return { ok: false, shortage };
       state.held += units;
+      add(state, units);
       const filledUnits = view.line(caller.payer, gateway)?.filled ?? 0n;
       return { ok: true, lane: state, lineUnits, filledUnits };
     },
     release: (state, units) => {
       state.held -= units;
+      add(state, -units);
+    },
+    charge: (state, priceUnits) => {
+      state.seq += 1;
+      state.cumulative += priceUnits;
+      add(state, priceUnits);
+      return { seq: state.seq, cumulative: state.cumulative };
     },
     raise,
     exposureOf: (payer) => exposureOf(payer),
     lineLeft,
     laneLeft,
     payableUnits: (payer, signer) => {
-      const state = byPayer.get(payer)?.get(signer);
+      const state = byPayer.get(payer)?.lanes.get(signer);
       if (state === undefined || view.lane(payer, gateway, signer)?.mode !== 1) return 0n;
       const left = laneLeft(state);
       return shortageOf(state, state, left, left) === undefined ? left : 0n;
     },
   };
+}
+
+/** A lane that this gateway has not served yet: at its settled totals. */
+function freshLane(payer: Address, signer: Address, onChain?: Lane): LaneState {
+  const { seq = 0, settled: cumulative = 0n } = onChain ?? {};
+  return { payer, signer, seq, cumulative, ceiling: 0n, held: 0n };
 }

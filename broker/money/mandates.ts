@@ -48,8 +48,20 @@ export interface Mandates {
       readonly units: bigint;
     },
   ): MandateState | undefined;
-  /** Open mandates by which the payer sponsors the callers of a function. */
+  /**
+   * Open mandates by which the payer sponsors the callers of a function, the one that paid last
+   * first.
+   */
   sponsoring(payer: Address, functionId: bigint): readonly MandateState[];
+  /**
+   * An open mandate for the function's callers that can pay: the one that paid last, as long as it
+   * can, so that a publisher's other mandates cost a call nothing.
+   */
+  sponsorOf(
+    payer: Address,
+    functionId: bigint,
+    canPay: (state: MandateState) => boolean,
+  ): MandateState | undefined;
   /** What may still be charged under it now, base units. */
   leftUnits(state: MandateState): bigint;
   /**
@@ -75,7 +87,7 @@ export function createMandates(options: MandatesOptions): Mandates {
   const { nowMs } = options;
   const lanes = new Map<Address, Map<Address, MandateState[]>>();
   const byHash = new Map<Hex, MandateState>();
-  const sponsors = new Map<Address, MandateState[]>();
+  const sponsors = new Map<Address, Map<bigint, MandateState[]>>();
 
   const isOpen = ({ isRevoked, mandate }: MandateState): boolean =>
     !isRevoked && mandate.untilSec > nowMs() / 1000;
@@ -116,7 +128,10 @@ export function createMandates(options: MandatesOptions): Mandates {
     for (const old of before) if (!isKnown(old)) byHash.delete(old.hash);
     ofPayer.set(signer, [...before.filter(isKnown), state]);
     if (mandate.kind !== SPONSOR_KIND) return;
-    sponsors.set(payer, [...(sponsors.get(payer) ?? []).filter(isKnown), state]);
+    const ofSponsor = sponsors.get(payer) ?? new Map<bigint, MandateState[]>();
+    sponsors.set(payer, ofSponsor);
+    const known = (ofSponsor.get(mandate.functionId) ?? []).filter(isKnown);
+    ofSponsor.set(mandate.functionId, [...known, state]);
   };
 
   for (const stored of options.mandates) {
@@ -130,7 +145,11 @@ export function createMandates(options: MandatesOptions): Mandates {
   }
   return {
     ofLane,
-    find: (payer, signer, hash) => ofLane(payer, signer).find((state) => state.hash === hash),
+    find: (payer, signer, hash) => {
+      const state = byHash.get(hash);
+      const isOfLane = state?.mandate.payer === payer && state.mandate.signer === signer;
+      return isOfLane ? state : undefined;
+    },
     put,
     revoke: (hash) => {
       const state = byHash.get(hash);
@@ -147,10 +166,13 @@ export function createMandates(options: MandatesOptions): Mandates {
       );
       return open.find((state) => leftUnits(state) >= units) ?? open[0];
     },
-    sponsoring: (payer, functionId) =>
-      (sponsors.get(payer) ?? []).filter(
-        (state) => isOpen(state) && state.mandate.functionId === functionId,
-      ),
+    sponsoring: (payer, functionId) => (sponsors.get(payer)?.get(functionId) ?? []).filter(isOpen),
+    sponsorOf: (payer, functionId, canPay) => {
+      const states = sponsors.get(payer)?.get(functionId) ?? [];
+      const at = states.findIndex((state) => isOpen(state) && canPay(state));
+      if (at > 0) states.unshift(...states.splice(at, 1));
+      return at < 0 ? undefined : states[0];
+    },
     leftUnits: (state) => (isOpen(state) ? leftUnits(state) : 0n),
     hold: (state, units) => {
       if (!isOpen(state) || leftUnits(state) < units) return undefined;

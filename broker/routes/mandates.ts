@@ -18,6 +18,8 @@ import { type LaneId, openLane } from './lanes.ts';
  * mandate that has just ended still counts.
  */
 const MAX_MANDATES = 100;
+/** Maximum number of open mandates for the callers of one function: a call may try each. */
+const MAX_SPONSORING = 200;
 /** Latest allowed end of a mandate, seconds from now. */
 const MAX_LIFE_SEC = 366 * 86_400;
 const PREPAID = 1;
@@ -46,10 +48,15 @@ export async function mandateRoutes(
 ): Promise<void> {
   const parse = jsonBody(MandateBody);
   /**
-   * Number of mandates being written, by lane: they count towards the maximum before they are
-   * stored.
+   * Number of mandates being written, by lane and by sponsored function: they count towards the
+   * maximum before they are stored.
    */
   const entering = new Map<string, number>();
+  const enter = (name: string, step: 1 | -1): void => {
+    const count = (entering.get(name) ?? 0) + step;
+    if (count > 0) entering.set(name, count);
+    else entering.delete(name);
+  };
   // No token needed: the mandate is authenticated by its own signature.
   server.put<MandateParams>('/lanes/:payer/:signer/mandates/:hash', async (request) => {
     const lane = await openLane(gateway, request);
@@ -77,18 +84,19 @@ export async function mandateRoutes(
     const known = gateway.mandates.find(lane.payer, lane.signer, hash);
     if (known?.isRevoked) throw invalid('it was revoked, sign another serial');
     if (known === undefined) {
-      const name = `${lane.payer}:${lane.signer}`;
-      const before = entering.get(name) ?? 0;
-      refuseMany(gateway, lane, before);
-      entering.set(name, before + 1);
+      const ofLane = `${lane.payer}:${lane.signer}`;
+      const ofFunction = `${lane.payer}:${mandate.functionId}`;
+      refuseMany(gateway, lane, entering.get(ofLane) ?? 0);
+      refuseSponsors(gateway, mandate, entering.get(ofFunction) ?? 0);
+      enter(ofLane, 1);
+      enter(ofFunction, 1);
       try {
         const stored = { hash, mandate, signature: signature.toLowerCase() as Hex };
         await gateway.ledger.putMandate(stored);
         gateway.mandates.put(stored);
       } finally {
-        const left = (entering.get(name) ?? 1) - 1;
-        if (left > 0) entering.set(name, left);
-        else entering.delete(name);
+        enter(ofLane, -1);
+        enter(ofFunction, -1);
       }
     }
     return mandateDocument(gateway, lane, hash);
@@ -154,6 +162,17 @@ function refuseMany(
   throw invalid(
     `the lane has ${MAX_MANDATES} that are not over for ${FORGOTTEN_AFTER_SEC / 60} minutes, wait until some have ended`,
   );
+}
+
+function refuseSponsors(
+  gateway: Pick<Gateway, 'mandates'>,
+  { kind, payer, functionId }: Mandate,
+  entering: number,
+): void {
+  if (kind !== SPONSOR_KIND) return;
+  const open = gateway.mandates.sponsoring(payer, functionId);
+  if (open.length + entering < MAX_SPONSORING) return;
+  throw invalid(`${MAX_SPONSORING} pay the callers of this function already, revoke one first`);
 }
 
 function mandateDocument(gateway: Pick<Gateway, 'mandates'>, { payer, signer }: LaneId, hash: Hex) {

@@ -170,6 +170,8 @@ export interface Line {
   readonly thawing: bigint;
   /** 0 when nothing thaws. */
   readonly thawEndSec: number;
+  /** Sum of what was settled on all lanes of the line, since the first. */
+  readonly settled: bigint;
 }
 
 export interface Lane {

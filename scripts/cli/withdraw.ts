@@ -12,7 +12,7 @@ import { type OwnChain, openOwnChain } from './own-chain.ts';
 import { parseAddress } from './parse-address.ts';
 import { formatTokens, parseTokens, parseUnits } from './units.ts';
 
-const NO_LINE: Line = { allotted: 0n, filled: 0n, thawing: 0n, thawEndSec: 0 };
+const NO_LINE: Line = { allotted: 0n, filled: 0n, thawing: 0n, thawEndSec: 0, settled: 0n };
 
 export interface WithdrawOptions {
   readonly units?: boolean;

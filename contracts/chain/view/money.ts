@@ -20,7 +20,7 @@ type Money = Pick<
   | 'isPaused'
 >;
 
-const NO_LINE: Line = { allotted: 0n, filled: 0n, thawing: 0n, thawEndSec: 0 };
+const NO_LINE: Line = { allotted: 0n, filled: 0n, thawing: 0n, thawEndSec: 0, settled: 0n };
 const NEVER_SLASHED = { slashes: 0, slashed: 0n } as const;
 const NOTHING_DUE: Due = { credited: 0n, withdrawn: 0n, advanced: 0n };
 
@@ -100,14 +100,18 @@ export function createMoney(history: History): { queries: Money; replay: Replay 
       Released: ({ payer, gateway, amount }) => {
         changeLine(payer, gateway, (line) => {
           const allotted = line.allotted - amount;
-          return { ...NO_LINE, allotted, filled: allotted };
+          return { ...NO_LINE, allotted, filled: allotted, settled: line.settled };
         });
         addFree(payer, amount);
       },
       Claimed: ({ payer, gateway, signer, settled, seq }) => {
         const before = lanesOf(payer, gateway).get(toAddress(signer))?.settled ?? 0n;
         const taken = settled - before;
-        changeLine(payer, gateway, (line) => ({ ...line, allotted: line.allotted - taken }));
+        changeLine(payer, gateway, (line) => ({
+          ...line,
+          allotted: line.allotted - taken,
+          settled: line.settled + taken,
+        }));
         changeLane({ payer, gateway, signer }, { settled, seq: Number(seq) });
       },
       Paid: ({ gateway, payee, amount }) =>

@@ -20,9 +20,12 @@ function createWorld() {
   const { queries: view, replay } = createMoney(createHistory(1));
   const tell = (event: string, args: object) =>
     replay.billing?.[event]?.({ gateway: GATEWAY, ...args } as never, AT as never); // as decoded logs
-  const open = (given: { totals?: readonly LaneState[]; vouchers?: readonly LaneState[] } = {}) =>
+  const open = (
+    given: { totals?: readonly LaneState[]; vouchers?: readonly LaneState[] } = {},
+    at = view,
+  ) =>
     createLanes({
-      ...{ gateway: GATEWAY, view, final: view, leastLifeSec: 0, nowSec: () => 0 },
+      ...{ gateway: GATEWAY, view: at, final: at, leastLifeSec: 0, nowSec: () => 0 },
       totals: (given.totals ?? []).map(({ payer, signer, seq, cumulative }) => {
         return { payer, signer, seq, cumulative };
       }),
@@ -73,10 +76,9 @@ describe('lanes', () => {
             known.held = 0n;
           }
           if (act === 'serve') {
-            for (const one of [state, known]) {
-              one.seq += 1;
-              one.cumulative += units;
-            }
+            lanes.charge(state, units);
+            known.seq += 1;
+            known.cumulative += units;
           }
           if (act === 'settle') {
             tell('Claimed', { payer, signer, settled: known.cumulative, seq: BigInt(known.seq) });
@@ -84,6 +86,13 @@ describe('lanes', () => {
         }
 
         const kept = [...model.values()];
+        for (const payer of new Set(kept.map((one) => one.payer))) {
+          let units = 0n;
+          for (const { signer, cumulative, held } of kept.filter((one) => one.payer === payer)) {
+            units += cumulative - (view.lane(payer, GATEWAY, signer)?.settled ?? 0n) + held;
+          }
+          assert.equal(lanes.exposureOf(payer), units);
+        }
         assert.ok(lanes.all().length <= kept.length);
         for (const one of kept) assert.deepEqual(lanes.lane(one.payer, one.signer), one);
         const again = open({
@@ -91,12 +100,45 @@ describe('lanes', () => {
           totals: kept.filter(({ seq }) => seq > 0),
           vouchers: kept.filter(({ ceiling }) => ceiling > 0n),
         });
+        for (const payer of new Set(kept.map((one) => one.payer))) {
+          const held = kept.reduce((sum, one) => sum + (one.payer === payer ? one.held : 0n), 0n);
+          assert.equal(again.exposureOf(payer), lanes.exposureOf(payer) - held);
+        }
         for (const one of kept) {
           assert.deepEqual(again.lane(one.payer, one.signer), { ...one, held: 0n });
           assert.notEqual(view.lane(one.payer, GATEWAY, one.signer), undefined);
         }
       }),
     );
+  });
+
+  it('cost a call the same look-ups of the chain, however many its payer has', () => {
+    const reads = (count: number): number => {
+      const { view, tell, open } = createWorld();
+      const payer = addressOf(1);
+      tell('Allotted', { payer, amount: 0n, allotted: LINE });
+      for (let n = 0; n < count; n += 1) {
+        tell('LaneOpened', { payer, signer: addressOf(100 + n), cap: LINE, expiry: 9n, mode: 1n });
+      }
+      let asked = 0;
+      const counting: typeof view = new Proxy(view, {
+        get: (target, name, receiver) => {
+          asked += 1;
+          return Reflect.get(target, name, receiver);
+        },
+      });
+      const lanes = open({}, counting);
+      for (let n = 0; n < count; n += 1) {
+        lanes.raise({ payer, signer: addressOf(100 + n), ceiling: LINE });
+      }
+      const caller = { payer, signer: addressOf(100), sponsored: false };
+      asked = 0;
+      assert.ok(lanes.payableUnits(payer, caller.signer) > 0n);
+      assert.ok(lanes.exposureOf(payer) === 0n && lanes.hold(caller, 1n).ok);
+      return asked;
+    };
+
+    assert.equal(reads(2_000), reads(20));
   });
 
   it('keep no voucher for a lane that the chain does not have, neither in memory nor in the ledger', async () => {

@@ -75,6 +75,37 @@ describe('mandates at the gateway', function () {
     assert.deepEqual(await statuses(1), [402]);
   });
 
+  it('of a sponsor are asked one by one only until one pays, and at most two hundred pay', async () => {
+    const payer = KEYS.publisher;
+    const functionId = 77n;
+    const signed = async (count: number) => {
+      const signer = await house.openLane(payer);
+      const { connection, key } = await house.session(signer, { payer, signer });
+      return async (): Promise<void> => {
+        for (let n = 0; n < count; n += 1) {
+          const terms = termsOf({ functionId, serial: BigInt(n) });
+          await putMandate(connection, await signMandate(connection, key, payer.address, terms));
+        }
+      };
+    };
+    const [first, second, one] = [await signed(100), await signed(100), await signed(1)];
+    await Promise.all([first(), second()]);
+    await assert.rejects(one(), { code: 'MANDATE_INVALID' });
+
+    const { mandates } = house.gateway();
+    const asked: number[] = [];
+    for (let call = 0; call < 3; call += 1) {
+      let count = 0;
+      const last = mandates.sponsoring(payer.address, functionId).at(-1);
+      mandates.sponsorOf(payer.address, functionId, (state) => {
+        count += 1;
+        return call > 0 || state === last;
+      });
+      asked.push(count);
+    }
+    assert.deepEqual(asked, [200, 1, 1]);
+  });
+
   it('bound what is charged a day and in all, however many calls run at once, and across a restart', async () => {
     const signer = await house.openLane(KEYS.publisher);
     const payer = KEYS.publisher;

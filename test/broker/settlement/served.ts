@@ -66,9 +66,7 @@ export async function serve(
 ): Promise<void> {
   const lane = gateway.lanes.lane(payer, signer.address);
   const appended = calls.map(({ functionVersion, priceUnits }) => {
-    lane.seq += 1;
-    lane.cumulative += priceUnits;
-    const { seq, cumulative } = lane;
+    const { seq, cumulative } = gateway.lanes.charge(lane, priceUnits);
     const entry = entryOf(gateway, {
       payer,
       signer: signer.address,
