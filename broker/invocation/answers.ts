@@ -24,8 +24,12 @@ const PER_ATTEMPT_HEADERS = new Set(['date', 'traceparent', 'tracestate']);
 
 /** A call under a key, while it runs. */
 export interface KeyedCall {
-  /** Called before the first attempt: from now on the function may have run. */
-  began(): void;
+  /**
+   * Called when nothing can refuse the call any more, before the first attempt: from now on the
+   * function may have run. Resolves when the claim is durable. Returns undefined where the version
+   * is idempotent, which needs none.
+   */
+  begin(): Promise<void> | undefined;
   /**
    * Makes the body durable, which must happen before the receipt, and returns the row that is
    * stored with the receipt.
@@ -132,12 +136,7 @@ export function createAnswers(options: AnswersOptions): Answers {
       // maximum price.
       const scope = signed
         ? hashOf(caller.payer, caller.signer, signed.call.nonce.slice(0, NAME_CHARACTERS))
-        : hashOf(
-            caller.payer,
-            functionId,
-            key ?? '',
-            ...(caller.sponsored ? [whoOf(invocation)] : []),
-          );
+        : hashOf(caller.payer, functionId, key ?? '', ...whoOf(caller, invocation));
       const fingerprint = hashOf(
         invocation.method,
         invocation.path,
@@ -151,11 +150,13 @@ export function createAnswers(options: AnswersOptions): Answers {
         return first.answer.then((answer) => ({ ...answer, isReplay: true }));
       }
       const { idempotent } = target.version;
-      let hasBegun = false;
+      let isClaimed = false;
+      const claim = async (): Promise<void> => {
+        await ledger.putAnswer({ scope, fingerprint, atMs: nowMs() });
+        isClaimed = true;
+      };
       const keyed: KeyedCall = {
-        began: () => {
-          hasBegun = true;
-        },
+        begin: () => (idempotent ? undefined : claim()),
         keep: async (body) => {
           const isLarge = body.length > MAX_LEDGER_BYTES;
           const hasRoom = fileBytes + body.length <= options.maxFileBytes;
@@ -176,13 +177,11 @@ export function createAnswers(options: AnswersOptions): Answers {
           if (stored.fingerprint !== fingerprint) throw mismatch();
           return { ...(await answerOf(stored)), isReplay: true };
         }
-        if (!idempotent) await ledger.putAnswer({ scope, fingerprint, atMs: nowMs() });
         try {
           return await run(keyed);
         } catch (error) {
-          const nothingRan =
-            !hasBegun || (error instanceof DefaasError && error.code !== 'LEDGER_FAILED');
-          if (!idempotent && nothingRan) await ledger.dropAnswer(scope);
+          const nothingRan = error instanceof DefaasError && error.code !== 'LEDGER_FAILED';
+          if (isClaimed && nothingRan) await ledger.dropAnswer(scope);
           throw error;
         }
       };
@@ -202,13 +201,15 @@ function outcomeText(answer: Answer): string {
 }
 
 /**
- * Identifies a caller who is paid for by a sponsor and shows no token, so that nobody gets another
- * caller's answer by guessing its key. Covers all headers that the function sees, except those that
- * differ between attempts.
+ * Identifies the caller among those that one payer pays for, so that nobody gets another caller's
+ * answer by guessing its key: by the lane's key, and by the name of whoever the lane was handed on
+ * to. A sponsor's caller shows no token: it is known by all headers that the function sees, except
+ * those that differ between attempts.
  */
-function whoOf({ headers }: Invocation): string {
+function whoOf({ sponsored, signer, holder }: Caller, { headers }: Invocation): string[] {
+  if (!sponsored) return [signer, holder ?? ''];
   const own = forwardedHeaders(headers).filter(([name]) => !PER_ATTEMPT_HEADERS.has(name));
-  return hashOf(...own.flat());
+  return [hashOf(...own.flat())];
 }
 
 /** Hash over length-prefixed parts, 64 hex digits. */

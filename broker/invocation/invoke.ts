@@ -64,7 +64,6 @@ export async function invoke(parts: InvokeParts, invocation: Invocation): Promis
   const target = resolveTarget(parts.chain, invocation);
   const caller = await authenticate(parts, invocation, target);
   const atBlock = await authorize(parts.chain, target, caller);
-  if (invocation.voucher !== undefined) await acceptVoucher(parts, caller, invocation.voucher);
   const call = { invocation, caller, target, atBlock };
   const key = invocation.idempotencyKey;
   if (key === undefined && caller.signed === undefined) return run(parts, call);
@@ -96,6 +95,8 @@ async function run(parts: InvokeParts, authorized: AuthorizedCall): Promise<Answ
   let hold: Hold | undefined;
   let reservedMs = 0;
   try {
+    // Durable, so only for a call that is not refused anyway.
+    if (invocation.voucher !== undefined) await acceptVoucher(parts, caller, invocation.voucher);
     hold = holdMoney(parts, caller, target, maxPriceUnits);
     const { lane, daily } = hold;
     reservedMs = await freeFailures.reserve(target);
@@ -116,7 +117,8 @@ async function run(parts: InvokeParts, authorized: AuthorizedCall): Promise<Answ
 
     if (nonce !== undefined) seenNonces.begin(nonce);
     isNonceTaken = nonce !== undefined;
-    keyed?.began();
+    const claiming = keyed?.begin();
+    if (claiming !== undefined) await claiming;
     const forFirst = reservedMs;
     // From here on the attempts settle the reservation.
     reservedMs = 0;

@@ -245,7 +245,7 @@ export interface LedgerState {
  * (docs/architecture.md, "The way of one call").
  */
 export interface StoredAnswer {
-  /** Hash over payer, function and key. */
+  /** Hash over payer, caller, function and key. */
   readonly scope: string;
   /** Hash over method, path, query and body. */
   readonly fingerprint: string;
