@@ -22,8 +22,12 @@ import type { SlowClients } from './slow-clients.ts';
 const HEAD_END = Buffer.from('\r\n\r\n');
 /** Half of Node's own limit for a head. */
 const MAX_HEAD_BYTES = 8 * 1024;
-/** Longest head that is cached. Together with its interpretation it takes about five times that. */
-const MAX_KNOWN_HEAD_BYTES = 1024;
+/**
+ * Longest head that is cached, and most headers in it: a call with an access token has about 1.4
+ * KiB and a dozen. With its interpretation it takes about 10 KiB.
+ */
+const MAX_KNOWN_HEAD_BYTES = 2048;
+const MAX_KNOWN_HEADERS = 32;
 /** Most heads cached, of all connections. */
 const MAX_KNOWN_HEADS = 4096;
 /** RFC 9112 sections 2 to 5, without anything ambiguous. */
@@ -116,6 +120,7 @@ interface KnownHead<Asked> {
   /** Offset of the nonce, which differs in each call; -1 if there is none. */
   readonly nonceAt: number;
   readonly bodyBytes: number;
+  readonly headerCount: number;
   readonly asked: Asked;
 }
 
@@ -206,7 +211,8 @@ class Connection<Asked> {
   /** Caches the head of a call that succeeded, instead of the one before. */
   #learn(status: number, head: KnownHead<Asked>): void {
     this.#newHead = undefined;
-    if (status >= 400 || head.bytes.length > MAX_KNOWN_HEAD_BYTES || this.isGone) return;
+    if (status >= 400 || head.headerCount > MAX_KNOWN_HEADERS) return;
+    if (head.bytes.length > MAX_KNOWN_HEAD_BYTES || this.isGone) return;
     const { known } = this.#options;
     if (this.#lastHead === undefined) {
       if (known.count >= MAX_KNOWN_HEADS) return;
@@ -255,7 +261,8 @@ class Connection<Asked> {
     if (asked === undefined) return undefined;
     const { headBytes, bodyBytes } = plain;
     const bytes = chunk.subarray(0, headBytes);
-    this.#newHead = { bytes, nonceAt: nonceIn(bytes), bodyBytes, asked };
+    const headerCount = plain.rawHeaders.length / 2;
+    this.#newHead = { bytes, nonceAt: nonceIn(bytes), bodyBytes, headerCount, asked };
     return this.#newHead;
   }
 
