@@ -83,6 +83,7 @@ export const ERRORS = {
     'The account has less than that in the house',
     'withdraw less, see defaas balance',
   ),
+  VERSION_IN_USE: entry(0, 'The alias latest names this version', 'point latest elsewhere first'),
   NOTHING_TO_WITHDRAW: entry(0, 'There is nothing to withdraw', 'see defaas balance'),
   STILL_UNBONDING: entry(0, 'The bond is still at stake', 'run defaas leave when it is over'),
   FEE_TOO_HIGH: entry(0, 'The fee is above what Billing allows', 'name a lower one'),

@@ -132,8 +132,8 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     async () => (await import('./cli/register.ts')).register,
   );
   add(
-    'deploy <function>',
-    'show what would change, then deploy a version to clouds',
+    'deploy <folder>',
+    'publish a folder and run it on clouds, then let latest name it; or deploy a version that is published',
     async () => (await import('./cli/deploy.ts')).deploy,
   )
     .option(...TO_CLOUDS)
@@ -148,6 +148,16 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     'point latest at an earlier version',
     async () => (await import('./cli/rollback.ts')).rollback,
   ).option('--to <version>', 'number of the version; default: the previous one');
+  add(
+    'versions <function>',
+    'list the versions of a function, who may call them, and where they run',
+    async () => (await import('./cli/versions.ts')).versions,
+  );
+  add(
+    'deprecate <versions...>',
+    'end versions for good: nobody can call them any more',
+    async () => (await import('./cli/deprecate.ts')).deprecate,
+  ).addHelpText('after', example('deprecate hello@1 hello@2'));
   add(
     'destroy <function>',
     'remove a function, or one version of it, from its clouds',
@@ -239,6 +249,11 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
       'number of days, or the last day such as 2027-01-31; default 365 days',
     )
     .option('--scopes <scopes>', 'comma-separated: invoke, subscribe, logs', 'invoke');
+  add(
+    'grants <function>',
+    'list who may use a function that is not public, and until when',
+    async () => (await import('./cli/grants.ts')).grants,
+  );
   add(
     'revoke <function> [address]',
     'revoke a grant',

@@ -102,6 +102,8 @@ export interface ChainView {
    */
   isAllowed(functionVersion: Hex, subject: Address, scopes: number): boolean | undefined;
   grant(functionId: bigint, subject: Address): Grant | undefined;
+  /** All grants of a function that are in force now. */
+  grants(functionId: bigint): ReadonlyMap<Address, Grant>;
   /** All batches of a gateway, or of all, in the order of the chain. */
   batches(gateway?: Address): SettledBatch[];
   /** Proven frauds, of one gateway or of all. */

@@ -1,5 +1,7 @@
 // The command line's names of clouds, and the clouds that a version runs on if none are named.
 import { fetchBlock } from '../../broker/client/artifacts.ts';
+import { fetchDeployments } from '../../broker/client/deployments.ts';
+import type { Session } from '../../broker/client/session.ts';
 import { rawCid } from '../../ipfs/car.ts';
 import { parseManifest } from '../../ipfs/manifest.ts';
 import { openChain } from './chain.ts';
@@ -26,6 +28,20 @@ export function parseClouds(text: string, option = '--to'): string[] {
     );
   });
   return [...new Set(providers)];
+}
+
+/**
+ * The clouds where a version is live at the gateway in use; undefined if there is none.
+ */
+export async function cloudsHad(
+  session: Session,
+  { owner, name, version }: { owner: string; name: string; version: number | undefined },
+): Promise<readonly string[] | undefined> {
+  if (version === undefined) return undefined;
+  const had = (await fetchDeployments(session, { owner, name }))
+    .filter((one) => one.version === version && /^(live|updating)$/.test(one.state))
+    .map(({ provider }) => provider);
+  return had.length > 0 ? [...new Set(had)] : undefined;
 }
 
 /**

@@ -32,12 +32,12 @@ export async function confirmOnce(
   confirmed.put(what, new Date().toISOString());
 }
 
-/** Resolves to false if there is no terminal. */
-async function ask(says: string): Promise<boolean> {
+/** Asks a question on the terminal. Resolves to false if there is none. */
+export async function ask(says: string, question = 'Is that right?'): Promise<boolean> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) return false;
   const lines = createInterface({ input: process.stdin, output: process.stderr });
   try {
-    return /^y(es)?$/i.test((await lines.question(`${says}\nIs that right? [y/N] `)).trim());
+    return /^y(es)?$/i.test((await lines.question(`${says}\n${question} [y/N] `)).trim());
   } finally {
     lines.close();
   }

@@ -1,20 +1,39 @@
-// `defaas deploy <function>`: shows what will change at each cloud and what a call costs there,
-// then deploys and reports each step.
+// `defaas deploy <folder or function>`: puts a version on clouds, with its plan and each step
+// shown. Of a folder it publishes a version first, and moves `latest` to it only after the version
+// answers on its clouds: until then callers are served by the version before.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import {
   deploy as askToDeploy,
-  type CallCost,
   type CloudPlan,
   type DeploymentOutcome,
-  type DeploymentStep,
+  type DeployRequest,
   planDeployment,
-  type WarmCost,
 } from '../../broker/client/deployments.ts';
-import { cloudsOf, parseClouds } from './clouds.ts';
-import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
+import type { Session } from '../../broker/client/session.ts';
+import type { Chain } from '../../contracts/chain.ts';
+import { type Bundle, bundle } from '../../ipfs/bundle.ts';
+import { filesToCar, rawCid } from '../../ipfs/car.ts';
+import { functionUrl } from './address.ts';
+import { awaitBlock } from './await-block.ts';
+import { openChain } from './chain.ts';
+import { CliError } from './cli-error.ts';
+import { cloudsHad, cloudsOf, parseClouds } from './clouds.ts';
+import {
+  type Flags,
+  note,
+  type Opened,
+  type Outcome,
+  openGateway,
+  openSession,
+} from './context.ts';
+import { formatCost, lossLines, planLine, stepLine } from './deployment-lines.ts';
+import { deprecateOpen } from './deprecate-open.ts';
 import { type FunctionName, parseFunctionName } from './function-name.ts';
-import { runSteps } from './progress.ts';
+import { userPath } from './house.ts';
+import { runSteps, type Step } from './progress.ts';
+import { bundleFolder, preparePublishing } from './publish.ts';
 import { formatTable } from './table.ts';
-import { formatTokens } from './units.ts';
 
 export interface DeployOptions {
   readonly to?: string;
@@ -23,6 +42,7 @@ export interface DeployOptions {
 
 /**
  * A cloud that fails does not undo the others; the command then fails and reports what is live.
+ * @throws ArtifactError NOT_A_FUNCTION_FOLDER, ARTIFACT_...; ChainError NAME_TAKEN, CHAIN_...
  * @throws PROVIDER_UNKNOWN, PROVIDER_INVALID, PROVIDER_TOO_LARGE, FUNCTION_UNKNOWN, NOT_OWNER,
  *   PUBLISHER_NOT_ALLOWED, SECRET_MISSING
  * @throws TARIFF_BELOW_COST  unless the loss is accepted
@@ -30,24 +50,170 @@ export interface DeployOptions {
 export async function deploy(
   flags: Flags,
   target: string,
-  { to, acceptLoss = false }: DeployOptions,
+  options: DeployOptions,
 ): Promise<Outcome> {
-  const chosen = to === undefined ? undefined : parseClouds(to);
+  const chosen = options.to === undefined ? undefined : parseClouds(options.to);
+  const folder = folderOf(target);
+  const bundled = folder === undefined ? undefined : await bundleFolder(flags, folder);
   const opened = await openGateway(flags);
   try {
-    const name = parseFunctionName(target, opened.account.address);
-    const { owner, reference: version } = name;
-    const providers = chosen ?? (await cloudsOf(opened, name));
+    const asked: Asked = { flags, opened, chosen, acceptLoss: options.acceptLoss ?? false };
+    return bundled === undefined
+      ? await deployPublished(asked, parseFunctionName(target, opened.account.address))
+      : await release(asked, bundled);
+  } finally {
+    opened.close();
+  }
+}
+
+interface Asked {
+  readonly flags: Flags;
+  readonly opened: Opened;
+  /** Clouds named on the command line. */
+  readonly chosen: readonly string[] | undefined;
+  readonly acceptLoss: boolean;
+}
+
+/** The folder that is meant. `name@version` and names without such a folder mean a function. */
+function folderOf(target: string): string | undefined {
+  const path = userPath(target);
+  const isPath = /^\.{0,2}[\\/]|^\.{1,2}$/.test(target);
+  return isPath || existsSync(join(path, 'defaas.json')) ? path : undefined;
+}
+
+async function deployPublished(asked: Asked, name: FunctionName): Promise<Outcome> {
+  const { flags, opened, chosen } = asked;
+  const providers = chosen ?? (await cloudsOf(opened, name));
+  const session = await openSession(opened, opened.account);
+  const { owner, reference: version } = name;
+  const deploying = deployingOf(session, asked.acceptLoss, () => ({
+    ...{ owner, name: name.name, version, providers },
+  }));
+  await tellOtherFolder(asked, name);
+  await runSteps(flags, deploying.steps(`${name.name}@${version} on ${providers.join(', ')}`));
+  return outcomeOf(name, deploying);
+}
+
+/** Publishes the folder, deploys the version, then moves `latest`. */
+async function release(asked: Asked, bundled: Bundle): Promise<Outcome> {
+  const { flags, opened, chosen } = asked;
+  const chain = await openChain(opened);
+  try {
+    const owner = opened.account.address;
+    const { name, providers: declared } = bundled.manifest;
     const session = await openSession(opened, opened.account);
-    const what = `${name.name}@${version} on ${providers.join(', ')}`;
-    const request = { owner, name: name.name, version, providers };
-    const planned: CloudPlan[] = [];
-    const ended: DeploymentOutcome[] = [];
+    const before = chain.view.functionOf(owner, name);
+    const served = before && chain.view.versionOf(before);
+    const providers =
+      chosen ??
+      (declared.length > 0 ? declared : undefined) ??
+      (await cloudsHad(session, { owner, name, version: served?.number })) ??
+      opened.connection.document.providers;
+    const publishing = await preparePublishing(opened, chain, bundled, { asLatest: false });
+    const reference = () => `${publishing.published().version.number}`;
+    const deploying = deployingOf(session, asked.acceptLoss, () => ({
+      ...{ owner, name, version: reference(), providers },
+    }));
+    let isMoved = false;
     await runSteps(flags, [
+      ...publishing.steps,
+      {
+        title: 'waiting for the gateway to see it',
+        run: async () => {
+          await awaitBlock(opened.connection, publishing.published().version.blockNumber);
+        },
+      },
+      ...deploying.steps(`${name} on ${providers.join(', ')}`),
+      {
+        title: 'moving latest',
+        run: async (report) => {
+          const { fn, version } = publishing.published();
+          isMoved = fn.latest !== version.number && mayServe(deploying.outcome(), fn.latest);
+          if (!isMoved) return report(`latest of ${name} stays ${fn.latest || 'unset'}`);
+          const block = await chain
+            .connect(opened.account)
+            .moveAlias(fn.id, 'latest', version.number);
+          await chain.synced(block);
+          await awaitBlock(opened.connection, block);
+        },
+      },
+    ]);
+    const { fn, version, isNew } = publishing.published();
+    const open = isMoved ? await deprecateOpen(flags, opened, chain, fn) : [];
+    const outcome = outcomeOf({ owner, name, reference: reference() }, deploying);
+    const url = functionUrl(opened.connection, fn);
+    const was = served ? `, it was ${served.number}` : '';
+    const alias = isMoved
+      ? `${name}@${version.number} is latest now${was}`
+      : `latest of ${name} is ${fn.latest || 'unset'}`;
+    return {
+      ...outcome,
+      document: {
+        ...Object(outcome.document),
+        ...{ isNew, latest: fn.latest, cid: version.artifactCid, url, open },
+      },
+      text: `${outcome.text}\n${alias}\n${url}`,
+    };
+  } finally {
+    chain.close();
+  }
+}
+
+/**
+ * A version takes the place of another only when it is live on all its clouds. Where none is served
+ * yet, one cloud is enough.
+ */
+function mayServe({ state, providers }: DeploymentOutcome, latest: number): boolean {
+  return state === 'live' || (latest === 0 && providers.some((one) => one.state === 'live'));
+}
+
+/** Says that the folder of the function's name is not what is about to be deployed. */
+async function tellOtherFolder({ flags, opened }: Asked, of: FunctionName): Promise<void> {
+  const folder = folderOf(of.name);
+  if (folder === undefined || flags.json) return;
+  const chain = await openChain(opened);
+  try {
+    const version = versionOf(chain, of);
+    const { files, manifestBytes } = await bundle(folder);
+    const [{ cid }, manifestCid] = [await filesToCar(files), await rawCid(manifestBytes)];
+    if (version?.artifactCid === cid && version.manifestCid === manifestCid) return;
+    note(
+      flags,
+      `${folder} is not what ${of.name}@${version?.number} was published from; defaas deploy ${of.name} publishes the folder`,
+    );
+  } finally {
+    chain.close();
+  }
+}
+
+function versionOf({ view }: Pick<Chain, 'view'>, { owner, name, reference }: FunctionName) {
+  const namespace = view.resolveNamespace(owner);
+  const fn = namespace && view.functionOf(namespace, name);
+  return fn && view.versionOf(fn, /^\d+$/.test(reference) ? Number(reference) : reference);
+}
+
+/** The steps of a deployment, and what came of them. */
+interface Deploying {
+  readonly planned: readonly CloudPlan[];
+  steps(what: string): Step[];
+  /** To be called after the steps. */
+  outcome(): DeploymentOutcome;
+}
+
+function deployingOf(
+  session: Session,
+  acceptLoss: boolean,
+  request: () => DeployRequest,
+): Deploying {
+  const planned: CloudPlan[] = [];
+  let ended: DeploymentOutcome | undefined;
+  return {
+    planned,
+    steps: (what) => [
       {
         title: `planning ${what}`,
         run: async (report) => {
-          planned.push(...(await planDeployment(session, request)).clouds);
+          planned.push(...(await planDeployment(session, request())).clouds);
           for (const cloud of planned) report(planLine(cloud));
           for (const line of lossLines(planned)) report(line);
         },
@@ -55,59 +221,20 @@ export async function deploy(
       {
         title: `deploying ${what}`,
         run: async (report) => {
-          const onStep = (step: DeploymentStep) => report(stepLine(step));
-          ended.push(await askToDeploy(session, { ...request, acceptLoss, onStep }));
+          const onStep: DeployRequest['onStep'] = (step) => report(stepLine(step));
+          ended = await askToDeploy(session, { ...request(), acceptLoss, onStep });
         },
       },
-    ]);
-    const [outcome] = ended;
-    if (!outcome) throw new Error('the deployment ended without an outcome');
-    return outcomeOf(name, outcome, planned);
-  } finally {
-    opened.close();
-  }
+    ],
+    outcome: () => {
+      if (!ended) throw new CliError('INTERNAL', 'the deployment ended without an outcome');
+      return ended;
+    },
+  };
 }
 
-export function stepLine({ provider, action, resource, state }: DeploymentStep): string {
-  return `${provider}: ${action} ${resource} ${state}`;
-}
-
-/** Formats everything that is to be done at one cloud as one line. */
-export function planLine({ provider, action, steps, cost, error }: CloudPlan): string {
-  if (error) return `${provider}: ${error.code}: ${error.message}`;
-  const parts = steps.filter((step) => step.action !== 'keep' && step.action !== 'wait');
-  const changes = parts.map((step) => `${step.action} ${step.resource}`).join(', ');
-  const costs = cost ? `; a call costs ${formatCost(cost)} of ${cost.priceUnits} units` : '';
-  const warm = cost?.warm ? `; ${formatWarm(cost.warm)}` : '';
-  return `${provider}: ${changes || action}${costs}${warm}`;
-}
-
-/** Formats what keeping instances warm costs the operator. */
-export function formatWarm({ instances, costUnits, days }: WarmCost): string {
-  return `${instances} kept warm cost its operator up to ${formatTokens(costUnits)} tokens in ${days} days`;
-}
-
-/** Estimated cost of a call in base units of the token, with three decimals. */
-export function formatCost({ costPico }: CallCost): string {
-  return (Number(costPico) / 1e6).toFixed(3);
-}
-
-/** One warning for each cloud where a call costs more than it earns. */
-export function lossLines(clouds: readonly CloudPlan[]): string[] {
-  return clouds.flatMap(({ provider, cost }) =>
-    cost?.belowCost
-      ? [
-          `TARIFF_BELOW_COST: price ${cost.priceUnits} units, estimate ${cost.costUnits} units, on ${provider}, raise the tariff or pass --accept-loss`,
-        ]
-      : [],
-  );
-}
-
-function outcomeOf(
-  name: FunctionName,
-  outcome: DeploymentOutcome,
-  planned: readonly CloudPlan[],
-): Outcome {
+function outcomeOf(name: FunctionName, { planned, outcome: outcomeIn }: Deploying): Outcome {
+  const outcome = outcomeIn();
   const failed = outcome.providers.find((provider) => provider.error)?.error ?? outcome.error;
   const isLive = outcome.state === 'live';
   return {

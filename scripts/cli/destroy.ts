@@ -6,7 +6,7 @@ import {
 } from '../../broker/client/deployments.ts';
 import { parseClouds } from './clouds.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
-import { stepLine } from './deploy.ts';
+import { stepLine } from './deployment-lines.ts';
 import { parseFunctionName } from './function-name.ts';
 import { runSteps } from './progress.ts';
 import { formatTable } from './table.ts';

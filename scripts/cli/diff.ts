@@ -3,7 +3,7 @@
 import { planDeployment } from '../../broker/client/deployments.ts';
 import { cloudsOf, parseClouds } from './clouds.ts';
 import { type Flags, note, type Outcome, openGateway, openSession } from './context.ts';
-import { formatCost, lossLines } from './deploy.ts';
+import { formatCost, lossLines } from './deployment-lines.ts';
 import { parseFunctionName } from './function-name.ts';
 import { formatTable } from './table.ts';
 

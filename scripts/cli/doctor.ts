@@ -23,7 +23,7 @@ import {
   openGateway,
   openSession,
 } from './context.ts';
-import { stepLine } from './deploy.ts';
+import { stepLine } from './deployment-lines.ts';
 import { overdue } from './expire.ts';
 import { findHome, findHouse } from './house.ts';
 import { standingChecks } from './standing.ts';

@@ -8,7 +8,7 @@ import { findOwnedFunction } from './owned-function.ts';
 import { parseAddress } from './parse-address.ts';
 
 /** Identity's scope bits (docs/contracts.md 8.2). */
-const SCOPES: Readonly<Record<string, number>> = { invoke: 1, subscribe: 2, logs: 4 };
+export const SCOPES: Readonly<Record<string, number>> = { invoke: 1, subscribe: 2, logs: 4 };
 /** Default duration of a grant, days. */
 const DEFAULT_DAYS = 365;
 const DAY_SEC = 86_400;

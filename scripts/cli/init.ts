@@ -51,8 +51,8 @@ export async function init(
   for (const file of ['defaas.json', 'package.json']) rename(join(target, file), name);
   const next =
     existsSync(join(target, 'package.json')) && hasDependencies(target)
-      ? `npm --prefix ${folder} install, then defaas register ${folder}`
-      : `defaas register ${folder}`;
+      ? `npm --prefix ${folder} install, then defaas deploy ${folder}`
+      : `defaas deploy ${folder}`;
   return {
     document: {
       folder: target,

@@ -13,7 +13,7 @@ import type {
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { openChain } from './chain.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
-import { formatCost, formatWarm } from './deploy.ts';
+import { formatCost, formatWarm } from './deployment-lines.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
@@ -117,7 +117,7 @@ function chainDeployments(view: ChainView, functionVersion: `0x${string}`, gatew
 
 function textOf(rows: readonly ReturnType<typeof describe>[]): string {
   if (rows.length === 0)
-    return 'no functions yet, run defaas init <folder> and defaas register <folder>';
+    return 'no functions yet, run defaas init <folder> and defaas deploy <folder>';
   return formatTable(
     ['function', 'version', 'tokens a call', 'runs on (cost a call, units)', 'artifact'],
     rows.map(({ name, version, perCallUnits, deployments, cid }) => [

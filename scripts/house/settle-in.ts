@@ -8,7 +8,6 @@ import { openChain } from '../cli/chain.ts';
 import { CliError, errorLine } from '../cli/cli-error.ts';
 import { type Flags, openGateway } from '../cli/context.ts';
 import { deploy } from '../cli/deploy.ts';
-import { register } from '../cli/register.ts';
 import { sponsor } from '../cli/sponsor.ts';
 
 /** Ten times the least bond, base units (6 decimals). */
@@ -37,10 +36,8 @@ async function main(): Promise<void> {
   const flags: Flags = { json: true, account: 'publisher', gateway: gatewayUrl, rpc: rpcUrl };
   report('giving the gateway its standing on the chain');
   await standUp(home, flags);
-  report('publishing hello');
-  await register(flags, example);
-  report('deploying hello');
-  await deployExample(flags);
+  report('publishing and deploying hello');
+  await deployExample(flags, example);
   report('setting money aside for its callers');
   await sponsorExample(flags);
 }
@@ -112,8 +109,8 @@ async function setFloatsAside(writer: ChainWriter): Promise<number> {
 }
 
 /** Deploys to all clouds; one success is enough. */
-async function deployExample(flags: Flags): Promise<void> {
-  const { document, failure } = await deploy(flags, 'hello', { to: 'aws,google,azure' });
+async function deployExample(flags: Flags, folder: string): Promise<void> {
+  const { document, failure } = await deploy(flags, folder, { to: 'aws,google,azure' });
   // Safe: what `deploy` has just made.
   const { providers } = document as { providers: readonly { state: string; provider: string }[] };
   if (failure === undefined) return;

@@ -23,7 +23,6 @@ const COMMANDS: Readonly<Record<string, RunBy>> = {
   ],
   // The dependency is copied there, so that the test needs no network.
   'npm --prefix thumbnail install': [WHOLE_WAY, 'installDependency(house.folder)'],
-  [`${DEFAAS}register thumbnail`]: [WHOLE_WAY, "'register', 'thumbnail'"],
   [`${DEFAAS}deploy thumbnail --to aws,google,azure`]: [
     WHOLE_WAY,
     "'deploy', 'thumbnail', '--to', 'aws,google,azure'",

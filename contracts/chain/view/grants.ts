@@ -6,7 +6,7 @@ import { inner, type Replay, toAddress } from '../replay.ts';
 import type { ChainView, Grant } from '../types.ts';
 import type { History } from './history.ts';
 
-type Grants = Pick<ChainView, 'isAllowed' | 'grant'>;
+type Grants = Pick<ChainView, 'isAllowed' | 'grant' | 'grants'>;
 
 interface GrantsOptions {
   readonly history: History;
@@ -33,8 +33,13 @@ export function createGrants(options: GrantsOptions): { queries: Grants; replay:
     },
   };
 
+  const isInForce = (functionId: bigint, { epoch, expirySec }: Grant): boolean =>
+    epoch === (epochs.get(functionId) ?? 0) && expirySec > nowSec();
+
   const queries: Grants = {
     grant: (functionId, subject) => grants.get(functionId)?.get(subject),
+    grants: (functionId) =>
+      new Map([...(grants.get(functionId) ?? [])].filter(([, one]) => isInForce(functionId, one))),
     isAllowed: (functionVersion, subject, scopes) => {
       const version = functions.versionByHash(functionVersion);
       if (version === undefined) return false;
@@ -44,10 +49,7 @@ export function createGrants(options: GrantsOptions): { queries: Grants; replay:
       if (functions.functionById(functionId)?.owner === subject) return true;
       const grant = grants.get(functionId)?.get(subject);
       return (
-        grant !== undefined &&
-        grant.epoch === (epochs.get(functionId) ?? 0) &&
-        grant.expirySec > nowSec() &&
-        (grant.scopes & scopes) === scopes
+        grant !== undefined && isInForce(functionId, grant) && (grant.scopes & scopes) === scopes
       );
     },
   };

@@ -7,7 +7,7 @@ import pino from 'pino';
 import { deploy, fetchDeployments, planDeployment } from '../../../broker/client/deployments.ts';
 import { createLook, keepWarm } from '../../../broker/deployments/keep-warm.ts';
 import type { Candidate } from '../../../broker/routing/choose.ts';
-import { planLine } from '../../../scripts/cli/deploy.ts';
+import { planLine } from '../../../scripts/cli/deployment-lines.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 
 const COUNT = 'let calls = 0; export default async () => ({ calls: ++calls });';

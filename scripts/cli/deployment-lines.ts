@@ -1,0 +1,43 @@
+// One line for a step, a plan and a cost of a deployment.
+import type {
+  CallCost,
+  CloudPlan,
+  DeploymentStep,
+  WarmCost,
+} from '../../broker/client/deployments.ts';
+import { formatTokens } from './units.ts';
+
+export function stepLine({ provider, action, resource, state }: DeploymentStep): string {
+  return `${provider}: ${action} ${resource} ${state}`;
+}
+
+/** Formats everything that is to be done at one cloud as one line. */
+export function planLine({ provider, action, steps, cost, error }: CloudPlan): string {
+  if (error) return `${provider}: ${error.code}: ${error.message}`;
+  const parts = steps.filter((step) => step.action !== 'keep' && step.action !== 'wait');
+  const changes = parts.map((step) => `${step.action} ${step.resource}`).join(', ');
+  const costs = cost ? `; a call costs ${formatCost(cost)} of ${cost.priceUnits} units` : '';
+  const warm = cost?.warm ? `; ${formatWarm(cost.warm)}` : '';
+  return `${provider}: ${changes || action}${costs}${warm}`;
+}
+
+/** Formats what keeping instances warm costs the operator. */
+export function formatWarm({ instances, costUnits, days }: WarmCost): string {
+  return `${instances} kept warm cost its operator up to ${formatTokens(costUnits)} tokens in ${days} days`;
+}
+
+/** Estimated cost of a call in base units of the token, with three decimals. */
+export function formatCost({ costPico }: CallCost): string {
+  return (Number(costPico) / 1e6).toFixed(3);
+}
+
+/** One warning for each cloud where a call costs more than it earns. */
+export function lossLines(clouds: readonly CloudPlan[]): string[] {
+  return clouds.flatMap(({ provider, cost }) =>
+    cost?.belowCost
+      ? [
+          `TARIFF_BELOW_COST: price ${cost.priceUnits} units, estimate ${cost.costUnits} units, on ${provider}, raise the tariff or pass --accept-loss`,
+        ]
+      : [],
+  );
+}
