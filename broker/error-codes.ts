@@ -16,6 +16,7 @@ interface ErrorEntry {
 export const ERRORS = {
   NODE_MISSING: entry(0, 'Node 26 is not available', 'install Node 26 and try again'),
   PORT_TAKEN: entry(0, 'The port is taken', 'stop the other program or set DEFAAS_PORT'),
+  LOOPBACK_MISSING: entry(0, 'This machine has no 127.0.0.1', 'give the loopback interface IPv4'),
   HOUSE_DOWN: entry(0, 'The house is not up', 'run npm start'),
   HOUSE_RUNNING: entry(0, 'The house is already up', 'use it, or stop it first'),
   CONFIG_INVALID: entry(0, 'The configuration is wrong', 'correct the named variables'),

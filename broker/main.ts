@@ -9,6 +9,7 @@ import { probeClouds } from './deployments/probes.ts';
 import { resume } from './deployments/resume.ts';
 import { DefaasError, toDefaasError } from './errors.ts';
 import { createGateway, type Gateway } from './gateway.ts';
+import { listenOn } from './listen.ts';
 import { type Rescue, startRescue } from './rescue.ts';
 import { createServer } from './server.ts';
 
@@ -61,7 +62,7 @@ async function main(): Promise<void> {
   if (process.send !== undefined) process.on('disconnect', end);
   const urls: string[] = [];
   for (const { gateway: one, server } of served) {
-    const url = await listen(
+    const url = await listenOn(
       server,
       one.config,
       one === second ? 'DEFAAS_SECOND_PORT' : 'DEFAAS_PORT',
@@ -126,25 +127,6 @@ async function rescueAll(config: Config, log: Logger, err: unknown): Promise<und
   process.once('SIGTERM', end);
   process.once('SIGINT', end);
   if (process.send !== undefined) process.once('disconnect', end);
-}
-
-async function listen(
-  server: ReturnType<typeof createServer>,
-  { host, port }: Config,
-  name: string,
-): Promise<string> {
-  try {
-    return await server.listen({ host, port });
-  } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE') {
-      throw new DefaasError(
-        'PORT_TAKEN',
-        `port ${port} of ${host} is taken, stop the other program or set ${name}`,
-        { cause },
-      );
-    }
-    throw cause;
-  }
 }
 
 try {

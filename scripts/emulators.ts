@@ -12,6 +12,7 @@ import { writeWhole } from '../adapters/runtime/whole-file.ts';
 import type { EmulatorsFile } from '../broker/clouds.ts';
 import { CliError, errorLine } from './cli/cli-error.ts';
 import { findHome } from './cli/house.ts';
+import { requireLoopback } from './house/loopback.ts';
 import { openPidBook } from './house/pid-book.ts';
 
 const AWS_REGION = 'us-east-1';
@@ -164,6 +165,7 @@ function readArguments() {
 }
 
 async function main(): Promise<void> {
+  await requireLoopback();
   const values = readArguments();
   const idleMs = values['idle-ms'] === undefined ? undefined : Number(values['idle-ms']);
   const home = findHome();

@@ -6,6 +6,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
 import module from 'node:module';
 import { constants } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
@@ -42,6 +43,8 @@ const NPM_GRACE_MS = 2_000;
 /** A lock of this age is from before a reboot: its pid may belong to another process now. */
 const LOCK_STALE_MS = 30 * 60_000;
 const LOOK_EVERY_MS = 200;
+const LOOPBACK = ['localhost', '127.0.0.1', '::1', '[::1]'];
+const ANY_ADDRESS = ['0.0.0.0', '::'];
 
 const root = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))));
 const lockfile = join(root, 'package-lock.json');
@@ -64,6 +67,7 @@ async function becomeCommand() {
   const name = Object.hasOwn(COMMANDS, word) ? word : 'defaas';
   const [program, ...fixed] = COMMANDS[name];
   if (CONFIGURED.includes(name) && existsSync('.env')) process.loadEnvFile('.env');
+  keepOffProxies();
   const given = process.argv.slice(name === word ? 3 : 2);
   // Enables the compile cache, for child processes too: a warm start of the house takes a third of
   // the time.
@@ -71,6 +75,28 @@ async function becomeCommand() {
   module.enableCompileCache(process.env.NODE_COMPILE_CACHE);
   process.argv = [process.execPath, join(root, program), ...fixed, ...given];
   module.runMain();
+}
+
+/**
+ * Where the environment names a proxy: the house's parts reach each other without it, in this
+ * process and in all that it starts. A proxy elsewhere cannot reach this machine's own addresses.
+ */
+function keepOffProxies() {
+  const { env } = process;
+  if (!Object.keys(env).some((name) => /^(https?|all)_proxy$/i.test(name))) return;
+  const given = `${env.no_proxy ?? ''},${env.NO_PROXY ?? ''}`.split(',');
+  const listens = env.DEFAAS_LISTEN_HOST;
+  const own = [...LOOPBACK, ...(listens && !ANY_ADDRESS.includes(listens) ? [listens] : [])];
+  const all = new Set([...given.map((one) => one.trim()).filter(Boolean), ...own]);
+  // Libraries differ in which of the two they read.
+  env.no_proxy = env.NO_PROXY = all.has('*') ? '*' : [...all].join(',');
+  // Node has read the variables before this line.
+  const isNodes = /^1$/.test(env.NODE_USE_ENV_PROXY ?? '') || usesProxy(env.NODE_OPTIONS ?? '');
+  if (isNodes || process.execArgv.some(usesProxy)) http.setGlobalProxyFromEnv(env);
+}
+
+function usesProxy(option) {
+  return option.includes('--use-env-proxy');
 }
 
 /**
@@ -158,11 +184,12 @@ function findNpm() {
 }
 
 /**
- * Removes the outer npm's variables (script, package, `-s`, `--json`), which are not meant for the
- * nested npm.
+ * Removes the outer npm's variables (script, package, workspace, `-s`, `--json`), which are not
+ * meant for the nested npm.
  */
 function npmEnvironment() {
-  const outer = /^npm_(command|lifecycle|package|config_(loglevel|json)$)/;
+  const outer =
+    /^npm_(command|lifecycle|package|config_(loglevel|json|workspaces?|local_prefix|include_workspace_root)$)/;
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !outer.test(name)));
 }
 
@@ -186,7 +213,16 @@ async function installPackages() {
   const startedAtMs = Date.now();
   const { code } = await run(
     process.execPath,
-    [npm, 'ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund'],
+    // Below another project's `workspaces`, npm would install that one instead.
+    [
+      npm,
+      'ci',
+      '--no-workspaces',
+      '--include=dev',
+      '--include=optional',
+      '--no-audit',
+      '--no-fund',
+    ],
     {
       stdio: ['ignore', 2, 2],
       env: npmEnvironment(),
@@ -199,7 +235,7 @@ async function installPackages() {
   if (code !== 0 || !loadsNativePart()) {
     fail(
       'INSTALL_FAILED',
-      `npm ci ended with ${code}; read its lines above, check the network, then run this again`,
+      `npm ci ended with ${code}; its lines above say why: mend that, or check the network, then run this again`,
     );
   }
   say(`installed in ${Math.round((Date.now() - startedAtMs) / 1000)} s`);

@@ -14,6 +14,7 @@ import { CliError, errorLine } from './cli/cli-error.ts';
 import { findHome, houseFile, PACKAGE_ROOT } from './cli/house.ts';
 import { runSteps } from './cli/progress.ts';
 import { type HouseChild, startChild } from './house/child.ts';
+import { requireLoopback } from './house/loopback.ts';
 import { openPidBook, type PidBook } from './house/pid-book.ts';
 
 /** Longest waits for a part to be ready, ms. */
@@ -218,6 +219,7 @@ class House {
 
 async function bringUp(house: House): Promise<UpFile> {
   const { home } = house;
+  await requireLoopback();
   let chain: ChainReady | undefined;
   let emulators: EmulatorsReady | undefined;
   let gateway: GatewayReady | undefined;

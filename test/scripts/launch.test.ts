@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 
@@ -71,6 +81,103 @@ describe('the launcher', () => {
     const child = launch(process.execPath, ['defaas'], { DEFAAS_PORT: '2' });
 
     assert.deepEqual((await readLine(child)).argv, ['2', 'from-file']);
+  });
+
+  it('reaches this machine without the proxy that the environment names', async () => {
+    const asked: string[] = [];
+    const answer = (name: string) =>
+      createServer((request, response) => {
+        asked.push(`${name} ${request.headers.host}`);
+        response.end('ok');
+      }).on('connect', (_request, socket) => {
+        asked.push(`${name} CONNECT`);
+        socket.destroy();
+      });
+    const [proxy, site] = [answer('proxy'), answer('site')];
+    for (const server of [proxy, site]) await once(server.listen(0, '127.0.0.1'), 'listening');
+    const { port: proxyPort } = proxy.address() as AddressInfo; // it listens on TCP
+    const { port } = site.address() as AddressInfo;
+    const url = `http://127.0.0.1:${proxyPort}`;
+    writeFileSync(
+      join(folder, 'scripts/defaas.ts'),
+      `import http from 'node:http';
+      import { once } from 'node:events';
+      import { execFileSync } from 'node:child_process';
+      await (await fetch('http://127.0.0.1:${port}/')).text();
+      await (await fetch('http://localhost:${port}/')).text().catch(() => {});
+      const [answer] = await once(http.get('http://127.0.0.1:${port}/'), 'response');
+      await once(answer.resume(), 'end');
+      await fetch('http://elsewhere.example/').catch(() => {});
+      const child = ['-e', 'fetch("http://127.0.0.1:${port}/").then((reply) => reply.text())'];
+      execFileSync(process.execPath, child, { env: process.env });
+      process.stdout.write(JSON.stringify({ argv: [process.env.NO_PROXY, process.env.no_proxy] }) + '\\n');`,
+    );
+    const ofProxy = { HTTP_PROXY: url, HTTPS_PROXY: url, NO_PROXY: 'a.example' };
+
+    try {
+      for (const [more, isForNode] of [
+        [{ NODE_USE_ENV_PROXY: '1' }, true],
+        [{ NODE_OPTIONS: '--use-env-proxy' }, true],
+        [{}, false],
+      ] as const) {
+        asked.length = 0;
+        const child = launch(process.execPath, ['defaas'], { ...ofProxy, ...more });
+        const { argv } = await readLine(child);
+
+        const list = 'a.example,localhost,127.0.0.1,::1,[::1]';
+        assert.deepEqual(argv, [list, list]);
+        assert.equal(asked.filter((one) => one.startsWith('site')).length, 4);
+        // What is elsewhere still goes through it, where Node is told to.
+        assert.equal(asked.filter((one) => one.startsWith('proxy')).length, isForNode ? 1 : 0);
+      }
+    } finally {
+      for (const server of [proxy, site]) server.close();
+    }
+  });
+
+  it('installs a checkout that is a workspace of another project', async () => {
+    const checkout = join(folder, 'packages/checkout');
+    const write = (path: string, content: object) => {
+      mkdirSync(join(checkout, path, '..'), { recursive: true });
+      writeFileSync(join(checkout, path), JSON.stringify(content));
+    };
+    const own = { name: 'checkout', version: '1.0.0', type: 'module' };
+    const needs = { dependencies: { '@nomicfoundation/edr': 'file:edr' } };
+    const edr = { name: '@nomicfoundation/edr', version: '1.0.0' };
+    writeFileSync(join(folder, 'package.json'), '{"private":true,"workspaces":["packages/*"]}');
+    write('package.json', { ...own, ...needs });
+    write('edr/package.json', edr);
+    write('edr/index.js', {});
+    write('package-lock.json', {
+      ...own,
+      lockfileVersion: 3,
+      requires: true,
+      packages: {
+        '': { ...own, ...needs },
+        edr,
+        'node_modules/@nomicfoundation/edr': { resolved: 'edr', link: true },
+      },
+    });
+    mkdirSync(join(checkout, 'scripts'));
+    copyFileSync('scripts/launch.mjs', join(checkout, 'scripts/launch.mjs'));
+    writeFileSync(join(checkout, 'scripts/defaas.ts'), PROGRAM);
+
+    // As `npm run defaas -w packages/checkout` does.
+    const child = spawn(process.execPath, [join(checkout, 'scripts/launch.mjs'), 'list'], {
+      env: {
+        PATH: process.env.PATH,
+        HOME: folder,
+        npm_config_offline: 'true',
+        npm_config_workspace: 'packages/checkout',
+        npm_config_local_prefix: folder,
+      },
+    });
+    children.push(child);
+    const errors = child.stderr.setEncoding('utf8').toArray();
+    const [code] = await once(child, 'exit');
+
+    assert.equal(code, 0, (await errors).join(''));
+    assert.ok(existsSync(join(checkout, 'node_modules/@nomicfoundation/edr/index.js')));
   });
 
   it('ends when its npm ends, however npm dies', async () => {
