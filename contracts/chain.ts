@@ -10,9 +10,11 @@ import {
   type ChainTraits,
   chainKindOf,
 } from './chain/chains.ts';
+import { type Exclusively, notExclusive } from './chain/exclusively.ts';
 import { createFollower, type Follower } from './chain/follow.ts';
 import type { NonceLine } from './chain/nonce-line.ts';
 import { RpcProvider, readChainId } from './chain/rpc.ts';
+import { readTimeSec } from './chain/time.ts';
 import type {
   ChainConstants,
   ChainView,
@@ -70,6 +72,11 @@ export interface Chain {
    */
   isAllowed(functionVersion: Hex, subject: Address, scopes: number): Promise<boolean>;
   readonly read: ReadContract;
+  /**
+   * The chain's time, Unix seconds. Deadlines that a contract checks are counted from it, never
+   * from the local clock.
+   */
+  nowSec(): Promise<number>;
   /** ABI-encoded call data, for a multicall. */
   encode(contract: ContractName, method: string, args: readonly unknown[]): Hex;
   /**
@@ -77,6 +84,8 @@ export interface Chain {
    * nonces.
    */
   connect(key: Pick<Key, 'privateKey'>): ChainWriter;
+  /** Runs `act` while nobody else who takes turns sends from the account. */
+  readonly exclusively: Exclusively;
   /** The nonce queue of each account; another chain shares them through `beside`. */
   readonly lines: Map<Address, NonceLine>;
   close(): void;
@@ -93,6 +102,8 @@ export interface ChainOptions {
    * after this one.
    */
   readonly beside?: Pick<Chain, 'lines'>;
+  /** How senders of one account take turns, also in other processes. Default: they do not. */
+  readonly exclusively?: Exclusively;
   /**
    * Defaults to the kind that the table of chains has for the id; an unknown id counts as Ethereum.
    */
@@ -187,7 +198,9 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
     gasCap: traits.transactionGasCap,
   };
   const lines: Chain['lines'] = options.beside?.lines ?? new Map();
-  const connect = createWriters({ abi, contracts, provider, chainId, read, lines, ...sending });
+  const { exclusively = notExclusive } = options;
+  const writing = { abi, contracts, provider, chainId, read, lines, exclusively };
+  const connect = createWriters({ ...writing, ...sending });
   const { blockTimeSec } = options;
 
   return {
@@ -215,8 +228,10 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
       return allowed === true;
     },
     read,
+    nowSec: () => readTimeSec(provider, chainId),
     encode: abi.encode,
     connect,
+    exclusively,
     lines,
     close: () => {
       follower.close();

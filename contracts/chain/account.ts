@@ -11,6 +11,7 @@ import {
 import type { Address, Hex } from '../libraries/keccak.ts';
 import type { Abi, ContractName, DecodedLog } from './abi.ts';
 import { type ChainError, chainErrorOf, revertedOf } from './chain-error.ts';
+import type { Exclusively } from './exclusively.ts';
 import {
   createNonceLine,
   type NonceLine,
@@ -84,6 +85,8 @@ export interface AccountOptions {
   readonly bumpMs: number;
   /** Most gas of one transaction on this chain. */
   readonly gasCap: number;
+  /** Held by each send until its transaction is included. */
+  readonly exclusively: Exclusively;
 }
 
 /** Sizes for the length estimate; in RLP a signature is a parity and two 32-byte numbers. */
@@ -119,6 +122,17 @@ export function createAccount(options: AccountOptions): Account {
     return { tx: receipt.transactionHash, blockNumber, logs };
   };
 
+  const sendOne: Account['send'] = async (contract, method, args, sending = {}) => {
+    const doing = `${contract}.${method}`;
+    const to = contracts[contract];
+    try {
+      const data = abi.encode(contract, method, args);
+      return await sentOf(await line.send(to, data, { ...sending, doing }), data, to, doing);
+    } catch (error) {
+      throw chainErrorOf(doing, error);
+    }
+  };
+
   return {
     address,
     check: async (contract, method, args) => {
@@ -143,27 +157,19 @@ export function createAccount(options: AccountOptions): Account {
       const block = await provider.getBlock('latest');
       return block !== null && block.gasLimit < gasCap ? block.gasLimit : gasCap;
     },
-    send: async (contract, method, args, sending = {}) => {
-      const doing = `${contract}.${method}`;
-      const to = contracts[contract];
-      try {
-        const data = abi.encode(contract, method, args);
-        return await sentOf(await line.send(to, data, { ...sending, doing }), data, to, doing);
-      } catch (error) {
-        throw chainErrorOf(doing, error);
-      }
-    },
-    resume: async (signed, sending = {}) => {
-      const doing = 'a call that was sent earlier';
-      try {
-        const receipt = await line.resume(signed, { ...sending, doing });
-        const { data, to } = Transaction.from(signed.at(-1)?.raw);
-        // Safe: ethers types hex as string, and we have signed it to a contract.
-        return await sentOf(receipt, data as Hex, (to ?? address) as Address, doing);
-      } catch (error) {
-        throw chainErrorOf(doing, error);
-      }
-    },
+    send: (...given) => options.exclusively(address, () => sendOne(...given)),
+    resume: (signed, sending = {}) =>
+      options.exclusively(address, async () => {
+        const doing = 'a call that was sent earlier';
+        try {
+          const receipt = await line.resume(signed, { ...sending, doing });
+          const { data, to } = Transaction.from(signed.at(-1)?.raw);
+          // Safe: ethers types hex as string, and we have signed it to a contract.
+          return await sentOf(receipt, data as Hex, (to ?? address) as Address, doing);
+        } catch (error) {
+          throw chainErrorOf(doing, error);
+        }
+      }),
   };
 }
 

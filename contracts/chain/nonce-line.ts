@@ -75,8 +75,13 @@ export interface NonceLineOptions {
 const BUMP = { times: 5n, parts: 4n } as const;
 /** No fee is raised above this multiple of the current market fee. */
 const MOST_TIMES_MARKET = 4n;
-/** Attempts to send, with a new nonce after another sender took it or with a higher fee. */
-const ATTEMPTS = 5;
+/** Most raises of the fee before a transaction is taken by a node. */
+const MOST_RAISES = 4n;
+/**
+ * Attempts to send with a new nonce. Each refusal means that another transaction of the account got
+ * its nonce, so with fewer other senders it ends.
+ */
+const NONCE_ATTEMPTS = 50;
 /**
  * A lagging node may report a nonce as used before it has the receipt: this many polls must agree
  * before the transaction counts as replaced.
@@ -124,6 +129,7 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
     data: Hex,
     onSigned: SendOptions['onSigned'],
     raised: bigint,
+    trying: { nonce: number },
   ): Promise<Flight> => {
     try {
       const [estimate, market, nonce] = await Promise.all([
@@ -131,6 +137,7 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
         readFees(provider),
         next ?? provider.getTransactionCount(wallet.address, 'pending'),
       ]);
+      trying.nonce = nonce;
       const request = { to, data, chainId, gasLimit: options.gasLimit(estimate), nonce };
       const flight = { request, onSigned, signed: [], fees: market, bumpAtMs: 0, isAwaited: true };
       await put(flight, timesOf(market, raised));
@@ -149,15 +156,23 @@ export function createNonceLine(options: NonceLineOptions): NonceLine {
     onSigned: SendOptions['onSigned'],
   ): Promise<Flight> => {
     let raised = 0n;
+    let refused: number | undefined;
+    const trying = { nonce: -1 };
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await launch(to, data, onSigned, raised);
+        return await launch(to, data, onSigned, raised, trying);
       } catch (error) {
-        // Another process has sent from this account, so read the nonce again; or the market fee
-        // has risen.
-        const isUnderpriced = isFeeRefused(error);
-        if (attempt === ATTEMPTS || !(isUnderpriced || isNonceRefused(error))) throw error;
-        if (isUnderpriced) raised += 1n;
+        const isSameNonce = refused === trying.nonce;
+        refused = trying.nonce;
+        if (isNonceRefused(error) && attempt < NONCE_ATTEMPTS) {
+          // The node is behind: it gives a nonce that it knows to be used.
+          if (isSameNonce) await new Promise((resolve) => setTimeout(resolve, pollMs));
+          continue;
+        }
+        if (!isFeeRefused(error) || raised === MOST_RAISES) throw error;
+        // The node may hold another sender's transaction with this nonce, which must not be
+        // replaced: the fee is raised only if the nonce is given again.
+        if (isSameNonce || !isReplacementRefused(error)) raised += 1n;
       }
     }
   };
@@ -328,13 +343,15 @@ function isNonceRefused(error: unknown): boolean {
   return error instanceof Error && /nonce (is )?too (low|high)|same nonce/i.test(textOf(error));
 }
 
-/**
- * The error for an underpriced replacement also occurs when another process took the nonce; both
- * cases are retried.
- */
 function isFeeRefused(error: unknown): boolean {
-  if (isError(error, 'REPLACEMENT_UNDERPRICED')) return true;
+  if (isReplacementRefused(error)) return true;
   return error instanceof Error && FEE_REFUSED.test(textOf(error));
+}
+
+/** The node holds another transaction with this nonce. */
+function isReplacementRefused(error: unknown): boolean {
+  if (isError(error, 'REPLACEMENT_UNDERPRICED')) return true;
+  return error instanceof Error && /replacement.*underpriced/i.test(textOf(error));
 }
 
 /** ethers' message, with the node's own in it. */

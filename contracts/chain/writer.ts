@@ -1,6 +1,6 @@
 // Typed transactions of one account. Each waits for inclusion and, unless stated otherwise, returns
 // the block number.
-import type { JsonRpcProvider, Result } from 'ethers';
+import type { Result } from 'ethers';
 import { type Key, keyOf } from '../keystore.ts';
 import type { Address, Hex } from '../libraries/keccak.ts';
 import { digestOf } from '../libraries/names.ts';
@@ -19,6 +19,7 @@ import {
   placeStruct,
 } from './evidence.ts';
 import type { SendOptions, SignedTransaction } from './nonce-line.ts';
+import { readTimeSec } from './time.ts';
 import type { ReadContract } from './types.ts';
 
 /** The immutable terms of one version. */
@@ -142,16 +143,20 @@ export interface ChainWriter {
   setPolicy(functionId: bigint, policy: Address): Promise<number>;
 
   /** Raises the allowance if needed, then deposits for `account`, by default this account. */
-  approveAndDeposit(amount: bigint, account?: Address): Promise<number>;
+  approveAndDeposit(amount: bigint, account?: Address, options?: SendOptions): Promise<number>;
   /**
-   * Deposits, allots to the gateway and, if `lane` is given, opens a lane, in one transaction after
-   * an approval.
+   * Deposits, allots to the gateway and opens `lane` or extends the lane `extend`, all of it in one
+   * transaction after an approval.
    */
-  depositAllotOpenLane(terms: {
-    readonly amount: bigint;
-    readonly gateway: Address;
-    readonly lane?: LaneTerms;
-  }): Promise<number>;
+  depositAllotOpenLane(
+    terms: {
+      readonly amount: bigint;
+      readonly gateway: Address;
+      readonly lane?: LaneTerms;
+      readonly extend?: Omit<LaneTerms, 'mode'>;
+    },
+    options?: SendOptions,
+  ): Promise<number>;
   allot(gateway: Address, amount: bigint): Promise<number>;
   setLimit(gateway: Address, limit: bigint): Promise<number>;
   topUp(gateway: Address, payers: readonly Address[], options?: SendOptions): Promise<number>;
@@ -191,8 +196,12 @@ export interface ChainWriter {
   collect(gateway: Address, payee: Address, cumulative: bigint, signature: Hex): Promise<number>;
   payOut(gateway: Address, payee: Address): Promise<number>;
 
-  /** Raises the allowance if needed, then adds to the gateway's bond. */
-  bond(gateway: Address, amount: bigint): Promise<number>;
+  /** Raises the allowance if needed, then adds to the bond and sets the settler that is given. */
+  bond(
+    gateway: Address,
+    amount: bigint,
+    options?: SendOptions & { readonly settler?: Address },
+  ): Promise<number>;
   unbond(amount: bigint): Promise<number>;
   leave(gateway: Address): Promise<number>;
   announceFee(feeBps: number): Promise<number>;
@@ -254,16 +263,34 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
   /** Arguments of addKey with the key's proof of possession. */
   const proveKey = async (keyPrivate: Hex, role: number): Promise<readonly unknown[]> => {
     const key = keyOf(keyPrivate).address;
-    const deadlineSec = (await nowSec(provider)) + KEY_PROOF_LIFE_SEC;
+    const deadlineSec = (await readTimeSec(provider, chainId)) + KEY_PROOF_LIFE_SEC;
     const domain = identityDomain(chainId, contracts.identity);
     const proof = { party: address, key, role, deadlineSec };
     const digest = hashTypedData(domain, 'OperatorKey', proof);
     return [key, role, deadlineSec, signDigest(keyPrivate, digest)];
   };
-  const approve = async (amount: bigint): Promise<void> => {
-    const [allowance] = await read('token', 'allowance', [address, contracts.billing]);
-    if (allowance < amount) await account.send('token', 'approve', [contracts.billing, amount]);
-  };
+  /**
+   * Calls Billing, which takes `amount` of the allowance. Another sender of this account may use it
+   * up in between: then the call has done nothing, and both steps are repeated.
+   */
+  const spend = (
+    amount: bigint,
+    calls: readonly Hex[],
+    sending: SendOptions | undefined,
+  ): Promise<number> =>
+    options.exclusively(address, async () => {
+      for (let attempt = 1; ; attempt += 1) {
+        const [allowance] = await read('token', 'allowance', [address, contracts.billing]);
+        if (allowance < amount) await account.send('token', 'approve', [contracts.billing, amount]);
+        try {
+          return (await account.send('billing', 'multicall', [calls], sending)).blockNumber;
+        } catch (error) {
+          const isUsedUp = error instanceof ChainError && error.revert?.name === NO_ALLOWANCE;
+          if (!isUsedUp || attempt === APPROVALS) throw error;
+        }
+      }
+    });
+  const call = (method: string, ...args: unknown[]): Hex => abi.encode('billing', method, args);
 
   return {
     address,
@@ -308,18 +335,15 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
     revokeAll: (functionId) => identity('revokeAll', functionId),
     setPolicy: (functionId, policy) => identity('setPolicy', functionId, policy),
 
-    approveAndDeposit: async (amount, owner = address) => {
-      await approve(amount);
-      return billing('deposit', owner, amount);
-    },
-    depositAllotOpenLane: async ({ amount, gateway, lane }) => {
-      await approve(amount);
-      const calls = [
-        abi.encode('billing', 'deposit', [address, amount]),
-        abi.encode('billing', 'allot', [gateway, amount]),
-      ];
-      if (lane) calls.push(abi.encode('billing', 'openLane', [gateway, ...argumentsOf(lane)]));
-      return billing('multicall', calls);
+    approveAndDeposit: (amount, owner = address, sending) =>
+      spend(amount, [call('deposit', owner, amount)], sending),
+    depositAllotOpenLane: ({ amount, gateway, lane, extend }, sending) => {
+      const calls = [call('deposit', address, amount), call('allot', gateway, amount)];
+      if (lane) calls.push(call('openLane', gateway, ...argumentsOf(lane)));
+      if (extend) {
+        calls.push(call('extendLane', gateway, extend.signer, extend.cap, extend.expirySec));
+      }
+      return spend(amount, calls, sending);
     },
     allot: (gateway, amount) => billing('allot', gateway, amount),
     setLimit: (gateway, limit) => billing('setLimit', gateway, limit),
@@ -347,9 +371,10 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
       billing('collect', gateway, payee, cumulative, signature),
     payOut: (gateway, payee) => billing('payOut', gateway, payee),
 
-    bond: async (gateway, amount) => {
-      await approve(amount);
-      return billing('bond', gateway, amount);
+    bond: (gateway, amount, { settler, ...sending } = {}) => {
+      const calls = [call('bond', gateway, amount)];
+      if (settler) calls.push(call('setSettler', settler));
+      return spend(amount, calls, sending);
     },
     unbond: (amount) => billing('unbond', amount),
     leave: (gateway) => billing('leave', gateway),
@@ -384,6 +409,9 @@ function createWriter(options: WritersOptions, privateKey: Hex): ChainWriter {
 
 /** The contract's result for a batch does not depend on where its pages are stored. */
 const NO_CID: Hex = `0x${'ff'.repeat(32)}`;
+/** The token's refusal of ERC-6093 when an allowance is used up, and most tries to renew it. */
+const NO_ALLOWANCE = 'ERC20InsufficientAllowance';
+const APPROVALS = 5;
 /** Validity of a key's proof of possession, seconds. */
 const KEY_PROOF_LIFE_SEC = 3_600;
 
@@ -418,9 +446,4 @@ function structOf({ manifestCid, artifactCid, ...terms }: VersionTerms): Record<
 
 function argumentsOf({ signer, cap, expirySec, mode }: LaneTerms): unknown[] {
   return [signer, cap, expirySec, mode];
-}
-
-async function nowSec(provider: JsonRpcProvider): Promise<number> {
-  const block = await provider.getBlock('latest');
-  return Math.max(block?.timestamp ?? 0, Math.floor(Date.now() / 1000));
 }

@@ -7,11 +7,11 @@ import { tellTerms } from './before-money.ts';
 import { CliError } from './cli-error.ts';
 import type { Flags, Outcome } from './context.ts';
 import { mintIfShort, missingUnits } from './deposit.ts';
+import { afterMoved, openMove } from './move.ts';
 import {
   type ActOptions,
   act,
   dateOf,
-  nowSec,
   type Operator,
   openOperator,
   parseAmount,
@@ -46,13 +46,10 @@ export async function bond(flags: Flags, amount: string, options: BondOptions): 
   try {
     await tellTerms(flags, operator.own, chain);
     const before = chain.view.gateway(gateway)?.atStake ?? 0n;
-    if (dryRun) await missingUnits(chain, account.address, units);
-    else {
-      const writer = chain.connect(account);
-      await mintIfShort(flags, chain, writer, units);
-      await chain.synced(await writer.bond(gateway, units));
-    }
-    if (settler) await act(operator, 'billing', 'setSettler', [settler]);
+    if (dryRun) {
+      await missingUnits(chain, account.address, units);
+      if (settler) await act(operator, 'billing', 'setSettler', [settler]);
+    } else await addBond(flags, operator, units, settler);
     const bondUnits = dryRun ? before + units : standingOf(operator).atStake;
     const { minBond } = chain.constants;
     return {
@@ -68,6 +65,28 @@ export async function bond(flags: Flags, amount: string, options: BondOptions): 
   } finally {
     operator.close();
   }
+}
+
+async function addBond(
+  flags: Flags,
+  { chain, account, gateway, own }: Operator,
+  units: bigint,
+  settler: Address | undefined,
+): Promise<void> {
+  const writer = chain.connect(account);
+  await chain.exclusively(gateway, async () => {
+    const { chainId, contracts } = chain;
+    const name = `bond ${chainId} ${contracts.billing} ${gateway} ${units} ${settler ?? ''}`;
+    const move = openMove(own.confirmed, name);
+    const block = await move.send('bond', writer, async (sending) => {
+      await mintIfShort(flags, chain, writer, units);
+      return writer.bond(gateway, units, { ...sending, ...(settler && { settler }) });
+    });
+    await afterMoved(`${formatTokens(units)} tokens are added to the bond`, () =>
+      chain.synced(block),
+    );
+    move.end();
+  });
 }
 
 /**
@@ -128,7 +147,7 @@ async function expectedEnds({ chain, gateway }: Operator, units: bigint) {
     chain.read('billing', 'UNBOND', []),
     chain.read('billing', 'PROOF_WINDOW', []),
   ]);
-  const now = nowSec(chain);
+  const now = await chain.nowSec();
   const before = standingOf({ chain, gateway });
   const { minBond } = chain.constants;
   const isFirst = before.standing >= minBond && before.bond - units < minBond;
@@ -155,11 +174,12 @@ export async function leave(flags: Flags, options: LeaveOptions): Promise<Outcom
   try {
     const before = standingOf(operator);
     const freeBefore = chain.view.free(gateway);
-    const isRipe = before.unbonding > 0n && before.unbondEndSec <= nowSec(chain);
+    const nowSec = await chain.nowSec();
+    const isRipe = before.unbonding > 0n && before.unbondEndSec <= nowSec;
     const floats = options.floats ? floatsOf(operator) : [];
     if (!isRipe && floats.length === 0) throw nothingToLeave(before, gateway);
-    if (isRipe) await act(operator, 'billing', 'leave', [gateway]);
-    const { released, thawing } = await takeFloats(operator, floats);
+    const first = isRipe ? [chain.encode('billing', 'leave', [gateway])] : [];
+    const { released, thawing } = await takeFloats(operator, floats, { first, nowSec });
     const leftUnits = isRipe ? least(before.unbonding, before.bond) : 0n;
     const freeUnits = dryRun ? freeBefore + leftUnits + sumOf(released) : chain.view.free(gateway);
     const document = {
@@ -225,27 +245,28 @@ interface Taken {
 }
 
 /**
- * Releases thawed floats and starts to thaw the rest. A running thaw is left alone, because a
- * second one would restart the wait.
+ * Releases thawed floats and starts to thaw the rest, after the calls `first`. A running thaw is
+ * left alone, because a second one would restart the wait.
  */
 async function takeFloats(
   operator: Operator,
   floats: readonly Float[],
+  { first, nowSec }: { readonly first: readonly Hex[]; readonly nowSec: number },
 ): Promise<{ readonly released: Taken[]; readonly thawing: Taken[] }> {
   const { chain, gateway, dryRun } = operator;
   const released: Taken[] = [];
   const thawing: Taken[] = [];
-  const calls: Hex[] = [];
+  const calls: Hex[] = [...first];
   for (const { payee, line } of floats) {
     const units = least(line.thawing, line.allotted);
-    if (line.thawing > 0n && line.thawEndSec <= nowSec(chain)) {
+    if (line.thawing > 0n && line.thawEndSec <= nowSec) {
       calls.push(chain.encode('billing', 'release', [gateway, payee]));
       released.push({ payee, units, endSec: line.thawEndSec });
     } else if (line.thawing > 0n) {
       thawing.push({ payee, units, endSec: line.thawEndSec });
     } else {
       calls.push(chain.encode('billing', 'thaw', [payee, line.allotted]));
-      const endSec = nowSec(chain) + chain.constants.lineThawSec;
+      const endSec = nowSec + chain.constants.lineThawSec;
       thawing.push({ payee, units: line.allotted, endSec });
     }
   }

@@ -2,7 +2,9 @@
 // root.
 import { type ChainReader, createChainReader } from '../../broker/client/chain-reader.ts';
 import { type Chain, createChain } from '../../contracts/chain.ts';
+import { accountTurns } from './account-turn.ts';
 import type { Opened } from './context.ts';
+import type { House } from './house.ts';
 
 /** Chain id of local development chains (anvil, Hardhat). Tokens are minted only there. */
 export const LOCAL_CHAIN_ID = 31337;
@@ -12,9 +14,13 @@ export const LOCAL_CHAIN_ID = 31337;
  * deployments.
  * @throws ChainError CHAIN_UNREACHABLE
  */
-export async function openChain({ connection }: Pick<Opened, 'connection'>): Promise<Chain> {
+export async function openChain({
+  connection,
+  house,
+}: Pick<Opened, 'connection'> & { readonly house: Pick<House, 'home'> }): Promise<Chain> {
   const { chainId, contracts, rpcUrl } = connection.chain;
-  const chain = await createChain({ rpcUrls: [rpcUrl], contracts, chainId });
+  const exclusively = accountTurns(house.home);
+  const chain = await createChain({ rpcUrls: [rpcUrl], contracts, chainId, exclusively });
   try {
     await chain.start();
     return chain;

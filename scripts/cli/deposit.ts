@@ -2,10 +2,9 @@
 // spend it.
 import { coverageOf } from '../../broker/client/coverage.ts';
 import { type LaneDocument, putLaneLimit } from '../../broker/client/lane.ts';
-import type { Lane } from '../../contracts/chain/types.ts';
 import type { ChainWriter } from '../../contracts/chain/writer.ts';
 import type { Chain } from '../../contracts/chain.ts';
-import { createKey } from '../../contracts/keystore.ts';
+import { createKey, type Key } from '../../contracts/keystore.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { readLaneKey, writeLaneKey } from './account.ts';
 import { awaitBlock } from './await-block.ts';
@@ -21,6 +20,7 @@ import {
   openSession,
 } from './context.ts';
 import { lanesHere } from './lanes-here.ts';
+import { afterMoved, openMove } from './move.ts';
 import type { StoredLane } from './store.ts';
 import { formatTokens, parseTokens, parseUnits } from './units.ts';
 
@@ -61,49 +61,112 @@ export async function deposit(
   const opened = await openGateway(flags);
   const chain = await openChain(opened);
   try {
-    if (options.to === 'free') {
-      await tellTerms(flags, opened, chain);
-      tellCoverage(flags, opened, chain, 0n);
-      const writer = chain.connect(opened.account);
-      const mintedUnits = await mintIfShort(flags, chain, writer, units);
-      await chain.synced(await writer.approveAndDeposit(units));
-      return outcomeOf(opened, chain, { units, mintedUnits });
-    }
-    const { mintedUnits, signer } = await fillLane(flags, opened, chain, units);
-    // The next call must be able to spend it.
-    await awaitBlock(opened.connection, chain.view.head.number);
-    const limited = daily && (await limit(opened, signer, daily.units));
-    return outcomeOf(opened, chain, { units, mintedUnits, signer, ...(limited && { limited }) });
+    await tellTerms(flags, opened, chain);
+    tellCoverage(flags, opened, chain, options.to === 'free' ? 0n : units);
+    return await chain.exclusively(opened.account.address, () => {
+      const parts = { flags, opened, chain, units };
+      return options.to === 'free' ? depositFree(parts) : fillLane(parts, daily);
+    });
   } finally {
     chain.close();
     opened.close();
   }
 }
 
-/**
- * Adds money to the account's line at the gateway, and lets a prepaid lane spend it: its newest
- * one, or a new one with its own key.
- * @throws CliError INSUFFICIENT_TOKENS; ChainError CHAIN_...
- */
-export async function fillLane(
-  flags: Flags,
-  opened: Opened,
-  chain: Chain,
-  units: bigint,
-): Promise<{ readonly signer: Address; readonly mintedUnits: bigint }> {
-  await tellTerms(flags, opened, chain);
-  tellCoverage(flags, opened, chain, units);
+interface Parts {
+  readonly flags: Flags;
+  readonly opened: Opened;
+  readonly chain: Chain;
+  readonly units: bigint;
+}
+
+/** Names what a deposit moves: the same command finds it again after a failure. */
+export function moveName({ connection, account }: Opened, to: string, units: bigint): string {
+  const { chainId, contracts } = connection.chain;
+  const { gateway } = connection.document;
+  return `deposit ${chainId} ${contracts.billing} ${account.address} ${gateway} ${to} ${units}`;
+}
+
+async function depositFree({ flags, opened, chain, units }: Parts): Promise<Outcome> {
   const writer = chain.connect(opened.account);
-  const mintedUnits = await mintIfShort(flags, chain, writer, units);
-  const lane = openLaneOf(opened, chain);
-  const signer = lane
-    ? await extend(opened, chain, writer, lane, units)
-    : await open(opened, chain, writer, units);
-  return { signer, mintedUnits };
+  const move = openMove(opened.confirmed, moveName(opened, 'free', units));
+  let mintedUnits = 0n;
+  const block = await move.send('deposit', writer, async (sending) => {
+    mintedUnits = await mintIfShort(flags, chain, writer, units);
+    return writer.approveAndDeposit(units, opened.account.address, sending);
+  });
+  await afterMoved(`${formatTokens(units)} tokens are deposited`, () => chain.synced(block));
+  move.end();
+  return outcomeOf(opened, chain, { units, mintedUnits, isResumed: move.isResumed });
+}
+
+/**
+ * Adds money to the account's line at the gateway, and lets a prepaid lane spend it, in one
+ * transaction: the newest lane, or a new one with its own key.
+ */
+async function fillLane(
+  { flags, opened, chain, units }: Parts,
+  daily: Daily | undefined,
+): Promise<Outcome> {
+  await chain.synced();
+  const { account, connection, house, store, confirmed } = opened;
+  const { gateway } = connection.document;
+  const writer = chain.connect(account);
+  const nowSec = await chain.nowSec();
+  let key: Key | undefined;
+  const move = openMove(confirmed, moveName(opened, 'lane', units), () => {
+    const lane = openLaneOf(opened, chain, nowSec);
+    key = lane ? undefined : createKey();
+    return { signer: lane?.signer ?? key?.address ?? '' };
+  });
+  // Safe: it was written from an address.
+  const signer = move.facts.signer as Address;
+  let mintedUnits = 0n;
+  const block = await move.send('deposit', writer, async (sending) => {
+    // The key is on disk before the chain knows it, and in the store before money can be spent with
+    // it.
+    if (key) {
+      writeLaneKey(house.home, key);
+      store.addLane({ payer: account.address, signer });
+    }
+    mintedUnits = await mintIfShort(flags, chain, writer, units);
+    const lane = roomFor(chain, { payer: account.address, gateway, signer }, { units, nowSec });
+    return writer.depositAllotOpenLane({ amount: units, gateway, ...lane }, sending);
+  });
+  const moved = `${formatTokens(units)} tokens are deposited and set aside for calls`;
+  return afterMoved(moved, async () => {
+    await chain.synced(block);
+    // The next call must be able to spend it.
+    await awaitBlock(connection, chain.view.head.number);
+    const limited = daily && (await limit(opened, signer, daily.units));
+    move.end();
+    const done = { units, mintedUnits, signer, isResumed: move.isResumed };
+    return outcomeOf(opened, chain, { ...done, ...(limited && { limited }) });
+  });
+}
+
+/** The terms of a new lane, or those that let an open one take all that is set aside then. */
+export function roomFor(
+  { view }: Pick<Chain, 'view'>,
+  { payer, gateway, signer }: StoredLane & { readonly gateway: Address },
+  { units, nowSec }: { readonly units: bigint; readonly nowSec: number },
+) {
+  const expirySec = nowSec + LANE_LIFE_SEC;
+  const lane = view.lane(payer, gateway, signer);
+  if (!lane) return { lane: { signer, cap: units, expirySec, mode: PREPAID } } as const;
+  const reachable = lane.settled + (view.line(payer, gateway)?.allotted ?? 0n) + units;
+  // Neither may shrink, whatever clock an earlier deposit had.
+  const cap = reachable > lane.cap ? reachable : lane.cap;
+  return { extend: { signer, cap, expirySec: Math.max(expirySec, lane.expirySec) } } as const;
+}
+
+interface Daily {
+  /** null: no limit. */
+  readonly units: bigint | null;
 }
 
 /** `0.5` -> 500 000 units, `none` -> null. @throws CliError USAGE */
-function parseDaily(text: string): { readonly units: bigint | null } {
+function parseDaily(text: string): Daily {
   return { units: text === 'none' ? null : parseTokens(text, '--daily') };
 }
 
@@ -149,20 +212,16 @@ export async function missingUnits(chain: Chain, account: Address, units: bigint
   );
 }
 
-interface OpenLane extends Lane {
-  readonly signer: Address;
-}
-
 /** The account's newest prepaid lane that is still open and whose key is here. */
-export function openLaneOf(opened: Opened, chain: Chain): OpenLane | undefined {
+function openLaneOf(opened: Opened, chain: Chain, nowSec: number): StoredLane | undefined {
   const { gateway } = opened.connection.document;
   for (const { payer, signer } of lanesHere(opened)) {
     const lane = chain.view.lane(payer, gateway, signer);
-    if (!lane || lane.mode !== PREPAID || lane.expirySec <= nowSec(chain)) continue;
+    if (!lane || lane.mode !== PREPAID || lane.expirySec <= nowSec) continue;
     refuseStopped(opened, { payer, signer });
     // Fail before money goes to a lane whose key cannot be read: it could only thaw.
     readLaneKey(opened.house.home, signer);
-    return { ...lane, signer };
+    return { payer, signer };
   }
   return undefined;
 }
@@ -177,61 +236,14 @@ function refuseStopped({ store, connection }: Opened, lane: StoredLane): void {
   );
 }
 
-/**
- * Opens a lane. Its key is on disk before the chain knows it, and in the store before money can be
- * spent with it.
- */
-async function open(
-  { account, connection, house, store }: Opened,
-  chain: Chain,
-  writer: ChainWriter,
-  units: bigint,
-): Promise<Address> {
-  const key = createKey();
-  const signer = key.address;
-  writeLaneKey(house.home, key);
-  store.addLane({ payer: account.address, signer });
-  const expirySec = nowSec(chain) + LANE_LIFE_SEC;
-  const blockNumber = await writer.depositAllotOpenLane({
-    amount: units,
-    gateway: connection.document.gateway,
-    lane: { signer, cap: units, expirySec, mode: PREPAID },
-  });
-  await chain.synced(blockNumber);
-  return signer;
-}
-
-/**
- * Extends the lane so that it may take all that is set aside. A second run after a failure
- * completes the first.
- */
-async function extend(
-  { account, connection }: Opened,
-  chain: Chain,
-  writer: ChainWriter,
-  { signer, settled, cap }: OpenLane,
-  units: bigint,
-): Promise<Address> {
-  const { gateway } = connection.document;
-  await chain.synced(await writer.depositAllotOpenLane({ amount: units, gateway }));
-  const allotted = chain.view.line(account.address, gateway)?.allotted ?? 0n;
-  const reachable = settled + allotted;
-  const expirySec = nowSec(chain) + LANE_LIFE_SEC;
-  const blockNumber = await writer.extendLane(gateway, {
-    signer,
-    cap: reachable > cap ? reachable : cap,
-    expirySec,
-  });
-  await chain.synced(blockNumber);
-  return signer;
-}
-
 function outcomeOf(
   { account, connection }: Opened,
   chain: Chain,
   done: {
     readonly units: bigint;
     readonly mintedUnits: bigint;
+    /** An earlier run has moved the money, and this one has ended it. */
+    readonly isResumed: boolean;
     readonly signer?: Address;
     readonly limited?: LaneDocument;
   },
@@ -243,6 +255,7 @@ function outcomeOf(
   const document = {
     account: account.address,
     depositedUnits: done.units,
+    isResumed: done.isResumed,
     mintedUnits: done.mintedUnits,
     freeUnits: view.free(account.address),
     line: { gateway, allottedUnits },
@@ -256,7 +269,8 @@ function outcomeOf(
         }
       : null,
   };
-  const amount = `${formatTokens(done.units)} tokens are deposited`;
+  const which = done.isResumed ? ' by an earlier run, nothing is moved twice' : '';
+  const amount = `${formatTokens(done.units)} tokens are deposited${which}`;
   if (!lane) return { document, text: `${amount}, free: ${formatTokens(document.freeUnits)}` };
   const until = new Date(lane.expirySec * 1000).toISOString().slice(0, 10);
   return {
@@ -271,9 +285,4 @@ function dailyText(limited: LaneDocument | undefined): string {
   return dailyUnits === null
     ? ', without a limit per day'
     : `, at most ${formatTokens(dailyUnits)} a day`;
-}
-
-/** The chain's time, Unix seconds. A chain that mines on demand may be behind the clock. */
-export function nowSec(chain: Chain): number {
-  return Math.max(chain.view.head.timestampSec, Math.floor(Date.now() / 1000));
 }

@@ -204,7 +204,7 @@ async function checkBond(opened: Opened): Promise<string> {
     const { minBond } = chain.constants;
     const standing = formatTokens(units);
     if (units >= minBond) return `${standing} tokens stand`;
-    const isOver = Math.max(Date.now() / 1000, chain.view.head.timestampSec) > settleUntilSec;
+    const isOver = (await chain.nowSec()) > settleUntilSec;
     const until = new Date(settleUntilSec * 1000).toISOString();
     const when = isOver ? 'settles no more' : `settles until ${until} and not longer`;
     const message = `${standing} tokens stand and ${formatTokens(minBond)} must, on ${gateway}, which ${when}, the operator must run defaas bond`;

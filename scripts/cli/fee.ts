@@ -2,15 +2,7 @@
 // after it is announced.
 import { CliError } from './cli-error.ts';
 import type { Flags, Outcome } from './context.ts';
-import {
-  type ActOptions,
-  act,
-  dateOf,
-  nowSec,
-  openOperator,
-  standingOf,
-  told,
-} from './operator.ts';
+import { type ActOptions, act, dateOf, openOperator, standingOf, told } from './operator.ts';
 
 /**
  * Announces a fee, or without `percent` shows the one in force. Another announcement replaces the
@@ -39,9 +31,10 @@ export async function fee(
     const standing = standingOf(operator);
     const [delay] = await chain.read('billing', 'FEE_DELAY', []);
     const isTried = dryRun && bps !== undefined;
-    const fromSec = isTried ? nowSec(chain) + Number(delay) : standing.feeFromSec;
+    const nowSec = await chain.nowSec();
+    const fromSec = isTried ? nowSec + Number(delay) : standing.feeFromSec;
     const nextFeeBps = isTried ? bps : standing.nextFeeBps;
-    const isWaiting = fromSec > nowSec(chain);
+    const isWaiting = fromSec > nowSec;
     const document = {
       gateway,
       feeBps: standing.feeBps,

@@ -33,12 +33,13 @@ export async function grant(
   options: GrantOptions,
 ): Promise<Outcome> {
   const subject = parseAddress(address);
-  const expirySec = parseExpiry(options.expires ?? `${DEFAULT_DAYS}`, Date.now() / 1000);
+  const expires = parseExpiry(options.expires ?? `${DEFAULT_DAYS}`);
   const scopes = parseScopes(options.scopes);
   const opened = await openGateway(flags);
   const chain = await openChain(opened);
   try {
     const { fn, label } = findOwnedFunction(opened, chain, target);
+    const expirySec = expiryOf(expires, await chain.nowSec());
     const bits = scopes.reduce((sum, name) => sum | (SCOPES[name] ?? 0), 0);
     const block = await chain
       .connect(opened.account)
@@ -68,14 +69,33 @@ function parseScopes(text: string): string[] {
   );
 }
 
-/** @returns Unix seconds, after now */
-function parseExpiry(text: string, nowSec: number): number {
+/** A number of days, or the end of a day, Unix seconds. */
+interface Expiry {
+  readonly text: string;
+  readonly days: number | undefined;
+  readonly endSec: number;
+}
+
+/** @throws CliError USAGE */
+function parseExpiry(text: string): Expiry {
   const days = /^\d{1,5}$/.test(text) ? Number(text) : undefined;
   // JavaScript parses a bare date as its first moment, UTC. The whole day is meant.
   const dateMs = /^\d{4}-\d{2}-\d{2}$/.test(text) ? Date.parse(`${text}T23:59:59Z`) : Number.NaN;
-  const expirySec = Math.floor(days === undefined ? dateMs / 1000 : nowSec + days * DAY_SEC);
+  const isDate = !Number.isNaN(dateMs) && new Date(dateMs).toISOString().startsWith(text);
+  const isDays = days !== undefined && days > 0 && days <= MAX_DAYS;
+  if (isDays || isDate) return { text, days, endSec: Math.floor(dateMs / 1000) };
+  throw wrongExpiry(text);
+}
+
+/** @returns Unix seconds, after the chain's time  @throws CliError USAGE */
+function expiryOf({ text, days, endSec }: Expiry, nowSec: number): number {
+  const expirySec = days === undefined ? endSec : nowSec + days * DAY_SEC;
   if (expirySec > nowSec && expirySec <= nowSec + MAX_DAYS * DAY_SEC) return expirySec;
-  throw new CliError(
+  throw wrongExpiry(text);
+}
+
+function wrongExpiry(text: string): CliError {
+  return new CliError(
     'USAGE',
     `--expires takes a number of days up to ${MAX_DAYS} or a date to come such as 2027-01-31, got "${text}"`,
   );

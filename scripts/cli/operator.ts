@@ -94,11 +94,6 @@ export function parseAmount(text: string, { units = false }: { readonly units?: 
   throw new CliError('USAGE', 'the amount is 0, name more');
 }
 
-/** The chain's time, Unix seconds. A chain that mines on demand may be behind the clock. */
-export function nowSec({ view }: Pick<Chain, 'view'>): number {
-  return Math.max(view.head.timestampSec, Math.floor(Date.now() / 1000));
-}
-
 /** RFC 3339, to the second. */
 export function dateOf(seconds: number): string {
   return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');

@@ -3,6 +3,7 @@
 import { type Chain, createChain } from '../../contracts/chain.ts';
 import { addressesOf, type ContractSet } from '../../contracts/deployments.ts';
 import { type Account, readAccount } from './account.ts';
+import { accountTurns } from './account-turn.ts';
 import { CliError } from './cli-error.ts';
 import { confirmHome } from './confirm.ts';
 import type { Flags, OpenOptions } from './context.ts';
@@ -47,7 +48,9 @@ export async function openOwnChain(
     }
     await trust.check(set);
     const { chainId, rpcUrl } = trust;
-    chain = await createChain({ rpcUrls: [rpcUrl], contracts: addressesOf(set), chainId });
+    const exclusively = accountTurns(house.home);
+    const contracts = addressesOf(set);
+    chain = await createChain({ rpcUrls: [rpcUrl], contracts, chainId, exclusively });
     await chain.start();
     const opened = chain;
     const close = () => {

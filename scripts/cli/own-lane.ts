@@ -13,14 +13,15 @@ import {
 } from '../../broker/client/mandates.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import { createKey } from '../../contracts/keystore.ts';
-import type { Hex } from '../../contracts/libraries/keccak.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { hasLaneKey, readLaneKey, writeLaneKey } from './account.ts';
 import { awaitBlock } from './await-block.ts';
 import { openReader } from './chain.ts';
 import { CliError } from './cli-error.ts';
 import { type Flags, type Opened, openSession } from './context.ts';
-import { LANE_LIFE_SEC, mintIfShort, nowSec, PREPAID } from './deposit.ts';
+import { LANE_LIFE_SEC, mintIfShort, moveName, PREPAID } from './deposit.ts';
 import { noLane } from './lanes-here.ts';
+import { type Move, openMove } from './move.ts';
 import type { StoredLane } from './store.ts';
 import { formatTokens } from './units.ts';
 
@@ -36,18 +37,30 @@ export type LaneParts = Pick<Opened, 'account' | 'connection' | 'store'> & {
 };
 
 /** A lane for one purpose that is still open and whose key is here. */
-export function ownLaneFor(opened: Opened, chain: Chain, purpose: string): StoredLane | undefined {
+export function ownLaneFor(
+  opened: Opened,
+  chain: Chain,
+  purpose: string,
+  nowSec: number,
+): StoredLane | undefined {
   const { account, store, house, connection } = opened;
   return store.lanesFor(account.address, purpose).find(({ payer, signer }) => {
     const lane = chain.view.lane(payer, connection.document.gateway, signer);
-    const isOpen = lane !== undefined && lane.expirySec > nowSec(chain);
+    const isOpen = lane !== undefined && lane.expirySec > nowSec;
     return isOpen && hasLaneKey(house.home, signer);
   });
 }
 
+export interface OwnLane {
+  readonly lane: StoredLane;
+  /** What moved `depositUnits`, to be ended when the command has done the rest; undefined at 0. */
+  readonly move: Move | undefined;
+}
+
 /**
  * Opens a lane for `purpose` that can take at most `capUnits`, or gives an open one this much more
- * room. It spends the account's line at the gateway, to which `depositUnits` are added first.
+ * room. It spends the account's line at the gateway, to which `depositUnits` are added by the same
+ * transaction; with one, hold the account's turn.
  * @throws CliError LANE_UNKNOWN nothing is set aside there, INSUFFICIENT_TOKENS
  */
 export async function openOwnLane(
@@ -60,60 +73,70 @@ export async function openOwnLane(
     readonly depositUnits: bigint;
     readonly remedy: string;
   },
-): Promise<StoredLane> {
+): Promise<OwnLane> {
   const { account, connection, house, store } = opened;
   const { gateway } = connection.document;
   const { purpose, capUnits, depositUnits } = of;
-  const known = ownLaneFor(opened, chain, purpose);
-  const writer = chain.connect(account);
+  const known = ownLaneFor(opened, chain, purpose, await chain.nowSec());
+  const key = known ? undefined : createKey();
+  const name = moveName(opened, purpose, depositUnits);
+  const facts = () => ({ signer: known?.signer ?? key?.address ?? '' });
+  const move = depositUnits > 0n ? openMove(opened.confirmed, name, facts) : undefined;
   const allotted = chain.view.line(account.address, gateway)?.allotted ?? 0n;
   if (allotted + depositUnits === 0n) throw noLane(opened, of.remedy);
-  if (known) {
-    await extendOwnLane(flags, opened, chain, known, { capUnits, depositUnits });
-    return known;
-  }
-  await mintIfShort(flags, chain, writer, depositUnits);
-  const expirySec = nowSec(chain) + LANE_LIFE_SEC;
-  const key = createKey();
-  const lane = { payer: account.address, signer: key.address };
+  // Safe: it was written from an address.
+  const signer = (move?.facts ?? facts()).signer as Address;
+  const lane = { payer: account.address, signer };
   // The key is on disk before the chain knows it, and in the store before money can be spent with
   // it.
-  writeLaneKey(house.home, key);
-  store.addLane(lane, purpose);
-  const terms = { signer: key.address, cap: capUnits, expirySec, mode: PREPAID } as const;
-  const block =
-    depositUnits > 0n
-      ? await writer.depositAllotOpenLane({ amount: depositUnits, gateway, lane: terms })
-      : await writer.openLane(gateway, terms);
-  await chain.synced(block);
-  return lane;
+  if (key?.address === signer) {
+    writeLaneKey(house.home, key);
+    store.addLane(lane, purpose);
+  }
+  await extendOwnLane(flags, opened, chain, lane, { capUnits, depositUnits, move });
+  return { lane, move };
 }
 
 /**
- * Gives a separate lane room for `capUnits` beyond the checked receipts, and its full life. It
- * sends nothing if the lane has both: a gateway that fails in a later step must not cost gas at
- * each retry.
+ * Gives a separate lane room for `capUnits` beyond the checked receipts, and its full life; opens
+ * it if it is new. It sends nothing if the lane has both: a gateway that fails in a later step must
+ * not cost gas at each retry.
  */
 export async function extendOwnLane(
   flags: Flags,
   { account, connection, store }: LaneParts,
   chain: Chain,
   lane: StoredLane,
-  { capUnits, depositUnits }: { readonly capUnits: bigint; readonly depositUnits: bigint },
+  of: {
+    readonly capUnits: bigint;
+    readonly depositUnits?: bigint;
+    readonly move?: Move | undefined;
+  },
 ): Promise<void> {
   const { gateway } = connection.document;
   const { payer, signer } = lane;
+  const { depositUnits = 0n, move } = of;
   const writer = chain.connect(account);
-  await mintIfShort(flags, chain, writer, depositUnits);
-  if (depositUnits > 0n) {
-    await chain.synced(await writer.depositAllotOpenLane({ amount: depositUnits, gateway }));
-  }
-  const { cap = 0n, expirySec: endsSec = 0 } = chain.view.lane(payer, gateway, signer) ?? {};
-  const needed = store.laneMemory(lane).read().verifiedUnits + capUnits;
-  const expirySec = nowSec(chain) + LANE_LIFE_SEC;
-  if (needed <= cap && endsSec >= expirySec - SHORTER_BY_SEC) return;
-  const next = { signer, cap: needed > cap ? needed : cap, expirySec };
-  await chain.synced(await writer.extendLane(gateway, next));
+  const expirySec = (await chain.nowSec()) + LANE_LIFE_SEC;
+  const needed = store.laneMemory(lane).read().verifiedUnits + of.capUnits;
+  const before = chain.view.lane(payer, gateway, signer);
+  const { cap = 0n, expirySec: endsSec = 0 } = before ?? {};
+  const next = {
+    ...{ signer, cap: needed > cap ? needed : cap },
+    expirySec: Math.max(expirySec, endsSec),
+  };
+  const isNeeded = needed > cap || endsSec < expirySec - SHORTER_BY_SEC;
+  if (move) {
+    const lane = { ...next, mode: PREPAID } as const;
+    const terms = before ? isNeeded && { extend: next } : { lane };
+    const block = await move.send('deposit', writer, async (sending) => {
+      await mintIfShort(flags, chain, writer, depositUnits);
+      return writer.depositAllotOpenLane({ amount: depositUnits, gateway, ...terms }, sending);
+    });
+    await chain.synced(block);
+  } else if (!before) {
+    await chain.synced(await writer.openLane(gateway, { ...next, mode: PREPAID }));
+  } else if (isNeeded) await chain.synced(await writer.extendLane(gateway, next));
 }
 
 /** Revokes the lane's mandates: from now on nothing is signed for them. */

@@ -5,6 +5,7 @@ import type { Address } from '../../contracts/libraries/keccak.ts';
 import { barGateway } from './bar.ts';
 import { CliError } from './cli-error.ts';
 import type { Flags, Outcome } from './context.ts';
+import { afterMoved } from './move.ts';
 import { type ActOptions, act, told } from './operator.ts';
 import { type Owed, owedBy } from './owed.ts';
 import { type OwnChain, openOwnChain } from './own-chain.ts';
@@ -18,6 +19,9 @@ export interface PayoutsOptions extends ActOptions {
   /** Account of a gateway. */
   readonly bar?: string;
 }
+
+/** How to go on when what is collected could not be sent. */
+const PAY_NEXT = 'run defaas payouts --send';
 
 /** What was done about one gateway, or would be done. */
 interface Done {
@@ -73,16 +77,18 @@ export async function collect(
       if (best === undefined) continue;
       const { cumulativeUnits, signature } = best;
       const args = [gateway, address, cumulativeUnits, signature];
-      const sent = await act(actor, 'billing', 'collect', args);
+      const credit = () => act(actor, 'billing', 'collect', args);
+      const moved = collected.map(collectedLine).join(', ');
+      const sent = await (moved ? afterMoved(moved, credit) : credit());
       collected.push({ gateway, units: cumulativeUnits - creditedUnits, tx: txOf(sent) });
     }
     if (collected.length === 0) throw nothingToCollect(own, owed);
+    const sendRest = async () => sendAll(actor, await owedBy(flags, own));
     const sent =
-      options.send && !actor.dryRun ? await sendAll(actor, await owedBy(flags, own)) : [];
-    const lines = collected.map(
-      ({ gateway, units }) =>
-        `${formatTokens(units)} tokens are credited from the float of ${gateway}`,
-    );
+      options.send && !actor.dryRun
+        ? await afterMoved(collected.map(collectedLine).join(', '), sendRest, PAY_NEXT)
+        : [];
+    const lines = collected.map(collectedLine);
     const next = options.send ? [] : ['defaas payouts --send sends them to the wallet'];
     return outcomeOf(actor, { collected, sent }, [...lines, ...sent.map(sentLine), ...next]);
   } finally {
@@ -97,7 +103,9 @@ async function sendAll(
   const done: Done[] = [];
   for (const { gateway, claimableUnits } of owed) {
     if (claimableUnits === 0n) continue;
-    const sent = await act(actor, 'billing', 'payOut', [gateway, actor.account.address]);
+    const pay = () => act(actor, 'billing', 'payOut', [gateway, actor.account.address]);
+    const moved = done.map(sentLine).join(', ');
+    const sent = await (moved ? afterMoved(moved, pay) : pay());
     done.push({ gateway, units: claimableUnits, tx: txOf(sent) });
   }
   return done;
@@ -105,6 +113,10 @@ async function sendAll(
 
 function txOf(sent: Sent | undefined): string | null {
   return sent?.tx ?? null;
+}
+
+function collectedLine({ gateway, units }: Done): string {
+  return `${formatTokens(units)} tokens are credited from the float of ${gateway}`;
 }
 
 function sentLine({ gateway, units }: Done): string {

@@ -67,6 +67,8 @@ export async function preparePublishing(
     );
   };
   const publish = async (report: (line: string) => void): Promise<void> => {
+    // Another command may have published while this one waited for its turn.
+    await chain.synced();
     if (!find()) {
       const { blockNumber } = await writer.register(manifest.name);
       await chain.synced(blockNumber);
@@ -89,7 +91,10 @@ export async function preparePublishing(
         run: async () => {},
       },
       { title: `uploading ${cid}`, run: upload },
-      { title: 'registering on the chain', run: publish },
+      {
+        title: 'registering on the chain',
+        run: (report) => chain.exclusively(account.address, () => publish(report)),
+      },
     ],
     published: () => {
       const fn = find();

@@ -84,7 +84,7 @@ export async function renewOne(
     return { lane, message: `lane ${lane.signer}: ${signedText(ceilingUnits)}` };
   }
   await revokeAllOf(opened, lane);
-  await extendOwnLane(flags, opened, chain, lane, { capUnits: next.total, depositUnits: 0n });
+  await extendOwnLane(flags, opened, chain, lane, { capUnits: next.total });
   const { ceilingUnits } = await signOwnMandate(opened, chain, lane, next);
   const until = new Date(next.untilSec * 1000).toISOString();
   return {

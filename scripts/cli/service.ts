@@ -76,7 +76,7 @@ export async function service(
   const clientId = `${account.address}:${id}`;
   const keyFile = join(keysFolder(house.home), `service-${gateway}-${account.address}-${id}.json`);
   const session = await openSession(opened, account);
-  const known = ownLaneFor(opened, chain, purposeOf(id));
+  const known = ownLaneFor(opened, chain, purposeOf(id), await chain.nowSec());
   if (known) await closeFor(opened, known);
   if (dailyUnits === 0n) {
     await removeServiceAccount(session, id);
@@ -84,7 +84,7 @@ export async function service(
     return { document: { clientId, stopped: true }, text: `${clientId} can spend nothing more` };
   }
   const total = dailyUnits * BigInt(days);
-  const lane = await openOwnLane(flags, opened, chain, {
+  const { lane } = await openOwnLane(flags, opened, chain, {
     purpose: purposeOf(id),
     capUnits: total,
     depositUnits: 0n,

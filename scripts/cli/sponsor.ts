@@ -19,6 +19,7 @@ import {
   openGateway,
   openSession,
 } from './context.ts';
+import { afterMoved } from './move.ts';
 import { openOwnLane, ownLaneFor, refuseZero, revokeAllOf, signOwnMandate } from './own-lane.ts';
 import { findOwnedFunction } from './owned-function.ts';
 import { parseDays } from './renew.ts';
@@ -56,13 +57,15 @@ export async function sponsor(
   try {
     const { fn } = findOwnedFunction(opened, chain, target);
     const of = { owner: fn.namespace, name: fn.name };
-    if (change) {
-      await revokeAll(opened, chain, fn);
-      if (change.dailyUnits > 0n) await mandate(flags, opened, chain, fn, change);
-    }
     const session = await openSession(opened, opened.account);
     const document = change
-      ? await putSponsorship(session, of, change.dailyUnits)
+      ? await chain.exclusively(opened.account.address, async () => {
+          await chain.synced();
+          await revokeAll(opened, chain, fn);
+          const put = () => putSponsorship(session, of, change.dailyUnits);
+          if (change.dailyUnits === 0n) return put();
+          return mandate(flags, opened, chain, { fn, change, put });
+        })
       : await fetchSponsorship(session, of);
     if (!document.isSponsored) {
       note(
@@ -112,37 +115,51 @@ function purposeOf({ id }: RegisteredFunction): string {
 
 /** Revokes what was signed for the function before: from now on nothing is signed for it. */
 async function revokeAll(opened: Opened, chain: Chain, fn: RegisteredFunction): Promise<void> {
-  const lane = ownLaneFor(opened, chain, purposeOf(fn));
+  const lane = ownLaneFor(opened, chain, purposeOf(fn), await chain.nowSec());
   if (!lane) return;
   opened.store.putRenewalDays(lane, undefined);
   await revokeAllOf(opened, lane);
 }
 
+/** Opens the lane, signs for it, and tells the gateway the sponsorship (`put`). */
 async function mandate(
   flags: Flags,
   opened: Opened,
   chain: Chain,
-  fn: RegisteredFunction,
-  { dailyUnits, days, isRenewed, depositUnits }: Change,
-): Promise<void> {
+  of: {
+    readonly fn: RegisteredFunction;
+    readonly change: Change;
+    readonly put: () => Promise<Sponsorship>;
+  },
+): Promise<Sponsorship> {
+  const { fn, change, put } = of;
+  const { dailyUnits, days, isRenewed, depositUnits } = change;
   const total = dailyUnits * BigInt(days);
-  const lane = await openOwnLane(flags, opened, chain, {
+  const { lane, move } = await openOwnLane(flags, opened, chain, {
     purpose: purposeOf(fn),
     capUnits: total,
     depositUnits,
     remedy: 'add --deposit <tokens>',
   });
-  await signOwnMandate(opened, chain, lane, {
-    kind: SPONSOR_KIND,
-    subject: NO_SUBJECT,
-    functionId: fn.id,
-    maxPrice: dailyUnits,
-    perDay: dailyUnits,
-    total,
-    untilSec: Math.floor(Date.now() / 1000) + days * DAY_SEC,
-    serial: BigInt(Date.now()),
-  });
-  if (isRenewed) opened.store.putRenewalDays(lane, days);
+  const sign = async (): Promise<Sponsorship> => {
+    await signOwnMandate(opened, chain, lane, {
+      kind: SPONSOR_KIND,
+      subject: NO_SUBJECT,
+      functionId: fn.id,
+      maxPrice: dailyUnits,
+      perDay: dailyUnits,
+      total,
+      untilSec: Math.floor(Date.now() / 1000) + days * DAY_SEC,
+      serial: BigInt(Date.now()),
+    });
+    if (isRenewed) opened.store.putRenewalDays(lane, days);
+    return put();
+  };
+  if (move === undefined) return sign();
+  const moved = `${formatTokens(depositUnits)} tokens are deposited and set aside for calls`;
+  const sponsorship = await afterMoved(moved, sign);
+  move.end();
+  return sponsorship;
 }
 
 function textOf(

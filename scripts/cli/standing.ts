@@ -7,7 +7,7 @@ import type { Chain } from '../../contracts/chain.ts';
 import { openChain } from './chain.ts';
 import { errorLine } from './cli-error.ts';
 import type { Opened } from './context.ts';
-import { dateOf, nowSec } from './operator.ts';
+import { dateOf } from './operator.ts';
 import { formatTokens } from './units.ts';
 
 /** Below 1.34 x MIN_BOND one slash of a quarter of the bond stops the settlement. */
@@ -70,20 +70,21 @@ async function look(name: string, ask: () => Promise<string> | string): Promise<
  * Checks whether a change of fee or bond is under way. The check of the bond reports a bond that is
  * too low.
  */
-function checkTerms({ connection }: Opened, chain: Chain): string {
+async function checkTerms({ connection }: Opened, chain: Chain): Promise<string> {
   const { gateway } = connection.document;
   const standing = chain.view.gateway(gateway);
   if (standing === undefined) throw new Error(`${gateway} is not registered on the chain`);
   const { unbonding, unbondEndSec, feeBps, nextFeeBps, feeFromSec } = standing;
   const leftUnits = standing.standing;
   const leastUnits = (chain.constants.minBond * LOW_BOND_PERCENT) / 100n;
-  const isRipe = unbonding > 0n && unbondEndSec <= nowSec(chain);
+  const nowSec = await chain.nowSec();
+  const isRipe = unbonding > 0n && unbondEndSec <= nowSec;
   const news = [
     ...(isRipe ? [`${formatTokens(unbonding)} tokens can leave the bond (defaas leave)`] : []),
     ...(unbonding > 0n && !isRipe
       ? [`${formatTokens(unbonding)} tokens of the bond leave at ${dateOf(unbondEndSec)}`]
       : []),
-    ...(feeFromSec > nowSec(chain)
+    ...(feeFromSec > nowSec
       ? [`the fee is ${nextFeeBps / 100} % from ${dateOf(feeFromSec)} on`]
       : []),
     ...(leftUnits >= chain.constants.minBond && leftUnits < leastUnits

@@ -275,6 +275,9 @@ export function mandatedGateways(home: string, contracts: string, payer: Address
 export interface Confirmed {
   get(what: string): string | undefined;
   put(what: string, value: string): void;
+  drop(what: string): void;
+  /** Names that begin with this. */
+  names(start: string): readonly string[];
   close(): void;
 }
 
@@ -289,6 +292,14 @@ export function openConfirmed(folder: string): Confirmed {
     put: (what, value) => {
       database.prepare('INSERT OR REPLACE INTO confirmed VALUES (?, ?)').run(what, value);
     },
+    drop: (what) => {
+      database.prepare('DELETE FROM confirmed WHERE what = ?').run(what);
+    },
+    names: (start) =>
+      database
+        .prepare('SELECT what FROM confirmed WHERE substr(what, 1, ?) = ? ORDER BY rowid')
+        .all(start.length, start)
+        .map(({ what }) => String(what)),
     close: () => database.close(),
   };
 }

@@ -89,7 +89,7 @@ async function spendingToken(
   const functionId = await functionIn(opened, functionName);
   const chain = await openChain(opened);
   try {
-    const lane = await openOwnLane(flags, opened, chain, {
+    const { lane } = await openOwnLane(flags, opened, chain, {
       purpose: `${PURPOSE}:${crypto.randomUUID()}`,
       capUnits: allowedUnits,
       depositUnits: 0n,

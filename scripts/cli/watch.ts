@@ -108,7 +108,7 @@ async function follow(looking: Looking, everySec: number): Promise<readonly Acti
 async function look({ flags, options, watcher, patienceSec }: Looking): Promise<Action[]> {
   const { chain, account, home } = watcher;
   await chain.synced();
-  const nowSec = Math.max(chain.view.head.timestampSec, Math.floor(Date.now() / 1000));
+  const nowSec = await chain.nowSec();
   const terms = await createDisputeReads(chain).readTerms();
   const isOwn = ({ payer }: { readonly payer: string }) => payer === account.address;
   const isSettling = ({ timestampSec }: SettledBatch) => nowSec - timestampSec < patienceSec;

@@ -11,6 +11,7 @@ import { type Chain, createChain } from '../../contracts/chain.ts';
 import { addressesOf, type ContractSet } from '../../contracts/deployments.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { type Account, readAccount } from './account.ts';
+import { accountTurns } from './account-turn.ts';
 import { CliError } from './cli-error.ts';
 import { confirmHome } from './confirm.ts';
 import type { Flags } from './context.ts';
@@ -84,7 +85,7 @@ export async function openWatcher(
       );
     }
     await trust.check(set);
-    chain = await startChain(trust, set);
+    chain = await startChain(home, trust, set);
     const { view } = chain;
     const contracts = `${trust.chainId}:${set.contracts.billing}`;
     const storeOf = (gateway: Address): Store => {
@@ -143,10 +144,13 @@ function heldIn(documents: readonly string[]): readonly HeldReceipt[] {
 }
 
 async function startChain(
+  home: string,
   { chainId, rpcUrl }: { readonly chainId: number; readonly rpcUrl: string },
   set: ContractSet,
 ): Promise<Chain> {
-  const chain = await createChain({ rpcUrls: [rpcUrl], contracts: addressesOf(set), chainId });
+  const exclusively = accountTurns(home);
+  const contracts = addressesOf(set);
+  const chain = await createChain({ rpcUrls: [rpcUrl], contracts, chainId, exclusively });
   try {
     await chain.start();
     return chain;

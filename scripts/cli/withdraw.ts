@@ -3,11 +3,11 @@
 // money.
 
 import type { Line } from '../../contracts/chain/types.ts';
-import type { Chain } from '../../contracts/chain.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { tellTerms } from './before-money.ts';
 import { CliError } from './cli-error.ts';
 import type { Flags, Outcome } from './context.ts';
+import { afterMoved, type MoveFacts, openMove } from './move.ts';
 import { type OwnChain, openOwnChain } from './own-chain.ts';
 import { parseAddress } from './parse-address.ts';
 import { formatTokens, parseTokens, parseUnits } from './units.ts';
@@ -32,53 +32,103 @@ export async function withdraw(
   options: WithdrawOptions,
 ): Promise<Outcome> {
   const wantedUnits = amount === undefined ? undefined : parseAmount(amount, options.units);
+  const from = options.from === undefined ? undefined : parseAddress(options.from);
   const own = await openOwnChain(flags, { allowRevoked: true });
   try {
     const { chain, account } = own;
-    const { address } = account;
     await tellTerms(flags, own, chain);
-    const gateway = gatewayOf(own, options.from);
-    const standing = () => standingOf(own, gateway);
-    const before = standing();
-    const haveUnits = before.freeUnits + before.line.allotted;
-    if (haveUnits === 0n) {
-      throw new CliError(
-        'NOTHING_TO_WITHDRAW',
-        `account ${address} has neither free money nor any set aside, see defaas balance`,
-      );
-    }
-    // While money thaws, the amount may be that of the first run, part of which is already in the
-    // wallet.
-    const isFirst = before.line.thawing === 0n;
-    if (isFirst && wantedUnits !== undefined && wantedUnits > haveUnits) {
-      throw new CliError(
-        'INSUFFICIENT_BALANCE',
-        `${formatTokens(wantedUnits)} tokens are asked for, account ${address} has ${formatTokens(haveUnits)} free and set aside, withdraw less`,
-      );
-    }
-    const isEnded = !isFirst && before.line.thawEndSec <= nowSec(chain);
-    const writer = chain.connect(account);
-    if (isEnded && gateway) await chain.synced(await writer.release(address, gateway));
-    const { freeUnits } = standing();
-    const withdrawnUnits = least(freeUnits, wantedUnits ?? freeUnits);
-    if (withdrawnUnits > 0n) await chain.synced(await writer.withdraw(address, withdrawnUnits));
-    const missingUnits = (wantedUnits ?? haveUnits) - withdrawnUnits;
-    if (missingUnits > 0n && isFirst && gateway) {
-      await chain.synced(await writer.thaw(gateway, missingUnits));
-    }
-    const releasedUnits = isEnded ? freeUnits - before.freeUnits : 0n;
-    return outcomeOf(own, gateway, { releasedUnits, withdrawnUnits, missingUnits });
+    return await chain.exclusively(account.address, () => take(own, wantedUnits, from));
   } finally {
     own.close();
   }
 }
 
+/** One transaction takes out what is free, and starts the thaw of what is missing. */
+async function take(
+  own: OwnChain,
+  wantedUnits: bigint | undefined,
+  from: Address | undefined,
+): Promise<Outcome> {
+  const { chain, account, confirmed } = own;
+  const { address } = account;
+  await chain.synced();
+  const nowSec = await chain.nowSec();
+  const of = `${chain.chainId} ${chain.contracts.billing} ${address}`;
+  const name = `withdraw ${of} ${wantedUnits ?? 'all'} ${from ?? ''}`;
+  const move = openMove(confirmed, name, () => plan(own, { wantedUnits, from, nowSec }));
+  const { gateway, ...units } = move.facts;
+  const releasedUnits = BigInt(units.releasedUnits ?? 0);
+  const withdrawnUnits = BigInt(units.withdrawnUnits ?? 0);
+  const thawingUnits = BigInt(units.thawingUnits ?? 0);
+  const call = (method: string, ...args: unknown[]) => chain.encode('billing', method, args);
+  const calls = [
+    ...(releasedUnits > 0n ? [call('release', address, gateway)] : []),
+    ...(withdrawnUnits > 0n ? [call('withdraw', address, withdrawnUnits)] : []),
+    ...(thawingUnits > 0n ? [call('thaw', gateway, thawingUnits)] : []),
+  ];
+  if (calls.length > 0) {
+    const writer = chain.connect(account);
+    const block = await move.send('withdraw', writer, async (sending) => {
+      const sent = await writer.send('billing', 'multicall', [calls], sending);
+      return sent.blockNumber;
+    });
+    const moved = `${formatTokens(withdrawnUnits)} tokens are in the wallet`;
+    await afterMoved(moved, () => chain.synced(block));
+    move.end();
+  }
+  const missingUnits = BigInt(units.missingUnits ?? 0);
+  // Safe: `plan` wrote an address, or nothing.
+  const line = gateway ? (gateway as Address) : undefined;
+  return outcomeOf(own, line, { releasedUnits, withdrawnUnits, missingUnits });
+}
+
 /**
- * The gateway whose line is used: the named one, or the only one with money; undefined if there is
- * none.
+ * What to do, as amounts in base units.
+ * @throws CliError NOTHING_TO_WITHDRAW, INSUFFICIENT_BALANCE
  */
-function gatewayOf({ chain, account }: OwnChain, from: string | undefined): Address | undefined {
-  if (from !== undefined) return parseAddress(from);
+function plan(
+  own: OwnChain,
+  of: {
+    readonly wantedUnits: bigint | undefined;
+    readonly from: Address | undefined;
+    readonly nowSec: number;
+  },
+): MoveFacts {
+  const { wantedUnits, nowSec } = of;
+  const { address } = own.account;
+  const gateway = of.from ?? onlyLine(own);
+  const { freeUnits, line } = standingOf(own, gateway);
+  const haveUnits = freeUnits + line.allotted;
+  if (haveUnits === 0n) {
+    throw new CliError(
+      'NOTHING_TO_WITHDRAW',
+      `account ${address} has neither free money nor any set aside, see defaas balance`,
+    );
+  }
+  // While money thaws, the amount may be that of the first run, part of which is already in the
+  // wallet.
+  const isFirst = line.thawing === 0n;
+  if (isFirst && wantedUnits !== undefined && wantedUnits > haveUnits) {
+    throw new CliError(
+      'INSUFFICIENT_BALANCE',
+      `${formatTokens(wantedUnits)} tokens are asked for, account ${address} has ${formatTokens(haveUnits)} free and set aside, withdraw less`,
+    );
+  }
+  const isEnded = !isFirst && line.thawEndSec <= nowSec;
+  const releasedUnits = isEnded ? least(line.thawing, line.allotted) : 0n;
+  const openUnits = freeUnits + releasedUnits;
+  const withdrawnUnits = least(openUnits, wantedUnits ?? openUnits);
+  const missingUnits = (wantedUnits ?? haveUnits) - withdrawnUnits;
+  const thawingUnits = isFirst && gateway ? missingUnits : 0n;
+  const units = { releasedUnits, withdrawnUnits, missingUnits, thawingUnits };
+  return {
+    gateway: gateway ?? '',
+    ...Object.fromEntries(Object.entries(units).map(([name, one]) => [name, `${one}`])),
+  };
+}
+
+/** The gateway of the only line with money; undefined if there is none. @throws CliError USAGE */
+function onlyLine({ chain, account }: OwnChain): Address | undefined {
   const lines = chain.view.lines(account.address).filter(({ allotted }) => allotted > 0n);
   if (lines.length < 2) return lines[0]?.gateway;
   const names = lines.map(
@@ -145,9 +195,4 @@ function outcomeOf(
 
 function least(a: bigint, b: bigint): bigint {
   return a < b ? a : b;
-}
-
-/** The chain's time, Unix seconds. A chain that mines on demand may be behind the clock. */
-function nowSec(chain: Chain): number {
-  return Math.max(chain.view.head.timestampSec, Math.floor(Date.now() / 1000));
 }

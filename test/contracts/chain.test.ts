@@ -250,6 +250,73 @@ describe('a chain client', function () {
     assert.equal(chain.connect(testKey(3)), here);
   });
 
+  it('reads the nonce again as often as other senders of the account were faster', async () => {
+    const proxy = await startRpcProxy(() => hardhat.url);
+    const chain = await hardhat.open({ rpcUrls: [proxy.url] });
+    const FASTER = 12;
+    const nonces = new Set<number>();
+    proxy.answer(async ({ method, params }) => {
+      if (method !== 'eth_sendRawTransaction' || nonces.size === FASTER) return undefined;
+      nonces.add(Transaction.from(String(params[0])).nonce);
+      const other = await hardhat.open();
+      await other.connect(testKey(9)).mintMock(1n);
+      return { error: { code: -32_000, message: 'nonce too low' } };
+    });
+
+    await chain.connect(testKey(9)).mintMock(1n);
+
+    chain.close();
+    await proxy.close();
+    assert.equal(nonces.size, FASTER);
+  });
+
+  it('takes another nonce where the node holds another transaction with it, and replaces none', async () => {
+    const proxy = await startRpcProxy(() => hardhat.url);
+    const chain = await hardhat.open({ rpcUrls: [proxy.url] });
+    const raws: string[] = [];
+    proxy.answer(async ({ method, params }) => {
+      if (method !== 'eth_sendRawTransaction') return undefined;
+      raws.push(String(params[0]));
+      if (raws.length > 1) return undefined;
+      const other = await hardhat.open();
+      await other.connect(testKey(9)).mintMock(1n);
+      return { error: { code: -32_000, message: 'replacement transaction underpriced' } };
+    });
+
+    await chain.connect(testKey(9)).mintMock(1n);
+
+    chain.close();
+    await proxy.close();
+    const [first, second] = raws.map((raw) => Transaction.from(raw));
+    assert.equal(raws.length, 2);
+    assert.equal(second?.nonce, (first?.nonce ?? 0) + 1);
+    assert.ok((second?.maxFeePerGas ?? 0n) <= (first?.maxFeePerGas ?? 0n));
+  });
+
+  it('renews the allowance that another sender of the account has used up', async () => {
+    const proxy = await startRpcProxy(() => hardhat.url);
+    const chain = await hardhat.open({ rpcUrls: [proxy.url] });
+    const key = testKey(9);
+    const other = (await hardhat.open()).connect(key);
+    await other.mintMock(10n * UNIT);
+    let approvals = 0;
+    proxy.answer(async ({ method, params }) => {
+      if (method !== 'eth_sendRawTransaction') return undefined;
+      const { to, raw } = { to: Transaction.from(String(params[0])).to, raw: String(params[0]) };
+      if (to?.toLowerCase() !== hardhat.contracts.token) return undefined;
+      approvals += 1;
+      const result = await proxy.ask('eth_sendRawTransaction', [raw]);
+      if (approvals === 1) await other.approveAndDeposit(UNIT);
+      return { result };
+    });
+
+    await chain.connect(key).approveAndDeposit(UNIT);
+
+    chain.close();
+    await proxy.close();
+    assert.equal(approvals, 2);
+  });
+
   it('raises the fee of a transaction that is not included, and executes the call once', async () => {
     const chain = await hardhat.open({ bumpMs: 50 });
     const writer = chain.connect(testKey(9));

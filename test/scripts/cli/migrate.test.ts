@@ -16,6 +16,7 @@ import {
   startSmallHouse,
 } from '../../broker/small-house.ts';
 import { testKey } from '../../contracts/hardhat-chain.ts';
+import { startRpcProxy } from '../../contracts/rpc-proxy.ts';
 import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
 
 const LINE_THAW_SEC = 86_400;
@@ -92,6 +93,40 @@ describe('defaas migrate', function () {
     assert.equal(view.lane(user.address, gateway.address, begun.lane)?.cap, 2_000_000n);
     assert.equal(house.view.view.free(user.address), 0n);
     assert.equal(house.view.view.line(user.address, gateway.address)?.allotted, 0n);
+    await assert.rejects(run(), { code: 'NOTHING_TO_WITHDRAW' });
+  });
+
+  it('goes on with money that an earlier run took out and could not set aside', async () => {
+    await registerGateway(next);
+    await put('2', 'lane');
+    await put('1', 'free');
+    const rpc = await startRpcProxy(() => house.chain.url);
+    const flags = { ...cli.flags(), rpc: rpc.url };
+    const runUntilOut = async () => {
+      let sent = 0;
+      rpc.answer(({ method }) => {
+        sent += method === 'eth_sendRawTransaction' ? 1 : 0;
+        return sent > 1 ? { status: 503 } : undefined;
+      });
+      await assert.rejects(migrate(flags, { to: 'next' }), (error: Error & { code: string }) => {
+        assert.equal(error.code, 'CHAIN_UNREACHABLE');
+        return /tokens of the old set are in the wallet.* moves nothing twice/.test(error.message);
+      });
+      rpc.answer(() => undefined);
+    };
+
+    await runUntilOut();
+    const first = await documentOf(migrate(flags, { to: 'next' }));
+    await pass();
+    await runUntilOut();
+    const last = await documentOf(migrate(flags, { to: 'next' }));
+    await rpc.close();
+    await next.synced();
+
+    assert.equal(first.freeUnits, '1000000');
+    assert.deepEqual([last.freeUnits, last.gateways[0].movedUnits], ['0', '2000000']);
+    assert.equal(next.view.free(user.address), 1_000_000n);
+    assert.equal(next.view.line(user.address, gateway.address)?.allotted, 2_000_000n);
     await assert.rejects(run(), { code: 'NOTHING_TO_WITHDRAW' });
   });
 

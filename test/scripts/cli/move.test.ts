@@ -1,0 +1,238 @@
+// Commands that move money, when something fails after it has moved, when clocks differ, and when
+// several run at once: no money moves twice, and none is lost.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Transaction } from 'ethers';
+import { bond } from '../../../scripts/cli/bond.ts';
+import type { Flags, Outcome } from '../../../scripts/cli/context.ts';
+import { deposit } from '../../../scripts/cli/deposit.ts';
+import { sponsor } from '../../../scripts/cli/sponsor.ts';
+import { withdraw } from '../../../scripts/cli/withdraw.ts';
+import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
+import { type RpcProxy, startRpcProxy } from '../../contracts/rpc-proxy.ts';
+import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
+import { type Between, startBetween } from './between.ts';
+
+const MAIN = resolve(import.meta.dirname, '../../../scripts/defaas.ts');
+const ECHO = 'export default async (request) => new Response(await request.text());';
+const TOKEN = 1_000_000n;
+const DAY_SEC = 86_400;
+const LANE_LIFE_SEC = 30 * DAY_SEC;
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+describe('commands that move money', function () {
+  this.timeout(180_000);
+  let house: SmallHouse;
+  let cli: CommandLine;
+  let between: Between;
+  let rpc: RpcProxy;
+  beforeEach(async () => {
+    between = await startBetween(() => house.url());
+    house = await startSmallHouse({ publicOrigins: [between.url] });
+    cli = createCommandLine(house);
+    rpc = await startRpcProxy(() => house.chain.url);
+  });
+  afterEach(async () => {
+    await rpc?.close();
+    await between.close();
+    cli.remove();
+    await house.close();
+  });
+
+  /** A command as a process of its own. */
+  function defaas(words: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+    const where = { PATH: process.env.PATH, INIT_CWD: cli.home, DEFAAS_HOME: cli.home };
+    const options = { env: { ...where, ...env }, cwd: cli.home };
+    const common = ['--json', '--yes', '--gateway', house.url(), '--rpc', house.chain.url];
+    return new Promise((done) => {
+      execFile(process.execPath, [MAIN, ...common, ...words], options, (error, stdout, stderr) => {
+        done({ code: error ? Number(error.code) : 0, stdout, stderr });
+      });
+    });
+  }
+
+  const lineUnits = async (payer = KEYS.user) => {
+    await house.view.synced();
+    return house.view.view.line(payer.address, house.account)?.allotted ?? 0n;
+  };
+  const chainSec = async () => house.view.nowSec();
+
+  describe('with clocks that differ', () => {
+    /** The environment of a process whose clock is wrong. */
+    const wrongClock = (offsetMs: number) => {
+      const file = join(cli.home, 'clock.mjs');
+      writeFileSync(file, `const now = Date.now; Date.now = () => now() + ${offsetMs};`);
+      return { NODE_OPTIONS: `--import=${pathToFileURL(file)}` };
+    };
+
+    it('counts a lane’s time from the chain’s, so that deposits from any machine follow each other', async () => {
+      const ahead = await defaas(['deposit', '2'], wrongClock(40 * DAY_SEC * 1000));
+      const right = await defaas(['deposit', '1']);
+      const behind = await defaas(['deposit', '1'], wrongClock(-40 * DAY_SEC * 1000));
+
+      for (const { code, stderr } of [ahead, right, behind]) assert.equal(code, 0, stderr);
+      const { lane } = JSON.parse(behind.stdout);
+      assert.equal(lane.capUnits, `${4n * TOKEN}`);
+      assert.ok(lane.expirySec <= (await chainSec()) + LANE_LIFE_SEC);
+      assert.ok(lane.expirySec > (await chainSec()) + LANE_LIFE_SEC - DAY_SEC);
+      assert.equal(await lineUnits(), 4n * TOKEN);
+    });
+
+    it('keeps the later end of a lane that an earlier program has opened for longer', async () => {
+      const first = await documentOf(deposit(cli.flags(), '2', { to: 'lane' }));
+      const { signer, capUnits } = first.lane;
+      const expirySec = (await chainSec()) + 60 * DAY_SEC;
+      const terms = { signer, cap: BigInt(capUnits), expirySec };
+      await house.view.connect(KEYS.user).extendLane(house.account, terms);
+
+      const again = await documentOf(deposit(cli.flags(), '1', { to: 'lane' }));
+
+      assert.deepEqual([again.lane.expirySec, again.lane.capUnits], [expirySec, `${3n * TOKEN}`]);
+      assert.equal(await lineUnits(), 3n * TOKEN);
+    });
+  });
+
+  describe('when something fails after the money has moved', () => {
+    it('says what moved when the gateway fails, and goes on with the rest the next time', async () => {
+      const flags = { ...cli.flags(), gateway: between.url };
+      const put = () => deposit(flags, '2', { to: 'lane', daily: '1' });
+      between.lie = ({ method }) => (method === 'PUT' ? { cut: true } : undefined);
+
+      await assert.rejects(put(), (error: Error & { code: string }) => {
+        assert.equal(error.code, 'GATEWAY_UNREACHABLE');
+        return /2 tokens are deposited and set aside.* moves nothing twice/.test(error.message);
+      });
+      between.lie = () => undefined;
+      const resumed = await documentOf(put());
+      const afterwards = await lineUnits();
+      const next = await documentOf(put());
+
+      assert.deepEqual([resumed.isResumed, resumed.lane.dailyUnits], [true, `${TOKEN}`]);
+      assert.equal(afterwards, 2n * TOKEN);
+      assert.equal(next.isResumed, false);
+      assert.equal(await lineUnits(), 4n * TOKEN);
+    });
+
+    /** The node takes the next transaction to Billing, and no answer of it comes from then on. */
+    const loseNext = () => {
+      let isLost = false;
+      const lost = Promise.withResolvers<void>();
+      const { billing } = house.chain.contracts;
+      rpc.answer(async ({ method, params }) => {
+        if (isLost) return { status: 503 };
+        const isSent = method === 'eth_sendRawTransaction';
+        if (!isSent || Transaction.from(String(params[0])).to?.toLowerCase() !== billing) return;
+        isLost = true;
+        await rpc.ask(method, params);
+        lost.resolve();
+        return { status: 503 };
+      });
+      return lost.promise;
+    };
+    const heal = () => rpc.answer(() => undefined);
+    const walletUnits = async (account = KEYS.user) => {
+      const [units] = await house.view.read('token', 'balanceOf', [account.address]);
+      return BigInt(units);
+    };
+    const bondUnits = async () => {
+      await house.view.synced();
+      return house.view.view.gateway(house.account)?.bond ?? 0n;
+    };
+
+    interface Command {
+      readonly run: (flags: Flags) => Promise<Outcome>;
+      readonly role: keyof typeof KEYS;
+      /** What it moves; it grows by `moved`. */
+      readonly units: () => Promise<bigint>;
+      readonly moved: bigint;
+      readonly before?: () => Promise<unknown>;
+    }
+    const freeUnits = async () => {
+      await house.view.synced();
+      return house.view.view.free(KEYS.user.address);
+    };
+    const commands: Record<string, Command> = {
+      'deposit to a lane': {
+        run: (flags) => deposit(flags, '2', { to: 'lane' }),
+        role: 'user',
+        units: () => lineUnits(),
+        moved: 2n * TOKEN,
+      },
+      'deposit to free money': {
+        run: (flags) => deposit(flags, '2', { to: 'free' }),
+        role: 'user',
+        units: freeUnits,
+        moved: 2n * TOKEN,
+      },
+      'withdraw of a part': {
+        before: () => deposit(cli.flags(), '3', { to: 'free' }),
+        run: (flags) => withdraw(flags, '1', {}),
+        role: 'user',
+        units: () => walletUnits(),
+        moved: TOKEN,
+      },
+      'bond with a settler': {
+        run: (flags) => bond(flags, '5', { settler: KEYS.settler.address }),
+        role: 'gateway',
+        units: bondUnits,
+        moved: 5n * TOKEN,
+      },
+      'sponsor with a deposit': {
+        before: () => house.publish('hello', ECHO, { payer: 'publisher' }),
+        run: (flags) => sponsor(flags, 'hello', { daily: '1', deposit: '4' }),
+        role: 'publisher',
+        units: () => lineUnits(KEYS.publisher),
+        moved: 4n * TOKEN,
+      },
+    };
+    for (const [name, { run, role, units, moved, before }] of Object.entries(commands)) {
+      it(`waits for the transaction that was sent and sends no other: ${name}`, async () => {
+        await before?.();
+        const flags = { ...cli.flags(role), rpc: rpc.url };
+        const had = await units();
+        const lost = loseNext();
+
+        await assert.rejects(run(flags), (error: Error & { code: string }) => {
+          assert.equal(error.code, 'CHAIN_UNREACHABLE');
+          return /may be included all the same, run the same command again/.test(error.message);
+        });
+        await lost;
+        heal();
+        await run(flags);
+        const once = await units();
+        await run(flags);
+
+        assert.equal(once - had, moved);
+        assert.equal((await units()) - had, 2n * moved);
+      });
+    }
+  });
+
+  describe('of one account at once', () => {
+    it('wait for each other: deposits and grants of several processes all succeed', async () => {
+      await house.register('hello', ECHO);
+      const subjects = [6, 7, 8, 9].map((digit) => `0x${String(digit).repeat(40)}`);
+      const as = ['--account', 'publisher'];
+      const all = await Promise.all([
+        defaas([...as, 'deposit', '2']),
+        defaas([...as, 'deposit', '3']),
+        ...subjects.map((subject) => defaas([...as, 'grant', 'hello', subject])),
+      ]);
+
+      for (const { code, stderr } of all) assert.equal(code, 0, stderr);
+      assert.equal(await lineUnits(KEYS.publisher), 5n * TOKEN);
+      const fn = house.view.view.functionOf(KEYS.publisher.address, 'hello');
+      for (const subject of subjects) {
+        assert.ok(house.view.view.grant(fn?.id ?? 0n, subject as `0x${string}`)); // it is hex
+      }
+    });
+  });
+});
