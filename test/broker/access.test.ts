@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { createServer, request as forward, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Key } from '../../contracts/keystore.ts';
+import { describeBothWays } from './both-ways.ts';
 import { KEYS, ownHeaders, type SmallHouse, startSmallHouse } from './small-house.ts';
 
 const ECHO = 'export default async (request) => new Response(await request.text());';
@@ -53,7 +54,7 @@ async function until(what: () => boolean | Promise<boolean>, withinMs = 20_000):
   }
 }
 
-describe('access', function () {
+describeBothWays('access', function (fastPath) {
   this.timeout(120_000);
   let house: SmallHouse;
   let gated: string;
@@ -62,7 +63,7 @@ describe('access', function () {
   let lane: Key;
   let caller: Awaited<ReturnType<SmallHouse['caller']>>;
   before(async () => {
-    house = await startSmallHouse();
+    house = await startSmallHouse({ fastPath });
     gated = await house.publish('gated', ECHO, { access: 'granted' });
     open = await house.publish('open', ECHO);
     functionId = house.view.view.functionOf(KEYS.publisher.address, 'gated')?.id ?? 0n;

@@ -7,6 +7,7 @@ import { fetchReceipts } from '../../broker/client/receipts.ts';
 import { settle } from '../../broker/client/settlement.ts';
 import { signInMessage } from '../../broker/client/sign-in.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
+import { describeBothWays } from './both-ways.ts';
 import { KEYS, ownHeaders, type SmallHouse, startSmallHouse } from './small-house.ts';
 
 const HELLO = `export default async (request, context) =>
@@ -36,7 +37,7 @@ async function problem(
   return body;
 }
 
-describe('the gateway', function () {
+describeBothWays('the gateway', function (fastPath) {
   this.timeout(120_000);
   let house: SmallHouse;
   let hello: string;
@@ -45,7 +46,7 @@ describe('the gateway', function () {
   let lane: Awaited<ReturnType<SmallHouse['openLane']>>;
   let caller: Awaited<ReturnType<SmallHouse['caller']>>;
   before(async () => {
-    house = await startSmallHouse();
+    house = await startSmallHouse({ fastPath });
     hello = await house.publish('hello', HELLO, {
       payer: 'publisher',
       idempotent: true,

@@ -5,6 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TOKEN_KIND, tokenSubject } from '../../../broker/client/mandates.ts';
 import type { Key } from '../../../contracts/keystore.ts';
+import { describeBothWays } from '../both-ways.ts';
 import { KEYS, ownHeaders, type SmallHouse, startSmallHouse } from '../small-house.ts';
 
 const RUNS =
@@ -15,12 +16,12 @@ const TARIFF = { perCall: 20, perGiBSecond: 0, maxPrice: 20, roundMs: 1 };
 /** More than the cloud takes, less than the gateway. */
 const LARGE_BYTES = 6_300_000;
 
-describe('keyed calls', function () {
+describeBothWays('keyed calls', function (fastPath) {
   this.timeout(120_000);
   let house: SmallHouse;
   let runs: string;
   before(async () => {
-    house = await startSmallHouse();
+    house = await startSmallHouse({ fastPath });
     runs = await house.publish('runs', RUNS, { tariff: TARIFF, idempotent: false });
   });
   after(() => house.close());

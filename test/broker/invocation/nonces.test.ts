@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { fetchReceipt } from '../../../broker/client/receipts.ts';
 import type { Session } from '../../../broker/client/session.ts';
 import type { Hex } from '../../../contracts/libraries/keccak.ts';
+import { describeBothWays } from '../both-ways.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 
 const ECHO = `export default async (request) => {
@@ -10,13 +11,13 @@ const ECHO = `export default async (request) => {
   return new Response(await request.text());
 };`;
 
-describe('nonces of prepaid calls', function () {
+describeBothWays('nonces of prepaid calls', function (fastPath) {
   this.timeout(60_000);
   let house: SmallHouse;
   let echo: string;
   let session: Session;
   before(async () => {
-    house = await startSmallHouse();
+    house = await startSmallHouse({ fastPath });
     echo = await house.publish('echo', ECHO);
     const lane = await house.openLane(KEYS.user);
     session = await house.session(lane, { payer: KEYS.user, signer: lane });

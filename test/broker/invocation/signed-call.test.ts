@@ -15,6 +15,7 @@ import type { Key } from '../../../contracts/keystore.ts';
 import { hashSignedCall } from '../../../contracts/libraries/typed-data.ts';
 import { recoverAddress } from '../../../contracts/signatures.ts';
 import { testKey } from '../../contracts/hardhat-chain.ts';
+import { describeBothWays } from '../both-ways.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 
 const ECHO = `let runs = 0;
@@ -27,14 +28,14 @@ const WORST_UNITS = 45n;
 
 const bytes = (text: string) => new Uint8Array(Buffer.from(text, 'utf8'));
 
-describe('signed calls', function () {
+describeBothWays('signed calls', function (fastPath) {
   this.timeout(120_000);
   let house: SmallHouse;
   let echo: string;
   let other: string;
   let lane: Key;
   before(async () => {
-    house = await startSmallHouse();
+    house = await startSmallHouse({ fastPath });
     echo = await house.publish('echo', ECHO);
     other = await house.publish('other', ECHO);
     lane = await house.openLane(KEYS.user, undefined, 'signed');

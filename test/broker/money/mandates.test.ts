@@ -11,6 +11,7 @@ import {
   signMandate,
   TOKEN_KIND,
 } from '../../../broker/client/mandates.ts';
+import { describeBothWays } from '../both-ways.ts';
 import { functionIdIn, KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 
 const HELLO = 'export default async () => new Response("hello");';
@@ -19,12 +20,12 @@ const TERMS = {
   tariff: { perCall: 20, perGiBSecond: 0, maxPrice: 20, roundMs: 1 },
 };
 
-describe('mandates at the gateway', function () {
+describeBothWays('mandates at the gateway', function (fastPath) {
   this.timeout(120_000);
   let house: SmallHouse;
   let hello: string;
   before(async () => {
-    house = await startSmallHouse();
+    house = await startSmallHouse({ fastPath });
     hello = await house.publish('hello', HELLO, { ...TERMS, payer: 'publisher' });
   });
   after(() => house.close());

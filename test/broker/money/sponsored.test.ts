@@ -4,17 +4,18 @@ import assert from 'node:assert/strict';
 import { Contract, JsonRpcProvider, Wallet } from 'ethers';
 import { artifacts } from '../../../contracts/artifacts.gen.ts';
 import { testKey } from '../../contracts/hardhat-chain.ts';
+import { describeBothWays } from '../both-ways.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
 
 const HANDLER = `export default async (request) => new Response(request.headers.get('x-api-key') ?? 'nobody');`;
 const UNITS = 1_000_000n;
 
-describe('sponsored calls', function () {
+describeBothWays('sponsored calls', function (fastPath) {
   this.timeout(60_000);
   let house: SmallHouse;
   let provider: JsonRpcProvider;
   before(async () => {
-    house = await startSmallHouse();
+    house = await startSmallHouse({ fastPath });
     provider = new JsonRpcProvider(house.chain.url, 31337, { staticNetwork: true });
   });
   after(async () => {
