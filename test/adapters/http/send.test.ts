@@ -892,6 +892,30 @@ describe('a sender', () => {
     await once(wire.near.sockets[0] as Socket, 'close');
   });
 
+  for (const [how, headers] of [
+    ['without a length', ''],
+    ['of HTTP/1.0 without a length', 'connection: close\r\n'],
+    ['with a length', 'content-length: 99\r\n'],
+    ['in chunks', 'transfer-encoding: chunked\r\n'],
+  ] as const) {
+    it(`refuses an answer ${how} over TLS that ends without close_notify`, async () => {
+      const { site, held } = await serveByHand({ isTls: true });
+      const wire = await wireTo(site);
+      const answer = outcome(call(senderWith(), wire.origin, '/'));
+      await until(() => held.has('/'));
+      const version = how.startsWith('of') ? '1.0' : '1.1';
+      const text = `HTTP/${version} 200 OK\r\n${headers}\r\n9\r\nall of it\r\n`;
+      const [upstream] = wire.upstreams;
+      const before = upstream?.bytesRead ?? 0;
+
+      held.get('/')?.socket.write(text);
+      await until(() => (upstream?.bytesRead ?? 0) >= before + text.length);
+      wire.near.sockets[0]?.end();
+
+      assert.equal(await answer, 'connection after');
+    });
+  }
+
   it('does not use an idle connection that received corrupt TLS data', async () => {
     const secure = await serve(({ path, socket }) => socket.write(whole(path)), { isTls: true });
     const wire = await wireTo(secure);
