@@ -110,6 +110,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
   // Every body is read as bytes; the few routes that take JSON or forms parse it themselves.
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('*', async (request: FastifyRequest) => {
+    refuseEncoded(request);
     const maxBytes = request.routeOptions.bodyLimit ?? OWN_BODY_MAX_BYTES;
     const body = await readBody(request.raw, { slowClients, maxBytes });
     return Buffer.from(body.buffer, body.byteOffset, body.length);
@@ -160,6 +161,16 @@ function sendError(request: FastifyRequest, reply: FastifyReply, error: DefaasEr
   // read the reason. Node discards the rest of the body instead.
   if (error.code === 'BODY_TOO_LARGE') reply.removeHeader('connection');
   return reply.code(status).send(body);
+}
+
+/** @throws DefaasError MEDIA_TYPE_UNSUPPORTED  RFC 9110 section 8.4 */
+function refuseEncoded({ headers }: FastifyRequest): void {
+  const encoding = headers['content-encoding'];
+  if (encoding === undefined || encoding.toLowerCase() === 'identity') return;
+  throw new DefaasError(
+    'MEDIA_TYPE_UNSUPPORTED',
+    `a body in ${encoding.slice(0, 100)} is not taken here, send it without Content-Encoding`,
+  );
 }
 
 function fromFastify(error: unknown, bodyMaxBytes: number | undefined): DefaasError {

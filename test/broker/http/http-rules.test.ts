@@ -254,6 +254,19 @@ describeBothWays('the rules of HTTP', function (fastPath) {
     }
   });
 
+  it('takes no compressed body at its own addresses', async () => {
+    const body = 'grant_type=client_credentials';
+    const length = `Content-Length: ${body.length}`;
+    const post = (encoding: string) =>
+      ask(`${head('POST /oauth/token HTTP/1.1', length, `Content-Encoding: ${encoding}`)}${body}`);
+
+    assert.notEqual((await post('identity')).status, 415);
+    for (const encoding of ['gzip', 'br', 'gzip, identity']) {
+      const { status, code } = await post(encoding);
+      assert.deepEqual([status, code], [415, 'MEDIA_TYPE_UNSUPPORTED'], encoding);
+    }
+  });
+
   it('answers a whole request whose client has closed its side, however the segments fall', async () => {
     const text = head(`POST ${mirror} HTTP/1.1`, 'Content-Length: 3').concat('abc');
     const before = calls();
