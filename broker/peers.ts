@@ -43,8 +43,10 @@ export function createPeers({ trustedProxies, forwardedHeader }: PeersOptions): 
     if (bits === undefined) proxies.addAddress(address, family);
     else proxies.addSubnet(address, Number(bits), family);
   }
-  const isProxy = (address = ''): boolean =>
-    trustedProxies.length > 0 && isIP(address) > 0 && proxies.check(address, familyOf(address));
+  const isProxy = (written = ''): boolean => {
+    const address = plain(written);
+    return isIP(address) > 0 && proxies.check(address, familyOf(address));
+  };
   return {
     isProxy,
     peerOf: ({ headers, socket }) => {
@@ -69,7 +71,8 @@ export function createPeers({ trustedProxies, forwardedHeader }: PeersOptions): 
  * What limits per client count by: an IPv4 address, or the network of an IPv6 address, of which a
  * client has all.
  */
-export function clientOf(address: string): string {
+export function clientOf(written: string): string {
+  const address = plain(written);
   if (isIP(address) !== 6) return address;
   const [head = '', tail] = address.split('%', 1)[0]?.split('::') ?? [];
   const groups = head === '' ? [] : head.split(':');

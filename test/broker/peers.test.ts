@@ -61,12 +61,21 @@ describe('the address of a client', () => {
 
   it('counts in IPv6 as its network of 64 bits', () => {
     assert.equal(clientOf(CLIENT), CLIENT);
+    assert.equal(clientOf(`::ffff:${CLIENT}`), CLIENT);
     for (const address of ['2001:db8:1:2:3:4:5:6', '2001:0db8:0001:2::', '2001:db8:1:2::a%eth0']) {
       assert.equal(clientOf(address), '2001:db8:1:2', address);
     }
     assert.equal(clientOf('2001:db8::1'), '2001:db8:0:0');
     assert.equal(clientOf('::1'), '0:0:0:0');
     assert.equal(clientOf('64:ff9b::192.0.2.1'), '64:ff9b:0:0');
+  });
+
+  it('is a trusted proxy’s also where it comes over an IPv6 socket', () => {
+    const peers = createPeers({ trustedProxies: ['10.0.0.0/8'], forwardedHeader: 'forwarded' });
+
+    assert.equal(peers.isProxy('::ffff:10.0.0.1'), true);
+    assert.equal(peers.isProxy(`::ffff:${CLIENT}`), false);
+    assert.equal(peers.isProxy(undefined), false);
   });
 
   it('needs proxies that are addresses or networks', () => {
