@@ -15,6 +15,8 @@ export interface Revision {
   readonly name: string;
   readonly codeDir: string;
   readonly entryPoint: string;
+  /** How the framework calls it: `http`, `event` or `cloudevent`. */
+  readonly signature: string;
   readonly env: Readonly<Record<string, string>>;
   readonly memoryMiB: number;
   readonly timeoutSec: number;
@@ -55,7 +57,7 @@ export async function startInstance(
   let tail = '';
   const write = parts.logs.writer(revision.service);
   const child = parts.children.start({
-    args: [BOOTSTRAP, parts.cacheDir, revision.entryPoint],
+    args: [BOOTSTRAP, parts.cacheDir],
     cwd: revision.codeDir,
     env: environmentOf(revision),
     memoryMiB: revision.memoryMiB,
@@ -111,7 +113,7 @@ function environmentOf(revision: Revision): Record<string, string> {
     K_REVISION: revision.name,
     K_CONFIGURATION: revision.service,
     FUNCTION_TARGET: revision.entryPoint,
-    FUNCTION_SIGNATURE_TYPE: 'http',
+    FUNCTION_SIGNATURE_TYPE: revision.signature,
     CLOUD_RUN_TIMEOUT_SECONDS: String(revision.timeoutSec),
   };
 }

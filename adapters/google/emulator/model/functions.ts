@@ -8,6 +8,7 @@ import { writeWhole } from '../../../runtime/whole-file.ts';
 import { type Front, type FrontParts, openFront } from '../instances/front.ts';
 import { type Revision, startInstance } from '../instances/instance.ts';
 import { BuildError, build } from './build.ts';
+import { readdress, revisionOf } from './revision.ts';
 import type { FunctionResource, Store, StoredFunction, StoredOperation } from './state.ts';
 
 export interface Functions {
@@ -209,7 +210,10 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
       stored.resource = {
         ...(serving?.resource ?? stored.resource),
         state: serving ? 'ACTIVE' : 'FAILED',
-        stateMessages: [{ severity: 'ERROR', type: 'DeployFailed', message }],
+        stateMessages: [
+          ...(stored.resource.stateMessages ?? []).filter(({ severity }) => severity === 'WARNING'),
+          { severity: 'ERROR', type: 'DeployFailed', message },
+        ],
       };
     }
     finish(operation, { code, message });
@@ -296,47 +300,4 @@ export async function openFunctions(parts: FunctionsParts): Promise<Functions> {
       await Promise.all(working.values());
     },
   };
-}
-
-/** A restart changes the address when another program has taken the port. */
-function readdress(stored: StoredFunction, uri: string): void {
-  const at = (resource: FunctionResource): FunctionResource =>
-    resource.serviceConfig.uri === undefined
-      ? resource
-      : { ...resource, url: uri, serviceConfig: { ...resource.serviceConfig, uri } };
-  stored.resource = at(stored.resource);
-  if (stored.serving) stored.serving = { ...stored.serving, resource: at(stored.serving.resource) };
-}
-
-function revisionOf(resource: FunctionResource, codeDir: string): Revision {
-  const { serviceConfig, buildConfig } = resource;
-  return {
-    service: basename(resource.name),
-    name: serviceConfig.revision ?? '',
-    codeDir,
-    entryPoint: buildConfig.entryPoint,
-    env: serviceConfig.environmentVariables ?? {},
-    memoryMiB: memoryMiBOf(serviceConfig.availableMemory) ?? 256,
-    timeoutSec: serviceConfig.timeoutSeconds,
-    concurrency: serviceConfig.maxInstanceRequestConcurrency,
-    maxInstances: serviceConfig.maxInstanceCount,
-  };
-}
-
-/** Bytes per unit of a Kubernetes quantity, as `availableMemory` is written. */
-const UNITS: Readonly<Record<string, number>> = {
-  '': 1,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-};
-
-/** Undefined when the text is not a quantity. */
-export function memoryMiBOf(quantity: string): number | undefined {
-  const [, number, unit] = /^(\d+(?:\.\d+)?)(k|M|G|Ki|Mi|Gi)?$/.exec(quantity) ?? [];
-  if (number === undefined) return undefined;
-  return Math.ceil((Number(number) * (UNITS[unit ?? ''] ?? 1)) / 2 ** 20);
 }

@@ -11,6 +11,7 @@ export interface FunctionResource {
   readonly description?: string;
   readonly buildConfig: BuildConfig;
   readonly serviceConfig: ServiceConfig;
+  readonly eventTrigger?: EventTrigger;
   readonly labels?: Readonly<Record<string, string>>;
   readonly environment: 'GEN_2';
   readonly state: 'ACTIVE' | 'FAILED' | 'DEPLOYING' | 'DELETING';
@@ -26,6 +27,13 @@ export interface BuildConfig {
   readonly entryPoint: string;
   readonly source: { readonly storageSource: StorageSource };
   readonly environmentVariables?: Readonly<Record<string, string>>;
+}
+
+export interface EventTrigger {
+  readonly trigger: string;
+  readonly triggerRegion: string;
+  readonly eventType: string;
+  readonly pubsubTopic?: string;
 }
 
 export interface StorageSource {

@@ -1,42 +1,97 @@
 // Checks a function resource as the cloud does, and applies an update to the fields of its mask.
 
-import { type Functions, memoryMiBOf } from '../model/functions.ts';
+import { judge } from '../../../emulators/settings.ts';
+import type { Functions } from '../model/functions.ts';
+import { memoryMiBOf } from '../model/revision.ts';
 import type { BuildConfig, FunctionResource, ServiceConfig } from '../model/state.ts';
+import { checkTrigger } from './check-trigger.ts';
 import { type Json, recordAt } from './operation.ts';
 import { Refusal } from './refusal.ts';
+import { ENUMS, FUNCTION_SETTINGS, RUNTIMES } from './settings.ts';
 
-const RUNTIMES = ['nodejs20', 'nodejs22', 'nodejs24'];
 /** Name of an uploaded package. */
 const OBJECT = /^[0-9a-f-]{36}\.zip$/;
 
-/** The paths that an update may name. */
-const UPDATABLE =
-  /^(description|labels|buildConfig|serviceConfig|buildConfig\.(runtime|entryPoint|source|environmentVariables)|serviceConfig\.(timeoutSeconds|availableMemory|availableCpu|maxInstanceCount|minInstanceCount|maxInstanceRequestConcurrency|environmentVariables|ingressSettings|serviceAccountEmail))$/;
-
 /**
  * The function as an update leaves it: `former` with the fields that the mask names. Without a
- * mask, all fields of `body` are named.
+ * mask, all fields of `body` are named but those that the cloud sets.
  * @throws Refusal INVALID_ARGUMENT  the mask names a field that cannot be updated
  */
 export function updated(former: Json, body: Json, mask: string | null): Json {
-  const paths = mask ? mask.split(',').map(camelCased) : Object.keys(body);
+  const paths = mask
+    ? mask.split(',').map(camelCased)
+    : Object.keys(body).filter((path) => FUNCTION_SETTINGS[path]?.treatment !== 'output');
   let wanted = former;
   for (const path of paths) {
-    if (!UPDATABLE.test(path)) refuse(`Invalid field ${path} in update_mask`);
+    if (!isUpdatable(path)) refuse(`Invalid field ${path} in update_mask`);
     wanted = replaced(wanted, path.split('.'), body);
   }
   return wanted;
 }
 
-/** Fills in the cloud's defaults. @throws Refusal INVALID_ARGUMENT */
-export function checked(resource: Json, functions: Functions): FunctionResource {
-  // Each of the three parts is checked. The emulator sets the other members itself.
+/** Whether an update may name the path, alone or with all that is below it. */
+function isUpdatable(path: string): boolean {
+  const setting = FUNCTION_SETTINGS[path];
+  if (setting) return setting.treatment !== 'output';
+  return Object.keys(FUNCTION_SETTINGS).some((one) => one.startsWith(`${path}.`));
+}
+
+/**
+ * Fills in the cloud's defaults. A setting without an effect becomes a warning in `stateMessages`.
+ * @throws Refusal INVALID_ARGUMENT
+ */
+export function checked(given: Json, functions: Functions): FunctionResource {
+  const resource = withNames(given);
+  const warnings = checkSettings(resource);
+  const former = functions.find(String(resource.name))?.eventTrigger;
+  const eventTrigger = checkTrigger(resource, former);
+  // Each of the four parts is checked. The emulator sets the other members itself.
   return {
     ...resource,
+    environment: 'GEN_2',
+    stateMessages: warnings.map((message) => ({
+      severity: 'WARNING',
+      type: 'NotEmulated',
+      message,
+    })),
+    ...(eventTrigger && { eventTrigger }),
     buildConfig: checkBuild(resource, functions),
     serviceConfig: checkService(recordAt(resource, 'serviceConfig')),
     labels: checkLabels(resource),
   } as unknown as FunctionResource;
+}
+
+/** The resource with enumerations as names. The first name of each means that it is not set. */
+function withNames(resource: Json): Json {
+  let named = resource;
+  for (const [path, names] of Object.entries(ENUMS)) {
+    const keys = path.split('.');
+    const leaf = keys.at(-1) ?? '';
+    const parent = keys.length === 1 ? named : recordAt(named, keys[0] ?? '');
+    const value = parent[leaf];
+    if (value === undefined || value === null) continue;
+    const name = typeof value === 'number' ? names[value] : value;
+    if (!names.includes(String(name))) {
+      refuse(`Invalid value at 'function.${snakeCased(path)}': ${JSON.stringify(value)}`);
+    }
+    named = replaced(named, keys, nest(keys, name === names[0] ? undefined : name));
+  }
+  return named;
+}
+
+/** @returns the warnings. @throws Refusal INVALID_ARGUMENT */
+function checkSettings(resource: Json): readonly string[] {
+  const { unknown, refused, ignored } = judge(FUNCTION_SETTINGS, resource);
+  const [foreign] = unknown;
+  if (foreign !== undefined) {
+    const at = ['function', ...foreign.split('.').slice(0, -1)].join('.');
+    const name = foreign.split('.').at(-1);
+    refuse(
+      `Invalid JSON payload received. Unknown name "${name}" at '${snakeCased(at)}': Cannot find field.`,
+    );
+  }
+  if (refused.length > 0) refuse(refused.join('; '));
+  return ignored;
 }
 
 function checkBuild(resource: Json, functions: Functions): BuildConfig {
@@ -57,7 +112,9 @@ function checkBuild(resource: Json, functions: Functions): BuildConfig {
   if (!isUnchanged && !functions.hasSource(object)) {
     return refuse(`Source object gs://${bucket}/${object} not found`);
   }
-  return { ...build, runtime, entryPoint, source: { storageSource: { bucket, object } } };
+  const environmentVariables = texts(build, 'environmentVariables');
+  const source = { storageSource: { bucket, object } };
+  return { ...build, runtime, entryPoint, source, environmentVariables };
 }
 
 function checkService(service: Json): ServiceConfig {
@@ -69,7 +126,7 @@ function checkService(service: Json): ServiceConfig {
     maxInstanceCount: wholeNumber(service, 'maxInstanceCount', 100, 3000),
     maxInstanceRequestConcurrency: wholeNumber(service, 'maxInstanceRequestConcurrency', 1, 1000),
     environmentVariables: texts(service, 'environmentVariables'),
-    ingressSettings: 'ALLOW_ALL',
+    ingressSettings: String(service.ingressSettings ?? 'ALLOW_ALL'),
   };
   const memoryMiB = memoryMiBOf(availableMemory);
   if (memoryMiB === undefined || memoryMiB < 128 || memoryMiB > 32_768) {
@@ -102,6 +159,14 @@ function texts(record: Json, key: string): Record<string, string> {
 
 function camelCased(path: string): string {
   return path.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function snakeCased(path: string): string {
+  return path.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function nest(keys: readonly string[], value: unknown): Json {
+  return keys.reduceRight<unknown>((below, key) => ({ [key]: below }), value) as Json;
 }
 
 /** `into` with the value that `from` has at `path`. Unsets what `from` does not have. */

@@ -6,7 +6,7 @@ import { type Fault, sendAnswer, spoilBefore } from '../../../emulators/faults.t
 import { readBody } from '../../../emulators/request-body.ts';
 import { listTimeSeries } from './metrics.ts';
 import type { Json } from './operation.ts';
-import { findRoute } from './operations.ts';
+import { findRoute, NOT_EMULATED_QUERY } from './operations.ts';
 import type { ControlParts } from './parts.ts';
 import { Refusal, refusalDocument } from './refusal.ts';
 import { answerUpload, uploadedObject } from './uploads.ts';
@@ -75,6 +75,7 @@ function readRequest(parts: ControlParts, method: string, url: URL): Asked {
     ...(name && { target: name }),
     answer(bytes, fault) {
       checkPlace(parts, parent);
+      checkQuery(url);
       const body = parseJson(bytes);
       return route.answer({ parent, name, query: url.searchParams, body, fault }, parts);
     },
@@ -128,6 +129,12 @@ function checkPlace({ projectId, locations }: ControlParts, parent: string): voi
       `Location ${location} is not found or access is unauthorized.`,
     );
   }
+}
+
+/** Refuses the parameters of the cloud that would change the answer. */
+function checkQuery({ searchParams }: URL): void {
+  const name = NOT_EMULATED_QUERY.find((one) => searchParams.get(one));
+  if (name) throw new Refusal('UNIMPLEMENTED', `The parameter ${name} is not emulated`);
 }
 
 /** Cloud Logging. */

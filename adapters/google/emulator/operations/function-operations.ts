@@ -1,6 +1,7 @@
 // The operations on functions (google.cloud.functions.v2.FunctionService) and the reads of their
 // long-running operations (google.longrunning.Operations).
 
+import type { FunctionResource } from '../model/state.ts';
 import { checked, updated } from './check-function.ts';
 import { type Call, faultOf, type Json, operationJson, pageOf } from './operation.ts';
 import type { ControlParts } from './parts.ts';
@@ -8,7 +9,7 @@ import { busy, notFound, Refusal } from './refusal.ts';
 
 export async function createFunction(
   call: Call,
-  { functions, nowMs }: ControlParts,
+  { functions, nowMs, log }: ControlParts,
 ): Promise<Json> {
   const { parent, name: id, body } = call;
   if (!/^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/.test(id)) {
@@ -27,20 +28,20 @@ export async function createFunction(
     {
       ...body,
       name: target,
-      environment: 'GEN_2',
       state: 'DEPLOYING',
       createTime: now,
       updateTime: now,
     },
     functions,
   );
+  tellIgnored(wanted, log);
   const operation = await functions.begin({ verb: 'create', target, wanted, ...faultOf(call) });
   return operationJson(operation, functions);
 }
 
 export async function updateFunction(
   call: Call,
-  { functions, nowMs }: ControlParts,
+  { functions, nowMs, log }: ControlParts,
 ): Promise<Json> {
   const target = `${call.parent}/functions/${call.name}`;
   const former = functions.find(target);
@@ -52,8 +53,13 @@ export async function updateFunction(
     { ...wanted, name: target, state: 'DEPLOYING', updateTime: new Date(nowMs()).toISOString() },
     functions,
   );
+  tellIgnored(full, log);
   const asked = { verb: 'update', target, wanted: full, ...faultOf(call) } as const;
   return operationJson(await functions.begin(asked), functions);
+}
+
+function tellIgnored({ name, stateMessages }: FunctionResource, log: ControlParts['log']): void {
+  for (const { message } of stateMessages ?? []) log('ignored', { function: name, message });
 }
 
 export async function deleteFunction(call: Call, { functions }: ControlParts): Promise<Json> {

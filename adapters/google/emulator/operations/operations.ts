@@ -20,7 +20,7 @@ export interface Route {
 }
 
 const PARENT = '(projects/[^/]+/locations/[^/:]+)';
-const ROUTES: readonly Route[] = [
+export const ROUTES: readonly Route[] = [
   route('GenerateUploadUrl', 'POST', '/functions:generateUploadUrl', generateUploadUrl),
   route('CreateFunction', 'POST', '/functions', createFunction),
   route('ListFunctions', 'GET', '/functions', listFunctions),
@@ -30,6 +30,11 @@ const ROUTES: readonly Route[] = [
   route('GetOperation', 'GET', '/operations/([^/:]+)', getOperation),
   route('ListOperations', 'GET', '/operations', listOperations),
 ];
+
+/** The other operations of the service, which the emulator refuses. */
+export const NOT_EMULATED = ['GenerateDownloadUrl', 'ListRuntimes'];
+/** Parameters that are refused. */
+export const NOT_EMULATED_QUERY = ['filter', 'orderBy', 'revision'];
 
 /** The route of a request, the parent in its path, and the name of its function or operation. */
 export function findRoute(

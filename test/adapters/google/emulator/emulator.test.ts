@@ -7,13 +7,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { zip } from '../../../../adapters/deployment/zip.ts';
 import {
   type GoogleCloudFunctionsEmulator,
   startGoogleCloudFunctions,
 } from '../../../../adapters/google/emulator/emulator.ts';
-
-const PARENT = 'projects/defaas-local/locations/us-central1';
+import { createWire, functionOf, PARENT } from './wire.ts';
 
 /** An ordinary function on the functions-framework, without our shim. */
 const PLAIN = `
@@ -39,7 +37,7 @@ describe('Google Cloud Functions emulator', () => {
   before(async () => {
     dir = mkdtempSync(join(tmpdir(), 'defaas-google-wire-'));
     emulator = await start();
-    token = await accessToken();
+    token = await createWire(() => emulator).accessToken();
   });
   afterEach(() => emulator.faults.clear());
   after(async () => {
@@ -47,57 +45,9 @@ describe('Google Cloud Functions emulator', () => {
     rmSync(dir, { recursive: true, force: true });
   });
 
-  const metadata = (path: string) =>
-    fetch(`http://${emulator.metadataHost}/computeMetadata/v1/${path}`, {
-      headers: { 'metadata-flavor': 'Google' },
-    });
-  const accessToken = async () => {
-    const answer = await metadata('instance/service-accounts/default/token');
-    return ((await answer.json()) as { access_token: string }).access_token;
-  };
-  const idToken = async (audience: string) => {
-    const query = `format=full&audience=${encodeURIComponent(audience)}`;
-    return (await metadata(`instance/service-accounts/default/identity?${query}`)).text();
-  };
-  const control = async (method: string, path: string, body?: object, bearer = token) => {
-    const answer = await fetch(`${emulator.endpoint}/v2/${path}`, {
-      method,
-      headers: { authorization: `Bearer ${bearer}`, 'content-type': 'application/json' },
-      ...(body && { body: JSON.stringify(body) }),
-    });
-    // biome-ignore lint/suspicious/noExplicitAny: a foreign document, looked at field by field
-    return { status: answer.status, document: (await answer.json()) as any };
-  };
-  const upload = async (files: Record<string, string>) => {
-    const { document } = await control('POST', `${PARENT}/functions:generateUploadUrl`, {});
-    const entries = Object.entries(files).map(([path, text]) => [path, Buffer.from(text)] as const);
-    await fetch(document.uploadUrl, {
-      method: 'PUT',
-      headers: { 'content-type': 'application/zip' },
-      body: zip(new Map<string, Uint8Array>(entries)) as Uint8Array<ArrayBuffer>,
-    });
-    return document.storageSource;
-  };
-  const done = async (operation: { name: string }) => {
-    for (;;) {
-      const { document } = await control('GET', operation.name);
-      if (document.done) return document;
-      await wait(20);
-    }
-  };
-  const functionOf = (storageSource: object, serviceConfig: object = {}) => ({
-    buildConfig: { runtime: 'nodejs22', entryPoint: 'hello', source: { storageSource } },
-    serviceConfig,
-  });
-  const create = async (id: string, serviceConfig: object = {}, files = { 'index.js': PLAIN }) => {
-    const body = functionOf(await upload(files), serviceConfig);
-    const { document } = await control('POST', `${PARENT}/functions?functionId=${id}`, body);
-    const finished = await done(document);
-    assert.equal(finished.error, undefined);
-    return finished.response.serviceConfig.uri as string;
-  };
-  const call = async (uri: string, path = '/', init: RequestInit = {}) =>
-    fetch(uri + path, { headers: { authorization: `Bearer ${await idToken(uri)}` }, ...init });
+  const { metadata, idToken, control, upload, done, call } = createWire(() => emulator);
+  const create = (id: string, serviceConfig: object = {}, files = { 'index.js': PLAIN }) =>
+    createWire(() => emulator).create(id, { serviceConfig }, files);
 
   it('runs any function, registered by name or exported, with the environment of the cloud', async () => {
     const uri = await create('plain', {
