@@ -33,6 +33,7 @@ export const ERRORS = {
   VECTORS_MISSING: entry(0, 'The reference data is not there', 'set DEFAAS_VECTORS'),
   SANDBOX_MISSING: entry(0, 'There is no sandbox', 'install bubblewrap'),
   BROWSER_MISSING: entry(0, 'There is no browser', 'install chromium'),
+  JQ_MISSING: entry(0, 'curl or jq is missing', 'install both'),
   PYTHON_MISSING: entry(0, 'Python or its packages are missing', 'install what the message names'),
   HOUSE_START: entry(0, 'A part of the house did not start', 'see its log'),
   ACCOUNT_EMPTY: entry(0, 'The account cannot pay gas', 'send it some'),

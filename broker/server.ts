@@ -21,9 +21,9 @@ import { createRouteMethods } from './http/route-methods.ts';
 import { createSlowClients } from './http/slow-clients.ts';
 import { alarmRoutes } from './routes/alarms.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
-import { checkRoutes } from './routes/check.ts';
 import { clientRoutes } from './routes/clients.ts';
 import { deploymentRoutes } from './routes/deployments.ts';
+import { DESCRIPTION_PATH, describeRoutes } from './routes/describe.ts';
 import { epochRoutes } from './routes/epochs.ts';
 import { createFunctionCalls } from './routes/functions.ts';
 import { houseRoutes } from './routes/house.ts';
@@ -31,7 +31,7 @@ import { laneRoutes } from './routes/lanes.ts';
 import { logRoutes } from './routes/logs.ts';
 import { mandateRoutes } from './routes/mandates.ts';
 import { oauthRoutes } from './routes/oauth.ts';
-import { operatorKeyRoutes } from './routes/operator-key.ts';
+import { operatorRoutes } from './routes/operator.ts';
 import { payoutRoutes } from './routes/payouts.ts';
 import { receiptRoutes } from './routes/receipts.ts';
 import { secretRoutes } from './routes/secrets.ts';
@@ -64,7 +64,10 @@ export function createServer(gateway: Gateway): FastifyInstance {
     // A DPoP proof may name the functions' own origin. A sign-in may not: pages there are not the
     // gateway's.
     origins: () => [...ownOrigins(server, gateway), ...(functionsOrigin ? [functionsOrigin] : [])],
-    isOwn: (method, path) => path !== '/' && own.has(`${method} ${path.split('/', 2)[1]}`),
+    isOwn: (method, path) =>
+      path !== '/' &&
+      (own.has(`${method} ${path.split('/', 2)[1]}`) ||
+        (path === DESCRIPTION_PATH && (method === 'GET' || method === 'HEAD'))),
   });
   const ofCalls = { slowClients, maxBytes: bodyMaxBytes };
   const fastPath = createFastPath({
@@ -133,7 +136,6 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.register(epochRoutes, { gateway });
   server.register(artifactRoutes, { gateway, slowClients });
   server.register(deploymentRoutes, { gateway });
-  server.register(checkRoutes, { gateway });
   server.register(secretRoutes, { gateway });
   server.register(logRoutes, { gateway });
   server.register(laneRoutes, { gateway });
@@ -143,7 +145,8 @@ export function createServer(gateway: Gateway): FastifyInstance {
   server.register(settlementRoutes, { gateway });
   server.register(payoutRoutes, { gateway });
   server.register(alarmRoutes, { gateway });
-  server.register(operatorKeyRoutes, { gateway });
+  server.register(operatorRoutes, { gateway });
+  server.register(describeRoutes, { gateway });
   server.register(houseRoutes, { gateway });
   return server;
 }

@@ -21,7 +21,12 @@ export interface ProblemReply {
  */
 export function problemReply(
   error: DefaasError,
-  request: { readonly id: string; readonly authorization: string | undefined },
+  request: {
+    readonly id: string;
+    readonly authorization: string | undefined;
+    /** Path of the document that says how to sign in and pay; named in each 401 and 402. */
+    readonly describedBy?: string | undefined;
+  },
 ): ProblemReply {
   const headers: [string, string][] = [
     ['content-type', 'application/problem+json'],
@@ -34,7 +39,11 @@ export function problemReply(
       headers.push(['www-authenticate', challenge]);
     }
   }
-  return { status: error.status, headers, body: JSON.stringify(problemOf(error, request.id)) };
+  const { describedBy } = request;
+  const isTold = describedBy !== undefined && (error.status === 401 || error.status === 402);
+  if (isTold) headers.push(['link', `<${describedBy}>; rel="describedby"`]);
+  const problem = { ...problemOf(error, request.id), ...(isTold && { describedBy }) };
+  return { status: error.status, headers, body: JSON.stringify(problem) };
 }
 
 /**

@@ -22,7 +22,8 @@ export interface AuthenticateParts extends SignedCallParts {
 
 /**
  * @throws DefaasError TOKEN_MISSING, TOKEN_INVALID, TOKEN_SCOPE, DPOP_INVALID, NONCE_MISSING,
- *   CALL_MISSING, CALL_INVALID, CALL_STALE, PRICE_ABOVE_MAX, MANDATE_EMPTY, SPONSOR_EMPTY
+ *   FUNCTION_NOT_DEPLOYED, CALL_MISSING, CALL_INVALID, CALL_STALE, PRICE_ABOVE_MAX,
+ *   MANDATE_EMPTY, SPONSOR_EMPTY
  */
 export async function authenticate(
   parts: AuthenticateParts,
@@ -79,6 +80,13 @@ function sponsorOf(parts: AuthenticateParts, target: Target): Caller {
     const { payer, signer } = mandate.mandate;
     return { payer, signer, sponsored: true, mandate };
   }
+  // Only the manifest says who pays, and it is known where the version was deployed.
+  if (manifest === undefined) {
+    throw new DefaasError(
+      'FUNCTION_NOT_DEPLOYED',
+      `${target.label} runs nowhere at this gateway, its publisher runs defaas deploy`,
+    );
+  }
   throw new DefaasError(
     'TOKEN_MISSING',
     `${target.label} is paid by its caller, sign in at /oauth/token and send the token as Authorization: Bearer`,
@@ -86,7 +94,7 @@ function sponsorOf(parts: AuthenticateParts, target: Target): Caller {
 }
 
 /** One of the owner's mandates for the function that can pay a call. */
-function sponsorshipOf(
+export function sponsorshipOf(
   { mandates, lanes }: AuthenticateParts,
   { function: fn, version }: Target,
 ): MandateState | undefined {

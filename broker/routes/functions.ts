@@ -16,6 +16,7 @@ import { readNonce } from '../invocation/nonce.ts';
 import { confined, forwardedHeaders } from '../invocation/reply.ts';
 import { resolveTarget } from '../invocation/resolve.ts';
 import { readRouting } from '../routing/routing.ts';
+import { DESCRIPTION_PATH } from './describe.ts';
 
 const NO_BODY = new Uint8Array();
 /** Parses a raw URL path into owner, name, reference and the function's own path. */
@@ -230,8 +231,12 @@ function sendProblem(gateway: Pick<Gateway, 'log'>, exchange: Exchange, thrown: 
   if (error.code === 'INTERNAL') {
     gateway.log.error({ err: error.cause ?? error, invocationId: id }, 'request failed');
   }
-  const { authorization } = asked;
-  const { status, headers, body } = problemReply(error, { id, authorization });
+  const { authorization, call } = asked;
+  const describedBy =
+    call instanceof DefaasError
+      ? undefined
+      : `/functions/${call.owner}/${call.name}${DESCRIPTION_PATH}`;
+  const { status, headers, body } = problemReply(error, { id, authorization, describedBy });
   reply(exchange, status, headers.flat(), Buffer.from(body));
 }
 

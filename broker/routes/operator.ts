@@ -1,15 +1,16 @@
-// Loads a new operator key from the gateway's key file without a restart.
+// Routes of the operator: a new operator key is loaded without a restart; the clouds are compared
+// with the deployment records, and differences repaired.
 import type { FastifyInstance } from 'fastify';
+import { PRICES_AS_OF_MS } from '../../adapters/prices.ts';
+import { check, repair } from '../deployments/check.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
-
 import { signedIn } from '../http/bearer.ts';
-
 import { gatewaysOf } from '../served-sets.ts';
-
 import { signAgain } from '../settlement/sign-again.ts';
+import { refuseOthers } from './owned.ts';
 
-export async function operatorKeyRoutes(
+export async function operatorRoutes(
   server: FastifyInstance,
   { gateway }: { readonly gateway: Gateway },
 ): Promise<void> {
@@ -34,5 +35,19 @@ export async function operatorKeyRoutes(
       signedAgain += await signAgain(one);
     }
     return { key: gateway.groupSigner.key, signedAgain };
+  });
+
+  server.get('/deployments/check', async (request) => {
+    await refuseOthers(gateway, request);
+    return { clouds: await check(gateway), pricesAsOfMs: PRICES_AS_OF_MS };
+  });
+
+  server.post('/deployments/repair', async (request, reply) => {
+    await refuseOthers(gateway, request);
+    const job = gateway.jobs.start(
+      { owner: gateway.address, function: 'repair', queue: 'repair' },
+      (onStep) => repair(gateway, { onStep }),
+    );
+    return reply.code(202).header('location', `/deployments/${job.id}`).send(job);
   });
 }
