@@ -8,7 +8,7 @@ import type { Address } from './libraries/keccak.ts';
 const CONTRACTS = ['registry', 'identity', 'billing', 'disputes', 'beacon'] as const;
 const STATUSES = ['current', 'retiring', 'revoked'] as const;
 /** Pattern of a set's id, which users see and type after `--to` and `--set`. */
-const ID = /^[a-z0-9][a-z0-9.-]{0,63}$/;
+export const SET_ID = /^[a-z0-9][a-z0-9.-]{0,63}$/;
 
 /**
  * `current`: in use. `retiring`: still works; move to the set that replaces it. `revoked`: only
@@ -93,7 +93,8 @@ type Wrong = (what: string) => never;
 
 function parseSet(value: unknown, at: string, wrong: Wrong): ContractSet {
   const { id, contracts, fromBlock, token, status, replaces } = objectOf(value, at, wrong);
-  if (typeof id !== 'string' || !ID.test(id)) return wrong(`${at}.id is not of a-z, 0-9, . and -`);
+  if (typeof id !== 'string' || !SET_ID.test(id))
+    return wrong(`${at}.id is not of a-z, 0-9, . and -`);
   const named = objectOf(contracts, `${at}.contracts`, wrong);
   const known = STATUSES.find((one) => one === status);
   if (!known) return wrong(`${at}.status is none of ${STATUSES.join(', ')}`);

@@ -102,6 +102,8 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
       .action(async (...given: unknown[]) => {
         // Commander passes the options and the command itself last.
         const flags: Flags = program.opts();
+        const { checkUsage } = await import('./cli/check-usage.ts');
+        checkUsage(flags, given.at(-1) as Command, given);
         const run = await load();
         done(await run(flags, ...(given.slice(0, -1) as never[])), flags);
       });

@@ -246,8 +246,10 @@ export async function hasRegistered({ origin, registeredUri }: GatewayClaim): Pr
 }
 
 function originOf(url: string): string {
-  if (!URL.canParse(url)) {
-    throw new DefaasClientError('GATEWAY_UNREACHABLE', `"${url}" is no URL of a gateway`);
+  // `localhost:8080` parses as a URL of the scheme `localhost:`.
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
+    const message = `"${url}" is no URL of a gateway, it begins with http:// or https://`;
+    throw new DefaasClientError('GATEWAY_UNREACHABLE', message);
   }
   return new URL(url).origin;
 }

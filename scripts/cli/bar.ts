@@ -5,7 +5,6 @@ import type { Address } from '../../contracts/libraries/keccak.ts';
 import { CliError } from './cli-error.ts';
 import type { Outcome } from './context.ts';
 import { type Actor, act, told } from './operator.ts';
-import { parseAddress } from './parse-address.ts';
 
 /** Most deployments in one transaction. */
 const MAX_BARRED = 100;
@@ -21,10 +20,9 @@ interface Barred {
 /**
  * Bars every deployment of the account's functions that the gateway draws, or that it provides. It
  * cannot be undone; another gateway that draws the same deployment loses it too.
- * @throws CliError USAGE, GATEWAY_UNKNOWN, NOTHING_TO_BAR; ChainError CHAIN_...
+ * @throws CliError GATEWAY_UNKNOWN, NOTHING_TO_BAR; ChainError CHAIN_...
  */
-export async function barGateway(actor: Actor, text: string): Promise<Outcome> {
-  const gateway = parseAddress(text);
+export async function barGateway(actor: Actor, gateway: Address): Promise<Outcome> {
   const { chain, account, dryRun } = actor;
   if (chain.view.gateway(gateway) === undefined) {
     throw new CliError(

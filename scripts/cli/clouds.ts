@@ -17,13 +17,13 @@ const CLOUDS: Readonly<Record<string, string>> = {
   local: 'local',
 };
 
-/** Parses a comma-separated list of clouds. @throws CliError PROVIDER_UNKNOWN */
+/** Parses a comma-separated list of clouds. @throws CliError USAGE */
 export function parseClouds(text: string, option = '--to'): string[] {
   const providers = text.split(',').map((word) => {
     const known = CLOUDS[word.trim()] ?? word.trim();
     if (Object.values(CLOUDS).includes(known)) return known;
     throw new CliError(
-      'PROVIDER_UNKNOWN',
+      'USAGE',
       `no cloud "${word.trim()}", on ${option} ${text}, use ${Object.keys(CLOUDS).join(', ')}`,
     );
   });

@@ -43,7 +43,7 @@ export interface DeployOptions {
 /**
  * A cloud that fails does not undo the others; the command then fails and reports what is live.
  * @throws ArtifactError NOT_A_FUNCTION_FOLDER, ARTIFACT_...; ChainError NAME_TAKEN, CHAIN_...
- * @throws PROVIDER_UNKNOWN, PROVIDER_INVALID, PROVIDER_TOO_LARGE, FUNCTION_UNKNOWN, NOT_OWNER,
+ * @throws CliError USAGE, PROVIDER_INVALID, PROVIDER_TOO_LARGE, FUNCTION_UNKNOWN, NOT_OWNER,
  *   PUBLISHER_NOT_ALLOWED, SECRET_MISSING
  * @throws TARIFF_BELOW_COST  unless the loss is accepted
  */
@@ -54,6 +54,7 @@ export async function deploy(
 ): Promise<Outcome> {
   const chosen = options.to === undefined ? undefined : parseClouds(options.to);
   const folder = folderOf(target);
+  if (folder === undefined) parseFunctionName(target, '');
   const bundled = folder === undefined ? undefined : await bundleFolder(flags, folder);
   const opened = await openGateway(flags);
   try {

@@ -9,7 +9,7 @@ import { formatTable } from './table.ts';
 
 /**
  * Succeeds also if there is something to change.
- * @throws PROVIDER_UNKNOWN, PROVIDER_INVALID, FUNCTION_UNKNOWN, NOT_OWNER, SECRET_MISSING
+ * @throws CliError USAGE, PROVIDER_INVALID, FUNCTION_UNKNOWN, NOT_OWNER, SECRET_MISSING
  */
 export async function diff(
   flags: Flags,

@@ -6,6 +6,7 @@ import { createKey } from '../../contracts/keystore.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { hasLaneKey, writeLaneKey } from './account.ts';
 import { tellTerms } from './before-money.ts';
+import { checkSet } from './check-usage.ts';
 import { CliError } from './cli-error.ts';
 import type { Flags, Outcome } from './context.ts';
 import { LANE_LIFE_SEC, PREPAID, roomFor } from './deposit.ts';
@@ -37,6 +38,7 @@ interface Moved {
  *   ChainError CHAIN_...
  */
 export async function migrate(flags: Flags, options: { readonly to: string }): Promise<Outcome> {
+  checkSet(options.to, '--to');
   const next = await openOwnChain({ ...flags, set: options.to });
   try {
     const { replaces } = next.set;

@@ -9,6 +9,7 @@ import { afterMoved } from './move.ts';
 import { type ActOptions, act, told } from './operator.ts';
 import { type Owed, owedBy } from './owed.ts';
 import { type OwnChain, openOwnChain } from './own-chain.ts';
+import { parseAddress } from './parse-address.ts';
 import { formatTable } from './table.ts';
 import { formatTokens } from './units.ts';
 
@@ -39,10 +40,11 @@ export async function payouts(flags: Flags, options: PayoutsOptions): Promise<Ou
   if (options.send && options.bar !== undefined) {
     throw new CliError('USAGE', 'payouts takes --send or --bar, one of them');
   }
+  const barred = options.bar === undefined ? undefined : parseAddress(options.bar);
   const own = await openOwnChain(flags, { allowRevoked: true });
   const actor = { ...own, dryRun: options.dryRun ?? false };
   try {
-    if (options.bar !== undefined) return await barGateway(actor, options.bar);
+    if (barred !== undefined) return await barGateway(actor, barred);
     const owed = await owedBy(flags, own, options);
     if (!options.send) return listed(own, owed);
     const sent = await sendAll(actor, owed);

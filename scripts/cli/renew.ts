@@ -121,7 +121,7 @@ function newestOf(mandates: readonly HeldMandate[]): HeldMandate | undefined {
 
 /** Parses the number of days of a mandate. @throws CliError USAGE */
 export function parseDays(text: string): number {
-  const days = Number(text);
-  if (Number.isInteger(days) && days >= 1 && days <= MAX_DAYS) return days;
+  const days = /^\d{1,3}$/.test(text) ? Number(text) : 0;
+  if (days >= 1 && days <= MAX_DAYS) return days;
   throw new CliError('USAGE', `--days must be a whole number from 1 to ${MAX_DAYS}`);
 }

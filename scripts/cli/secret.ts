@@ -1,7 +1,7 @@
 // `defaas secret set|list|unset <function> [KEY]`: secrets of a function, which can be set but
 // never read.
 import { readFileSync } from 'node:fs';
-import { text as readAll } from 'node:stream/consumers';
+import { buffer as readAll } from 'node:stream/consumers';
 import { listSecrets, setSecret, unsetSecret } from '../../broker/client/secrets.ts';
 import type { Session } from '../../broker/client/session.ts';
 import { CliError } from './cli-error.ts';
@@ -9,6 +9,9 @@ import { type Flags, type Outcome, openGateway, openSession } from './context.ts
 import { type FunctionName, parseFunctionName } from './function-name.ts';
 import { userPath } from './house.ts';
 import { formatTable } from './table.ts';
+
+/** As the gateway takes it (`variable` in ipfs/defaas.schema.json). */
+const SECRET_NAME = /^[A-Za-z][A-Za-z0-9_]{0,127}$/;
 
 export interface SecretOptions {
   readonly valueFile?: string;
@@ -33,7 +36,16 @@ export async function secret(
       `"secret ${action}" is not complete, write secret set <function> <KEY>, secret list <function> or secret unset <function> <KEY>`,
     );
   }
-  const value = action === 'set' ? await readValue(options) : '';
+  if (options.valueFile !== undefined && action !== 'set') {
+    throw new CliError('USAGE', `--value-file is of secret set, leave it out with ${action}`);
+  }
+  if (key !== undefined && !SECRET_NAME.test(key)) {
+    throw new CliError(
+      'USAGE',
+      `"${key}" is no name of a secret, use A-Z, a-z, 0-9 and _, at most 128`,
+    );
+  }
+  const value = action === 'set' ? await readValue(key ?? '', options) : '';
   const opened = await openGateway(flags);
   try {
     const name = parseFunctionName(target, opened.account.address);
@@ -89,16 +101,24 @@ async function list(session: Session, { owner, name }: FunctionName): Promise<Ou
   };
 }
 
-async function readValue({ valueFile }: SecretOptions): Promise<string> {
+/** Refuses bytes that are no text: an environment variable cannot hold them. */
+async function readValue(key: string, { valueFile }: SecretOptions): Promise<string> {
   if (valueFile === undefined && process.stdin.isTTY) {
     throw new CliError(
       'USAGE',
       'the value is read from standard input: pipe it in, or name a file with --value-file',
     );
   }
-  const value =
-    valueFile === undefined
-      ? await readAll(process.stdin)
-      : readFileSync(userPath(valueFile), 'utf8');
-  return value.replace(/\r?\n$/, '');
+  const bytes =
+    valueFile === undefined ? await readAll(process.stdin) : readFileSync(userPath(valueFile));
+  try {
+    const value = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    return value.replace(/\r?\n$/, '');
+  } catch (cause) {
+    throw new CliError(
+      'SECRET_INVALID',
+      `the value is no UTF-8 text, on ${key}, encode it, for example by base64, and decode it in the function`,
+      { cause },
+    );
+  }
 }

@@ -94,6 +94,9 @@ function parseChange(options: SponsorOptions): Change | undefined {
   if (daily !== undefined && stop) {
     throw new CliError('USAGE', 'there is --daily and --stop, give one of them');
   }
+  if (stop && (deposit !== undefined || days !== undefined || isRenewed)) {
+    throw new CliError('USAGE', '--stop ends it, leave --deposit, --days and --renew out');
+  }
   if (stop) return { dailyUnits: 0n, days: 0, isRenewed: false, depositUnits: 0n };
   if (daily === undefined) {
     if (deposit === undefined && days === undefined && !isRenewed) return undefined;

@@ -40,6 +40,9 @@ export async function token(flags: Flags, options: TokenOptions): Promise<Outcom
   if (options.control && options.allow !== undefined) {
     throw new CliError('USAGE', 'a --control token spends nothing, leave --allow out');
   }
+  if (options.control && options.function !== undefined) {
+    throw new CliError('USAGE', 'a --control token calls no function, leave --function out');
+  }
   if (options.service !== undefined) return await serviceAccount(flags, options.service, options);
   if (options.daily ?? options.days ?? options.renew ?? options.stop) {
     throw new CliError('USAGE', '--daily, --days, --renew and --stop come with --service');

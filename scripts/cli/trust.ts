@@ -47,8 +47,9 @@ export async function openTrust(
       `what ${gateway} says has to be checked on the chain by an RPC of your own, pass --rpc or set DEFAAS_CHAIN_RPC_URL`,
     );
   }
+  const named = readNamed(flags);
   const chainId = await readChainId({ urls: [rpcUrl], timeoutMs: RPC_TIMEOUT_MS });
-  const { file, text, deployments, isNamed } = findFile(flags, home, chainId);
+  const { file, text, deployments, isNamed } = named ?? findFile(home, chainId);
   const mark = createHash('sha256').update(text).update('\n').update(rpcUrl).digest('hex');
   if (isNamed) {
     const tokens = deployments.sets.map(({ id, token }) => `${id} bills in token ${token}`);
@@ -77,13 +78,16 @@ interface Found {
   readonly isNamed: boolean;
 }
 
-function findFile(flags: HouseFlags, home: string, chainId: number): Found {
+/** The file that the user names; undefined if there is none. */
+function readNamed(flags: HouseFlags): Found | undefined {
   const named = flags.deployment ?? process.env.DEFAAS_DEPLOYMENT;
-  if (named) {
-    const file = userPath(named);
-    const text = readFileSync(file, 'utf8');
-    return { file, text, deployments: parseDeployments(text, file), isNamed: true };
-  }
+  if (!named) return undefined;
+  const file = userPath(named);
+  const text = readFileSync(file, 'utf8');
+  return { file, text, deployments: parseDeployments(text, file), isNamed: true };
+}
+
+function findFile(home: string, chainId: number): Found {
   for (const file of [houseFile(home), join(RELEASED, `${chainId}.json`)]) {
     const text = readIfThere(file);
     if (text === undefined) continue;

@@ -61,6 +61,7 @@ export interface Action {
  */
 export async function watch(flags: Flags, options: WatchOptions): Promise<Outcome> {
   const everySec = wholeOf(options.every, EVERY_SEC, '--every');
+  if (everySec === 0) throw new CliError('USAGE', '--every must be at least 1 second, got 0');
   const patienceSec = 60 * wholeOf(options.patience, PATIENCE_MIN, '--patience');
   const watcher = await openWatcher(flags);
   try {

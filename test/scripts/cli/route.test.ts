@@ -15,8 +15,8 @@ describe('invoke --route', () => {
 
   it('names the part that it does not know', () => {
     const cases: [text: string, code: string][] = [
-      ['quickest', 'PROVIDER_UNKNOWN'],
-      ['fastest,mars', 'PROVIDER_UNKNOWN'],
+      ['quickest', 'USAGE'],
+      ['fastest,mars', 'USAGE'],
       ['fastest,cheapest', 'USAGE'],
       ['not:', 'USAGE'],
       ['not:US East', 'USAGE'],
