@@ -12,6 +12,7 @@ import type { Config } from './config.ts';
 import { DefaasError } from './errors.ts';
 import { closeHouse, createHouse, type House } from './house.ts';
 import { type Authenticate, createAuthenticate } from './identity/access-tokens.ts';
+import { createChainChecks } from './identity/chain-checks.ts';
 import { type ClientAssertions, createClientAssertions } from './identity/client-assertions.ts';
 import { createDpopProofs, type DpopProofs } from './identity/dpop.ts';
 import { createOperatorKey, type OperatorKey } from './identity/operator-key.ts';
@@ -198,7 +199,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       onFailed: (err) => log.warn({ err }, 'the beacon was not renewed'),
     }),
     tokens,
-    signIn: createSignIn({ chain, gateway: address, nowMs }),
+    signIn: createSignIn({ chain, checks: createChainChecks(), gateway: address, nowMs }),
     proofs,
     clientAssertions: createClientAssertions(ledger, nowMs),
     authenticate: createAuthenticate(tokens, proofs, nowMs),

@@ -13,6 +13,7 @@ import {
 import { type Exclusively, notExclusive } from './chain/exclusively.ts';
 import { createFollower, type Follower } from './chain/follow.ts';
 import type { NonceLine } from './chain/nonce-line.ts';
+import { createPerBlock } from './chain/per-block.ts';
 import { RpcProvider, readChainId } from './chain/rpc.ts';
 import { readTimeSec } from './chain/time.ts';
 import type {
@@ -67,10 +68,13 @@ export interface Chain {
    */
   onBlock(listener: (head: Head) => void): () => void;
   /**
-   * Queries the chain. Needed for functions with a policy contract, which the view cannot decide.
+   * Queries the chain, at most once per block and question. Needed for functions with a policy
+   * contract, which the view cannot decide.
    * @throws ChainError  as `read`
    */
   isAllowed(functionVersion: Hex, subject: Address, scopes: number): Promise<boolean>;
+  /** Whether the account is a contract, asked at most once per block. */
+  hasCode(account: Address): Promise<boolean>;
   readonly read: ReadContract;
   /**
    * The chain's time, Unix seconds. Deadlines that a contract checks are counted from it, never
@@ -189,6 +193,7 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
   const { finality = 'latest' } = options;
   const target = finality === 'by-chain' ? traits.blockTag : finality;
   const { view, follower } = follow('latest');
+  const perBlock = createPerBlock<boolean>(() => view.head.hash);
   const isFinalAtOnce = target === 'latest' || target === 0;
   const final = isFinalAtOnce ? { view, follower } : follow(target);
   const sending = {
@@ -223,10 +228,12 @@ export async function createChain(options: ChainOptions): Promise<Chain> {
       return blockTimeSec !== undefined && nowMs() / 1000 - timestampSec > 3 * blockTimeSec;
     },
     onBlock: follower.onBlock,
-    isAllowed: async (functionVersion, subject, scopes) => {
-      const [allowed] = await read('identity', 'isAllowed', [functionVersion, subject, scopes]);
-      return allowed === true;
-    },
+    isAllowed: (functionVersion, subject, scopes) =>
+      perBlock(`${functionVersion} ${subject} ${scopes}`, async () => {
+        const [allowed] = await read('identity', 'isAllowed', [functionVersion, subject, scopes]);
+        return allowed === true;
+      }),
+    hasCode: (account) => perBlock(account, async () => (await provider.getCode(account)) !== '0x'),
     read,
     nowSec: () => readTimeSec(provider, chainId),
     encode: abi.encode,

@@ -87,8 +87,12 @@ export function createDpopProofs(nowMs: () => number): DpopProofs {
       if (typeof htu !== 'string' || !urls.includes(normal(htu))) {
         throw invalid(`htu is not ${urls[0] ?? 'an address of this gateway'}`);
       }
-      if (typeof iat !== 'number' || Math.abs(nowMs() / 1000 - iat) > WINDOW_SEC) {
-        throw invalid(`iat is more than ${WINDOW_SEC} s from the gateway's clock`);
+      const behindSec = typeof iat === 'number' ? nowMs() / 1000 - iat : Number.NaN;
+      if (!(Math.abs(behindSec) <= WINDOW_SEC)) {
+        const where = behindSec < 0 ? 'ahead of' : 'behind';
+        throw invalid(
+          `iat is ${Math.round(Math.abs(behindSec))} s ${where} the gateway's clock, which may be ${WINDOW_SEC}: set your clock`,
+        );
       }
       if (ath !== accessTokenHash) throw invalid('ath is not the hash of the access token');
       if (typeof jti !== 'string' || jti.length > MAX_JTI_LENGTH) {

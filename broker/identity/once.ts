@@ -7,6 +7,11 @@ export interface Once {
    */
   take(id: string): boolean;
   has(id: string): boolean;
+  /**
+   * Every id taken since then is remembered, Unix ms. Later than `lifeMs` ago only where more than
+   * `max` were taken: refuse an id that was made before.
+   */
+  sinceMs(): number;
 }
 
 interface OnceOptions {
@@ -28,16 +33,22 @@ export function createOnce({ lifeMs, max, nowMs }: OnceOptions): Once {
   let young = new Set<string>();
   let old = new Set<string>();
   let turnMs = nowMs();
+  let oldTurnMs = turnMs;
   const turn = (): void => {
     const ageMs = nowMs() - turnMs;
     if (ageMs < lifeMs && young.size < max) return;
     old = ageMs < 2 * lifeMs ? young : new Set();
     young = new Set();
+    oldTurnMs = turnMs;
     turnMs = nowMs();
   };
   const has = (id: string): boolean => young.has(id) || old.has(id);
   return {
     has,
+    sinceMs: () => {
+      turn();
+      return oldTurnMs;
+    },
     take: (id) => {
       turn();
       if (has(id)) return false;

@@ -13,7 +13,7 @@ import type { Lanes } from './lanes.ts';
 /** The parts of the gateway that vouchers use. */
 export interface VoucherParts {
   readonly address: Address;
-  readonly chain: Pick<Chain, 'domain' | 'provider'>;
+  readonly chain: Pick<Chain, 'domain' | 'hasCode'>;
   readonly lanes: Pick<Lanes, 'lane' | 'has' | 'raise'>;
   readonly ledger: Pick<Ledger, 'putVoucher'>;
 }
@@ -65,7 +65,7 @@ async function notSigned(
   { chain }: VoucherParts,
   { payer, signer }: Pick<Caller, 'payer' | 'signer'>,
 ): Promise<DefaasError> {
-  if (signer === payer && (await chain.provider.getCode(payer)) !== '0x') {
+  if (signer === payer && (await chain.hasCode(payer))) {
     return new DefaasError(
       'VOUCHER_BY_CONTRACT',
       `${payer} is a contract, whose approval can change until settlement: let it open a lane for a session key (openLane with the key as signer) and sign with that key`,

@@ -10,6 +10,7 @@ import { clientIdOf } from '../identity/client-assertions.ts';
 import { PROOF_ALGORITHMS } from '../identity/public-jwk.ts';
 import { NONCE_LIFE_MS, type SignedMessage } from '../identity/sign-in.ts';
 import { TOKEN_LIFE_SEC, type TokenSubject } from '../identity/tokens.ts';
+import { clientOf } from '../peers.ts';
 
 /** Room for a message or an assertion, authorization details and the other parameters, bytes. */
 const TOKEN_BODY_MAX_BYTES = 32 * 1024;
@@ -33,7 +34,8 @@ export async function oauthRoutes(
     const origins = ownOrigins(server, gateway);
     const jkt = await boundKey(gateway, request);
     const details = authorizationDetails(gateway.chain.view, form.get('authorization_details'));
-    const subject = await subjectOf(gateway, form, origins);
+    const client = clientOf(gateway.peers.peerOf(request.raw));
+    const subject = await subjectOf(gateway, form, { origins, client });
     reply.header('cache-control', 'no-store');
     return {
       access_token: await gateway.tokens.issue({ ...subject, jkt, details }),
@@ -69,7 +71,7 @@ export async function oauthRoutes(
 async function subjectOf(
   gateway: Pick<Gateway, 'clientAssertions' | 'signIn'>,
   form: URLSearchParams,
-  origins: readonly string[],
+  from: { readonly origins: readonly string[]; readonly client: string },
 ): Promise<TokenSubject> {
   const grantType = form.get('grant_type');
   if (grantType === TOKEN_EXCHANGE) {
@@ -77,15 +79,14 @@ async function subjectOf(
       throw refused(`subject_token_type must be ${SIWE_TYPE}`);
     }
     const signed = signedMessageIn(form.get('subject_token') ?? '');
-    const hosts = new Set(origins.map((origin) => new URL(origin).host));
-    const { subject, lane } = await gateway.signIn.verify(signed, hosts);
+    const { subject, lane } = await gateway.signIn.verify(signed, from);
     return { signedBy: subject, lane };
   }
   if (grantType === CLIENT_CREDENTIALS) {
     if (form.get('client_assertion_type') !== ASSERTION_TYPE) {
       throw refused(`client_assertion_type must be ${ASSERTION_TYPE}`, 'invalid_client');
     }
-    const audiences = origins.flatMap((origin) => [origin, `${origin}/oauth/token`]);
+    const audiences = from.origins.flatMap((origin) => [origin, `${origin}/oauth/token`]);
     const assertion = form.get('client_assertion') ?? '';
     const client = await gateway.clientAssertions.verify(assertion, audiences);
     const { payer, signer } = client;
