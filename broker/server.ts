@@ -11,7 +11,6 @@ import { DefaasError, toDefaasError } from './errors.ts';
 import type { Gateway } from './gateway.ts';
 import { ownOrigins } from './http/bearer.ts';
 import { readBody } from './http/body.ts';
-import { createConnectionLimits } from './http/connections.ts';
 import { openToPages } from './http/cors.ts';
 import { createFastPath } from './http/fast-path.ts';
 import { incomingCall } from './http/incoming-call.ts';
@@ -90,7 +89,7 @@ export function createServer(gateway: Gateway): FastifyInstance {
         },
         maxBytes: (request) =>
           calls.read(request) === undefined ? gateway.config.artifactMaxBytes : bodyMaxBytes,
-        countConnection: createConnectionLimits({ ...gateway.config, peers: gateway.peers }),
+        limits: { ...gateway.config, peers: gateway.peers },
         fastPath: gateway.config.fastPath ? fastPath : undefined,
       }),
     clientErrorHandler: refuseMalformed,

@@ -71,6 +71,8 @@ export interface FastPath {
   serve(socket: Socket, toNode: (socket: Socket) => void): void;
   /** Closes idle connections now and busy ones after their reply. Later connections go to Node. */
   end(): void;
+  /** Closes the connections that wait for a further request. */
+  closeIdle(): void;
   /** Closes all connections at once, busy ones too. */
   destroy(): void;
 }
@@ -106,6 +108,9 @@ export function createFastPath<Asked>(options: FastPathOptions<Asked>): FastPath
     end: () => {
       isEnding = true;
       for (const connection of connections) connection.end();
+    },
+    closeIdle: () => {
+      for (const connection of connections) connection.closeIdle();
     },
     destroy: () => {
       for (const connection of connections) connection.destroy();
@@ -147,6 +152,7 @@ class Connection<Asked> {
   #state: 'idle' | 'running' | 'sending' = 'idle';
   /** No further call is accepted after the running one. */
   #isEnding = false;
+  #isServed = false;
   /** Bytes that arrived during a call. They go to Node when the call has ended. */
   #rest: Buffer | undefined;
   /** The head of the running call, unless it is the cached one. Its bytes are the chunk's. */
@@ -170,6 +176,11 @@ class Connection<Asked> {
 
   destroy(): void {
     this.#socket.destroy();
+  }
+
+  /** Its first request may be on the way: it stays. */
+  closeIdle(): void {
+    if (this.#state === 'idle' && this.#isServed) this.destroy();
   }
 
   end(): void {
@@ -203,6 +214,7 @@ class Connection<Asked> {
     const socket = this.#socket;
     const keptMs = this.#options.keepAliveMs + KEEP_ALIVE_SLACK_MS;
     this.#state = 'idle';
+    this.#isServed = true;
     if (this.#isEnding) socket.destroy();
     else if (this.#rest !== undefined) this.#leave(this.#rest);
     else if (socket.timeout !== keptMs) socket.setTimeout(keptMs);

@@ -13,9 +13,10 @@ import type { Duplex } from 'node:stream';
 import { headerText } from '../../adapters/http/message.ts';
 import { DefaasError } from '../errors.ts';
 import { tooLarge } from './body.ts';
+import { type ConnectionLimits, createConnectionLimits } from './connections.ts';
 import type { FastPath } from './fast-path.ts';
 import { problemReply } from './problem.ts';
-import { faultIn, faultOf, unsupported } from './request-faults.ts';
+import { faultIn, faultOf, toOriginForm, unsupported } from './request-faults.ts';
 
 export interface NodeServerOptions {
   readonly requestTimeoutMs: number;
@@ -24,7 +25,7 @@ export interface NodeServerOptions {
   readonly serve: (request: IncomingMessage, response: ServerResponse) => void;
   /** A body above this is refused before the client sends it, if it waits for `100 Continue`. */
   readonly maxBytes: (request: IncomingMessage) => number;
-  readonly countConnection: (socket: Socket) => DefaasError | undefined;
+  readonly limits: ConnectionLimits;
   /** Undefined: Node reads every request. */
   readonly fastPath: FastPath | undefined;
 }
@@ -47,6 +48,7 @@ export function createNodeServer(options: NodeServerOptions): Server {
   const take = (request: IncomingMessage, response: ServerResponse): void => {
     if (refused.has(request.socket)) return;
     replies.set(request.socket, response);
+    toOriginForm(request);
     const fault = faultIn(request);
     if (fault === undefined) serve(request, response);
     else refuse(response, fault);
@@ -54,18 +56,23 @@ export function createNodeServer(options: NodeServerOptions): Server {
   server.on('request', take);
   server.on('checkContinue', (request, response) => {
     const length = Number(request.headers['content-length'] ?? 0);
-    if (faultIn(request) === undefined && length > options.maxBytes(request)) {
-      return refuse(response, tooLarge(options.maxBytes(request)));
+    toOriginForm(request);
+    if (refused.has(request.socket) || faultIn(request) !== undefined) {
+      take(request, response);
+    } else if (length > options.maxBytes(request)) {
+      refuse(response, tooLarge(options.maxBytes(request)));
+    } else {
+      response.writeContinue();
+      take(request, response);
     }
-    response.writeContinue();
-    take(request, response);
   });
-  server.on('checkExpectation', (_request, response) =>
+  server.on('checkExpectation', (request, response) => {
+    if (refused.has(request.socket)) return;
     refuse(
       response,
       new DefaasError('EXPECTATION_FAILED', 'Expect is not 100-continue, leave it out'),
-    ),
-  );
+    );
+  });
   server.on('connect', (_request, socket) => refuseOn(socket, unsupported('CONNECT')));
   // A client that has sent all and closed its side still gets its answer, as on the fast path.
   // Node would end the connection while the call runs.
@@ -86,7 +93,11 @@ export function refuseMalformed(error: Error, socket: Socket): void {
 }
 
 /** Puts the limits and the fast path before Node's own listener. */
-function admit(server: Server, { fastPath, countConnection }: NodeServerOptions): void {
+function admit(server: Server, { fastPath, limits }: NodeServerOptions): void {
+  const countConnection = createConnectionLimits(limits, () => {
+    fastPath?.closeIdle();
+    server.closeIdleConnections();
+  });
   const listeners = server.listeners('connection');
   server.removeAllListeners('connection');
   const toNode = (socket: Socket): void => {

@@ -5,8 +5,18 @@ import { DefaasError } from '../errors.ts';
 
 /** The value of a Host header: a name or an address, and a port (RFC 9112 section 3.2). */
 export const HOST = /^(?:[\w.~!$&'()*+,;=%-]+|\[[\da-f:.]+\])(?::\d*)?$/i;
+/** RFC 9112 section 3.2.2: a client that takes the gateway for a proxy. */
+const ABSOLUTE = /^https?:\/\/([^/?]*)(.*)$/i;
 /** A request line with a method that Node's parser does not know. */
 const OTHER_METHOD = /^[!#$%&'*+\-.^_`|~\dA-Za-z]+ \S+ HTTP\/1\.[01]\r\n/;
+
+/** Rewrites an absolute target to its path; its authority takes the place of `Host`. */
+export function toOriginForm(request: IncomingMessage): void {
+  const [, authority, target] = ABSOLUTE.exec(request.url ?? '') ?? [];
+  if (authority === undefined || target === undefined) return;
+  request.headers.host = authority;
+  request.url = target.startsWith('/') ? target : `/${target}`;
+}
 
 /** Refusal of a head that Node has read; undefined if it may be served. */
 export function faultIn(request: IncomingMessage): DefaasError | undefined {
@@ -29,7 +39,8 @@ export function faultIn(request: IncomingMessage): DefaasError | undefined {
   const { hosts, host = '' } = hostsIn(request);
   if (hosts > 1) return invalid(`Host came ${hosts} times, send it once`);
   if (hosts === 0 && httpVersion === '1.0') return undefined;
-  if (!HOST.test(host)) return invalid('Host is missing or names no host, send the one of the URL');
+  if (hosts === 0 || !HOST.test(host))
+    return invalid('Host is missing or names no host, send the one of the URL');
   if (method === 'TRACE') return unsupported('TRACE');
   return undefined;
 }

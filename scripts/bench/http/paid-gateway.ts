@@ -339,6 +339,8 @@ function environmentOf(
     DEFAAS_KEYS_SETTLER_FILE: join(home, 'keys', 'settler.json'),
     DEFAAS_EMULATORS_FILE: emulators,
     DEFAAS_PROBE_EVERY_SEC: '0',
+    // All load comes from this machine.
+    DEFAAS_PEER_CONNECTIONS_MAX_COUNT: '8192',
   };
 }
 

@@ -81,6 +81,9 @@ describeBothWays('the rules of HTTP', function (fastPath) {
       ['GET MIRROR HTTP/1.1\r\nHost: x/y\r\n\r\n', 400, 'REQUEST_INVALID'],
       ['GET MIRROR HTTP/1.1\r\nHost: x:y\r\n\r\n', 400, 'REQUEST_INVALID'],
       ['GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n', 400, 'REQUEST_INVALID'],
+      ['GET http://xMIRROR HTTP/1.1\r\n\r\n', 400, 'REQUEST_INVALID'],
+      [head('GET http://MIRROR HTTP/1.1'), 400, 'REQUEST_INVALID'],
+      [head('GET http://user@xMIRROR HTTP/1.1'), 400, 'REQUEST_INVALID'],
       [head('GET MIRROR/\xc3\xa9 HTTP/1.1'), 400, 'REQUEST_INVALID'],
       [head('GET /\xc3\xa9 HTTP/1.1'), 400, 'REQUEST_INVALID'],
       [head('GET MIRROR?a=\xff HTTP/1.1'), 400, 'REQUEST_INVALID'],
@@ -171,6 +174,8 @@ describeBothWays('the rules of HTTP', function (fastPath) {
   it('takes what is unusual and has one meaning', async () => {
     const rows: readonly (readonly [string, number, string])[] = [
       ['GET MIRROR HTTP/1.0\r\n\r\n', 200, 'GET '],
+      [head('GET http://x:80MIRROR HTTP/1.1'), 200, 'GET '],
+      [head('GET HTTPS://xMIRROR?a HTTP/1.1'), 200, 'GET '],
       ['\r\nGET MIRROR HTTP/1.1\r\nHost: x\r\n\r\n', 200, 'GET '],
       // RFC 9112 section 3: a recipient may take several spaces for one.
       [head('GET  MIRROR HTTP/1.1'), 200, 'GET '],
