@@ -90,10 +90,11 @@ async function refuseSecretSources(directory: string, metafile: Metafile): Promi
 
 function refuseSecretFile(path: string, bytes: Uint8Array): void {
   const remedy = 'the artifact is public: take it out';
-  if (isSecretFile(path)) {
+  const text = Buffer.from(bytes).toString('latin1', 0, MAX_SEARCHED_BYTES);
+  if (isSecretFile(path, text)) {
     throw new ArtifactError('ARTIFACT_SECRET', `a file of secrets, on ${path}, ${remedy}`);
   }
-  const line = findKey(Buffer.from(bytes).toString('latin1', 0, MAX_SEARCHED_BYTES));
+  const line = findKey(text);
   if (line !== undefined) {
     throw new ArtifactError(
       'ARTIFACT_SECRET',

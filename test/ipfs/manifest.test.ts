@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { ArtifactError } from '../../ipfs/artifact-error.ts';
-import { isSecretVariable } from '../../ipfs/keys.ts';
+import { isSecretFile, isSecretVariable } from '../../ipfs/keys.ts';
 import { encodeManifest, type Manifest, parseManifest } from '../../ipfs/manifest.ts';
 
 const parse = (value: unknown): Manifest =>
@@ -126,14 +126,46 @@ describe('the manifest reader', () => {
     assert.throws(() => parseManifest(Buffer.alloc(70_000, 32)), { code: 'ARTIFACT_MANIFEST' });
   });
 
+  it('accepts NODE_ENV, which steers no part of Node itself', () => {
+    const { env } = parseManifest(Buffer.from('{"name":"a","env":{"NODE_ENV":"production"}}'));
+
+    assert.deepEqual(env, { NODE_ENV: 'production' });
+  });
+
+  it('distinguishes files of secrets from certificates and public keys', () => {
+    const pem = (label: string) =>
+      `-----BEGIN ${label}-----\n${'A'.repeat(64)}\n-----END ${label}-----\n`;
+
+    assert.ok(!isSecretFile('certs/ca.pem', pem('CERTIFICATE') + pem('CERTIFICATE')));
+    assert.ok(!isSecretFile('issuer.key', pem('PUBLIC KEY')));
+    assert.ok(!isSecretFile('.env.example', 'A=b'));
+    assert.ok(isSecretFile('tls.pem', pem('CERTIFICATE') + pem('RSA PRIVATE KEY')));
+    assert.ok(isSecretFile('tls.pem', 'binary'));
+    assert.ok(isSecretFile('store.p12', pem('CERTIFICATE')));
+    assert.ok(isSecretFile('config/.env', 'A=b'));
+  });
+
   it('distinguishes secrets from public values', () => {
     const word = `0x${'ab'.repeat(32)}`;
+    const pem = (label: string) =>
+      `-----BEGIN ${label}-----\n${'A'.repeat(64)}\n-----END ${label}-----\n`;
     const secrets = {
       DB_PASSWORD: 'long enough',
       STRIPE_KEY: 'sk_live_1234',
       DATABASE_URL: 'postgres://u:p@h/db',
       OWNER: word,
       MNEMONIC: 'test test test',
+      PGPASSWORD: 'long enough',
+      SMTP_PASS: 'long enough',
+      clientSecret: 'long enough',
+      authToken: 'long enough',
+      API_KEY_2: 'long enough',
+      ACCESS_TOKEN: 'abcdefgh',
+      ADMIN_PASSWORD: `0x${'ab'.repeat(20)}`,
+      TLS_KEY: `-----BEGIN PRIVATE KEY-----\n${'A'.repeat(64)}\n-----END PRIVATE KEY-----`,
+      PARTITION_KEY: `sk_live_${'a'.repeat(24)}`,
+      SORT_KEY: word,
+      CI_VALUE: `glpat-${'a'.repeat(20)}`,
     };
     const values = {
       PUBLIC_KEY: 'abcdefgh',
@@ -141,6 +173,20 @@ describe('the manifest reader', () => {
       EVENT_TOPIC: word,
       PAGE_URL: 'https://example.com/',
       TOKEN: 'USDC',
+      TOKEN_1: `0x${'aB'.repeat(20)}`,
+      USDC_TOKEN: `0x${'ab'.repeat(20)}`,
+      NODE_ENV: 'production',
+      PARTITION_KEY: 'customerId',
+      DYNAMO_SORT_KEY: 'createdAt#status',
+      CACHE_KEY: 'thumbnails:v2',
+      RECAPTCHA_SITE_KEY: '6Lc_aXkUAAAAAKx',
+      CA_CERT: pem('CERTIFICATE'),
+      TLS_CA_KEY: pem('CERTIFICATE') + pem('CERTIFICATE'),
+      JWT_KEY: pem('PUBLIC KEY'),
+      KMS_KEY: 'arn:aws:kms:eu-west-1:111122223333:alias/pay',
+      KEYBOARD: 'international',
+      MONKEY: 'capuchin-monkey',
+      COMPASS: 'north-by-northwest',
     };
     for (const [name, value] of Object.entries(secrets))
       assert.ok(isSecretVariable(name, value), name);
