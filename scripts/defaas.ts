@@ -302,6 +302,18 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     .option(...DRY_RUN)
     .addHelpText('after', example('payouts --send --account publisher'));
   add(
+    'earnings',
+    'show what the account has earned, by function, version, day, payer or gateway',
+    async () => (await import('./cli/earnings.ts')).earnings,
+  )
+    .option(
+      '--by <groups>',
+      'comma-separated: function, version, role, day, month, payer, gateway',
+      'function,role',
+    )
+    .option('--since <day>', 'calls from this day on, UTC, such as 2026-12-01')
+    .addHelpText('after', example('earnings --by month,function --account publisher'));
+  add(
     'collect',
     'credit what a gateway has signed for and no batch has paid, from its float',
     async () => (await import('./cli/payouts.ts')).collect,

@@ -41,7 +41,13 @@ export async function balance(flags: Flags): Promise<Outcome> {
       });
     }
     const [tokenUnits] = await chain.read('token', 'balanceOf', [payer]);
-    const document = { account: payer, freeUnits: chain.view.free(payer), tokenUnits, lines };
+    const claimableUnits = chain.view
+      .gateways()
+      .map(({ address }) => chain.view.due(address, payer))
+      .reduce((sum, { credited, withdrawn }) => sum + credited - withdrawn, 0n);
+    const bondUnits = chain.view.gateway(payer)?.bond ?? 0n;
+    const freeUnits = chain.view.free(payer);
+    const document = { account: payer, freeUnits, tokenUnits, claimableUnits, bondUnits, lines };
     return { document, text: textOf(document) };
   } finally {
     chain.close();
@@ -53,11 +59,17 @@ function textOf({
   account,
   freeUnits,
   tokenUnits,
+  claimableUnits,
+  bondUnits,
   lines,
 }: {
   readonly account: string;
   readonly freeUnits: bigint;
   readonly tokenUnits: bigint;
+  /** Credited to the account as a payee and not paid out. */
+  readonly claimableUnits: bigint;
+  /** Of a gateway. */
+  readonly bondUnits: bigint;
   readonly lines: readonly {
     readonly gateway: string;
     readonly allottedUnits: bigint;
@@ -69,7 +81,13 @@ function textOf({
     readonly limits: readonly (LaneDocument['limit'] & { readonly signer: string })[];
   }[];
 }): string {
-  const head = `${account}: ${formatTokens(freeUnits)} tokens free, ${formatTokens(tokenUnits)} in its wallet`;
+  const more = [
+    ...(claimableUnits > 0n
+      ? [`, ${formatTokens(claimableUnits)} earned and not paid out (defaas payouts --send)`]
+      : []),
+    ...(bondUnits > 0n ? [`, ${formatTokens(bondUnits)} in its bond`] : []),
+  ].join('');
+  const head = `${account}: ${formatTokens(freeUnits)} tokens free, ${formatTokens(tokenUnits)} in its wallet${more}`;
   if (lines.length === 0) return `${head}; nothing set aside for calls, run defaas deposit`;
   const rows = lines.map((line) => [
     line.gateway,

@@ -16,7 +16,9 @@ export function planLine({ provider, action, steps, cost, error }: CloudPlan): s
   if (error) return `${provider}: ${error.code}: ${error.message}`;
   const parts = steps.filter((step) => step.action !== 'keep' && step.action !== 'wait');
   const changes = parts.map((step) => `${step.action} ${step.resource}`).join(', ');
-  const costs = cost ? `; a call costs ${formatCost(cost)} of ${cost.priceUnits} units` : '';
+  const costs = cost
+    ? `; a call costs ${formatCost(cost)} of ${cost.priceUnits} units, ${cost.priceUnits - cost.earnedUnits} are its publisher's`
+    : '';
   const warm = cost?.warm ? `; ${formatWarm(cost.warm)}` : '';
   return `${provider}: ${changes || action}${costs}${warm}`;
 }

@@ -1,7 +1,7 @@
 // `defaas estimate <function>`: estimates what calls will cost, from the version's tariff on the
 // chain.
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
-import { priceOf } from '../../contracts/libraries/tariffs.ts';
+import { priceOf, splitPrice } from '../../contracts/libraries/tariffs.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
 import { type Flags, type Outcome, openGateway } from './context.ts';
@@ -55,6 +55,8 @@ export async function estimate(
         `--ms is ${typicalMs}, above the ${version.timeoutMs} ms after which ${label} is stopped, name less`,
       );
     }
+    const { gateway } = opened.connection.document;
+    const feeBps = chain.view.gateway(gateway)?.feeBps ?? 0;
     const holdUnits = priceAt(version, version.timeoutMs);
     const rowOf = (ms: number) => {
       const priceUnits = priceAt(version, ms);
@@ -63,6 +65,7 @@ export async function estimate(
         ms,
         priceUnits,
         totalUnits,
+        publisherUnits: publisherPart(version, priceUnits, feeBps) * calls,
         depositBuysCalls: buys(depositUnits, priceUnits, holdUnits),
       };
     };
@@ -83,6 +86,7 @@ export async function estimate(
       row.priceUnits,
       formatTokens(row.priceUnits),
       formatTokens(row.totalUnits),
+      formatTokens(row.publisherUnits),
       row.depositBuysCalls ?? 'any number',
     ];
     const head = [
@@ -91,6 +95,7 @@ export async function estimate(
       'units',
       'tokens',
       `tokens for ${calls} calls`,
+      'of it the publisher’s',
       `calls for ${formatTokens(depositUnits)} tokens`,
     ];
     const table = formatTable(head, [told(['typical', typical]), told(['at worst', worst])]);
@@ -99,6 +104,11 @@ export async function estimate(
     chain.close();
     opened.close();
   }
+}
+
+/** What the publisher earns of a price, after the gateway's fee. */
+function publisherPart(version: FunctionVersion, units: bigint, feeBps: number): bigint {
+  return splitPrice(units, feeBps, version.tariff.publisherBps).publisher;
 }
 
 function priceAt(version: FunctionVersion, billedMs: number): bigint {

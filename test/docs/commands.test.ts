@@ -40,6 +40,10 @@ const COMMANDS: Readonly<Record<string, RunBy>> = {
     'test/e2e/payees.test.ts',
     "'payouts', '--send', '--account', 'publisher'",
   ],
+  [`${DEFAAS}earnings --by month,function --account publisher`]: [
+    'test/e2e/payees.test.ts',
+    "'earnings', '--by', 'month,function'",
+  ],
   [`${DEFAAS}collect --send --account publisher`]: [PAYEES, 'collect('],
   [`${DEFAAS}payouts --bar 0x... --account publisher`]: [PAYEES, 'bar: gateway'],
   [`${DEFAAS}bond 500`]: [OPERATOR, "bond(cli.flags(), '500'"],

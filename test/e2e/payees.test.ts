@@ -64,7 +64,23 @@ describe('a house with payees and an operator', function () {
       [before.creditedUnits, before.voucher],
       [before.claimableUnits, { cumulativeUnits: before.creditedUnits, isAccepted: true }],
     );
+    const earned = await as('publisher', 'earnings', '--by', 'month,function');
+    const ofGateway = await as('gateway', 'earnings', '--by', 'role');
+
     assert.equal(sent.sent[0].units, before.claimableUnits);
+    assert.equal(earned.totalUnits, before.creditedUnits);
+    assert.deepEqual(
+      earned.rows.map((row: Record<string, unknown>) => [row.names, row.calls, row.pricesUnits]),
+      [[[new Date().toISOString().slice(0, 7), 'greet'], 3, '3000']],
+    );
+    assert.deepEqual(
+      [earned.creditedUnits, earned.paidOutUnits],
+      [before.creditedUnits, before.creditedUnits],
+    );
+    assert.deepEqual(
+      ofGateway.rows.map((row: Record<string, unknown>) => row.names),
+      [['gateway'], ['provider']],
+    );
     assert.equal(BigInt(after) - BigInt(wallet), BigInt(before.claimableUnits));
     assert.ok(BigInt(provider.sent[0].units) > BigInt(before.claimableUnits));
     assert.deepEqual([again.code, again.stdout], [1, '']);

@@ -15,7 +15,7 @@ describe('defaas estimate', function () {
     // 128 MiB are an eighth of a GiB: 20 + 40 / 8 x seconds.
     hello = await house.publish('hello', 'export default async () => new Response("hello");', {
       timeoutMs: 4_000,
-      tariff: { perCall: 20, perGiBSecond: 40, maxPrice: 100_000, roundMs: 1 },
+      tariff: { perCall: 20, perGiBSecond: 40, maxPrice: 100_000, roundMs: 1, publisherBps: 2_500 },
     });
   });
   after(async () => {
@@ -40,6 +40,8 @@ describe('defaas estimate', function () {
       ms: 200,
       priceUnits: '21',
       totalUnits: '6300',
+      // A quarter of each price, rounded down.
+      publisherUnits: '1500',
       // The last of them needs room for 40 when it begins.
       depositBuysCalls: Math.floor((1_000_000 - 40) / 21) + 1,
     });
@@ -47,6 +49,7 @@ describe('defaas estimate', function () {
       ms: 4_000,
       priceUnits: '40',
       totalUnits: '12000',
+      publisherUnits: '3000',
       depositBuysCalls: 25_000,
     });
   });
