@@ -81,15 +81,22 @@ export function createNodeServer(options: NodeServerOptions): Server {
   return server;
 }
 
-/** For `clientError`: what Node's parser takes for no request, or no request in time. */
+/**
+ * For `clientError`: what Node's parser takes for no request, or no request in time. The replies to
+ * the requests before it are sent first: those calls run and are charged.
+ */
 export function refuseMalformed(error: Error, socket: Socket): void {
   if (refused.has(socket)) return;
-  // As Node does: nothing may be written behind the beginning of another reply.
-  const { _httpMessage: begun } = socket as { _httpMessage?: { _headerSent?: boolean } };
+  refused.add(socket);
   const last = replies.get(socket);
-  const isAnswered = last?.headersSent && !last.req.complete;
-  if (!socket.writable || begun?._headerSent || isAnswered) socket.destroySoon();
-  else refuseOn(socket, faultOf(error));
+  const close = (): void => {
+    // To a request that was answered before its body ended, one reply is all.
+    if (!socket.writable || (last?.headersSent && !last.req.complete)) socket.destroySoon();
+    else refuseOn(socket, faultOf(error));
+  };
+  // Before Node's own listener: it ends the connection if the client has closed its side.
+  if (last?.req.complete && !last.writableFinished) last.prependOnceListener('finish', close);
+  else close();
 }
 
 /** Puts the limits and the fast path before Node's own listener. */
@@ -123,7 +130,8 @@ function admit(server: Server, { fastPath, limits }: NodeServerOptions): void {
 /** Answers and closes the connection: the rest of the request is not read. */
 function refuse(response: ServerResponse, error: DefaasError): void {
   const { status, headers, body } = problemOfRequest(error);
-  if (response.socket) refused.add(response.socket);
+  // Not the reply's own: it has none while an earlier reply is on its way.
+  refused.add(response.req.socket);
   response.writeHead(status, headers).end(body);
 }
 

@@ -154,21 +154,26 @@ describeBothWays('the rules of HTTP', function (fastPath) {
     assert.equal(calls(), before);
   });
 
-  it('runs nothing that follows a refused request', async () => {
-    const before = calls();
+  it('runs nothing that follows a refused request, but what came before it', async () => {
     const next = head('POST MIRROR HTTP/1.1', 'Content-Length: 0');
     for (const first of [
       head('POST MIRROR HTTP/1.1', 'Transfer-Encoding: gzip, chunked').concat('0\r\n\r\n'),
       'GET MIRROR HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n',
       head('POST MIRROR HTTP/1.1', 'Expect: tea'),
       head('BREW MIRROR HTTP/1.1'),
+      head('POST MIRROR HTTP/1.1', 'Content-Length: +1'),
     ]) {
-      const { status, body } = await ask(first + next);
+      const before = calls();
+      const alone = await ask(first + next);
+      assert.ok([400, 417, 501].includes(alone.status), first);
+      assert.equal(alone.body.split('HTTP/1.1 ').length, 1, alone.body);
+      assert.equal(calls(), before);
 
-      assert.ok([400, 417, 501].includes(status), first);
-      assert.equal(body.split('HTTP/1.1 ').length, 1, body);
+      const behind = await ask(next + first + next);
+      assert.equal(behind.status, 200, first);
+      assert.equal(behind.body.split('HTTP/1.1 ').length, 2, behind.body);
+      assert.equal(calls(), before + 1);
     }
-    assert.equal(calls(), before);
   });
 
   it('takes what is unusual and has one meaning', async () => {
