@@ -48,6 +48,8 @@ export interface PaidGateway {
   readonly origin: string;
   readonly pid: number;
   readonly process: ChildProcess;
+  /** The gateway's folder. */
+  readonly home: string;
   readonly connection: Connection;
   /** The publisher of the functions. */
   readonly owner: Address;
@@ -86,6 +88,8 @@ export interface PaidGatewayOptions {
   readonly functions: readonly PaidFunction[];
   /** Arguments of node for the gateway's process. */
   readonly execArgv?: readonly string[];
+  /** Puts something between the gateway and the chain's RPC; returns its URL. */
+  readonly before?: (rpcUrl: string) => Promise<string>;
 }
 
 /**
@@ -111,9 +115,10 @@ export async function startPaidGateway(options: PaidGatewayOptions): Promise<Pai
     await found(home, local.rpcUrl);
     const { owner, lanes } = await furnish(home, local.rpcUrl, options.functions);
     const { prepaid } = lanes;
+    const rpcUrl = (await options.before?.(local.rpcUrl)) ?? local.rpcUrl;
     const start = (port: string): ChildProcess =>
       fork(join(PACKAGE_ROOT, 'broker/main.ts'), {
-        env: { ...process.env, ...environmentOf(home, local), DEFAAS_PORT: port },
+        env: { ...process.env, ...environmentOf(home, { ...local, rpcUrl }), DEFAAS_PORT: port },
         execArgv: [...(options.execArgv ?? [])],
       });
     child = start('0');
@@ -135,6 +140,7 @@ export async function startPaidGateway(options: PaidGatewayOptions): Promise<Pai
       origin,
       pid: child.pid ?? 0,
       process: child,
+      home,
       connection,
       owner,
       lanes,
