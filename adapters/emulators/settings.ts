@@ -53,6 +53,7 @@ export function judge(settings: Settings, resource: object): Judgement {
       const path = prefix + name;
       const setting = settings[path] ?? above;
       if (isRecord(value) && hasBelow(settings, path)) walk(`${path}.`, value, setting);
+      else if (value === null || value === undefined) continue;
       else if (setting === undefined) found.unknown.push(path);
       else decide(path, value, setting);
     }
@@ -60,7 +61,7 @@ export function judge(settings: Settings, resource: object): Judgement {
 
   function decide(path: string, value: unknown, { treatment, note, values }: Setting): void {
     const because = note === '' ? '' : `: ${note}`;
-    if (value === null || value === undefined || values?.includes(value)) return;
+    if (values?.includes(value)) return;
     if (values && treatment === 'supported') {
       const all = values.map((one) => JSON.stringify(one)).join(', ');
       found.refused.push(`${path} ${JSON.stringify(value)} is not emulated, only ${all}${because}`);

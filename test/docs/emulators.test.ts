@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { ROUTES as ARM_ROUTES } from '../../adapters/azure/emulator/arm.ts';
 import { NOT_EMULATED, ROUTES } from '../../adapters/google/emulator/operations/operations.ts';
 import { TABLES } from './emulator-tables.ts';
 
@@ -19,6 +20,11 @@ describe('docs/emulators.md', () => {
       assert.ok(between('google-supported').includes(`\`${operation}\``), operation);
     for (const operation of NOT_EMULATED)
       assert.ok(between('google-refused').includes(`\`${operation}\``), operation);
+  });
+
+  it('names each operation of Azure', () => {
+    for (const { operation } of ARM_ROUTES)
+      assert.ok(between('azure-supported').includes(`\`${operation}\``), operation);
   });
 });
 

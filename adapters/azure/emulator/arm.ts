@@ -41,7 +41,7 @@ interface Route {
   answer(request: ArmRequest): Promise<ArmAnswer> | ArmAnswer;
 }
 
-const ROUTES: readonly Route[] = [
+export const ROUTES: readonly Route[] = [
   route('PUT', 'serverfarms/:', 'AppServicePlans_CreateOrUpdate', putPlan),
   route('GET', 'serverfarms/:', 'AppServicePlans_Get', getPlan),
   route('DELETE', 'serverfarms/:', 'AppServicePlans_Delete', deletePlan),
@@ -111,8 +111,14 @@ export async function answerArm(
   const answer = await answerRequest();
   const body = Buffer.from(answer.body === undefined ? '' : JSON.stringify(answer.body));
   const headers = {
-    ...(body.length > 0 && { 'content-type': 'application/json; charset=utf-8' }),
+    ...(body.length > 0 && { 'content-type': 'application/json' }),
+    'cache-control': 'no-cache',
+    pragma: 'no-cache',
+    expires: '-1',
+    'strict-transport-security': 'max-age=31536000; includeSubDomains',
+    'x-content-type-options': 'nosniff',
     'x-ms-request-id': randomUUID(),
+    'x-ms-correlation-request-id': randomUUID(),
     ...answer.headers,
   };
   await sendAnswer(response, { status: answer.status, headers, body }, fault);

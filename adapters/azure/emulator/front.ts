@@ -7,6 +7,7 @@ import { type Fault, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
 import { readBody } from '../../emulators/request-body.ts';
 import type { App, CallOutcome, HttpCall, HttpResult, RpcCookie } from './app.ts';
 import type { AzureParts } from './parts.ts';
+import { isEnabled } from './site-body.ts';
 import type { FunctionRecord, SiteRecord } from './store.ts';
 
 /** Largest request, bytes (Azure Functions scale and hosting, "Service limits"). */
@@ -40,6 +41,7 @@ export async function answerFront(
     reply(status, text, { ...headers, connection: 'close' });
 
   if (!site) return refuse(404, '404 Web Site not found.');
+  if (!isEnabled(site)) return refuse(403, 'Error 403 - This web app is stopped.');
   if (fault?.kind === 'throttle') return refuse(429, 'Too Many Requests', retryAfter(fault));
   if (fault?.kind === 'status') return refuse(fault.code, 'The service is unavailable.');
   if (!(await spoilBefore(response, fault))) return;

@@ -28,6 +28,19 @@ export function failed(status: number, code: string, message: string): ArmAnswer
   return { status, body: { error: { code, message } } };
 }
 
+/** The answer with a header about settings that have no effect (RFC 7234 section 5.5, 299). */
+export function warn(
+  parts: Pick<AzureParts, 'log'>,
+  name: string,
+  warnings: readonly string[],
+  answer: ArmAnswer,
+): ArmAnswer {
+  if (warnings.length === 0) return answer;
+  for (const warning of warnings) parts.log(`ignored: ${name}: ${warning}`);
+  const text = warnings.join('; ').replaceAll(/[^\x20-\x7e]|["\\]/g, "'");
+  return { ...answer, headers: { ...answer.headers, warning: `299 - "${text}"` } };
+}
+
 export function idOf(parts: AzureParts, type: 'sites' | 'serverfarms', name: string): string {
   return `/subscriptions/${parts.subscriptionId}/resourceGroups/${parts.resourceGroup}/providers/Microsoft.Web/${type}/${name}`;
 }

@@ -6,13 +6,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Fault, sendAnswer, spoilBefore } from '../../emulators/faults.ts';
 import { readBody } from '../../emulators/request-body.ts';
 import type { AzureParts } from './parts.ts';
+import type { ArmAnswer } from './resource.ts';
+import { deploymentBody, deploymentLog } from './site-body.ts';
 import type { PublishRecord, SiteRecord } from './store.ts';
 
 /** Largest package of a Consumption app, bytes (Azure Functions scale and hosting). */
 const MAX_ZIP_BYTES = 1024 * 1024 * 1024;
 /** Most deployments to keep per app. */
 const MAX_PUBLISHES = 10;
-const STATUS_TEXT = ['Pending', 'Building', 'Deploying', 'Failed', 'Success'] as const;
 
 export async function answerScm(
   parts: AzureParts,
@@ -22,8 +23,9 @@ export async function answerScm(
 ): Promise<void> {
   const site = parts.store.sites.get(name);
   const url = new URL(request.url ?? '/', 'https://scm');
-  const [, id] = /^\/api\/deployments\/([\w-]+)$/.exec(url.pathname) ?? [];
-  const operation = id ? 'deployments' : (url.pathname.split('/').at(-1) ?? '');
+  const [isOfDeployments, id, log] =
+    /^\/api\/deployments(?:\/([\w-]+)(\/log)?)?$/.exec(url.pathname) ?? [];
+  const operation = isOfDeployments ? 'deployments' : (url.pathname.split('/').at(-1) ?? '');
   const fault = parts.faults.take(operation, name);
   const reply = (status: number, value?: unknown, headers: Record<string, string> = {}) =>
     sendAnswer(
@@ -43,11 +45,9 @@ export async function answerScm(
   const isIn = site && isSignedIn(parts, site, request.headers.authorization);
   if (!isIn || fault?.kind === 'expire-credentials') return reply(401);
 
-  if (id && request.method === 'GET') {
-    const found =
-      id === 'latest' ? site.publishes[0] : site.publishes.find((publish) => publish.id === id);
-    if (!found) return reply(404, { Message: `Deployment '${id}' not found.` });
-    return reply(found.status < 3 ? 202 : 200, deploymentOf(found, site));
+  if (isOfDeployments && request.method === 'GET') {
+    const { status, body, headers } = readDeployments(site, id, log !== undefined);
+    return reply(status, body, headers);
   }
   if (request.method !== 'POST') return unsupported(parts, request, reply);
   if (!zip) return reply(413, { Message: 'Request body too large.' });
@@ -68,6 +68,27 @@ export async function answerScm(
   return reply(202, undefined, { location });
 }
 
+/**
+ * All deployments, one, or the log of one. As in Kudu, only `latest` answers 202 and a Location
+ * while the deployment goes on.
+ */
+function readDeployments(site: SiteRecord, id: string | undefined, isLog: boolean): ArmAnswer {
+  const base = `https://127.0.0.1:${site.scmPort}/api/deployments`;
+  if (id === undefined) {
+    const all = site.publishes.map((one) => deploymentBody(one, site, `${base}/${one.id}`));
+    return { status: 200, body: all };
+  }
+  const found =
+    id === 'latest' ? site.publishes[0] : site.publishes.find((publish) => publish.id === id);
+  if (!found) return { status: 404, body: { Message: `Deployment '${id}' not found.` } };
+  if (isLog) return { status: 200, body: deploymentLog(found) };
+  const url = `${base}/${id}`;
+  const body = deploymentBody(found, site, url);
+  return id === 'latest' && found.status < 3
+    ? { status: 202, body, headers: { location: url } }
+    : { status: 200, body };
+}
+
 function unsupported(
   parts: AzureParts,
   request: IncomingMessage,
@@ -86,28 +107,6 @@ function isSignedIn(
   if (parts.isToken(authorization)) return true;
   const basic = Buffer.from(`${publishing.user}:${publishing.password}`).toString('base64');
   return authorization === `Basic ${basic}`;
-}
-
-function deploymentOf(publish: PublishRecord, site: SiteRecord) {
-  const { id, status, text, receivedAtMs, endedAtMs } = publish;
-  return {
-    id,
-    status,
-    status_text: status === 3 ? text : '',
-    message: STATUS_TEXT[status],
-    author: 'N/A',
-    deployer: 'defaas',
-    received_time: new Date(receivedAtMs).toISOString(),
-    start_time: new Date(receivedAtMs).toISOString(),
-    end_time: endedAtMs === undefined ? null : new Date(endedAtMs).toISOString(),
-    complete: status >= 3,
-    active: site.active === id,
-    is_temp: false,
-    isTemp: false,
-    is_readonly: true,
-    url: `https://127.0.0.1:${site.scmPort}/api/deployments/${id}`,
-    site_name: site.name,
-  };
 }
 
 /** Stores the package. Installs it after the answer. */

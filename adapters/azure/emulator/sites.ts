@@ -3,6 +3,7 @@
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Fault } from '../../emulators/faults.ts';
+import { checkSite } from './check-site.ts';
 import type { AzureParts } from './parts.ts';
 import {
   type ArmAnswer,
@@ -13,19 +14,14 @@ import {
   failed,
   idOf,
   missing,
+  warn,
 } from './resource.ts';
+import { SITE_SETTINGS } from './settings.ts';
+import { etagOf, siteBody } from './site-body.ts';
 import type { FunctionAppConfig, SiteRecord } from './store.ts';
 
 /** Apps per page of a list. */
 const PAGE_SIZE = 50;
-const FLEX_INSTANCE_MIB: readonly unknown[] = [512, 2048, 4096];
-/** Settings that Flex Consumption refuses (Flex Consumption plan, "Deprecated settings"). */
-const NOT_ON_FLEX = [
-  'FUNCTIONS_WORKER_RUNTIME',
-  'FUNCTIONS_EXTENSION_VERSION',
-  'WEBSITE_RUN_FROM_PACKAGE',
-  'SCM_DO_BUILD_DURING_DEPLOYMENT',
-];
 
 export async function putSite({
   parts,
@@ -33,7 +29,7 @@ export async function putSite({
   body,
   fault,
 }: ArmRequest): Promise<ArmAnswer> {
-  const { location, kind, tags, properties } = asRecord(body);
+  const { location, kind, tags, identity, properties } = asRecord(body);
   const { serverFarmId, siteConfig, functionAppConfig } = asRecord(properties);
   const known = parts.store.sites.get(name);
   if (!/^[A-Za-z0-9][A-Za-z0-9-]{0,58}[A-Za-z0-9]$/.test(name))
@@ -48,44 +44,47 @@ export async function putSite({
   if (!plan)
     return failed(404, 'NotFound', `Cannot find serverfarm with name ${String(serverFarmId)}.`);
   const { appSettings, ...config } = asRecord(siteConfig);
-  const settings = appSettings === undefined ? known?.settings : settingsOf(appSettings);
   const appConfig = functionAppConfig ?? known?.functionAppConfig;
-  const problem =
-    plan.sku.name === 'FC1' ? flexFault(appConfig, settings) : y1Fault(config, settings);
-  if (problem) return failed(400, 'BadRequest', problem);
-
-  const failing = fault?.kind === 'operation-fails' || fault?.kind === 'stuck-operation';
-  const operation = longRunning(parts, name, location, fault);
-  if (failing) return operation ?? failed(500, 'InternalServerError', 'The app could not be made.');
-  const site: SiteRecord = {
-    ...(known ?? (await newSite(parts, name))),
+  const wanted = {
     name,
     location,
     kind: String(kind ?? 'functionapp,linux'),
     plan: plan.name,
     tags: asTexts(tags),
+    ...(identity ? { identity } : {}),
     siteConfig: config,
-    // Safe: flexFault has checked it.
-    ...(appConfig !== undefined && { functionAppConfig: appConfig as FunctionAppConfig }),
-    settings: settings ?? {},
+    // Safe: checkSite refuses what has another form.
+    ...(appConfig ? { functionAppConfig: appConfig as FunctionAppConfig } : {}),
+    settings: appSettings ? settingsOf(appSettings) : (known?.settings ?? {}),
+    given: givenOf(properties),
     modifiedAtMs: Date.now(),
   };
+  const { refused, warnings } = checkSite(body, wanted, plan);
+  if (refused) return failed(400, 'BadRequest', refused);
+
+  const failing = fault?.kind === 'operation-fails' || fault?.kind === 'stuck-operation';
+  const operation = longRunning(parts, name, location, fault);
+  if (failing) return operation ?? failed(500, 'InternalServerError', 'The app could not be made.');
+  const site: SiteRecord = { ...(known ?? (await newSite(parts, name))), ...wanted };
   await parts.store.putSite(site);
   if (known) parts.replaceApp(name);
-  return operation ?? { status: 200, body: siteBody(parts, site) };
+  return warn(parts, name, warnings, operation ?? shown(parts, site));
 }
 
 async function newSite(
   parts: AzureParts,
   name: string,
-): Promise<Omit<SiteRecord, 'location' | 'kind' | 'plan' | 'tags' | 'siteConfig' | 'settings'>> {
+): Promise<
+  Pick<
+    SiteRecord,
+    'sitePort' | 'scmPort' | 'masterKey' | 'functionKeys' | 'publishing' | 'publishes' | 'functions'
+  >
+> {
   return {
-    name,
     ...(await parts.openSite(name)),
     masterKey: newKey(),
     functionKeys: { default: newKey() },
     publishing: { user: `$${name}`, password: newKey() },
-    modifiedAtMs: Date.now(),
     publishes: [],
     functions: [],
   };
@@ -95,39 +94,23 @@ function newKey(): string {
   return randomBytes(40).toString('base64url');
 }
 
-function flexFault(config: unknown, settings: Readonly<Record<string, string>> | undefined) {
-  const { deployment, runtime, scaleAndConcurrency } = asRecord(config);
-  const storage = asRecord(asRecord(deployment).storage);
-  const scale = asRecord(scaleAndConcurrency);
-  if (storage.type !== 'blobContainer' || !storage.value)
-    return 'Site.FunctionAppConfig.Deployment.Storage is required.';
-  if (asRecord(runtime).name !== 'node') return 'Site.FunctionAppConfig.Runtime.Name is invalid.';
-  if (!FLEX_INSTANCE_MIB.includes(scale.instanceMemoryMB))
-    return `Site.FunctionAppConfig.ScaleAndConcurrency.InstanceMemoryMB ${String(scale.instanceMemoryMB)} is invalid.`;
-  const refused = NOT_ON_FLEX.find((name) => settings?.[name] !== undefined);
-  if (refused)
-    return `The following app setting (Site.SiteConfig.AppSettings.${refused}) for Flex Consumption sites is invalid. Please remove or rename it before retrying.`;
-  return settings?.AzureWebJobsStorage
-    ? undefined
-    : 'Parameter Site.SiteConfig.AppSettings.AzureWebJobsStorage is required.';
+/** The answer with its etag. */
+function shown(parts: AzureParts, site: SiteRecord): ArmAnswer {
+  return { status: 200, headers: { etag: etagOf(site) }, body: siteBody(parts, site) };
 }
 
-function y1Fault(
-  config: Record<string, unknown>,
-  settings: Readonly<Record<string, string>> | undefined,
-) {
-  if (!/^node\|\d+$/i.test(String(config.linuxFxVersion)))
-    return `The parameter LinuxFxVersion has an invalid value ${String(config.linuxFxVersion)}.`;
-  if (settings?.FUNCTIONS_WORKER_RUNTIME !== 'node')
-    return 'The app setting FUNCTIONS_WORKER_RUNTIME is required.';
-  return settings.AzureWebJobsStorage
-    ? undefined
-    : 'The app setting AzureWebJobsStorage is required.';
+/** The settings of a site that are kept as they were sent. */
+function givenOf(properties: unknown): Record<string, unknown> {
+  const kept = Object.entries(asRecord(properties)).filter(([name, value]) => {
+    const setting = SITE_SETTINGS[`properties.${name}`];
+    return value !== null && name !== 'serverFarmId' && setting && setting.treatment !== 'output';
+  });
+  return Object.fromEntries(kept);
 }
 
 export function getSite({ parts, path: [name = ''] }: ArmRequest): ArmAnswer {
   const site = parts.store.sites.get(name);
-  return site ? { status: 200, body: siteBody(parts, site) } : missing(parts, 'sites', name);
+  return site ? shown(parts, site) : missing(parts, 'sites', name);
 }
 
 export async function patchSite({
@@ -137,19 +120,31 @@ export async function patchSite({
 }: ArmRequest): Promise<ArmAnswer> {
   const site = parts.store.sites.get(name);
   if (!site) return missing(parts, 'sites', name);
-  const { tags, properties } = asRecord(body);
-  const { siteConfig } = asRecord(properties);
+  const { tags, identity, properties } = asRecord(body);
+  const { siteConfig, functionAppConfig, serverFarmId } = asRecord(properties);
+  if (serverFarmId && String(serverFarmId).split('/').at(-1) !== site.plan)
+    return failed(400, 'BadRequest', 'properties.serverFarmId: an app stays on its plan here.');
   const { appSettings, ...config } = asRecord(siteConfig);
   const changed: SiteRecord = {
     ...site,
     siteConfig: { ...site.siteConfig, ...config },
+    // Safe: checkSite refuses what has another form.
+    ...(functionAppConfig ? { functionAppConfig: functionAppConfig as FunctionAppConfig } : {}),
     ...(tags !== undefined && { tags: asTexts(tags) }),
+    ...(identity ? { identity } : {}),
     ...(appSettings !== undefined && { settings: settingsOf(appSettings) }),
+    given: { ...site.given, ...givenOf(properties) },
     modifiedAtMs: Date.now(),
   };
+  const { refused, warnings } = checkSite(body, changed, planOf(parts, site));
+  if (refused) return failed(400, 'BadRequest', refused);
   await parts.store.putSite(changed);
-  if (siteConfig !== undefined) parts.replaceApp(name);
-  return { status: 200, body: siteBody(parts, changed) };
+  if (siteConfig !== undefined || functionAppConfig) parts.replaceApp(name);
+  return warn(parts, name, warnings, shown(parts, changed));
+}
+
+function planOf({ store }: AzureParts, site: SiteRecord) {
+  return store.plans.get(site.plan) ?? { sku: { name: site.functionAppConfig ? 'FC1' : 'Y1' } };
 }
 
 export async function deleteSite({
@@ -191,9 +186,11 @@ export async function putSettings({
     settings: asTexts(asRecord(body).properties),
     modifiedAtMs: Date.now(),
   };
+  const { refused, warnings } = checkSite({}, changed, planOf(parts, site));
+  if (refused) return failed(400, 'BadRequest', refused);
   await parts.store.putSite(changed);
   parts.replaceApp(name);
-  return { status: 200, body: settingsBody(parts, changed) };
+  return warn(parts, name, warnings, { status: 200, body: settingsBody(parts, changed) });
 }
 
 export function getSettings({ parts, path: [name = ''] }: ArmRequest): ArmAnswer {
@@ -351,41 +348,7 @@ export function getOperationResult({ parts, path: [, id = ''], url }: ArmRequest
   if (ends === 'never') return { status: 202, headers: { location: url.href } };
   if (ends === 'fails') return failed(409, 'Conflict', 'The app could not be made.');
   const site = parts.store.sites.get(name);
-  return site ? { status: 200, body: siteBody(parts, site) } : missing(parts, 'sites', name);
-}
-
-/** An app as Azure Resource Manager shows it, without its settings. */
-function siteBody(parts: AzureParts, site: SiteRecord) {
-  const hosts = [`127.0.0.1:${site.sitePort}`, `127.0.0.1:${site.scmPort}`];
-  return {
-    id: idOf(parts, 'sites', site.name),
-    name: site.name,
-    type: 'Microsoft.Web/sites',
-    kind: site.kind,
-    location: displayName(site.location),
-    tags: site.tags,
-    properties: {
-      name: site.name,
-      state: 'Running',
-      enabled: true,
-      hostNames: [hosts[0]],
-      enabledHostNames: hosts,
-      hostNameSslStates: [
-        { name: hosts[0], sslState: 'Disabled', hostType: 'Standard' },
-        { name: hosts[1], sslState: 'Disabled', hostType: 'Repository' },
-      ],
-      defaultHostName: hosts[0],
-      serverFarmId: idOf(parts, 'serverfarms', site.plan),
-      reserved: true,
-      httpsOnly: true,
-      usageState: 'Normal',
-      availabilityState: 'Normal',
-      lastModifiedTimeUtc: new Date(site.modifiedAtMs).toISOString(),
-      resourceGroup: parts.resourceGroup,
-      siteConfig: { ...site.siteConfig, appSettings: null },
-      ...(site.functionAppConfig !== undefined && { functionAppConfig: site.functionAppConfig }),
-    },
-  };
+  return site ? shown(parts, site) : missing(parts, 'sites', name);
 }
 
 function settingsOf(list: unknown): Record<string, string> {

@@ -11,6 +11,8 @@ export interface PlanRecord {
   readonly location: string;
   readonly kind: string;
   readonly sku: { readonly name: string; readonly tier?: string };
+  /** Other properties as the client sent them. */
+  readonly given?: Readonly<Record<string, unknown>>;
   readonly tags: Readonly<Record<string, string>>;
 }
 
@@ -46,6 +48,9 @@ export interface SiteRecord {
   /** As the client sent it, without `appSettings`. */
   readonly siteConfig: Readonly<Record<string, unknown>>;
   readonly functionAppConfig?: FunctionAppConfig;
+  readonly identity?: unknown;
+  /** Other properties as the client sent them. */
+  readonly given?: Readonly<Record<string, unknown>>;
   readonly settings: Readonly<Record<string, string>>;
   readonly sitePort: number;
   readonly scmPort: number;
