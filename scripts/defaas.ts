@@ -3,9 +3,10 @@
 import { readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
+import { defaultAccount } from './cli/account.ts';
 import { errorLine } from './cli/cli-error.ts';
 import type { Flags, Outcome } from './cli/context.ts';
-import { PACKAGE_ROOT } from './cli/house.ts';
+import { findHome, PACKAGE_ROOT } from './cli/house.ts';
 
 type Run = (flags: Flags, ...given: never[]) => Promise<Outcome>;
 
@@ -79,7 +80,10 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     .description('functions on any cloud, paid by the call, every bill auditable')
     .version(version(), '--version', 'print the version')
     .option('--json', 'print one JSON document on stdout and nothing else', false)
-    .option('--account <role>', 'account whose key to use: a file in $DEFAAS_HOME/keys', 'user')
+    .option(
+      '--account <name>',
+      'account whose key to use; default: that of `account use`, else user',
+    )
     .option('--gateway <url>', 'gateway to use (default: DEFAAS_GATEWAY, else the running house)')
     .option('--rpc <url>', 'RPC of the chain (DEFAAS_CHAIN_RPC_URL)')
     .option('--deployment <file>', 'file of the contracts to trust (DEFAAS_DEPLOYMENT)')
@@ -101,7 +105,12 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
       .configureOutput({ outputError: () => {} })
       .action(async (...given: unknown[]) => {
         // Commander passes the options and the command itself last.
-        const flags: Flags = program.opts();
+        const options = program.opts();
+        const flags: Flags = {
+          ...options,
+          json: options.json === true,
+          account: options.account ?? defaultAccount(findHome()),
+        };
         const { checkUsage } = await import('./cli/check-usage.ts');
         checkUsage(flags, given.at(-1) as Command, given);
         const run = await load();
@@ -196,6 +205,13 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     .option('--out <path>', 'write the answer to this file')
     .option('--max <tokens>', 'the most that the call may cost, in whole tokens')
     .option('--route <words>', 'comma-separated: cheapest or fastest, clouds, not:<region>');
+  add(
+    'account <action> [name]',
+    'new, list, import, export, use, or fund (local chain) a key of this machine',
+    async () => (await import('./cli/accounts.ts')).account,
+  )
+    .option('--key-file <path>', 'import: read the private key from this file, else standard input')
+    .addHelpText('after', example('account new alice'));
   add(
     'deposit <tokens>',
     'set money aside for calls at the gateway',

@@ -42,6 +42,20 @@ export function writeLaneKey(home: string, account: Account): void {
   writeWholeSync(laneFile(home, account.address), `${JSON.stringify(account)}\n`);
 }
 
+/** The account that commands use when neither `--account` nor `account use` names one. */
+export const DEFAULT_ACCOUNT = 'user';
+
+/** File that holds the name given to `account use`. */
+export function defaultFile(home: string): string {
+  return join(home, 'account');
+}
+
+/** The account that commands use without `--account`. */
+export function defaultAccount(home: string): string {
+  const file = defaultFile(home);
+  return existsSync(file) ? readFileSync(file, 'utf8').trim() : DEFAULT_ACCOUNT;
+}
+
 export function keysFolder(home: string): string {
   return join(home, 'keys');
 }
@@ -61,7 +75,7 @@ export function readKey(file: string, what: string): Account {
   } catch (cause) {
     throw new CliError(
       'KEY_MISSING',
-      `no key for ${what}, on ${file}, choose another with --account or run npm start`,
+      `no key for ${what}, on ${file}, make one with defaas account new, choose another with --account, or run npm start`,
       { cause },
     );
   }

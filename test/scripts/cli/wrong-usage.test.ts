@@ -166,6 +166,19 @@ const WRONG: Readonly<Record<string, readonly string[][]>> = {
     ['grant', 'hello', ADDRESS, '--scopes', ''],
   ],
   grants: [['grants', 'no name']],
+  earnings: [
+    ['earnings', '--by', 'mood'],
+    ['earnings', '--by', ''],
+    ['earnings', '--since', '2026-02-30'],
+    ['earnings', '--since', 'yesterday'],
+  ],
+  account: [
+    ['account', 'drop', 'alice'],
+    ['account', 'new'],
+    ['account', 'new', '../alice'],
+    ['account', 'list', 'alice'],
+    ['account', 'use', 'alice', '--key-file', 'key'],
+  ],
   revoke: [
     ['revoke', 'no name', ADDRESS],
     ['revoke', 'hello', 'somebody'],
