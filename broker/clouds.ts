@@ -1,7 +1,8 @@
 // Selects the clouds that this gateway uses: the emulators of the local house, or the real ones,
 // configured by their own variables.
-import { readFileSync } from 'node:fs';
+
 import type { ProviderSettings } from '../adapters/providers.ts';
+import { readState, StateFileError } from '../adapters/runtime/whole-file.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -36,13 +37,23 @@ const EMULATOR_POLL_MS = 50;
 /** The emulator's token never expires; the SDK asks for it again each hour. */
 const TOKEN_LIFE_MS = 3_600_000;
 
-/** Settings of the three emulated clouds. @throws SyntaxError, Error  the file cannot be read */
+const EMULATORS = {
+  what: 'the addresses of the three emulated clouds',
+  isWhole: (value: unknown) =>
+    typeof value === 'object' &&
+    value !== null &&
+    ['aws', 'google', 'azure'].every((name) => name in value),
+  remedy: 'run npm start again: it writes the file anew',
+};
+
+/** Settings of the three emulated clouds. @throws StateFileError */
 export function emulatedClouds(
   file: string,
   env: Environment = {},
 ): Omit<ProviderSettings, 'local'> {
-  // Safe: the house writes this file for its own gateway.
-  const { aws, google, azure } = JSON.parse(readFileSync(file, 'utf8')) as EmulatorsFile;
+  const known = readState<EmulatorsFile>(file, EMULATORS);
+  if (known === undefined) throw new StateFileError(`no file ${file}, run npm start: it writes it`);
+  const { aws, google, azure } = known;
   return {
     'aws-lambda': aws,
     'google-cloud-functions': { ...google, regions: [google.region] },

@@ -198,8 +198,11 @@ export function readConfig(
     const file = text(name);
     try {
       return new Secret(privateKeyIn(readFileSync(file, 'utf8')));
-    } catch {
-      if (file !== '') faults.push(`${name} must name a JSON file with a privateKey`);
+    } catch (error) {
+      const why =
+        error instanceof SyntaxError ? 'no JSON' : error instanceof Error && error.message;
+      if (file !== '')
+        faults.push(`${name} must name a JSON file with a privateKey: ${file} (${why})`);
       return new Secret('');
     }
   };

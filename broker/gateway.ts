@@ -1,7 +1,8 @@
 // The gateway: its parts, created once and passed to whoever needs them. No globals; `close` ends
 // everything that was started here.
-import { readFileSync } from 'node:fs';
+
 import type { Logger } from 'pino';
+import { hasTexts, readState } from '../adapters/runtime/whole-file.ts';
 import { chainKindOf } from '../contracts/chain/chains.ts';
 import type { ContractAddresses } from '../contracts/chain/types.ts';
 import type { ChainWriter } from '../contracts/chain/writer.ts';
@@ -330,14 +331,18 @@ function refuseOld(lanes: readonly LaneTotals[], { view }: Chain, gateway: Addre
   }
 }
 
+const CONTRACTS = {
+  what: 'the addresses of the contracts',
+  isWhole: (value: unknown) =>
+    hasTexts(value, ['registry', 'identity', 'billing', 'disputes', 'beacon', 'token']),
+  remedy: 'set DEFAAS_CHAIN_CONTRACTS_FILE to the file that the deployment wrote',
+};
+
 function readContracts(file: string): ContractAddresses {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8'));
-  } catch (cause) {
-    throw new DefaasError(
-      'CONFIG_INVALID',
-      `no contract addresses in ${file}, set DEFAAS_CHAIN_CONTRACTS_FILE to the file that the deployment wrote`,
-      { cause },
-    );
-  }
+  const known = readState<ContractAddresses>(file, CONTRACTS);
+  if (known !== undefined) return known;
+  throw new DefaasError(
+    'CONFIG_INVALID',
+    `no file ${file}, set DEFAAS_CHAIN_CONTRACTS_FILE to the file that the deployment wrote`,
+  );
 }

@@ -2,15 +2,25 @@
 // executes it. After `kill -9` at any moment a restart restores the same blocks, hashes, nonces and
 // logs. As a program it serves one folder.
 import { once } from 'node:events';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { writeWhole } from '../adapters/runtime/whole-file.ts';
+import { readState, writeWhole } from '../adapters/runtime/whole-file.ts';
 import { type Anvil, RpcError, startAnvil } from './local-chain/anvil.ts';
 import { type History, type Operation, openHistory } from './local-chain/history.ts';
 import { createSequencer, DivergedError, type Sequencer } from './local-chain/sequencer.ts';
+
+const GENESIS = {
+  what: 'the time of the first block, timestampSec',
+  isWhole: (value: unknown) =>
+    typeof value === 'object' &&
+    value !== null &&
+    'timestampSec' in value &&
+    Number.isInteger(value.timestampSec),
+  remedy: 'restore it: the hashes of all blocks depend on it',
+};
 
 const CHAIN_ID = 31_337;
 /**
@@ -324,14 +334,11 @@ async function readBody(request: IncomingMessage): Promise<string> {
 
 /** Chooses the genesis' time once, because every hash depends on it. */
 async function readGenesis(path: string): Promise<number> {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8')).timestampSec;
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
-    const timestampSec = Math.floor(Date.now() / 1000);
-    await writeWhole(path, JSON.stringify({ timestampSec }));
-    return timestampSec;
-  }
+  const known = readState<{ readonly timestampSec: number }>(path, GENESIS);
+  if (known) return known.timestampSec;
+  const timestampSec = Math.floor(Date.now() / 1000);
+  await writeWhole(path, JSON.stringify({ timestampSec }));
+  return timestampSec;
 }
 
 /** Runs as the house's child process: reports its address to the parent and ends with it. */

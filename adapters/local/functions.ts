@@ -1,10 +1,10 @@
 // The functions that are deployed on this machine, each a record and a folder of files. Both are
 // written whole or not at all, so they are found again after a restart or a `kill -9`.
 
-import { chmodSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync } from 'node:fs';
 import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { writeWhole } from '../runtime/whole-file.ts';
+import { hasTexts, readState, writeWhole } from '../runtime/whole-file.ts';
 
 /** A function's record. It contains secrets, so only the gateway's user may read the file. */
 export interface LocalFunction {
@@ -18,6 +18,12 @@ export interface LocalFunction {
   readonly maxConcurrency?: number;
   readonly env: Readonly<Record<string, string>>;
 }
+
+const RECORD = {
+  what: 'the record of a function that is deployed here',
+  isWhole: (value: unknown) => hasTexts(value, ['name', 'specHash', 'publisher', 'gateway']),
+  remedy: 'remove it and deploy the function again',
+};
 
 export interface LocalFunctions {
   get(name: string): LocalFunction | undefined;
@@ -46,9 +52,8 @@ export function openLocalFunctions(dir: string): LocalFunctions {
   const functions = new Map<string, LocalFunction>();
   for (const file of readdirSync(recordsDir)) {
     if (!file.endsWith('.json')) continue;
-    // Safe: `put` alone writes these files, and writes them whole.
-    const record = JSON.parse(readFileSync(join(recordsDir, file), 'utf8')) as LocalFunction;
-    functions.set(record.name, record);
+    const record = readState<LocalFunction>(join(recordsDir, file), RECORD);
+    if (record) functions.set(record.name, record);
   }
   const folderOf = (of: LocalFunction) => `${of.name}-${of.specHash}`;
   const known = new Set([...functions.values()].map(folderOf));

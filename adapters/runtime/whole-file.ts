@@ -73,3 +73,60 @@ export function readIfThere(path: string): string | undefined {
     throw error;
   }
 }
+
+/** A state file is there, and what it holds is not what was written. The message names it. */
+export class StateFileError extends Error {
+  override readonly name = 'StateFileError';
+  readonly code = 'FILE_UNREADABLE';
+}
+
+/** What a state file is expected to hold. */
+export interface StateForm {
+  /** Names it in an error: `a list of stolen keys`. */
+  readonly what: string;
+  readonly isWhole: (value: unknown) => boolean;
+  /** What the user can do if the file is broken. */
+  readonly remedy: string;
+}
+
+/**
+ * Reads a state file that is JSON; undefined if there is none.
+ * @throws StateFileError  it is empty, cut off, no JSON or of another form, or cannot be read
+ */
+export function readState<State>(path: string, form: StateForm): State | undefined {
+  const { what, isWhole, remedy } = form;
+  const refuse = (why: string, cause?: unknown) =>
+    new StateFileError(`${path} ${why}, it should hold ${what}: ${remedy}`, { cause });
+  let text: string | undefined;
+  let value: unknown;
+  try {
+    text = readIfThere(path);
+  } catch (cause) {
+    throw refuse(`cannot be read (${reasonOf(cause)})`, cause);
+  }
+  if (text === undefined) return undefined;
+  if (text.trim() === '') throw refuse('is empty');
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw refuse(`is no JSON (${reasonOf(cause)})`, cause);
+  }
+  if (!isWhole(value)) throw refuse('holds something else');
+  // Safe: its own writer has written it, and `isWhole` has looked at its form.
+  return value as State;
+}
+
+/** Whether a value is an object whose members `names` are texts. */
+export function hasTexts(value: unknown, names: readonly string[]): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const members = new Map<string, unknown>(Object.entries(value));
+  return names.every((name) => typeof members.get(name) === 'string');
+}
+
+/** Never the file's text, which may be a key: V8 quotes what it could not parse. */
+function reasonOf(error: unknown): string {
+  if (error instanceof SyntaxError) {
+    return /position \d+|end of JSON input/.exec(error.message)?.[0] ?? 'not even its first word';
+  }
+  return error instanceof Error ? error.message : String(error);
+}

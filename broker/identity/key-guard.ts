@@ -1,7 +1,7 @@
 // Handles theft of the operator key. A thief can sign receipts with it, and each costs bond. Once
 // such a receipt is seen, this gateway takes no more calls under that key, also after a restart,
 // until its operator changes the key.
-import { readIfThere, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
+import { readState, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Alarms } from '../alarms.ts';
 import { DefaasError } from '../errors.ts';
@@ -56,5 +56,11 @@ export function createKeyGuard({ file, signer, alarms }: KeyGuardOptions): KeyGu
 
 /** Only this module writes the file. A missing file means no stolen keys. */
 function readStolen(file: string): [Address, string][] {
-  return JSON.parse(readIfThere(file) ?? '[]');
+  return readState<[Address, string][]>(file, STOLEN) ?? [];
 }
+
+const STOLEN = {
+  what: 'the list of stolen keys',
+  isWhole: Array.isArray,
+  remedy: 'restore it; if it is removed, keys that were stolen are signed with again',
+};

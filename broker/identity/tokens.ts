@@ -11,7 +11,7 @@ import {
   jwtVerify,
   SignJWT,
 } from 'jose';
-import { readIfThere, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
+import { hasTexts, readState, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { tokenSubject } from '../client/mandates.ts';
 import { DefaasError } from '../errors.ts';
@@ -173,9 +173,15 @@ function nameIn(clientId: string): Pick<TokenSubject, 'signedBy' | 'client'> {
   return { signedBy: clientId.slice(clientId.lastIndexOf(':') + 1) as Address };
 }
 
+const TOKEN_KEY = {
+  what: 'the private key of access tokens, a JWK',
+  isWhole: (value: unknown) => hasTexts(value, ['kty', 'crv', 'x', 'y', 'd']),
+  remedy: 'restore it; if it is removed, a new key is made and callers sign in again',
+};
+
 async function loadKey(file: string): Promise<JWK> {
-  const known = readIfThere(file);
-  if (known !== undefined) return JSON.parse(known);
+  const known = readState<JWK>(file, TOKEN_KEY);
+  if (known !== undefined) return known;
   const { privateKey } = await generateKeyPair('ES256', { extractable: true });
   const jwk = await exportJWK(privateKey);
   writeWholeSync(file, JSON.stringify(jwk));

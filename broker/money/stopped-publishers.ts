@@ -1,7 +1,7 @@
 // Publishers whose functions ran longer, by a cloud's count, than was billed. The operator would
 // pay for the difference, so this gateway refuses calls of all their functions until the stop ends.
 // Stops survive a restart.
-import { readIfThere, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
+import { readState, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import type { Alarms } from '../alarms.ts';
 import { DefaasError } from '../errors.ts';
@@ -96,5 +96,11 @@ export function createStoppedPublishers(options: StoppedPublishersOptions): Stop
 
 /** Only this module writes the file. A missing file means no stops. */
 function readStops(file: string): [Address, Stop][] {
-  return JSON.parse(readIfThere(file) ?? '[]');
+  return readState<[Address, Stop][]>(file, STOPS) ?? [];
 }
+
+const STOPS = {
+  what: 'the list of stopped publishers',
+  isWhole: Array.isArray,
+  remedy: 'restore it; if it is removed, no publisher is stopped any more',
+};

@@ -1,11 +1,13 @@
 // Keys on this machine: one file per role in $DEFAAS_HOME/keys, and one per lane, readable by their
 // owner only.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeWholeSync } from '../../adapters/runtime/whole-file.ts';
+import { readIfThere, readState, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { CliError } from './cli-error.ts';
+
+const NAME = /^[a-z0-9-]{1,64}$/i;
 
 export interface Account {
   /** Lower-case. */
@@ -15,7 +17,7 @@ export interface Account {
 
 /** The key of a role: `user`, `publisher`, `gateway`, ... @throws CliError KEY_MISSING */
 export function readAccount(home: string, role: string): Account {
-  if (!/^[a-z0-9-]{1,64}$/i.test(role)) {
+  if (!NAME.test(role)) {
     throw new CliError(
       'USAGE',
       `"${role}" is no account, use the name of a file in ${keysFolder(home)}`,
@@ -50,10 +52,15 @@ export function defaultFile(home: string): string {
   return join(home, 'account');
 }
 
-/** The account that commands use without `--account`. */
+/** The account that commands use without `--account`. @throws CliError FILE_UNREADABLE */
 export function defaultAccount(home: string): string {
   const file = defaultFile(home);
-  return existsSync(file) ? readFileSync(file, 'utf8').trim() : DEFAULT_ACCOUNT;
+  const name = readIfThere(file)?.trim() ?? DEFAULT_ACCOUNT;
+  if (NAME.test(name)) return name;
+  throw new CliError(
+    'FILE_UNREADABLE',
+    `${file} should hold the name of an account and does not: remove it, and run defaas account use`,
+  );
 }
 
 export function keysFolder(home: string): string {
@@ -66,17 +73,27 @@ function laneFile(home: string, signer: Address): string {
 
 /** @throws CliError KEY_MISSING */
 export function readKey(file: string, what: string): Account {
+  const next = 'make one with defaas account new, choose another with --account, or run npm start';
+  let known: Account | undefined;
   try {
-    const { address, privateKey } = JSON.parse(readFileSync(file, 'utf8'));
-    if (/^0x[0-9a-f]{40}$/i.test(address) && /^0x[0-9a-f]{64}$/i.test(privateKey)) {
-      return { address: address.toLowerCase(), privateKey };
-    }
-    throw new Error('it has no address and privateKey');
+    known = readState<Account>(file, KEY);
   } catch (cause) {
-    throw new CliError(
-      'KEY_MISSING',
-      `no key for ${what}, on ${file}, make one with defaas account new, choose another with --account, or run npm start`,
-      { cause },
-    );
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new CliError('KEY_MISSING', `the key for ${what} is broken: ${why}`, { cause });
   }
+  if (known === undefined) {
+    throw new CliError('KEY_MISSING', `no key for ${what}, on ${file}, ${next}`);
+  }
+  // Safe: the pattern is that of addresses.
+  return { address: known.address.toLowerCase() as Address, privateKey: known.privateKey };
 }
+
+const KEY = {
+  what: 'an address and its privateKey, 0x and hex',
+  isWhole: (value: unknown) => {
+    if (typeof value !== 'object' || value === null) return false;
+    const { address, privateKey }: { address?: unknown; privateKey?: unknown } = value;
+    return /^0x[0-9a-f]{40}$/i.test(`${address}`) && /^0x[0-9a-f]{64}$/i.test(`${privateKey}`);
+  },
+  remedy: 'restore it; without it nothing can be signed for that address',
+};

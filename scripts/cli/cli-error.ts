@@ -37,5 +37,10 @@ export function describeError(error: unknown): { code: string; message: string }
   if (['EACCES', 'ENOENT', 'EISDIR', 'ENOTDIR', 'EROFS', 'ENOSPC', 'EPERM'].includes(code)) {
     return { code: 'FILE_UNREADABLE', message: `${message}, check the path` };
   }
+  if (code === 'ERR_SQLITE_ERROR') {
+    const what = 'the store cli.sqlite in DEFAAS_HOME could not be read or written';
+    const next = 'look at the disk, or restore the file from a backup';
+    return { code: 'FILE_UNREADABLE', message: `${what} (${message}), ${next}` };
+  }
   return { code: 'INTERNAL', message: `${message}, report it` };
 }

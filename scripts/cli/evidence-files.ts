@@ -29,7 +29,14 @@ export function writeEvidence(folder: string, file: EvidenceFile): string {
 /** @throws DefaasClientError EVIDENCE_INVALID; FILE_UNREADABLE */
 export function readEvidence(path: string): EvidenceFile {
   const { size } = statSync(path);
-  if (size <= 4 * MAX_EVIDENCE_LENGTH) return parseEvidence(readFileSync(path, 'utf8'));
+  if (size <= 4 * MAX_EVIDENCE_LENGTH) {
+    try {
+      return parseEvidence(readFileSync(path, 'utf8'));
+    } catch (error) {
+      if (!(error instanceof DefaasClientError)) throw error;
+      throw new DefaasClientError(error.code, `${error.message}, on ${path}`, { cause: error });
+    }
+  }
   throw new DefaasClientError(
     'EVIDENCE_INVALID',
     `${path} has ${size} bytes, evidence has less; ask whoever made it for another copy`,

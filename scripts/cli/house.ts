@@ -1,7 +1,8 @@
 // Finding the house: a flag, then the environment, then $DEFAAS_HOME/up.json of a house that is up.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { hasTexts, readState } from '../../adapters/runtime/whole-file.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { CliError } from './cli-error.ts';
 
@@ -114,16 +115,27 @@ function findUpFile(home: string): UpFile | undefined {
   }
 }
 
+const UP = {
+  what: 'gateway, chain and pid of a house',
+  isWhole: (value: unknown) => {
+    if (!hasTexts(value, ['gateway'])) return false;
+    const { chain, pid } = value as { chain?: unknown; pid?: unknown }; // it is an object
+    return hasTexts(chain, ['rpcUrl']) && Number.isInteger(pid);
+  },
+  remedy: 'npm start writes it anew',
+};
+
 function readUpFile(home: string): UpFile {
   const file = join(home, 'up.json');
   const down = (why: string, cause?: unknown) =>
     new CliError('HOUSE_DOWN', `${why}, on ${file}, run npm start`, { cause });
-  let up: UpFile;
+  let up: UpFile | undefined;
   try {
-    up = JSON.parse(readFileSync(file, 'utf8'));
+    up = readState<UpFile>(file, UP);
   } catch (cause) {
-    throw down('no house is up here', cause);
+    throw down(`no house is known here: ${cause instanceof Error ? cause.message : cause}`, cause);
   }
+  if (up === undefined) throw down('no house is up here');
   if (!isAlive(up.pid)) throw down(`the house is down (its process ${up.pid} is gone)`);
   return up;
 }

@@ -9,6 +9,7 @@ import type { PayoutVoucher } from '../../broker/client/payouts.ts';
 import type { ReceiptDocument } from '../../broker/client/receipts.ts';
 import type { Token } from '../../broker/client/sign-in.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { CliError } from './cli-error.ts';
 import { createStoredMemory, LANE_SCHEMA } from './lane-store.ts';
 
 /** How long one call waits for another's write, ms. */
@@ -308,10 +309,19 @@ function openDatabase(folder: string): DatabaseSync {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const [file] = storeFiles(folder);
   keepPrivate(folder);
-  const database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
-  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
-  database.exec(SCHEMA + LANE_SCHEMA);
-  return database;
+  try {
+    const database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+    database.exec(SCHEMA + LANE_SCHEMA);
+    return database;
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new CliError(
+      'FILE_UNREADABLE',
+      `${file} cannot be opened (${why}), it holds lanes, ceilings and receipts: restore it from a backup; without it money set aside can still be withdrawn`,
+      { cause },
+    );
+  }
 }
 
 /** The database, and the files that SQLite writes next to it. */

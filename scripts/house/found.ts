@@ -1,9 +1,9 @@
 // Creates the house's accounts, funds them and deploys the contracts. `up` runs it as a program
 // when something is missing; after a kill the next run resumes.
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { JsonRpcProvider, parseEther, toQuantity, Wallet } from 'ethers';
-import { writeWhole } from '../../adapters/runtime/whole-file.ts';
+import { hasTexts, readState, writeWhole } from '../../adapters/runtime/whole-file.ts';
 import { chainKindOf } from '../../contracts/chain/chains.ts';
 import type { ContractAddresses } from '../../contracts/chain/types.ts';
 import { deployContracts } from '../../contracts/deploy.ts';
@@ -65,8 +65,9 @@ async function fund(provider: JsonRpcProvider, home: string): Promise<void> {
 async function deploy(provider: JsonRpcProvider, home: string): Promise<void> {
   const file = join(home, 'contracts.json');
   const { chainId } = await provider.getNetwork();
-  if (await isDeployed(provider, file)) {
-    return believe(home, Number(chainId), JSON.parse(readFileSync(file, 'utf8')));
+  const known = readState<ContractAddresses>(file, CONTRACTS);
+  if (known && (await provider.getCode(known.billing)) !== '0x') {
+    return believe(home, Number(chainId), known);
   }
   process.send?.({ step: 'deploying the contracts' });
   const deployer: Account = readAccount(home, 'deployer');
@@ -85,11 +86,12 @@ async function believe(home: string, chainId: number, contracts: ContractAddress
   await writeWhole(houseFile(home), `${JSON.stringify(deployments, null, 2)}\n`);
 }
 
-async function isDeployed(provider: JsonRpcProvider, file: string): Promise<boolean> {
-  if (!existsSync(file)) return false;
-  const { billing } = JSON.parse(readFileSync(file, 'utf8'));
-  return (await provider.getCode(billing)) !== '0x';
-}
+const CONTRACTS = {
+  what: 'the addresses of the contracts',
+  isWhole: (value: unknown) =>
+    hasTexts(value, ['registry', 'identity', 'billing', 'disputes', 'beacon', 'token']),
+  remedy: 'restore it; if it is removed, the house deploys contracts anew',
+};
 
 if (import.meta.main) {
   await main().then(
