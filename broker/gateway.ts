@@ -14,8 +14,14 @@ import { DefaasError } from './errors.ts';
 import { closeHouse, createHouse, type House } from './house.ts';
 import { type Authenticate, createAuthenticate } from './identity/access-tokens.ts';
 import { createChainChecks } from './identity/chain-checks.ts';
-import { type ClientAssertions, createClientAssertions } from './identity/client-assertions.ts';
-import { createDpopProofs, type DpopProofs } from './identity/dpop.ts';
+import {
+  type ClientAssertions,
+  createClientAssertions,
+  USED_ASSERTIONS,
+} from './identity/client-assertions.ts';
+import { createDpopProofs, type DpopProofs, USED_PROOFS } from './identity/dpop.ts';
+import { type KeptOnce, openKeptOnce } from './identity/kept-once.ts';
+import type { OnceOptions } from './identity/once.ts';
 import { createOperatorKey, type OperatorKey } from './identity/operator-key.ts';
 import { createSignIn, type SignIn } from './identity/sign-in.ts';
 import { createTokens, type Tokens } from './identity/tokens.ts';
@@ -142,7 +148,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     headBlock: () => chain.view.head.number,
     nowMs,
   });
-  const proofs = createDpopProofs(nowMs);
+  const keepUsed = (name: string, of: Pick<OnceOptions, 'lifeMs' | 'max'>): Promise<KeptOnce> =>
+    openKeptOnce({ file: `${opened.folder}/${name}`, ...of, nowMs });
+  const used = {
+    proofs: await keepUsed('used-proofs', USED_PROOFS),
+    assertions: await keepUsed('used-assertions', USED_ASSERTIONS),
+  };
+  const proofs = createDpopProofs(used.proofs, nowMs);
   const answers = createAnswers({
     ledger,
     dir: `${opened.folder}/answers`,
@@ -202,7 +214,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     tokens,
     signIn: createSignIn({ chain, checks: createChainChecks(), gateway: address, nowMs }),
     proofs,
-    clientAssertions: createClientAssertions(ledger, nowMs),
+    clientAssertions: createClientAssertions(ledger, used.assertions, nowMs),
     authenticate: createAuthenticate(tokens, proofs, nowMs),
     nowMs,
     deadlines: createDeadlines(closing.signal),
@@ -211,6 +223,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     close: async () => {
       closing.abort();
       answers.close();
+      await used.proofs.close();
+      await used.assertions.close();
       if (beside === undefined) await closeHouse(house);
       chain.close();
       await opened.close();

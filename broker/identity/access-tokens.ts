@@ -46,12 +46,16 @@ export function createAuthenticate(
       throw invalid('is bound to a key, send it as Authorization: DPoP with a proof');
     }
     if (claims.jkt === undefined) throw invalid('is bound to no key, send it as Bearer');
-    if ((await proofs.verify(proof, tokenHash)) === claims.jkt) return claims;
-    throw new DefaasError(
-      'DPOP_INVALID',
-      'the DPoP proof is refused: it is of another key than the token, sign in again',
-      { members: { error: 'invalid_token' } },
-    );
+    const checked = await proofs.check(proof, tokenHash);
+    if (checked.thumbprint !== claims.jkt) {
+      throw new DefaasError(
+        'DPOP_INVALID',
+        'the DPoP proof is refused: it is of another key than the token, sign in again',
+        { members: { error: 'invalid_token' } },
+      );
+    }
+    await proofs.use(checked);
+    return claims;
   };
 }
 

@@ -1,17 +1,24 @@
 // Authenticates service accounts: a JWT signed by their registered key, usable once (RFC 7523;
 // OpenID's private_key_jwt).
-import { decodeJwt, importJWK, jwtVerify } from 'jose';
+import { decodeJwt, errors, importJWK, jwtVerify } from 'jose';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 import type { Ledger, ServiceClient } from '../ledger/ledger.ts';
-import { createOnce } from './once.ts';
+import type { TakesOnce } from './kept-once.ts';
 import { PROOF_ALGORITHMS } from './public-jwk.ts';
 
 /** Longest life of an assertion, and allowed clock difference, seconds. */
 const MAX_LIFE_SEC = 300;
 const CLOCKS_APART_SEC = 10;
-/** More than one process can verify within an assertion's life. */
-const MAX_ASSERTIONS = 1_000_000;
+/**
+ * For how long a used assertion is remembered, ms, and how many: more than one process can verify.
+ * The clock difference counts twice: `exp` of a fast clock lies that much further ahead, and an
+ * assertion is accepted that much after its `exp`.
+ */
+export const USED_ASSERTIONS = {
+  lifeMs: (MAX_LIFE_SEC + 2 * CLOCKS_APART_SEC) * 1000,
+  max: 1_000_000,
+} as const;
 const MAX_JTI_LENGTH = 128;
 
 /** The client id under which a service account registers: `<payer>:<id>`. */
@@ -31,15 +38,9 @@ export interface ClientAssertions {
 
 export function createClientAssertions(
   ledger: Pick<Ledger, 'client'>,
+  used: TakesOnce,
   nowMs: () => number,
 ): ClientAssertions {
-  // The clock difference counts twice: `exp` of a fast clock lies that much further ahead, and an
-  // assertion is accepted that much after its `exp`.
-  const lifeMs = (MAX_LIFE_SEC + 2 * CLOCKS_APART_SEC) * 1000;
-  const used = createOnce({ lifeMs, max: MAX_ASSERTIONS, nowMs });
-  // Used ids are lost at a restart, so refuse assertions issued before it. `iat` has whole seconds.
-  const startedSec = Math.floor(nowMs() / 1000);
-
   return {
     verify: async (assertion, audiences) => {
       const client = await clientNamed(ledger, assertion);
@@ -57,23 +58,31 @@ export function createClientAssertions(
           currentDate: new Date(nowMs()),
         },
       ).catch((cause: unknown) => {
-        throw refused('it is not signed by the registered key, over, or for another server', cause);
+        throw refused(faultIn(cause), cause);
       });
       const { exp = 0, iat = 0, jti = '' } = payload;
       const nowSec = nowMs() / 1000;
       if (exp > nowSec + MAX_LIFE_SEC + CLOCKS_APART_SEC) {
         throw refused(`exp may lie ${MAX_LIFE_SEC} s ahead at most`);
       }
-      if (iat < startedSec || iat > nowSec + CLOCKS_APART_SEC) {
-        throw refused('iat is before the start of the gateway or ahead of its clock');
+      const behindSec = Math.round(nowSec - iat);
+      if (behindSec < -CLOCKS_APART_SEC || behindSec > MAX_LIFE_SEC + CLOCKS_APART_SEC) {
+        const where = behindSec < 0 ? 'ahead of' : 'behind';
+        throw refused(`iat is ${Math.abs(behindSec)} s ${where} the gateway's clock`);
       }
       if (typeof jti !== 'string' || jti === '' || jti.length > MAX_JTI_LENGTH) {
         throw refused(`jti must be a text of at most ${MAX_JTI_LENGTH} characters`);
       }
-      if (!used.take(`${name} ${jti}`)) throw refused('its jti was used before');
+      if (!(await used.take(`${name} ${jti}`))) throw refused('its jti was used before');
       return client;
     },
   };
+}
+
+function faultIn(cause: unknown): string {
+  if (cause instanceof errors.JWTExpired) return "it is over by the gateway's clock";
+  if (cause instanceof errors.JWTClaimValidationFailed) return `its ${cause.claim} is not right`;
+  return 'it is not signed by the registered key';
 }
 
 /** Looks up the client that the assertion names; nothing is verified yet. */

@@ -4,16 +4,16 @@
 import { calculateJwkThumbprint, importJWK, type JWTHeaderParameters, jwtVerify } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { DefaasError } from '../errors.ts';
-import { createOnce } from './once.ts';
+import type { TakesOnce } from './kept-once.ts';
 import { PROOF_ALGORITHMS, publicKeyIn } from './public-jwk.ts';
 
 /** Allowed difference of a proof's `iat` from the gateway's clock, in either direction, seconds. */
 const WINDOW_SEC = 60;
 /**
- * Maximum number of remembered proofs; more than one process can verify within the window
- * (measured: below 5 000 a second).
+ * For how long a used proof is remembered, ms, and how many: more than one process can verify
+ * within the window (measured: below 5 000 a second).
  */
-const MAX_PROOFS = 600_000;
+export const USED_PROOFS = { lifeMs: 2 * WINDOW_SEC * 1000, max: 600_000 } as const;
 /** Maximum number of imported public keys in the cache; a client uses one key per session. */
 const MAX_KEYS = 2_000;
 const MAX_JTI_LENGTH = 128;
@@ -29,14 +29,25 @@ export interface DpopProof {
   readonly urls: readonly string[];
 }
 
+/** A proof that holds, and was not used yet. */
+export interface CheckedProof {
+  /** RFC 7638 thumbprint of the key that signed it. */
+  readonly thumbprint: string;
+  readonly jti: string;
+}
+
 export interface DpopProofs {
   /**
-   * Returns the RFC 7638 thumbprint of the key that signed the proof. `accessTokenHash` is the
-   * base64url SHA-256 of the accompanying token.
-   * @throws DefaasError DPOP_INVALID  typ, alg, key, signature, htm, htu, iat or ath wrong, or seen
-   *   before
+   * Checks all but whether the proof was used before. `accessTokenHash` is the base64url SHA-256 of
+   * the accompanying token.
+   * @throws DefaasError DPOP_INVALID  typ, alg, key, signature, htm, htu, iat or ath wrong
    */
-  verify(proof: DpopProof, accessTokenHash?: string): Promise<string>;
+  check(proof: DpopProof, accessTokenHash?: string): Promise<CheckedProof>;
+  /**
+   * Uses the proof up, which is written to a file: after all that may refuse the request.
+   * @throws DefaasError DPOP_INVALID  it was used before, also before a restart
+   */
+  use(proof: CheckedProof): Promise<void>;
 }
 
 interface ProofKey {
@@ -44,8 +55,7 @@ interface ProofKey {
   readonly thumbprint: string;
 }
 
-export function createDpopProofs(nowMs: () => number): DpopProofs {
-  const seen = createOnce({ lifeMs: 2 * WINDOW_SEC * 1000, max: MAX_PROOFS, nowMs });
+export function createDpopProofs(used: TakesOnce, nowMs: () => number): DpopProofs {
   const keys = new LRUCache<string, ProofKey>({ max: MAX_KEYS });
 
   const keyOf = async (header: JWTHeaderParameters): Promise<ProofKey> => {
@@ -63,7 +73,7 @@ export function createDpopProofs(nowMs: () => number): DpopProofs {
   };
 
   return {
-    verify: async ({ jwt, method, urls }, accessTokenHash) => {
+    check: async ({ jwt, method, urls }, accessTokenHash) => {
       let thumbprint = '';
       const { payload } = await jwtVerify(
         jwt,
@@ -98,8 +108,10 @@ export function createDpopProofs(nowMs: () => number): DpopProofs {
       if (typeof jti !== 'string' || jti.length > MAX_JTI_LENGTH) {
         throw invalid(`jti must be a text of at most ${MAX_JTI_LENGTH} characters`);
       }
-      if (!seen.take(`${thumbprint} ${jti}`)) throw invalid('its jti was used before');
-      return thumbprint;
+      return { thumbprint, jti };
+    },
+    use: async ({ thumbprint, jti }) => {
+      if (!(await used.take(`${thumbprint} ${jti}`))) throw invalid('its jti was used before');
     },
   };
 }

@@ -1,5 +1,5 @@
-// Ids that may be used once: nonces of sign-ins, `jti` of DPoP proofs and of client assertions. In
-// memory, bounded, forgotten by age.
+// Ids that may be used once, in memory, bounded, forgotten by age. A sign-in's nonce is one; those
+// that must outlast a restart are in `kept-once.ts`.
 
 export interface Once {
   /**
@@ -14,7 +14,7 @@ export interface Once {
   sinceMs(): number;
 }
 
-interface OnceOptions {
+export interface OnceOptions {
   /** How long an id can be presented, ms; later it is refused for its age. */
   readonly lifeMs: number;
   /**

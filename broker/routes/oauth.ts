@@ -32,10 +32,15 @@ export async function oauthRoutes(
   server.post('/oauth/token', { bodyLimit: TOKEN_BODY_MAX_BYTES }, async (request, reply) => {
     const form = formOf(request);
     const origins = ownOrigins(server, gateway);
-    const jkt = await boundKey(gateway, request);
+    const proof = await asOAuth(async () => {
+      const sent = proofOf(gateway, request);
+      return sent && (await gateway.proofs.check(sent));
+    });
+    const jkt = proof?.thumbprint;
     const details = authorizationDetails(gateway.chain.view, form.get('authorization_details'));
     const client = clientOf(gateway.peers.peerOf(request.raw));
     const subject = await subjectOf(gateway, form, { origins, client });
+    if (proof !== undefined) await asOAuth(() => gateway.proofs.use(proof));
     reply.header('cache-control', 'no-store');
     return {
       access_token: await gateway.tokens.issue({ ...subject, jkt, details }),
@@ -108,16 +113,12 @@ function formOf({ body }: FastifyRequest): URLSearchParams {
 }
 
 /**
- * The thumbprint of the key to bind the token to; undefined without a proof.
+ * Runs a check of the proof that the token shall be bound to.
  * @throws DefaasError SIGN_IN_REFUSED  with the error code of RFC 9449
  */
-async function boundKey(
-  gateway: Pick<Gateway, 'config' | 'proofs'>,
-  request: FastifyRequest,
-): Promise<string | undefined> {
+async function asOAuth<Value>(check: () => Promise<Value>): Promise<Value> {
   try {
-    const proof = proofOf(gateway, request);
-    return proof && (await gateway.proofs.verify(proof));
+    return await check();
   } catch (error) {
     if (error instanceof DefaasError) throw refused(error.message, 'invalid_dpop_proof');
     throw error;

@@ -185,8 +185,10 @@ describeBothWays('the gateway', function (fastPath) {
         }),
       });
     };
-    const { nonce } = await (await connection.request('/oauth/nonce', { method: 'POST' })).json();
-    await problem(await signInAt('http://evil.example', nonce), 400, 'SIGN_IN_REFUSED');
+    const nonceOf = async () =>
+      (await (await connection.request('/oauth/nonce', { method: 'POST' })).json()).nonce;
+    await problem(await signInAt('http://evil.example', await nonceOf()), 400, 'SIGN_IN_REFUSED');
+    const nonce = await nonceOf();
     await problem(await signInAt(house.url(), 'f'.repeat(60)), 400, 'SIGN_IN_REFUSED');
     assert.equal((await signInAt(house.url(), nonce)).status, 200);
     await problem(await signInAt(house.url(), nonce), 400, 'SIGN_IN_REFUSED');

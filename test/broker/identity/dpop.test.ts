@@ -1,8 +1,12 @@
 // DPoP proofs: the RFC's own examples, and every way in which a proof can be wrong.
 import assert from 'node:assert/strict';
+import { appendFileSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 import { createDpopKey } from '../../../broker/client/dpop.ts';
-import { createDpopProofs } from '../../../broker/identity/dpop.ts';
+import { createDpopProofs, type DpopProof, USED_PROOFS } from '../../../broker/identity/dpop.ts';
+import { openKeptOnce } from '../../../broker/identity/kept-once.ts';
 import { createOnce } from '../../../broker/identity/once.ts';
 
 /** Header and key of both examples of RFC 9449, sections 4.1 and 7.1. */
@@ -15,6 +19,18 @@ const RFC_ATH = 'fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo';
 const RFC_IAT_SEC = 1_562_262_616;
 
 const URL_HERE = 'http://127.0.0.1:8080/functions/a/b';
+
+/** Checks that keep used proofs in memory, and use up each proof that holds. */
+function proofsAt(nowMs: () => number) {
+  const proofs = createDpopProofs(createOnce({ ...USED_PROOFS, nowMs }), nowMs);
+  return {
+    verify: async (proof: DpopProof, accessTokenHash?: string): Promise<string> => {
+      const checked = await proofs.check(proof, accessTokenHash);
+      await proofs.use(checked);
+      return checked.thumbprint;
+    },
+  };
+}
 
 describe('the check of DPoP proofs', () => {
   const nowMs = () => 1_800_000_000_000;
@@ -31,10 +47,10 @@ describe('the check of DPoP proofs', () => {
       .setProtectedHeader({ typ: 'dpop+jwt', alg: 'ES256', jwk, ...header })
       .sign(key);
   const check = async (jwt: string, accessTokenHash?: string) =>
-    createDpopProofs(nowMs).verify({ jwt, method: 'POST', urls: [URL_HERE] }, accessTokenHash);
+    proofsAt(nowMs).verify({ jwt, method: 'POST', urls: [URL_HERE] }, accessTokenHash);
 
   it('accepts both examples of RFC 9449, and computes the RFC’s key thumbprint', async () => {
-    const proofs = createDpopProofs(() => RFC_IAT_SEC * 1000);
+    const proofs = proofsAt(() => RFC_IAT_SEC * 1000);
 
     const atToken = await proofs.verify({
       jwt: RFC_TOKEN_PROOF,
@@ -55,7 +71,7 @@ describe('the check of DPoP proofs', () => {
 
   it('accepts the client library’s proofs, which leave out the query of the URL', async () => {
     const key = await createDpopKey();
-    const proofs = createDpopProofs(Date.now);
+    const proofs = proofsAt(Date.now);
     const proof = { method: 'GET', urls: [URL_HERE] };
 
     const first = await proofs.verify({
@@ -79,7 +95,7 @@ describe('the check of DPoP proofs', () => {
   });
 
   it('accepts a proof once', async () => {
-    const proofs = createDpopProofs(nowMs);
+    const proofs = proofsAt(nowMs);
     const proof = { jwt: await prove({}), method: 'POST', urls: [URL_HERE] };
     await proofs.verify(proof);
 
@@ -159,6 +175,37 @@ describe('the memory of ids that may be used once', () => {
     for (now = 0; now <= 100; now += 10) assert.equal(once.take('a'), false, `${now}`);
     now = 400;
     assert.equal(once.take('a'), true);
+  });
+
+  it('outlasts the end of the process, without a clean end and with a line cut off', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'defaas-once-'));
+    const file = join(dir, 'used');
+    let nowMs = 1_000_000;
+    const open = () => openKeptOnce({ file, lifeMs: 100, max: 1_000, nowMs: () => nowMs });
+    try {
+      const first = await open();
+      const taken = await Promise.all(['a', 'b', 'a'].map((id) => first.take(id)));
+      // Turns the file, which must lose nothing that is still good.
+      nowMs += 100;
+      const later = await first.take('c');
+      appendFileSync(file, `${nowMs} cut-o`);
+
+      const second = await open();
+      const after = [await second.take('c'), await second.take('d')];
+      nowMs += 99;
+      const third = await open();
+      const again = [await third.take('c'), await third.take('d')];
+      nowMs += 301;
+      const fourth = await open();
+      const over = await fourth.take('c');
+
+      assert.deepEqual([taken, later], [[true, true, false], true]);
+      assert.deepEqual([after, again, over], [[false, true], [false, false], true]);
+      assert.ok(statSync(file).size < 100);
+      for (const one of [first, second, third, fourth]) await one.close();
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
   });
 
   it('forgets the oldest ids when there are too many', () => {

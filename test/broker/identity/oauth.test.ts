@@ -1,5 +1,7 @@
 // Authentication over HTTP: sign-in, tokens with and without DPoP, and what is refused.
 import assert from 'node:assert/strict';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { createDpopKey, type DpopKey } from '../../../broker/client/dpop.ts';
 import { createSession } from '../../../broker/client/session.ts';
 import { signIn, type Token } from '../../../broker/client/sign-in.ts';
@@ -127,6 +129,29 @@ describe('tokens', function () {
       assert.match(reply.headers.get('www-authenticate') ?? '', /DPoP algs=.*error="/, `${index}`);
       assert.deepEqual(await refusal(reply), [401, 'DPOP_INVALID'], `${index}`);
     }
+  });
+
+  it('are refused with a used proof after a restart too, and the proof of a refused request is not used', async () => {
+    const origin = 'https://gateway.example';
+    await house.restart({ publicOrigins: [origin] });
+    const [key, stranger] = [await createDpopKey(), await createDpopKey()];
+    const { accessToken } = await tokenOf(key);
+    const send = (dpop: string) => ask({ authorization: `DPoP ${accessToken}`, dpop });
+    const proof = await key.prove('GET', `${origin}${lanePath()}`, accessToken);
+    const file = join(house.dir, 'gateway', 'used-proofs');
+    const sizeOf = () => statSync(file).size;
+
+    const before = sizeOf();
+    const foreign = await send(await stranger.prove('GET', `${origin}${lanePath()}`, accessToken));
+    const afterForeign = sizeOf();
+    const first = await send(proof);
+    await house.restart({ publicOrigins: [origin] });
+    const again = await send(proof);
+    const next = await send(await key.prove('GET', `${origin}${lanePath()}`, accessToken));
+
+    assert.deepEqual([foreign.status, first.status, next.status], [401, 200, 200]);
+    assert.equal(afterForeign, before);
+    assert.deepEqual(await refusal(again), [401, 'DPOP_INVALID']);
   });
 
   it('accept a proof for the gateway’s own hosts only, whatever the Host header says', async () => {

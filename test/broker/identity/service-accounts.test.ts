@@ -8,7 +8,11 @@ import {
   signAssertion,
 } from '../../../broker/client/service-account.ts';
 import type { Session } from '../../../broker/client/session.ts';
-import { createClientAssertions } from '../../../broker/identity/client-assertions.ts';
+import {
+  createClientAssertions,
+  USED_ASSERTIONS,
+} from '../../../broker/identity/client-assertions.ts';
+import { createOnce } from '../../../broker/identity/once.ts';
 import { publicKeyIn } from '../../../broker/identity/public-jwk.ts';
 import type { Key } from '../../../contracts/keystore.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
@@ -176,6 +180,27 @@ describe('service accounts', function () {
     assert.equal((await ask(assertion)).status, 200);
     const again = await (await ask(assertion)).json();
     assert.deepEqual([again.code, again.error], ['SIGN_IN_REFUSED', 'invalid_client']);
+  });
+
+  it('can use no client assertion again after a restart, though one made before it', async () => {
+    const aud = 'https://gateway.example';
+    const restart = async () => {
+      await house.restart({ publicOrigins: [aud] });
+      payer = await house.session(KEYS.user);
+    };
+    await restart();
+    const nowSec = Math.floor(Date.now() / 1000);
+    // By a clock that is ahead, as far as that is allowed.
+    const used = await assertionWith({ aud, iat: nowSec + 9, exp: nowSec + 200 });
+    const unused = await assertionWith({ aud, iat: nowSec - 30 });
+    assert.equal((await ask(used)).status, 200);
+
+    await restart();
+
+    const again = await (await ask(used)).json();
+    assert.deepEqual([again.code, again.error], ['SIGN_IN_REFUSED', 'invalid_client']);
+    assert.match(again.error_description, /jti was used/);
+    assert.equal((await ask(unused)).status, 200);
   });
 
   it('are refused when the assertion does not follow RFC 7523', async () => {
@@ -379,7 +404,11 @@ describe('client assertions', () => {
       jwk,
       createdAtMs: 0,
     };
-    const assertions = createClientAssertions({ client: async () => client }, () => nowMs);
+    const assertions = createClientAssertions(
+      { client: async () => client },
+      createOnce({ ...USED_ASSERTIONS, nowMs: () => nowMs }),
+      () => nowMs,
+    );
     const name = `${client.payer}:${client.id}`;
     const make = (aheadSec: number) =>
       new SignJWT({ jti: crypto.randomUUID() })
