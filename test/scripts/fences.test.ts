@@ -28,7 +28,11 @@ const LINES: readonly (readonly [path: string, line: string, rule?: string])[] =
   ['adapters/aws/emulator/emulator.ts', "import '../control.ts';", 'noRestrictedImports'],
   ['adapters/aws/emulator/signature.ts', "import '@smithy/signature-v4';"],
   ['adapters/aws/emulator/front.ts', "import '@aws-sdk/client-lambda';", 'noRestrictedImports'],
-  ['adapters/google/emulator/front.ts', "import '@smithy/signature-v4';", 'noRestrictedImports'],
+  [
+    'adapters/google/emulator/instances/front.ts',
+    "import '@smithy/signature-v4';",
+    'noRestrictedImports',
+  ],
   ['adapters/emulators/faults.ts', "import '@aws-sdk/client-lambda';", 'noRestrictedImports'],
   ['adapters/azure/emulator/emulator.ts', "import '../../runtime/pool.ts';"],
   ['broker/gateway.ts', "import 'helia';", 'noRestrictedImports'],
