@@ -269,7 +269,9 @@ function outcomeOf(
         }
       : null,
   };
-  const which = done.isResumed ? ' by an earlier run, nothing is moved twice' : '';
+  const which = done.isResumed
+    ? ' by an earlier run that failed afterwards (run it again to deposit as much once more)'
+    : '';
   const amount = `${formatTokens(done.units)} tokens are deposited${which}`;
   if (!lane) return { document, text: `${amount}, free: ${formatTokens(document.freeUnits)}` };
   const until = new Date(lane.expirySec * 1000).toISOString().slice(0, 10);

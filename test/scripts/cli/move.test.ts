@@ -1,8 +1,9 @@
 // Commands that move money, when something fails after it has moved, when clocks differ, and when
 // several run at once: no money moves twice, and none is lost.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Transaction } from 'ethers';
@@ -233,6 +234,69 @@ describe('commands that move money', function () {
       for (const subject of subjects) {
         assert.ok(house.view.view.grant(fn?.id ?? 0n, subject as `0x${string}`)); // it is hex
       }
+    });
+
+    it('publish their folders one after the other, and the same folder once', async () => {
+      const folders = ['one', 'two', 'one'].map((name) => {
+        mkdirSync(join(cli.home, name), { recursive: true });
+        writeFileSync(join(cli.home, name, 'defaas.json'), JSON.stringify({ name, entry: 'a.js' }));
+        writeFileSync(join(cli.home, name, 'a.js'), ECHO);
+        return name;
+      });
+
+      const all = await Promise.all(folders.map((name) => defaas(['register', name])));
+
+      for (const { code, stderr } of all) assert.equal(code, 0, stderr);
+      await house.view.synced();
+      const versions = (name: string) =>
+        house.view.view.functionOf(KEYS.user.address, name)?.versions.length;
+      assert.deepEqual([versions('one'), versions('two')], [1, 1]);
+      assert.deepEqual(
+        all.map(({ stdout }) => JSON.parse(stdout).isNew).filter((isNew) => isNew).length,
+        2,
+      );
+    });
+
+    it('read the nonce and the allowance again when another home has the same key', async () => {
+      const other = createCommandLine(house);
+      const elsewhere = { DEFAAS_HOME: other.home };
+      await house.view.connect(KEYS.user).mintMock(20n * TOKEN);
+
+      const all = await Promise.all([
+        defaas(['deposit', '2', '--to', 'free']),
+        defaas(['deposit', '3', '--to', 'free'], elsewhere),
+        defaas(['deposit', '4'], elsewhere),
+        defaas(['deposit', '5']),
+      ]);
+      other.remove();
+
+      for (const { code, stderr } of all) assert.equal(code, 0, stderr);
+      assert.equal(await lineUnits(), 9n * TOKEN);
+      assert.equal(house.view.view.free(KEYS.user.address), 5n * TOKEN);
+    });
+
+    it('do not wait for one that was killed', async () => {
+      const turns = pathToFileURL(resolve(MAIN, '../cli/account-turn.ts'));
+      const script = `import { accountTurns } from '${turns}';
+        const take = accountTurns(${JSON.stringify(cli.home)});
+        await take('${KEYS.user.address}', () => {
+          process.stdout.write('taken');
+          return new Promise((done) => setInterval(done, 2 ** 30));
+        });`;
+      const holder = spawn(process.execPath, ['--input-type=module', '--eval', script]);
+      await once(holder.stdout, 'data');
+      const sent = () => rpc.asked.filter((method) => method === 'eth_sendRawTransaction').length;
+      const waiting = deposit({ ...cli.flags(), rpc: rpc.url }, '2', { to: 'lane' });
+      // It waits when it asks for nothing but the newest block, again and again.
+      const isWaiting = () => rpc.asked.length > 10 && new Set(rpc.asked.slice(-6)).size === 1;
+      while (!isWaiting()) await new Promise((done) => setTimeout(done, 20));
+      const sentWhileHeld = sent();
+
+      holder.kill('SIGKILL');
+      await waiting;
+
+      assert.equal(sentWhileHeld, 0);
+      assert.equal(await lineUnits(), 2n * TOKEN);
     });
   });
 });
