@@ -38,13 +38,13 @@ export async function settlementRoutes(
   });
 
   server.get<{ Params: { n: string } }>('/batches/:n', async (request) => {
-    const found = gateway.chain.view
-      .batches(gateway.address)
-      .find((batch) => `${batch.batch}` === request.params.n);
+    const { n } = request.params;
+    const number = /^\d{1,15}$/.test(n) ? Number(n) : -1;
+    const found = gateway.chain.view.batch(gateway.address, number);
     if (found === undefined) {
       throw new DefaasError(
         'BATCH_UNKNOWN',
-        `no batch ${request.params.n.slice(0, 20)} of this gateway, check the number`,
+        `no batch ${n.slice(0, 20)} of this gateway, check the number`,
       );
     }
     return {

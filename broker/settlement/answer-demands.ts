@@ -111,7 +111,7 @@ export function startAnswering(gateway: Parts): Answering {
   }
 
   const placeOf = ({ batch, claim }: Demand): Place | undefined => {
-    const found = chain.view.batches(gateway.address).find((one) => one.batch === batch);
+    const found = chain.view.batch(gateway.address, batch);
     return found && placeAt(found, claim);
   };
 
@@ -141,7 +141,7 @@ export function startAnswering(gateway: Parts): Answering {
   };
 
   async function* pagesOf(batch: number, claim: number) {
-    const settled = chain.view.batches(gateway.address).find((one) => one.batch === batch);
+    const settled = chain.view.batch(gateway.address, batch);
     if (settled === undefined) return;
     const getBlock = (cid: string) => gateway.artifacts.block(cid, { signal: gateway.closing });
     const { lanes } = await readBatch(batchCid(settled.cidDigest), getBlock);

@@ -106,6 +106,8 @@ export interface ChainView {
   grants(functionId: bigint): ReadonlyMap<Address, Grant>;
   /** All batches of a gateway, or of all, in the order of the chain. */
   batches(gateway?: Address): SettledBatch[];
+  /** A gateway's batch by its number, found without a search: anybody may ask for one. */
+  batch(gateway: Address, number: number): SettledBatch | undefined;
   /** Proven frauds, of one gateway or of all. */
   frauds(gateway?: Address): Fraud[];
   /** Demands for withheld receipts, the answered and expired ones too. */

@@ -481,6 +481,7 @@ async function assertSame(chain: Chain, world: World): Promise<void> {
     assert.equal(view.party(gateway)?.jwksThumbprint, party.jwksThumbprint);
     assert.equal(view.party(gateway)?.sinceSec, Number(party.since));
     for (const batch of view.batches(gateway)) {
+      assert.equal(view.batch(gateway, batch.batch), batch);
       for (const claim of batch.claims.keys()) {
         const ofClaim = view
           .frauds(gateway)

@@ -6,7 +6,7 @@ import { listOf, type Replay, toAddress } from '../replay.ts';
 import type { ChainView, ClaimedLog, SettledBatch } from '../types.ts';
 import type { History } from './history.ts';
 
-type Batches = Pick<ChainView, 'batches'>;
+type Batches = Pick<ChainView, 'batch' | 'batches'>;
 
 interface Pending {
   readonly tx: Hex;
@@ -71,6 +71,12 @@ export function createBatches(
     },
   };
   const queries: Batches = {
+    batch: (gateway, number) => {
+      const known = byGateway.get(gateway) ?? [];
+      // The contract numbers a gateway's batches without a gap.
+      const found = known[number - (known[0]?.batch ?? 0)];
+      return found?.batch === number ? found : undefined;
+    },
     batches: (gateway) => [...(gateway === undefined ? batches : (byGateway.get(gateway) ?? []))],
   };
   return { queries, replay };
