@@ -36,6 +36,7 @@ export const ERRORS = {
   JQ_MISSING: entry(0, 'curl or jq is missing', 'install both'),
   PYTHON_MISSING: entry(0, 'Python or its packages are missing', 'install what the message names'),
   HOUSE_START: entry(0, 'A part of the house did not start', 'see its log'),
+  NOT_CONFIRMED: entry(0, 'Nobody has confirmed it', 'say --yes'),
   ACCOUNT_EXISTS: entry(0, 'There is an account of this name', 'choose another name'),
   ACCOUNT_EMPTY: entry(0, 'The account cannot pay gas', 'send it some'),
   KEY_EXPOSED: entry(0, 'Others can read a key file', 'chmod 600 it'),

@@ -17,12 +17,15 @@ const TO_CLOUDS = [
 
 const DRY_RUN = ['--dry-run', 'simulate on the node, send nothing'] as const;
 
-/** 1 after a command that printed its result and yet failed. */
+/** Set by a command that printed its result and yet failed. */
 let exitCode = 0;
 
 process.exitCode = await main(process.argv.slice(2));
 
-/** Returns the exit code: 0 success, 1 failure, 2 wrong usage. */
+/**
+ * Returns the exit code: 0 success, 1 failure, 2 wrong usage, 3 the called function answered 400 or
+ * above.
+ */
 async function main(words: readonly string[]): Promise<number> {
   const program = createProgram((outcome, flags) => print(outcome, flags));
   try {
@@ -42,7 +45,7 @@ function print({ document, text, bytes, failure }: Outcome, flags: Flags): void 
   else if (text) writeAll(`${text}\n`);
   if (!failure) return;
   process.stderr.write(`${errorLine(Object.assign(new Error(failure.message), failure))}\n`);
-  exitCode = 1;
+  exitCode = failure.exitCode ?? 1;
 }
 
 /** Units are bigint inside and decimal text in JSON. */
@@ -141,7 +144,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     'register <folder>',
     'bundle a function, upload it to IPFS, publish a version on the chain',
     async () => (await import('./cli/register.ts')).register,
-  );
+  ).alias('publish');
   add(
     'deploy <folder>',
     'publish a folder and run it on clouds, then let latest name it; or deploy a version that is published',
@@ -173,7 +176,9 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     'destroy <function>',
     'remove a function, or one version of it, from its clouds',
     async () => (await import('./cli/destroy.ts')).destroy,
-  ).option('--from <clouds>', 'comma-separated: aws, google, azure, local; default: all');
+  )
+    .aliases(['rm', 'delete'])
+    .option('--from <clouds>', 'comma-separated: aws, google, azure, local; default: all');
   add(
     'logs <function>',
     'show what a version logged on its clouds',
@@ -190,7 +195,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     'list',
     'list the functions of the account, and where they run',
     async () => (await import('./cli/list.ts')).list,
-  );
+  ).alias('ls');
   add(
     'invoke <function>',
     'call a function and pay for it',
@@ -232,6 +237,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
   )
     .option('--units', 'the amount is in base units')
     .option('--from <gateway>', 'account of the gateway, if money is set aside at several')
+    .option('--cancel', 'stop the running thaw: the money serves calls again')
     .addHelpText('after', example('withdraw 2.5'));
   add(
     'migrate',

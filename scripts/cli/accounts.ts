@@ -10,7 +10,7 @@ import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { type Account, DEFAULT_ACCOUNT, defaultFile, keysFolder, readAccount } from './account.ts';
 import { LOCAL_CHAIN_ID, openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
-import { ask, confirmHome } from './confirm.ts';
+import { confirmHome, confirmNow } from './confirm.ts';
 import { type Flags, note, type Outcome, openGateway } from './context.ts';
 import { locateHome, userPath } from './house.ts';
 import { formatTable } from './table.ts';
@@ -120,9 +120,7 @@ function written(home: string, name: string, key: Account): Outcome {
 async function exportAccount({ flags, home, name }: Asked): Promise<Outcome> {
   const { address, privateKey } = readAccount(home, name);
   const says = `the private key of ${name} (${address}) will be printed: whoever has it has the account`;
-  if (!flags.yes && !(await ask(says, 'Print it?'))) {
-    throw new CliError('USAGE', `${says}, nothing was printed, say --yes`);
-  }
+  await confirmNow(flags, says, 'Print it?');
   return { document: { name, address, privateKey }, text: privateKey };
 }
 

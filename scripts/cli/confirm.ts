@@ -32,6 +32,19 @@ export async function confirmOnce(
   confirmed.put(what, new Date().toISOString());
 }
 
+/**
+ * Asks each time, before something that cannot be undone or costs money.
+ * @throws CliError NOT_CONFIRMED the answer is no, or there is neither a terminal nor `--yes`
+ */
+export async function confirmNow(
+  flags: Pick<HouseFlags, 'yes'>,
+  says: string,
+  question: string,
+): Promise<void> {
+  if (flags.yes || (await ask(says, question))) return;
+  throw new CliError('NOT_CONFIRMED', `${says}: not confirmed, nothing was done, say --yes`);
+}
+
 /** Asks a question on the terminal. Resolves to false if there is none. */
 export async function ask(says: string, question = 'Is that right?'): Promise<boolean> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) return false;

@@ -33,8 +33,12 @@ export interface Outcome {
   readonly text?: string;
   /** Written to stdout as they are, instead of text. */
   readonly bytes?: Uint8Array;
-  /** Shown on stderr as `CODE: message`; the exit code is 1. */
-  readonly failure?: { readonly code: string; readonly message: string };
+  /** Shown on stderr as `CODE: message`; the exit code is 1, or the one named here. */
+  readonly failure?: {
+    readonly code: string;
+    readonly message: string;
+    readonly exitCode?: number;
+  };
 }
 
 /** A gateway that was found and identified, with the active account and the store of both. */

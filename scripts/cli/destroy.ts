@@ -3,11 +3,14 @@
 import {
   destroy as askToDestroy,
   type DeploymentOutcome,
+  fetchDeployments,
 } from '../../broker/client/deployments.ts';
+import type { Session } from '../../broker/client/session.ts';
 import { parseClouds } from './clouds.ts';
+import { confirmNow } from './confirm.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
 import { stepLine } from './deployment-lines.ts';
-import { parseFunctionName } from './function-name.ts';
+import { type FunctionName, parseFunctionName } from './function-name.ts';
 import { runSteps } from './progress.ts';
 import { formatTable } from './table.ts';
 
@@ -26,6 +29,11 @@ export async function destroy(
   try {
     const { owner, name, reference } = parseFunctionName(target, opened.account.address);
     const session = await openSession(opened, opened.account);
+    await confirmNow(
+      flags,
+      await removalOf(session, { owner, name, reference }, target, providers),
+      'Remove it?',
+    );
     const ended: DeploymentOutcome[] = [];
     await runSteps(flags, [
       {
@@ -70,4 +78,21 @@ export async function destroy(
   } finally {
     opened.close();
   }
+}
+
+/** What is about to be removed, as one line. */
+async function removalOf(
+  session: Session,
+  { owner, name, reference }: FunctionName,
+  target: string,
+  providers: readonly string[] | undefined,
+): Promise<string> {
+  const deployed = await fetchDeployments(session, { owner, name });
+  const removed = deployed
+    .filter(({ version }) => !target.includes('@') || `${version}` === reference)
+    .filter(({ provider }) => providers?.includes(provider) ?? true)
+    .map(({ version, provider, region }) => `@${version} on ${provider} ${region}`);
+  return removed.length === 0
+    ? `${target} runs nowhere here`
+    : `${name} will be removed: ${removed.join(', ')}; callers of these get an error`;
 }

@@ -60,6 +60,7 @@ function refusalOf({ status }: Response): Outcome['failure'] {
   if (status < 400) return undefined;
   return {
     code: 'FUNCTION_STATUS',
+    exitCode: 3,
     message: `the function answered ${status}, and was paid for it, look at its answer`,
   };
 }

@@ -6,6 +6,7 @@ import type { Line } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
 import { tellTerms } from './before-money.ts';
 import { CliError } from './cli-error.ts';
+import { confirmNow } from './confirm.ts';
 import type { Flags, Outcome } from './context.ts';
 import { afterMoved, type MoveFacts, openMove } from './move.ts';
 import { type OwnChain, openOwnChain } from './own-chain.ts';
@@ -18,6 +19,8 @@ export interface WithdrawOptions {
   readonly units?: boolean;
   /** Account of the gateway whose line it is taken from; needed if several lines hold money. */
   readonly from?: string;
+  /** Stops the running thaw: the money stays set aside for calls. */
+  readonly cancel?: boolean;
 }
 
 /**
@@ -31,16 +34,43 @@ export async function withdraw(
   amount: string | undefined,
   options: WithdrawOptions,
 ): Promise<Outcome> {
+  if (options.cancel && amount !== undefined) {
+    throw new CliError('USAGE', 'withdraw takes an amount or --cancel, one of them');
+  }
   const wantedUnits = amount === undefined ? undefined : parseAmount(amount, options.units);
   const from = options.from === undefined ? undefined : parseAddress(options.from);
   const own = await openOwnChain(flags, { allowRevoked: true });
   try {
     const { chain, account } = own;
+    if (options.cancel) return await cancel(own, from);
+    if (wantedUnits === undefined) {
+      const says = `everything that account ${account.address} has here goes to its wallet; what is set aside for calls thaws first, and serves no new ones`;
+      await confirmNow(flags, says, 'Withdraw it all?');
+    }
     await tellTerms(flags, own, chain);
     return await chain.exclusively(account.address, () => take(own, wantedUnits, from));
   } finally {
     own.close();
   }
+}
+
+/** @throws CliError NOTHING_TO_WITHDRAW nothing thaws */
+async function cancel(own: OwnChain, from: Address | undefined): Promise<Outcome> {
+  const { chain, account } = own;
+  const gateway = from ?? onlyLine(own);
+  const { line } = standingOf(own, gateway);
+  if (gateway === undefined || line.thawing === 0n) {
+    throw new CliError(
+      'NOTHING_TO_WITHDRAW',
+      `no money of account ${account.address} is thawing, see defaas balance`,
+    );
+  }
+  await chain.synced(await chain.connect(account).cancelThaw(gateway));
+  const canceledUnits = least(line.thawing, line.allotted);
+  return {
+    document: { account: account.address, gateway, canceledUnits },
+    text: `${formatTokens(canceledUnits)} tokens thaw no more: they serve calls at ${gateway} again`,
+  };
 }
 
 /** One transaction takes out what is free, and starts the thaw of what is missing. */

@@ -51,7 +51,10 @@ const COMMANDS: Readonly<Record<string, RunBy>> = {
   [`${DEFAAS}rotate-key`]: ['test/e2e/payees.test.ts', "house.json('rotate-key')"],
   [`${DEFAAS}unbond 250`]: [OPERATOR, 'unbond(cli.flags(),'],
   [`${DEFAAS}leave --floats`]: ['test/e2e/payees.test.ts', "'leave', '--floats'"],
-  [`${DEFAAS}withdraw --account gateway`]: ['test/e2e/payees.test.ts', "as('gateway', 'withdraw')"],
+  [`${DEFAAS}withdraw --account gateway`]: [
+    'test/e2e/payees.test.ts',
+    "as('gateway', 'withdraw', '--yes')",
+  ],
   [`${DEFAAS}deposit 20 --to free --account gateway`]: [
     'test/scripts/cli/trust-root.test.ts',
     "['deposit', '1', '--to', 'free']",

@@ -119,7 +119,7 @@ describe('a house with payees and an operator', function () {
     await rpc('evm_increaseTime', 14 * DAY_SEC + 60);
     await rpc('evm_mine');
     const left = await house.json('leave', '--floats');
-    const taken = await as('gateway', 'withdraw');
+    const taken = await as('gateway', 'withdraw', '--yes');
 
     assert.ok(begun.settleUntilSec < begun.unbondEndSec);
     assert.match(early.stderr, /^STILL_UNBONDING: [^\n]+\n$/);

@@ -55,7 +55,9 @@ describe('defaas account', function () {
 
     assert.deepEqual([imported.address, exported.privateKey], [address, privateKey]);
     assert.equal(again.address, address);
-    await assert.rejects(Promise.resolve(account(flags(), 'export', 'bob')), { code: 'USAGE' });
+    await assert.rejects(Promise.resolve(account(flags(), 'export', 'bob')), {
+      code: 'NOT_CONFIRMED',
+    });
   });
 
   it('refuses what is no key, without repeating it', async () => {

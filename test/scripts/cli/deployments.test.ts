@@ -106,9 +106,14 @@ describe('the command line for deployments', function () {
     await house.publish('gone', HELLO(1), {});
     await house.publish('gone', HELLO(2), {});
 
-    const one = await documentOf(destroy(flags(), 'gone@1', {}));
-    const rest = await documentOf(destroy(flags(), 'gone', { from: 'aws' }));
-    const none = await documentOf(destroy(flags(), 'gone', {}));
+    const yes = { ...flags(), yes: true };
+    await assert.rejects(destroy(flags(), 'gone', {}), (error: Error) => {
+      assert.match(error.message, /gone will be removed: @1 on aws-lambda .*, @2 on aws-lambda /);
+      return 'code' in error && error.code === 'NOT_CONFIRMED';
+    });
+    const one = await documentOf(destroy(yes, 'gone@1', {}));
+    const rest = await documentOf(destroy(yes, 'gone', { from: 'aws' }));
+    const none = await documentOf(destroy(yes, 'gone', {}));
 
     assert.deepEqual([one.state, one.providers.length], ['gone', 1]);
     assert.deepEqual([rest.state, rest.providers.length], ['gone', 1]);

@@ -52,7 +52,7 @@ describe('defaas bond, unbond, leave, fee', function () {
     const { text } = await unbond(cli.flags(), '1000', {});
     await later(14 * DAY_SEC + 1);
     const left = await documentOf(leave(cli.flags(), {}));
-    const taken = await documentOf(withdraw(cli.flags('gateway'), undefined, {}));
+    const taken = await documentOf(withdraw({ ...cli.flags('gateway'), yes: true }, undefined, {}));
 
     assert.equal(begun.unbondingUnits, `${bonded}`);
     assert.ok(Math.abs(begun.unbondEndSec - begun.settleUntilSec - 12 * DAY_SEC) <= 1);

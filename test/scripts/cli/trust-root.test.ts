@@ -34,7 +34,7 @@ const COMMANDS: readonly (readonly string[])[] = [
   ['deploy', 'echo', '--to', 'aws'],
   ['diff', 'echo', '--to', 'aws'],
   ['rollback', 'echo'],
-  ['destroy', 'echo'],
+  ['destroy', 'echo', '--yes'],
   ['logs', 'echo'],
   ['secret', 'list', 'echo'],
   ['list'],
@@ -47,7 +47,7 @@ const COMMANDS: readonly (readonly string[])[] = [
 ];
 /** Those that ask the chain alone. */
 const OF_CHAIN: typeof COMMANDS = [
-  ['withdraw'],
+  ['withdraw', '--yes'],
   ['payouts'],
   ['payouts', '--send'],
   ['collect'],
@@ -368,7 +368,7 @@ describe('the command line’s trust root', function () {
     });
     assert.deepEqual(await sent(), before);
     const balance = await defaas(['balance', '--json']);
-    const withdrawn = await defaas(['withdraw', '--json']);
+    const withdrawn = await defaas(['withdraw', '--yes', '--json']);
 
     assert.deepEqual([paid.code, balance.code, withdrawn.code], [0, 0, 0], withdrawn.stderr);
     const { freeUnits } = JSON.parse(balance.stdout);

@@ -28,7 +28,7 @@ describe('defaas withdraw', function () {
 
   const put = (tokens: string, to: 'lane' | 'free') => deposit(cli.flags(), tokens, { to });
   const take = (amount?: string, options = {}) =>
-    documentOf(withdraw(cli.flags(), amount, options));
+    documentOf(withdraw({ ...cli.flags(), yes: true }, amount, options));
   const walletUnits = async (): Promise<bigint> => {
     const [units] = await house.view.read('token', 'balanceOf', [KEYS.user.address]);
     return units;
@@ -57,9 +57,9 @@ describe('defaas withdraw', function () {
     await put('2', 'lane');
     const flags = { ...cli.flags(), gateway: 'http://127.0.0.1:1' };
 
-    const first = await documentOf(withdraw(flags, undefined, {}));
+    const first = await documentOf(withdraw({ ...flags, yes: true }, undefined, {}));
     await later(LINE_THAW_SEC + 1);
-    const rest = await documentOf(withdraw(flags, undefined, {}));
+    const rest = await documentOf(withdraw({ ...flags, yes: true }, undefined, {}));
 
     assert.equal(first.line.thawingUnits, '2000000');
     assert.deepEqual([rest.releasedUnits, rest.withdrawnUnits], ['2000000', '2000000']);
@@ -86,7 +86,7 @@ describe('defaas withdraw', function () {
 
     const first = await take('2.5');
     const again = await take('2.5');
-    const { text } = await withdraw(cli.flags(), undefined, {});
+    const { text } = await withdraw({ ...cli.flags(), yes: true }, undefined, {});
     const shown = await balance(cli.flags());
     await later(LINE_THAW_SEC + 1);
     const ended = await take('2.5');
@@ -129,5 +129,22 @@ describe('defaas withdraw', function () {
     const leftUnits = TOKEN - BigInt(called.receipt.priceUnits);
     assert.deepEqual([ended.withdrawnUnits, ended.line.allottedUnits], [`${leftUnits}`, '0']);
     assert.equal(await walletUnits(), leftUnits);
+  });
+
+  it('asks before it withdraws everything, and not before a part', async () => {
+    await assert.rejects(withdraw(cli.flags(), undefined, {}), { code: 'NOT_CONFIRMED' });
+  });
+
+  it('stops a thaw, and the money serves calls again', async () => {
+    await put('1', 'lane');
+    await take();
+
+    const stopped = await take(undefined, { cancel: true });
+
+    assert.equal(stopped.canceledUnits, '1000000');
+    const { lines } = await documentOf(balance(cli.flags()));
+    assert.deepEqual([lines[0].allottedUnits, lines[0].thawingUnits], ['1000000', '0']);
+    await assert.rejects(take(undefined, { cancel: true }), { code: 'NOTHING_TO_WITHDRAW' });
+    await assert.rejects(take('1', { cancel: true }), { code: 'USAGE' });
   });
 });
