@@ -2,7 +2,15 @@
 // request to anybody.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -355,7 +363,8 @@ describe('wrong usage of the command line', function () {
 
   it('is tried for each option that takes a value', () => {
     const tried = new Set([...Object.values(WRONG).flat(2), ...MISSING.flat()]);
-    const source = readFileSync(MAIN, 'utf8');
+    const sources = globSync([MAIN, join(ROOT, 'scripts/commands/*.ts')]);
+    const source = sources.map((path) => readFileSync(path, 'utf8')).join('');
     const options = [...source.matchAll(/'(--[a-z-]+) <[a-z]+>'/g)].map(([, name = '']) => name);
 
     assert.ok(options.length > 20);
