@@ -82,7 +82,11 @@ describe('up', function () {
   after(() => rmSync(home, { recursive: true, force: true }));
 
   it('converges when the first start is killed again and again', async () => {
-    for (const step of ['accounts and contracts', 'deploying the contracts', 'publishing hello']) {
+    for (const step of [
+      'accounts and contracts',
+      'deploying the contracts',
+      'publishing and deploying hello',
+    ]) {
       const house = start();
       await until(() => house.output().includes(step) || house.child.exitCode !== null, UP_MS);
       assert.equal(house.child.exitCode, null, house.output());
