@@ -90,8 +90,10 @@ export function refuseMalformed(error: Error, socket: Socket): void {
   refused.add(socket);
   const last = replies.get(socket);
   const close = (): void => {
-    // To a request that was answered before its body ended, one reply is all.
-    if (!socket.writable || (last?.headersSent && !last.req.complete)) socket.destroySoon();
+    // One reply is all to a request that was answered before its body ended. Nothing is read behind
+    // the last request of a connection.
+    const isOver = last?.req.complete ? !last.shouldKeepAlive : last?.headersSent;
+    if (!socket.writable || isOver) socket.destroySoon();
     else refuseOn(socket, faultOf(error));
   };
   // Before Node's own listener: it ends the connection if the client has closed its side.

@@ -125,6 +125,11 @@ describeBothWays('the rules of HTTP', function (fastPath) {
         400,
         'REQUEST_INVALID',
       ],
+      [
+        `${head('POST MIRROR HTTP/1.1', 'Connection: close', 'Content-Length: 3')}ab`,
+        400,
+        'REQUEST_INVALID',
+      ],
       ['GET MIRROR HTTP/1.1\r\nHost: x\r\nX-A', 400, 'REQUEST_INVALID'],
       [head('GET MIRROR HTTP/1.1', `X-Long: ${'x'.repeat(20_000)}`), 431, 'HEAD_TOO_LARGE'],
       [head(`GET MIRROR?${'x'.repeat(20_000)} HTTP/1.1`), 431, 'HEAD_TOO_LARGE'],
