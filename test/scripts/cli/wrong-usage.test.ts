@@ -373,4 +373,16 @@ describe('wrong usage of the command line', function () {
       [],
     );
   });
+
+  it('is tried for each command that takes a word', () => {
+    const source = readFileSync(MAIN, 'utf8');
+    const commands = [...source.matchAll(/add\(\s*'([a-z-]+) [<[]/g)].map(([, name = '']) => name);
+    const tried = new Set([...Object.keys(WRONG), ...MISSING.map(([name]) => name)]);
+
+    assert.ok(commands.length > 20);
+    assert.deepEqual(
+      commands.filter((name) => !tried.has(name)),
+      [],
+    );
+  });
 });
