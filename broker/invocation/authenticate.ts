@@ -5,7 +5,7 @@ import { DefaasError } from '../errors.ts';
 import type { Authenticate } from '../identity/access-tokens.ts';
 import type { AccessToken } from '../identity/tokens.ts';
 import type { Caller } from '../money/caller.ts';
-import { mandateEmpty, sponsorEmpty } from '../money/hold.ts';
+import { mandateEmpty, type SponsorReason, sponsorEmpty } from '../money/hold.ts';
 import type { Lanes } from '../money/lanes.ts';
 import type { MandateState, Mandates } from '../money/mandates.ts';
 import type { Target } from '../routing/target.ts';
@@ -76,7 +76,7 @@ function sponsorOf(parts: AuthenticateParts, target: Target): Caller {
   const manifest = parts.deployments.manifest(target.version.functionVersion);
   if (manifest?.payer === 'publisher' && target.version.accessMode === 0) {
     const mandate = sponsorshipOf(parts, target);
-    if (mandate === undefined) throw sponsorEmpty(target);
+    if (mandate === undefined) throw sponsorEmpty(target, shortageOf(parts, target));
     const { payer, signer } = mandate.mandate;
     return { payer, signer, sponsored: true, mandate };
   }
@@ -107,6 +107,19 @@ export function sponsorshipOf(
       mandates.leftUnits(one) >= units &&
       lanes.payableUnits(one.mandate.payer, one.mandate.signer) >= units,
   );
+}
+
+/** Why no mandate of the owner can pay. */
+function shortageOf(
+  { mandates }: Pick<AuthenticateParts, 'mandates'>,
+  { function: fn, version }: Target,
+): SponsorReason {
+  const units = worstPriceOf(version);
+  const has = (test: (one: MandateState) => boolean): boolean =>
+    mandates.sponsorOf(fn.owner, fn.id, test) !== undefined;
+  if (!has(() => true)) return 'mandate';
+  if (!has(({ mandate }) => mandate.maxPrice >= units)) return 'maxPrice';
+  return has((one) => mandates.leftUnits(one) >= units) ? 'deposit' : 'allowance';
 }
 
 function nonceMissing({ label }: Target): DefaasError {

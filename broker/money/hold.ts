@@ -53,7 +53,9 @@ export function holdMoney(parts: HoldParts, caller: Caller, target: Target, unit
     const room = parts.dailyLimits.hold(scope, units);
     if (room === undefined) {
       releaseDaily();
-      throw caller.sponsored ? sponsorEmpty(target) : dailyLimit(parts, caller, scope, units);
+      throw caller.sponsored
+        ? sponsorEmpty(target, 'dailyLimit')
+        : dailyLimit(parts, caller, scope, units);
     }
     daily.push(room);
   }
@@ -61,13 +63,15 @@ export function holdMoney(parts: HoldParts, caller: Caller, target: Target, unit
   const allowed = mandate && parts.mandates.hold(mandate, units);
   if (mandate && allowed === undefined) {
     releaseDaily();
-    throw caller.sponsored ? sponsorEmpty(target) : mandateEmpty(target, units);
+    throw caller.sponsored ? sponsorEmpty(target, 'allowance') : mandateEmpty(target, units);
   }
   if (allowed !== undefined) daily.push(allowed);
   const held = parts.lanes.hold(caller, units);
   if (!held.ok) {
     releaseDaily();
-    throw caller.sponsored ? sponsorEmpty(target) : shortage(parts, caller, units, held.shortage);
+    throw caller.sponsored
+      ? sponsorEmpty(target, 'deposit')
+      : shortage(parts, caller, units, held.shortage);
   }
   const { lane, lineUnits, filledUnits } = held;
   return {
@@ -91,11 +95,24 @@ export function mandateEmpty({ label }: Target, units: bigint): DefaasError {
   );
 }
 
+/** Why a sponsor pays for a call no more, and what its publisher does about it. */
+const SPONSOR_REASONS = {
+  mandate: 'has signed for no callers here, or for none any more; it runs defaas sponsor',
+  maxPrice: 'has signed for less than this call may cost; it runs defaas sponsor again',
+  allowance: 'has no more for callers today, or in all; it runs defaas sponsor with more a day',
+  dailyLimit:
+    'has reached its limit of the day for this function; it raises that with defaas sponsor',
+  deposit: 'has too little set aside for callers; it runs defaas sponsor with --deposit',
+} as const;
+
+export type SponsorReason = keyof typeof SPONSOR_REASONS;
+
 /** The error for a function whose publisher pays for no more calls. */
-export function sponsorEmpty(target: Target): DefaasError {
+export function sponsorEmpty(target: Target, reason: SponsorReason): DefaasError {
   return new DefaasError(
     'SPONSOR_EMPTY',
-    `the publisher of ${target.label} pays for no more calls here now, sign in and pay yourself, or try again later`,
+    `the publisher of ${target.label} ${SPONSOR_REASONS[reason]}; a caller may sign in and pay itself`,
+    { members: { reason } },
   );
 }
 

@@ -11,6 +11,7 @@ import {
   planDeployment,
 } from '../../broker/client/deployments.ts';
 import type { Session } from '../../broker/client/session.ts';
+import { fetchSponsorship } from '../../broker/client/sponsorship.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import { type Bundle, bundle } from '../../ipfs/bundle.ts';
 import { filesToCar, rawCid } from '../../ipfs/car.ts';
@@ -143,6 +144,8 @@ async function release(asked: Asked, bundled: Bundle): Promise<Outcome> {
     const open = isMoved ? await deprecateOpen(flags, opened, chain, fn) : [];
     const outcome = outcomeOf({ owner, name, reference: reference() }, deploying);
     const url = functionUrl(opened.connection, fn);
+    const sponsorship = await fetchSponsorship(session, { owner, name });
+    const isUnpaid = sponsorship.isSponsored && sponsorship.lane === null;
     const was = served ? `, it was ${served.number}` : '';
     const alias = isMoved
       ? `${name}@${version.number} is latest now${was}`
@@ -153,7 +156,16 @@ async function release(asked: Asked, bundled: Bundle): Promise<Outcome> {
         ...Object(outcome.document),
         ...{ isNew, latest: fn.latest, cid: version.artifactCid, url, open },
       },
-      text: `${outcome.text}\n${alias}\n${url}`,
+      text: [
+        outcome.text,
+        alias,
+        url,
+        ...(isUnpaid
+          ? [
+              `nobody is served until the publisher pays: defaas sponsor ${name} --daily 1 --deposit 5`,
+            ]
+          : []),
+      ].join('\n'),
     };
   } finally {
     chain.close();

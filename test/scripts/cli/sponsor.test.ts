@@ -47,13 +47,15 @@ describe('defaas sponsor', function () {
     documentOf(sponsor(cli.flags(account), name, options));
   const call = async () => {
     const reply = await fetch(`${house.url()}/functions/${hello}`);
-    return reply.ok ? 200 : (await reply.json()).code;
+    if (reply.ok) return 200;
+    const { code, reason } = await reply.json();
+    return `${code} ${reason}`;
   };
 
   it('sets money aside, signs for the given number of days and no more, limits the day, and stops', async () => {
     const nothing = await sponsorAs('publisher', {});
     await assert.rejects(sponsorAs('publisher', { daily: '1' }), { code: 'LANE_UNKNOWN' });
-    assert.equal(await call(), 'SPONSOR_EMPTY');
+    assert.equal(await call(), 'SPONSOR_EMPTY mandate');
 
     const begun = await sponsorAs('publisher', { deposit: '0.001', daily: '0.00005' });
     const answers = [await call(), await call(), await call()];
@@ -64,13 +66,13 @@ describe('defaas sponsor', function () {
 
     assert.deepEqual([nothing.isSponsored, nothing.lane], [true, null]);
     assert.deepEqual([begun.dailyUnits, begun.lane.leftUnits], ['50', '50']);
-    assert.deepEqual(answers, [200, 200, 'SPONSOR_EMPTY']);
+    assert.deepEqual(answers, [200, 200, 'SPONSOR_EMPTY allowance']);
     assert.deepEqual([shown.spentTodayUnits, shown.lane.leftUnits], ['40', '10']);
     // What was spent today counts against the new limit too.
     assert.deepEqual([more.lane.signer, more.lane.leftUnits], [begun.lane.signer, '60']);
     assert.equal(again, 200);
     assert.deepEqual([stopped.dailyUnits, stopped.lane], ['0', null]);
-    assert.equal(await call(), 'SPONSOR_EMPTY');
+    assert.equal(await call(), 'SPONSOR_EMPTY mandate');
   });
 
   it('signs by the receipts that were checked and what the mandate allows today, whatever the gateway says', async () => {
