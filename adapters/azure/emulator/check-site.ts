@@ -70,12 +70,27 @@ function flexFault({
   if (asRecord(runtime).name !== 'node') return 'Site.FunctionAppConfig.Runtime.Name is invalid.';
   if (!FLEX_INSTANCE_MIB.includes(scale.instanceMemoryMB))
     return `Site.FunctionAppConfig.ScaleAndConcurrency.InstanceMemoryMB ${String(scale.instanceMemoryMB)} is invalid.`;
+  const counts = {
+    MaximumInstanceCount: scale.maximumInstanceCount,
+    'Triggers.Http.PerInstanceConcurrency': asRecord(asRecord(scale.triggers).http)
+      .perInstanceConcurrency,
+  };
+  for (const [name, count] of Object.entries(counts)) {
+    if (!isCount(count))
+      return `Site.FunctionAppConfig.ScaleAndConcurrency.${name} ${String(count)} is invalid.`;
+  }
   const refused = NOT_ON_FLEX.find((name) => settings[name] !== undefined);
   if (refused)
     return `The following app setting (Site.SiteConfig.AppSettings.${refused}) for Flex Consumption sites is invalid. Please remove or rename it before retrying.`;
   return settings.AzureWebJobsStorage
     ? undefined
     : 'Parameter Site.SiteConfig.AppSettings.AzureWebJobsStorage is required.';
+}
+
+/** Not set, or from 1 to 1000 (Flex Consumption plan, "Instance memory" and "Concurrency"). */
+function isCount(value: unknown): boolean {
+  if (value === undefined || value === null) return true;
+  return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 1000;
 }
 
 function y1Fault({

@@ -61,6 +61,10 @@ export async function answerScm(
     return reply(400, { Message: `Bad request: ${text}.` });
   }
 
+  if (url.searchParams.get('RemoteBuild')?.toLowerCase() === 'true') {
+    return reply(400, { Message: 'RemoteBuild is not emulated: nothing is built here.' });
+  }
+
   parts.countWrite();
   const publish = await receive(parts, site, zip, fault);
   if (isFlex) return reply(202, publish.id);

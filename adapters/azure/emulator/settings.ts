@@ -85,9 +85,9 @@ export const SITE_SETTINGS: Settings = {
   'properties.functionAppConfig.runtime.version': supported('each runs on this Node'),
   'properties.functionAppConfig.scaleAndConcurrency.instanceMemoryMB':
     supported('512, 2048 or 4096'),
-  'properties.functionAppConfig.scaleAndConcurrency.maximumInstanceCount': supported(),
+  'properties.functionAppConfig.scaleAndConcurrency.maximumInstanceCount': supported('1 to 1000'),
   'properties.functionAppConfig.scaleAndConcurrency.triggers.http.perInstanceConcurrency':
-    supported(),
+    supported('1 to 1000'),
   'properties.functionAppConfig.scaleAndConcurrency.alwaysReady': ignored('an idle instance ends'),
   'properties.functionAppConfig.siteUpdateStrategy': ignored(
     'new calls run on the new code, running ones end on the former',
@@ -159,6 +159,11 @@ export const APP_SETTINGS: Settings = {
   WEBSITE_RUN_FROM_PACKAGE: supported('no package is fetched', ['0', '1']),
   SCM_DO_BUILD_DURING_DEPLOYMENT: supported('nothing is built', ['false', '0']),
   ENABLE_ORYX_BUILD: supported('nothing is built', ['false', '0']),
+  ...each(
+    '',
+    'PATH HOME LANG REGION_NAME AzureWebJobsScriptRoot WEBSITE_SITE_NAME WEBSITE_HOSTNAME WEBSITE_INSTANCE_ID WEBSITE_SKU',
+    ignored('the host sets it'),
+  ),
   NODE_OPTIONS: ignored('not given to the process'),
   NODE_EXTRA_CA_CERTS: ignored('not given to the process'),
   'AzureFunctionsJobHost__*': ignored('an environment variable only: host.json counts'),

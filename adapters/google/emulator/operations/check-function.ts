@@ -12,6 +12,12 @@ import { ENUMS, FUNCTION_SETTINGS, RUNTIMES } from './settings.ts';
 /** Name of an uploaded package. */
 const OBJECT = /^[0-9a-f-]{36}\.zip$/;
 
+/** Cloud Run functions, "Environment variables set automatically". */
+const RESERVED_VARIABLES = [
+  ...['PORT', 'K_SERVICE', 'K_REVISION', 'K_CONFIGURATION', 'CLOUD_RUN_TIMEOUT_SECONDS'],
+  ...['FUNCTION_TARGET', 'FUNCTION_SIGNATURE_TYPE'],
+];
+
 /**
  * The function as an update leaves it: `former` with the fields that the mask names. Without a
  * mask, all fields of `body` are named but those that the cloud sets.
@@ -125,7 +131,7 @@ function checkService(service: Json): ServiceConfig {
     availableMemory,
     maxInstanceCount: wholeNumber(service, 'maxInstanceCount', 100, 3000),
     maxInstanceRequestConcurrency: wholeNumber(service, 'maxInstanceRequestConcurrency', 1, 1000),
-    environmentVariables: texts(service, 'environmentVariables'),
+    environmentVariables: checkVariables(service),
     ingressSettings: String(service.ingressSettings ?? 'ALLOW_ALL'),
   };
   const memoryMiB = memoryMiBOf(availableMemory);
@@ -133,6 +139,16 @@ function checkService(service: Json): ServiceConfig {
     return refuse(`Invalid value for service_config.available_memory: ${availableMemory}`);
   }
   return config;
+}
+
+/** @throws Refusal INVALID_ARGUMENT  a name that the cloud sets itself, or cannot set */
+function checkVariables(service: Json): Record<string, string> {
+  const variables = texts(service, 'environmentVariables');
+  const reserved = Object.keys(variables).filter(
+    (name) => RESERVED_VARIABLES.includes(name) || /^(X_GOOGLE_.*|.*=.*|)$/.test(name),
+  );
+  if (reserved.length === 0) return variables;
+  return refuse(`The following reserved env names were provided: ${reserved.join(', ')}`);
 }
 
 function checkLabels(resource: Json): Record<string, string> {

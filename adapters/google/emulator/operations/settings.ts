@@ -46,7 +46,7 @@ export const FUNCTION_SETTINGS: Settings = {
   'serviceConfig.timeoutSeconds': supported('1 to 3600'),
   'serviceConfig.availableMemory': supported('128Mi to 32Gi'),
   'serviceConfig.availableCpu': ignored('a process has all CPUs of this machine'),
-  'serviceConfig.environmentVariables': supported(),
+  'serviceConfig.environmentVariables': supported('without the names that the cloud sets'),
   'serviceConfig.maxInstanceCount': supported('1 to 3000'),
   'serviceConfig.minInstanceCount': ignored('an idle instance ends'),
   'serviceConfig.maxInstanceRequestConcurrency': supported('1 to 1000'),

@@ -231,6 +231,38 @@ describe('Azure Functions emulator, resources and settings', () => {
     assert.equal((await arm('GET', 'serverfarms/other')).status, 404);
   });
 
+  it('refuses counts out of range on Flex, and a build at the SCM site', async () => {
+    await arm('PUT', 'serverfarms/flex', planOf({}, { name: 'FC1' }));
+    const flexOf = (scale: object) => ({
+      location: 'westeurope',
+      kind: 'functionapp,linux',
+      properties: {
+        serverFarmId: 'flex',
+        siteConfig: { appSettings: [{ name: 'AzureWebJobsStorage', value: 'none' }] },
+        functionAppConfig: {
+          deployment: { storage: { type: 'blobContainer', value: 'https://x' } },
+          runtime: { name: 'node', version: '22' },
+          scaleAndConcurrency: { instanceMemoryMB: 512, ...scale },
+        },
+      },
+    });
+
+    for (const scale of [
+      { maximumInstanceCount: 0 },
+      { maximumInstanceCount: '5' },
+      { triggers: { http: { perInstanceConcurrency: 1001 } } },
+    ]) {
+      const { status } = await arm('PUT', 'sites/flex', flexOf(scale));
+      assert.equal(status, 400, JSON.stringify(scale));
+    }
+    const made = await arm('PUT', 'sites/flex', flexOf({ maximumInstanceCount: 1000 }));
+    assert.deepEqual([made.status, made.body.properties.sku], [200, 'FlexConsumption']);
+    const scm = await hostOf('flex', 'Repository');
+    const built = await send(`${scm}/api/publish?RemoteBuild=true`, 'POST', Buffer.from(APP));
+    assert.equal(built.status, 400);
+    assert.equal((await send(`${scm}/api/deployments`, 'GET')).body.length, 0);
+  });
+
   it('answers 403 while the app is not enabled', async () => {
     await arm('PUT', 'sites/stopped', siteOf({ enabled: false }));
     const site = await hostOf('stopped', 'Standard');

@@ -115,6 +115,8 @@ describe('Google Cloud Functions emulator, settings', () => {
     const secret = { key: 'KEY', projectId: 'p', secret: 's', version: '1' };
     const cases: [object, RegExp][] = [
       [functionOf(source, { secretEnvironmentVariables: [secret] }), /no Secret Manager/],
+      [functionOf(source, { environmentVariables: { PORT: '1', A: '2' } }), /reserved.*: PORT$/],
+      [functionOf(source, { environmentVariables: { X_GOOGLE_A: '1' } }), /X_GOOGLE_A/],
       [functionOf(source, { allTrafficOnLatestRevision: false }), /only true/],
       [functionOf(source, { ingressSettings: 'ALLOW_SOME' }), /Invalid value.*ingress_settings/],
       [
