@@ -28,7 +28,7 @@ import { createTokens, type Tokens } from './identity/tokens.ts';
 import { type Answers, createAnswers } from './invocation/answers.ts';
 import { createDeadlines, type Deadlines } from './invocation/deadlines.ts';
 import { createJournal, type Journal } from './invocation/journal.ts';
-import { createSeenNonces, type SeenNonces } from './invocation/nonce.ts';
+import { createSeenNonces, GENERATION, type SeenNonces } from './invocation/nonce.ts';
 import { houseFolder, ledgerFolder } from './ledger/folders.ts';
 import type { LaneTotals, Ledger } from './ledger/ledger.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
@@ -202,7 +202,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     }),
     lowBalance: createLowBalance({ gateway: address, log, nowMs }),
     answers,
-    seenNonces: createSeenNonces(),
+    seenNonces: createSeenNonces(await ledger.lastNonces(GENERATION)),
     beacon: createBeacon({
       chain,
       writer: account,

@@ -4,7 +4,7 @@ import type { Hex } from '../../contracts/libraries/keccak.ts';
 import { DefaasError } from '../errors.ts';
 
 /** Nonces in a generation; two generations are kept. */
-const GENERATION = 8_192;
+export const GENERATION = 8_192;
 
 /** The value of a `Defaas-Nonce` header. @throws DefaasError REQUEST_INVALID */
 export function readNonce(text: string): Hex {
@@ -26,11 +26,11 @@ export interface SeenNonces {
 }
 
 /**
- * Keeps at least the last 8,192 nonces. The payer's client refuses a second receipt under an older
- * one.
+ * Keeps at least the last 8,192 nonces, those of charged calls before the start too. The payer's
+ * client refuses a second receipt under an older one.
  */
-export function createSeenNonces(): SeenNonces {
-  let newer = new Set<Hex>();
+export function createSeenNonces(beforeStart: readonly Hex[]): SeenNonces {
+  let newer = new Set(beforeStart);
   let older = new Set<Hex>();
   return {
     begin: (nonce) => {
@@ -40,7 +40,7 @@ export function createSeenNonces(): SeenNonces {
           'a call with this Defaas-Nonce has run or is under way, nothing ran now; make a fresh nonce, or send an Idempotency-Key to have the first answer again',
         );
       }
-      if (newer.size === GENERATION) {
+      if (newer.size >= GENERATION) {
         older = newer;
         newer = new Set();
       }

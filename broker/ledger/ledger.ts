@@ -312,6 +312,8 @@ export interface Ledger {
     readonly from: number;
     readonly limit: number;
   }): Promise<readonly StoredGroup[]>;
+  /** Nonces of the newest charged calls that no mandate allowed, at most `limit`, newest first. */
+  lastNonces(limit: number): Promise<readonly Hex[]>;
   group(group: number): Promise<{ group: StoredGroup; ids: readonly Hex[] } | undefined>;
   /** Entries of one lane with `seq` above `afterSeq`, in order. */
   laneEntries(lane: {

@@ -3,11 +3,12 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
 import { mandateFromText, mandateToText } from '../client/mandate-text.ts';
 import { rows } from './database.ts';
 import type { Indexer } from './indexer.ts';
 import { readRecords } from './journal-file.ts';
-import { headFromText } from './journal-record.ts';
+import { entryFromText, headFromText } from './journal-record.ts';
 import type {
   BatchRecord,
   BatchState,
@@ -150,6 +151,20 @@ function receiptOperations({ db, journal, indexer }: OperationParts) {
       const { value: record } = readRecords(journal, at).next();
       const head = headFromText(record?.lines[0]?.bytes.toString() ?? '');
       return { group: withoutNulls<StoredGroup>(group), ids: head.group?.ids ?? [] };
+    },
+
+    lastNonces: (limit: number): readonly Hex[] => {
+      const nonces: Hex[] = [];
+      const newest = db.prepare('SELECT at FROM groups ORDER BY n DESC LIMIT ?');
+      for (const { at } of newest.iterate(limit)) {
+        if (nonces.length >= limit) break;
+        const { value: record } = readRecords(journal, Number(at)).next();
+        for (const { bytes } of record?.lines.slice(1).reverse() ?? []) {
+          const { receipt, call } = entryFromText(bytes.toString());
+          if (receipt.price > 0n && call.authority === NO_AUTHORITY) nonces.push(call.nonce);
+        }
+      }
+      return nonces.slice(0, limit);
     },
 
     /** Runs of a lane by `seq`, enough to hold `limit` receipts above `afterSeq`. */

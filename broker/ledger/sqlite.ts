@@ -212,6 +212,10 @@ export async function openSqliteLedger(file: string): Promise<Ledger> {
       await caughtUp();
       return run('groupsOfOtherKeys', of);
     },
+    lastNonces: async (limit) => {
+      await caughtUp();
+      return run('lastNonces', limit);
+    },
     group: async (group) => {
       await caughtUp();
       return run('group', group);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { fetchReceipt } from '../../../broker/client/receipts.ts';
 import type { Session } from '../../../broker/client/session.ts';
+import type { Key } from '../../../contracts/keystore.ts';
 import type { Hex } from '../../../contracts/libraries/keccak.ts';
 import { describeBothWays } from '../both-ways.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../small-house.ts';
@@ -16,10 +17,11 @@ describeBothWays('nonces of prepaid calls', function (fastPath) {
   let house: SmallHouse;
   let echo: string;
   let session: Session;
+  let lane: Key;
   before(async () => {
     house = await startSmallHouse({ fastPath });
     echo = await house.publish('echo', ECHO);
-    const lane = await house.openLane(KEYS.user);
+    lane = await house.openLane(KEYS.user);
     session = await house.session(lane, { payer: KEYS.user, signer: lane });
     await (await house.caller(KEYS.user, lane)).invoke({ function: echo });
   });
@@ -66,6 +68,17 @@ describeBothWays('nonces of prepaid calls', function (fastPath) {
     assert.deepEqual(await codeOf(again), [409, 'NONCE_USED']);
     assert.deepEqual([first.status, second.status], [200, 200]);
     assert.equal(second.headers.get('defaas-receipt'), first.headers.get('defaas-receipt'));
+  });
+
+  it('stay used after a restart of the gateway', async () => {
+    const [nonce, free] = [nonceOf(), nonceOf()];
+    await call(nonce);
+    await call(free, {}, '?throw=1');
+    await house.restart({ fastPath });
+    session = await house.session(lane, { payer: KEYS.user, signer: lane });
+
+    assert.deepEqual(await codeOf(await call(nonce)), [409, 'NONCE_USED']);
+    assert.equal((await call(free)).status, 200);
   });
 
   it('may be used again after a call that cost nothing or was refused', async () => {
