@@ -7,11 +7,13 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { createFaults, type Faults, serveFaults } from '../../emulators/faults.ts';
 import { openPort } from '../../emulators/port.ts';
+import { createCodeUrls } from './code-urls.ts';
 import { createFront } from './front.ts';
 import { openEvents, type Schedule } from './instances/events.ts';
 import { createInvocations } from './instances/invocations.ts';
 import { openLogs } from './instances/logs.ts';
 import { openFunctions } from './model/functions.ts';
+import { openLayers } from './model/layers.ts';
 import { createOperations } from './operations/operations.ts';
 import { type Credentials, createVerifier } from './signature.ts';
 
@@ -61,10 +63,15 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
   const verify = createVerifier({ ...identity, service: 'lambda' });
   const verifyLogs = createVerifier({ ...identity, service: 'logs' });
   const logs = openLogs(join(options.dir, 'logs'), nowMs);
-  const functions = openFunctions({ dir: options.dir, region, accountId, settleMs: SETTLE_MS });
+  const layers = openLayers(join(options.dir, 'layers'), { region, accountId });
+  const functions = openFunctions({
+    ...{ dir: options.dir, region, accountId, settleMs: SETTLE_MS },
+    otherCode: layers.code,
+  });
   const invocations = createInvocations({
     dir: options.dir,
     functions,
+    layers,
     idleMs: options.idleMs ?? 180_000,
     accountConcurrency: options.accountConcurrency ?? 100,
     logs,
@@ -77,9 +84,16 @@ export async function startAwsLambda(options: AwsLambdaOptions): Promise<AwsLamb
     schedule: options.schedule ?? startTimer,
     log,
   });
-  const operations = createOperations({ functions, invocations, nowMs, port: () => port.port });
+  const codeUrls = createCodeUrls({
+    ...{ functions, nowMs, port: () => port.port },
+    secret: options.credentials.secretAccessKey,
+  });
+  const operations = createOperations({
+    ...{ functions, layers, invocations, nowMs, port: () => port.port },
+    ...{ codeUrl: codeUrls.create, log },
+  });
   const front = createFront({
-    ...{ region, faults, verify, verifyLogs, functions, operations },
+    ...{ faults, verify, verifyLogs, functions, operations, download: codeUrls.read },
     ...{ invocations, events, logs, nowMs, log },
   });
 

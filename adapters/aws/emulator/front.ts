@@ -22,7 +22,6 @@ import { type Asked, parseRequest } from './model/routes.ts';
 import { expiredToken, type Verify } from './signature.ts';
 
 export interface FrontParts {
-  readonly region: string;
   readonly faults: Pick<Faults, 'take'>;
   /** Of the service `lambda`. */
   readonly verify: Verify;
@@ -33,6 +32,8 @@ export interface FrontParts {
   readonly invocations: Pick<Invocations, 'invoke'>;
   readonly events: Pick<Events, 'accept'>;
   readonly logs: Pick<Logs, 'answer'>;
+  /** The zip of a `Code.Location` that is still valid. Undefined for any other URL. */
+  readonly download: (url: string) => Buffer | undefined;
   readonly nowMs: () => number;
   /** Receives requests for operations that are not offered, and errors of the emulator itself. */
   readonly log: ((message: string, fields: Fields) => void) | undefined;
@@ -110,6 +111,10 @@ async function answerOther(
 ): Promise<FrontResponse | undefined> {
   const { host, 'x-amz-target': target } = request.headers;
   const isUrl = isUrlHost(host);
+  if (!isUrl && request.method === 'GET') {
+    const zip = parts.download(request.url ?? '');
+    if (zip) return { status: 200, headers: { 'content-type': 'application/zip' }, body: zip };
+  }
   if (!isUrl && typeof target !== 'string') return undefined;
   const received = { request, body: await readBody(request), requestId };
   return isUrl ? answerUrl(parts, received) : answerLogs(parts, String(target), received);
@@ -146,9 +151,9 @@ async function answerLogs(
 }
 
 /** Returns the error of a bad path: only a caller who has signed is told it. */
-function parsed({ region, log }: FrontParts, { method = '', url = '/' }: IncomingMessage) {
+function parsed({ functions, log }: FrontParts, { method = '', url = '/' }: IncomingMessage) {
   try {
-    return parseRequest(method, url, region);
+    return parseRequest(method, url, functions);
   } catch (error) {
     const isUnknown = error instanceof AwsError && error.type === 'UnknownOperationException';
     if (isUnknown) log?.('unsupported', { method, path: url.split('?', 1)[0] });
@@ -185,7 +190,8 @@ async function invoke(
   fault: Fault | undefined,
 ): Promise<FrontResponse> {
   refuseAbove(payload, MAX_PAYLOAD_BYTES);
-  const of = functions.get(functionName, qualifier);
+  // AWS names the version of a missing function, though none was asked for.
+  const of = functions.get(functionName, qualifier ?? '$LATEST');
   functions.version(of, qualifier);
   checkPayload(payload);
   const context = request.headers['x-amz-client-context'];

@@ -39,6 +39,7 @@ for (;;) await serve(await call('GET', '/invocation/next'));
 
 async function serve({ headers, body }) {
   requestId = headers['lambda-runtime-aws-request-id'];
+  process.env._X_AMZN_TRACE_ID = headers['lambda-runtime-trace-id'];
   try {
     const result = await run(JSON.parse(body), createContext(headers));
     await call('POST', `/invocation/${requestId}/response`, JSON.stringify(result) ?? 'null');

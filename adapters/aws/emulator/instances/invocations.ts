@@ -1,14 +1,17 @@
 // Runs the functions of the Lambda emulator: chooses the instance of a call, limits concurrent
 // calls and writes the log of each.
 
-import { randomUUID } from 'node:crypto';
-import { mkdirSync, rmSync } from 'node:fs';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Fault } from '../../../emulators/faults.ts';
 import { createChildren } from '../../../runtime/children.ts';
 import { createPool, type Pool } from '../../../runtime/pool.ts';
 import { conflict, throttled } from '../model/errors.ts';
-import type { Configuration, Functions, LambdaFunction } from '../model/functions.ts';
+import type { Functions } from '../model/functions.ts';
+import type { Layers } from '../model/layers.ts';
+
+import type { Configuration, LambdaFunction } from '../model/records.ts';
 import type { Logs } from './logs.ts';
 import { createSandbox, type Sandbox, type SandboxOutcome } from './sandbox.ts';
 
@@ -38,6 +41,8 @@ export interface Invocations {
   ): Promise<Invocation>;
   /** Stops the instances of removed and changed versions once their calls have ended. */
   retire(name: string): void;
+  /** Most concurrent calls of the account. */
+  readonly concurrency: number;
   /** Instances, idle ones included. */
   size(): number;
   close(): Promise<void>;
@@ -46,6 +51,7 @@ export interface Invocations {
 export function createInvocations(options: {
   readonly dir: string;
   readonly functions: Functions;
+  readonly layers: Layers;
   readonly idleMs: number;
   /** Most concurrent calls of the functions without a reserved concurrency. */
   readonly accountConcurrency: number;
@@ -77,14 +83,21 @@ export function createInvocations(options: {
   async function start(configuration: Configuration): Promise<Sandbox> {
     const codeDir = functions.codeDir(configuration.CodeSha256);
     const tmpDir = join(tmpRoot, randomUUID());
-    mkdirSync(tmpDir, { recursive: true });
+    const layersDir = join(tmpDir, 'opt');
+    mkdirSync(layersDir, { recursive: true });
+    for (const { Arn } of configuration.Layers ?? []) {
+      const found = options.layers.byArn(Arn);
+      // Later layers replace the files of earlier ones.
+      if (found) cpSync(functions.codeDir(found.codeSha256), layersDir, { recursive: true });
+    }
+    const place = { codeDir, tmpDir, layersDir, region: functions.region };
     const sandbox = await createSandbox({
       children,
       codeDir,
-      env: environmentOf(configuration, { codeDir, tmpDir, region: functions.region }),
+      layersDir,
+      env: environmentOf(configuration, place),
       memoryMiB: configuration.MemorySize,
       timeoutMs: configuration.Timeout * 1000,
-      invokedArn: configuration.FunctionArn,
     });
     void sandbox.exited.then(() => rmSync(tmpDir, { recursive: true, force: true }));
     return sandbox;
@@ -127,6 +140,7 @@ export function createInvocations(options: {
           const outcome = await sandbox.invoke({
             requestId,
             payload,
+            invokedArn: functions.arn(of.name, qualifier),
             ...(clientContext !== undefined && { clientContext }),
           });
           const log = describe(configuration, requestId, outcome, fault);
@@ -157,6 +171,7 @@ export function createInvocations(options: {
       }
     },
 
+    concurrency: options.accountConcurrency,
     size: () => [...pools.values()].reduce((sum, { pool }) => sum + pool.size(), 0),
 
     async close() {
@@ -166,30 +181,65 @@ export function createInvocations(options: {
   };
 }
 
-/** The environment of an instance: Lambda's reserved variables, then the function's own. */
+/**
+ * The environment of an instance: the variables that a function may replace, its own, and those
+ * that are Lambda's (Lambda developer guide, environment variables).
+ */
 function environmentOf(
   configuration: Configuration,
-  place: { readonly codeDir: string; readonly tmpDir: string; readonly region: string },
+  place: {
+    readonly codeDir: string;
+    readonly tmpDir: string;
+    readonly layersDir: string;
+    readonly region: string;
+  },
 ): Record<string, string> {
-  const { FunctionName, Version, MemorySize, Handler, Runtime } = configuration;
+  const { FunctionName, Version, MemorySize, Handler, Runtime, LoggingConfig } = configuration;
+  const { codeDir, layersDir, region } = place;
+  const major = /\d+/.exec(Runtime)?.[0] ?? '';
+  const day = new Date().toISOString().slice(0, 10).replaceAll('-', '/');
   return {
-    ...configuration.Environment?.Variables,
-    _HANDLER: Handler,
-    LAMBDA_TASK_ROOT: place.codeDir,
-    LAMBDA_RUNTIME_DIR: place.codeDir,
-    AWS_LAMBDA_FUNCTION_NAME: FunctionName,
-    AWS_LAMBDA_FUNCTION_VERSION: Version,
-    AWS_LAMBDA_FUNCTION_MEMORY_SIZE: String(MemorySize),
-    AWS_LAMBDA_LOG_GROUP_NAME: `/aws/lambda/${FunctionName}`,
-    AWS_LAMBDA_LOG_STREAM_NAME: `[${Version}]${randomUUID().replaceAll('-', '')}`,
-    AWS_REGION: place.region,
-    AWS_DEFAULT_REGION: place.region,
-    AWS_EXECUTION_ENV: `AWS_Lambda_${Runtime}`,
-    AWS_LAMBDA_INITIALIZATION_TYPE: 'on-demand',
-    PATH: '/usr/local/bin:/usr/bin:/bin',
+    PATH: `/usr/local/bin:/usr/bin:/bin:${layersDir}/bin`,
     LANG: 'en_US.UTF-8',
     TZ: ':UTC',
     TMPDIR: place.tmpDir,
+    NODE_PATH: [
+      `${layersDir}/nodejs/node${major}/node_modules`,
+      ...[`${layersDir}/nodejs/node_modules`, codeDir],
+    ].join(':'),
+    LD_LIBRARY_PATH: `${codeDir}:${codeDir}/lib:${layersDir}/lib`,
+    AWS_XRAY_CONTEXT_MISSING: 'LOG_ERROR',
+    // Nothing listens there: the emulator has no X-Ray.
+    AWS_XRAY_DAEMON_ADDRESS: '169.254.100.1:2000',
+    _AWS_XRAY_DAEMON_ADDRESS: '169.254.100.1',
+    _AWS_XRAY_DAEMON_PORT: '2000',
+    ...configuration.Environment?.Variables,
+    _HANDLER: Handler,
+    LAMBDA_TASK_ROOT: codeDir,
+    LAMBDA_RUNTIME_DIR: codeDir,
+    AWS_LAMBDA_FUNCTION_NAME: FunctionName,
+    AWS_LAMBDA_FUNCTION_VERSION: Version,
+    AWS_LAMBDA_FUNCTION_MEMORY_SIZE: String(MemorySize),
+    AWS_LAMBDA_LOG_GROUP_NAME: LoggingConfig.LogGroup,
+    AWS_LAMBDA_LOG_STREAM_NAME: `${day}/[${Version}]${randomBytes(16).toString('hex')}`,
+    AWS_LAMBDA_LOG_FORMAT: LoggingConfig.LogFormat,
+    ...(LoggingConfig.ApplicationLogLevel && {
+      AWS_LAMBDA_LOG_LEVEL: LoggingConfig.ApplicationLogLevel,
+    }),
+    AWS_REGION: region,
+    AWS_DEFAULT_REGION: region,
+    AWS_EXECUTION_ENV: `AWS_Lambda_${Runtime}`,
+    AWS_LAMBDA_INITIALIZATION_TYPE: 'on-demand',
+    ...roleCredentials(),
+  };
+}
+
+/** In the form of a role's. They sign, but no service accepts them. */
+function roleCredentials(): Record<string, string> {
+  return {
+    AWS_ACCESS_KEY_ID: `ASIA${randomBytes(8).toString('hex').toUpperCase()}`,
+    AWS_SECRET_ACCESS_KEY: randomBytes(30).toString('base64'),
+    AWS_SESSION_TOKEN: randomBytes(96).toString('base64'),
   };
 }
 

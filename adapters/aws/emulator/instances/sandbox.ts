@@ -2,7 +2,9 @@
 // real Runtime API. It is frozen between calls and killed at its timeout. The next process of the
 // instance has the same temporary folder.
 
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { chmodSync, existsSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -13,15 +15,18 @@ import type { Instance } from '../../../runtime/pool.ts';
 export interface SandboxOptions {
   readonly children: Children;
   readonly codeDir: string;
+  /** What the function sees as `/opt` in the paths of its settings. */
+  readonly layersDir: string;
   readonly env: Readonly<Record<string, string>>;
   readonly memoryMiB: number;
   readonly timeoutMs: number;
-  readonly invokedArn: string;
 }
 
 export interface SandboxCall {
   readonly requestId: string;
   readonly payload: Buffer;
+  /** The function's ARN with the qualifier that was called. */
+  readonly invokedArn: string;
   /** The decoded JSON of `x-amz-client-context`. */
   readonly clientContext?: string;
 }
@@ -112,6 +117,7 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
       env: { ...options.env, AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${port}` },
       memoryMiB: options.memoryMiB,
       onOutput: collect,
+      ...wrapperOf(options),
     });
     void started.exited.then((exit) => {
       if (child === started) child = undefined;
@@ -203,7 +209,7 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
       'content-length': call.payload.length,
       'lambda-runtime-aws-request-id': call.requestId,
       'lambda-runtime-deadline-ms': deadlineMs,
-      'lambda-runtime-invoked-function-arn': options.invokedArn,
+      'lambda-runtime-invoked-function-arn': call.invokedArn,
       'lambda-runtime-trace-id': traceId(deadlineMs),
       ...(call.clientContext && { 'lambda-runtime-client-context': call.clientContext }),
     });
@@ -222,6 +228,20 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
   }
 
   return { invoke, exited: gone, stop: () => void stop() };
+}
+
+/**
+ * The script of `AWS_LAMBDA_EXEC_WRAPPER`, which starts the runtime by its arguments. A path below
+ * `/opt` is that of a layer, one below `/var/task` that of the code.
+ */
+function wrapperOf({ env, layersDir, codeDir }: SandboxOptions) {
+  const given = env.AWS_LAMBDA_EXEC_WRAPPER;
+  if (given === undefined) return {};
+  const path = given.replace(/^\/opt\//, `${layersDir}/`).replace(/^\/var\/task\//, `${codeDir}/`);
+  if (!existsSync(path)) return {};
+  // A zip is unpacked without its modes.
+  if (path !== given) chmodSync(path, 0o755);
+  return { command: (args: readonly string[]) => [path, process.execPath, ...args] };
 }
 
 /** Lambda bounds the heap below the memory size, so that a leak usually ends as a heap error. */
@@ -288,7 +308,8 @@ async function readUpTo(request: IncomingMessage, maxBytes: number): Promise<Buf
 
 function traceId(nowMs: number): string {
   const seconds = Math.floor(nowMs / 1000).toString(16);
-  return `Root=1-${seconds}-000000000000000000000000;Sampled=0`;
+  const [root, parent] = [randomBytes(12).toString('hex'), randomBytes(8).toString('hex')];
+  return `Root=1-${seconds}-${root};Parent=${parent};Sampled=0`;
 }
 
 function assertNever(value: never): never {

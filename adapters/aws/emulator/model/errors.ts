@@ -36,10 +36,34 @@ export function invalidParameter(message: string): AwsError {
   return new AwsError(400, 'InvalidParameterValueException', { Type: 'User', message });
 }
 
+/** A broken constraint of the API's model, in the API's own words. */
+export function violation(value: unknown, field: string, constraint: string): string {
+  const shown = value === null || value === undefined ? 'null' : `'${value}'`;
+  return `Value ${shown} at '${field}' failed to satisfy constraint: ${constraint}`;
+}
+
+/** One or more broken constraints, as `violation` words them. */
+export function invalidFields(violations: readonly string[]): AwsError {
+  const noun = violations.length === 1 ? 'error' : 'errors';
+  const message = `${violations.length} validation ${noun} detected: ${violations.join('; ')}`;
+  return new AwsError(400, 'ValidationException', { message });
+}
+
 /** A constraint of the API's model is broken by `value` at `field`. */
 export function invalidField(value: unknown, field: string, constraint: string): AwsError {
-  const message = `1 validation error detected: Value '${value}' at '${field}' failed to satisfy constraint: ${constraint}`;
-  return new AwsError(400, 'ValidationException', { message });
+  return invalidFields([violation(value, field, constraint)]);
+}
+
+/** @throws AwsError 400 given, and not one of the values */
+export function checkEnum(value: unknown, field: string, values: readonly string[]): void {
+  if (value === undefined || value === null || values.includes(String(value))) return;
+  const constraint = `Member must satisfy enum value set: [${values.join(', ')}]`;
+  throw invalidField(value, field, constraint);
+}
+
+/** The caller may not do it. The API sends an empty message for another account's resources. */
+export function accessDenied(message: string | null = null): AwsError {
+  return new AwsError(403, 'AccessDeniedException', { Message: message });
 }
 
 export function tooLarge(message: string): AwsError {
@@ -59,11 +83,11 @@ export function throttled(reason: string, message: string, retryAfterMs?: number
   return new AwsError(429, 'TooManyRequestsException', body, headers);
 }
 
-export function wrongRevision(): AwsError {
+/** `where` is the operation that tells the present one. */
+export function wrongRevision(where = 'GetFunction/GetAlias'): AwsError {
   return new AwsError(412, 'PreconditionFailedException', {
     Type: 'User',
-    message:
-      'The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id',
+    message: `The Revision Id provided does not match the latest Revision Id. Call the ${where} API to retrieve the latest Revision Id`,
   });
 }
 

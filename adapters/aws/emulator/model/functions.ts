@@ -1,91 +1,23 @@
 // The functions of the Lambda emulator: versions, aliases, tags and limits as the API shows them.
 // Each change is on disk before it is answered. `invocations.ts` runs the functions.
 
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readZip, UnzipError, unzip } from '../../../runtime/unzip.ts';
 import { writeWhole } from '../../../runtime/whole-file.ts';
 import { invalidParameter, notFound, tooLarge } from './errors.ts';
+import { MAX_UNPACKED_BYTES, MAX_ZIP_BYTES } from './limits.ts';
+import type { Owner } from './names.ts';
+import {
+  type Alias,
+  type Configuration,
+  isSettling,
+  type LambdaFunction,
+  makeReady,
+} from './records.ts';
 
-/** The configuration of a version as the API shows it: all fields that apply to a zip function. */
-export interface Configuration {
-  FunctionName: string;
-  FunctionArn: string;
-  Runtime: string;
-  Role: string;
-  Handler: string;
-  CodeSize: number;
-  Description: string;
-  Timeout: number;
-  MemorySize: number;
-  LastModified: string;
-  CodeSha256: string;
-  Version: string;
-  Environment?: { Variables: Record<string, string> };
-  TracingConfig: { Mode: string };
-  RevisionId: string;
-  State: 'Pending' | 'Active' | 'Failed';
-  StateReason?: string;
-  StateReasonCode?: string;
-  LastUpdateStatus?: 'InProgress' | 'Successful' | 'Failed';
-  LastUpdateStatusReason?: string;
-  LastUpdateStatusReasonCode?: string;
-  PackageType: 'Zip';
-  Architectures: string[];
-  EphemeralStorage: { Size: number };
-  SnapStart: { ApplyOn: string; OptimizationStatus: string };
-  RuntimeVersionConfig: { RuntimeVersionArn: string };
-  LoggingConfig: { LogFormat: string; LogGroup: string };
-  KMSKeyArn?: string;
-}
-
-export interface Alias {
-  AliasArn: string;
-  Name: string;
-  FunctionVersion: string;
-  Description: string;
-  RoutingConfig?: { AdditionalVersionWeights: Record<string, number> };
-  RevisionId: string;
-}
-
-export interface LambdaFunction {
-  readonly name: string;
-  latest: Configuration;
-  /** Published versions, oldest first. Only their state changes. */
-  versions: Configuration[];
-  nextVersion: number;
-  /** `RevisionId` of `$LATEST` when it was last published. Unchanged, it is not published again. */
-  publishedRevision?: string;
-  aliases: Alias[];
-  tags: Record<string, string>;
-  reservedConcurrency?: number;
-  /** By qualifier. Calls without a qualifier have `$LATEST`. */
-  eventInvoke?: Record<string, EventInvokeConfig>;
-  /** By qualifier, like `eventInvoke`. */
-  urls?: Record<string, FunctionUrlConfig>;
-}
-
-export interface EventInvokeConfig {
-  /** Unix time, seconds. */
-  LastModified: number;
-  FunctionArn: string;
-  MaximumRetryAttempts?: number;
-  MaximumEventAgeInSeconds?: number;
-  DestinationConfig: { OnSuccess: object; OnFailure: object };
-}
-
-export interface FunctionUrlConfig {
-  FunctionArn: string;
-  AuthType: 'NONE' | 'AWS_IAM';
-  CreationTime: string;
-  LastModifiedTime: string;
-  InvokeMode: 'BUFFERED';
-}
-
-export interface Functions {
-  readonly region: string;
-  readonly accountId: string;
+export interface Functions extends Owner {
   /** Sorted by name. */
   all(): LambdaFunction[];
   find(name: string): LambdaFunction | undefined;
@@ -96,12 +28,16 @@ export interface Functions {
    * @throws AwsError 404
    */
   version(of: LambdaFunction, qualifier?: string): Configuration;
+  /** The configuration as the API shows it to who asks with this qualifier: its ARN has it. */
+  shown(of: LambdaFunction, qualifier?: string): Configuration;
   arn(name: string, qualifier?: string): string;
   /** Durable when it resolves. */
   save(changed: LambdaFunction): Promise<void>;
   remove(name: string): Promise<void>;
   /** Checks a zip and stores it. @throws AwsError 400, 413 */
   storeCode(zip: Uint8Array): Promise<{ CodeSha256: string; CodeSize: number }>;
+  /** Path of a stored zip. */
+  zipFile(codeSha256: string): string;
   /** The folder with the unpacked code. Unpacks on first use. */
   codeDir(codeSha256: string): string;
   /** Makes pending and updating configurations ready after `settleMs`. */
@@ -109,16 +45,14 @@ export interface Functions {
   close(): Promise<void>;
 }
 
-/** Largest zip in a request and largest unpacked code, bytes (in the API's errors). */
-const MAX_ZIP_BYTES = 52_428_800;
-const MAX_UNPACKED_BYTES = 262_144_000;
-
 export function openFunctions(options: {
   readonly dir: string;
   readonly region: string;
   readonly accountId: string;
   /** How long a function is `Pending` or `InProgress`. */
   readonly settleMs: number;
+  /** Hashes of zips that are not a function's: those of layers. */
+  readonly otherCode: () => readonly string[];
 }): Functions {
   const { dir, region, accountId, settleMs } = options;
   const recordsDir = join(dir, 'functions');
@@ -170,6 +104,11 @@ export function openFunctions(options: {
       return found;
     },
 
+    shown: (of, qualifier) => ({
+      ...store.version(of, qualifier),
+      FunctionArn: arn(of.name, qualifier),
+    }),
+
     save(changed) {
       functions.set(changed.name, changed);
       return inOrder(() =>
@@ -184,7 +123,7 @@ export function openFunctions(options: {
       functions.delete(name);
       return inOrder(async () => {
         if (!functions.has(name)) rmSync(join(recordsDir, `${name}.json`), { force: true });
-        sweepCode(functions, zipsDir, codeRoot);
+        sweepCode(functions, options.otherCode(), zipsDir, codeRoot);
       });
     },
 
@@ -199,8 +138,10 @@ export function openFunctions(options: {
       return { CodeSha256: hash.toString('base64'), CodeSize: zip.length };
     },
 
+    zipFile: (codeSha256) => join(zipsDir, `${hexOf(codeSha256)}.zip`),
+
     codeDir(codeSha256) {
-      const hex = Buffer.from(codeSha256, 'base64').toString('hex');
+      const hex = hexOf(codeSha256);
       const target = join(codeRoot, hex);
       // The mark is written last. Without it the unpacking was cut off and is done again.
       const mark = join(codeRoot, `${hex}.whole`);
@@ -217,7 +158,7 @@ export function openFunctions(options: {
         timers.delete(timer);
         if (functions.get(changed.name) !== changed) return;
         store.codeDir(changed.latest.CodeSha256);
-        for (const each of [changed.latest, ...changed.versions]) makeReady(each);
+        makeReady(changed);
         void store.save(changed);
       }, settleMs);
       timers.add(timer);
@@ -239,42 +180,6 @@ export function urlId({ arn }: Functions, name: string, qualifier: string): stri
   return createHash('sha256').update(arn(name, qualifier)).digest('hex').slice(0, 32);
 }
 
-/** Whether the API would refuse another update. */
-export function isSettling({ latest, versions }: LambdaFunction): boolean {
-  return [latest, ...versions].some(
-    ({ State, LastUpdateStatus }) => State === 'Pending' || LastUpdateStatus === 'InProgress',
-  );
-}
-
-/** Marks a configuration as being created or updated. */
-export function markSettling(configuration: Configuration, what: 'create' | 'update'): void {
-  const reason = 'The function is being created.';
-  if (what === 'create') {
-    configuration.State = 'Pending';
-    configuration.StateReason = reason;
-    configuration.StateReasonCode = 'Creating';
-    return;
-  }
-  configuration.LastUpdateStatus = 'InProgress';
-  configuration.LastUpdateStatusReason = reason;
-  configuration.LastUpdateStatusReasonCode = 'Creating';
-}
-
-export function touch(configuration: Configuration, nowMs: number): void {
-  configuration.RevisionId = randomUUID();
-  configuration.LastModified = new Date(nowMs).toISOString().replace('Z', '+0000');
-}
-
-function makeReady(configuration: Configuration): void {
-  if (configuration.State === 'Failed' || configuration.LastUpdateStatus === 'Failed') return;
-  configuration.State = 'Active';
-  configuration.LastUpdateStatus = 'Successful';
-  delete configuration.StateReason;
-  delete configuration.StateReasonCode;
-  delete configuration.LastUpdateStatusReason;
-  delete configuration.LastUpdateStatusReasonCode;
-}
-
 function pickVersion({ FunctionVersion, RoutingConfig }: Alias): string {
   const [extra] = Object.entries(RoutingConfig?.AdditionalVersionWeights ?? {});
   return extra && Math.random() < extra[1] ? extra[0] : FunctionVersion;
@@ -293,16 +198,22 @@ function checkZip(zip: Uint8Array): void {
   }
 }
 
-/** Deletes code that no version uses. */
+/** The name of a stored zip. `CodeSha256` is base64. */
+function hexOf(codeSha256: string): string {
+  return Buffer.from(codeSha256, 'base64').toString('hex');
+}
+
+/** Deletes code that no version and no layer uses. */
 function sweepCode(
   functions: ReadonlyMap<string, LambdaFunction>,
+  otherCode: readonly string[],
   zipsDir: string,
   codeRoot: string,
 ): void {
-  const used = new Set<string>();
+  const used = new Set(otherCode.map(hexOf));
   for (const { latest, versions } of functions.values()) {
     for (const { CodeSha256 } of [latest, ...versions]) {
-      used.add(Buffer.from(CodeSha256, 'base64').toString('hex'));
+      used.add(hexOf(CodeSha256));
     }
   }
   for (const folder of [zipsDir, codeRoot]) {

@@ -7,8 +7,9 @@ export interface OperationRequest {
   /** Name without account or region. The region was checked. */
   readonly functionName: string;
   readonly qualifier: string | undefined;
-  /** Last part of the path, for the operations that have one. */
+  /** The parts of the path behind the function, or the layer and its version. */
   readonly item: string;
+  readonly subitem: string;
   readonly query: URLSearchParams;
   /** The parsed JSON body, or an empty object. */
   readonly body: Fields;

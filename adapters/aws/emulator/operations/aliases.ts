@@ -8,7 +8,7 @@ import {
   notFound,
   wrongRevision,
 } from '../model/errors.ts';
-import type { Alias, Functions, LambdaFunction } from '../model/functions.ts';
+import type { Functions } from '../model/functions.ts';
 import {
   type Fields,
   isRecord,
@@ -20,6 +20,7 @@ import {
   record,
   text,
 } from '../model/operation.ts';
+import type { Alias, LambdaFunction } from '../model/records.ts';
 
 const ALIAS_NAME = /^(?!^[0-9]+$)([a-zA-Z0-9-_]+)$/;
 
@@ -48,6 +49,8 @@ export function createAliasOperations(functions: Functions): Operations {
       const of = functions.find(functionName);
       if (!of) return { status: 204 };
       of.aliases = of.aliases.filter(({ Name }) => Name !== item);
+      // What belongs to the alias goes with it.
+      for (const kept of [of.eventInvoke, of.urls, of.policies]) delete kept?.[item];
       await functions.save(of);
       return { status: 204 };
     },
@@ -128,9 +131,9 @@ function checkTarget(
   for (const [other, weight] of extra) {
     if (!(weight >= 0 && weight <= 1)) {
       throw invalidField(
-        `{${other}=${weight}}`,
+        `{${other}=${Number.isInteger(weight) ? weight.toFixed(1) : weight}}`,
         'routingConfig.additionalVersionWeights',
-        'Map value must satisfy constraint: [Member must have value less than or equal to 1.0, Member must have value greater than or equal to 0.0]',
+        'Map value must satisfy constraint: [Member must have value less than or equal to 1.0, Member must have value greater than or equal to 0.0, Member must not be null]',
       );
     }
     if (version === '$LATEST')

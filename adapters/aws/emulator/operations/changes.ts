@@ -4,18 +4,27 @@ import { randomUUID } from 'node:crypto';
 import type { Fault } from '../../../emulators/faults.ts';
 import type { Invocations } from '../instances/invocations.ts';
 import { conflict, invalidParameter, wrongRevision } from '../model/errors.ts';
+import type { Functions } from '../model/functions.ts';
+import type { Layers } from '../model/layers.ts';
+import { type Fields, isRecord, type OperationRequest } from '../model/operation.ts';
 import {
   type Configuration,
-  type Functions,
   isSettling,
   type LambdaFunction,
-} from '../model/functions.ts';
-import type { Fields, OperationRequest } from '../model/operation.ts';
+  renewRevision,
+} from '../model/records.ts';
+import { ignoredSettings, SETTINGS } from '../model/settings.ts';
 
 export interface OperationParts {
   readonly functions: Functions;
-  readonly invocations: Pick<Invocations, 'retire'>;
+  readonly layers: Layers;
+  readonly invocations: Pick<Invocations, 'retire' | 'concurrency'>;
   readonly nowMs: () => number;
+  /** The emulator's own. */
+  readonly port: () => number;
+  /** A URL from which a stored zip can be downloaded for some minutes. */
+  readonly codeUrl: (codeSha256: string) => string;
+  readonly log: ((message: string, fields: Fields) => void) | undefined;
 }
 
 /**
@@ -53,7 +62,10 @@ export function refuseSettling(functions: Functions, of: LambdaFunction): void {
   );
 }
 
-/** Publishes `$LATEST`. Unchanged since the last time, it is that version again. */
+/**
+ * Publishes `$LATEST`, which then has a new RevisionId. Unchanged since the last time, it is that
+ * version again.
+ */
 export function publish(
   functions: Functions,
   of: LambdaFunction,
@@ -72,16 +84,42 @@ export function publish(
   of.nextVersion += 1;
   of.versions.push(version);
   of.publishedRevision = of.latest.RevisionId;
+  renewRevision(of);
   return version;
 }
 
-/** The bytes of a request's `ZipFile`. @throws AwsError 400 none */
+/**
+ * The bytes of a request's `ZipFile`.
+ * @throws AwsError 400 none: there is no S3, and there are no images
+ */
 export function zipOf(code: Fields): Uint8Array {
-  const { ZipFile } = code;
+  const { ZipFile, S3Bucket, S3Key, ImageUri } = code;
+  if (ImageUri !== undefined) {
+    throw invalidParameter('Container images are not supported by this emulator.');
+  }
+  if (S3Bucket !== undefined || S3Key !== undefined) {
+    throw invalidParameter(
+      'Error occurred while GetObject. S3 Error Code: NoSuchBucket. S3 Error Message: The specified bucket does not exist',
+    );
+  }
   if (typeof ZipFile === 'string') return Buffer.from(ZipFile, 'base64');
-  throw invalidParameter(
-    'Only ZipFile is supported by this emulator; S3 objects and images are not.',
+  throw invalidParameter('Please provide a source for function code.');
+}
+
+/** Names in the log what a request sets without effect, and what no known operation has. */
+export function tellIgnored({ log }: OperationParts, name: string, body: Fields): void {
+  const unknown = Object.keys(body).filter(
+    (key) => !(key in SETTINGS) && body[key] !== undefined && !isEmpty(body[key]),
   );
+  const settings = [...ignoredSettings(body), ...unknown];
+  if (settings.length > 0) log?.('ignored', { functionName: name, settings });
+  if (body.Runtime !== undefined) {
+    log?.('runtime', { functionName: name, named: body.Runtime, used: process.version });
+  }
+}
+
+function isEmpty(value: unknown): boolean {
+  return value === null || (isRecord(value) && Object.keys(value).length === 0);
 }
 
 /** Ends what is pending or updating as a failure. */

@@ -1,13 +1,9 @@
 // The operations on a function's code and configuration, and on its published versions.
 
-import { conflict, invalidParameter } from '../model/errors.ts';
-import {
-  type Configuration,
-  type Functions,
-  type LambdaFunction,
-  markSettling,
-  touch,
-} from '../model/functions.ts';
+import { checkEnum, conflict, invalidParameter, notFound } from '../model/errors.ts';
+import type { Functions } from '../model/functions.ts';
+import { MAX_TAGS } from '../model/limits.ts';
+import { readNewName } from '../model/names.ts';
 import {
   type OperationAnswer,
   type OperationRequest,
@@ -17,19 +13,29 @@ import {
   stringsOf,
   text,
 } from '../model/operation.ts';
-import { parseName } from '../model/routes.ts';
-import { applySettings, checkSettings, createConfiguration } from '../model/settings.ts';
+import { type Configuration, type LambdaFunction, markSettling, touch } from '../model/records.ts';
+import {
+  applySettings,
+  checkArchitectures,
+  checkSettings,
+  createConfiguration,
+} from '../model/settings.ts';
 import {
   commit,
   type OperationParts,
   publish,
   refuseSettling,
+  tellIgnored,
   writable,
   zipOf,
 } from './changes.ts';
 
-/** Longest name, characters. */
-const MAX_NAME = 64;
+/** JSON has no undefined, so these members are not sent. */
+const NOT_LISTED = {
+  ...{ State: undefined, StateReason: undefined, StateReasonCode: undefined },
+  ...{ LastUpdateStatus: undefined, LastUpdateStatusReason: undefined },
+  ...{ LastUpdateStatusReasonCode: undefined, RuntimeVersionConfig: undefined },
+};
 
 export function createFunctionOperations(parts: OperationParts): Operations {
   const { functions } = parts;
@@ -39,25 +45,25 @@ export function createFunctionOperations(parts: OperationParts): Operations {
     UpdateFunctionCode: (request) => updateCode(parts, request),
     PublishVersion: (request) => publishVersion(parts, request),
     DeleteFunction: (request) => deleteFunction(parts, request),
-    GetFunction: (request) => ({ status: 200, body: describe(functions, request) }),
+    GetFunction: (request) => ({ status: 200, body: describe(parts, request) }),
 
     GetFunctionConfiguration({ functionName, qualifier }) {
       const of = functions.get(functionName, qualifier);
-      return { status: 200, body: functions.version(of, qualifier) };
+      return { status: 200, body: functions.shown(of, qualifier) };
     },
 
     ListVersionsByFunction({ functionName, query }) {
-      const { latest, versions } = functions.get(functionName);
-      const { items, next } = page([latest, ...versions], query, ({ Version }) => Version);
+      const of = functions.get(functionName);
+      const { items, next } = page(allVersions(functions, of), query, ({ Version }) => Version);
       return { status: 200, body: { Versions: items, ...next } };
     },
 
     ListFunctions({ query }) {
+      checkEnum(query.get('FunctionVersion'), 'functionVersion', ['ALL']);
+      const withVersions = query.get('FunctionVersion') === 'ALL';
       const all = functions
         .all()
-        .flatMap(({ latest, versions }) =>
-          query.get('FunctionVersion') === 'ALL' ? [latest, ...versions] : [latest],
-        );
+        .flatMap((of) => (withVersions ? allVersions(functions, of) : [listed(of.latest)]));
       const { items, next } = page(all, query, ({ FunctionArn }) => FunctionArn);
       return { status: 200, body: { Functions: items, ...next } };
     },
@@ -68,45 +74,39 @@ async function createFunction(
   parts: OperationParts,
   { body, fault }: OperationRequest,
 ): Promise<OperationAnswer> {
-  const { functions, nowMs } = parts;
-  const name = parseName(text(body, 'FunctionName'), functions).functionName;
-  if (name.length > MAX_NAME) {
-    throw invalidParameter(
-      `1 validation error detected: Value '${name}' at 'functionName' failed to satisfy constraint: Member must have length less than or equal to ${MAX_NAME}`,
-    );
-  }
-  checkSettings(body);
+  const { functions, layers, nowMs } = parts;
+  const name = readNewName(text(body, 'FunctionName'), functions);
+  checkSettings(body, layers);
+  const tags = stringsOf(record(body, 'Tags'));
+  checkTagCount(tags);
   if (functions.find(name)) throw conflict(`Function already exist: ${name}`);
   const code = await functions.storeCode(zipOf(record(body, 'Code')));
 
-  const latest = createConfiguration(functions, name, body, code);
+  const place = { arn: functions.arn(name), region: functions.region, layers };
+  const latest = createConfiguration(place, name, body, code);
   touch(latest, nowMs());
   markSettling(latest, 'create');
-  const of: LambdaFunction = {
-    name,
-    latest,
-    versions: [],
-    nextVersion: 1,
-    aliases: [],
-    tags: { ...stringsOf(record(body, 'Tags')) },
-  };
-  const shown = body.Publish === true ? publish(functions, of) : latest;
-  const answer = structuredClone(shown);
+  const of: LambdaFunction = { name, latest, versions: [], nextVersion: 1, aliases: [], tags };
+  // The answer has the function's own ARN and revision, also when it names the version.
+  const shown = structuredClone(latest);
+  if (body.Publish === true) shown.Version = publish(functions, of).Version;
+  tellIgnored(parts, name, body);
   await commit(parts, of, fault);
-  return { status: 201, body: answer };
+  return { status: 201, body: shown };
 }
 
 async function updateConfiguration(
   parts: OperationParts,
   request: OperationRequest,
 ): Promise<OperationAnswer> {
-  const { functions, nowMs } = parts;
+  const { functions, layers, nowMs } = parts;
   const of = writable(functions, request);
-  checkSettings(request.body, of.latest);
-  applySettings(of.latest, request.body);
+  checkSettings(request.body, layers, of.latest);
+  applySettings(of.latest, request.body, layers);
   touch(of.latest, nowMs());
   markSettling(of.latest, 'update');
   const answer = structuredClone(of.latest);
+  tellIgnored(parts, of.name, request.body);
   await commit(parts, of, request.fault);
   return { status: 200, body: answer };
 }
@@ -116,18 +116,33 @@ async function updateCode(
   request: OperationRequest,
 ): Promise<OperationAnswer> {
   const { functions, nowMs } = parts;
+  const { body } = request;
   const of = writable(functions, request);
-  const code = await functions.storeCode(zipOf(request.body));
+  checkArchitectures(body.Architectures);
+  const code = await functions.storeCode(zipOf(body));
   // Another update may have begun while the zip was written.
   refuseSettling(functions, of);
-  if (request.body.DryRun === true) return { status: 200, body: { ...of.latest, ...code } };
-  Object.assign(of.latest, code);
+  const changed = {
+    ...code,
+    ...(Array.isArray(body.Architectures) && { Architectures: body.Architectures.map(String) }),
+  };
+  tellIgnored(parts, of.name, body);
+  if (body.DryRun === true) return { status: 200, body: { ...of.latest, ...changed } };
+  Object.assign(of.latest, changed);
   touch(of.latest, nowMs());
+  const shown = body.Publish === true ? publishUpdate(functions, of) : of.latest;
   markSettling(of.latest, 'update');
-  const shown = request.body.Publish === true ? publish(functions, of) : of.latest;
   const answer = structuredClone(shown);
   await commit(parts, of, request.fault);
   return { status: 200, body: answer };
+}
+
+/** A version that is published with new code is pending like a new function. */
+function publishUpdate(functions: Functions, of: LambdaFunction): Configuration {
+  const version = publish(functions, of);
+  delete version.LastUpdateStatus;
+  markSettling(version, 'create');
+  return version;
 }
 
 async function publishVersion(
@@ -151,15 +166,23 @@ async function deleteFunction(
   { functions, invocations }: OperationParts,
   { functionName, qualifier }: OperationRequest,
 ): Promise<OperationAnswer> {
-  const of = functions.get(functionName, qualifier);
+  const of = functions.get(functionName);
   if (qualifier === undefined) {
     await functions.remove(of.name);
   } else {
     if (qualifier === '$LATEST')
       throw invalidParameter('$LATEST version cannot be deleted without deleting the function.');
-    const pointing = of.aliases.find(({ FunctionVersion }) => FunctionVersion === qualifier);
+    if (of.aliases.some(({ Name }) => Name === qualifier)) {
+      throw invalidParameter('Deletion of aliases is not currently supported.');
+    }
+    const pointing = of.aliases.find(
+      ({ FunctionVersion, RoutingConfig }) =>
+        FunctionVersion === qualifier ||
+        qualifier in (RoutingConfig?.AdditionalVersionWeights ?? {}),
+    );
     if (pointing) throw conflict(`Version ${qualifier} is in use by alias ${pointing.Name}.`);
     of.versions = of.versions.filter(({ Version }) => Version !== qualifier);
+    for (const kept of [of.eventInvoke, of.policies]) delete kept?.[qualifier];
     await functions.save(of);
   }
   invocations.retire(of.name);
@@ -167,13 +190,20 @@ async function deleteFunction(
 }
 
 /** The body of GetFunction. */
-function describe(functions: Functions, { functionName, qualifier }: OperationRequest): object {
+function describe(
+  { functions, codeUrl }: OperationParts,
+  { functionName, qualifier }: OperationRequest,
+): object {
   const of = functions.get(functionName, qualifier);
-  const Configuration = functions.version(of, qualifier);
+  const isAlias = qualifier !== undefined && /^[a-zA-Z]/.test(qualifier);
+  if (isAlias && !of.aliases.some(({ Name }) => Name === qualifier)) {
+    throw notFound(`Cannot find alias arn: ${functions.arn(of.name, qualifier)}`);
+  }
+  const Configuration = functions.shown(of, qualifier);
   const { reservedConcurrency, tags } = of;
   return {
     Configuration,
-    Code: { RepositoryType: 'S3', Location: codeLocation(functions, Configuration) },
+    Code: { RepositoryType: 'S3', Location: codeUrl(Configuration.CodeSha256) },
     ...(Object.keys(tags).length > 0 && { Tags: tags }),
     ...(reservedConcurrency !== undefined && {
       Concurrency: { ReservedConcurrentExecutions: reservedConcurrency },
@@ -181,7 +211,20 @@ function describe(functions: Functions, { functionName, qualifier }: OperationRe
   };
 }
 
-function codeLocation({ region }: Functions, { FunctionName, CodeSha256 }: Configuration): string {
-  const hex = Buffer.from(CodeSha256, 'base64').toString('hex');
-  return `https://awslambda-${region}-tasks.s3.${region}.amazonaws.com/snapshots/${FunctionName}-${hex}`;
+/** `$LATEST` first. Each has an ARN with its version. */
+function allVersions(functions: Functions, of: LambdaFunction) {
+  return [of.latest, ...of.versions].map((each) =>
+    listed({ ...each, FunctionArn: functions.arn(of.name, each.Version) }),
+  );
+}
+
+/** What a list shows of a configuration: nothing of its state. */
+function listed(configuration: Configuration) {
+  return { ...configuration, ...NOT_LISTED };
+}
+
+/** @throws AwsError 400 more than a function may have */
+export function checkTagCount(tags: Readonly<Record<string, string>>): void {
+  if (Object.keys(tags).length <= MAX_TAGS) return;
+  throw invalidParameter('Number of tags exceeds resource tag limit.');
 }

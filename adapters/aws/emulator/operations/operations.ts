@@ -1,25 +1,30 @@
-// All control-plane operations that the emulator offers, by the names of the API. `Invoke` is not
-// among them: it is the call itself, in front.ts.
+// All control-plane operations that the emulator offers, by the names of the API. The calls
+// themselves are not among them: they are in front.ts.
 
 import type { Operations } from '../model/operation.ts';
 import { createAliasOperations } from './aliases.ts';
-import { createConcurrencyOperations, createTagOperations } from './attributes.ts';
+import {
+  createConcurrencyOperations,
+  createRecursionOperations,
+  createTagOperations,
+} from './attributes.ts';
 import type { OperationParts } from './changes.ts';
 import { createEventOperations } from './event-invoke-configs.ts';
 import { createFunctionOperations } from './functions.ts';
+import { createLayerOperations } from './layers.ts';
+import { createPermissionOperations } from './permissions.ts';
 import { createUrlOperations } from './url-configs.ts';
 
-/** `port` gives the emulator's own, for function URLs. */
-export function createOperations(
-  parts: OperationParts & { readonly port: () => number },
-): Operations {
-  const { functions } = parts;
+export function createOperations(parts: OperationParts): Operations {
   return {
     ...createFunctionOperations(parts),
-    ...createAliasOperations(functions),
-    ...createConcurrencyOperations(functions),
-    ...createTagOperations(functions),
+    ...createAliasOperations(parts.functions),
+    ...createPermissionOperations(parts.functions),
+    ...createConcurrencyOperations(parts),
+    ...createTagOperations(parts),
+    ...createRecursionOperations(parts),
     ...createEventOperations(parts),
     ...createUrlOperations(parts),
+    ...createLayerOperations(parts),
   };
 }

@@ -19,8 +19,8 @@ import {
   LambdaClient,
   LambdaServiceException,
   ListAliasesCommand,
+  ListEventSourceMappingsCommand,
   ListFunctionsCommand,
-  ListLayersCommand,
   ListTagsCommand,
   ListVersionsByFunctionCommand,
   PublishVersionCommand,
@@ -328,7 +328,7 @@ describe('the aws-lambda emulator', () => {
         () => invoke('x', {}),
         404,
         'ResourceNotFoundException',
-        'Function not found: arn:aws:lambda:us-east-1:000000000000:function:x',
+        'Function not found: arn:aws:lambda:us-east-1:000000000000:function:x:$LATEST',
       ],
       [
         'an unknown qualifier',
@@ -388,10 +388,10 @@ describe('the aws-lambda emulator', () => {
       ],
       [
         'a runtime that is none',
-        () => create('x', { Runtime: 'java21' }),
+        () => create('x', JSON.parse('{"Runtime":"cobol"}')),
         400,
         'InvalidParameterValueException',
-        /^Value java21 at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: \[/,
+        /^Value cobol at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: \[/,
       ],
       [
         'a long name',
@@ -402,10 +402,10 @@ describe('the aws-lambda emulator', () => {
       ],
       [
         'too much environment',
-        () => create('x', { Environment: { Variables: { A: 'x'.repeat(4096) } } }),
+        () => create('x', { Environment: { Variables: { LONG: 'x'.repeat(4096) } } }),
         400,
         'InvalidParameterValueException',
-        /^Lambda was unable to configure your environment variables because the environment variables you have provided exceeded the 4KB limit\. String measured: \{"A":"x/,
+        /^Lambda was unable to configure your environment variables because the environment variables you have provided exceeded the 4KB limit\. String measured: \{"LONG":"x/,
       ],
       [
         'an alias of digits',
@@ -499,7 +499,9 @@ describe('the aws-lambda emulator', () => {
 
     it('a request without a signature, and an operation it does not offer', async () => {
       const unsigned = await fetch(`${emulator.endpoint}/2015-03-31/functions`);
-      const other = await client.send(new ListLayersCommand({})).catch((reason: unknown) => reason);
+      const other = await client
+        .send(new ListEventSourceMappingsCommand({}))
+        .catch((reason: unknown) => reason);
 
       const type = unsigned.headers.get('x-amzn-errortype');
       assert.deepEqual([unsigned.status, type], [403, 'MissingAuthenticationTokenException']);

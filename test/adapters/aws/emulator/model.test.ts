@@ -28,7 +28,12 @@ const OFFERED = [
   ...['GetFunctionConcurrency', 'DeleteFunctionConcurrency', 'PutFunctionEventInvokeConfig'],
   ...['GetFunctionEventInvokeConfig', 'DeleteFunctionEventInvokeConfig', 'CreateFunctionUrlConfig'],
   ...['GetFunctionUrlConfig', 'DeleteFunctionUrlConfig', 'Invoke', 'DeleteFunction'],
-  ...['TagResource', 'ListTags', 'UntagResource'],
+  ...['TagResource', 'ListTags', 'UntagResource', 'AddPermission', 'GetPolicy', 'RemovePermission'],
+  ...['UpdateFunctionEventInvokeConfig', 'ListFunctionEventInvokeConfigs', 'GetAccountSettings'],
+  ...['UpdateFunctionUrlConfig', 'ListFunctionUrlConfigs', 'GetFunctionRecursionConfig'],
+  ...['PutFunctionRecursionConfig', 'GetFunctionCodeSigningConfig', 'PublishLayerVersion'],
+  ...['GetLayerVersion', 'GetLayerVersionByArn', 'ListLayers', 'ListLayerVersions'],
+  'DeleteLayerVersion',
 ];
 /**
  * Members that an example's answer has and ours may lack: a function is not ready at once, and
@@ -155,8 +160,34 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
     await send('CreateAlias', alias);
     await send('PutFunctionConcurrency', { FunctionName, ReservedConcurrentExecutions: 9 });
     await send('CreateAlias', { ...alias, Name: 'GREEN' });
-    const retries = { FunctionName, Qualifier: 'GREEN', MaximumRetryAttempts: 1 };
-    await send('PutFunctionEventInvokeConfig', retries);
+    for (const Qualifier of ['GREEN', 'BLUE', '$LATEST']) {
+      await send('PutFunctionEventInvokeConfig', {
+        ...{ FunctionName, Qualifier, MaximumRetryAttempts: 1 },
+      });
+    }
+    await setUpOthers(operation, FunctionName);
+  }
+
+  /** Statements and layers that the examples name. */
+  async function setUpOthers(operation: string, FunctionName: string): Promise<void> {
+    await send('CreateAlias', { FunctionName, Name: 'PROD', FunctionVersion: '1' });
+    if (operation !== 'AddPermission') {
+      const statement = { Action: 'lambda:InvokeFunction', Principal: 's3.amazonaws.com' };
+      for (const Qualifier of [undefined, '1', 'PROD']) {
+        for (const StatementId of ['s3', 'xaccount', 'role-statement-id']) {
+          await send('AddPermission', { FunctionName, Qualifier, StatementId, ...statement });
+        }
+      }
+    }
+    if (operation === 'PublishLayerVersion') return;
+    for (const LayerName of ['my-layer', 'test-layer', 'blank-java-lib', 'blank-python-lib']) {
+      for (let version = 1; version <= 3; version += 1) {
+        const more = { CompatibleRuntimes: ['python3.7'], LicenseInfo: 'MIT' };
+        await send('PublishLayerVersion', {
+          ...{ LayerName, Content: { ZipFile: ZIP('layer') }, ...more },
+        });
+      }
+    }
   }
 
   async function ready(FunctionName: string): Promise<void> {
@@ -211,15 +242,18 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
   });
 
   describe('gives errors the model’s codes:', () => {
-    const unnamed = ['CreateFunction', 'ListFunctions', 'DeleteAlias'];
-    const named = OFFERED.filter((operation) => !unnamed.includes(operation));
+    const unnamed = ['CreateFunction', 'ListFunctions', 'DeleteAlias', 'GetAccountSettings'];
+    const named = OFFERED.filter(
+      (operation) => !unnamed.includes(operation) && !operation.includes('Layer'),
+    );
     it(`an unknown function gets the model’s code in each of ${named.length} operations`, async () => {
       const Resource = `arn:aws:lambda:${REGION}:${ACCOUNT}:function:nope`;
       for (const operation of named) {
         const error = await refused(operation, {
           ...{ FunctionName: 'nope', Name: 'live', FunctionVersion: '1', AuthType: 'NONE' },
           ...{ ReservedConcurrentExecutions: 1, MaximumRetryAttempts: 1, ZipFile: ZIP('x') },
-          ...{ Resource, Tags: { a: 'b' }, TagKeys: ['a'] },
+          ...{ Resource, Tags: { a: 'b' }, TagKeys: ['a'], RecursiveLoop: 'Allow' },
+          ...{ StatementId: 's', Action: 'lambda:InvokeFunction', Principal: '*' },
         });
 
         assert.equal(error, 'ResourceNotFoundException', operation);
@@ -307,13 +341,16 @@ describe('the aws-lambda emulator, by AWS’s model of the API,', function () {
     }
   });
 
-  /** Replaces an S3 object and a retired runtime, because this machine has neither. */
+  /** Replaces an S3 object, a retired runtime, a queue and a region: there are none of them here. */
   function adapted(operation: string, input: Example['input'] = {}): Record<string, unknown> {
-    const { S3Bucket, S3Key, Runtime, Code, ...rest } = input;
+    const { S3Bucket, S3Key, Runtime, Code, Content, DestinationConfig, Arn, ...rest } = input;
     const code = { ZipFile: ZIP('three') };
     return {
       ...rest,
       ...(Runtime !== undefined && { Runtime: 'nodejs22.x' }),
+      ...(DestinationConfig !== undefined && { MaximumEventAgeInSeconds: 3600 }),
+      ...(Arn !== undefined && { Arn: String(Arn).replace('ca-central-1', REGION) }),
+      ...(Content !== undefined && { Content: code }),
       ...(operation === 'CreateFunction' && { Code: code }),
       ...(operation === 'UpdateFunctionCode' && code),
     };
