@@ -92,12 +92,17 @@ export function createWanted(spec: DeploymentSpec, options: WantedOptions): Want
   };
 }
 
+/** Names that Lambda or the shim sets (Lambda guide, "Reserved environment variables"). */
+const RESERVED_ENV =
+  /^(_HANDLER|_X_AMZN_TRACE_ID|AWS_(DEFAULT_)?REGION|AWS_EXECUTION_ENV|AWS_LAMBDA_(FUNCTION_NAME|FUNCTION_MEMORY_SIZE|FUNCTION_VERSION|INITIALIZATION_TYPE|LOG_GROUP_NAME|LOG_STREAM_NAME|RUNTIME_API)|AWS_ACCESS_KEY(_ID)?|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|LAMBDA_TASK_ROOT|LAMBDA_RUNTIME_DIR|DEFAAS_.*)$/;
+
 function check(
   spec: DeploymentSpec,
   variables: Readonly<Record<string, string>>,
   { region, roleArn, isEmulator }: WantedOptions,
 ): void {
-  checkSpec(spec, { provider: PROVIDER, limits: LIMITS, regions: [region], variables });
+  const reserved = RESERVED_ENV;
+  checkSpec(spec, { provider: PROVIDER, limits: LIMITS, regions: [region], variables, reserved });
   const fail = createFail(region, 'deploy', spec.name);
   for (const path of spec.files.keys()) {
     if (!SHIM.has(path)) continue;

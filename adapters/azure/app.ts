@@ -90,17 +90,10 @@ export function tagsOf(spec: DeploymentSpec, gateway: string): Record<string, st
 export function checkApp(spec: DeploymentSpec, options: AppOptions, limits: ProviderLimits): void {
   const { regions, planKind, storage } = options;
   const variables = { ...spec.env, ...spec.secrets };
-  checkSpec(spec, { provider: PROVIDER, limits, regions, variables });
-  const refuse = (message: string) => {
-    throw new ProviderError(
-      'PROVIDER_INVALID',
-      `${message}, on ${PROVIDER}`,
-      about('deploy', spec.name),
-    );
-  };
+  const reserved = RESERVED_ENV;
+  checkSpec(spec, { provider: PROVIDER, limits, regions, variables, reserved });
   if (planKind === 'flex' && !storage.containerUrl) {
-    refuse('Flex Consumption needs the URL of a blob container for packages');
+    const what = `Flex Consumption needs the URL of a blob container for packages, on ${PROVIDER}`;
+    throw new ProviderError('PROVIDER_INVALID', what, about('deploy', spec.name));
   }
-  const reserved = Object.keys(variables).find((name) => RESERVED_ENV.test(name));
-  if (reserved !== undefined) refuse(`the name ${reserved} is reserved by the host`);
 }

@@ -17,12 +17,14 @@ export interface CloudBounds {
   readonly limits: ProviderLimits;
   readonly regions: readonly string[];
   readonly variables: Readonly<Record<string, string>>;
+  /** Names that the cloud, its host or the shim sets: no function's environment may have them. */
+  readonly reserved?: RegExp;
 }
 
 /** Sends nothing. @throws ProviderError PROVIDER_INVALID, PROVIDER_TOO_LARGE */
 export function checkSpec(
   spec: DeploymentSpec,
-  { provider, limits, regions, variables }: CloudBounds,
+  { provider, limits, regions, variables, reserved }: CloudBounds,
 ): void {
   const refuse = (what: string, hint: string, code: ProviderErrorCode = 'PROVIDER_INVALID') => {
     const message = `${what}, on ${provider} ${spec.name}, ${hint}`;
@@ -41,6 +43,9 @@ export function checkSpec(
   if (memoryMiB < minMemoryMiB || memoryMiB > maxMemoryMiB) {
     refuse(`memoryMiB ${memoryMiB} is not within ${minMemoryMiB} and ${maxMemoryMiB}`, dropIt);
   }
+  const names = [...Object.keys(spec.env), ...Object.keys(spec.secrets)];
+  const taken = names.find((name) => reserved?.test(name));
+  if (taken !== undefined) refuse(`the environment name ${taken} is reserved`, 'rename it');
   const envBytes = Buffer.byteLength(JSON.stringify(variables));
   if (envBytes > limits.maxEnvBytes) {
     refuse(`env and secrets take ${envBytes} bytes, limit ${limits.maxEnvBytes}`, 'shorten them');

@@ -9,6 +9,9 @@ import { PROVIDER } from './errors.ts';
 import { variablesOf } from './function.ts';
 
 const FRAMEWORK_VERSION = '5.0.5';
+/** Names that the cloud or the shim sets (Cloud Run functions, "Environment variables"). */
+const RESERVED_ENV =
+  /^(PORT|K_SERVICE|K_REVISION|K_CONFIGURATION|FUNCTION_TARGET|FUNCTION_SIGNATURE_TYPE|CLOUD_RUN_TIMEOUT_SECONDS|X_GOOGLE_.*|DEFAAS_.*)$/;
 
 export interface Wanted {
   readonly spec: DeploymentSpec;
@@ -25,7 +28,8 @@ export async function createWanted(
   spec: DeploymentSpec,
   { limits, regions }: { readonly limits: ProviderLimits; readonly regions: readonly string[] },
 ): Promise<Wanted> {
-  checkSpec(spec, { provider: PROVIDER, limits, regions, variables: variablesOf(spec) });
+  const reserved = RESERVED_ENV;
+  checkSpec(spec, { provider: PROVIDER, limits, regions, variables: variablesOf(spec), reserved });
   const shim = await readShim();
   let made: Uint8Array | undefined;
   return {
