@@ -194,12 +194,22 @@ export async function signOwnMandate(
   const key = await createKeySigner(account.privateKey);
   const memory = store.laneMemory(lane);
   await withCaller(opened, lane, (caller) => caller.acknowledge());
-  const signed = await signMandate(connection, key, lane.payer, terms);
+  const serial = nextSerial(memory.mandates(), terms.serial);
+  const signed = await signMandate(connection, key, lane.payer, { ...terms, serial });
   // Stored here before anybody can call under it, so that its receipts are always recognised.
   memory.putMandate(signed);
   await putMandate(connection, signed);
   await withCaller(opened, lane, (caller) => caller.renew());
   return { hash: signed.hash, ceilingUnits: memory.read().ceilingUnits };
+}
+
+/** The newest mandate has the highest serial, also when the clock was set back since the last. */
+function nextSerial(held: readonly HeldMandate[], wanted: bigint): bigint {
+  const highest = held.reduce(
+    (most, { mandate: { serial } }) => (serial > most ? serial : most),
+    0n,
+  );
+  return wanted > highest ? wanted : highest + 1n;
 }
 
 /**

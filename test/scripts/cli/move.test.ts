@@ -11,6 +11,7 @@ import { bond } from '../../../scripts/cli/bond.ts';
 import type { Flags, Outcome } from '../../../scripts/cli/context.ts';
 import { deposit } from '../../../scripts/cli/deposit.ts';
 import { sponsor } from '../../../scripts/cli/sponsor.ts';
+import { openStore } from '../../../scripts/cli/store.ts';
 import { withdraw } from '../../../scripts/cli/withdraw.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
 import { type RpcProxy, startRpcProxy } from '../../contracts/rpc-proxy.ts';
@@ -99,6 +100,27 @@ describe('commands that move money', function () {
       assert.deepEqual([again.lane.expirySec, again.lane.capUnits], [expirySec, `${3n * TOKEN}`]);
       assert.equal(await lineUnits(), 3n * TOKEN);
     });
+  });
+
+  it('takes the mandate that was signed last for the newest, though the clock was set back', async () => {
+    await house.publish('hello', ECHO, { payer: 'publisher' });
+    const clock = join(cli.home, 'ahead.mjs');
+    writeFileSync(clock, 'const now = Date.now; Date.now = () => now() + 30_000;');
+    const words = ['--account', 'publisher', 'sponsor', 'hello', '--daily', '1', '--deposit', '4'];
+    const ahead = await defaas(words, { NODE_OPTIONS: `--import=${pathToFileURL(clock)}` });
+    assert.equal(ahead.code, 0, ahead.stderr);
+
+    await sponsor(cli.flags('publisher'), 'hello', { daily: '2' });
+
+    const { billing } = house.chain.contracts;
+    const store = openStore(cli.home, `31337:${billing}:${house.account}`);
+    const [lane] = store.mandatedLanes(KEYS.publisher.address);
+    assert.ok(lane);
+    const mandates = store.laneMemory(lane).mandates();
+    store.close();
+    const newest = mandates.toSorted((a, b) => Number(b.mandate.serial - a.mandate.serial))[0];
+    assert.equal(mandates.length, 2);
+    assert.equal(newest?.mandate.perDay, 2n * TOKEN);
   });
 
   describe('when something fails after the money has moved', () => {
