@@ -1,6 +1,7 @@
 // The CloudEvents edge (1.0.2, HTTP binding). Strict: nothing is added or repaired. An event is
 // accepted unchanged or refused with the attribute's name. Body and headers go to the function
 // unchanged.
+import { createHash } from 'node:crypto';
 import { DefaasError } from '../errors.ts';
 import type { Headers } from '../invocation/invocation.ts';
 import { jsonFault } from './json-members.ts';
@@ -12,6 +13,12 @@ const MAX_ATTRIBUTES = 256;
 /** The members of an event are its attributes and its data. */
 const BOUNDS = { maxDepth: MAX_DEPTH, maxMembers: MAX_ATTRIBUTES + 1 } as const;
 const REQUIRED = ['specversion', 'id', 'source', 'type'] as const;
+/** Attributes of the specification: all are strings in JSON too. Extensions may be other types. */
+const STRINGS = new Set<string>([
+  ...REQUIRED,
+  ...['datacontenttype', 'dataschema', 'subject', 'time'],
+]);
+const JSON_TYPE = /^[^/]+\/(?:[^+]*\+)?json$/;
 /** The required attribute whose header marks binary mode. */
 const SPECVERSION = 'ce-specversion';
 const EVENT_TYPES = 'application/cloudevents';
@@ -34,15 +41,23 @@ export type EventAttributes = Readonly<Record<string, string>> & {
   readonly type: string;
 };
 
+export interface CloudEvent {
+  readonly attributes: EventAttributes;
+  /**
+   * SHA-256 over the attributes and the data, hex: the same in binary and in structured mode,
+   * whatever other headers came along. JSON data counts by its value, not by its spelling.
+   */
+  readonly digest: string;
+}
+
 /**
- * The event in a request; undefined if there is none. Binary mode needs all four required `ce-`
- * headers.
+ * The event in a request; undefined if there is none. `ce-specversion` marks binary mode.
  * @throws DefaasError EVENT_INVALID           an attribute or the JSON is not as CloudEvents 1.0.2
  *   wants it
  * @throws DefaasError MEDIA_TYPE_UNSUPPORTED  a batch, another `application/cloudevents…` type, or
  *   a charset other than UTF-8
  */
-export function eventOf(headers: Headers, body: Uint8Array): EventAttributes | undefined {
+export function eventOf(headers: Headers, body: Uint8Array): CloudEvent | undefined {
   if (!mayBeEvent(headers)) return undefined;
   const contentType = contentTypeOf(headers);
   const [mediaType = '', ...parameters] = contentType.split(';').map((part) => part.trim());
@@ -56,8 +71,7 @@ export function eventOf(headers: Headers, body: Uint8Array): EventAttributes | u
       `${mediaType} is not taken here, send one event, binary or as application/cloudevents+json`,
     );
   }
-  const isBinary = REQUIRED.every((name) => headers.some(([header]) => header === `ce-${name}`));
-  return isBinary ? binaryEvent(headers) : undefined;
+  return binaryEvent(headers, body);
 }
 
 /**
@@ -76,7 +90,7 @@ function contentTypeOf(headers: Headers): string {
   return line?.[1].toLowerCase() ?? '';
 }
 
-function binaryEvent(headers: Headers): EventAttributes {
+function binaryEvent(headers: Headers, body: Uint8Array): CloudEvent {
   const attributes = new Map<string, string>();
   for (const [header, value] of headers) {
     if (!header.startsWith('ce-')) continue;
@@ -86,10 +100,12 @@ function binaryEvent(headers: Headers): EventAttributes {
     refuseName(name);
     attributes.set(name, headerValue(name, value));
   }
-  return checked(attributes);
+  const type = contentTypeOf(headers);
+  const data = isJson(type) ? canonicalJson(body) : body;
+  return { attributes: checked(attributes), digest: digestOf(attributes, type, data) };
 }
 
-function structuredEvent(body: Uint8Array): EventAttributes {
+function structuredEvent(body: Uint8Array): CloudEvent {
   const text = utf8(body);
   const fault = jsonFault(text, BOUNDS);
   if (fault !== undefined) throw invalid('the JSON', fault);
@@ -98,12 +114,58 @@ function structuredEvent(body: Uint8Array): EventAttributes {
   for (const [name, member] of Object.entries(value)) {
     if (name === 'data' || (name === 'data_base64' && isBase64(member))) continue;
     refuseName(name);
-    if (member !== null) attributes.set(name, canonical(name, member));
+    if (member === null) continue;
+    if (STRINGS.has(name) && typeof member !== 'string') throw invalid(name, 'is no string');
+    attributes.set(name, canonical(name, member));
   }
   if (Object.hasOwn(value, 'data') && Object.hasOwn(value, 'data_base64')) {
     throw invalid('data', 'stands beside data_base64');
   }
-  return checked(attributes);
+  const type = attributes.get('datacontenttype')?.toLowerCase();
+  const { data, data_base64: base64 } = value;
+  const hasText = type !== undefined && !isJson(type);
+  if (hasText && data !== undefined && data !== null && typeof data !== 'string') {
+    throw invalid('data', `is JSON, and datacontenttype says ${type.slice(0, 64)}`);
+  }
+  const bytes =
+    typeof base64 === 'string'
+      ? Buffer.from(base64, 'base64')
+      : Buffer.from(hasText ? String(data ?? '') : sortedJson(data ?? null));
+  const isUntyped = type === undefined && data !== undefined;
+  const digest = digestOf(attributes, isUntyped ? 'application/json' : (type ?? ''), bytes);
+  return { attributes: checked(attributes), digest };
+}
+
+function isJson(contentType: string): boolean {
+  return JSON_TYPE.test(contentType.split(';', 1)[0]?.trim() ?? '');
+}
+
+/** The bytes of the same value in one spelling; the bytes as they are if they are no JSON. */
+function canonicalJson(body: Uint8Array): Uint8Array {
+  try {
+    return Buffer.from(sortedJson(JSON.parse(utf8(body))));
+  } catch {
+    return body;
+  }
+}
+
+/** JSON with the members of each object in order. */
+function sortedJson(value: unknown): string {
+  return JSON.stringify(value, (_, member) =>
+    typeof member === 'object' && member !== null && !Array.isArray(member)
+      ? Object.fromEntries(Object.entries(member).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : member,
+  );
+}
+
+function digestOf(
+  attributes: ReadonlyMap<string, string>,
+  contentType: string,
+  data: Uint8Array,
+): string {
+  const named = new Map(attributes).set('datacontenttype', contentType.replaceAll(/\s/g, ''));
+  const entries = [...named].sort(([a], [b]) => (a < b ? -1 : 1));
+  return createHash('sha256').update(JSON.stringify(entries)).update(data).digest('hex');
 }
 
 /** `data` has the form of a name but is reserved (CloudEvents 1.0.2, "Naming Conventions"). */
@@ -148,13 +210,20 @@ function checked(attributes: ReadonlyMap<string, string>): EventAttributes {
   const dataschema = attributes.get('dataschema');
   if (specversion !== '1.0') throw invalid('specversion', 'is not 1.0');
   if (!URI_REFERENCE.test(source ?? '')) throw invalid('source', 'is no URI-reference');
-  if (time !== undefined && !RFC3339.test(time)) throw invalid('time', 'is not RFC 3339');
+  if (time !== undefined && !isTime(time)) throw invalid('time', 'is not RFC 3339');
   if (dataschema !== undefined && !ABSOLUTE_URI.test(dataschema)) {
     throw invalid('dataschema', 'is no absolute URI');
   }
   if (attributes.get('subject') === '') throw invalid('subject', 'is empty');
   const all = Object.fromEntries(attributes);
   return { ...all, specversion, id: id ?? '', source: source ?? '', type: type ?? '' };
+}
+
+/** A timestamp of a day that exists. The pattern alone takes 30 February. */
+function isTime(text: string): boolean {
+  if (!RFC3339.test(text)) return false;
+  const day = new Date(`${text.slice(0, 10)}T00:00:00Z`);
+  return day.toISOString().startsWith(text.slice(0, 10));
 }
 
 /** Control characters, noncharacters and lone surrogates (CloudEvents 1.0.2, "String"). */
@@ -186,10 +255,10 @@ function utf8(body: Uint8Array): string {
   }
 }
 
-function parseJson(text: string): object {
+function parseJson(text: string): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value };
   } catch {
     // Not JSON: the same error as for JSON that is not an object.
   }

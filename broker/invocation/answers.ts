@@ -22,6 +22,13 @@ const NAME_CHARACTERS = 34;
 /** Headers that differ between attempts of the same caller. */
 const PER_ATTEMPT_HEADERS = new Set(['date', 'traceparent', 'tracestate']);
 
+/**
+ * Headers that belong to the transport of an event, not to it. Its own attributes, `ce-` headers in
+ * one mode, count by its digest.
+ */
+const EVENT_TRANSPORT_HEADERS =
+  /^(?:ce-.*|content-(?:type|length|encoding)|user-agent|accept(?:-.*)?)$/;
+
 /** A call under a key, while it runs. */
 export interface KeyedCall {
   /**
@@ -141,7 +148,7 @@ export function createAnswers(options: AnswersOptions): Answers {
         invocation.method,
         invocation.path,
         invocation.query,
-        invocation.body,
+        invocation.eventDigest ?? invocation.body,
         ...(signed ? [functionId] : []),
       );
       const first = inFlight.get(scope);
@@ -206,9 +213,14 @@ function outcomeText(answer: Answer): string {
  * to. A sponsor's caller shows no token: it is known by all headers that the function sees, except
  * those that differ between attempts.
  */
-function whoOf({ sponsored, signer, holder }: Caller, { headers }: Invocation): string[] {
+function whoOf(
+  { sponsored, signer, holder }: Caller,
+  { headers, eventDigest }: Invocation,
+): string[] {
   if (!sponsored) return [signer, holder ?? ''];
-  const own = forwardedHeaders(headers).filter(([name]) => !PER_ATTEMPT_HEADERS.has(name));
+  const own = forwardedHeaders(headers)
+    .filter(([name]) => !PER_ATTEMPT_HEADERS.has(name))
+    .filter(([name]) => eventDigest === undefined || !EVENT_TRANSPORT_HEADERS.test(name));
   return [hashOf(...own.flat())];
 }
 

@@ -29,6 +29,8 @@ export interface Invocation {
   /** As the function sees them. */
   readonly headers: Headers;
   readonly body: Uint8Array;
+  /** Of a CloudEvent: hash over its attributes and data, the same in each mode. */
+  readonly eventDigest?: string | undefined;
   readonly credential: Credential | undefined;
   /** Value of the `Defaas-Call` header. */
   readonly signedCall?: string | undefined;

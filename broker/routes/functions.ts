@@ -182,7 +182,7 @@ function callIn(
   }
 }
 
-/** An event's own id serves as the idempotency key, if the caller sends none. */
+/** An event's source and id serve as the idempotency key, if the caller sends none. */
 function invocationOf(
   { id, asked, call: { nonce: apart } }: Exchange,
   body: Uint8Array,
@@ -190,10 +190,11 @@ function invocationOf(
   const { call, headers } = asked;
   const event = asked.mayBeEvent ? eventOf(headers, body) : undefined;
   if (call instanceof DefaasError) throw call;
-  const idempotencyKey = call.idempotencyKey ?? (event && `${event.source}\n${event.id}`);
+  const { source, id: eventId } = event?.attributes ?? {};
+  const idempotencyKey = call.idempotencyKey ?? (event && `${source}\n${eventId}`);
   // Safe: the fast path reads a nonce separately only if it has the right form.
   const nonce = (apart as Hex | undefined) ?? call.nonce;
-  return { id, ...call, idempotencyKey, nonce, body };
+  return { id, ...call, idempotencyKey, nonce, body, eventDigest: event?.digest };
 }
 
 function sendAnswer(exchange: Exchange, answer: Answer): void {

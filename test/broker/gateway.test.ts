@@ -318,6 +318,14 @@ describeBothWays('the gateway', function (fastPath) {
     const again = await (
       await send({ ...binary, 'content-type': 'application/json' }, '{"a":1}')
     ).json();
+    const inOtherMode = await (
+      await send(
+        { 'content-type': 'application/cloudevents+json', 'user-agent': 'another' },
+        JSON.stringify({ specversion: '1.0', type: 't', source: '/s', id: 'e1', data: { a: 1 } }),
+      )
+    ).json();
+    const changed = await send({ ...binary, 'content-type': 'application/json' }, '{"a":2}');
+    const half = await send({ 'ce-specversion': '1.0', 'ce-id': 'e3' }, '{}');
     const structured = await send(
       { 'content-type': 'application/cloudevents+json' },
       JSON.stringify({ specversion: '1.0', type: 't', source: '/s', id: 'e2', data: 1 }),
@@ -325,7 +333,9 @@ describeBothWays('the gateway', function (fastPath) {
     const broken = await send({ ...binary, 'ce-time': 'noon' }, '');
 
     assert.deepEqual([first.headers['ce-id'], first.body], ['e1', '{"a":1}']);
-    assert.deepEqual(again, first);
+    assert.deepEqual([again, inOtherMode], [first, first]);
+    await problem(changed, 422, 'IDEMPOTENCY_MISMATCH');
+    assert.equal((await problem(half, 400, 'EVENT_INVALID')).attribute, 'source');
     assert.equal(structured.status, 200);
     assert.equal((await problem(broken, 400, 'EVENT_INVALID')).attribute, 'time');
   });

@@ -14,18 +14,18 @@ const structured: Headers = [['content-type', 'application/cloudevents+json']];
 const event = { specversion: '1.0', id: 'a1', source: '/orders', type: 'com.example.paid' };
 
 function readBinary(...more: Headers) {
-  return eventOf([...binary, ...more], NO_BODY);
+  return eventOf([...binary, ...more], NO_BODY)?.attributes;
 }
 
 function readStructured(value: unknown, headers = structured) {
   const text = typeof value === 'string' ? value : JSON.stringify(value);
-  return eventOf(headers, Buffer.from(text, 'utf8'));
+  return eventOf(headers, Buffer.from(text, 'utf8'))?.attributes;
 }
 
 describe('the CloudEvents codec', () => {
   it('takes an ordinary request for no event', () => {
     assert.equal(eventOf([['content-type', 'application/json']], NO_BODY), undefined);
-    assert.equal(eventOf(binary.slice(0, 4), NO_BODY), undefined);
+    assert.equal(eventOf([['ce-id', 'a1']], NO_BODY), undefined);
   });
 
   it('reads binary mode and undoes quotes and one round of percent-encoding', () => {
@@ -67,6 +67,14 @@ describe('the CloudEvents codec', () => {
     });
   }
 
+  for (const name of ['id', 'source', 'type']) {
+    it(`refuses binary mode without ce-${name}`, () => {
+      const headers = binary.filter(([header]) => header !== `ce-${name}`);
+
+      assert.throws(() => eventOf(headers, NO_BODY), { code: 'EVENT_INVALID', status: 400 });
+    });
+  }
+
   const refusedBodies: [title: string, body: unknown][] = [
     ['no JSON', '{'],
     ['an array', []],
@@ -74,6 +82,14 @@ describe('the CloudEvents codec', () => {
     ['a byte-order mark', `\ufeff${JSON.stringify(event)}`],
     ['a missing id', { ...event, id: undefined }],
     ['an empty type', { ...event, type: '' }],
+    ['a number as id', { ...event, id: 5 }],
+    ['a boolean as id', { ...event, id: true }],
+    ['a number as time', { ...event, time: 2026 }],
+    ['a number as subject', { ...event, subject: 1 }],
+    ['30 February', { ...event, time: '2026-02-30T00:00:00Z' }],
+    ['29 February of a common year', { ...event, time: '2026-02-29T00:00:00Z' }],
+    ['an object as XML', { ...event, datacontenttype: 'application/xml', data: { a: 1 } }],
+    ['a number as text', { ...event, datacontenttype: 'text/plain', data: 1 }],
     ['specversion 2.0', { ...event, specversion: '2.0' }],
     ['an object as extension', { ...event, ext: {} }],
     ['a fraction', { ...event, ext: 1.5 }],
@@ -119,6 +135,52 @@ describe('the CloudEvents codec', () => {
 
     assert.deepEqual(read, { ...event, constructor: 'x' });
     assert.deepEqual(readBinary(['ce-constructor', 'x']), { ...event, constructor: 'x' });
+  });
+
+  it('takes leap days, and text of any media type', () => {
+    const xml = { ...event, datacontenttype: 'application/xml', time: '2028-02-29T12:00:00+01:00' };
+
+    assert.deepEqual(readStructured({ ...xml, data: '<a/>' }), xml);
+    assert.deepEqual(readStructured({ ...event, datacontenttype: 'a/b+json', data: {} }), {
+      ...event,
+      datacontenttype: 'a/b+json',
+    });
+  });
+
+  it('gives an event the same digest in each mode, however it is spelled', () => {
+    const digestOf = (headers: Headers, body: string) =>
+      eventOf(headers, Buffer.from(body))?.digest;
+    const data = { b: [1, { d: null, c: 'x' }], a: 'ü' };
+    const first = digestOf(binary, JSON.stringify(data));
+
+    for (const again of [
+      digestOf([...binary, ['user-agent', 'other'], ['x-any', '1']], JSON.stringify(data)),
+      digestOf(binary, JSON.stringify({ a: 'ü', b: data.b }, undefined, 2)),
+      digestOf(structured, JSON.stringify({ ...event, data })),
+      digestOf(structured, JSON.stringify({ data, datacontenttype: 'application/json', ...event })),
+    ]) {
+      assert.equal(again, first);
+    }
+    for (const other of [
+      digestOf(binary, JSON.stringify({ ...data, a: 'u' })),
+      digestOf([...binary, ['ce-subject', 's']], JSON.stringify(data)),
+      digestOf(structured, JSON.stringify({ ...event, type: 'other', data })),
+    ]) {
+      assert.notEqual(other, first);
+    }
+    const bytes = Buffer.from([0, 255, 1]);
+    const octets: Headers = [['content-type', 'application/octet-stream'], ...binary.slice(1)];
+    assert.equal(
+      eventOf(octets, bytes)?.digest,
+      digestOf(
+        structured,
+        JSON.stringify({
+          ...event,
+          datacontenttype: 'application/octet-stream',
+          data_base64: bytes.toString('base64'),
+        }),
+      ),
+    );
   });
 
   it('takes data of the largest body, as text and as base64', () => {

@@ -34,14 +34,20 @@ const COMMANDS: readonly (readonly string[])[] = [
   ['deploy', 'echo', '--to', 'aws'],
   ['diff', 'echo', '--to', 'aws'],
   ['rollback', 'echo'],
+  ['versions', 'echo'],
+  ['deprecate', 'echo@1'],
   ['destroy', 'echo', '--yes'],
   ['logs', 'echo'],
   ['secret', 'list', 'echo'],
   ['list'],
   ['estimate', 'echo'],
   ['grant', 'echo', KEYS.user.address],
+  ['grants', 'echo'],
   ['revoke', 'echo', '--all'],
+  ['earnings'],
+  ['account', 'fund', 'user'],
   ['settle'],
+  ['rotate-key'],
   ['audit'],
   ['doctor'],
 ];
@@ -164,7 +170,9 @@ describe('the command line’s trust root', function () {
   it('is tried with every command', async () => {
     const { stdout } = await defaas(['--help']);
 
-    const named = [...stdout.matchAll(/^ {2}([a-z]+) .*/gm)].map(([, name = '']) => name);
+    const named = [...stdout.matchAll(/^ {2}([a-z][a-z-]*)(?:\|[a-z]+)? .*/gm)].map(
+      ([, name = '']) => name,
+    );
     const tried = new Set([
       ...AT_HOME,
       ...OF_FILE,
