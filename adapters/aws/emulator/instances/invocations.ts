@@ -144,7 +144,7 @@ export function createInvocations(options: {
             ...(clientContext !== undefined && { clientContext }),
           });
           const log = describe(configuration, requestId, outcome, fault);
-          options.logs.append(configuration.FunctionName, log);
+          options.logs.append(configuration.FunctionName, log, sandbox.logStream);
           return {
             requestId,
             payload: outcome.payload,

@@ -44,6 +44,8 @@ export interface SandboxOutcome {
 }
 
 export interface Sandbox extends Instance {
+  /** Name of its log stream. */
+  readonly logStream: string;
   /** One call at a time. Never rejects because of the function. */
   invoke(call: SandboxCall): Promise<SandboxOutcome>;
 }
@@ -227,7 +229,8 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
     server.closeAllConnections();
   }
 
-  return { invoke, exited: gone, stop: () => void stop() };
+  const logStream = options.env.AWS_LAMBDA_LOG_STREAM_NAME ?? '';
+  return { logStream, invoke, exited: gone, stop: () => void stop() };
 }
 
 /**

@@ -47,6 +47,34 @@ describe('the Lambda emulator’s logs', () => {
     assert.deepEqual([late.events.length, early.events.length], [2, 2]);
   });
 
+  it('are in streams, which are listed by pages and by prefix, and filter the lines', async () => {
+    const logs = openLogs(dir, () => 5_000);
+    logs.append('f', 'one\n', 'a');
+    logs.append('f', 'two\n', 'b');
+    logs.append('f', 'three\n', 'a');
+    const list = async (more: object) =>
+      // Safe: the emulator's own answer type.
+      (await logs.answer('Logs_20140328.DescribeLogStreams', { ...GROUP, ...more })) as {
+        readonly logStreams: readonly { readonly logStreamName: string }[];
+        readonly nextToken?: string;
+      };
+
+    const first = await list({ limit: 1 });
+    const rest = await list({ limit: 1, nextToken: first.nextToken });
+    const prefixed = await list({ logStreamNamePrefix: 'b' });
+    // Safe: the emulator's own answer type.
+    const lines = (await logs.answer(TARGET, { ...GROUP, logStreamNames: ['a'] })) as Page;
+
+    const names = [first, rest, prefixed].map(({ logStreams }) =>
+      logStreams.map(({ logStreamName }) => logStreamName),
+    );
+    assert.deepEqual(names, [['a'], ['b'], ['b']]);
+    assert.deepEqual(
+      lines.events.map(({ message }) => message),
+      ['one\n', 'three\n'],
+    );
+  });
+
   it('refuse unknown groups, other operations and bad parameters', async () => {
     const logs = openLogs(dir, () => 5_000);
     logs.append('f', 'x');
