@@ -129,6 +129,13 @@ function checkTarget(
   if (extra.length > 1)
     throw invalidParameter('Number of items in AdditionalVersionWeights cannot be greater than 1');
   for (const [other, weight] of extra) {
+    if (!/^[0-9]+$/.test(other)) {
+      throw invalidField(
+        `{${other}=${weight}}`,
+        'routingConfig.additionalVersionWeights',
+        'Map keys must satisfy constraint: [Member must have length less than or equal to 1024, Member must have length greater than or equal to 1, Member must satisfy regular expression pattern: [0-9]+, Member must not be null]',
+      );
+    }
     if (!(weight >= 0 && weight <= 1)) {
       throw invalidField(
         `{${other}=${Number.isInteger(weight) ? weight.toFixed(1) : weight}}`,

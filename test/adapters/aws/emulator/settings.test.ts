@@ -205,6 +205,20 @@ describe('the aws-lambda emulator’s settings', () => {
     assert.equal(await refusal(client.send(tagged)), parameter);
   });
 
+  it('refuse an alias that gives $LATEST a part of the calls', async () => {
+    await create('w', { Publish: true });
+    const alias = (FunctionVersion: string, other: string) =>
+      client.send(
+        new sdk.CreateAliasCommand({
+          ...{ FunctionName: 'w', Name: 'both', FunctionVersion },
+          RoutingConfig: { AdditionalVersionWeights: { [other]: 0.5 } },
+        }),
+      );
+
+    assert.equal(await refusal(alias('1', '$LATEST')), 'ValidationException');
+    assert.equal(await refusal(alias('$LATEST', '1')), parameter);
+  });
+
   it('give the function its layers, the code a URL, and the wrapper its turn', async () => {
     const script = '#!/bin/sh\nexport WRAPPED=yes\nexec "$@"\n';
     const layer = zipOf({
