@@ -3,13 +3,11 @@
 // instance has the same temporary folder.
 
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { chmodSync, existsSync } from 'node:fs';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { Child, Children, Exit } from '../../../runtime/children.ts';
 import type { Instance } from '../../../runtime/pool.ts';
+import { type Ending, openRuntimeApi, type RuntimeApi } from './runtime-api.ts';
 
 /** `env` is the whole environment, except for the address of the Runtime API. */
 export interface SandboxOptions {
@@ -59,72 +57,30 @@ const MAX_SETTLE_MS = 1_000;
 const MAX_LOG_BYTES = 64 * 1024;
 const BOOTSTRAP = fileURLToPath(new URL('./bootstrap.mjs', import.meta.url));
 
-type Ending =
-  | { readonly kind: 'response' | 'error'; readonly body: Buffer }
-  | { readonly kind: 'too-large' | 'timeout' }
-  | { readonly kind: 'exit'; readonly exit: Exit };
-
 /**
  * Opens the Runtime API. The process starts with the first call, which waits for it and reports its
  * init time.
  */
 export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
   let child: Child | undefined;
-  /** The runtime's open request for its next call. */
-  let next: ServerResponse | undefined;
-  let onNext: (() => void) | undefined;
-  let onEnding: ((ending: Ending) => void) | undefined;
-  let currentId: string | undefined;
   let log: Buffer[] = [];
   let logBytes = 0;
   let isStopped = false;
-
-  const server = createServer((request, response) => void answerRuntime(request, response));
-  // The request of a frozen runtime stays open without limit.
-  server.requestTimeout = 0;
-  server.keepAliveTimeout = 0;
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  // A server that listens on a port has an address object.
-  const { port } = server.address() as AddressInfo;
-  const gone = once(server, 'close');
-
-  async function answerRuntime(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const [, what, id, how] = /^\/2018-06-01\/runtime\/(\w+)\/([\w-]+)(?:\/(\w+))?$/.exec(
-      request.url ?? '',
-    ) ?? ['', '', '', ''];
-    if (request.method === 'GET' && what === 'invocation' && id === 'next') {
-      next = response;
-      if (onNext) onNext();
-      else if (!currentId) child?.freeze();
-      return;
-    }
-
-    const body = await readUpTo(request, MAX_RESPONSE_BYTES);
-    const isCurrent = what === 'invocation' && id === currentId;
-    if (request.method !== 'POST' || !(isCurrent || (what === 'init' && id === 'error'))) {
-      const problem = { errorMessage: 'Invalid request ID', errorType: 'InvalidRequestID' };
-      response.writeHead(400, { 'content-type': 'application/json' }).end(JSON.stringify(problem));
-      return;
-    }
-    response.writeHead(202, { 'content-type': 'application/json' }).end('{"status":"OK"}');
-    if (!body) onEnding?.({ kind: 'too-large' });
-    else onEnding?.({ kind: isCurrent && how === 'response' ? 'response' : 'error', body });
-  }
+  const api = await openRuntimeApi(MAX_RESPONSE_BYTES, () => child?.freeze());
 
   function start(): Child {
     const started = options.children.start({
       args: [...heapFlags(options.memoryMiB), BOOTSTRAP],
       cwd: options.codeDir,
-      env: { ...options.env, AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${port}` },
+      env: { ...options.env, AWS_LAMBDA_RUNTIME_API: api.address },
       memoryMiB: options.memoryMiB,
       onOutput: collect,
       ...wrapperOf(options),
     });
     void started.exited.then((exit) => {
       if (child === started) child = undefined;
-      next = undefined;
-      onEnding?.({ kind: 'exit', exit });
+      api.forget();
+      api.end({ kind: 'exit', exit });
     });
     return started;
   }
@@ -135,44 +91,29 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
     while (logBytes > MAX_LOG_BYTES && log.length > 1) logBytes -= log.shift()?.length ?? 0;
   }
 
-  /** Undefined when the runtime asks for a call, else the ending that came first. */
-  function ready(ended: Promise<Ending>): Promise<Ending | undefined> {
-    if (next) return Promise.resolve(undefined);
-    const asked = new Promise<undefined>((resolve) => {
-      onNext = () => resolve(undefined);
-    });
-    return Promise.race([asked, ended]).finally(() => {
-      onNext = undefined;
-    });
-  }
-
   async function invoke(call: SandboxCall): Promise<SandboxOutcome> {
-    currentId = call.requestId;
     log = [];
     logBytes = 0;
-    const ended = new Promise<Ending>((resolve) => {
-      onEnding = resolve;
-    });
+    const ended = api.begin(call.requestId);
     const initFromMs = performance.now();
     const isCold = child === undefined;
     child ??= start();
     const running = child;
     running.thaw();
 
-    const initTimer = setTimeout(() => onEnding?.({ kind: 'timeout' }), MAX_INIT_MS);
-    let ending = await ready(ended);
+    const initTimer = setTimeout(() => api.end({ kind: 'timeout' }), MAX_INIT_MS);
+    let ending = await api.ready(ended);
     clearTimeout(initTimer);
     const calledAtMs = performance.now();
     if (!ending) {
-      const timer = setTimeout(() => onEnding?.({ kind: 'timeout' }), options.timeoutMs);
-      deliver(call);
+      const timer = setTimeout(() => api.end({ kind: 'timeout' }), options.timeoutMs);
+      deliver(api, call, options.timeoutMs);
       ending = await ended;
       clearTimeout(timer);
     }
     const endedAtMs = performance.now();
 
-    onEnding = undefined;
-    currentId = undefined;
+    api.finish();
     const peakMemoryMiB = running.peakMemoryMiB();
     if (ending.kind === 'response') {
       // The function writes to the pipe before it answers on the socket, so one turn of the event
@@ -181,7 +122,7 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
     } else {
       await settle(ending, running);
     }
-    if (next && !currentId) running.freeze();
+    if (api.isAsking() && !api.isBusy()) running.freeze();
     return {
       ...conclude(ending, call.requestId, options),
       durationMs: endedAtMs - calledAtMs,
@@ -198,25 +139,10 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
   async function settle(ending: Ending, running: Child): Promise<void> {
     const isReusable = ending.kind === 'error' || ending.kind === 'too-large';
     const timer = setTimeout(() => running.kill(), isReusable ? MAX_SETTLE_MS : 0);
-    if (isReusable) await ready(running.exited.then((exit) => ({ kind: 'exit', exit })));
+    if (isReusable) await api.ready(running.exited.then((exit) => ({ kind: 'exit', exit })));
     else await running.exited;
     clearTimeout(timer);
-    if (!next) await running.exited;
-  }
-
-  function deliver(call: SandboxCall): void {
-    const deadlineMs = Date.now() + options.timeoutMs;
-    next?.writeHead(200, {
-      'content-type': 'application/json',
-      'content-length': call.payload.length,
-      'lambda-runtime-aws-request-id': call.requestId,
-      'lambda-runtime-deadline-ms': deadlineMs,
-      'lambda-runtime-invoked-function-arn': call.invokedArn,
-      'lambda-runtime-trace-id': traceId(deadlineMs),
-      ...(call.clientContext && { 'lambda-runtime-client-context': call.clientContext }),
-    });
-    next?.end(call.payload);
-    next = undefined;
+    if (!api.isAsking()) await running.exited;
   }
 
   async function stop(): Promise<void> {
@@ -225,12 +151,25 @@ export async function createSandbox(options: SandboxOptions): Promise<Sandbox> {
     const running = child;
     running?.kill();
     await running?.exited;
-    server.close();
-    server.closeAllConnections();
+    api.close();
   }
 
   const logStream = options.env.AWS_LAMBDA_LOG_STREAM_NAME ?? '';
-  return { logStream, invoke, exited: gone, stop: () => void stop() };
+  return { logStream, invoke, exited: api.closed, stop: () => void stop() };
+}
+
+function deliver(api: RuntimeApi, call: SandboxCall, timeoutMs: number): void {
+  const deadlineMs = Date.now() + timeoutMs;
+  const headers = {
+    'content-type': 'application/json',
+    'content-length': call.payload.length,
+    'lambda-runtime-aws-request-id': call.requestId,
+    'lambda-runtime-deadline-ms': deadlineMs,
+    'lambda-runtime-invoked-function-arn': call.invokedArn,
+    'lambda-runtime-trace-id': traceId(deadlineMs),
+    ...(call.clientContext && { 'lambda-runtime-client-context': call.clientContext }),
+  };
+  api.deliver(headers, call.payload);
 }
 
 /**
@@ -291,22 +230,6 @@ function exitText({ code, signal }: Exit): string {
   if (signal) return `Runtime exited with error: signal: ${signal}`;
   if (code === 0) return 'Runtime exited without providing a reason';
   return `Runtime exited with error: exit status ${code}`;
-}
-
-/** Reads a body. Drains a longer one and returns undefined. */
-async function readUpTo(request: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  try {
-    for await (const chunk of request) {
-      bytes += chunk.length;
-      if (bytes <= maxBytes) chunks.push(chunk);
-    }
-  } catch {
-    // The process died while it answered. Its exit is reported instead.
-    return Buffer.alloc(0);
-  }
-  return bytes <= maxBytes ? Buffer.concat(chunks, bytes) : undefined;
 }
 
 function traceId(nowMs: number): string {
