@@ -9,7 +9,7 @@ import { answerOf, handlerOf } from './fetch-answer.mjs';
 // timers and number formatting before that module loads, so that a later replacement changes no
 // mark. A module that writes to the connection itself can still forge a mark. The gateway therefore
 // bounds each mark by its own clock.
-const { setTimeout, clearTimeout, Headers, Request } = globalThis;
+const { setTimeout, clearTimeout, Headers, Request, URL } = globalThis;
 const toFixed = Function.prototype.call.bind(Number.prototype.toFixed);
 const { ceil, max, min } = Math;
 const resourceUsage = process.resourceUsage.bind(process);
@@ -24,6 +24,10 @@ const MAX_TEXT_LENGTH = 256;
 
 /** Longest time that a probe may occupy the instance, ms. */
 const MAX_HOLD_MS = 100;
+
+/** `Forwarded` as the gateway writes it (RFC 7239 section 4). */
+const FORWARDED = /^for="[^"]*";host="([^"]*)";proto=(https?)$/;
+const HOST = /^[^\s/?#@\\]+$/;
 
 /** True until the first call of this process. */
 let cold = true;
@@ -134,12 +138,13 @@ async function run(load, incoming, circumstances, signal, remainingMs) {
     return { outcome: 'ok', status: 204, headers: [], body: new Uint8Array() };
   }
   try {
-    const request = toRequest(incoming, signal);
+    const { request, url } = toRequest(incoming, signal);
     const context = {
       provider: circumstances.provider,
       requestId: circumstances.requestId,
       functionName: process.env.DEFAAS_FUNCTION ?? '',
       version: Number(process.env.DEFAAS_VERSION ?? 0),
+      url,
       remainingMs,
       signal,
       log: circumstances.log ?? console.log,
@@ -157,10 +162,31 @@ async function run(load, incoming, circumstances, signal, remainingMs) {
 function toRequest({ method, path, query, headers, body }, signal) {
   const all = new Headers();
   for (const [name, value] of headers) all.append(name, value);
-  const host = all.get('x-forwarded-host') ?? 'function.invalid';
-  const url = `https://${host}${path}${query ? `?${query}` : ''}`;
+  const origin = originIn(all);
+  const target = `${path}${query ? `?${query}` : ''}`;
   const hasBody = body !== undefined && body.length > 0 && method !== 'GET' && method !== 'HEAD';
-  return new Request(url, { method, headers: all, signal, ...(hasBody && { body }) });
+  return {
+    request: new Request(`${origin}${target}`, {
+      method,
+      headers: all,
+      signal,
+      ...(hasBody && { body }),
+    }),
+    url: `${origin}${all.get('x-forwarded-prefix') ?? ''}${target}`,
+  };
+}
+
+/**
+ * The origin that the caller used: of the gateway, which tells it in `Forwarded`, else of a server
+ * in front of this one, or of this one.
+ */
+function originIn(headers) {
+  const [, told, by] = FORWARDED.exec(headers.get('forwarded') ?? '') ?? [];
+  const proto = by ?? (headers.get('x-forwarded-proto') === 'http' ? 'http' : 'https');
+  const host = told ?? headers.get('x-forwarded-host') ?? headers.get('host');
+  const origin = `${proto}://${host}`;
+  const isOrigin = host !== null && HOST.test(host) && URL.canParse(origin);
+  return isOrigin ? origin : 'https://function.invalid';
 }
 
 function timeout() {

@@ -80,7 +80,7 @@ const OF_THE_ORIGIN = new Set([
 /**
  * The headers that a function sees: the caller's, in lower case, without credentials, `Defaas-*`,
  * headers that `Connection` names (RFC 9110 section 7.6.1), and `X-Forwarded-*`, which only a proxy
- * could know and the caller could forge.
+ * could know and the caller could forge. The gateway adds its own (`placeHeaders`).
  * @throws DefaasError REQUEST_INVALID  `Connection` names too many headers
  */
 export function forwardedHeaders(headers: Headers): Headers {

@@ -13,6 +13,7 @@ import { corsHeaders, isPreflight } from '../invocation/cors.ts';
 import type { Answer, Headers, Invocation } from '../invocation/invocation.ts';
 import { invoke } from '../invocation/invoke.ts';
 import { readNonce } from '../invocation/nonce.ts';
+import { originOf, type PublicUrl, placeHeaders, publicHeaders } from '../invocation/public-url.ts';
 import { confined, forwardedHeaders } from '../invocation/reply.ts';
 import { resolveTarget } from '../invocation/resolve.ts';
 import { readRouting } from '../routing/routing.ts';
@@ -33,6 +34,7 @@ export interface Asked {
   /** All headers, including those of an event and of CORS. */
   readonly headers: Headers;
   readonly mayBeEvent: boolean;
+  readonly publicUrl: PublicUrl;
   /** The request came to the origin that serves functions only. */
   readonly isFunctionsOrigin: boolean;
 }
@@ -56,11 +58,10 @@ interface FunctionCallsOptions {
   readonly isOwn: (method: string, path: string) => boolean;
 }
 
-/** The parts of an Invocation that come from the URL. */
-type FunctionAddress = Pick<
-  Invocation,
-  'owner' | 'name' | 'reference' | 'target' | 'path' | 'query'
->;
+/** What comes from the URL: parts of an Invocation, and what stands before the target. */
+interface FunctionAddress
+  extends Pick<Invocation, 'owner' | 'name' | 'reference' | 'target' | 'path' | 'query'>,
+    Pick<PublicUrl, 'prefix'> {}
 
 interface Exchange {
   readonly id: string;
@@ -106,8 +107,14 @@ export function createFunctionCalls(options: FunctionCallsOptions): FunctionCall
       if (address === undefined || options.isOwn(head.method ?? '', address.path)) return undefined;
       const isFunctionsOrigin = functionsHost !== undefined && head.headers.host === functionsHost;
       const headers = headersOf(head.rawHeaders, isFunctionsOrigin);
+      const { prefix, ...ofCall } = address;
+      const { path, query } = address;
+      const configured = isFunctionsOrigin ? [functionsOrigin ?? ''] : gateway.config.publicOrigins;
+      const origin = originOf(head.headers.host, configured, options.origins);
+      const publicUrl = { origin, prefix, path, query };
       return {
-        call: callIn(head, address, headers, options),
+        call: callIn(head, ofCall, { headers, publicUrl }, options),
+        publicUrl,
         authorization: head.headers.authorization,
         headers,
         mayBeEvent: mayBeEvent(headers),
@@ -133,7 +140,8 @@ function addressIn(url: string): FunctionAddress | undefined {
   const [, owner, name, reference = 'latest', target = '', path = '/', query = ''] =
     FUNCTION_PATH.exec(url) ?? [];
   if (owner === undefined || name === undefined) return undefined;
-  return { owner, name, reference, target: target || '/', path, query };
+  const prefix = url.slice(0, url.length - target.length);
+  return { owner, name, reference, target: target || '/', path, query, prefix };
 }
 
 /**
@@ -159,17 +167,18 @@ function declareCors(
 /** The call that a head describes, or the error in the head. */
 function callIn(
   head: RequestHead,
-  address: FunctionAddress,
-  headers: Headers,
+  address: Omit<FunctionAddress, 'prefix'>,
+  { headers, publicUrl }: Pick<Asked, 'headers' | 'publicUrl'>,
   { gateway, origins }: FunctionCallsOptions,
 ): Asked['call'] {
   try {
+    const peer = gateway.peers.peerOf(head);
     const routing = single(head, 'defaas-routing');
     return {
       ...address,
-      peer: gateway.peers.peerOf(head),
+      peer,
       method: head.method ?? 'GET',
-      headers: forwardedHeaders(headers),
+      headers: [...forwardedHeaders(headers), ...placeHeaders(publicUrl, peer)],
       credential: credentialIn(head, origins),
       signedCall: single(head, 'defaas-call'),
       voucher: single(head, 'defaas-voucher'),
@@ -215,7 +224,9 @@ function sendAnswer(exchange: Exchange, answer: Answer): void {
   if (low !== undefined) headers.push('defaas-low-balance', `${low}`);
   if (answer.isReplay) headers.push('idempotent-replayed', 'true');
   if (answer.ok) {
-    const passed = exchange.asked.isFunctionsOrigin ? answer.headers : confined(answer.headers);
+    const { isFunctionsOrigin, publicUrl } = exchange.asked;
+    const own = publicHeaders(answer.headers, publicUrl);
+    const passed = isFunctionsOrigin ? own : confined(own);
     for (const [name, value] of passed) headers.push(name, value);
     reply(exchange, answer.status, headers, answer.body);
     return;

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type InvokeRequest, type InvokeResult, ProviderError } from '../../adapters/provider.ts';
+import { originOf, placeHeaders } from '../../broker/invocation/public-url.ts';
 import { forwardedHeaders, replyHeaders } from '../../broker/invocation/reply.ts';
 import { CliError, errorLine } from './cli-error.ts';
 
@@ -109,12 +110,17 @@ function toInvokeRequest(
   for (let index = 0; index + 1 < raw.length; index += 2) {
     headers.push([raw[index]?.toLowerCase() ?? '', raw[index + 1] ?? '']);
   }
+  const path = at < 0 ? target : target.slice(0, at);
+  const query = at < 0 ? '' : target.slice(at + 1);
+  const { remoteAddress = '', localPort } = request.socket;
+  const own = ['127.0.0.1', 'localhost'].map((host) => `http://${host}:${localPort}`);
+  const place = { origin: originOf(request.headers.host, own, () => []), prefix: '', path, query };
   return {
     callId: 'dev',
     method: request.method ?? 'GET',
-    path: at < 0 ? target : target.slice(0, at),
-    query: at < 0 ? '' : target.slice(at + 1),
-    headers: forwardedHeaders(headers),
+    path,
+    query,
+    headers: [...forwardedHeaders(headers), ...placeHeaders(place, remoteAddress)],
     body,
   };
 }

@@ -223,6 +223,47 @@ const ROWS: readonly Row[] = [
     request: get('/context'),
     json: { functionName: FUNCTION_NAME, version: 3, isLeft: true },
   },
+  {
+    title: 'the URL by which its caller reached the gateway',
+    request: {
+      ...get('/url', 'a=%20'),
+      headers: [
+        ['forwarded', 'for="[2001:db8::1]";host="gateway.example:8443";proto=https'],
+        ['x-forwarded-prefix', '/functions/o/n@2'],
+      ],
+    },
+    json: {
+      request: 'https://gateway.example:8443/url?a=%20',
+      context: 'https://gateway.example:8443/functions/o/n@2/url?a=%20',
+      forwarded: 'for="[2001:db8::1]";host="gateway.example:8443";proto=https',
+      prefix: '/functions/o/n@2',
+    },
+  },
+  ...[
+    'for="::1";host="/evil";proto=https',
+    'for="::1";host="user@evil";proto=https',
+    'for="::1";host="";proto=https',
+    'for="::1";host="a b";proto=https',
+    'for=x;host=y',
+  ].map((forwarded) => ({
+    title: `a URL without a host for Forwarded: ${forwarded}`,
+    request: { ...get('/url'), headers: [['forwarded', forwarded] as const] },
+    json: {
+      request: 'https://function.invalid/url',
+      context: 'https://function.invalid/url',
+      forwarded,
+      prefix: null,
+    },
+  })),
+  {
+    title: 'a redirect to its own URL',
+    request: {
+      ...get('/moved'),
+      headers: [['forwarded', 'for="127.0.0.1";host="127.0.0.1:8080";proto=http']],
+    },
+    status: 302,
+    headers: { location: 'http://127.0.0.1:8080/there' },
+  },
   { title: 'the environment', request: get('/env'), json: { greeting: 'grüß dich' } },
   {
     title: 'an error that is thrown',
