@@ -34,9 +34,10 @@ const COMMANDS = {
   coverage: ['node_modules/hardhat/dist/src/cli.js', 'test', 'solidity', '--coverage'],
   defaas: ['scripts/defaas.ts'],
   emulators: ['scripts/emulators.ts'],
+  gateway: ['broker/main.ts'],
 };
 /** Scripts that read `.env`; tests and checks must not depend on it. */
-const CONFIGURED = ['start', 'bench', 'defaas', 'emulators'];
+const CONFIGURED = ['start', 'bench', 'defaas', 'emulators', 'gateway'];
 
 /** Grace period of an interrupted npm; `npm ci` was seen to take 45 s to end. */
 const NPM_GRACE_MS = 2_000;

@@ -329,6 +329,23 @@ function markOf(home: string, url: string): string {
   return hash.digest('hex');
 }
 
+/**
+ * This house has emulators. Settings of real clouds would be ignored, and somebody would take the
+ * emulators for the cloud.
+ * @throws CliError CONFIG_INVALID
+ */
+function refuseRealClouds(env: NodeJS.ProcessEnv): void {
+  const set = Object.keys(env).filter(
+    (name) =>
+      /^DEFAAS_(?:AWS|GOOGLE|AZURE)_/.test(name) && name !== 'DEFAAS_AZURE_PLAN' && env[name],
+  );
+  if (set.length === 0) return;
+  throw new CliError(
+    'CONFIG_INVALID',
+    `npm start runs emulators of the clouds, and ${set.join(', ')} would be ignored, unset it, or start a gateway on real clouds as docs/operating.md says`,
+  );
+}
+
 function addressIn(file: string): string {
   return known(readJson<{ address: string }>(file)).address;
 }
@@ -359,6 +376,7 @@ Ctrl-C stops it; in a second terminal: npm run -s defaas -- --help`);
 const { values } = parseArgs({ options: { faults: { type: 'boolean' } } });
 let house: House | undefined;
 try {
+  refuseRealClouds(process.env);
   house = new House({
     home: findHome(),
     hasFaults: values.faults ?? process.env.DEFAAS_EMULATORS_FAULTS === '1',

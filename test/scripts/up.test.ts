@@ -125,6 +125,13 @@ describe('up', function () {
     assert.match(second.output(), /^HOUSE_RUNNING: .*, on .*, /m);
   });
 
+  it('refuses settings of real clouds, which its emulators would ignore', async () => {
+    const house = start({ DEFAAS_AWS_ROLE_ARN: 'arn:aws:iam::123456789012:role/functions' });
+
+    assert.equal(await house.ended, 1);
+    assert.match(house.output(), /^CONFIG_INVALID: .*DEFAAS_AWS_ROLE_ARN would be ignored/m);
+  });
+
   it('names the port when another program has it', async () => {
     const taken = createServer().listen(0, '127.0.0.1');
     await once(taken, 'listening');
