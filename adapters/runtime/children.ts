@@ -6,6 +6,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type From, readPaced } from './paced.ts';
 
 export interface ChildOptions {
   /** Arguments of node: flags, file, arguments. */
@@ -15,8 +16,8 @@ export interface ChildOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Resident memory above which the group is killed. */
   readonly memoryMiB: number;
-  /** Receives stdout and stderr. */
-  readonly onOutput: (chunk: Buffer, from: 'stdout' | 'stderr') => void;
+  /** Receives stdout and stderr, at a bounded pace. */
+  readonly onOutput: (chunk: Buffer, from: From) => void;
   /** Opens an `ipc` channel (`child.process.send`). */
   readonly ipc?: boolean;
   /** Makes the command line that runs node, for example in a sandbox. Default: under prlimit. */
@@ -126,10 +127,9 @@ function startChild(options: ChildOptions): Child {
     // Structured clone keeps bytes as bytes.
     serialization: 'advanced',
   });
-  const { pid } = spawned;
-  if (pid === undefined) throw new Error(`cannot start ${command}`);
-  spawned.stdout?.on('data', (chunk: Buffer) => options.onOutput(chunk, 'stdout'));
-  spawned.stderr?.on('data', (chunk: Buffer) => options.onOutput(chunk, 'stderr'));
+  const { pid, stdout, stderr } = spawned;
+  if (pid === undefined || !stdout || !stderr) throw new Error(`cannot start ${command}`);
+  const readRest = readPaced({ stdout, stderr }, options.onOutput);
 
   let isOverMemory = false;
   let isFrozen = false;
@@ -163,6 +163,7 @@ function startChild(options: ChildOptions): Child {
     isGone = true;
     clearInterval(poll);
     signal('SIGKILL');
+    readRest();
   });
 
   return {

@@ -10,12 +10,14 @@ export interface Frame {
 }
 
 export interface FrameReader {
-  /** Called once, at the first invalid or too large frame. Nothing is read after it. */
+  /** Called once, at the first invalid or too large frame. The stream is destroyed. */
   readonly onFault: () => void;
   readonly onFrame: (frame: Frame) => void;
   readonly maxBodyBytes: number;
 }
 
+/** Most pieces of a frame: one that comes byte by byte costs as much as it is long. */
+const MAX_PIECES = 4096;
 /** Most bytes of a head: a status and the headers of an answer. */
 const MAX_HEAD_BYTES = 256 * 1024;
 /** Bytes of the head, bytes of the body: two uint32, big-endian. The head is JSON. */
@@ -27,14 +29,14 @@ export function readFrames(stream: Duplex, reader: FrameReader): void {
   let bytes = 0;
   const end = () => {
     stream.off('data', onData);
-    // Resume, so that the other end does not wait for us to read.
-    stream.resume();
+    stream.destroy();
     chunks = [];
     reader.onFault();
   };
   const onData = (chunk: Buffer) => {
     chunks.push(chunk);
     bytes += chunk.length;
+    if (chunks.length > MAX_PIECES) return end();
     while (bytes >= PREFIX_BYTES) {
       let first = chunks[0];
       if (!first || first.length < PREFIX_BYTES) {

@@ -7,6 +7,8 @@ import { createLogFile, type LogFile } from './log-file.ts';
 
 /** Most characters of a line. The rest is cut off. */
 const MAX_LINE = 8 * 1024;
+/** Most lines of a piece, which has 64 KiB. */
+const MAX_LINES = 1024;
 
 export interface LogFolder {
   /** `name` is a valid file name. */
@@ -45,6 +47,8 @@ export function cutLines(tell: (line: string) => void): (chunk: Buffer) => void 
   return (chunk) => {
     const lines = (rest + decoder.write(chunk)).split('\n');
     rest = (lines.pop() ?? '').slice(0, MAX_LINE);
-    for (const line of lines) if (line !== '') tell(line.slice(0, MAX_LINE));
+    const full = lines.filter((line) => line !== '');
+    for (const line of full.slice(0, MAX_LINES)) tell(line.slice(0, MAX_LINE));
+    if (full.length > MAX_LINES) tell(`${full.length - MAX_LINES} lines are left out here`);
   };
 }

@@ -6,6 +6,11 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Children, createChildren } from '../../../adapters/runtime/children.ts';
+import {
+  BURST_BYTES,
+  BYTES_PER_SECOND,
+  LEAST_READ_BYTES,
+} from '../../../adapters/runtime/paced.ts';
 
 describe('child processes', () => {
   let dir: string;
@@ -57,6 +62,32 @@ describe('child processes', () => {
     await until(() => output.length > frozen);
 
     assert.equal(frozen, seen);
+  });
+
+  for (const bytes of [64 * 1024, 1]) {
+    it(`that write without end, ${bytes} bytes at a time, are read at a bounded pace`, async () => {
+      const beganAtMs = performance.now();
+      const child = start(`const bytes = Buffer.alloc(${bytes}, 'x');
+        for (;;) for (const to of [1, 2]) require('node:fs').writeSync(to, bytes);`);
+      const counted = () =>
+        output.reduce((sum, chunk) => sum + Math.max(chunk.length, LEAST_READ_BYTES), 0);
+      await until(() => counted() > BURST_BYTES + 1024 * 1024);
+
+      const earned = ((performance.now() - beganAtMs) / 1000) * BYTES_PER_SECOND;
+      // Two pipes, each with a piece in the stream and one on its way.
+      const most = BURST_BYTES + earned + 4 * 64 * 1024;
+
+      assert.ok(counted() <= most, `${counted()} bytes instead of ${most}`);
+      child.kill();
+      await child.exited;
+    });
+  }
+
+  it('are read to the end when they have exited, above the pace too', async () => {
+    const bytes = BURST_BYTES + 256 * 1024;
+    await start(`require('node:fs').writeSync(1, Buffer.alloc(${bytes}, 'x'))`).exited;
+
+    assert.equal(Buffer.concat(output).length, bytes);
   });
 
   it('end together with the processes that they started', async () => {

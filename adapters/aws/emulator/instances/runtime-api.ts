@@ -123,7 +123,10 @@ export async function openRuntimeApi(
   };
 }
 
-/** Reads a body. Drains a longer one and returns undefined. */
+/**
+ * Reads a body. Drains a longer one and returns undefined; ends the connection of one that goes on
+ * beyond twice the limit.
+ */
 async function readUpTo(request: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -131,6 +134,8 @@ async function readUpTo(request: IncomingMessage, maxBytes: number): Promise<Buf
     for await (const chunk of request) {
       bytes += chunk.length;
       if (bytes <= maxBytes) chunks.push(chunk);
+      // Leaving the loop destroys the request.
+      if (bytes > 2 * maxBytes) return undefined;
     }
   } catch {
     // The process died while it answered. Its exit is reported instead.

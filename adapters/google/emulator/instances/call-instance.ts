@@ -3,6 +3,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { ExecutionSums } from '../../../emulators/executions.ts';
+import { readBody } from '../../../emulators/request-body.ts';
 import type { Lease } from '../../../runtime/pool.ts';
 import type { FunctionInstance, Revision } from './instance.ts';
 import { page, plain, type Reply } from './replies.ts';
@@ -56,13 +57,16 @@ export async function callInstance(
       body,
       signal: late,
     });
-    const bytes = Buffer.from(await answer.body.arrayBuffer());
+    const bytes = await readBody(answer.body, MAX_BODY_BYTES);
     count();
     const headers = ownHeaders(answer.headers);
     // The framework sets this header when it ends its process after the answer.
     if (headers['x-google-status'] === undefined) lease.release();
     else lease.discard();
-    if (bytes.length > MAX_BODY_BYTES) return page(500, 'Server Error', 'Response size too large.');
+    if (bytes === undefined) {
+      answer.body.destroy();
+      return page(500, 'Server Error', 'Response size too large.');
+    }
     return { status: answer.statusCode, headers, body: bytes };
   } catch (error) {
     if (late.aborted) {
