@@ -12,13 +12,16 @@ const checks: Record<string, () => readonly string[]> = {
   solidity: lintSolidity,
   types: () => runProgram('node_modules/typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.json'),
   'generated files': () => runProgram('scripts/generate-artifacts.ts', '--check'),
-  lockfile: () => {
-    const text = readFileSync('package-lock.json', 'utf8');
-    return [
-      ...findMissingOptional(JSON.parse(text)).map((name) => `no lock entry for optional ${name}`),
-      ...findRegistryAddresses(text).map((line) => `registry address in the lockfile: ${line}`),
-    ];
-  },
+  lockfiles: () =>
+    ['package-lock.json', 'test/peers/package-lock.json'].flatMap((path) => {
+      const text = readFileSync(path, 'utf8');
+      return [
+        ...findMissingOptional(JSON.parse(text)).map(
+          (name) => `${path}: no entry for optional ${name}`,
+        ),
+        ...findRegistryAddresses(text).map((line) => `registry address in ${path}: ${line}`),
+      ];
+    }),
   variables: () => {
     const sources = globSync(['{broker,scripts}/**/*.{ts,mjs}', '.ci/run']);
     const readable = sources.filter((path) => !path.startsWith('scripts/examples/'));

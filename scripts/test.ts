@@ -12,6 +12,8 @@ import { runHardhat } from './hardhat.ts';
  */
 const DRAIN_MS = 10_000;
 
+const TESTS = ['test/**/*.t.sol', 'test/**/*.test.ts'];
+
 interface Tally {
   passed: number;
   failed: number;
@@ -46,7 +48,7 @@ report();
 
 /** The test files to run: all, or those named. */
 function selectFiles(paths: readonly string[]): { solidity: string[]; mocha: string[] } {
-  const named = paths.length > 0 ? paths : globSync(['test/**/*.t.sol', 'test/**/*.test.ts']);
+  const named = paths.length > 0 ? paths : globSync(TESTS, { exclude: ['**/node_modules'] });
   const sorted = named.toSorted();
   return {
     solidity: sorted.filter((path) => path.endsWith('.t.sol')),
