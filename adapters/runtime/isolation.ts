@@ -170,7 +170,7 @@ function createSandbox(dir: string, bwrap: string): Isolation {
           ...readOnly(codeDir, CODE),
           ...['--remount-ro', '/dev', '--remount-ro', '/', '--chdir', CODE],
           ...(filter ? ['--seccomp', String(FILTER)] : []),
-          ...['/opt/prlimit', ...limitFlags(memoryMiB), `--nproc=${MAX_THREADS}`],
+          ...['/opt/prlimit', ...limitFlags(memoryMiB, 'plain'), `--nproc=${MAX_THREADS}`],
           ...[`--fsize=${TEMPORARY_MIB * MIB}`, `--nofile=${MAX_FILES}`],
           ...identity.command,
           ...[NODE, ...args],
