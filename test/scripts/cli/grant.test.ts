@@ -104,7 +104,9 @@ describe('defaas grant and revoke', function () {
       revoke(owner, closed, user, { all: true }),
     ];
 
-    for (const one of wrong) await assert.rejects(one, { code: 'USAGE' });
+    for (const one of await Promise.allSettled(wrong)) {
+      assert.equal(one.status === 'rejected' && one.reason.code, 'USAGE');
+    }
     const right = await documentOf(grant(owner, closed, CHECKSUMMED, { scopes: 'invoke' }));
     assert.equal(right.subject, CHECKSUMMED.toLowerCase());
   });

@@ -49,13 +49,6 @@ describe('the load check of a bundle', () => {
   it('refuses a module that throws what has no text', () =>
     refused('ARTIFACT_LOAD', 'object', 'throw Object.create(null); export default () => 1;'));
 
-  it('refuses a module whose dynamic require finds nothing', () =>
-    refused(
-      'ARTIFACT_LOAD',
-      'not-there',
-      `const name = 'not-there'; export default require(name);`,
-    ));
-
   it('refuses a module that ends its process', () =>
     refused('ARTIFACT_LOAD', 'exit status 3', 'process.exit(3); export default () => 1;'));
 
