@@ -72,12 +72,14 @@ export async function filesToBlocks(
 /**
  * All files under a directory, by path. `getBlock` must return verified blocks. Their content is
  * not trusted: paths that leave the directory, symbolic links and sharded directories are refused,
- * files and bytes are counted.
+ * files and bytes are counted. With `only`, the one file of this path, and no block is fetched for
+ * the others.
  * @throws ArtifactError ARTIFACT_INVALID, ARTIFACT_TOO_LARGE, and what `getBlock` throws
  */
 export async function filesFromBlocks(
   root: CID,
   getBlock: (cid: CID) => Promise<Block>,
+  only?: string,
 ): Promise<Map<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>();
   const budget = createBudget(`artifact ${root}`);
@@ -91,6 +93,7 @@ export async function filesFromBlocks(
     for (const { name, cid } of links) {
       const path = checkPath(`${prefix}${name}`);
       budget.count(path, 0);
+      if (only !== undefined && path !== only && !only.startsWith(`${path}/`)) continue;
       const node = await readNode(cid, path);
       if (node.type === 'directory') await readDirectory(node.links, `${path}/`);
       else files.set(path, await readFile(node, path));

@@ -35,7 +35,8 @@ async function main(words: readonly string[]): Promise<number> {
 }
 
 function print({ document, text, bytes, failure }: Outcome, flags: Flags): void {
-  if (flags.json) writeAll(`${JSON.stringify(document, unitsAsText)}\n`);
+  // A command that wrote its results as they came has no document.
+  if (flags.json && document !== undefined) writeAll(`${JSON.stringify(document, unitsAsText)}\n`);
   else if (bytes) writeAll(bytes);
   else if (text) writeAll(`${text}\n`);
   if (!failure) return;

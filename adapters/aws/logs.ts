@@ -11,6 +11,8 @@ import { type AwsCredentials, amzDate, createSigner } from './signature.ts';
 const PAGE_EVENTS = 10_000;
 const MAX_PAGES = 20;
 const MAX_PAGE_BYTES = 16 * 1024 * 1024;
+/** Lines that the platform writes of an instance, not of a call. */
+const OF_INSTANCE = /^(?:INIT_START|INIT_REPORT|RESTORE_START|RESTORE_REPORT|EXTENSION)\s/;
 
 export interface LogsQuestion {
   readonly name: string;
@@ -90,15 +92,27 @@ export function createLogsReader(options: {
 /**
  * Reads Lambda's text format. A line of the function is `time, request id, level, text`, separated
  * by tabs. A line of the platform begins with its kind.
+ * https://docs.aws.amazon.com/lambda/latest/dg/nodejs-logging.html
  */
 function toLine({ timestamp, message }: { timestamp?: unknown; message?: unknown }): LogLine {
   const atMs = Number(timestamp);
   const text = String(message ?? '').replace(/\n$/, '');
   const [, own, level = '', words = ''] =
     /^\d{4}-\d\d-\d\dT[\d:.]+Z\t([\w-]*)\t([A-Z]+)\t(.*)$/s.exec(text) ?? [];
-  if (level !== '') return { atMs, ...named(own), level: level.toLowerCase(), text: words };
+  if (level !== '') {
+    return { atMs, ...named(own), level: level.toLowerCase(), text: stackOf(words) ?? words };
+  }
   const [, id] = /^(?:START|END|REPORT) RequestId: ([\w-]+)/.exec(text) ?? [];
-  return { atMs, ...named(id), level: id === undefined ? 'info' : 'platform', text };
+  const isPlatform = id !== undefined || OF_INSTANCE.test(text);
+  return { atMs, ...named(id), level: isPlatform ? 'platform' : 'info', text };
+}
+
+/** The stack of an error that the runtime reports: `Invoke Error`, a tab, and the error as JSON. */
+function stackOf(words: string): string | undefined {
+  const [, error = ''] = /^Invoke Error\s*\t(\{.*\})\s*$/s.exec(words) ?? [];
+  if (error === '') return undefined;
+  const { stack } = parse(Buffer.from(error));
+  return Array.isArray(stack) && stack.length > 0 ? stack.join('\n') : undefined;
 }
 
 function named(requestId: string | undefined): { requestId?: string } {

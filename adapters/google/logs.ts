@@ -51,16 +51,28 @@ export function createLogsReader(
   };
 }
 
+/** Logs that Cloud Run writes of a service: one entry per request, and events of instances. */
+const OF_PLATFORM = /\/run\.googleapis\.com%2F(?:requests|varlog%2Fsystem)$/;
+/** What Cloud Run says of an instance at these levels concerns the function: it was killed. */
+const OF_CONCERN = /^(?:warning|error|critical|alert|emergency)$/;
+
 /** An entry has either a text, or a structure whose `message` is the text. */
 function toLine(entry: unknown): LogLine {
-  const { timestamp, severity, textPayload, jsonPayload, labels } = objectOf(entry);
+  const { timestamp, severity, textPayload, jsonPayload, labels, logName, httpRequest } =
+    objectOf(entry);
   const { execution_id: id } = objectOf(labels);
   const level = String(severity ?? 'DEFAULT').toLowerCase();
+  const { requestMethod, requestUrl, status } = objectOf(httpRequest);
+  const isRequest = requestMethod !== undefined;
+  const isPlatform = OF_PLATFORM.test(String(logName)) && (isRequest || !OF_CONCERN.test(level));
+  const text = isRequest
+    ? `${requestMethod} ${status} ${requestUrl}`
+    : String(textPayload ?? textOf(jsonPayload)).replace(/\n$/, '');
   return {
     atMs: Date.parse(String(timestamp)),
     ...(typeof id === 'string' && { requestId: id }),
-    level: level === 'default' ? 'info' : level,
-    text: String(textPayload ?? textOf(jsonPayload)).replace(/\n$/, ''),
+    level: isPlatform ? 'platform' : level === 'default' ? 'info' : level,
+    text,
   };
 }
 

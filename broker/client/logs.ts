@@ -33,17 +33,26 @@ export interface LogsRequest {
   readonly limit: number;
 }
 
-/** Newest last, at most `limit`. @throws NOT_OWNER, FUNCTION_UNKNOWN */
+export interface Logs {
+  /** Newest last. */
+  readonly lines: readonly LogLine[];
+  readonly silent: readonly SilentCloud[];
+  /** CID of the version's artifact, as the gateway names it. */
+  readonly cid?: string;
+}
+
+/** At most `limit` lines. @throws NOT_OWNER, FUNCTION_UNKNOWN */
 export async function fetchLogs(
   session: Session,
   { owner, name, version, sinceMs, limit }: LogsRequest,
-): Promise<{ readonly lines: readonly LogLine[]; readonly silent: readonly SilentCloud[] }> {
+): Promise<Logs> {
   const query = new URLSearchParams({ version, since: `${sinceMs}`, limit: `${limit}` });
   const reply = await session.request(`/logs/${owner}/${name}?${query}`, {
     timeoutMs: LOGS_TIMEOUT_MS,
   });
-  const { lines, silent } = await readJson(reply, 'the logs');
+  const { lines, silent, cid } = await readJson(reply, 'the logs');
   return {
+    ...(typeof cid === 'string' && { cid }),
     lines: readArray(lines, 'lines').map((item) => {
       const line = readObject(item, 'a line');
       return {

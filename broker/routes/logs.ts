@@ -33,7 +33,7 @@ export async function logRoutes(
       sinceMs: whole(since, 'since', gateway.nowMs() - 3_600_000),
       limit: Math.min(whole(limit, 'limit', 200), MAX_LINES),
     });
-    return { function: named.label, version: version.number, ...logs };
+    return { function: named.label, version: version.number, cid: version.artifactCid, ...logs };
   });
 }
 

@@ -12,6 +12,7 @@ import { CliError, errorLine } from './cli-error.ts';
 import { type Flags, note, type Outcome } from './context.ts';
 import { startDevServer } from './dev-server.ts';
 import { userPath } from './house.ts';
+import { interrupted } from './interrupted.ts';
 import { createSourceLines } from './source-lines.ts';
 import { watchFolder } from './watch-folder.ts';
 
@@ -163,12 +164,6 @@ function deployTo(provider: Provider, { manifest, files }: Bundle): Promise<Depl
     },
     { signal: AbortSignal.timeout(DEPLOY_MS) },
   );
-}
-
-function interrupted(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
-  });
 }
 
 function parsePort(text: string): number {

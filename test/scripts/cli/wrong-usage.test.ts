@@ -19,6 +19,11 @@ import { join, resolve } from 'node:path';
 const ROOT = resolve(import.meta.dirname, '../../..');
 const MAIN = join(ROOT, 'scripts/defaas.ts');
 const ADDRESS = `0x${'1'.repeat(40)}`;
+/** The text that declares all commands. */
+const declared = (): string =>
+  globSync([MAIN, join(ROOT, 'scripts/commands/*.ts')])
+    .map((path) => readFileSync(path, 'utf8'))
+    .join('');
 /** Processes at once. */
 const PARALLEL = 4;
 
@@ -77,6 +82,9 @@ const WRONG: Readonly<Record<string, readonly string[][]>> = {
   ],
   logs: [
     ['logs', 'no name'],
+    ['logs'],
+    ['logs', 'hello', '--receipt', 'x'],
+    ['logs', '--receipt', `0x${'1'.repeat(64)}`, '--follow'],
     ['logs', 'hello', '--since', 'yesterday'],
     ['logs', 'hello', '--since', ''],
     ['logs', 'hello', '--limit', '0'],
@@ -363,9 +371,9 @@ describe('wrong usage of the command line', function () {
 
   it('is tried for each option that takes a value', () => {
     const tried = new Set([...Object.values(WRONG).flat(2), ...MISSING.flat()]);
-    const sources = globSync([MAIN, join(ROOT, 'scripts/commands/*.ts')]);
-    const source = sources.map((path) => readFileSync(path, 'utf8')).join('');
-    const options = [...source.matchAll(/'(--[a-z-]+) <[a-z]+>'/g)].map(([, name = '']) => name);
+    const options = [...declared().matchAll(/'(--[a-z-]+) <[a-z]+>'/g)].map(
+      ([, name = '']) => name,
+    );
 
     assert.ok(options.length > 20);
     assert.deepEqual(
@@ -375,8 +383,9 @@ describe('wrong usage of the command line', function () {
   });
 
   it('is tried for each command that takes a word', () => {
-    const source = readFileSync(MAIN, 'utf8');
-    const commands = [...source.matchAll(/add\(\s*'([a-z-]+) [<[]/g)].map(([, name = '']) => name);
+    const commands = [...declared().matchAll(/add\(\s*'([a-z-]+) [<[]/g)].map(
+      ([, name = '']) => name,
+    );
     const tried = new Set([...Object.keys(WRONG), ...MISSING.map(([name]) => name)]);
 
     assert.ok(commands.length > 20);

@@ -44,6 +44,8 @@ async function serve({ headers, body }) {
     const result = await run(JSON.parse(body), createContext(headers));
     await call('POST', `/invocation/${requestId}/response`, JSON.stringify(result) ?? 'null');
   } catch (error) {
+    const { trace: stack, ...told } = describe(error);
+    writeLine('ERROR', `Invoke Error \t${JSON.stringify({ ...told, stack })}`);
     await call('POST', `/invocation/${requestId}/error`, JSON.stringify(describe(error)));
   }
 }
@@ -149,9 +151,10 @@ function patchConsole() {
     trace: 'TRACE',
   };
   for (const [method, level] of Object.entries(levels)) {
-    console[method] = (...values) => {
-      const text = format(...values);
-      process.stdout.write(`${new Date().toISOString()}\t${requestId}\t${level}\t${text}\n`);
-    };
+    console[method] = (...values) => writeLine(level, format(...values));
   }
+}
+
+function writeLine(level, text) {
+  process.stdout.write(`${new Date().toISOString()}\t${requestId}\t${level}\t${text}\n`);
 }
