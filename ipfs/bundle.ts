@@ -31,6 +31,11 @@ const RESERVED_FILE =
 /** The publisher's sources up to this size are scanned for keys, bytes. */
 const MAX_SEARCHED_BYTES = 1024 * 1024;
 
+export interface BundleOptions {
+  /** Puts the text of the sources into the source map, which else has only names and lines. */
+  readonly sources?: boolean;
+}
+
 /**
  * Bundles the function in a folder. Only reads files; runs none of the publisher's code.
  * @throws ArtifactError NOT_A_FUNCTION_FOLDER  no such folder, or no defaas.json in it
@@ -38,7 +43,10 @@ const MAX_SEARCHED_BYTES = 1024 * 1024;
  *   ARTIFACT_NATIVE_ADDON, ARTIFACT_SECRET, ARTIFACT_INVALID (a listed file)  each with file and
  *   line
  */
-export async function bundle(folder: string): Promise<Bundle> {
+export async function bundle(
+  folder: string,
+  { sources = false }: BundleOptions = {},
+): Promise<Bundle> {
   const directory = await realpath(folder).catch((cause) => notAFolder(folder, cause));
   const written = await readFile(join(directory, MANIFEST_FILE)).catch((cause) =>
     notAFolder(folder, cause),
@@ -46,7 +54,10 @@ export async function bundle(folder: string): Promise<Bundle> {
   const source = parseManifest(written);
   refuseSecretVariables(source);
   refuseMissingEntry(directory, source.entry);
-  const { outputs, metafile, kept } = await compile(directory, source.entry, folder);
+  const { outputs, metafile, kept } = await compile(directory, source.entry, {
+    folder,
+    sources,
+  });
   refuseFilesLeftOut(directory, metafile.inputs, source.files);
   await refuseSecretSources(directory, metafile);
 

@@ -73,11 +73,16 @@ export interface Compiled {
 }
 
 /** @throws ArtifactError ARTIFACT_ENTRY, ARTIFACT_IMPORT, ARTIFACT_BUNDLE, ARTIFACT_NATIVE_ADDON */
-export async function compile(directory: string, entry: string, folder: string): Promise<Compiled> {
+export async function compile(
+  directory: string,
+  entry: string,
+  { folder, sources }: { readonly folder: string; readonly sources: boolean },
+): Promise<Compiled> {
   // A tsconfig.json above the folder must not change the output.
   const tsconfig = join(directory, 'tsconfig.json');
   const options = {
     ...OPTIONS,
+    sourcesContent: sources,
     absWorkingDir: directory,
     entryPoints: [entry],
     ...(existsSync(tsconfig) ? { tsconfig } : { tsconfigRaw: '{}' }),

@@ -39,6 +39,8 @@ import { formatTable } from './table.ts';
 export interface DeployOptions {
   readonly to?: string;
   readonly acceptLoss?: boolean;
+  /** Publishes the text of the sources in the source map. */
+  readonly sources?: boolean;
 }
 
 /**
@@ -56,10 +58,11 @@ export async function deploy(
   const chosen = options.to === undefined ? undefined : parseClouds(options.to);
   const folder = folderOf(target);
   if (folder === undefined) parseFunctionName(target, '');
-  const bundled = folder === undefined ? undefined : await bundleFolder(flags, folder);
+  const bundled = folder === undefined ? undefined : await bundleFolder(flags, folder, options);
   const opened = await openGateway(flags);
   try {
-    const asked: Asked = { flags, opened, chosen, acceptLoss: options.acceptLoss ?? false };
+    const { acceptLoss = false, sources = false } = options;
+    const asked: Asked = { flags, opened, chosen, acceptLoss, sources };
     return bundled === undefined
       ? await deployPublished(asked, parseFunctionName(target, opened.account.address))
       : await release(asked, bundled);
@@ -74,6 +77,7 @@ interface Asked {
   /** Clouds named on the command line. */
   readonly chosen: readonly string[] | undefined;
   readonly acceptLoss: boolean;
+  readonly sources: boolean;
 }
 
 /** The folder that is meant. `name@version` and names without such a folder mean a function. */
@@ -111,7 +115,9 @@ async function release(asked: Asked, bundled: Bundle): Promise<Outcome> {
       (declared.length > 0 ? declared : undefined) ??
       (await cloudsHad(session, { owner, name, version: served?.number })) ??
       opened.connection.document.providers;
-    const publishing = await preparePublishing(opened, chain, bundled, { asLatest: false });
+    const publishing = await preparePublishing({ flags, opened, chain }, bundled, {
+      asLatest: false,
+    });
     const reference = () => `${publishing.published().version.number}`;
     const deploying = deployingOf(session, asked.acceptLoss, () => ({
       ...{ owner, name, version: reference(), providers },
@@ -154,7 +160,14 @@ async function release(asked: Asked, bundled: Bundle): Promise<Outcome> {
       ...outcome,
       document: {
         ...Object(outcome.document),
-        ...{ isNew, latest: fn.latest, cid: version.artifactCid, url, open },
+        ...{
+          isNew,
+          latest: fn.latest,
+          cid: version.artifactCid,
+          files: publishing.files,
+          url,
+          open,
+        },
       },
       text: [
         outcome.text,
@@ -181,13 +194,13 @@ function mayServe({ state, providers }: DeploymentOutcome, latest: number): bool
 }
 
 /** Says that the folder of the function's name is not what is about to be deployed. */
-async function tellOtherFolder({ flags, opened }: Asked, of: FunctionName): Promise<void> {
+async function tellOtherFolder({ flags, opened, sources }: Asked, of: FunctionName): Promise<void> {
   const folder = folderOf(of.name);
   if (folder === undefined || flags.json) return;
   const chain = await openChain(opened);
   try {
     const version = versionOf(chain, of);
-    const { files, manifestBytes } = await bundle(folder);
+    const { files, manifestBytes } = await bundle(folder, { sources });
     const [{ cid }, manifestCid] = [await filesToCar(files), await rawCid(manifestBytes)];
     if (version?.artifactCid === cid && version.manifestCid === manifestCid) return;
     note(

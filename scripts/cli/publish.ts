@@ -5,13 +5,16 @@ import { DefaasClientError } from '../../broker/client/errors.ts';
 import type { FunctionVersion, RegisteredFunction } from '../../contracts/chain/types.ts';
 import type { VersionTerms } from '../../contracts/chain/writer.ts';
 import type { Chain } from '../../contracts/chain.ts';
-import { type Bundle, bundle } from '../../ipfs/bundle.ts';
+import { type Bundle, type BundleOptions, bundle } from '../../ipfs/bundle.ts';
 import { filesToCar, rawCid } from '../../ipfs/car.ts';
 import type { Manifest } from '../../ipfs/manifest.ts';
-import { type Flags, type Opened, openSession } from './context.ts';
+import { type Flags, note, type Opened, openSession } from './context.ts';
 import { userPath } from './house.ts';
 import { refuseUnloadable } from './load-check.ts';
 import type { Step } from './progress.ts';
+
+/** Most files that are listed before an upload. */
+const MAX_LISTED = 20;
 
 const ACCESS_MODES = { public: 0, granted: 1, policy: 2 } as const;
 
@@ -22,13 +25,22 @@ export interface Published {
   readonly isNew: boolean;
 }
 
+export interface PublishedFile {
+  readonly path: string;
+  readonly bytes: number;
+}
+
 /**
  * Bundles a folder and loads the bundle once. Contacts no house: an error in the folder can be
  * mended without one.
  * @throws ArtifactError NOT_A_FUNCTION_FOLDER, ARTIFACT_...
  */
-export async function bundleFolder(flags: Pick<Flags, 'json'>, folder: string): Promise<Bundle> {
-  const bundled = await bundle(userPath(folder));
+export async function bundleFolder(
+  flags: Pick<Flags, 'json'>,
+  folder: string,
+  options: BundleOptions,
+): Promise<Bundle> {
+  const bundled = await bundle(userPath(folder), options);
   await refuseUnloadable(flags, bundled);
   return bundled;
 }
@@ -36,8 +48,16 @@ export async function bundleFolder(flags: Pick<Flags, 'json'>, folder: string): 
 /** The steps that publish a version, and what they have published. */
 export interface Publishing {
   readonly steps: readonly Step[];
+  /** What anybody can read on IPFS, in the artifact's order. */
+  readonly files: readonly PublishedFile[];
   /** To be called after the steps. */
   published(): Published;
+}
+
+export interface PublishingParts {
+  readonly flags: Pick<Flags, 'json'>;
+  readonly opened: Opened;
+  readonly chain: Chain;
 }
 
 /**
@@ -46,8 +66,7 @@ export interface Publishing {
  * first stopped.
  */
 export async function preparePublishing(
-  opened: Opened,
-  chain: Chain,
+  { flags, opened, chain }: PublishingParts,
   { manifest, manifestBytes, files }: Bundle,
   { asLatest }: { readonly asLatest: boolean },
 ): Promise<Publishing> {
@@ -56,6 +75,8 @@ export async function preparePublishing(
   const { cid, car } = await filesToCar(files);
   const terms = termsOf(manifest, cid, await rawCid(manifestBytes));
   const find = () => chain.view.functionOf(account.address, manifest.name);
+  const before = find();
+  if (!before || !findSame(chain, before, terms)) note(flags, publicLines(manifest, files));
   let isNew = false;
   const upload = async (): Promise<void> => {
     const session = await openSession(opened, account);
@@ -85,6 +106,7 @@ export async function preparePublishing(
     } else report('nothing has changed');
   };
   return {
+    files: filesOf(files),
     steps: [
       {
         title: `bundled ${manifest.name}: ${files.size} files, ${car.length} bytes`,
@@ -103,6 +125,29 @@ export async function preparePublishing(
       return { fn, version, isNew };
     },
   };
+}
+
+function filesOf(files: Bundle['files']): PublishedFile[] {
+  return [...files].map(([path, { length }]) => ({ path, bytes: length }));
+}
+
+/** What becomes public, said before anything is uploaded. */
+function publicLines({ name, env }: Manifest, files: Bundle['files']): string {
+  const listed = filesOf(files);
+  const shown = listed.slice(0, MAX_LISTED);
+  const width = Math.max(...shown.map(({ bytes }) => `${bytes}`.length));
+  const rows = shown.map(({ path, bytes }) => `  ${`${bytes}`.padStart(width)} bytes  ${path}`);
+  const left = listed.length - shown.length;
+  const variables = Object.keys(env);
+  return [
+    `what ${name} consists of becomes public on IPFS; anybody can read and keep it:`,
+    ...rows,
+    ...(left > 0 ? [`  and ${left} more files`] : []),
+    ...(variables.length > 0
+      ? [`  public too, in defaas.json: the values of env (${variables.join(', ')})`]
+      : []),
+    '  private: only the values of secrets',
+  ].join('\n');
 }
 
 function termsOf(manifest: Manifest, artifactCid: string, manifestCid: string): VersionTerms {

@@ -1,6 +1,8 @@
 // Commands that write, publish, run and call functions.
 import { type Add, collect, example, TO_CLOUDS } from './add.ts';
 
+const SOURCES = ['--sources', 'publish the text of the sources too, in the source map'] as const;
+
 export function addFunctionCommands(add: Add): void {
   add(
     'init <folder>',
@@ -16,13 +18,16 @@ export function addFunctionCommands(add: Add): void {
     'register <folder>',
     'bundle a function, upload it to IPFS, publish a version on the chain',
     async () => (await import('../cli/register.ts')).register,
-  ).alias('publish');
+  )
+    .alias('publish')
+    .option(...SOURCES);
   add(
     'deploy <folder>',
     'publish a folder and run it on clouds, then let latest name it; or deploy a version that is published',
     async () => (await import('../cli/deploy.ts')).deploy,
   )
     .option(...TO_CLOUDS)
+    .option(...SOURCES)
     .option('--accept-loss', 'deploy even where a call costs the operator more than it earns');
   add(
     'diff <function>',

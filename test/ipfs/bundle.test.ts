@@ -54,6 +54,20 @@ export default async (): Promise<unknown> => ({ value: double(answer.value), __d
     assert.deepEqual(await runArtifact(files, join(root, 'artifact')), answer);
   });
 
+  it('has a source map without the text of the sources, unless it is asked for', async () => {
+    const path = await folder({ 'handler.ts': TYPED });
+    const mapOf = async (sources?: boolean) => {
+      const { files } = await bundle(path, sources === undefined ? {} : { sources });
+      return JSON.parse(Buffer.from(files.get('handler.mjs.map') ?? []).toString());
+    };
+
+    const map = await mapOf();
+    const whole = await mapOf(true);
+
+    assert.deepEqual([map.sources, map.sourcesContent], [['handler.ts'], undefined]);
+    assert.deepEqual(whole, { ...map, sourcesContent: [TYPED] });
+  });
+
   it('gives the same CID for the same files in another folder, time zone and umask', async () => {
     const files = { 'handler.ts': TYPED, 'data/b.txt': 'b', 'data/a.txt': 'a' };
     const manifest = { name: 'fn', env: { B: '1', A: '2' }, files: ['data/b.txt', 'data/a.txt'] };

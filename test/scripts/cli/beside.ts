@@ -49,3 +49,19 @@ export async function documentOf(
     JSON.stringify(document, (_, value) => (typeof value === 'bigint' ? `${value}` : value)),
   );
 }
+
+/** What a command notes on stderr. */
+export async function notesOf(run: () => Promise<unknown>): Promise<string> {
+  const { write } = process.stderr;
+  let said = '';
+  process.stderr.write = (text: string | Uint8Array) => {
+    said += text;
+    return true;
+  };
+  try {
+    await run();
+  } finally {
+    process.stderr.write = write;
+  }
+  return said;
+}

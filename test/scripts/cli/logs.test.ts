@@ -5,7 +5,7 @@ import { fetchLogs } from '../../../broker/client/logs.ts';
 import { followLogs } from '../../../scripts/cli/follow-logs.ts';
 import { type LogsOptions, logs } from '../../../scripts/cli/logs.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
-import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
+import { type CommandLine, createCommandLine, documentOf, notesOf } from './beside.ts';
 
 interface Line {
   readonly atMs: number;
@@ -153,19 +153,3 @@ describe('the logs of a function on the command line', function () {
     assert.ok(readings >= 3);
   });
 });
-
-/** What a command notes on stderr. */
-async function notesOf(run: () => Promise<unknown>): Promise<string> {
-  const { write } = process.stderr;
-  let said = '';
-  process.stderr.write = (text: string | Uint8Array) => {
-    said += text;
-    return true;
-  };
-  try {
-    await run();
-  } finally {
-    process.stderr.write = write;
-  }
-  return said;
-}
