@@ -11,7 +11,10 @@ const checks: Record<string, () => readonly string[]> = {
     runProgram('node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'),
   solidity: lintSolidity,
   types: () => runProgram('node_modules/typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.json'),
-  'generated files': () => runProgram('scripts/generate-artifacts.ts', '--check'),
+  'generated files': () =>
+    ['scripts/generate-artifacts.ts', 'scripts/generate-manifest-page.ts'].flatMap((program) =>
+      runProgram(program, '--check'),
+    ),
   lockfiles: () =>
     ['package-lock.json', 'test/peers/package-lock.json'].flatMap((path) => {
       const text = readFileSync(path, 'utf8');

@@ -6,6 +6,9 @@ import type { Flags, Outcome } from './context.ts';
 import { PACKAGE_ROOT, userPath } from './house.ts';
 
 const TEMPLATES = join(PACKAGE_ROOT, 'scripts/examples');
+/** Files that every function gets, beside the templates: types and their settings. */
+const SHARED = ['defaas.d.ts', 'tsconfig.json'];
+const SCHEMA = join(PACKAGE_ROOT, 'ipfs/defaas.schema.json');
 /** Files that a run leaves in a template's folder. They are not copied. */
 const NOT_COPIED = ['node_modules', 'package-lock.json'];
 
@@ -48,6 +51,8 @@ export async function init(
     recursive: true,
     filter: (path) => !NOT_COPIED.includes(basename(path)),
   });
+  for (const file of SHARED) cpSync(join(TEMPLATES, file), join(target, file));
+  cpSync(SCHEMA, join(target, basename(SCHEMA)));
   for (const file of ['defaas.json', 'package.json']) rename(join(target, file), name);
   const next =
     existsSync(join(target, 'package.json')) && hasDependencies(target)
@@ -64,11 +69,13 @@ export async function init(
   };
 }
 
-/** Replaces the name in a JSON file and leaves the rest of the text unchanged. */
+/** Replaces the name and the schema's place in a JSON file. The rest of the text stays. */
 function rename(file: string, name: string): void {
   if (!existsSync(file)) return;
-  const text = readFileSync(file, 'utf8');
-  writeFileSync(file, text.replace(/("name"\s*:\s*)"[^"]*"/, `$1"${name}"`));
+  const text = readFileSync(file, 'utf8')
+    .replace(/("name"\s*:\s*)"[^"]*"/, `$1"${name}"`)
+    .replace(/("\$schema"\s*:\s*)"[^"]*"/, `$1"./${basename(SCHEMA)}"`);
+  writeFileSync(file, text);
 }
 
 function hasDependencies(folder: string): boolean {

@@ -8,7 +8,7 @@ export function addFunctionCommands(add: Add): void {
     'init <folder>',
     'create a new function folder from a template',
     async () => (await import('../cli/init.ts')).init,
-  ).option('--template <name>', 'hello or thumbnail', 'hello');
+  ).option('--template <name>', 'hello, paid, webhook or thumbnail', 'hello');
   add(
     'dev <folder>',
     'run a function on this machine and reload it after each change',

@@ -1,14 +1,20 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { createHmac } from 'node:crypto';
+import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { Ajv } from 'ajv';
 import { decode, encode } from 'jpeg-js';
 import { bundle } from '../../ipfs/bundle.ts';
+import { init } from '../../scripts/cli/init.ts';
 import { takePhoto, withOrientation } from '../fixtures/photo.ts';
 
 type Handler = (request: Request, context: object) => Promise<Response>;
 
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const FLAGS = { json: true, account: 'user' };
 const CONTEXT = { provider: 'aws-lambda' };
 const URL_OF_CALL = 'https://function.invalid/';
 
@@ -60,6 +66,70 @@ describe('examples', () => {
       provider: 'aws-lambda',
     });
   });
+
+  it('paid tells valid IBANs from others', async () => {
+    const paid = await load('paid');
+    const ask = async (query: string) => {
+      const reply = await paid(new Request(URL_OF_CALL + query), CONTEXT);
+      return [reply.status, await reply.json()];
+    };
+    const [iban, wrong] = ['DE89370400440532013000', 'DE88370400440532013000'];
+
+    assert.deepEqual(await ask('?iban=de89 3704 0044 0532 0130 00'), [
+      200,
+      { iban, valid: true, country: 'DE' },
+    ]);
+    assert.deepEqual(await ask(`?iban=${wrong}`), [200, { iban: wrong, valid: false }]);
+    assert.deepEqual(await ask('?iban=x'), [200, { iban: 'X', valid: false }]);
+    assert.deepEqual((await ask(''))[0], 400);
+  });
+
+  it('webhook takes what the sender signed, byte for byte, and nothing else', async () => {
+    const webhook = await load('webhook');
+    // The example of GitHub's manual, with its signature.
+    const secret = "It's a Secret to Everybody";
+    const signature = '757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17';
+    const status = async (body: string, header?: string, method = 'POST') => {
+      const headers = { ...(header !== undefined && { 'x-hub-signature-256': header }) };
+      const init = { method, headers, ...(method === 'POST' && { body }) };
+      const reply = await webhook(new Request(URL_OF_CALL, init), { ...CONTEXT, log: () => {} });
+      return reply.status;
+    };
+    const ofJson = createHmac('sha256', secret).update('{"action":"opened"}').digest('hex');
+    await assert.rejects(status('{}', 'sha256=00'), /WEBHOOK_SECRET is not set/);
+    process.env.WEBHOOK_SECRET = secret;
+    try {
+      assert.equal(await status('{"action":"opened"}', `sha256=${ofJson}`), 204);
+      assert.equal(await status('{"action": "opened"}', `sha256=${ofJson}`), 401);
+      assert.equal(await status('{"action":"opened"}'), 401);
+      // Signed, and no JSON.
+      assert.equal(await status('Hello, World!', `sha256=${signature}`), 400);
+      assert.equal(await status('', undefined, 'GET'), 405);
+    } finally {
+      delete process.env.WEBHOOK_SECRET;
+    }
+  });
+
+  for (const template of ['hello', 'paid', 'webhook', 'thumbnail']) {
+    it(`${template} is checked by TypeScript and by the schema beside it, after init`, async () => {
+      const folder = join(dir, `my-${template}`);
+      await init(FLAGS, folder, { template });
+      const written = JSON.parse(await readFile(join(folder, 'defaas.json'), 'utf8'));
+      const schema = JSON.parse(await readFile(join(folder, written.$schema), 'utf8'));
+      await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+      const typescript = join(ROOT, 'node_modules/typescript/bin/tsc');
+
+      const { stdout, status } = spawnSync(process.execPath, [typescript, '--noEmit'], {
+        cwd: folder,
+        encoding: 'utf8',
+      });
+
+      assert.equal(status, 0, stdout);
+      assert.equal(written.name, `my-${template}`);
+      assert.ok(new Ajv({ strict: false }).validate(schema, written));
+      assert.ok((await bundle(folder)).files.has('handler.mjs'));
+    });
+  }
 
   it('thumbnail is bundled in less than 2 s', () => {
     assert.ok(bundledMs < 2000, `${bundledMs} ms`);
