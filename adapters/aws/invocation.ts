@@ -13,6 +13,7 @@ import type {
   ProviderErrorCode,
   Usage,
 } from '../provider.ts';
+import { LIMITS } from './limits.ts';
 import { type AwsCredentials, amzDate, createSigner } from './signature.ts';
 
 /** Largest payload of a synchronous call and of its answer, bytes (in the API's errors). */
@@ -130,6 +131,11 @@ export function readAnswer(
   }
   for (const cookie of cookies) pairs.push(['set-cookie', cookie]);
   const usage = measure(report, answer, deployment, bytes.length);
+  if (bytes.length > LIMITS.maxResponseBytes) {
+    const message = `answer of ${bytes.length} bytes, limit ${LIMITS.maxResponseBytes}`;
+    const error = { kind: 'too-large', type: 'ResponseSizeTooLarge', message } as const;
+    return { ...outcome, ok: false, error, usage };
+  }
   return { ...outcome, ok: true, status: statusCode, headers: pairs, body: bytes, usage };
 }
 

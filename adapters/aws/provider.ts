@@ -7,7 +7,7 @@ import { createCall, probePayload } from './call.ts';
 import { createControl } from './control.ts';
 import { createCredentialsSource } from './credentials.ts';
 import { createFail, PROVIDER, sendFailure } from './errors.ts';
-import { MAX_PAYLOAD_BYTES, toPayload } from './invocation.ts';
+import { toPayload } from './invocation.ts';
 import { LIMITS } from './limits.ts';
 import { createLogsReader } from './logs.ts';
 import { createSdkLoader } from './sdk.ts';
@@ -47,10 +47,12 @@ export function createAwsLambda(options: AwsLambdaOptions): Provider {
     regions: [region],
     ...createControl({ origin, region, gateway, roleArn, isEmulator, sdk, call, clock }),
 
-    invoke(deployment, request, { signal }) {
-      // The event contains the body, so a body above the limit makes an event above the limit.
-      const isTooLarge = request.body.length > MAX_PAYLOAD_BYTES;
-      return call(deployment, isTooLarge ? request.body : toPayload(request), signal);
+    async invoke(deployment, request, { signal }) {
+      if (request.body.length > LIMITS.maxRequestBytes) {
+        const what = `body is ${request.body.length} bytes, limit ${LIMITS.maxRequestBytes}`;
+        throw createFail(region, 'invoke', deployment.name)('PROVIDER_TOO_LARGE', 'no', what);
+      }
+      return call(deployment, toPayload(request), signal);
     },
 
     async warm(deployment, { holdMs, signal }) {

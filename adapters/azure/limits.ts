@@ -27,8 +27,8 @@ export function limitsOf(
     maxRequestBytes: 100 * MiB,
     // Azure documents no limit. This is the limit of the shim.
     maxResponseBytes: 32 * MiB,
-    // Idle timeout of the load balancer (Service limits).
-    maxTimeoutMs: 230_000,
+    // The load balancer ends a call after 230 s (Service limits); the shim answers before that.
+    maxTimeoutMs: 229_000,
     minMemoryMiB: 1,
     maxMemoryMiB: planKind === 'flex' ? Math.max(...FLEX_INSTANCE_MIB) : Y1_INSTANCE_MIB,
     // Azure documents no limits of the package. These are our own.

@@ -20,7 +20,7 @@ const MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
 
 const timeoutMs = Math.min(
   Number(process.env.DEFAAS_TIMEOUT_MS) || FRONT_TIMEOUT_MS,
-  FRONT_TIMEOUT_MS,
+  FRONT_TIMEOUT_MS - ANSWER_BEFORE_MS,
 );
 
 app.http('main', {
@@ -54,7 +54,7 @@ async function answer(request, context) {
         provider: 'azure-functions',
         requestId: context.invocationId,
         deadlineMs,
-        answerBeforeMs: ANSWER_BEFORE_MS,
+        answerBeforeMs: 0,
         log: (...values) => context.log(...values),
       },
     ),

@@ -12,6 +12,8 @@ import { answerOf, handlerOf } from './fetch-answer.mjs';
 const { setTimeout, clearTimeout, Headers, Request, URL } = globalThis;
 const toFixed = Function.prototype.call.bind(Number.prototype.toFixed);
 const { ceil, max, min } = Math;
+const { stringify } = JSON;
+const { byteLength } = Buffer;
 const resourceUsage = process.resourceUsage.bind(process);
 
 /** Monotonic, ms. */
@@ -21,6 +23,8 @@ export const unixMs = Date.now;
 
 /** Longest type and longest message of a failure, characters. */
 const MAX_TEXT_LENGTH = 256;
+/** Most headers of an answer, bytes of their JSON. */
+const MAX_HEADER_BYTES = 8_192;
 
 /** Longest time that a probe may occupy the instance, ms. */
 const MAX_HOLD_MS = 100;
@@ -91,7 +95,7 @@ export async function fetchCall(load, incoming, circumstances) {
     }
   };
 
-  const answer = await settle(timedLoad, incoming, circumstances);
+  const answer = bounded(await settle(timedLoad, incoming, circumstances));
 
   const headers = answer.headers.filter(([name]) => !name.startsWith('x-defaas-'));
   headers.push(
@@ -103,6 +107,20 @@ export async function fetchCall(load, incoming, circumstances) {
   const initMs = wasCold ? (circumstances.initMs?.() ?? loadedMs) : undefined;
   if (initMs !== undefined) headers.push(['x-defaas-init-ms', toFixed(initMs, 3)]);
   return { ...answer, headers };
+}
+
+/**
+ * Some clouds and clients in between take no more headers than that. The sum is of the JSON, in
+ * which one shim carries them.
+ */
+function bounded(answer) {
+  const bytes = byteLength(stringify(answer.headers));
+  if (bytes <= MAX_HEADER_BYTES) return answer;
+  return answerJson('error', 500, {
+    kind: 'thrown',
+    type: 'ResponseHeadersTooLarge',
+    message: `The answer has ${bytes} bytes of headers, at most ${MAX_HEADER_BYTES} are sent`,
+  });
 }
 
 async function settle(load, incoming, circumstances) {

@@ -120,6 +120,8 @@ export interface CloudPlan {
   /** create, update, keep, ... */
   readonly action: string;
   readonly steps: readonly PlannedStep[];
+  /** Largest bodies there, bytes; a call is bounded by the least of its version's clouds. */
+  readonly limits: { readonly requestBytes: number; readonly answerBytes: number };
   /** Absent where the cloud bills nothing. */
   readonly cost?: CallCost;
   /** Present when the cloud could not be asked. */
@@ -372,9 +374,14 @@ function parseFailure({ error }: Json): { error?: DeploymentFailure } {
 
 function parsePlan(item: unknown): CloudPlan {
   const cloud = readObject(item, 'a cloud');
+  const limits = readObject(cloud.limits, 'limits');
   return {
     provider: readText(cloud.provider, 'provider'),
     region: readText(cloud.region, 'region'),
+    limits: {
+      requestBytes: readCount(limits.requestBytes, 'limits.requestBytes'),
+      answerBytes: readCount(limits.answerBytes, 'limits.answerBytes'),
+    },
     action: readText(cloud.action, 'action'),
     steps: readArray(cloud.steps, 'steps').map((value) => {
       const step = readObject(value, 'a step');

@@ -40,6 +40,8 @@ export type Hedge = () => boolean;
 
 interface AttemptOptions {
   readonly timeoutMs: number;
+  /** A longer answer is the function's failure, bytes. */
+  readonly answerBytes: number;
   /** An idempotent version may be tried again when it may have run. */
   readonly idempotent: boolean;
   /** Only for idempotent versions. */
@@ -195,7 +197,10 @@ async function run(
   candidate.circuit.began(startedMs);
   const { signal, clear } = options.deadlines.start(deadlineMs);
   try {
-    const result = await candidate.provider.invoke(candidate.deployment, request, { signal });
+    const result = bounded(
+      await candidate.provider.invoke(candidate.deployment, request, { signal }),
+      options.answerBytes,
+    );
     candidate.circuit.succeeded();
     candidate.latency.add(result.usage.measuredMs);
     const billedMs = billedMsOf(result, candidate, mayBeCold);
@@ -238,6 +243,22 @@ async function run(
     clear();
     candidate.inFlight -= 1;
   }
+}
+
+/** An answer that another cloud of the version could not give is a failure on every one. */
+function bounded(result: InvokeResult, answerBytes: number): InvokeResult {
+  const isTooLarge = result.ok
+    ? result.body.length > answerBytes
+    : result.error.kind === 'too-large' && result.error.type === 'ResponseSizeTooLarge';
+  if (!isTooLarge) return result;
+  const { requestId, cold, usage } = result;
+  const message = `the answer is larger than ${answerBytes} bytes`;
+  return {
+    ok: false,
+    error: { kind: 'too-large', type: 'ResponseSizeTooLarge', message },
+    ...{ requestId, usage },
+    ...(cold !== undefined && { cold }),
+  };
 }
 
 /**

@@ -14,6 +14,7 @@ import type { Mandates } from '../money/mandates.ts';
 import type { StoppedPublishers } from '../money/stopped-publishers.ts';
 import { acceptVoucher, type VoucherParts } from '../money/vouchers.ts';
 import type { Beacon } from '../routing/beacon.ts';
+import { callLimits } from '../routing/call-limits.ts';
 import { choose } from '../routing/choose.ts';
 import { narrow } from '../routing/routing.ts';
 import type { Target } from '../routing/target.ts';
@@ -106,14 +107,16 @@ async function run(parts: InvokeParts, authorized: AuthorizedCall): Promise<Answ
       ...{ gateway: parts.address, invocation, caller, target, lane, draw, maxPriceUnits },
       nowMs: nowMs(),
     });
+    const live = parts.deployments.live(functionVersion);
+    const limits = callLimits(live);
     const choices = choose(
       { value: draw.value, call: opened.call, ids: draw.ids },
-      parts.deployments.live(functionVersion),
+      live,
       narrow(parts.deployments.routing(functionVersion), invocation.routing),
       nowMs(),
     );
     refuseExcluded(target, choices);
-    refuseTooLarge(invocation, choices);
+    refuseTooLarge(invocation, limits);
 
     if (nonce !== undefined) seenNonces.begin(nonce);
     isNonceTaken = nonce !== undefined;
@@ -124,6 +127,7 @@ async function run(parts: InvokeParts, authorized: AuthorizedCall): Promise<Answ
     reservedMs = 0;
     const outcome = await attempt(choices.inTurn, requestFor(invocation), {
       timeoutMs,
+      answerBytes: limits.answerBytes,
       idempotent,
       hedge: hedgeOf(parts, target),
       freeFailures,

@@ -4,6 +4,7 @@
 import { memoize } from '../../adapters/http/memoize.ts';
 import { HEADER_NAME, HEADER_VALUE } from '../../adapters/http/message.ts';
 import { DefaasError } from '../errors.ts';
+import type { CallLimits } from '../routing/call-limits.ts';
 import type { Choices } from '../routing/choose.ts';
 import type { Target } from '../routing/target.ts';
 import type { Outcome } from './attempt.ts';
@@ -180,10 +181,11 @@ export function refuseExcluded({ label }: Target, { inTurn, behind }: Choices): 
   );
 }
 
-/** The smallest request limit among the clouds that could take the call. */
-export function refuseTooLarge(invocation: Invocation, { inTurn }: Choices): void {
-  const limits = inTurn.map(({ candidate }) => candidate.provider.limits.maxRequestBytes);
-  const limit = Math.min(...limits);
+/** @throws DefaasError BODY_TOO_LARGE  on whichever cloud the call would run */
+export function refuseTooLarge(
+  invocation: Invocation,
+  { requestBytes: limit }: Pick<CallLimits, 'requestBytes'>,
+): void {
   if (invocation.body.length <= limit) return;
   throw new DefaasError(
     'BODY_TOO_LARGE',

@@ -197,6 +197,10 @@ function planDocument({ wanted, steps, error }: CloudPlan) {
     region: spec.region,
     action: actionOf(steps),
     steps,
+    limits: {
+      requestBytes: provider.limits.maxRequestBytes,
+      answerBytes: provider.limits.maxResponseBytes,
+    },
     ...(cost && { cost: costDocument(cost) }),
     ...(error && { error }),
   };

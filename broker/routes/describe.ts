@@ -12,6 +12,7 @@ import { ownOrigins } from '../http/bearer.ts';
 import { sponsorshipOf } from '../invocation/authenticate.ts';
 import { worstPriceOf } from '../invocation/price.ts';
 import { resolveTarget } from '../invocation/resolve.ts';
+import { callLimits } from '../routing/call-limits.ts';
 import type { Target } from '../routing/target.ts';
 
 /** Below a function's address. Requests for it are never calls. */
@@ -89,7 +90,9 @@ function describe(gateway: Parts, target: Target, origin: string) {
   const url = urlOf(origin, fn);
   const isFree = sponsorshipOf(gateway, target) !== undefined && manifest?.payer === 'publisher';
   const worst = worstPriceOf(version);
-  const live = [...deployments.live(version.functionVersion).values()];
+  const candidates = deployments.live(version.functionVersion);
+  const live = [...candidates.values()];
+  const sizes = callLimits(candidates);
   return {
     function: `${fn.namespace}/${fn.name}`,
     functionId: `0x${fn.id.toString(16).padStart(64, '0')}`,
@@ -114,7 +117,8 @@ function describe(gateway: Parts, target: Target, origin: string) {
     limits: {
       timeoutMs: version.timeoutMs,
       memoryMiB: version.memoryMiB,
-      bodyMaxBytes: config.bodyMaxBytes,
+      bodyMaxBytes: Math.min(config.bodyMaxBytes, sizes.requestBytes),
+      answerMaxBytes: Number.isFinite(sizes.answerBytes) ? sizes.answerBytes : null,
     },
     runsOn: live.map(({ provider, deployment: { region } }) => ({
       provider: provider.name,

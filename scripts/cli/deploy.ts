@@ -28,7 +28,7 @@ import {
   openGateway,
   openSession,
 } from './context.ts';
-import { formatCost, lossLines, planLine, stepLine } from './deployment-lines.ts';
+import { formatCost, limitsLine, lossLines, planLine, stepLine } from './deployment-lines.ts';
 import { deprecateOpen } from './deprecate-open.ts';
 import { type FunctionName, parseFunctionName } from './function-name.ts';
 import { userPath } from './house.ts';
@@ -241,6 +241,7 @@ function deployingOf(
         run: async (report) => {
           planned.push(...(await planDeployment(session, request())).clouds);
           for (const cloud of planned) report(planLine(cloud));
+          if (planned.length > 0) report(limitsLine(planned));
           for (const line of lossLines(planned)) report(line);
         },
       },

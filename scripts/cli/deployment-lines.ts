@@ -23,6 +23,13 @@ export function planLine({ provider, action, steps, cost, error }: CloudPlan): s
   return `${provider}: ${changes || action}${costs}${warm}`;
 }
 
+/** The sizes that calls may have, which are those of the smallest cloud. */
+export function limitsLine(clouds: readonly Pick<CloudPlan, 'limits'>[]): string {
+  const least = (of: (limits: CloudPlan['limits']) => number): string =>
+    `${(Math.min(...clouds.map(({ limits }) => of(limits))) / 1e6).toFixed(1)} MB`;
+  return `a request may have ${least((one) => one.requestBytes)}, an answer ${least((one) => one.answerBytes)}: the least of its clouds; an answer's headers 8 KiB`;
+}
+
 /** Formats what keeping instances warm costs the operator. */
 export function formatWarm({ instances, costUnits, days }: WarmCost): string {
   return `${instances} kept warm cost its operator up to ${formatTokens(costUnits)} tokens in ${days} days`;

@@ -178,6 +178,7 @@ describe('the comparison with the cloud’s metrics', function () {
         const request = createRequest({ query: query || `ms=${1 + (index % 20)}` });
         const outcome = await attempt([{ candidate, place: 0 }], request, {
           ...{ spender, freeFailures, nowMs, timeoutMs: 10_000, idempotent: false },
+          answerBytes: 1_000_000,
           reservedMs: freeFailures.tryReserve(spender) ?? 0,
           deadlines: createDeadlines(new AbortController().signal),
           onFault: (error) => assert.fail(String(error)),

@@ -95,6 +95,7 @@ function start(
   return attempt(choices, REQUEST, {
     ...books.options,
     timeoutMs: 1_000,
+    answerBytes: 1_000_000,
     idempotent,
     hedge,
     deadlines: createDeadlines(new AbortController().signal),
@@ -142,6 +143,29 @@ describe('an attempt at a call', () => {
 
     assert.deepEqual(await refused('PROVIDER_NOT_FOUND', 50), [1, 0]);
     assert.deepEqual(await refused('PROVIDER_THROTTLED', 50), [0, 0]);
+  });
+
+  it('takes an answer above the limit of the version for a failure, wherever it ran', async () => {
+    const books = createBooks();
+    const body = new Uint8Array(1_000_001);
+    const candidates = [
+      createCandidate(1, {
+        invoke: async () => {
+          const result = await createCandidate(2).provider.invoke(
+            createCandidate(2).deployment,
+            REQUEST,
+            { signal: new AbortController().signal },
+          );
+          return result.ok ? { ...result, body } : result;
+        },
+      }),
+    ];
+
+    const { result } = answered(await start(candidates, undefined, { books }));
+
+    assert.ok(!result.ok);
+    assert.deepEqual([result.error.kind, result.error.type], ['too-large', 'ResponseSizeTooLarge']);
+    assert.deepEqual([books.reserved, books.free.length], [0, 1]);
   });
 
   it('does not hold against a cloud that a request is too large for it', async () => {

@@ -89,6 +89,7 @@ describe('a hostile function', function () {
       freeFailures,
       reservedMs: freeFailures.tryReserve(spender) ?? 0,
       timeoutMs: 10_000,
+      answerBytes: 1_000_000,
       idempotent: false,
       deadlines: createDeadlines(new AbortController().signal),
       nowMs: () => performance.now(),
