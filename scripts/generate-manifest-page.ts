@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import schema from '../ipfs/defaas.schema.json' with { type: 'json' };
 
-const PAGE = join(import.meta.dirname, '../docs/manifest.md');
+const PAGE = join(import.meta.dirname, '..', 'docs', 'manifest.md');
 
 /** What the page needs of a schema's node. */
 interface Node {

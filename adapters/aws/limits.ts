@@ -4,8 +4,8 @@
 import type { ProviderLimits } from '../provider.ts';
 
 export const LIMITS: ProviderLimits = {
-  // Payloads are JSON of at most 6,291,456 bytes (Lambda quotas). A body that is no text is base64 in
-  // it, a third longer, and headers stand beside it.
+  // Payloads are JSON of at most 6,291,456 bytes (Lambda quotas). A body that is no text is base64
+  // in it, a third longer, and headers stand beside it.
   maxRequestBytes: 4_600_000,
   maxResponseBytes: 4_600_000,
   maxTimeoutMs: 900_000,
