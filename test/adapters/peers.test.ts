@@ -1,5 +1,5 @@
 // What runs under Node runs here: handlers that use well-known npm packages are bundled, published
-// and called on `local`, and on every emulated cloud where DEFAAS_LONG is set. Their packages have a
+// and called on `local`, and on every emulated cloud where LONG_TESTS is set. Their packages have a
 // lockfile of their own in `test/peers/`, and are installed on the first run.
 
 import assert from 'node:assert/strict';
@@ -22,7 +22,7 @@ import { PEERS, type Peer } from './peers.ts';
 const PACKAGES = fileURLToPath(new URL('../peers', import.meta.url));
 const INSTALL_MS = 10 * 60_000;
 const CALL_MS = 120_000;
-const isLong = process.env.DEFAAS_LONG !== undefined;
+const isLong = process.env.LONG_TESTS !== undefined;
 const within = () => ({ signal: AbortSignal.timeout(CALL_MS) });
 
 describe('handlers with well-known packages', function () {

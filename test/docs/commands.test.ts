@@ -73,7 +73,7 @@ const COMMANDS: Readonly<Record<string, RunBy>> = {
 const RUNNERS = [
   'npm test',
   'npm run test:file -- test/scripts/launch.test.ts',
-  'DEFAAS_LONG=1 npm run test:file -- test/adapters/peers.test.ts',
+  'LONG_TESTS=1 npm run test:file -- test/adapters/peers.test.ts',
   'npm run check',
   'npm run fix',
   'npm run coverage',
