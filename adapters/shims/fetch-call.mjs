@@ -156,7 +156,8 @@ async function run(load, incoming, circumstances, signal, remainingMs) {
     return { outcome: 'ok', status: 204, headers: [], body: new Uint8Array() };
   }
   try {
-    const { request, url } = toRequest(incoming, signal);
+    const { request, url, headers } = toRequest(incoming, signal);
+    let event;
     const context = {
       provider: circumstances.provider,
       requestId: circumstances.requestId,
@@ -166,6 +167,11 @@ async function run(load, incoming, circumstances, signal, remainingMs) {
       remainingMs,
       signal,
       log: circumstances.log ?? console.log,
+      // Most calls are no events, and most handlers read none: parse it when it is asked for.
+      get event() {
+        event ??= { value: attempt(() => eventIn(headers, incoming.body)) };
+        return event.value;
+      },
     };
     const value = await handler(request, context);
     // A handler may also return an app.
@@ -191,7 +197,55 @@ function toRequest({ method, path, query, headers, body }, signal) {
       ...(hasBody && { body }),
     }),
     url: `${origin}${all.get('x-forwarded-prefix') ?? ''}${target}`,
+    headers: all,
   };
+}
+
+/**
+ * The call's CloudEvent (1.0.2, HTTP binding): attributes as texts, and `data`, in one form whether
+ * the event came binary or structured. JSON data is its value, other data is bytes. The gateway has
+ * checked the event (docs/events.md).
+ * @returns {Record<string, unknown> | undefined}  undefined when the call is no event
+ */
+function eventIn(headers, body = new Uint8Array()) {
+  const type = headers.get('content-type') ?? undefined;
+  if (/^application\/cloudevents\+json\s*(;|$)/i.test(type ?? '')) return structuredEvent(body);
+  if (!headers.has('ce-specversion')) return undefined;
+  const event = {};
+  for (const [name, value] of headers) {
+    if (!name.startsWith('ce-')) continue;
+    const [, quoted] = /^"((?:[^"\\]|\\.)*)"$/s.exec(value) ?? [];
+    event[name.slice(3)] = decodeURIComponent(quoted?.replace(/\\(.)/gs, '$1') ?? value);
+  }
+  return withData(event, type, body.length > 0 ? body : undefined);
+}
+
+function structuredEvent(body) {
+  const { data, data_base64: base64, ...members } = JSON.parse(Buffer.from(body).toString());
+  const event = {};
+  for (const [name, value] of Object.entries(members)) {
+    if (value !== null) event[name] = String(value);
+  }
+  const type = event.datacontenttype;
+  if (typeof base64 === 'string') return withData(event, type, Buffer.from(base64, 'base64'));
+  if (data === undefined) return withData(event, type, undefined);
+  if (type !== undefined && !isJson(type)) {
+    return withData(event, type, data === null ? undefined : Buffer.from(String(data)));
+  }
+  return { ...event, datacontenttype: type ?? 'application/json', data };
+}
+
+function withData(event, type, bytes) {
+  const known = { ...event, ...(type !== undefined && { datacontenttype: type }) };
+  if (bytes === undefined) return known;
+  const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  const parse = () => ({ value: JSON.parse(Buffer.from(bytes).toString()) });
+  const parsed = isJson(type ?? '') ? attempt(parse) : undefined;
+  return { ...known, data: parsed ? parsed.value : plain };
+}
+
+function isJson(type) {
+  return /^[^/;]+\/(?:[^+;]*\+)?json\s*(;|$)/i.test(type);
 }
 
 /**

@@ -130,7 +130,7 @@ function structuredEvent(body: Uint8Array): CloudEvent {
   const bytes =
     typeof base64 === 'string'
       ? Buffer.from(base64, 'base64')
-      : Buffer.from(hasText ? String(data ?? '') : sortedJson(data ?? null));
+      : Buffer.from(hasText || data === undefined ? String(data ?? '') : sortedJson(data));
   const isUntyped = type === undefined && data !== undefined;
   const digest = digestOf(attributes, isUntyped ? 'application/json' : (type ?? ''), bytes);
   return { attributes: checked(attributes), digest };
