@@ -25,6 +25,10 @@ const PREPAID = 1;
 /** The chain of development machines; its token can be minted by everybody. */
 const LOCAL_CHAIN_ID = 31337;
 
+/** The newest that are listed: anybody may ask, and an owner may have any number. */
+const MAX_FUNCTIONS = 100;
+const MAX_VERSIONS = 20;
+
 type Parts = Pick<
   Gateway,
   | 'address'
@@ -53,11 +57,10 @@ export async function describeRoutes(
     if (namespace === undefined) {
       throw new DefaasError('FUNCTION_UNKNOWN', `no owner ${owner} on this chain, check the name`);
     }
-    const functions = view
-      .functions()
-      .filter((fn) => fn.namespace === namespace)
-      .map((fn) => summaryOf(gateway, fn, originOf()));
-    return { owner: namespace, functions };
+    const all = view.functionsOf(namespace);
+    const first = Math.max(0, all.length - MAX_FUNCTIONS);
+    const functions = all.slice(first).map((fn) => summaryOf(gateway, fn, originOf()));
+    return { owner: namespace, count: all.length, functions };
   });
 
   server.get<{ Params: { owner: string; name: string } }>(
@@ -101,6 +104,7 @@ function describe(gateway: Parts, target: Target, origin: string) {
     version: version.number,
     latest: fn.latest,
     versions: fn.versions
+      .slice(-MAX_VERSIONS)
       .flatMap((hash) => chain.view.versionByHash(hash) ?? [])
       .map((one) => versionDocument(one, url)),
     access: ACCESS[version.accessMode],

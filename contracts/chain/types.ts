@@ -57,6 +57,8 @@ export interface ChainView {
   functions(): RegisteredFunction[];
   functionOf(namespace: Address, name: string): RegisteredFunction | undefined;
   functionById(id: bigint): RegisteredFunction | undefined;
+  /** The functions of an owner's namespace, in the order in which they were registered. */
+  functionsOf(namespace: Address): RegisteredFunction[];
   /** By number or alias; `latest` by default. */
   versionOf(fn: RegisteredFunction, reference?: number | string): FunctionVersion | undefined;
   versionByHash(functionVersion: Hex): FunctionVersion | undefined;

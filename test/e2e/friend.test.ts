@@ -94,6 +94,20 @@ describe('a function, for somebody who has its URL alone', function () {
     assert.equal((await fetch(body.url)).status, 200);
   });
 
+  it('is told with its newest versions, and its owner with the newest functions, however many there are', async () => {
+    for (let number = 1; number <= 22; number += 1) {
+      await house.register('many', HELLO, { env: { NUMBER: `${number}` } });
+    }
+    await house.gateway().chain.synced(house.view.view.head.number);
+    const { body } = await get(`/functions/${KEYS.publisher.address}/many${DESCRIPTION}`);
+
+    assert.equal(body.latest, 22);
+    assert.deepEqual(
+      [body.versions.length, body.versions[0].number, body.versions.at(-1).number],
+      [20, 3, 22],
+    );
+  });
+
   it('stands in the list of its owner', async () => {
     const { body } = await get(`/functions/${KEYS.publisher.address}`);
     const unknown = await get('/functions/nobody-here');

@@ -20,6 +20,7 @@ type Functions = Pick<
   | 'functions'
   | 'functionOf'
   | 'functionById'
+  | 'functionsOf'
   | 'versionOf'
   | 'versionByHash'
   | 'ownerAt'
@@ -139,6 +140,8 @@ export function createFunctions(history: History): { queries: Functions; replay:
       const id = idsByName.get(namespace)?.get(name);
       return id === undefined ? undefined : functions.get(id);
     },
+    functionsOf: (namespace) =>
+      [...(idsByName.get(namespace)?.values() ?? [])].flatMap((id) => functions.get(id) ?? []),
     functionById: (id) => functions.get(id),
     versionOf: (fn, reference = 'latest') => {
       const number = typeof reference === 'number' ? reference : fn.aliases.get(reference);

@@ -168,6 +168,9 @@ describe('the CloudEvents codec', () => {
     ]) {
       assert.notEqual(other, first);
     }
+    const bare = eventOf(binary.slice(1), NO_BODY)?.digest;
+    assert.equal(digestOf(structured, JSON.stringify(event)), bare);
+    assert.notEqual(digestOf(structured, JSON.stringify({ ...event, data: null })), bare);
     const bytes = Buffer.from([0, 255, 1]);
     const octets: Headers = [['content-type', 'application/octet-stream'], ...binary.slice(1)];
     assert.equal(
