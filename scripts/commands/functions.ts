@@ -61,7 +61,10 @@ export function addFunctionCommands(add: Add): void {
     'show what a version logged on its clouds, with places in its source',
     async () => (await import('../cli/logs.ts')).logs,
   )
-    .option('-f, --follow', 'go on showing new lines until interrupted')
+    .option(
+      '-f, --follow',
+      'go on showing new lines until interrupted; with --json a document a line',
+    )
     .option('--receipt <id>', 'only the lines of the call with this receipt')
     .option('--raw', 'show what the clouds write too, and each line as it was written')
     .option('--since <time>', 'oldest line: an age such as 90s, 15m, 2h, 1d, or a date', '1h')

@@ -110,6 +110,31 @@ describe('the logs of a function on the command line', function () {
     });
   });
 
+  it('follows with --json by a document a line, until it is ended', async () => {
+    const name = await house.publish('streamed', SAYS);
+    await (await callerOf()).invoke({ function: name, path: '/?word=now' });
+    const { write } = process.stdout;
+    const written: string[] = [];
+    process.stdout.write = (text: string | Uint8Array) => {
+      written.push(String(text));
+      // Its listeners only: the process goes on.
+      process.emit('SIGTERM');
+      return true;
+    };
+
+    const { document } = await logs(flags(), 'streamed', {
+      ...{ since: '1h', limit: '9', follow: true },
+    }).finally(() => {
+      process.stdout.write = write;
+    });
+
+    assert.equal(document, undefined);
+    assert.deepEqual(
+      written.map((text) => JSON.parse(text).text),
+      ['said now'],
+    );
+  });
+
   it('follows: writes each line once, though an equal one comes and a reading fails', async () => {
     const name = await house.publish('followed', SAYS);
     const caller = await callerOf();
