@@ -6,6 +6,7 @@ import { memoize } from '../http/memoize.ts';
 import type { OutboundRequest, UpstreamResponse } from '../http/send.ts';
 import {
   type Deployment,
+  type FunctionFailure,
   type InvokeRequest,
   type InvokeResult,
   ProviderError,
@@ -82,7 +83,16 @@ export function readAnswer(
 ): InvokeResult {
   const outcome = headerOf(answer, 'x-defaas-outcome');
   if (!outcome) {
-    throw statusError('invoke', deployment.name, answer);
+    // The host ends a function that blocks its process, with a 5xx without the shim's mark.
+    if (answer.status < 500 || answer.measuredMs < deployment.timeoutMs) {
+      throw statusError('invoke', deployment.name, answer);
+    }
+    return {
+      ok: false,
+      error: timeoutAfter(deployment),
+      usage: usageOf(deployment, answer, instanceMiB),
+      requestId: request.callId,
+    };
   }
   const common = {
     usage: usageOf(deployment, answer, instanceMiB),
@@ -98,6 +108,10 @@ export function readAnswer(
     throw new ProviderError('PROVIDER_PROTOCOL', message, where);
   }
   return { ...common, ok: true, status, headers, body };
+}
+
+function timeoutAfter({ timeoutMs }: Deployment): FunctionFailure {
+  return { kind: 'timeout', type: 'Timeout', message: `no answer within ${timeoutMs} ms` };
 }
 
 /** Memoized: a function's answers usually have the same headers. */

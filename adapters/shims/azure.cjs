@@ -55,6 +55,7 @@ async function answer(request, context) {
         requestId: context.invocationId,
         deadlineMs,
         answerBeforeMs: 0,
+        holdsExit: true,
         log: (...values) => context.log(...values),
       },
     ),

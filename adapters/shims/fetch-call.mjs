@@ -59,6 +59,7 @@ export async function hold(ms) {
  * @property {string} requestId  the cloud's own id of this call
  * @property {number} deadlineMs  Unix time at which the cloud ends the call
  * @property {(...values: unknown[]) => void} [log]  default `console.log`
+ * @property {boolean} [holdsExit]  `process.exit` ends the calls in flight, not the process
  * @property {number} [answerBeforeMs]  answer a late call this long before its deadline; default:
  *   the cloud ends it
  * @property {boolean} [isLoadOnly]  answer 204 when the module has a handler, without calling it
@@ -95,6 +96,7 @@ export async function fetchCall(load, incoming, circumstances) {
     }
   };
 
+  if (circumstances.holdsExit && endings.size === 0) holdExit();
   const answer = bounded(await settle(timedLoad, incoming, circumstances));
 
   const headers = answer.headers.filter(([name]) => !name.startsWith('x-defaas-'));
@@ -123,6 +125,21 @@ function bounded(answer) {
   });
 }
 
+/** Ends each call in flight, with what `process.exit` was called with. */
+const endings = new Set();
+
+/**
+ * Makes `process.exit` end the calls in flight with a failure, in place of the process: some clouds
+ * cannot tell a process that has ended from a call that may have run. The instance stays.
+ */
+function holdExit() {
+  process.exit = (code = process.exitCode ?? 0) => {
+    const error = new Error(`exit status ${Number(code) || 0}`);
+    for (const end of endings) end(error);
+    throw error;
+  };
+}
+
 async function settle(load, incoming, circumstances) {
   const remainingMs = () => max(0, circumstances.deadlineMs - unixMs());
   const stop = new AbortController();
@@ -137,10 +154,20 @@ async function settle(load, incoming, circumstances) {
     timer.unref();
   });
 
+  let ending;
+  const exited = new Promise((resolve) => {
+    ending = ({ message }) =>
+      resolve(answerJson('error', 500, { kind: 'exit', type: 'Exit', message }));
+  });
+  endings.add(ending);
+
   try {
-    return await Promise.race([late, run(load, incoming, circumstances, stop.signal, remainingMs)]);
+    const ran = run(load, incoming, circumstances, stop.signal, remainingMs);
+    // In this order: what `process.exit` throws makes the handler fail too.
+    return await Promise.race([exited, late, ran]);
   } finally {
     clearTimeout(timer);
+    endings.delete(ending);
   }
 }
 

@@ -52,6 +52,7 @@ functions.http(process.env.FUNCTION_TARGET ?? 'main', async (request, response) 
       initMs: () => initMs,
       // The timeout of the deployment is at least 250 ms longer.
       answerBeforeMs: 0,
+      holdsExit: true,
       log: (...values) => log('INFO', format(...values), requestId),
     },
   );

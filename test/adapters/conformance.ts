@@ -34,11 +34,6 @@ export type Bed = Pick<TestBed, 'provider' | 'region' | 'close'> &
   Partial<Pick<TestBed, 'faults' | 'writes'>>;
 
 export interface ConformanceOptions {
-  /**
-   * Whether an exit or endless loop is a result; otherwise the cloud answers only 5xx, which is
-   * UNAVAILABLE or DEADLINE with `ran: maybe`.
-   */
-  readonly exitIsResult: boolean;
   /** Whether the cloud's 429 says when to retry. */
   readonly tellsRetryAfter: boolean;
   /** Whether there is no network between gateway and function, so that none can fail. */
@@ -421,17 +416,10 @@ export function testProvider(create: () => Promise<Bed>, options: ConformanceOpt
       assert.equal(result.error.kind, 'too-large');
     });
 
-    /** Where a cloud cannot tell whether the function ran, `ran` must be `maybe`. */
     async function endsWith(call: () => Promise<InvokeResult>, kind: 'exit' | 'timeout') {
-      if (options.exitIsResult) {
-        const result = await call();
-        assert.ok(!result.ok);
-        assert.equal(result.error.kind, kind);
-        return;
-      }
-      const result = await call().catch((error: unknown) => error);
-      if (result instanceof ProviderError) assert.equal(result.ran, 'maybe');
-      else assert.equal((result as InvokeResult).ok, false);
+      const result = await call();
+      assert.ok(!result.ok);
+      assert.equal(result.error.kind, kind);
     }
   });
 

@@ -14,7 +14,7 @@ const MIRROR = `export default async (request, context) => {
   const url = new URL(request.url);
   const ask = url.searchParams.get('wait');
   if (ask) await fetch(ask);
-  if (url.searchParams.has('large')) return new Response('x'.repeat(5_500_000));
+  if (url.searchParams.has('large')) return new Response('x'.repeat(4_500_000));
   if (url.searchParams.has('error')) return Response.error();
   if (url.searchParams.has('redirect')) return new Response(null, { status: 302, headers: { location: 'https://evil.example/', 'set-cookie': 'a=1' } });
   return Response.json({ host: url.host, path: url.pathname, headers: Object.fromEntries(request.headers),

@@ -24,7 +24,7 @@ const region = 'us-east-1';
 const within = (ms = 30_000) => ({ signal: AbortSignal.timeout(ms) });
 
 describe('aws-lambda', () => {
-  testProvider(openBed, { exitIsResult: true, tellsRetryAfter: true });
+  testProvider(openBed, { tellsRetryAfter: true });
 
   describe('a deploy', () => {
     let bed: Awaited<ReturnType<typeof openBed>>;

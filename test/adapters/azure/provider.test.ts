@@ -73,7 +73,7 @@ describe('Azure Functions, Flex Consumption', () => {
         },
       };
     },
-    { exitIsResult: false, tellsRetryAfter: true },
+    { tellsRetryAfter: true },
   );
 });
 

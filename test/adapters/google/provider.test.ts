@@ -71,7 +71,7 @@ const DEADLINE_MS = 10 * 60_000;
 const within = (signal = AbortSignal.timeout(DEADLINE_MS)) => ({ signal });
 
 describe('Google Cloud Functions', () => {
-  testProvider(() => createBed(), { exitIsResult: false, tellsRetryAfter: true });
+  testProvider(() => createBed(), { tellsRetryAfter: true });
 });
 
 describe('Google Cloud Functions, the adapter', function () {

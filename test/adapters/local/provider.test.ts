@@ -38,7 +38,7 @@ describe('the local provider', () => {
     createLocal({ dir, gateway: '0xgateway', trustedPublishers: 'any', ...options });
 
   describe('with the best isolation of this machine', () => {
-    testProvider(openBed, { exitIsResult: true, tellsRetryAfter: false, isOnThisMachine: true });
+    testProvider(openBed, { tellsRetryAfter: false, isOnThisMachine: true });
   });
 
   describe('for trusted code only', () => {
@@ -47,7 +47,6 @@ describe('the local provider', () => {
       return openBed(bedDir, { isolation: trustCode(join(bedDir, 'isolation'), 'as a test') });
     };
     testProvider(openTrusted, {
-      exitIsResult: true,
       tellsRetryAfter: false,
       isOnThisMachine: true,
     });
