@@ -83,8 +83,10 @@ export function readAnswer(
 ): InvokeResult {
   const outcome = headerOf(answer, 'x-defaas-outcome');
   if (!outcome) {
-    // The host ends a function that blocks its process, with a 5xx without the shim's mark.
-    if (answer.status < 500 || answer.measuredMs < deployment.timeoutMs) {
+    // The host ends a function that blocks its process with a bare 500. A 502 or 503 is of a host
+    // without an instance.
+    const isEnded = answer.status === 500 || answer.status === 504;
+    if (!isEnded || answer.measuredMs < deployment.timeoutMs) {
       throw statusError('invoke', deployment.name, answer);
     }
     return {

@@ -4,6 +4,10 @@
 import { isUtf8 } from 'node:buffer';
 import { fetchCall, hold } from './fetch-call.mjs';
 
+const { stringify } = JSON;
+/** A shorter body fits into the payload also when every character is escaped, bytes. */
+const LONG_BYTES = 1_000_000;
+
 // Loads the module in the init phase. Each call reports a module that fails, so that it differs
 // from a handler that throws.
 const loaded = import('./handler.mjs').then(
@@ -69,6 +73,11 @@ function toIncoming(event) {
   };
 }
 
+/** Whether the text is no longer as JSON than as base64: an escaped character takes up to six. */
+function isShortAsJson(bytes) {
+  return bytes.length < LONG_BYTES || stringify(bytes.toString()).length <= (bytes.length * 4) / 3;
+}
+
 function toResult({ status, headers, body }) {
   const single = {};
   const cookies = [];
@@ -77,7 +86,7 @@ function toResult({ status, headers, body }) {
     else single[name] = value;
   }
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-  const isText = isUtf8(bytes);
+  const isText = isUtf8(bytes) && isShortAsJson(bytes);
   return {
     statusCode: status,
     headers: single,

@@ -133,8 +133,11 @@ const endings = new Set();
  * cannot tell a process that has ended from a call that may have run. The instance stays.
  */
 function holdExit() {
-  process.exit = (code = process.exitCode ?? 0) => {
-    const error = new Error(`exit status ${Number(code) || 0}`);
+  const exit = process.exit.bind(process);
+  process.exit = (code) => {
+    // The runtime's own shutdown.
+    if (endings.size === 0) exit(code);
+    const error = new Error(`exit status ${Number(code ?? process.exitCode) || 0}`);
     for (const end of endings) end(error);
     throw error;
   };

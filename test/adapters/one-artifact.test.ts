@@ -281,6 +281,12 @@ const ROWS: readonly Row[] = [
     error: { kind: 'thrown', type: 'Error', message: 'rejected on purpose' },
   },
   {
+    title: 'with 4 MB of characters that JSON escapes',
+    request: get('/quotes/4000000'),
+    headers: TEXT_TYPE,
+    body: '"'.repeat(4_000_000),
+  },
+  {
     title: 'with headers of 8,000 bytes',
     request: get('/long-headers/8000'),
     headers: { ...TEXT_TYPE, 'x-long': 'a'.repeat(8000) },

@@ -54,6 +54,26 @@ describe('Azure Functions, an answer', () => {
     }
   });
 
+  it('without the mark is a timeout when it is the host’s 500 or 504 after the timeout', () => {
+    const bare = (status: number, measuredMs: number) =>
+      readAnswer(
+        deployment,
+        createRequest(),
+        { status, headers: {}, body: Buffer.alloc(0), measuredMs },
+        2048,
+      );
+
+    for (const status of [500, 504]) {
+      const result = bare(status, 5000);
+      assert.ok(!result.ok);
+      assert.equal(result.error.kind, 'timeout');
+      assert.throws(() => bare(status, 4999), { ran: 'maybe' });
+    }
+    for (const status of [502, 503]) assert.throws(() => bare(status, 5000), { ran: 'maybe' });
+    assert.throws(() => bare(404, 5000), { ran: 'no' });
+    assert.throws(() => bare(200, 5000), { name: 'ProviderError' });
+  });
+
   it('reports a failure of a known kind, with texts of at most 256 characters', () => {
     const long = 'x'.repeat(300);
 
