@@ -221,7 +221,8 @@ function whoOf(
   const own = forwardedHeaders(headers)
     .filter(([name]) => !PER_ATTEMPT_HEADERS.has(name))
     .filter(([name]) => eventDigest === undefined || !EVENT_TRANSPORT_HEADERS.test(name));
-  return [hashOf(...own.flat())];
+  // Of an event also its content: else a stranger could use up the ids of others' events.
+  return [hashOf(...own.flat()), eventDigest ?? ''];
 }
 
 /** Hash over length-prefixed parts, 64 hex digits. */

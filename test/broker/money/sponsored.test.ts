@@ -71,6 +71,32 @@ describeBothWays('sponsored calls', function (fastPath) {
     assert.equal((await fetch(url)).status, 200);
   });
 
+  it('take an event for the same one in either mode, and no stranger’s event of that id', async () => {
+    const name = 'events';
+    const handler = 'export default async (request) => new Response(String(Math.random()));';
+    await house.publish(name, handler, { payer: 'publisher' });
+    await house.sponsor(`${KEYS.publisher.address}/${name}`);
+    const url = `${house.url()}/functions/${KEYS.publisher.address}/${name}`;
+    const event = { specversion: '1.0', id: 'order-1', source: '/orders', type: 't' };
+    const binary = Object.fromEntries(
+      Object.entries(event).map(([attribute, value]) => [`ce-${attribute}`, value]),
+    );
+    const send = async (headers: Record<string, string>, body: string) =>
+      (await fetch(url, { method: 'POST', headers, body })).text();
+    const type = { 'content-type': 'application/json' };
+
+    const stranger = await send({ ...binary, ...type }, '{"amount":0}');
+    const first = await send({ ...binary, ...type, 'user-agent': 'a' }, '{"amount":5}');
+    const again = await send({ ...binary, ...type, 'user-agent': 'b' }, '{ "amount": 5 }');
+    const structured = await send(
+      { 'content-type': 'application/cloudevents+json' },
+      JSON.stringify({ ...event, data: { amount: 5 } }),
+    );
+
+    assert.notEqual(first, stranger);
+    assert.deepEqual([again, structured], [first, first]);
+  });
+
   it('under one Idempotency-Key repeat their answer only to a caller who sends the same headers', async () => {
     const url = await publish('account');
     await house.sponsor(`${KEYS.publisher.address}/account`);
