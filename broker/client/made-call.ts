@@ -1,6 +1,8 @@
 // One call of a lane: its maximum price and the nonce that marks it as the lane's own, how it is
 // sent, and how its reply is recorded in the lane's memory.
+
 import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import type { CallTermsReader } from './call-terms.ts';
 import type { Cover } from './cover.ts';
 import { DefaasClientError } from './errors.ts';
@@ -142,6 +144,6 @@ export function recordReply(
 function aboveStep(worstUnits: bigint, stepUnits: bigint): DefaasClientError {
   return new DefaasClientError(
     'PRICE_ABOVE_MAX',
-    `the call may cost ${worstUnits} units, more than a step of ${stepUnits}; allow that much as its maximum price`,
+    `the call may cost ${formatTokens(worstUnits)} tokens, more than a step of ${formatTokens(stepUnits)}; allow that much as its maximum price`,
   );
 }

@@ -1,7 +1,9 @@
 // Signs Calls for a `signed` lane. A Call names the version, the input, the maximum price and the
 // epoch of the draw (docs/contracts.md 6.2).
+
 import { type Hex, toHex } from '../../contracts/libraries/keccak.ts';
 import { type Call, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { textToBase64Url } from './base64url.ts';
 import { type CallChain, createCallTerms } from './call-terms.ts';
 import { type CommittedRequest, commitRequest } from './commitments.ts';
@@ -69,7 +71,7 @@ export function createCallSigner(options: {
       if (worstUnits > maxPriceUnits) {
         throw new DefaasClientError(
           'PRICE_ABOVE_MAX',
-          `${asked.function} may cost ${worstUnits} units, allowed are ${maxPriceUnits}; allow more`,
+          `${asked.function} may cost ${formatTokens(worstUnits)} tokens, allowed are ${formatTokens(maxPriceUnits)}; allow more`,
         );
       }
       const named = { functionId, maxPriceUnits: worstUnits };

@@ -1,8 +1,10 @@
 // The expected cost of a call to the gateway at each cloud, compared with what its tariff earns.
+
 import { estimate, findMeter, unitsOf } from '../../adapters/prices.ts';
 import type { Deployment, ProviderName } from '../../adapters/provider.ts';
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { priceOf, splitPrice } from '../../contracts/libraries/tariffs.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import type { CallCost as ShownCost, WarmCost } from '../client/deployments.ts';
 import type { Config } from '../config.ts';
 import { DefaasError } from '../errors.ts';
@@ -97,11 +99,13 @@ export function refuseLoss(
   const { priceUnits, earnedUnits, costUnits, plan } = first.cost;
   const share = priceUnits - earnedUnits;
   const price =
-    share === 0n ? `${priceUnits} units` : `${priceUnits} units, ${share} of them the publisher's`;
+    share === 0n
+      ? `${formatTokens(priceUnits)} tokens`
+      : `${formatTokens(priceUnits)} tokens, ${formatTokens(share)} of them the publisher's`;
   const names = losses.map(({ provider }) => provider).join(', ');
   throw new DefaasError(
     'TARIFF_BELOW_COST',
-    `price ${price}, estimate ${costUnits} units (${plan}), on ${names}, raise the tariff or pass --accept-loss`,
+    `price ${price}, estimate ${formatTokens(costUnits)} tokens (${plan}), on ${names}, raise the tariff or pass --accept-loss`,
     {
       members: {
         clouds: losses.map(({ provider, cost }) => ({ provider, ...costDocument(cost) })),

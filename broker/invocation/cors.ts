@@ -7,7 +7,7 @@ type Cors = NonNullable<Manifest['cors']>;
 
 /** Reply headers that a page may read, beside the safelisted ones. */
 const EXPOSED =
-  'Defaas-Receipt, Defaas-Price, Defaas-Provider, Defaas-Seq, Defaas-Low-Balance, Idempotent-Replayed, Link, Retry-After';
+  'Defaas-Receipt, Defaas-Price, Defaas-Price-Unit, Defaas-Provider, Defaas-Seq, Defaas-Low-Balance, Idempotent-Replayed, Link, Retry-After';
 
 /** Request headers that the gateway itself reads: a page that may call may also pay. */
 const OWN = [

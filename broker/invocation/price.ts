@@ -1,7 +1,9 @@
 // Step 7 of a call: what it costs, and before it runs what it can cost at most.
+
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import type { Call, Execution } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { DefaasError } from '../errors.ts';
 import type { Target } from '../routing/target.ts';
 import type { Outcome } from './attempt.ts';
@@ -58,7 +60,7 @@ export function maxPriceOf(
   if (allowed === undefined || units <= allowed) return units;
   throw new DefaasError(
     'PRICE_ABOVE_MAX',
-    `the call may cost ${units} units, the caller allows ${allowed}, raise Defaas-Max-Price`,
+    `the call may cost ${formatTokens(units)} tokens, the caller allows ${formatTokens(allowed)}, raise Defaas-Max-Price to ${units} base units`,
     { members: { priceUnits: `${units}`, maxPriceUnits: `${allowed}` } },
   );
 }

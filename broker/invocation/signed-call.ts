@@ -5,6 +5,7 @@ import type { Chain } from '../../contracts/chain.ts';
 import { type Address, fromHex, type Hex } from '../../contracts/libraries/keccak.ts';
 import { type Call, hashCall } from '../../contracts/libraries/receipts.ts';
 import { priceOf } from '../../contracts/libraries/tariffs.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { hashToSign } from '../../contracts/libraries/typed-data.ts';
 import { DefaasError } from '../errors.ts';
 import { recoverSigner } from '../identity/ecdsa.ts';
@@ -85,7 +86,7 @@ function refusePrice(call: Call, { version }: Target): void {
   if (worst <= call.maxPrice) return;
   throw new DefaasError(
     'PRICE_ABOVE_MAX',
-    `the call may cost ${worst} units, the Call allows ${call.maxPrice}, sign a higher maxPrice`,
+    `the call may cost ${formatTokens(worst)} tokens, the Call allows ${formatTokens(call.maxPrice)}, sign a maxPrice of ${worst} base units`,
     { members: { priceUnits: `${worst}`, maxPriceUnits: `${call.maxPrice}` } },
   );
 }

@@ -1,6 +1,8 @@
 // Step 4 of a call: reserves the maximum price on the payer's line, lane and daily limits. In
 // memory, without an await.
+
 import type { Address } from '../../contracts/libraries/keccak.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import type { Config } from '../config.ts';
 import { DefaasError } from '../errors.ts';
 import type { SpendingScope } from '../ledger/ledger.ts';
@@ -90,7 +92,7 @@ export function holdMoney(parts: HoldParts, caller: Caller, target: Target, unit
 export function mandateEmpty({ label }: Target, units: bigint): DefaasError {
   return new DefaasError(
     'MANDATE_EMPTY',
-    `the token does not cover a call of ${label} that may cost ${units} units, ask whoever gave it to you for another`,
+    `the token does not cover a call of ${label} that may cost ${formatTokens(units)} tokens, ask whoever gave it to you for another`,
     { members: { priceUnits: `${units}` } },
   );
 }
@@ -126,7 +128,7 @@ function refuseExposure(parts: HoldParts, { payer }: Caller, units: bigint): voi
   if (exposure + units <= parts.config.exposureMaxUnits) return;
   throw new DefaasError(
     'EXPOSURE_REACHED',
-    `${payer} has ${exposure} units unsettled at this gateway, which allows ${parts.config.exposureMaxUnits}, try again after its next settlement`,
+    `${payer} has ${formatTokens(exposure)} tokens unsettled at this gateway, which allows ${formatTokens(parts.config.exposureMaxUnits)}, try again after its next settlement`,
     { retryAfterSec: 60 },
   );
 }
@@ -141,7 +143,7 @@ function dailyLimit(
   const spent = parts.dailyLimits.spentToday(scope);
   return new DefaasError(
     'DAILY_LIMIT',
-    `the key ${caller.signer} may spend ${limit} units a day, ${spent} are spent or held and the call may cost ${units}, raise its limit or wait for the next UTC day`,
+    `the key ${caller.signer} may spend ${formatTokens(limit)} tokens a day, ${formatTokens(spent)} are spent or held and the call may cost ${formatTokens(units)}, raise its limit or wait for the next UTC day`,
     { members: { limitUnits: `${limit}`, spentUnits: `${spent}`, priceUnits: `${units}` } },
   );
 }
@@ -150,7 +152,7 @@ function shortage(parts: HoldParts, caller: Caller, units: bigint, missing: Shor
   const { reason, needUnits, ceilingUnits, lineUnits } = missing;
   return new DefaasError(
     'PAYMENT_REQUIRED',
-    `${needUnits} units are missing (${reason}) for a call that may cost ${units}, on the lane of ${caller.signer}, ${remedyOf(reason)}`,
+    `${formatTokens(needUnits)} tokens are missing (${reason}) for a call that may cost ${formatTokens(units)}, on the lane of ${caller.signer}, ${remedyOf(reason)}`,
     {
       members: {
         reason,

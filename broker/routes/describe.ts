@@ -2,9 +2,11 @@
 // GET /functions/{owner}/{name}[@version]/.well-known/defaas says of one function what a call
 // costs, who may call it and, step by step, what to send and to sign. Both are free and need no
 // token.
+
 import type { FastifyInstance } from 'fastify';
 import type { FunctionVersion, RegisteredFunction } from '../../contracts/chain/types.ts';
 import { RECEIPT_TYPE } from '../../contracts/libraries/receipts.ts';
+import { DECIMALS } from '../../contracts/libraries/tokens.ts';
 import { billingDomain, TYPES } from '../../contracts/libraries/typed-data.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
@@ -19,8 +21,6 @@ import type { Target } from '../routing/target.ts';
 export const DESCRIPTION_PATH = '/.well-known/defaas';
 
 const ACCESS = ['public', 'granted', 'policy'] as const;
-/** Of the billing token, as everywhere in DeFaaS. */
-const DECIMALS = 6;
 const PREPAID = 1;
 /** The chain of development machines; its token can be minted by everybody. */
 const LOCAL_CHAIN_ID = 31337;

@@ -3,6 +3,7 @@
 // request: most requests are function calls.
 import { randomUUID } from 'node:crypto';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { DefaasError, ERRORS, problemOf, toDefaasError } from '../errors.ts';
 import { eventOf, mayBeEvent } from '../events/codec.ts';
 import type { Gateway } from '../gateway.ts';
@@ -20,6 +21,8 @@ import { readRouting } from '../routing/routing.ts';
 import { DESCRIPTION_PATH } from './describe.ts';
 
 const NO_BODY = new Uint8Array();
+/** Of `Defaas-Price` and `Defaas-Low-Balance`. */
+const PRICE_UNIT = `${formatTokens(1n)} token`;
 /** Parses a raw URL path into owner, name, reference and the function's own path. */
 const FUNCTION_PATH =
   /^\/functions\/([0-9a-zA-Z-]{1,63})\/([a-z0-9-]{1,63})(?:(?:@|%40)([a-z0-9-]{1,63}))?((\/[^?]*)?(?:\?(.*))?)$/;
@@ -213,6 +216,8 @@ function sendAnswer(exchange: Exchange, answer: Answer): void {
     receipt.id,
     'defaas-price',
     `${receipt.priceUnits}`,
+    'defaas-price-unit',
+    PRICE_UNIT,
     'defaas-provider',
     receipt.provider,
     'defaas-seq',

@@ -1,6 +1,7 @@
 // Settlement: turns the receipts since the last one into claims, payouts and pages on IPFS, and
 // sends them in one transaction. The batch is stored before it is sent, so that after a crash the
 // chain tells what happened. A lane that the chain refuses does not delay the others.
+
 import type { TransactionSize } from '../../contracts/chain/account.ts';
 import { ChainError } from '../../contracts/chain/chain-error.ts';
 import type { SignedTransaction } from '../../contracts/chain/nonce-line.ts';
@@ -8,6 +9,7 @@ import type { SettledBatch } from '../../contracts/chain/types.ts';
 import type { SettleClaim } from '../../contracts/chain/writer.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { digestOf } from '../../contracts/libraries/names.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { DefaasError } from '../errors.ts';
 import type { Gateway } from '../gateway.ts';
 import type { BatchRecord } from '../ledger/ledger.ts';
@@ -157,7 +159,7 @@ function refuseUnbonded({
   if (standing >= minBond || nowSec <= settleUntilSec) return;
   throw new DefaasError(
     'BOND_TOO_LOW',
-    `the bond of ${address} is ${bond} units, ${unbonding} of them unbonding, and at least ${minBond} must stay for it to settle: run defaas bond`,
+    `the bond of ${address} is ${formatTokens(bond)} tokens, ${formatTokens(unbonding)} of them unbonding, and at least ${formatTokens(minBond)} must stay for it to settle: run defaas bond`,
   );
 }
 

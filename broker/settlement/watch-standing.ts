@@ -1,5 +1,6 @@
 // Watches what the chain says about this gateway and alerts the operator: slashes, a low bond,
 // batches and receipts that this gateway did not make.
+
 import type { SignedReceipt } from '../../contracts/chain/evidence.ts';
 import { readProvenReceipt } from '../../contracts/chain/sent-evidence.ts';
 import type { Fraud } from '../../contracts/chain/types.ts';
@@ -7,6 +8,7 @@ import type { Address } from '../../contracts/libraries/keccak.ts';
 import { digestOf } from '../../contracts/libraries/names.ts';
 import { followPath } from '../../contracts/libraries/ordered-merkle.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { hashReceiptGroup } from '../../contracts/libraries/typed-data.ts';
 import type { Gateway } from '../gateway.ts';
 import { recoverSigner } from '../identity/ecdsa.ts';
@@ -54,7 +56,7 @@ export function watchStanding(gateway: Parts): StandingWatch {
 
   const tellFraud = async (fraud: Fraud): Promise<void> => {
     const { id, kind, slashed, batch, claim } = fraud;
-    const why = `D${kind} was proven on claim ${claim} of batch ${batch}: ${slashed} units of the bond are lost`;
+    const why = `D${kind} was proven on claim ${claim} of batch ${batch}: ${formatTokens(slashed)} tokens of the bond are lost`;
     alarms.raise('BOND_SLASHED', id, `${why}, look at what was settled and at the keys`);
     if (kind !== OMISSION) return;
     const signed = await readProvenReceipt(chain, fraud);
@@ -84,7 +86,7 @@ export function watchStanding(gateway: Parts): StandingWatch {
       alarms.clear('BOND_LOW');
       return;
     }
-    const why = `the bond is ${left} units, less than 1.34 x MIN_BOND (${least}): one slash may stop the settlement, bond more`;
+    const why = `the bond is ${formatTokens(left)} tokens, less than 1.34 x MIN_BOND (${formatTokens(least)}): one slash may stop the settlement, bond more`;
     alarms.raise('BOND_LOW', address, why);
   };
 

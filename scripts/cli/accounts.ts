@@ -7,6 +7,7 @@ import { JsonRpcProvider, parseEther, toQuantity } from 'ethers';
 import { writeWholeSync } from '../../adapters/runtime/whole-file.ts';
 import { createKey, keyOf } from '../../contracts/keystore.ts';
 import type { Hex } from '../../contracts/libraries/keccak.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { type Account, DEFAULT_ACCOUNT, defaultFile, keysFolder, readAccount } from './account.ts';
 import { LOCAL_CHAIN_ID, openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
@@ -14,7 +15,6 @@ import { confirmHome, confirmNow } from './confirm.ts';
 import { type Flags, note, type Outcome, openGateway } from './context.ts';
 import { locateHome, userPath } from './house.ts';
 import { formatTable } from './table.ts';
-import { formatTokens } from './units.ts';
 
 /** What `fund` gives: gas, and tokens in base units. */
 const FUND_WEI = parseEther('100');

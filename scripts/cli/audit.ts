@@ -12,12 +12,12 @@ import { ChainError } from '../../contracts/chain/chain-error.ts';
 import { createDisputeReads, type DisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import type { Evidence } from '../../contracts/chain/evidence.ts';
 import type { Chain } from '../../contracts/chain.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { openChain } from './chain.ts';
 import { type Flags, note, type Outcome, openGateway } from './context.ts';
 import { writeEvidence } from './evidence-files.ts';
 import { userPath } from './house.ts';
 import { formatTable } from './table.ts';
-import { formatTokens } from './units.ts';
 
 /** Most findings shown; `--json` lists them all. */
 const SHOWN_FINDINGS = 20;
@@ -99,7 +99,7 @@ async function isFraud(disputes: DisputeReads, evidence: Evidence): Promise<bool
 
 function outcomeOf(result: AuditResult, files?: readonly string[]): Outcome {
   const { receipts, proven, unexplainedUnits, findings, findingCount, batches } = result;
-  const summary = `${receipts} receipts, ${proven} proven, ${unexplainedUnits} units unexplained`;
+  const summary = `${receipts} receipts, ${proven} proven, ${formatTokens(unexplainedUnits)} tokens unexplained`;
   const shortfalls = shortfallsOf(findings);
   const lines = shortfalls.map(
     ({ gateway, payee, units, batches: of }) =>
@@ -142,8 +142,8 @@ function tableOf(findings: readonly Finding[]): string {
       batch,
       lane?.signer.slice(0, 10) ?? '',
       seq ?? '',
-      units,
+      formatTokens(units),
       message.slice(0, 90),
     ]);
-  return formatTable(['finding', 'batch', 'lane', 'seq', 'units', 'what'], rows);
+  return formatTable(['finding', 'batch', 'lane', 'seq', 'tokens', 'what'], rows);
 }

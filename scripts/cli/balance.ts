@@ -1,10 +1,10 @@
 // `defaas balance`: the account's money on the chain, and how much of it the gateway says it has
 // served.
 import { fetchLane, type LaneDocument } from '../../broker/client/lane.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { openChain } from './chain.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
 import { formatTable } from './table.ts';
-import { formatTokens } from './units.ts';
 
 /**
  * Reads everything from the chain except `servedUnits`, which the gateway states and receipts

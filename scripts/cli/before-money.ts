@@ -3,9 +3,9 @@
 import { type Coverage, coverageOf } from '../../broker/client/coverage.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import type { SetTerms } from '../../contracts/deployed-code.ts';
+import { DECIMALS, formatTokens } from '../../contracts/libraries/tokens.ts';
 import { CliError } from './cli-error.ts';
 import { type Flags, note, type Opened } from './context.ts';
-import { DECIMALS, formatTokens } from './units.ts';
 
 const DAY_SEC = 86_400;
 

@@ -3,6 +3,7 @@
 import type { Line } from '../../contracts/chain/types.ts';
 import { standingBond } from '../../contracts/chain/view/parties.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { tellTerms } from './before-money.ts';
 import { CliError } from './cli-error.ts';
 import type { Flags, Outcome } from './context.ts';
@@ -19,7 +20,7 @@ import {
   told,
 } from './operator.ts';
 import { parseAddress } from './parse-address.ts';
-import { formatTokens, parseTokens, parseUnits } from './units.ts';
+import { parseTokens, parseUnits } from './units.ts';
 
 /** Most floats that one transaction takes back, at about 40,000 gas each. */
 const MAX_CALLS = 100;

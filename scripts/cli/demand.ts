@@ -3,10 +3,10 @@
 import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import { demandIdOf, type Place, placeAt, placeStruct } from '../../contracts/chain/evidence.ts';
 import { hashReceipt } from '../../contracts/libraries/receipts.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { CliError } from './cli-error.ts';
 import type { Flags, Outcome } from './context.ts';
 import { parseAddress } from './parse-address.ts';
-import { formatTokens } from './units.ts';
 import { openWatcher, type Watcher } from './watcher.ts';
 
 export interface DemandOptions {

@@ -274,7 +274,7 @@ function outcomeOf(name: FunctionName, { planned, outcome: outcomeIn }: Deployin
       plan: planned,
     },
     text: formatTable(
-      ['cloud', 'region', 'state', 'cost a call, units', ''],
+      ['cloud', 'region', 'state', 'cost a call, tokens', ''],
       outcome.providers.map(({ provider, region, state, error }) => {
         const cost = planned.find((cloud) => cloud.provider === provider)?.cost;
         const why = error ? `${error.code}: ${error.message}` : '';

@@ -5,7 +5,7 @@ import type {
   DeploymentStep,
   WarmCost,
 } from '../../broker/client/deployments.ts';
-import { formatTokens } from './units.ts';
+import { DECIMALS, formatTokens } from '../../contracts/libraries/tokens.ts';
 
 export function stepLine({ provider, action, resource, state }: DeploymentStep): string {
   return `${provider}: ${action} ${resource} ${state}`;
@@ -17,7 +17,7 @@ export function planLine({ provider, action, steps, cost, error }: CloudPlan): s
   const parts = steps.filter((step) => step.action !== 'keep' && step.action !== 'wait');
   const changes = parts.map((step) => `${step.action} ${step.resource}`).join(', ');
   const costs = cost
-    ? `; a call costs ${formatCost(cost)} of ${cost.priceUnits} units, ${cost.priceUnits - cost.earnedUnits} are its publisher's`
+    ? `; a call costs ${formatCost(cost)} of its price of ${formatTokens(cost.priceUnits)} tokens, ${formatTokens(cost.priceUnits - cost.earnedUnits)} are its publisher's`
     : '';
   const warm = cost?.warm ? `; ${formatWarm(cost.warm)}` : '';
   return `${provider}: ${changes || action}${costs}${warm}`;
@@ -35,9 +35,9 @@ export function formatWarm({ instances, costUnits, days }: WarmCost): string {
   return `${instances} kept warm cost its operator up to ${formatTokens(costUnits)} tokens in ${days} days`;
 }
 
-/** Estimated cost of a call in base units of the token, with three decimals. */
+/** Estimated cost of a call in tokens, to a thousandth of a base unit. */
 export function formatCost({ costPico }: CallCost): string {
-  return (Number(costPico) / 1e6).toFixed(3);
+  return (Number(costPico) / 1e12).toFixed(DECIMALS + 3).replace(/\.?0+$/, '');
 }
 
 /** One warning for each cloud where a call costs more than it earns. */
@@ -45,7 +45,7 @@ export function lossLines(clouds: readonly CloudPlan[]): string[] {
   return clouds.flatMap(({ provider, cost }) =>
     cost?.belowCost
       ? [
-          `TARIFF_BELOW_COST: price ${cost.priceUnits} units, estimate ${cost.costUnits} units, on ${provider}, raise the tariff or pass --accept-loss`,
+          `TARIFF_BELOW_COST: price ${formatTokens(cost.priceUnits)} tokens, estimate ${formatTokens(cost.costUnits)} tokens, on ${provider}, raise the tariff or pass --accept-loss`,
         ]
       : [],
   );

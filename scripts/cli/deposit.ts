@@ -6,6 +6,7 @@ import type { ChainWriter } from '../../contracts/chain/writer.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import { createKey, type Key } from '../../contracts/keystore.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { readLaneKey, writeLaneKey } from './account.ts';
 import { awaitBlock } from './await-block.ts';
 import { tellCoverage, tellTerms } from './before-money.ts';
@@ -22,7 +23,7 @@ import {
 import { lanesHere } from './lanes-here.ts';
 import { afterMoved, openMove } from './move.ts';
 import type { StoredLane } from './store.ts';
-import { formatTokens, parseTokens, parseUnits } from './units.ts';
+import { parseTokens, parseUnits } from './units.ts';
 
 /** How long a lane stays open, seconds. Another deposit renews this time. */
 export const LANE_LIFE_SEC = 30 * 24 * 3600;

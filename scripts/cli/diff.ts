@@ -1,6 +1,8 @@
 // `defaas diff <function>`: shows what a deploy would change at each cloud, and what a call would
 // cost there. It changes nothing.
+
 import { planDeployment } from '../../broker/client/deployments.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { cloudsOf, parseClouds } from './clouds.ts';
 import { type Flags, note, type Outcome, openGateway, openSession } from './context.ts';
 import { formatCost, lossLines } from './deployment-lines.ts';
@@ -38,9 +40,9 @@ export async function diff(
         clouds: plan.clouds,
       },
       text: formatTable(
-        ['cloud', 'region', 'action', 'resource', 'cost a call, units', 'price', ''],
+        ['cloud', 'region', 'action', 'resource', 'cost a call, tokens', 'price, tokens', ''],
         plan.clouds.flatMap(({ provider, region, steps, cost, error }) => {
-          const money = cost ? [formatCost(cost), `${cost.priceUnits}`] : ['-', '-'];
+          const money = cost ? [formatCost(cost), formatTokens(cost.priceUnits)] : ['-', '-'];
           if (error)
             return [[provider, region, '!', '', ...money, `${error.code}: ${error.message}`]];
           return steps.map((step, index) => [

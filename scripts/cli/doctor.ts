@@ -12,6 +12,7 @@ import { readCount, readJson } from '../../broker/client/parse.ts';
 import type { Session } from '../../broker/client/session.ts';
 import { fetchAlarms } from '../../broker/client/settlement.ts';
 import { fetchTokenKeys } from '../../broker/client/token-key.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { type Account, keysFolder, readAccount } from './account.ts';
 import { openChain, openReader } from './chain.ts';
 import { errorLine } from './cli-error.ts';
@@ -29,7 +30,6 @@ import { findHome, findHouse } from './house.ts';
 import { standingChecks } from './standing.ts';
 import { storeFiles } from './store.ts';
 import { formatTable } from './table.ts';
-import { formatTokens } from './units.ts';
 
 /** Oldest supported major version of Node. */
 const NODE_MAJOR = 26;

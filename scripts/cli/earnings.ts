@@ -2,11 +2,11 @@
 // batches on IPFS; and what of it the wallet has.
 import { fetchBlock } from '../../broker/client/artifacts.ts';
 import { addEarnings, type Earning } from '../../broker/client/earnings.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
 import { type Flags, note, type Outcome, openGateway } from './context.ts';
 import { formatTable } from './table.ts';
-import { formatTokens } from './units.ts';
 
 /** What rows may be grouped by, and the text of a row for it. */
 const GROUPS: Readonly<Record<string, (row: Earning) => string>> = {

@@ -2,12 +2,13 @@
 // chain.
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
 import { priceOf, splitPrice } from '../../contracts/libraries/tariffs.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
 import { type Flags, type Outcome, openGateway } from './context.ts';
 import { findFunction } from './owned-function.ts';
 import { formatTable } from './table.ts';
-import { formatTokens, parseTokens } from './units.ts';
+import { parseTokens } from './units.ts';
 
 /** Largest accepted number of calls. */
 const MAX_CALLS = 1_000_000_000_000n;
@@ -83,7 +84,6 @@ export async function estimate(
     const told = ([name, row]: readonly [string, typeof typical]) => [
       name,
       row.ms,
-      row.priceUnits,
       formatTokens(row.priceUnits),
       formatTokens(row.totalUnits),
       formatTokens(row.publisherUnits),
@@ -92,7 +92,6 @@ export async function estimate(
     const head = [
       'a call',
       'ms',
-      'units',
       'tokens',
       `tokens for ${calls} calls`,
       'of it the publisher’s',

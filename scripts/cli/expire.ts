@@ -2,9 +2,9 @@
 // gateway, pays the payer, and returns the pledge.
 import { placeAt, placeStruct } from '../../contracts/chain/evidence.ts';
 import type { Demand } from '../../contracts/chain/types.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { CliError } from './cli-error.ts';
 import type { Flags, Outcome } from './context.ts';
-import { formatTokens } from './units.ts';
 import { openWatcher, type Watcher } from './watcher.ts';
 
 export interface ExpireOptions {

@@ -3,10 +3,10 @@ import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DefaasClientError } from '../../broker/client/errors.ts';
 import type { ReceiptSummary } from '../../broker/client/invoke.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { CliError, describeError } from './cli-error.ts';
 import { type Flags, note, type Outcome } from './context.ts';
 import { userPath } from './house.ts';
-import { formatTokens } from './units.ts';
 
 /** A reply that was read to its end, and its receipt. */
 export interface CheckedReply {

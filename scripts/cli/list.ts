@@ -11,11 +11,11 @@ import type {
   RegisteredFunction,
 } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { openChain } from './chain.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
 import { formatCost, formatWarm } from './deployment-lines.ts';
 import { formatTable } from './table.ts';
-import { formatTokens } from './units.ts';
 
 /** A version at a cloud: `live` if the gateway in use draws it for calls, else its state. */
 export interface ListedDeployment {
@@ -119,7 +119,7 @@ function textOf(rows: readonly ReturnType<typeof describe>[]): string {
   if (rows.length === 0)
     return 'no functions yet, run defaas init <folder> and defaas deploy <folder>';
   return formatTable(
-    ['function', 'version', 'tokens a call', 'runs on (cost a call, units)', 'artifact'],
+    ['function', 'version', 'tokens a call', 'runs on (cost a call, tokens)', 'artifact'],
     rows.map(({ name, version, perCallUnits, deployments, cid }) => [
       name,
       version,

@@ -4,6 +4,7 @@
 import type { SendOptions } from '../../contracts/chain/nonce-line.ts';
 import { createKey } from '../../contracts/keystore.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { hasLaneKey, writeLaneKey } from './account.ts';
 import { tellTerms } from './before-money.ts';
 import { checkSet } from './check-usage.ts';
@@ -13,7 +14,6 @@ import { LANE_LIFE_SEC, PREPAID, roomFor } from './deposit.ts';
 import { afterMoved, movesFrom, openMove } from './move.ts';
 import { type OwnChain, openOwnChain } from './own-chain.ts';
 import { openStore } from './store.ts';
-import { formatTokens } from './units.ts';
 
 /** What was done for one gateway; amounts in base units. */
 interface Moved {

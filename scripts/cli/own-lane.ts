@@ -14,6 +14,7 @@ import {
 import type { Chain } from '../../contracts/chain.ts';
 import { createKey } from '../../contracts/keystore.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { hasLaneKey, readLaneKey, writeLaneKey } from './account.ts';
 import { awaitBlock } from './await-block.ts';
 import { openReader } from './chain.ts';
@@ -23,7 +24,6 @@ import { LANE_LIFE_SEC, mintIfShort, moveName, PREPAID } from './deposit.ts';
 import { noLane } from './lanes-here.ts';
 import { type Move, openMove } from './move.ts';
 import type { StoredLane } from './store.ts';
-import { formatTokens } from './units.ts';
 
 /**
  * A lane whose remaining life is shorter than the full one by this much gets the full life again,

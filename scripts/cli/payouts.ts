@@ -2,6 +2,7 @@
 // are on the chain; a gateway's signed voucher pays what its batches left out, from its float.
 import type { Sent } from '../../contracts/chain/account.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { barGateway } from './bar.ts';
 import { CliError } from './cli-error.ts';
 import type { Flags, Outcome } from './context.ts';
@@ -11,7 +12,6 @@ import { type Owed, owedBy } from './owed.ts';
 import { type OwnChain, openOwnChain } from './own-chain.ts';
 import { parseAddress } from './parse-address.ts';
 import { formatTable } from './table.ts';
-import { formatTokens } from './units.ts';
 
 export interface PayoutsOptions extends ActOptions {
   readonly send?: boolean;

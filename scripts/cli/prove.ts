@@ -9,11 +9,11 @@ import { evidenceOfHeld } from '../../broker/client/find-frauds.ts';
 import { type Weight, weighProof } from '../../broker/client/weigh-proof.ts';
 import { createDisputeReads } from '../../contracts/chain/dispute-reads.ts';
 import { callOf, type Evidence } from '../../contracts/chain/evidence.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import type { Flags, Outcome } from './context.ts';
 import { demandAt } from './demand.ts';
 import { readEvidence } from './evidence-files.ts';
 import { userPath } from './house.ts';
-import { formatTokens } from './units.ts';
 import { openWatcher, type Watcher } from './watcher.ts';
 
 export interface ProveOptions {

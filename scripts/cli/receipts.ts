@@ -1,11 +1,13 @@
 // `defaas receipts`: lists what the gateway says it was paid for, and compares it with what this
 // machine saw.
+import { SPONSOR_KIND } from '../../broker/client/mandates.ts';
 import type { ReceiptDocument } from '../../broker/client/receipts.ts';
 import { fetchReceipts } from '../../broker/client/receipts.ts';
 import type { Chain } from '../../contracts/chain.ts';
-import type { Address } from '../../contracts/libraries/keccak.ts';
+import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { verifyPath } from '../../contracts/libraries/ordered-merkle.ts';
-import { hashReceipt } from '../../contracts/libraries/receipts.ts';
+import { hashReceipt, NO_AUTHORITY } from '../../contracts/libraries/receipts.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { hashReceiptGroup } from '../../contracts/libraries/typed-data.ts';
 import { recoverAddress } from '../../contracts/signatures.ts';
 import { openChain } from './chain.ts';
@@ -13,7 +15,6 @@ import { CliError } from './cli-error.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
 import type { Store, StoredLane } from './store.ts';
 import { formatTable } from './table.ts';
-import { formatTokens } from './units.ts';
 
 /** Role bit of a key that signs for a gateway (Identity). */
 const GATEWAY_ROLE = 1;
@@ -50,10 +51,11 @@ export async function receipts(
       found.push(...listed);
     }
     found.sort((a, b) => order(a) - order(b) || a.receipt.seq - b.receipt.seq);
+    const callers = callersOf(account.address, store);
     const shown = limit === undefined ? found : found.slice(-limit);
     return {
-      document: shown.map(row),
-      text: textOf(shown),
+      document: shown.map((document) => row(document, callers)),
+      text: textOf(shown, callers),
       ...(differences.length > 0 && {
         failure: {
           code: 'RECEIPT_INVALID',
@@ -129,9 +131,30 @@ function order(document: ReceiptDocument): number {
   return document.execution.finishedAtSec;
 }
 
-function row({ id, function: name, provider, receipt, execution, settled }: ReceiptDocument) {
+/**
+ * Tells who made a call that the account paid for: itself, the holder of a token, or anybody whom a
+ * publisher pays for. The terms of a mandate are known on the machine that signed it.
+ */
+function callersOf(payer: Address, store: Store): (authority: Hex) => string {
+  const kinds = new Map<Hex, string>();
+  for (const lane of store.mandatedLanes(payer)) {
+    for (const { hash, mandate } of store.laneMemory(lane).mandates()) {
+      kinds.set(hash, mandate.kind === SPONSOR_KIND ? 'anybody' : 'token');
+    }
+  }
+  return (authority) =>
+    authority === NO_AUTHORITY ? payer : (kinds.get(authority) ?? `mandate ${authority}`);
+}
+
+function row(
+  { id, function: name, provider, receipt, call, execution, settled }: ReceiptDocument,
+  callers: (authority: Hex) => string,
+) {
   return {
     id,
+    caller: callers(call.authority),
+    payer: receipt.payer,
+    signer: receipt.signer,
     function: name,
     provider,
     priceUnits: receipt.price,
@@ -144,12 +167,13 @@ function row({ id, function: name, provider, receipt, execution, settled }: Rece
   };
 }
 
-function textOf(shown: readonly ReceiptDocument[]): string {
+function textOf(shown: readonly ReceiptDocument[], callers: (authority: Hex) => string): string {
   if (shown.length === 0) return 'no receipts yet';
   const units = shown.reduce((sum, { receipt }) => sum + receipt.price, 0n);
-  const rows = shown.map(({ id, function: name, provider, receipt, execution, settled }) => [
+  const rows = shown.map(({ id, function: name, provider, receipt, call, execution, settled }) => [
     new Date(execution.finishedAtSec * 1000).toISOString().slice(0, 19).replace('T', ' '),
     name.replace(/^0x[0-9a-f]{40}\//, ''),
+    callers(call.authority),
     provider,
     execution.status === 0 ? 'failed' : execution.status,
     `${execution.billedMs} ms`,
@@ -161,6 +185,7 @@ function textOf(shown: readonly ReceiptDocument[]): string {
   const head = [
     'when (UTC)',
     'function',
+    'caller',
     'ran on',
     'status',
     'billed',

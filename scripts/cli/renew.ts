@@ -8,6 +8,7 @@ import {
   type MandateTerms,
 } from '../../broker/client/mandates.ts';
 import type { Chain } from '../../contracts/chain.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { CliError } from './cli-error.ts';
 import type { Flags } from './context.ts';
 import {
@@ -20,7 +21,6 @@ import {
   termsOf,
 } from './own-lane.ts';
 import type { StoredLane } from './store.ts';
-import { formatTokens } from './units.ts';
 
 const DAY_SEC = 86_400;
 /** Longest life of a mandate that the gateway accepts, days. */

@@ -10,6 +10,7 @@ import {
   removeServiceAccount,
 } from '../../broker/client/service-account.ts';
 import type { Chain } from '../../contracts/chain.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { keysFolder } from './account.ts';
 import { awaitBlock } from './await-block.ts';
 import { CliError } from './cli-error.ts';
@@ -17,7 +18,7 @@ import { type Flags, type Opened, type Outcome, openSession } from './context.ts
 import { openOwnLane, ownLaneFor, refuseZero, revokeAllOf, signOwnMandate } from './own-lane.ts';
 import { parseDays } from './renew.ts';
 import type { StoredLane } from './store.ts';
-import { formatTokens, parseTokens } from './units.ts';
+import { parseTokens } from './units.ts';
 
 const DEFAULT_DAILY = '0.1';
 const DEFAULT_DAYS = '30';

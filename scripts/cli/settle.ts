@@ -1,8 +1,8 @@
 // `defaas settle`: makes the operator's gateway settle what it has served, as much as fits into one
 // transaction.
 import { settle as askToSettle } from '../../broker/client/settlement.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
-import { formatTokens } from './units.ts';
 
 /** The role whose key may settle. */
 const OPERATOR = 'gateway';

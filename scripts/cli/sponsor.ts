@@ -9,6 +9,7 @@ import {
 } from '../../broker/client/sponsorship.ts';
 import type { RegisteredFunction } from '../../contracts/chain/types.ts';
 import type { Chain } from '../../contracts/chain.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
 import {
@@ -23,7 +24,7 @@ import { afterMoved } from './move.ts';
 import { openOwnLane, ownLaneFor, refuseZero, revokeAllOf, signOwnMandate } from './own-lane.ts';
 import { findOwnedFunction } from './owned-function.ts';
 import { parseDays } from './renew.ts';
-import { formatTokens, parseTokens } from './units.ts';
+import { parseTokens } from './units.ts';
 
 const DEFAULT_DAYS = '2';
 const DAY_SEC = 86_400;

@@ -4,11 +4,11 @@ import { fetchOperatorKey } from '../../broker/client/operator-key.ts';
 import { fetchPayouts } from '../../broker/client/payouts.ts';
 import { shortFloats } from '../../broker/settlement/floats.ts';
 import type { Chain } from '../../contracts/chain.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { openChain } from './chain.ts';
 import { errorLine } from './cli-error.ts';
 import type { Opened } from './context.ts';
 import { dateOf } from './operator.ts';
-import { formatTokens } from './units.ts';
 
 /** Below 1.34 x MIN_BOND one slash of a quarter of the bond stops the settlement. */
 const LOW_BOND_PERCENT = 134n;

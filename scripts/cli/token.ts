@@ -4,6 +4,7 @@ import { createKeySigner } from '../../broker/client/key.ts';
 import { ANY_FUNCTION, TOKEN_KIND, tokenSubject } from '../../broker/client/mandates.ts';
 import type { LaneName, Token } from '../../broker/client/sign-in.ts';
 import { signIn } from '../../broker/client/sign-in.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { readLaneKey } from './account.ts';
 import { awaitBlock } from './await-block.ts';
 import { openChain, openReader } from './chain.ts';
@@ -12,7 +13,7 @@ import { type Flags, note, type Opened, type Outcome, openGateway } from './cont
 import { formatFunctionName, parseFunctionName } from './function-name.ts';
 import { openOwnLane, refuseZero, signOwnMandate } from './own-lane.ts';
 import { parseService, type ServiceOptions, service } from './service.ts';
-import { formatTokens, parseTokens } from './units.ts';
+import { parseTokens } from './units.ts';
 
 /** Default of `--allow`: the most that a token may cost in total, whole tokens. */
 const DEFAULT_ALLOWANCE = '0.1';

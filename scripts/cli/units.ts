@@ -1,9 +1,7 @@
 // Amounts as people write them (whole tokens, `1.25`) and as they are counted (base units, 6
 // decimals of the billing token).
+import { DECIMALS } from '../../contracts/libraries/tokens.ts';
 import { CliError } from './cli-error.ts';
-
-/** Decimals of the billing token everywhere in DeFaaS, those of USDC. */
-export const DECIMALS = 6;
 
 /** `1.25` -> 1 250 000 units. @throws CliError USAGE */
 export function parseTokens(text: string, what: string): bigint {
@@ -23,12 +21,4 @@ export function parseUnits(text: string, what: string): bigint {
     throw new CliError('USAGE', `${what} must be a whole number of base units, got "${text}"`);
   }
   return BigInt(text);
-}
-
-/** 1 250 000 units -> `1.25`. */
-export function formatTokens(units: bigint): string {
-  const digits = `${units < 0n ? -units : units}`.padStart(DECIMALS + 1, '0');
-  const whole = digits.slice(0, -DECIMALS);
-  const fraction = digits.slice(-DECIMALS).replace(/0+$/, '');
-  return `${units < 0n ? '-' : ''}${whole}${fraction && `.${fraction}`}`;
 }

@@ -1,12 +1,12 @@
 // `defaas versions <function>`: every version on the chain, who may call it, what a call costs,
 // where it runs, and which one `latest` names.
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { openChain } from './chain.ts';
 import { type Flags, type Outcome, openGateway } from './context.ts';
 import { liveDeployments } from './list.ts';
 import { findFunction } from './owned-function.ts';
 import { formatTable } from './table.ts';
-import { formatTokens } from './units.ts';
 
 export const ACCESS = ['public', 'granted', 'policy'] as const;
 

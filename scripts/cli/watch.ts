@@ -8,6 +8,7 @@ import { type Found, findFrauds, type WatchedLane } from '../../broker/client/fi
 import { recoverSigner } from '../../broker/identity/ecdsa.ts';
 import { createDisputeReads, type DisputeTerms } from '../../contracts/chain/dispute-reads.ts';
 import type { SettledBatch } from '../../contracts/chain/types.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { CliError, describeError } from './cli-error.ts';
 import { type Flags, note, type Outcome } from './context.ts';
 import { demandAt } from './demand.ts';
@@ -15,7 +16,6 @@ import { evidenceFolder, readEvidenceFolder, writeEvidence } from './evidence-fi
 import { expireOne, overdue } from './expire.ts';
 import { proveOne } from './prove.ts';
 import { lanesToRenew, renewalOf, renewOne } from './renew.ts';
-import { formatTokens } from './units.ts';
 import { openWatcher, type Watcher } from './watcher.ts';
 
 export interface WatchOptions {

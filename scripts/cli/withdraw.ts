@@ -4,6 +4,7 @@
 
 import type { Line } from '../../contracts/chain/types.ts';
 import type { Address } from '../../contracts/libraries/keccak.ts';
+import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { tellTerms } from './before-money.ts';
 import { CliError } from './cli-error.ts';
 import { confirmNow } from './confirm.ts';
@@ -11,7 +12,7 @@ import type { Flags, Outcome } from './context.ts';
 import { afterMoved, type MoveFacts, openMove } from './move.ts';
 import { type OwnChain, openOwnChain } from './own-chain.ts';
 import { parseAddress } from './parse-address.ts';
-import { formatTokens, parseTokens, parseUnits } from './units.ts';
+import { parseTokens, parseUnits } from './units.ts';
 
 const NO_LINE: Line = { allotted: 0n, filled: 0n, thawing: 0n, thawEndSec: 0, settled: 0n };
 

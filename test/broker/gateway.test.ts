@@ -240,6 +240,15 @@ describeBothWays('the gateway', function (fastPath) {
     });
   });
 
+  it('says beside the price of each answer, also of a failed call, in which unit it is', async () => {
+    for (const path of ['/', '/?mode=throw']) {
+      const { response } = await caller.invoke({ function: echo, path });
+
+      assert.match(response.headers.get('defaas-price') ?? '', /^\d+$/);
+      assert.equal(response.headers.get('defaas-price-unit'), '0.000001 token');
+    }
+  });
+
   for (const [mode, status, code] of [
     ['throw', 502, 'FUNCTION_FAILED'],
     ['exit', 502, 'FUNCTION_FAILED'],

@@ -142,7 +142,7 @@ describe('a house from an empty folder to an audited call', function () {
     assert.deepEqual(audited.findings, []);
     assert.equal(
       told.stdout,
-      `${settled.receipts} receipts, ${settled.receipts} proven, 0 units unexplained\n`,
+      `${settled.receipts} receipts, ${settled.receipts} proven, 0 tokens unexplained\n`,
     );
     assert.ok(receipts.every((receipt) => receipt.settled));
     const spent = calls.reduce((sum, { priceUnits }) => sum + BigInt(priceUnits), 0n);

@@ -69,9 +69,12 @@ describe('the command line for deployments', function () {
 
     await assert.rejects(deploy(flags(), 'cheap', { to }), { code: 'TARIFF_BELOW_COST' });
     const plan = await documentOf(diff(flags(), 'cheap', { to }));
+    const { text = '' } = await diff(flags(), 'cheap', { to });
     const { state } = await documentOf(deploy(flags(), 'cheap', { to, acceptLoss: true }));
 
     assert.equal(plan.clouds[0].cost.belowCost, true);
+    assert.match(text, /cost a call, tokens +price, tokens/);
+    assert.match(text, / 0\.0000\d+ +0 /);
     assert.equal(state, 'live');
   });
 

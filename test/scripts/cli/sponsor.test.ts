@@ -7,8 +7,9 @@ import { promisify } from 'node:util';
 import { balance } from '../../../scripts/cli/balance.ts';
 import { deposit } from '../../../scripts/cli/deposit.ts';
 import { invoke } from '../../../scripts/cli/invoke.ts';
+import { receipts } from '../../../scripts/cli/receipts.ts';
 import { type SponsorOptions, sponsor } from '../../../scripts/cli/sponsor.ts';
-import { type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
+import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
 import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
 import { type Between, startBetween } from './between.ts';
 
@@ -67,6 +68,11 @@ describe('defaas sponsor', function () {
     assert.deepEqual([nothing.isSponsored, nothing.lane], [true, null]);
     assert.deepEqual([begun.dailyUnits, begun.lane.leftUnits], ['50', '50']);
     assert.deepEqual(answers, [200, 200, 'SPONSOR_EMPTY allowance']);
+    const paidFor = await documentOf(receipts(cli.flags('publisher'), {}));
+    assert.deepEqual(
+      paidFor.map(({ caller, payer }: Record<string, string>) => [caller, payer]),
+      Array(3).fill(['anybody', KEYS.publisher.address]),
+    );
     assert.deepEqual([shown.spentTodayUnits, shown.lane.leftUnits], ['40', '10']);
     // What was spent today counts against the new limit too.
     assert.deepEqual([more.lane.signer, more.lane.leftUnits], [begun.lane.signer, '60']);
