@@ -140,10 +140,10 @@ function tableOf(findings: readonly Finding[]): string {
     .map(({ code, batch, lane, seq, units, message }) => [
       code,
       batch,
-      lane?.signer.slice(0, 10) ?? '',
+      lane?.signer ?? '',
       seq ?? '',
       formatTokens(units),
-      message.slice(0, 90),
+      message,
     ]);
   return formatTable(['finding', 'batch', 'lane', 'seq', 'tokens', 'what'], rows);
 }

@@ -102,15 +102,15 @@ function textOf({
       const until = new Date(thawEndSec * 1000).toISOString();
       // A settlement may have left less than the thawing amount.
       const units = thawingUnits < allottedUnits ? thawingUnits : allottedUnits;
-      return `\n${formatTokens(units)} at ${gateway} thaw until ${until}, then run defaas withdraw`;
+      return `\n${formatTokens(units)} tokens at ${gateway} thaw until ${until}, then run defaas withdraw`;
     });
   const limits = lines
     .flatMap((line) => line.limits)
     .map(
       ({ signer, dailyUnits, spentTodayUnits }) =>
-        `\nkey ${signer}: ${formatTokens(spentTodayUnits)} of ${formatTokens(dailyUnits ?? 0n)} a day spent today`,
+        `\nkey ${signer}: ${formatTokens(spentTodayUnits)} of ${formatTokens(dailyUnits ?? 0n)} tokens a day spent today`,
     );
-  const table = formatTable(['gateway', 'set aside', 'served', 'settled', 'left'], rows);
+  const table = formatTable(['gateway', 'tokens set aside', 'served', 'settled', 'left'], rows);
   return `${head}\n${table}${[...thaws, ...limits].join('')}`;
 }
 

@@ -198,7 +198,7 @@ export async function leave(flags: Flags, options: LeaveOptions): Promise<Outcom
     }
     for (const { payee, units, endSec } of thawing) {
       parts.push(
-        `${formatTokens(units)} set aside for ${payee} thaw until ${dateOf(endSec)}, run defaas leave --floats again then`,
+        `${formatTokens(units)} tokens set aside for ${payee} thaw until ${dateOf(endSec)}, run defaas leave --floats again then`,
       );
     }
     parts.push(

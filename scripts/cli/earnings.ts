@@ -101,7 +101,7 @@ function textOf(
     return `no settled call has earned account ${sums.account} anything; a version earns its publisher publisherBps of each price (defaas.json, tariff)`;
   }
   const table = formatTable(
-    [...groups, 'calls', 'paid', 'earned'],
+    [...groups, 'calls', 'tokens paid', 'tokens earned'],
     rows.map(({ names, calls, pricesUnits, earnedUnits }) => [
       ...names,
       calls,
@@ -110,7 +110,7 @@ function textOf(
     ]),
   );
   const open = sums.creditedUnits - sums.paidOutUnits;
-  const next = open > 0n ? `; ${formatTokens(open)} wait: run defaas payouts --send` : '';
+  const next = open > 0n ? `; ${formatTokens(open)} tokens wait: run defaas payouts --send` : '';
   return `${table}\n${formatTokens(sums.totalUnits)} tokens earned, ${formatTokens(sums.paidOutUnits)} are in the wallet${next}`;
 }
 

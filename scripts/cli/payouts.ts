@@ -188,7 +188,7 @@ function listed({ account }: OwnChain, owed: readonly Owed[]): Outcome {
       : []),
     ...rows.flatMap(({ gateway, auditedShortUnits: units }) => {
       if (units === null) return [];
-      return `by the receipts, the batches of ${gateway} left the account without ${formatTokens(units)}`;
+      return `by the receipts, the batches of ${gateway} left the account without ${formatTokens(units)} tokens`;
     }),
     ...rows
       .filter(({ answered }) => !answered)
@@ -196,5 +196,5 @@ function listed({ account }: OwnChain, owed: readonly Owed[]): Outcome {
         ({ gateway }) => `${gateway} did not answer: what is shown is of the chain and of before`,
       ),
   ];
-  return { document, text: [table, ...hints].join('\n') };
+  return { document, text: [table, 'all amounts are in tokens', ...hints].join('\n') };
 }

@@ -180,7 +180,7 @@ function textOf(shown: readonly ReceiptDocument[], callers: (authority: Hex) => 
     formatTokens(receipt.price),
     receipt.seq,
     settled ? 'settled' : 'open',
-    id.slice(0, 12),
+    id,
   ]);
   const head = [
     'when (UTC)',
