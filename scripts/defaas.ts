@@ -7,6 +7,7 @@ import { defaultAccount } from './cli/account.ts';
 import { errorLine } from './cli/cli-error.ts';
 import type { Flags, Outcome } from './cli/context.ts';
 import { findHome, PACKAGE_ROOT } from './cli/house.ts';
+import { asTyped, showError, typedForm } from './cli/typed.ts';
 import type { Add } from './commands/add.ts';
 import { addFunctionCommands } from './commands/functions.ts';
 import { addGatewayCommands } from './commands/gateways.ts';
@@ -29,7 +30,7 @@ async function main(words: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return explainUsage(error);
     const line = errorLine(error);
-    process.stderr.write(`${line}\n`);
+    showError(line);
     return line.startsWith('USAGE: ') ? 2 : 1;
   }
 }
@@ -38,9 +39,9 @@ function print({ document, text, bytes, failure }: Outcome, flags: Flags): void 
   // A command that wrote its results as they came has no document.
   if (flags.json && document !== undefined) writeAll(`${JSON.stringify(document, unitsAsText)}\n`);
   else if (bytes) writeAll(bytes);
-  else if (text) writeAll(`${text}\n`);
+  else if (text) writeAll(`${asTyped(text)}\n`);
   if (!failure) return;
-  process.stderr.write(`${errorLine(Object.assign(new Error(failure.message), failure))}\n`);
+  showError(errorLine(Object.assign(new Error(failure.message), failure)));
   exitCode = failure.exitCode ?? 1;
 }
 
@@ -70,12 +71,12 @@ function explainUsage(error: CommanderError): number {
   if (error.exitCode === 0) return 0;
   if (error.code === 'commander.help') return 2;
   const why = error.message.replace(/^error: /, '');
-  process.stderr.write(`USAGE: ${why}, on the command line, see defaas help\n`);
+  showError(`USAGE: ${why}, on the command line, see defaas help`);
   return 2;
 }
 
 function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command {
-  const program = new Command('defaas')
+  const program = new Command(typedForm(process.env))
     .description('functions on any cloud, paid by the call, every bill auditable')
     .version(version(), '--version', 'print the version')
     .option('--json', 'print one JSON document on stdout and nothing else', false)
@@ -93,6 +94,7 @@ function createProgram(done: (outcome: Outcome, flags: Flags) => void): Command 
     .option('--yes', 'answer yes to every question', false)
     .exitOverride()
     .configureOutput({ outputError: () => {} })
+    .configureHelp({ showGlobalOptions: true })
     .showSuggestionAfterError(true);
 
   /** A command's module is loaded only when the command runs, so `--version` stays fast. */

@@ -13,6 +13,7 @@ import type { Deployments } from '../contracts/deployments.ts';
 import { CliError, errorLine } from './cli/cli-error.ts';
 import { findHome, houseFile, PACKAGE_ROOT } from './cli/house.ts';
 import { runSteps } from './cli/progress.ts';
+import { showError, typedForm } from './cli/typed.ts';
 import { type HouseChild, startChild } from './house/child.ts';
 import { requireLoopback } from './house/loopback.ts';
 import { openPidBook, type PidBook } from './house/pid-book.ts';
@@ -370,7 +371,7 @@ chain      ${chain.rpcUrl}
 emulators  ${emulators.aws} (aws)  ${emulators.google} (google)  ${emulators.azure} (azure)
 state      ${home}
 try        curl -i ${example}
-Ctrl-C stops it; in a second terminal: npm run -s defaas -- --help`);
+Ctrl-C stops it; in a second terminal: ${typedForm(process.env)} --help`);
 }
 
 const { values } = parseArgs({ options: { faults: { type: 'boolean' } } });
@@ -396,7 +397,7 @@ try {
   }
 } catch (error) {
   if (!house?.isStopping) {
-    process.stderr.write(`${errorLine(error)}\n`);
+    showError(errorLine(error));
     await house?.stop();
     process.exit(1);
   }

@@ -70,6 +70,18 @@ export async function account(
   return run({ flags, home, name, keyFile });
 }
 
+/** `defaas whoami`: the account that commands use now. @throws CliError KEY_MISSING */
+export async function whoami(flags: Flags): Promise<Outcome> {
+  await confirmHome(flags, locateHome());
+  const { path: home } = locateHome();
+  const { address } = readAccount(home, flags.account);
+  const keyFile = fileOf(home, flags.account);
+  return {
+    document: { account: flags.account, address, keyFile },
+    text: `${flags.account} ${address}, its key is in ${keyFile}`,
+  };
+}
+
 function createAccount({ home, name }: Asked): Outcome {
   return written(home, name, createKey());
 }

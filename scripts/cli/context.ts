@@ -15,6 +15,7 @@ import { confirmHome } from './confirm.ts';
 import { findHouse, type House, type HouseFlags, locateHome } from './house.ts';
 import { type Confirmed, openConfirmed, openStore, type Store } from './store.ts';
 import { acceptGateway, namedSet, openTrust, type Trusted } from './trust.ts';
+import { asTyped } from './typed.ts';
 
 export interface Flags extends HouseFlags {
   readonly json: boolean;
@@ -148,5 +149,5 @@ export function openSession(
 
 /** Prints a note for the user on stderr; prints nothing with `--json`. */
 export function note(flags: Pick<Flags, 'json'>, line: string): void {
-  if (!flags.json) process.stderr.write(`${line}\n`);
+  if (!flags.json) process.stderr.write(`${asTyped(line)}\n`);
 }

@@ -150,7 +150,7 @@ function refuseOwn(name: string, headers: Headers, value: string): void {
     throw new CliError('USAGE', `the connection makes the header ${name} itself, leave it out`);
   }
   if (OF_CLIENT.includes(name) || name.startsWith('defaas-')) {
-    throw new CliError('USAGE', `defaas makes the header ${name} itself, leave it out`);
+    throw new CliError('USAGE', `the header ${name} is made by the command itself, leave it out`);
   }
   if (name === 'idempotency-key' && (headers.has(name) || value.trim() === '')) {
     throw new CliError('USAGE', 'Idempotency-Key is empty or came twice, give one');

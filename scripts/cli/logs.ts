@@ -96,7 +96,8 @@ export async function logs(
     if (lines.length === 0) note(flags, nothing(wanted, read));
     return {
       document: { name, owner, version, lines, silent: read.silent },
-      text: lines.map(textOf).join('\n'),
+      // What a function wrote is shown as it is.
+      bytes: Buffer.from(lines.map((line) => `${textOf(line)}\n`).join('')),
     };
   } finally {
     opened.close();

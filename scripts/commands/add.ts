@@ -1,6 +1,7 @@
 // How a command is declared, and the options that several commands share.
 import type { Command } from 'commander';
 import type { Flags, Outcome } from '../cli/context.ts';
+import { asTyped } from '../cli/typed.ts';
 
 export type Run = (flags: Flags, ...given: never[]) => Promise<Outcome>;
 
@@ -15,7 +16,7 @@ export const DRY_RUN = ['--dry-run', 'simulate on the node, send nothing'] as co
 export type Add = (form: string, about: string, load: () => Promise<Run>) => Command;
 
 export function example(words: string): string {
-  return `\nExample: defaas ${words}`;
+  return asTyped(`\nExample: defaas ${words}`);
 }
 
 export function collect(value: string, before: readonly string[]): string[] {

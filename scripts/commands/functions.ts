@@ -80,6 +80,11 @@ export function addFunctionCommands(add: Add): void {
     async () => (await import('../cli/list.ts')).list,
   ).alias('ls');
   add(
+    'open <function>',
+    'show the address of a function; on a terminal also in the browser',
+    async () => (await import('../cli/open.ts')).open,
+  );
+  add(
     'invoke <function>',
     'call a function and pay for it',
     async () => (await import('../cli/invoke.ts')).invoke,

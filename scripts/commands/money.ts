@@ -10,6 +10,11 @@ export function addMoneyCommands(add: Add): void {
     .option('--key-file <path>', 'import: read the private key from this file, else standard input')
     .addHelpText('after', example('account new alice'));
   add(
+    'whoami',
+    'show the account that commands use, and where its key is',
+    async () => (await import('../cli/accounts.ts')).whoami,
+  );
+  add(
     'deposit <tokens>',
     'set money aside for calls at the gateway',
     async () => (await import('../cli/deposit.ts')).deposit,

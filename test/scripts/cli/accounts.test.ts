@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defaultAccount } from '../../../scripts/cli/account.ts';
-import { account } from '../../../scripts/cli/accounts.ts';
+import { account, whoami } from '../../../scripts/cli/accounts.ts';
 import { balance } from '../../../scripts/cli/balance.ts';
 import { deposit } from '../../../scripts/cli/deposit.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
@@ -40,6 +40,17 @@ describe('defaas account', function () {
     assert.equal(made.privateKey, undefined);
     await assert.rejects(run('new', 'alice'), { code: 'ACCOUNT_EXISTS' });
     assert.equal(JSON.parse(readFileSync(made.file, 'utf8')).address, made.address);
+  });
+
+  it('tells whose key commands use, and where it is', async () => {
+    const named = await documentOf(whoami(flags()));
+
+    assert.deepEqual(named, {
+      account: 'user',
+      address: KEYS.user.address,
+      keyFile: join(line.home, 'keys/user.json'),
+    });
+    await assert.rejects(whoami({ ...flags(), account: 'nobody' }), { code: 'KEY_MISSING' });
   });
 
   it('imports a key, as hex or as a file of its own, and exports it only when told to', async () => {

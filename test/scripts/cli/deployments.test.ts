@@ -8,6 +8,7 @@ import { diff } from '../../../scripts/cli/diff.ts';
 import { checkPrices, doctor } from '../../../scripts/cli/doctor.ts';
 import { list } from '../../../scripts/cli/list.ts';
 import { logs } from '../../../scripts/cli/logs.ts';
+import { open } from '../../../scripts/cli/open.ts';
 import { rollback } from '../../../scripts/cli/rollback.ts';
 import { secret } from '../../../scripts/cli/secret.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
@@ -51,6 +52,14 @@ describe('the command line for deployments', function () {
       [deployments[0].provider, deployments[0].state, deployments[0].cost.priceUnits],
       ['aws-lambda', 'live', '21'],
     );
+  });
+
+  it('opens a function by its address', async () => {
+    await house.register('opened', HELLO(1), {});
+    const url = `${house.url()}/functions/${KEYS.publisher.address}/opened`;
+
+    assert.equal((await documentOf(open(flags(), 'opened'))).url, url);
+    await assert.rejects(open(flags(), 'closed'), { code: 'FUNCTION_UNKNOWN' });
   });
 
   it('deploys on all clouds of the gateway when neither the command nor the manifest names one', async () => {

@@ -40,6 +40,7 @@ const COMMANDS: readonly (readonly string[])[] = [
   ['logs', 'echo'],
   ['secret', 'list', 'echo'],
   ['list'],
+  ['open', 'echo'],
   ['estimate', 'echo'],
   ['grant', 'echo', KEYS.user.address],
   ['grants', 'echo'],
@@ -69,7 +70,7 @@ const OF_CHAIN: typeof COMMANDS = [
 /** Those that read a file before all else. */
 const OF_FILE = ['prove'];
 /** Those that speak to neither. */
-const AT_HOME = ['up', 'init', 'dev', 'help'];
+const AT_HOME = ['up', 'init', 'dev', 'whoami', 'help'];
 /** Number of concurrent processes. */
 const AT_ONCE = 4;
 

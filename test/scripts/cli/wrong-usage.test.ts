@@ -100,6 +100,10 @@ const WRONG: Readonly<Record<string, readonly string[][]>> = {
     ['secret', 'set', 'hello', 'no key', '--value-file', MAIN],
     ['secret', 'list', 'hello', '--value-file', MAIN],
   ],
+  open: [
+    ['open', 'no name'],
+    ['open', ''],
+  ],
   invoke: [
     ['invoke', 'no name'],
     ['invoke', 'hello', '--header', 'nonsense'],
