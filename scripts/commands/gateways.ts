@@ -3,6 +3,16 @@ import { type Add, DRY_RUN, example } from './add.ts';
 
 export function addGatewayCommands(add: Add): void {
   add(
+    'down',
+    'stop the house on this machine; its state stays',
+    async () => (await import('../house/stop.ts')).down,
+  );
+  add(
+    'reset',
+    'stop the house on this machine and put its state aside; the next start begins anew',
+    async () => (await import('../house/stop.ts')).reset,
+  );
+  add(
     'bond <tokens>',
     'add tokens of the wallet to the bond of the gateway (operator)',
     async () => (await import('../cli/bond.ts')).bond,

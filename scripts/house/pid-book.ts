@@ -18,6 +18,12 @@ import { CliError } from '../cli/cli-error.ts';
 const END_MS = 1_000;
 const LOOK_EVERY_MS = 5;
 
+interface Owner {
+  readonly pid: number;
+  /** When it began; another process with its pid began at another time. */
+  readonly start: string;
+}
+
 export interface PidBook {
   /** Records a process of this house. */
   add(pid: number): void;
@@ -35,7 +41,7 @@ export interface PidBook {
 export function openPidBook(home: string): PidBook {
   const folder = join(home, 'pids');
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const lock = join(folder, 'house');
+  const lock = lockOf(home);
   takeLock(lock, home);
   for (const name of readdirSync(folder)) {
     const pid = Number(name);
@@ -52,6 +58,16 @@ export function openPidBook(home: string): PidBook {
     remove: (pid) => rmSync(join(folder, String(pid)), { force: true }),
     close: () => rmSync(lock, { force: true }),
   };
+}
+
+/** The process that runs the house of the folder; undefined if none does. */
+export function houseOwner(home: string): Owner | undefined {
+  const owner = readOwner(lockOf(home));
+  return owner !== undefined && startOf(owner.pid) === owner.start ? owner : undefined;
+}
+
+function lockOf(home: string): string {
+  return join(home, 'pids', 'house');
 }
 
 /**
@@ -74,8 +90,8 @@ function takeLock(lock: string, home: string): void {
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
     }
-    const owner = readOwner(lock);
-    if (owner !== undefined && startOf(owner.pid) === owner.start) {
+    const owner = houseOwner(home);
+    if (owner !== undefined) {
       throw new CliError(
         'HOUSE_RUNNING',
         `a house is up already (process ${owner.pid}), on ${home}, use that one, stop it, or set another DEFAAS_HOME`,
@@ -85,7 +101,7 @@ function takeLock(lock: string, home: string): void {
   }
 }
 
-function readOwner(lock: string): { pid: number; start: string } | undefined {
+function readOwner(lock: string): Owner | undefined {
   try {
     return JSON.parse(readFileSync(lock, 'utf8'));
   } catch {

@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { startOf } from '../../adapters/runtime/children.ts';
 
 /** A house comes up in about 10 s, in more where other work runs beside it. */
@@ -206,6 +207,54 @@ describe('up', function () {
     assert.equal(kept.status, 200);
     assert.equal((await fetch(after.example)).status, 200);
   });
+
+  it('is stopped by defaas down, begins anew after defaas reset, and loses nothing without a yes', async () => {
+    const house = start();
+    const before = await untilUp(house);
+
+    const unconfirmed = await defaas('reset');
+    const stillUp = (await fetch(before.example)).status;
+    const down = await defaas('down', '--json');
+    const code = await house.ended;
+    const again = await defaas('down', '--json');
+    const reset = await defaas('reset', '--yes', '--json');
+    const after = await untilUp(start());
+
+    assert.match(unconfirmed.stderr, /^NOT_CONFIRMED: .*nothing was done, say --yes\n$/);
+    assert.deepEqual([unconfirmed.code, stillUp], [1, 200]);
+    assert.deepEqual([down.code, code], [0, 0]);
+    assert.deepEqual(JSON.parse(down.stdout), { home, pid: before.pid });
+    assert.deepEqual([again.code, JSON.parse(again.stdout).pid], [0, null]);
+    const { aside } = JSON.parse(reset.stdout);
+    const { billing } = JSON.parse(readFileSync(join(aside, 'contracts.json'), 'utf8'));
+    assert.equal(billing, before.chain.contracts.billing);
+    assert.notEqual(after.chain.contracts.billing, billing);
+    assert.equal((await fetch(after.example)).status, 200);
+  });
+
+  it('is not reset where it has no chain of its own', async () => {
+    const empty = mkdtempSync(join(tmpdir(), 'no-house-'));
+    const refused = await defaas('reset', '--yes', { DEFAAS_HOME: empty });
+    rmSync(empty, { recursive: true });
+
+    assert.equal(refused.code, 2);
+    assert.match(refused.stderr, /^USAGE: .* nothing was done\n$/);
+  });
+
+  const defaas = async (...given: (string | NodeJS.ProcessEnv)[]) => {
+    const words = given.filter((one) => typeof one === 'string');
+    const env = Object.assign({}, ...given.filter((one) => typeof one !== 'string'));
+    const child = spawn(process.execPath, ['scripts/defaas.ts', ...words], {
+      env: { ...process.env, DEFAAS_HOME: home, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const [stdout, stderr, [code]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, 'close'),
+    ]);
+    return { code, stdout, stderr };
+  };
 });
 
 async function blockHash(

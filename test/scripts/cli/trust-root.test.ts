@@ -70,7 +70,7 @@ const OF_CHAIN: typeof COMMANDS = [
 /** Those that read a file before all else. */
 const OF_FILE = ['prove'];
 /** Those that speak to neither. */
-const AT_HOME = ['up', 'init', 'dev', 'whoami', 'help'];
+const AT_HOME = ['up', 'init', 'dev', 'whoami', 'down', 'reset', 'help'];
 /** Number of concurrent processes. */
 const AT_ONCE = 4;
 
