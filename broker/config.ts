@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { ProviderSettings } from '../adapters/providers.ts';
+import { refuseExposed } from '../adapters/runtime/whole-file.ts';
 import { CHAIN_KINDS, type ChainKind } from '../contracts/chain/chains.ts';
 import { emulatedClouds, realClouds } from './clouds.ts';
 import { DefaasError } from './errors.ts';
@@ -197,7 +198,7 @@ export function readConfig(
   const keyFrom = (name: string): Secret => {
     const file = text(name);
     try {
-      return new Secret(privateKeyIn(readFileSync(file, 'utf8')));
+      return new Secret(readPrivateKey(file));
     } catch (error) {
       const why =
         error instanceof SyntaxError ? 'no JSON' : error instanceof Error && error.message;
@@ -387,9 +388,13 @@ function publishersFrom(
   return addresses;
 }
 
-/** @throws Error  no JSON with a `privateKey` of 32 bytes of hex */
-export function privateKeyIn(text: string): string {
-  const parsed: unknown = JSON.parse(text);
+/**
+ * @throws ExposedKeyError  others can read the file
+ * @throws Error  no JSON with a `privateKey` of 32 bytes of hex
+ */
+export function readPrivateKey(file: string): string {
+  const parsed: unknown = JSON.parse(readFileSync(file, 'utf8'));
+  refuseExposed(file);
   if (typeof parsed === 'object' && parsed !== null && 'privateKey' in parsed) {
     const { privateKey } = parsed;
     if (typeof privateKey === 'string' && /^0x[0-9a-f]{64}$/i.test(privateKey)) return privateKey;

@@ -8,6 +8,7 @@ import {
   openSync,
   readFileSync,
   renameSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
@@ -72,6 +73,24 @@ export function readIfThere(path: string): string | undefined {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
     throw error;
   }
+}
+
+/** A key is there, and others than its owner can read it. */
+export class ExposedKeyError extends Error {
+  override readonly name = 'ExposedKeyError';
+  readonly code = 'KEY_EXPOSED';
+}
+
+/** Whether others than its owner can read the file. Windows has no such modes. */
+export function isExposed(path: string): boolean {
+  if (process.platform === 'win32') return false;
+  return ((statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & 0o077) !== 0;
+}
+
+/** @throws ExposedKeyError */
+export function refuseExposed(path: string): void {
+  if (!isExposed(path)) return;
+  throw new ExposedKeyError(`others can read a key, on ${path}, run chmod 600 on it`);
 }
 
 /** A state file is there, and what it holds is not what was written. The message names it. */

@@ -1,8 +1,10 @@
 // Secrets of functions: encrypted in the ledger, decrypted only to be set at a cloud, never shown
 // again.
+
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { refuseExposed } from '../../adapters/runtime/whole-file.ts';
 import { Secret } from '../config.ts';
 import { DefaasError } from '../errors.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -160,6 +162,7 @@ function readOrMakeKey(file: string): Buffer {
 
 function readKey(file: string): Buffer {
   const key = Buffer.from(readFileSync(file, 'utf8').trim(), 'hex');
+  refuseExposed(file);
   if (key.length !== KEY_BYTES) throw new Error(`${file} is not ${KEY_BYTES} bytes of hex`);
   return key;
 }

@@ -1,11 +1,11 @@
 // The operator key: signs receipt groups and payouts. The chain says which keys belong to the
 // gateway. The key is read from a file, and read again when the operator has replaced the file's
 // content.
-import { readFileSync } from 'node:fs';
+import { ExposedKeyError } from '../../adapters/runtime/whole-file.ts';
 import type { Chain } from '../../contracts/chain.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { hashPayout, hashReceiptGroup } from '../../contracts/libraries/typed-data.ts';
-import { privateKeyIn } from '../config.ts';
+import { readPrivateKey } from '../config.ts';
 import { DefaasError } from '../errors.ts';
 
 import { createDigestSigner } from './ecdsa.ts';
@@ -72,12 +72,13 @@ export function createOperatorKey(options: OperatorKeyOptions): OperatorKey {
 
 function readKey(file: string): Hex {
   try {
-    // Safe: `privateKeyIn` has checked that it is 32 bytes of hex.
-    return privateKeyIn(readFileSync(file, 'utf8')) as Hex;
+    // Safe: `readPrivateKey` has checked that it is 32 bytes of hex.
+    return readPrivateKey(file) as Hex;
   } catch (cause) {
+    const why = cause instanceof ExposedKeyError ? `: ${cause.message}` : '';
     throw new DefaasError(
       'CONFIG_INVALID',
-      'DEFAAS_KEYS_OPERATOR_FILE must name a JSON file with a privateKey',
+      `DEFAAS_KEYS_OPERATOR_FILE must name a JSON file with a privateKey${why}`,
       { cause },
     );
   }

@@ -11,7 +11,12 @@ import {
   jwtVerify,
   SignJWT,
 } from 'jose';
-import { hasTexts, readState, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
+import {
+  hasTexts,
+  readState,
+  refuseExposed,
+  writeWholeSync,
+} from '../../adapters/runtime/whole-file.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { tokenSubject } from '../client/mandates.ts';
 import { DefaasError } from '../errors.ts';
@@ -180,6 +185,7 @@ const TOKEN_KEY = {
 };
 
 async function loadKey(file: string): Promise<JWK> {
+  refuseExposed(file);
   const known = readState<JWK>(file, TOKEN_KEY);
   if (known !== undefined) return known;
   const { privateKey } = await generateKeyPair('ES256', { extractable: true });

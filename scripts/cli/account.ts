@@ -3,7 +3,12 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { readIfThere, readState, writeWholeSync } from '../../adapters/runtime/whole-file.ts';
+import {
+  readIfThere,
+  readState,
+  refuseExposed,
+  writeWholeSync,
+} from '../../adapters/runtime/whole-file.ts';
 import type { Address, Hex } from '../../contracts/libraries/keccak.ts';
 import { CliError } from './cli-error.ts';
 
@@ -71,10 +76,11 @@ function laneFile(home: string, signer: Address): string {
   return join(keysFolder(home), `lane-${signer}.json`);
 }
 
-/** @throws CliError KEY_MISSING */
+/** @throws CliError KEY_MISSING; ExposedKeyError others can read the file */
 export function readKey(file: string, what: string): Account {
   const next = 'make one with defaas account new, choose another with --account, or run npm start';
   let known: Account | undefined;
+  refuseExposed(file);
   try {
     known = readState<Account>(file, KEY);
   } catch (cause) {

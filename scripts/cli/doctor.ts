@@ -1,8 +1,9 @@
 // `defaas doctor`: checks everything that a user needs, and says for each what is wrong and what to
 // do.
-import { statSync } from 'node:fs';
+
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isExposed } from '../../adapters/runtime/whole-file.ts';
 import {
   type CloudCheck,
   checkDeployments,
@@ -137,8 +138,7 @@ async function checkKeys(flags: Flags): Promise<string> {
   const folder = keysFolder(home);
   const keys = (await readdir(folder)).map((name) => join(folder, name));
   for (const file of [...keys, ...storeFiles(home)]) {
-    const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0;
-    if ((mode & 0o077) === 0 || process.platform === 'win32') continue;
+    if (!isExposed(file)) continue;
     const what = keys.includes(file) ? 'a key' : 'access tokens';
     throw Object.assign(new Error(`others can read ${what}, on ${file}, run chmod 600 on it`), {
       code: 'KEY_EXPOSED',

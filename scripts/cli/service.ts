@@ -3,7 +3,7 @@
 
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readIfThere } from '../../adapters/runtime/whole-file.ts';
+import { readIfThere, refuseExposed } from '../../adapters/runtime/whole-file.ts';
 import { TOKEN_KIND, tokenSubject } from '../../broker/client/mandates.ts';
 import {
   registerServiceAccount,
@@ -153,6 +153,7 @@ async function keyIn(
     writeFileSync(file, content, { mode: 0o600, flag: 'wx', flush: true });
     return publicKey;
   }
+  refuseExposed(file);
   try {
     const { kty, crv, x, y } = JSON.parse(text).jwk;
     return await crypto.subtle.importKey('jwk', { kty, crv, x, y }, P256, true, ['verify']);

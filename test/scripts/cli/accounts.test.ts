@@ -1,6 +1,6 @@
 // Keys of this machine: made, imported, exported, listed, chosen and funded.
 import assert from 'node:assert/strict';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defaultAccount } from '../../../scripts/cli/account.ts';
 import { account, whoami } from '../../../scripts/cli/accounts.ts';
@@ -51,6 +51,18 @@ describe('defaas account', function () {
       keyFile: join(line.home, 'keys/user.json'),
     });
     await assert.rejects(whoami({ ...flags(), account: 'nobody' }), { code: 'KEY_MISSING' });
+  });
+
+  it('refuses a key that others can read', async () => {
+    const { file } = await run('new', 'open');
+    chmodSync(file, 0o640);
+
+    await assert.rejects(whoami({ ...flags(), account: 'open' }), {
+      code: 'KEY_EXPOSED',
+      message: `others can read a key, on ${file}, run chmod 600 on it`,
+    });
+    await assert.rejects(run('use', 'open'), { code: 'KEY_EXPOSED' });
+    rmSync(file);
   });
 
   it('imports a key, as hex or as a file of its own, and exports it only when told to', async () => {

@@ -45,7 +45,7 @@ const at = (digit: string) => `0x${digit.repeat(40)}`;
 function userKey(): void {
   mkdirSync(join(folder, 'home/keys'), { recursive: true });
   const key = { address: at('1'), privateKey: `0x${'22'.repeat(32)}` };
-  writeFileSync(join(folder, 'home/keys/user.json'), JSON.stringify(key));
+  writeFileSync(join(folder, 'home/keys/user.json'), JSON.stringify(key), { mode: 0o600 });
 }
 
 async function listen(answer: RequestListener) {

@@ -1,7 +1,7 @@
 // A new key for a gateway: it signs without a gap, earlier signatures stay valid, and an
 // interrupted change is continued.
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fetchBlock } from '../../../broker/client/artifacts.ts';
 import { audit } from '../../../broker/client/audit.ts';
@@ -214,6 +214,12 @@ describe('defaas rotate-key', function () {
     await assert.rejects(ask(KEYS.settler), { code: 'OPERATOR_ONLY' });
     writeFileSync(file(), JSON.stringify(testKey(61)));
     await assert.rejects(ask(KEYS.gateway), { code: 'KEY_NOT_IN_FORCE' });
+    chmodSync(file(), 0o644);
+    await assert.rejects(ask(KEYS.gateway), (error: Error & { code?: string }) => {
+      assert.match(error.message, /others can read a key/);
+      return error.code === 'CONFIG_INVALID';
+    });
+    chmodSync(file(), 0o600);
     writeFileSync(file(), '{}');
     await assert.rejects(ask(KEYS.gateway), { code: 'CONFIG_INVALID' });
     await assert.rejects(rotate(), { code: 'KEY_MISSING' });

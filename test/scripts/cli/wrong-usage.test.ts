@@ -285,7 +285,9 @@ describe('wrong usage of the command line', function () {
     mkdirSync(join(folder, 'home/keys'), { recursive: true });
     const key = { address: ADDRESS, privateKey: `0x${'22'.repeat(32)}` };
     for (const role of ['user', 'gateway']) {
-      writeFileSync(join(folder, `home/keys/${role}.json`), JSON.stringify(key));
+      writeFileSync(join(folder, `home/keys/${role}.json`), JSON.stringify(key), {
+        mode: 0o600,
+      });
     }
     server = createServer((request, reply) => {
       requests.push(`${request.method} ${request.url}`);
