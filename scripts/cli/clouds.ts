@@ -3,7 +3,7 @@ import { fetchBlock } from '../../broker/client/artifacts.ts';
 import { fetchDeployments } from '../../broker/client/deployments.ts';
 import type { Session } from '../../broker/client/session.ts';
 import { rawCid } from '../../ipfs/car.ts';
-import { parseManifest } from '../../ipfs/manifest.ts';
+import { type Manifest, parseManifest } from '../../ipfs/manifest.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
 import type { Opened } from './context.ts';
@@ -45,14 +45,22 @@ export async function cloudsHad(
 }
 
 /**
- * The clouds that the version's manifest names, or all of the gateway's if it names none. The
- * manifest is checked against the CID on the chain.
+ * The clouds that the version's manifest names, or all of the gateway's if it names none.
+ * @throws as `manifestOf`
+ */
+export async function cloudsOf(opened: Opened, name: FunctionName): Promise<readonly string[]> {
+  const { providers } = await manifestOf(opened, name);
+  return providers.length > 0 ? providers : opened.connection.document.providers;
+}
+
+/**
+ * The version's manifest, checked against the CID on the chain.
  * @throws CliError FUNCTION_UNKNOWN, ARTIFACT_CORRUPT
  */
-export async function cloudsOf(
+export async function manifestOf(
   opened: Opened,
   { owner, name, reference }: FunctionName,
-): Promise<readonly string[]> {
+): Promise<Manifest> {
   const chain = await openChain(opened);
   try {
     const namespace = chain.view.resolveNamespace(owner);
@@ -72,8 +80,7 @@ export async function cloudsOf(
         `the gateway's manifest is not ${version.manifestCid}, register it again`,
       );
     }
-    const { providers } = parseManifest(bytes);
-    return providers.length > 0 ? providers : opened.connection.document.providers;
+    return parseManifest(bytes);
   } finally {
     chain.close();
   }

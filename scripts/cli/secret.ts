@@ -5,7 +5,16 @@ import { buffer as readAll } from 'node:stream/consumers';
 import { listSecrets, setSecret, unsetSecret } from '../../broker/client/secrets.ts';
 import type { Session } from '../../broker/client/session.ts';
 import { CliError } from './cli-error.ts';
-import { type Flags, type Outcome, openGateway, openSession } from './context.ts';
+import { manifestOf } from './clouds.ts';
+import { confirmNow } from './confirm.ts';
+import {
+  type Flags,
+  note,
+  type Opened,
+  type Outcome,
+  openGateway,
+  openSession,
+} from './context.ts';
 import { type FunctionName, parseFunctionName } from './function-name.ts';
 import { userPath } from './house.ts';
 import { formatTable } from './table.ts';
@@ -49,11 +58,31 @@ export async function secret(
   const opened = await openGateway(flags);
   try {
     const name = parseFunctionName(target, opened.account.address);
+    if (action === 'set') await askUndeclared(flags, opened, name, key ?? '');
     const session = await openSession(opened, opened.account);
     return await run(session, name, { key: key ?? '', value });
   } finally {
     opened.close();
   }
+}
+
+/**
+ * A name that the newest version does not declare is a slip, or is of the next version: a person is
+ * asked, elsewhere it is noted.
+ * @throws CliError NOT_CONFIRMED
+ */
+async function askUndeclared(
+  flags: Flags,
+  opened: Opened,
+  name: FunctionName,
+  key: string,
+): Promise<void> {
+  const { secrets } = await manifestOf(opened, name);
+  if (secrets.includes(key)) return;
+  const declared = secrets.length === 0 ? 'no secrets' : secrets.join(', ');
+  const says = `${name.name}@${name.reference} declares ${declared} in defaas.json, not ${key}`;
+  if (process.stdin.isTTY && process.stderr.isTTY) await confirmNow(flags, says, 'Set it?');
+  else note(flags, `${says}: it is set for a version that does`);
 }
 
 interface Given {

@@ -12,7 +12,7 @@ import { open } from '../../../scripts/cli/open.ts';
 import { rollback } from '../../../scripts/cli/rollback.ts';
 import { secret } from '../../../scripts/cli/secret.ts';
 import { KEYS, type SmallHouse, startSmallHouse } from '../../broker/small-house.ts';
-import { type CommandLine, createCommandLine, documentOf } from './beside.ts';
+import { type CommandLine, createCommandLine, documentOf, notesOf } from './beside.ts';
 
 const HELLO = (version: number): string =>
   `export default async () => new Response('${version} ' + (process.env.API_KEY ?? ''));`;
@@ -165,6 +165,20 @@ describe('the command line for deployments', function () {
         code: 'USAGE',
       });
     }
+  });
+
+  it('says of a secret that no version declares which ones are declared', async () => {
+    await house.register('slip', HELLO(1), { secrets: ['API_KEY'] });
+    const valueFile = join(line.home, 'value');
+    writeFileSync(valueFile, 'hush-hush\n');
+    const set = (key: string) => () =>
+      secret({ ...flags(), json: false }, 'set', 'slip', key, { valueFile });
+
+    assert.equal(
+      await notesOf(set('API_KEX')),
+      'slip@latest declares API_KEY in defaas.json, not API_KEX: it is set for a version that does\n',
+    );
+    assert.equal(await notesOf(set('API_KEY')), '');
   });
 
   it('reads logs', async () => {
