@@ -100,7 +100,10 @@ describe('defaas withdraw', function () {
     assert.deepEqual([again.withdrawnUnits, again.line], ['0', first.line]);
     const until = new Date(first.line.thawEndSec * 1000).toISOString();
     assert.match(text ?? '', new RegExp(`^1\\.5 tokens thaw until ${until}, .*; 0\\.5 more are`));
-    assert.match(shown.text ?? '', new RegExp(`0\\.5\\n1\\.5 tokens at 0x\\w+ thaw until ${until}, `));
+    assert.match(
+      shown.text ?? '',
+      new RegExp(`0\\.5\\n1\\.5 tokens at 0x\\w+ thaw until ${until}, `),
+    );
     assert.deepEqual(
       [ended.releasedUnits, ended.withdrawnUnits, ended.freeUnits],
       ['1500000', '1500000', '0'],
