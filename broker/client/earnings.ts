@@ -38,7 +38,7 @@ export interface EarningsOptions {
  * Each block is checked against its CID. Whether the receipts are right is for the audit to say.
  * @throws BATCH_BLOCK_MISSING, BATCH_BLOCK_ALTERED, BATCH_MALFORMED
  */
-export async function addEarnings(options: EarningsOptions): Promise<readonly Earning[]> {
+export async function readEarnings(options: EarningsOptions): Promise<readonly Earning[]> {
   const rows = new Map<string, Earning>();
   const batches = options.view.batches();
   for (const [index, settled] of batches.entries()) {

@@ -22,8 +22,7 @@ export function resolveTarget(
   const namespace = final.resolveNamespace(wanted.owner.toLowerCase());
   const found = namespace && final.functionOf(namespace, wanted.name);
   if (!found) throw unknown();
-  const number = /^\d{1,9}$/.test(wanted.reference) ? Number(wanted.reference) : undefined;
-  const version = final.versionOf(found, number ?? wanted.reference);
+  const version = final.versionOf(found, wanted.reference);
   if (version === undefined) throw unknown();
   const label = `${found.namespace}/${found.name}@${version.number}`;
   if (view.versionByHash(version.functionVersion)?.deprecated !== false) {

@@ -5,6 +5,7 @@
 
 import type { FastifyInstance } from 'fastify';
 import type { FunctionVersion, RegisteredFunction } from '../../contracts/chain/types.ts';
+import { ACCESS_MODES } from '../../contracts/libraries/names.ts';
 import { RECEIPT_TYPE } from '../../contracts/libraries/receipts.ts';
 import { DECIMALS } from '../../contracts/libraries/tokens.ts';
 import { billingDomain, TYPES } from '../../contracts/libraries/typed-data.ts';
@@ -20,7 +21,6 @@ import type { Target } from '../routing/target.ts';
 /** Below a function's address. Requests for it are never calls. */
 export const DESCRIPTION_PATH = '/.well-known/defaas';
 
-const ACCESS = ['public', 'granted', 'policy'] as const;
 const PREPAID = 1;
 /** The chain of development machines; its token can be minted by everybody. */
 const LOCAL_CHAIN_ID = 31337;
@@ -82,7 +82,7 @@ function summaryOf({ chain }: Pick<Parts, 'chain'>, fn: RegisteredFunction, orig
     url,
     description: `${url}${DESCRIPTION_PATH}`,
     latest: fn.latest || null,
-    access: version ? ACCESS[version.accessMode] : null,
+    access: version ? ACCESS_MODES[version.accessMode] : null,
   };
 }
 
@@ -107,7 +107,7 @@ function describe(gateway: Parts, target: Target, origin: string) {
       .slice(-MAX_VERSIONS)
       .flatMap((hash) => chain.view.versionByHash(hash) ?? [])
       .map((one) => versionDocument(one, url)),
-    access: ACCESS[version.accessMode],
+    access: ACCESS_MODES[version.accessMode],
     /** Whether a call without a token is served now, paid by the publisher. */
     freeForCallers: isFree,
     payer: manifest?.payer ?? null,
@@ -135,7 +135,7 @@ function describe(gateway: Parts, target: Target, origin: string) {
 }
 
 function versionDocument({ number, accessMode, deprecated }: FunctionVersion, url: string) {
-  return { number, access: ACCESS[accessMode], deprecated, url: `${url}@${number}` };
+  return { number, access: ACCESS_MODES[accessMode], deprecated, url: `${url}@${number}` };
 }
 
 function urlOf(origin: string, { namespace, name }: RegisteredFunction): string {

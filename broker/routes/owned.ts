@@ -67,8 +67,7 @@ export function versionOf(
   reference: string,
   options: { readonly allowDeprecated?: boolean } = {},
 ): FunctionVersion {
-  const number = /^\d{1,9}$/.test(reference) ? Number(reference) : undefined;
-  const version = chain.view.versionOf(fn, number ?? reference);
+  const version = chain.view.versionOf(fn, reference);
   if (version === undefined) {
     throw new DefaasError(
       'FUNCTION_UNKNOWN',

@@ -59,7 +59,7 @@ export interface ChainView {
   functionById(id: bigint): RegisteredFunction | undefined;
   /** The functions of an owner's namespace, in the order in which they were registered. */
   functionsOf(namespace: Address): RegisteredFunction[];
-  /** By number or alias; `latest` by default. */
+  /** By number, also as a text, or by alias; `latest` by default. */
   versionOf(fn: RegisteredFunction, reference?: number | string): FunctionVersion | undefined;
   versionByHash(functionVersion: Hex): FunctionVersion | undefined;
   /** Who owned the function's ERC-721 at the end of this block. */

@@ -6,6 +6,9 @@ import { WORD_BYTES, Words } from './words.ts';
 /** Multicodec codes that a version's or a batch's digest may have. */
 export const CODECS = { raw: 0x55, dagPb: 0x70, dagCbor: 0x71 } as const;
 
+/** Who may call a version, by the number that the chain has for it. */
+export const ACCESS_MODES = ['public', 'granted', 'policy'] as const;
+
 /** CIDv1; the multihash's code of sha2-256 and its length in bytes. */
 const CID_VERSION = 1;
 const SHA2_256 = 0x12;

@@ -65,8 +65,7 @@ export async function manifestOf(
   try {
     const namespace = chain.view.resolveNamespace(owner);
     const fn = namespace && chain.view.functionOf(namespace, name);
-    const number = /^\d+$/.test(reference) ? Number(reference) : reference;
-    const version = fn && chain.view.versionOf(fn, number);
+    const version = fn && chain.view.versionOf(fn, reference);
     if (!version) {
       throw new CliError(
         'FUNCTION_UNKNOWN',

@@ -215,7 +215,7 @@ async function tellOtherFolder({ flags, opened, sources }: Asked, of: FunctionNa
 function versionOf({ view }: Pick<Chain, 'view'>, { owner, name, reference }: FunctionName) {
   const namespace = view.resolveNamespace(owner);
   const fn = namespace && view.functionOf(namespace, name);
-  return fn && view.versionOf(fn, /^\d+$/.test(reference) ? Number(reference) : reference);
+  return fn && view.versionOf(fn, reference);
 }
 
 /** The steps of a deployment, and what came of them. */

@@ -1,7 +1,7 @@
 // `defaas earnings`: what the account has earned by settled calls, grouped as asked, from the
 // batches on IPFS; and what of it the wallet has.
 import { fetchBlock } from '../../broker/client/artifacts.ts';
-import { addEarnings, type Earning } from '../../broker/client/earnings.ts';
+import { type Earning, readEarnings } from '../../broker/client/earnings.ts';
 import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { openChain } from './chain.ts';
 import { CliError } from './cli-error.ts';
@@ -34,7 +34,7 @@ export async function earnings(flags: Flags, options: EarningsOptions): Promise<
   const chain = await openChain(opened);
   try {
     const account = opened.account.address;
-    const rows = await addEarnings({
+    const rows = await readEarnings({
       ...{ view: chain.view, account },
       getBlock: (cid) => fetchBlock(opened.connection, cid),
       ...(sinceSec !== undefined && { sinceSec }),

@@ -42,7 +42,7 @@ export async function estimate(
   try {
     const { fn, named, label } = findFunction(opened, chain, target);
     const { reference } = named;
-    const version = chain.view.versionOf(fn, /^\d+$/.test(reference) ? +reference : reference);
+    const version = chain.view.versionOf(fn, reference);
     if (!version) {
       throw new CliError(
         'FUNCTION_UNKNOWN',

@@ -1,14 +1,13 @@
 // `defaas versions <function>`: every version on the chain, who may call it, what a call costs,
 // where it runs, and which one `latest` names.
 import type { FunctionVersion } from '../../contracts/chain/types.ts';
+import { ACCESS_MODES } from '../../contracts/libraries/names.ts';
 import { formatTokens } from '../../contracts/libraries/tokens.ts';
 import { openChain } from './chain.ts';
 import { type Flags, type Outcome, openGateway } from './context.ts';
 import { liveDeployments } from './list.ts';
 import { findFunction } from './owned-function.ts';
 import { formatTable } from './table.ts';
-
-export const ACCESS = ['public', 'granted', 'policy'] as const;
 
 /** @throws CliError USAGE, FUNCTION_UNKNOWN */
 export async function versions(flags: Flags, target: string): Promise<Outcome> {
@@ -22,7 +21,7 @@ export async function versions(flags: Flags, target: string): Promise<Outcome> {
       .map((version) => ({
         version: version.number,
         isLatest: version.number === fn.latest,
-        access: ACCESS[version.accessMode],
+        access: ACCESS_MODES[version.accessMode],
         deprecated: version.deprecated,
         tariff: version.tariff,
         functionVersion: version.functionVersion,

@@ -144,7 +144,8 @@ export function createFunctions(history: History): { queries: Functions; replay:
       [...(idsByName.get(namespace)?.values() ?? [])].flatMap((id) => functions.get(id) ?? []),
     functionById: (id) => functions.get(id),
     versionOf: (fn, reference = 'latest') => {
-      const number = typeof reference === 'number' ? reference : fn.aliases.get(reference);
+      const isNumber = typeof reference === 'number' || /^\d{1,9}$/.test(reference);
+      const number = isNumber ? Number(reference) : fn.aliases.get(reference);
       const hash = number === undefined ? undefined : fn.versions[number - 1];
       return hash === undefined ? undefined : versions.get(hash);
     },
